@@ -1,0 +1,31 @@
+# Five words to remember: demo, test, lint, bench, and test-slow for the patient.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint bench install
+
+demo: install
+	$(BIN)/vitpareto search digits
+
+test: install
+	$(BIN)/pytest -q
+
+test-slow: install
+	$(BIN)/pytest -q -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+install: .venv/installed
+
+# `pip install --group` needs pip 25.1; the environment brings whatever pip Python ships.
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@

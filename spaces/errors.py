@@ -1,0 +1,45 @@
+"""Exception tree.
+
+VitParetoError
+├── SpaceError           a search space or candidate breaks its own rules
+├── ConfigError          a run or device file is not what its schema asks for
+└── UnknownNameError     a registry has no entry of that name
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VitParetoError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class SpaceError(VitParetoError, ValueError):
+    """A search space or candidate breaks its own rules."""
+
+
+class ConfigError(VitParetoError, ValueError):
+    """A run or device file is not what its schema asks for."""
+
+
+class UnknownNameError(VitParetoError, KeyError):
+    """A registry has no entry of that name."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+
+    def __str__(self) -> str:
+        return f"unknown {self.kind} {self.name!r}. {did_you_mean(self.name, self.known)}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """One sentence that leads from a misspelt name to the right one.
+
+    >>> did_you_mean("sofmax", ["softmax", "window"])
+    "Did you mean 'softmax'?"
+    >>> did_you_mean("zzz", ["b", "a"])
+    'Known: a, b.'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

@@ -1,0 +1,381 @@
+"""Layout: a space file, read and checked, as numbered variables and where they are used.
+
+Every field of the network, of each stage and of each block finds its source: the innermost
+place of the file that names it, or its default. Sources are positions in one list of values,
+variables first and constants after, so that a block's fields are fetched in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from operator import itemgetter
+from typing import Any, cast
+
+from . import schema
+from .candidate import RANGES, allowed
+from .errors import SpaceError, did_you_mean
+from .parameter import Choice, Scalar
+
+MAX_BLOCKS = 512
+Values = list[Any]
+
+
+@dataclass(slots=True)
+class Condition:
+    """A field exists only when others, by source, have one of some values."""
+
+    when: dict[int, tuple[Scalar, ...]]
+    default: Scalar
+
+    def holds(self, values: Values) -> bool:
+        """Whether the field exists for these values."""
+        return all(values[source] in some for source, some in self.when.items())
+
+
+@dataclass(slots=True)
+class Site:
+    """One place where fields take effect: the network, a stage, or a block.
+
+    Attributes:
+        where: () for the network, (i,) for a stage, (i, j) for a block.
+        sources: field -> position in the list of values.
+        conditions: field -> when it exists.
+    """
+
+    where: tuple[int, ...]
+    sources: dict[str, int]
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    _fetch: Callable[[Values], tuple[Any, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fetch = itemgetter(*self.sources.values())
+
+    def fetch(self, values: Values) -> tuple[Any, ...]:
+        """The fields in the order of `sources`, absent ones at their default."""
+        found = self._fetch(values)
+        if self.conditions:
+            found = tuple(
+                value
+                if name not in self.conditions or self.conditions[name].holds(values)
+                else self.conditions[name].default
+                for name, value in zip(self.sources, found, strict=True)
+            )
+        return found
+
+    def get(self, name: str, values: Values) -> Any:
+        """One field."""
+        condition = self.conditions.get(name)
+        if condition and not condition.holds(values):
+            return condition.default
+        return values[self.sources[name]]
+
+    def parents(self, name: str) -> set[int]:
+        """Sources on which a field's value depends."""
+        condition = self.conditions.get(name)
+        return {self.sources[name], *(condition.when if condition else ())}
+
+
+@dataclass(slots=True)
+class Layout:
+    """All sites of a space and the list of values they share.
+
+    Attributes:
+        variables: the choices with more than one value, outermost first.
+        start: first value of every variable, then the constants.
+        network: the network's site.
+        stages: a site a stage.
+        blocks: a site for each block that the deepest stage can have.
+        forbidden: clauses of the file, one site's sources -> values that must not meet.
+    """
+
+    variables: list[Choice]
+    start: Values
+    network: Site
+    stages: list[Site]
+    blocks: list[list[Site]]
+    forbidden: list[tuple[Site, dict[str, tuple[Scalar, ...]]]]
+
+    def sites(self) -> Iterator[Site]:
+        """The network, then each stage followed by its blocks."""
+        yield self.network
+        for stage, blocks in zip(self.stages, self.blocks, strict=True):
+            yield stage
+            yield from blocks
+
+    def domain(self, source: int) -> tuple[Scalar, ...]:
+        """The values that a source can have; one for a constant."""
+        if source < len(self.variables):
+            return self.variables[source].values
+        return (self.start[source],)
+
+    def is_variable(self, source: int) -> bool:
+        """Whether a source is a choice."""
+        return source < len(self.variables)
+
+    def assignments(self, sources: Sequence[int]) -> Iterator[Values]:
+        """The list of values under every combination of some variables."""
+        values = self.start.copy()
+        for combination in product(*(self.domain(source) for source in sources)):
+            for source, value in zip(sources, combination, strict=True):
+                values[source] = value
+            yield values
+
+
+def read_layout(spec: Mapping[str, Any]) -> Layout:
+    """Read a space file's mapping.
+
+    Raises:
+        SpaceError: naming the key, the rule and what was given.
+    """
+    return _Reader(spec).layout
+
+
+class _Reader:
+    """Walks the mapping once, from the outside in, and numbers what it finds."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.found: list[tuple[str, tuple[Scalar, ...]]] = []
+        extra = ("name", "description", "stages", "conditions", "forbidden")
+        network = self.position(spec, "", 0, extra)
+        raw_stages = _sequence(spec.get("stages"), "stages")
+        self.fixed = Site((), self.sources(schema.NETWORK, [network], ""))
+        self.stages: list[Site] = []
+        self.blocks: list[list[Site]] = []
+        for index, raw in enumerate(raw_stages):
+            self.stage(index, raw, network)
+        variables = [Choice(name, values) for name, values in self.found if len(values) > 1]
+        self.renumber()
+        start = [c.values[0] for c in variables]
+        start += [values[0] for _, values in self.found if len(values) == 1]
+        self.layout = Layout(variables, start, self.fixed, self.stages, self.blocks, [])
+        for index, raw in enumerate(_optional_list(spec, "conditions")):
+            self.condition(raw, f"conditions[{index}]")
+        for index, raw in enumerate(_optional_list(spec, "forbidden")):
+            self.forbid(raw, f"forbidden[{index}]")
+
+    def position(
+        self, raw: Mapping[str, Any], prefix: str, outermost: int, extra: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """Number the choices written at one position of the file: field -> source."""
+        sources: dict[str, int] = {}
+        for name, value in raw.items():
+            if name in extra:
+                continue
+            own = schema.level(name) if isinstance(name, str) else None
+            path = f"{prefix}{name}"
+            if own is None:
+                known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK, *extra]
+                raise SpaceError(f"{path}: unknown name. {did_you_mean(str(name), known)}")
+            if own < outermost:
+                level = ("the top of the file", "a stage")[own]
+                raise SpaceError(f"{path}: belongs to {level}; further in it has no meaning")
+            sources[name] = len(self.found)
+            self.found.append((path, _values(name, value, path)))
+        return sources
+
+    def stage(self, index: int, raw: object, network: dict[str, int]) -> None:
+        """Number a stage's choices, then those of its groups and blocks."""
+        where = f"stages[{index}]"
+        raw = _mapping(raw, where)
+        prefix = f"stages.{index}."
+        stage = self.position(raw, prefix, 1, ("groups", "blocks"))
+        sources = self.sources(schema.STAGE, [stage, network], prefix)
+        for name in ("depth", "width"):
+            if not all(self.found[sources[name]][1]):
+                raise SpaceError(f"{where}.{name}: must be given, there or at the top")
+        depth = max(cast("tuple[int, ...]", self.found[sources["depth"]][1]))
+        if sum(map(len, self.blocks)) + depth > MAX_BLOCKS:
+            raise SpaceError(f"{where}.depth: at most {MAX_BLOCKS} blocks in all, got {depth}")
+        groups = dict(_mapping(raw.get("groups", {"size": 1}), f"{where}.groups"))
+        size = groups.pop("size", None)
+        if not isinstance(size, int) or size < 1:
+            raise SpaceError(f"{where}.groups.size: need a number of blocks, got {size!r}")
+        blocks = _mapping(raw.get("blocks", {}), f"{where}.blocks")
+        self.stages.append(Site((index,), sources))
+        self.blocks.append([])
+        group: dict[str, int] = {}
+        for j in range(depth):
+            if j % size == 0:
+                group = self.position(groups, f"{prefix}groups.{j // size}.", 2)
+            own = self.position(blocks, f"{prefix}blocks.{j}.", 2)
+            positions = [own, group, stage, network]
+            here = self.sources(schema.BLOCK, positions, f"{prefix}blocks.{j}.")
+            self.blocks[index].append(Site((index, j), here))
+
+    def sources(
+        self, names: Mapping[str, Scalar], positions: Sequence[dict[str, int]], prefix: str
+    ) -> dict[str, int]:
+        """Field -> source: a specific name before a general one, inner before outer."""
+        found: dict[str, int] = {}
+        for name, default in names.items():
+            general = schema.plain(name) if names is schema.BLOCK else name
+            for wanted, position in product((name, general), positions):
+                if wanted in position:
+                    found[name] = position[wanted]
+                    break
+            else:
+                found[name] = len(self.found)
+                self.found.append((f"{prefix}{name}", (default,)))
+        return found
+
+    def renumber(self) -> None:
+        """Variables first, then constants, each in the order found."""
+        order = sorted(range(len(self.found)), key=lambda s: len(self.found[s][1]) == 1)
+        new = {old: position for position, old in enumerate(order)}
+        sites = [self.fixed, *self.stages, *(site for stage in self.blocks for site in stage)]
+        for site in sites:
+            site.sources = {name: new[source] for name, source in site.sources.items()}
+            site.__post_init__()
+
+    def condition(self, raw: object, where: str) -> None:
+        """Attach `{choice: NAME, when: {NAME: VALUES}}` to the sites that have the choice."""
+        raw = _mapping(raw, where)
+        if set(raw) != {"choice", "when"}:
+            raise SpaceError(f"{where}: need the names 'choice' and 'when', got {sorted(raw)}")
+        level = schema.level(str(raw["choice"]))
+        if level is None:
+            known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK]
+            hint = did_you_mean(str(raw["choice"]), known)
+            raise SpaceError(f"{where}.choice: unknown name {raw['choice']!r}. {hint}")
+        when = self.clause(raw["when"], f"{where}.when", level)
+        for name in schema.specific(raw["choice"]):
+            part = name.partition("_")[0]
+            tests = {f"{part}_{n}" if n in schema.POLICY else n: v for n, v in when.items()}
+            if name in tests:
+                raise SpaceError(f"{where}.when: {name} cannot depend on itself")
+            unknown = [n for n in tests if schema.level(n) is None]
+            if unknown:
+                raise SpaceError(f"{where}.when: write mixer_ or mlp_ before {unknown[0][len(part) + 1 :]!r}")
+            for site in self.at(level):
+                sources = {self.reach(site, n): values for n, values in tests.items()}
+                site.conditions[name] = Condition(sources, schema.default(schema.plain(name)))
+            for test, values in tests.items():
+                self.must_occur(test, values, f"{where}.when.{test}")
+
+    def must_occur(self, name: str, values: tuple[Scalar, ...], where: str) -> None:
+        """Refuse a condition that no value of the space can meet."""
+        sites = self.at(cast("int", schema.level(name)))
+        domain = {value for site in sites for value in self.layout.domain(site.sources[name])}
+        if not domain & set(values):
+            raise SpaceError(
+                f"{where}: never holds, so the choice is unreachable: the space has "
+                f"{_list(sorted(domain, key=str))}, the condition wants {_list(values)}"
+            )
+
+    def forbid(self, raw: object, where: str) -> None:
+        """Attach `{NAME: VALUES, ...}` to every site where all the names meet."""
+        clause = self.clause(raw, where, 2)
+        for part in ("mixer", "mlp") if set(clause) & set(schema.POLICY) else ("",):
+            names = {f"{part}_{n}" if n in schema.POLICY else n: v for n, v in clause.items()}
+            level = max(cast("int", schema.level(name)) for name in names)
+            self.layout.forbidden += [(site, names) for site in self.at(level)]
+
+    def clause(self, raw: object, where: str, level: int) -> dict[str, tuple[Scalar, ...]]:
+        """Read `{NAME: VALUES}` whose names are at most at a level."""
+        found: dict[str, tuple[Scalar, ...]] = {}
+        for name, value in _mapping(raw, where).items():
+            own = schema.level(name)
+            if own is None:
+                known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK]
+                raise SpaceError(f"{where}.{name}: unknown name. {did_you_mean(name, known)}")
+            if own > level:
+                raise SpaceError(f"{where}.{name}: differs between blocks, the choice does not")
+            found[name] = _values(name, value, f"{where}.{name}")
+        if not found:
+            raise SpaceError(f"{where}: need at least one name, got {raw!r}")
+        return found
+
+    def at(self, level: int) -> list[Site]:
+        """All sites of a level."""
+        blocks = [site for stage in self.blocks for site in stage]
+        return ([self.fixed], self.stages, blocks)[level]
+
+    def reach(self, site: Site, name: str) -> int:
+        """The source of a field as seen from a site, looking outwards."""
+        return enclosing(self.layout, site, name).sources[name]
+
+
+def enclosing(layout: Layout, site: Site, name: str) -> Site:
+    """The site itself, its stage or the network: whichever settles the field."""
+    if name in site.sources:
+        return site
+    return layout.stages[site.where[0]] if name in schema.STAGE else layout.network
+
+
+def _values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
+    """`a`, `[a, b]` or `{low, high, step}` as a tuple of values of the field's type."""
+    if isinstance(raw, dict):
+        raw = _range(cast("dict[str, Any]", raw), where)
+    listed = cast("list[object]", raw) if isinstance(raw, list) else [raw]
+    if not listed:
+        raise SpaceError(f"{where}: an empty choice; give at least one value")
+    found = tuple(_scalar(name, value, where) for value in listed)
+    if len(set(found)) != len(found):
+        raise SpaceError(f"{where}: values must be all different, got {_list(found)}")
+    if len(found) > 1 and name in schema.FIXED:
+        raise SpaceError(f"{where}: takes one value, not a choice, got {_list(found)}")
+    return found
+
+
+def _range(raw: dict[str, Any], where: str) -> list[object]:
+    if not {"low", "high"} <= set(raw) <= {"low", "high", "step"}:
+        raise SpaceError(f"{where}: a range needs low, high and maybe step, got {sorted(raw)}")
+    low, high, step = raw["low"], raw["high"], raw.get("step", 1)
+    numbers = (low, high, step)
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        raise SpaceError(f"{where}: low, high and step must be numbers, got {numbers}")
+    if not (low <= high and step > 0 and (high - low) / step < 10_000):
+        raise SpaceError(
+            f"{where}: need low <= high and step > 0, at most 10000 values, got {numbers}"
+        )
+    count = int((high - low) / step + 1e-9) + 1
+    return [round(low + step * k, 10) if isinstance(step, float) else low + step * k
+            for k in range(count)]  # fmt: skip
+
+
+def _scalar(name: str, raw: object, where: str) -> Scalar:
+    default = schema.default(name)
+    if name == "token_keep_at":
+        return _positions(raw, where)
+    if isinstance(default, float) and isinstance(raw, int) and not isinstance(raw, bool):
+        raw = float(raw)
+    if type(raw) is not type(default):
+        kind = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+        raise SpaceError(f"{where}: need {kind[type(default)]}, got {raw!r}")
+    options = allowed(schema.plain(name))
+    if options is not None and raw not in options:
+        hint = did_you_mean(str(raw), [str(option) for option in options])
+        raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
+    low, high = RANGES.get(schema.plain(name), (0, float("inf")))
+    if isinstance(raw, int | float) and not low <= raw <= high:
+        raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
+    return raw
+
+
+def _positions(raw: object, where: str) -> str:
+    parts = str(raw).split(",") if isinstance(raw, str | int) else []
+    if not all(part.strip().isdecimal() for part in parts) or not parts:
+        raise SpaceError(f'{where}: need block indices such as 3 or "3,6,9", got {raw!r}')
+    return ",".join(str(index) for index in sorted({int(part) for part in parts}))
+
+
+def _mapping(raw: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise SpaceError(f"{where}: need names and values, got {raw!r:.60}")
+    return cast("Mapping[str, Any]", raw)
+
+
+def _sequence(raw: object, where: str) -> list[Any]:
+    if not isinstance(raw, list) or not raw:
+        raise SpaceError(f"{where}: need a list with at least one item, got {raw!r:.60}")
+    return cast("list[Any]", raw)
+
+
+def _optional_list(spec: Mapping[str, Any], name: str) -> list[Any]:
+    return _sequence(spec[name], name) if name in spec else []
+
+
+def _list(values: Sequence[Scalar]) -> str:
+    return ", ".join(repr(value) for value in values)

@@ -1,0 +1,99 @@
+"""Ops: what a sub-block computes, as a list of primitive operations with exact counts.
+
+Multiply-accumulates (MACs) are those of linear layers, convolutions and matrix products, the
+convention of `torch.utils.flop_counter`; all counts are for one image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Op(NamedTuple):
+    """One primitive operation on one image.
+
+    Attributes:
+        kind: linear, conv, depthwise, matmul, norm, softmax, elementwise or pool.
+        macs: multiply-accumulates.
+        weights: elements of matrices and kernels, the part that low precision shrinks.
+        others: elements of biases, norms and tables, which always stay float.
+        reads: activation elements read.
+        writes: activation elements written.
+    """
+
+    kind: str
+    macs: int = 0
+    weights: int = 0
+    others: int = 0
+    reads: int = 0
+    writes: int = 0
+
+
+def linear(rows: int, inputs: int, outputs: int, bias: bool = True) -> Op:
+    """`rows` vectors through one linear layer."""
+    return Op(
+        "linear",
+        macs=rows * inputs * outputs,
+        weights=inputs * outputs,
+        others=outputs * bias,
+        reads=rows * inputs,
+        writes=rows * outputs,
+    )
+
+
+def conv(
+    out_grid: int, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True
+) -> Op:
+    """A dense convolution with `out_grid` output positions."""
+    return Op(
+        "conv",
+        macs=out_grid * inputs * outputs * kernel**2,
+        weights=inputs * outputs * kernel**2,
+        others=outputs * bias,
+        reads=out_grid * stride**2 * inputs,
+        writes=out_grid * outputs,
+    )
+
+
+def depthwise(grid: int, channels: int, kernel: int, bias: bool = True) -> Op:
+    """A depthwise convolution of stride 1."""
+    return Op(
+        "depthwise",
+        macs=grid * channels * kernel**2,
+        weights=channels * kernel**2,
+        others=channels * bias,
+        reads=grid * channels,
+        writes=grid * channels,
+    )
+
+
+def matmul(batch: int, rows: int, inner: int, columns: int) -> Op:
+    """`batch` products of two activations, (rows, inner) @ (inner, columns)."""
+    return Op(
+        "matmul",
+        macs=batch * rows * inner * columns,
+        reads=batch * (rows + columns) * inner,
+        writes=batch * rows * columns,
+    )
+
+
+def softmax(elements: int) -> Op:
+    """A softmax over any axis of a tensor of `elements`."""
+    return Op("softmax", reads=elements, writes=elements)
+
+
+def elementwise(elements: int, operands: int = 1, others: int = 0) -> Op:
+    """An activation, addition or scale; `others` counts its parameters, if it has any."""
+    return Op("elementwise", others=others, reads=elements * operands, writes=elements)
+
+
+def pool(reads: int, writes: int) -> Op:
+    """An average over neighbours or over all tokens."""
+    return Op("pool", reads=reads, writes=writes)
+
+
+def norm(kind: str, rows: int, channels: int) -> Op:
+    """A normalisation of `rows` vectors; RMS has a scale only, the others a shift too."""
+    elements = rows * channels
+    others = channels if kind == "rms" else 2 * channels
+    return Op("norm", others=others, reads=elements, writes=elements)

@@ -1,0 +1,190 @@
+"""Schema: the names a space file may use, where each is settled, and how numbers are built.
+
+A field belongs to one level: the network, a stage or a block. In a file it may stand at that
+level or further out; where it stands is what shares it. Standing in `blocks` it is drawn anew
+for every block, in `groups` for every run of blocks, in a stage once for the stage, at the top
+once for the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Any
+
+from .block import Block
+from .candidate import INTEGER_BITS, Architecture, Policy
+from .mixers import canonical, find
+from .parameter import Scalar
+
+POLICY: dict[str, Scalar] = {field.name: field.default for field in fields(Policy)}
+_UNPRUNED = {name: value for name, value in POLICY.items() if name != "prune_ratio"}
+
+NETWORK: dict[str, Scalar] = {
+    field.name: field.default for field in fields(Architecture) if field.default is not MISSING
+} | {f"{part}_{name}": _UNPRUNED[name] for part in ("stem", "head") for name in _UNPRUNED}
+
+STAGE: dict[str, Scalar] = {
+    "depth": 0,  # 0: must be given
+    "width": 0,
+    "downsample": "conv",
+    "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
+} | {f"downsample_{name}": _UNPRUNED[name] for name in _UNPRUNED}
+
+BLOCK: dict[str, Scalar] = {
+    "mixer": "softmax",
+    "num_heads": 0,
+    "head_dim": 0,  # 0: width / num_heads
+    "kv_heads": 1,
+    "kv_pool": 2,
+    "window_size": 7,
+    "shift": True,
+    "kernel_size": 3,
+    "token_mlp_ratio": 0.5,
+    "mlp_ratio": 4.0,
+    "token_keep": 1.0,
+} | {f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY}
+
+LEVELS = (NETWORK, STAGE, BLOCK)
+BLOCK_NAMES = tuple(BLOCK)
+# One value a space: they have no effect on cost, or none that a search should trade.
+FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm", "shift")
+# For these the smallest number makes the largest network.
+INVERSE = ("patch_size", "kv_pool", "prune_ratio", "sparsity")
+
+
+def level(name: str) -> int | None:
+    """0 for a field of the network, 1 of a stage, 2 of a block; None for an unknown name."""
+    return 2 if name in POLICY else next((n for n, f in enumerate(LEVELS) if name in f), None)
+
+
+def default(name: str) -> Scalar:
+    """What a field is where a file does not say."""
+    return next(names[name] for names in (*LEVELS, POLICY) if name in names)
+
+
+def plain(name: str) -> str:
+    """The policy field behind a prefixed one, any other name as it is.
+
+    >>> plain("mlp_weight_bits"), plain("mlp_ratio")
+    ('weight_bits', 'mlp_ratio')
+    """
+    rest = name.partition("_")[2]
+    return rest if rest in POLICY else name
+
+
+def specific(name: str) -> tuple[str, ...]:
+    """The fields that a name stands for: `weight_bits` covers mixer and MLP.
+
+    >>> specific("weight_bits"), specific("mixer")
+    (('mixer_weight_bits', 'mlp_weight_bits'), ('mixer',))
+    """
+    return (f"mixer_{name}", f"mlp_{name}") if name in POLICY else (name,)
+
+
+def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
+    """Whether a block field has an effect beside its block's mixer and weight bits.
+
+    Args:
+        name: field of `BLOCK`.
+        mixer: the block's mixer.
+        has_mlp: whether `mlp_ratio` is above 0.
+        bits: weight bits of the same part of the block, for `act_bits`.
+    """
+    traits = find(mixer)
+    if name == "token_mlp_ratio":
+        return "token_hidden" in traits.fields
+    if name in ("mixer", "mlp_ratio", "token_keep"):
+        return True
+    rule = plain(name)
+    if rule == name:
+        return name in traits.fields
+    if rule == "act_bits" and bits > INTEGER_BITS:
+        return False
+    if name.startswith("mlp_"):
+        return has_mlp and not traits.is_mlp
+    if rule == "prune_ratio":
+        return traits.is_mlp or bool({"num_heads", "token_hidden"} & set(traits.fields))
+    return bool(traits.fields)
+
+
+@lru_cache(maxsize=1 << 16)
+def build_block(
+    index: int, width: int, keep_at: str, values: tuple[Any, ...]
+) -> tuple[Block, Policy, Policy]:
+    """A block and the policies of its mixer and MLP.
+
+    Args:
+        index: position in the stage; every second window block is shifted.
+        width: channels of the stage.
+        keep_at: positions at which tokens are dropped, "" for every one.
+        values: the fields of `BLOCK` in order.
+    """
+    given = dict(zip(BLOCK_NAMES, values, strict=True))
+    mixer, heads = given["mixer"], given["num_heads"]
+    traits = find(mixer)
+    has_mlp = given["mlp_ratio"] > 0
+    policy = {
+        part: Policy(
+            **{
+                name: given[f"{part}_{name}"]
+                for name in POLICY
+                if in_use(f"{part}_{name}", mixer, has_mlp, given[f"{part}_weight_bits"])
+            }
+        )
+        for part in ("mixer", "mlp")
+    }
+    cut = policy["mixer"].prune_ratio
+    block = Block(
+        mixer=mixer,
+        num_heads=kept_heads(heads, cut),
+        head_dim=given["head_dim"] or (width // heads if heads and width % heads == 0 else 0),
+        kv_heads=given["kv_heads"],
+        kv_pool=given["kv_pool"],
+        window_size=given["window_size"],
+        shift=given["shift"] and index % 2 == 1,
+        kernel_size=given["kernel_size"],
+        token_hidden=kept_units(int(width * given["token_mlp_ratio"]), cut),
+        mlp_hidden=kept_units(
+            int(width * given["mlp_ratio"]), cut if traits.is_mlp else policy["mlp"].prune_ratio
+        ),
+        token_keep=given["token_keep"] if kept_at(keep_at, index) else 1.0,
+    )
+    return canonical(block), policy["mixer"], policy["mlp"]
+
+
+# Which fields settle a number that is built from several.
+FEEDS: dict[str, tuple[str, ...]] = {
+    "num_heads": ("num_heads", "mixer_prune_ratio", "mixer"),
+    "head_dim": ("head_dim", "num_heads", "width"),
+    "mlp_hidden": ("mlp_ratio", "width", "mixer", "mixer_prune_ratio", "mlp_prune_ratio"),
+    "token_hidden": ("token_mlp_ratio", "width", "mixer_prune_ratio"),
+    "token_keep": ("token_keep", "token_keep_at"),
+    "grid": ("input_size", "patch_size"),
+    "stage": (),
+    "stages": (),
+}
+
+
+def kept_heads(heads: int, prune_ratio: float) -> int:
+    """Heads left after pruning, at least one."""
+    return max(1, round(heads * (1 - prune_ratio))) if heads else 0
+
+
+def kept_units(units: int, prune_ratio: float) -> int:
+    """Hidden units left after pruning, in whole groups of 8 as kernels like them.
+
+    >>> kept_units(192, 0.0), kept_units(192, 0.3)
+    (192, 136)
+    """
+    return units if not prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
+
+
+def positions(text: str) -> frozenset[int]:
+    """Block indices of "3,6,9"."""
+    return frozenset(int(part) for part in text.split(",") if part)
+
+
+def kept_at(text: str, index: int) -> bool:
+    """Whether `token_keep_at` includes the block of that index; an empty text includes all."""
+    return not text or index in positions(text)

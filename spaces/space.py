@@ -1,0 +1,421 @@
+"""SearchSpace: a space file, and everything that can be asked of it without building a network."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import schema
+from .candidate import Architecture, Candidate, Compression, Policy, Stage, StagePolicy
+from .constraints import Constraints, block_at
+from .errors import ConfigError, SpaceError, did_you_mean
+from .layout import Site, Values, read_layout
+from .parameter import Choice, Scalar
+from .safe_yaml import parse_yaml, read_yaml
+
+PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
+MAX_STEPS = 200_000  # dead ends before a draw gives up
+
+Order = Callable[[int], Iterable[Scalar]]
+
+
+class SearchSpace:
+    """A finite set of candidates, described by a mapping as in `configs/spaces/*.yaml`.
+
+    Args:
+        spec: the mapping of a space file.
+
+    Attributes:
+        name: the file's `name`.
+        parameters: the choices with more than one value, outermost first.
+
+    Raises:
+        SpaceError: naming the key, the rule and what was given.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.spec: dict[str, Any] = dict(spec)
+        self.name = str(spec.get("name", "space"))
+        self._layout = read_layout(spec)
+        self._constraints = Constraints(self._layout)
+        self._checks = self._constraints.checks()
+        self._uses = self._constraints.uses()
+        self.parameters: tuple[Choice, ...] = tuple(self._layout.variables)
+        try:
+            self._complete(lambda v: self.parameters[v].values)
+        except SpaceError:
+            if self.size == 0:
+                raise SpaceError("forbidden: no candidate is left") from None
+            raise
+
+    # Reading and writing.
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> SearchSpace:
+        """Read a space file, or a preset by its name.
+
+        Raises:
+            ConfigError: the file cannot be read or is not YAML.
+            SpaceError: naming file, key, rule and what was given.
+        """
+        file = find_file(path, PRESETS, "space")
+        spec = read_yaml(file)
+        spec.setdefault("name", file.stem)
+        try:
+            return cls(spec)
+        except SpaceError as error:
+            raise SpaceError(f"{file}: {error}") from None
+
+    @classmethod
+    def from_text(cls, text: str, source: str = "space") -> SearchSpace:
+        """Read the text of a space file; `source` names it in errors."""
+        return cls(parse_yaml(text, source))
+
+    def to_yaml(self) -> str:
+        """The space as a file; reading it gives an equal space."""
+        return yaml.safe_dump(self.spec, sort_keys=False)
+
+    def replace(self, **fields: Scalar) -> SearchSpace:
+        """The same space with some top-level names changed, such as `num_classes`."""
+        return SearchSpace(self.spec | fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SearchSpace) and self.spec == other.spec
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({self.name!r}, {len(self.parameters)} choices)"
+
+    # The five verbs.
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of different candidates."""
+        return self._constraints.count()
+
+    def sample(self, n: int = 1, seed: int = 0) -> list[Candidate]:
+        """Independent candidates; each choice is uniform among what the earlier ones leave."""
+        rng = random.Random(seed)
+        return [self.draw(rng) for _ in range(n)]
+
+    def draw(self, rng: random.Random) -> Candidate:
+        """One random candidate."""
+        return self._build(self._complete(lambda v: _shuffled(self.parameters[v].values, rng)))
+
+    def contains(self, candidate: Candidate) -> bool:
+        """Whether the candidate is in the space."""
+        try:
+            return self.repair(candidate) == candidate
+        except SpaceError:
+            return False
+
+    __contains__ = contains
+
+    def repair(self, candidate: Candidate) -> Candidate:
+        """The candidate itself if it is in the space, else one near to it that is."""
+        orders = self._read(candidate)
+        return self._build(self._complete(lambda v: orders[v]))
+
+    def candidate(self, assignment: Mapping[str, Scalar]) -> Candidate:
+        """The candidate of named choices, repaired where they cannot meet.
+
+        Args:
+            assignment: name of a parameter -> value; what is not given is as in `largest`.
+        """
+        return self._build(self._complete(lambda v: self._prefer(assignment, v)))
+
+    def assignment(self, candidate: Candidate) -> dict[str, Scalar]:
+        """Inverse of `candidate`: the choices that have an effect, by name.
+
+        Raises:
+            SpaceError: the candidate is not in the space.
+        """
+        values = self._values(candidate)
+        return {
+            choice.name: values[v]
+            for v, choice in enumerate(self.parameters)
+            if any(use.holds(values) for use in self._uses[v])
+        }
+
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """All candidates that differ in one choice, and in what that choice forces."""
+        values = self._values(candidate)
+        found: dict[str, Candidate] = {}
+        for v, choice in enumerate(self.parameters):
+            if any(use.holds(values) for use in self._uses[v]):
+                for value in choice.values:
+                    if value != values[v] and (other := self._change(values, {v: value})):
+                        found[other.key] = other
+        found.pop(candidate.key, None)
+        return list(found.values())
+
+    def mutate(self, candidate: Candidate, rng: random.Random, rate: float = 0.1) -> Candidate:
+        """Redraw each choice with probability `rate`, at least one."""
+        values = self._values(candidate)
+        used = [
+            v
+            for v in range(len(self.parameters))
+            if any(use.holds(values) for use in self._uses[v])
+        ]
+        chosen = [v for v in used if rng.random() < rate] or ([rng.choice(used)] if used else [])
+        changes = {v: rng.choice(self.parameters[v].values) for v in chosen}
+        return self._change(values, changes) or candidate
+
+    def largest(self) -> Candidate:
+        """The candidate with the most of everything, uncompressed if the space allows."""
+        return self.candidate({})
+
+    def smallest(self) -> Candidate:
+        """The candidate with the least of everything."""
+        orders = [list(reversed(self._descending(v))) for v in range(len(self.parameters))]
+        return self._build(self._complete(lambda v: orders[v]))
+
+    def covering(self) -> Iterator[Candidate]:
+        """Candidates in which every value of every choice occurs, others as in `largest`.
+
+        Together they contain every parameter that a network of the space can have, each at
+        its largest.
+        """
+        start = self._values(self.largest())
+        yield self._build(start)
+        for v, choice in enumerate(self.parameters):
+            for value in choice.values:
+                if value != start[v] and (found := self._change(start, {v: value})):
+                    yield found
+
+    # Search for values that satisfy every constraint.
+
+    def _complete(self, order: Order) -> Values:
+        """Give every variable the first value of its order that the others admit.
+
+        Depth-first with conflict-directed backjumping (Prosser 1993): at a dead end it returns
+        to the last variable that had a part in it.
+
+        Raises:
+            SpaceError: no candidate was found.
+        """
+        values = self._layout.start.copy()
+        checks = self._checks
+        n = len(checks)
+        open_orders: list[Iterator[Scalar] | None] = [None] * n
+        blame: list[set[int]] = [set() for _ in range(n)]
+        v = steps = 0
+        while v < n:
+            iterator = open_orders[v]
+            if iterator is None:
+                iterator = open_orders[v] = iter(order(v))
+                blame[v].clear()
+            for value in iterator:
+                values[v] = value
+                for reads, test in checks[v]:
+                    if not test(values):
+                        blame[v].update(reads)
+                        break
+                else:
+                    break
+            else:
+                steps += 1
+                blame[v].discard(v)
+                if not blame[v] or steps > MAX_STEPS:
+                    raise SpaceError("no candidate satisfies all rules and forbidden clauses")
+                back = max(blame[v])
+                carried = blame[v] - {back}
+                for skipped in range(back + 1, v + 1):
+                    open_orders[skipped] = None
+                v = back
+                blame[v] |= carried
+                continue
+            v += 1
+        return values
+
+    def _change(self, values: Values, changes: Mapping[int, Scalar]) -> Candidate | None:
+        """The nearest candidate to `values` with some of them forced; None if there is none."""
+        try:
+            return self._build(
+                self._complete(
+                    lambda v: (
+                        (changes[v],)
+                        if v in changes
+                        else self.parameters[v].nearest(values[v])
+                    )
+                )
+            )
+        except SpaceError:
+            return None
+
+    def _prefer(self, assignment: Mapping[str, Scalar], v: int) -> Sequence[Scalar]:
+        choice = self.parameters[v]
+        if choice.name in assignment:
+            return choice.nearest(assignment[choice.name])
+        return self._descending(v)
+
+    def _descending(self, v: int) -> Sequence[Scalar]:
+        """Values of a choice, the one that makes the largest network first."""
+        choice = self.parameters[v]
+        name = schema.plain(choice.name.rpartition(".")[2])
+        if any(isinstance(value, str | bool) for value in choice.values):
+            return choice.values
+        return sorted(choice.values, reverse=name not in schema.INVERSE)
+
+    # Values to candidate and back.
+
+    def _build(self, values: Values) -> Candidate:
+        layout = self._layout
+        fields = dict(zip(layout.network.sources, layout.network.fetch(values), strict=True))
+        stages: list[Stage] = []
+        policies: list[StagePolicy] = []
+        for site, blocks in zip(layout.stages, layout.blocks, strict=True):
+            stage = dict(zip(site.sources, site.fetch(values), strict=True))
+            width, keep_at = stage["width"], stage["token_keep_at"]
+            built = [
+                schema.build_block(j, width, keep_at, blocks[j].fetch(values))
+                for j in range(stage["depth"])
+            ]
+            stages.append(Stage(width, tuple(b for b, _, _ in built), stage["downsample"]))
+            policies.append(
+                StagePolicy(
+                    tuple(mixer for _, mixer, _ in built),
+                    tuple(mlp for _, _, mlp in built),
+                    _policy("downsample", stage) if site.where[0] else Policy(),
+                )
+            )
+        parts = {part: _policy(part, fields) for part in ("stem", "head")}
+        architecture = Architecture(
+            tuple(stages), **{name: fields[name] for name in _ARCHITECTURE}
+        )
+        return Candidate(architecture, Compression(tuple(policies), **parts))
+
+    def _values(self, candidate: Candidate) -> Values:
+        orders = self._read(candidate)
+        values = self._complete(lambda v: orders[v])
+        if self._build(values) != candidate:
+            raise SpaceError(f"candidate {candidate.key} is not in space {self.name!r}")
+        return values
+
+    def _read(self, candidate: Candidate) -> list[Sequence[Scalar]]:
+        """For each variable its values, the one that the candidate has first."""
+        distances = _Distances(self, candidate)
+        return [
+            sorted(choice.values, key=lambda value, v=v: distances.of(v, value))
+            for v, choice in enumerate(self.parameters)
+        ]
+
+    def sites_of(self, v: int) -> Iterator[tuple[Site, str]]:
+        """Where a variable is used: site and field."""
+        for site in self._layout.sites():
+            for name, source in site.sources.items():
+                if source == v:
+                    yield site, name
+
+
+_ARCHITECTURE = [name for name in schema.NETWORK if not name.startswith(("stem_", "head_"))]
+_ARCHITECTURE.append("stem_norm")
+
+
+class _Distances:
+    """How far a value of a variable is from what a candidate has in its place."""
+
+    def __init__(self, space: SearchSpace, candidate: Candidate) -> None:
+        self.space = space
+        self.architecture = candidate.architecture
+        self.compression = candidate.compression
+        self.sites: dict[int, list[tuple[Site, str]]] = {}
+
+    def of(self, v: int, value: Scalar) -> float:
+        """Smallest over the places where the variable has an effect in the candidate."""
+        found = [
+            distance
+            for site, name in self.sites.setdefault(v, list(self.space.sites_of(v)))
+            if (distance := self.at(site, name, value)) is not None
+        ]
+        return min(found, default=0.0)
+
+    def at(self, site: Site, name: str, value: Scalar) -> float | None:
+        """Distance at one place; None where the field has no effect."""
+        return (self.network, self.stage, self.block)[len(site.where)](site.where, name, value)
+
+    def network(self, where: tuple[int, ...], name: str, value: Scalar) -> float:
+        part, _, field = name.partition("_")
+        if name in _ARCHITECTURE:
+            return _distance(getattr(self.architecture, name), value)
+        return _distance(getattr(getattr(self.compression, part), field), value)
+
+    def stage(self, where: tuple[int, ...], name: str, value: Scalar) -> float | None:
+        if where[0] >= len(self.architecture.stages):
+            return None
+        stage = self.architecture.stages[where[0]]
+        if name == "depth":
+            return _distance(len(stage.blocks), value)
+        if name == "token_keep_at":
+            at = {j for j, block in enumerate(stage.blocks) if block.token_keep < 1}
+            return float(len(at ^ schema.positions(str(value))))
+        if name.startswith("downsample_"):
+            policy = self.compression.stages[where[0]].downsample
+            return _distance(getattr(policy, name.removeprefix("downsample_")), value)
+        return _distance(getattr(stage, name), value)
+
+    def block(self, where: tuple[int, ...], name: str, value: Any) -> float | None:
+        i, j = where
+        if i >= len(self.architecture.stages) or j >= len(self.architecture.stages[i].blocks):
+            return None
+        width, block = self.architecture.stages[i].width, self.architecture.stages[i].blocks[j]
+        policies = {p: getattr(self.compression.stages[i], p)[j] for p in ("mixer", "mlp")}
+        part = name.partition("_")[0]
+        bits = policies[part].weight_bits if part in policies and part != name else 32
+        if not schema.in_use(name, block.mixer, block.mlp_hidden > 0, bits):
+            return None
+        cut = policies["mixer"].prune_ratio
+        if name == "num_heads":
+            return abs(schema.kept_heads(value, cut) - block.num_heads)
+        if name == "mlp_ratio":
+            ratio = cut if schema.find(block.mixer).is_mlp else policies["mlp"].prune_ratio
+            return abs(schema.kept_units(int(width * value), ratio) - block.mlp_hidden)
+        if name == "token_mlp_ratio":
+            return abs(schema.kept_units(int(width * value), cut) - block.token_hidden)
+        if name == "token_keep":
+            # A block that keeps all may only stand outside of `token_keep_at`: ask it last.
+            return abs(block.token_keep - value) + (block.token_keep == 1)
+        if schema.plain(name) != name:
+            return _distance(getattr(policies[part], schema.plain(name)), value)
+        return _distance(getattr(block, name), value)
+
+
+def _distance(left: Any, right: Any) -> float:
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return abs(left - right)
+    return float(left != right)
+
+
+def _policy(part: str, fields: Mapping[str, Any]) -> Policy:
+    return Policy(**{n: fields[f"{part}_{n}"] for n in schema.POLICY if f"{part}_{n}" in fields})
+
+
+def _shuffled(values: Sequence[Scalar], rng: random.Random) -> Iterator[Scalar]:
+    """Values in random order, drawn only as far as they are asked for."""
+    left = list(values)
+    while left:
+        yield left.pop(int(rng.random() * len(left)))
+
+
+def find_file(path: str | Path, presets: Path, kind: str) -> Path:
+    """A file by its path, or a preset of that name.
+
+    Raises:
+        ConfigError: neither exists; the message names the closest preset.
+    """
+    file = Path(path)
+    if file.suffix in (".yaml", ".yml") or len(file.parts) > 1:
+        if not file.is_file():
+            raise ConfigError(f"{file}: no such {kind} file")
+        return file
+    preset = presets / f"{file}.yaml"
+    if preset.is_file():
+        return preset
+    known = [found.stem for found in presets.glob("*.yaml")]
+    raise ConfigError(f"unknown {kind} {str(path)!r}. {did_you_mean(str(path), known)}")
