@@ -1,0 +1,1 @@
+"""Finding, finishing and delivering."""

@@ -48,6 +48,7 @@ class Place:
         tokens: patch tokens that enter; rows x columns unless tokens were dropped before.
         kept: patch tokens that leave the mixer; equals tokens where none are dropped.
         relative: whether window attention adds a bias by relative position.
+        act: activation of MLPs and convolutions.
     """
 
     block: Block
@@ -57,6 +58,7 @@ class Place:
     tokens: int
     kept: int
     relative: bool = False
+    act: str = "gelu"
 
     @property
     def window(self) -> int:

@@ -19,6 +19,7 @@ class Op(NamedTuple):
         others: elements of biases, norms and tables, which always stay float.
         reads: activation elements read.
         writes: activation elements written.
+        shape: (rows, inputs, outputs) of a linear layer.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Op(NamedTuple):
     others: int = 0
     reads: int = 0
     writes: int = 0
+    shape: tuple[int, ...] = ()
 
 
 def linear(rows: int, inputs: int, outputs: int, bias: bool = True) -> Op:
@@ -38,7 +40,26 @@ def linear(rows: int, inputs: int, outputs: int, bias: bool = True) -> Op:
         others=outputs * bias,
         reads=rows * inputs,
         writes=rows * outputs,
+        shape=(rows, inputs, outputs),
     )
+
+
+def rank(inputs: int, outputs: int, ratio: float) -> int:
+    """Rank of a factored matrix; 0 where factors would not be smaller than the matrix.
+
+    >>> rank(192, 768, 0.5), rank(192, 768, 0.9)
+    (96, 0)
+    """
+    wanted = max(1, round(min(inputs, outputs) * ratio))
+    return wanted if wanted * (inputs + outputs) < inputs * outputs else 0
+
+
+def low_rank(op: Op, ratio: float) -> list[Op]:
+    """The two linear layers that replace a factored one; anything else as it is."""
+    if op.kind != "linear" or not (r := rank(*op.shape[1:], ratio)):
+        return [op]
+    rows, inputs, outputs = op.shape
+    return [linear(rows, inputs, r, bias=False), linear(rows, r, outputs, bias=op.others > 0)]
 
 
 def conv(

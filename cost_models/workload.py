@@ -1,0 +1,304 @@
+"""Workload: a candidate as the ordered residual sub-blocks that a device will run.
+
+The sub-block (norm + mixer + add, norm + MLP + add, stem, downsampling, head) is the unit of
+measurement: built from the same modules as the network, so that what a runtime fuses is inside
+the number. Everything here is exact arithmetic on the candidate; nothing imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+
+from ..spaces import Block, Candidate, Place, Policy
+from ..spaces import ops as o
+from ..spaces.mixers import find
+from ..spaces.ops import Op
+from ..spaces.places import places
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SubBlock:
+    """One unit of work; equal sub-blocks cost the same.
+
+    Attributes:
+        kind: stem, mixer, mlp, downsample or head.
+        place: shapes; of a stem or head, those of the block beside it.
+        policy: compression of its weights.
+        norm: norm of the network.
+        variant: mixer name, stem, downsampling or pooling, by kind.
+        inputs: channels in, where they differ from the width: image channels of a stem,
+            width before a downsampling.
+        outputs: classes of a head.
+        patch_size: of a stem.
+        flags: "pos" (table added), "norm" (norm after the stem), "scale" (layer scale),
+            "evit" or "random" (tokens dropped).
+    """
+
+    kind: str
+    place: Place
+    policy: Policy
+    norm: str
+    variant: str
+    inputs: int = 0
+    outputs: int = 0
+    patch_size: int = 0
+    flags: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Canonical text: kind, variant and all numbers that differ from their default."""
+        p = self.place
+        parts = [f"norm={self.norm}", f"act={p.act}", f"width={p.width}", f"grid={p.grid[0]}"]
+        parts += [f"{n}={getattr(self, n)}" for n in ("inputs", "outputs", "patch_size")
+                  if getattr(self, n)]  # fmt: skip
+        if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
+            parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
+        parts += [f"prefix={p.prefix}"] if p.prefix else []
+        names = _KEY_FIELDS if self.kind == "mixer" else ("mlp_hidden",)
+        if self.kind in ("mixer", "mlp"):
+            parts += [f"{n}={getattr(p.block, n)}" for n in names if getattr(p.block, n)]
+        parts += [f"{n}={v}" for n, v in _changed(self.policy)]
+        parts += ["relative"] if p.relative and self.variant == "window" else []
+        return f"{self.kind}/{self.variant}?{'&'.join([*parts, *self.flags])}"
+
+    @property
+    def layout(self) -> str:
+        """"tokens" or "grid"."""
+        return find(self.place.block.mixer).layout
+
+    def ops(self) -> list[Op]:
+        """What is computed for one image, low-rank factors included."""
+        return _ops(self)
+
+    @property
+    def params(self) -> int:
+        """Weights, biases, norms and tables."""
+        return sum(op.weights + op.others for op in self.ops())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(op.macs for op in self.ops())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters: matrices and kernels at their bits, all else in float32."""
+        bits = sum(op.weights for op in self.ops()) * self.policy.weight_bits
+        return -(-bits // 8) + FLOAT_BYTES * sum(op.others for op in self.ops())
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written by one image if every op goes to memory: the upper bound."""
+        activations = sum(op.reads + op.writes for op in self.ops())
+        return FLOAT_BYTES * activations + self.weight_bytes
+
+
+_KEY_FIELDS = tuple(
+    field.name for field in fields(Block) if field.name not in ("mixer", "token_keep")
+)
+_DEFAULT = Policy()
+
+
+def _changed(policy: Policy) -> Iterator[tuple[str, int | float]]:
+    for name in ("weight_bits", "act_bits", "rank_ratio", "sparsity"):
+        if getattr(policy, name) != getattr(_DEFAULT, name):
+            yield name, getattr(policy, name)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sub-blocks of a candidate in the order of execution, and their totals."""
+
+    sub_blocks: tuple[SubBlock, ...]
+
+    @cached_property
+    def params(self) -> int:
+        """Parameters of the network."""
+        return sum(unit.params for unit in self.sub_blocks)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(unit.macs for unit in self.sub_blocks)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters at their precision."""
+        return sum(unit.weight_bytes for unit in self.sub_blocks)
+
+    @cached_property
+    def moved_bytes(self) -> int:
+        """Bytes read and written by one image, at most."""
+        return sum(unit.moved_bytes for unit in self.sub_blocks)
+
+
+def workload(candidate: Candidate) -> Workload:
+    """The workload of a candidate."""
+    return Workload(tuple(_walk(candidate)))
+
+
+def _walk(candidate: Candidate) -> Iterator[SubBlock]:
+    a, compression = candidate.architecture, candidate.compression
+    placed = places(a)
+    scale = ("scale",) if a.layer_scale else ()
+    first, last = placed[0][0], placed[-1][-1]
+    stem_flags = (("pos",) if a.pos_embed == "learned" else ()) + (
+        ("norm",) if a.stem_norm else ()
+    )
+    yield SubBlock(
+        *("stem", _bare(first), _kept(compression.stem), a.norm, a.stem),
+        inputs=a.in_chans,
+        patch_size=a.patch_size,
+        flags=stem_flags,
+    )
+    for i, (stage, policies) in enumerate(zip(placed, compression.stages, strict=True)):
+        if i:
+            width = placed[i - 1][-1].width
+            policy = _kept(policies.downsample)
+            variant = a.stages[i].downsample
+            yield SubBlock("downsample", _bare(stage[0]), policy, a.norm, variant, inputs=width)
+        for place, mixer, mlp in zip(stage, policies.mixer, policies.mlp, strict=True):
+            block = place.block
+            drop = (a.token_reduction,) if place.kept != place.tokens else ()
+            yield SubBlock(
+                *("mixer", _mixing(place), _kept(mixer), a.norm, block.mixer),
+                flags=scale + drop,
+            )
+            if block.mlp_hidden and not find(block.mixer).is_mlp:
+                yield SubBlock("mlp", _after(place), _kept(mlp), a.norm, "mlp", flags=scale)
+    yield SubBlock(
+        *("head", _bare(_after(last)), _kept(compression.head), a.norm, a.global_pool),
+        outputs=a.num_classes,
+    )
+
+
+def _kept(policy: Policy) -> Policy:
+    """What is left of a policy at run time: pruned numbers are already in the block."""
+    return Policy(policy.weight_bits, policy.act_bits, 0.0, policy.rank_ratio, policy.sparsity)
+
+
+@lru_cache(maxsize=1 << 14)
+def _bare(place: Place) -> Place:
+    """The place without what stem, downsampling and head do not depend on."""
+    layout = Block("pool" if find(place.block.mixer).layout == "grid" else "softmax")
+    return Place(layout, place.width, place.grid, place.prefix, place.tokens, place.tokens,
+                 act=place.act)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 14)
+def _mixing(place: Place) -> Place:
+    """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
+    if find(place.block.mixer).is_mlp:
+        return place
+    return replace(place, block=replace(place.block, mlp_hidden=0))
+
+
+@lru_cache(maxsize=1 << 14)
+def _after(place: Place) -> Place:
+    """The place as the MLP sees it: tokens are already dropped, the mixer does not matter."""
+    mixer = "pool" if find(place.block.mixer).layout == "grid" else "softmax"
+    block = Block(mixer, mlp_hidden=place.block.mlp_hidden)
+    return Place(block, place.width, place.grid, place.prefix, place.kept, place.kept,
+                 act=place.act)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 16)
+def _ops(unit: SubBlock) -> list[Op]:
+    found = _BY_KIND[unit.kind](unit)
+    if unit.policy.rank_ratio < 1:
+        found = [part for op in found for part in o.low_rank(op, unit.policy.rank_ratio)]
+    return found
+
+
+def _stem_ops(unit: SubBlock) -> list[Op]:
+    place, inputs, patch = unit.place, unit.inputs, unit.patch_size
+    grid = place.grid[0] * place.grid[1]
+    found: list[Op] = []
+    if unit.variant == "patch":
+        found.append(o.conv(grid, inputs, place.width, patch, patch))
+    else:
+        steps = patch.bit_length() - 1
+        for step in range(steps):
+            outputs = max(8, place.width >> (steps - 1 - step))
+            positions = grid << 2 * (steps - 1 - step)
+            found.append(o.conv(positions, inputs, outputs, 3, 2, bias=False))
+            found.append(o.norm("batch", positions, outputs))
+            found.append(o.elementwise(positions * outputs))
+            inputs = outputs
+        found.append(o.conv(grid, inputs, place.width, 1))
+    if "norm" in unit.flags:
+        found.append(o.norm(unit.norm, grid, place.width))
+    rows = place.prefix + grid
+    table = rows * place.width if "pos" in unit.flags else 0
+    if place.prefix or table:
+        found.append(o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table))
+    return found
+
+
+def _downsample_ops(unit: SubBlock) -> list[Op]:
+    place = unit.place
+    if unit.variant == "merge":
+        return [
+            o.norm(unit.norm, place.tokens, 4 * unit.inputs),
+            o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+        ]
+    return [
+        o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
+        o.norm("batch", place.tokens, place.width),
+    ]
+
+
+def _mixer_ops(unit: SubBlock) -> list[Op]:
+    place, traits = unit.place, find(unit.place.block.mixer)
+    rows = place.prefix + place.tokens
+    found = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
+    found += traits.ops(place)
+    found += _residual(unit, rows)
+    if "evit" in unit.flags:
+        found.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
+        found.append(o.matmul(1, 1, place.tokens, place.width))
+        found.append(o.matmul(1, 1, place.kept - 1, place.width))
+    if place.kept != place.tokens:
+        found.append(o.elementwise((place.prefix + place.kept) * place.width))
+    return found
+
+
+def _mlp_ops(unit: SubBlock) -> list[Op]:
+    place, hidden = unit.place, unit.place.block.mlp_hidden
+    rows = place.prefix + place.tokens
+    return [
+        o.norm(unit.norm, rows, place.width),
+        o.linear(rows, place.width, hidden),
+        o.elementwise(rows * hidden),
+        o.linear(rows, hidden, place.width),
+        *_residual(unit, rows),
+    ]
+
+
+def _residual(unit: SubBlock, rows: int) -> list[Op]:
+    elements = rows * unit.place.width
+    scale = [o.elementwise(elements, others=unit.place.width)] if "scale" in unit.flags else []
+    return [*scale, o.elementwise(elements, 2)]
+
+
+def _head_ops(unit: SubBlock) -> list[Op]:
+    place = unit.place
+    rows = place.prefix + place.tokens
+    found = [o.norm(unit.norm, rows, place.width)]
+    if unit.variant == "avg":
+        found.append(o.pool(rows * place.width, place.width))
+    heads = 2 if unit.variant == "distill" else 1
+    return found + [o.linear(1, place.width, unit.outputs)] * heads
+
+
+_BY_KIND = {
+    "stem": _stem_ops,
+    "downsample": _downsample_ops,
+    "mixer": _mixer_ops,
+    "mlp": _mlp_ops,
+    "head": _head_ops,
+}

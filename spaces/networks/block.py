@@ -1,0 +1,73 @@
+"""ResidualBlock: norm, mixer, add; then norm, MLP, add."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+
+from torch import Tensor, nn
+
+from ..block import Place
+from ..candidate import Architecture
+from ..mixers import find
+from .mlp import Mlp
+from .norms import LayerScale, make_norm
+from .reduction import REDUCTIONS
+
+
+class ResidualBlock(nn.Module):
+    """One block at its place.
+
+    `mix` and `feed` are its two residual sub-blocks, the units whose cost is measured.
+
+    Args:
+        place: block and shapes.
+        architecture: for norm, activation and layer scale, which all blocks share.
+    """
+
+    def __init__(self, place: Place, architecture: Architecture) -> None:
+        super().__init__()
+        block, traits, width = place.block, find(place.block.mixer), place.width
+        norm, eps, layout = architecture.norm, architecture.norm_eps, traits.layout
+        self.layout = layout
+        self.norm1 = make_norm(norm, width, eps, layout) if traits.pre_norm else nn.Identity()
+        # timm's name for everything that projects queries, keys and values is `attn`.
+        self.mixer_name = "attn" if "num_heads" in traits.fields else block.mixer
+        self.add_module(self.mixer_name, mixer_class(traits.module)(place))
+        self.ls1 = self._scale(architecture, width, block.mixer)
+        reduces = block.token_keep < 1
+        self.reduction = REDUCTIONS[architecture.token_reduction](place) if reduces else None
+        has_mlp = block.mlp_hidden > 0 and not traits.is_mlp
+        self.norm2 = make_norm(norm, width, eps, layout) if has_mlp else None
+        self.mlp = Mlp(width, block.mlp_hidden, architecture.act, layout) if has_mlp else None
+        self.ls2 = self._scale(architecture, width, architecture.act) if has_mlp else nn.Identity()
+
+    def _scale(self, architecture: Architecture, width: int, branch: str) -> nn.Module:
+        if not architecture.layer_scale:
+            return nn.Identity()
+        return LayerScale(width, branch, self.layout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, C) or grid (B, C, H, W), as `layout` says."""
+        return self.feed(self.mix(x))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The mixer with its norm and residual, then token reduction where there is one."""
+        mixer = self.get_submodule(self.mixer_name)
+        if self.reduction is None:
+            return x + self.ls1(mixer(self.norm1(x)))
+        mixed, scores = mixer.with_scores(self.norm1(x))
+        return self.reduction(x + self.ls1(mixed), scores)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The MLP with its norm and residual."""
+        if self.mlp is None or self.norm2 is None:
+            return x
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+@lru_cache(maxsize=None)
+def mixer_class(module: str) -> type[nn.Module]:
+    """The class behind "file:Class" of the registry."""
+    file, name = module.split(":")
+    return getattr(import_module(f".{file}", __package__), name)

@@ -1,0 +1,46 @@
+"""MBConv: inverted residual of 1x1, depthwise and 1x1 convolutions (arXiv:1801.04381)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..block import Place
+from .norms import make_act
+from .sharing import Shared, centre, uncentre
+
+
+class MBConv(nn.Module):
+    """Expansion, depthwise convolution and projection, each followed by batch norm.
+
+    It is mixer and MLP in one, and brings its own norms, which fold into the convolutions.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
+        self.conv_pw = nn.Conv2d(width, hidden, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv_dw = nn.Conv2d(
+            hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False
+        )
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv_pwl = nn.Conv2d(hidden, width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.act = make_act(place.act)
+        self.shared = {
+            "conv_pw.weight": Shared((hidden, width), "hidden _"),
+            "conv_dw.weight": Shared(
+                (hidden, 1, kernel, kernel), "hidden _ whole whole", centre(kernel), uncentre
+            ),
+            "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
+        } | {
+            f"{bn}.{name}": Shared((hidden,), "hidden")
+            for bn in ("bn1", "bn2")
+            for name in ("weight", "bias", "running_mean", "running_var")
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        x = self.act(self.bn1(self.conv_pw(x)))
+        x = self.act(self.bn2(self.conv_dw(x)))
+        return self.bn3(self.conv_pwl(x))

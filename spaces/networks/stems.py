@@ -1,0 +1,125 @@
+"""Stems and downsampling: from image to grid, and from one grid to the next."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .norms import make_act, make_norm
+from .sharing import Fold, Shared
+
+
+class PatchEmbed(nn.Module):
+    """One convolution that turns each patch into a token."""
+
+    def __init__(self, in_chans: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, width, patch_size, stride=patch_size)
+        kernel = (width, in_chans, patch_size, patch_size)
+        self.shared = {
+            "proj.weight": Shared(kernel, "_ _ whole whole", _resize(patch_size), _enlarge)
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
+        return self.proj(x)
+
+
+class ConvStem(nn.Module):
+    """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881)."""
+
+    def __init__(self, in_chans: int, width: int, patch_size: int, act: str) -> None:
+        super().__init__()
+        steps = patch_size.bit_length() - 1
+        widths = [in_chans] + [max(8, width >> (steps - 1 - step)) for step in range(steps)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                make_act(act),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(widths[-1], width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
+        return self.proj(self.layers(x))
+
+
+class ConvDownsample(nn.Module):
+    """A 3x3 convolution of stride 2 with batch norm."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.bn(self.conv(x))
+
+
+class PatchMerging(nn.Module):
+    """Swin's downsampling: four neighbours side by side, norm, linear (arXiv:2103.14030)."""
+
+    layout = "tokens"
+
+    def __init__(
+        self, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.norm = make_norm(norm, 4 * inputs, eps)
+        self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
+        branch = norm if norm in ("batch", "group") else ""
+        names = [*self.norm.state_dict()]
+        self.shared = {
+            f"norm.{name}": Shared((4, inputs), "_ _", branch=branch)
+            for name in names
+            if name != "num_batches_tracked"
+        } | {"reduction.weight": Shared((outputs, 4, inputs), "_ _ _")}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H * W, C) -> (B, H * W / 4, C')."""
+        height, width = self.grid
+        x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
+        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)  # (B, H * W / 4, 4 * C)
+        return self.reduction(self.norm(x))
+
+
+def _resize(side: int) -> Fold:
+    def fold(kernel: Tensor) -> Tensor:
+        if kernel.shape[-1] == side:
+            return kernel
+        matrix = pi_matrix(kernel.shape[-1], side).to(kernel)
+        return (kernel.flatten(2) @ matrix.T).unflatten(-1, (side, side))
+
+    return fold
+
+
+def _enlarge(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return _resize(shape[-1])(kernel)
+
+
+@lru_cache(maxsize=64)
+def pi_matrix(old: int, new: int) -> Tensor:
+    """Pseudo-inverse resize of a patch kernel (Beyer et al., FlexiViT, arXiv:2212.08013).
+
+    A kernel resized by it gives on a resized patch what the old one gave on the old patch;
+    exactly so where patches grow.
+
+    Returns:
+        (new * new, old * old) matrix in float32.
+    """
+    with torch.device("cpu"):
+        basis = torch.eye(old * old, dtype=torch.float64).view(-1, 1, old, old)
+        resized = F.interpolate(basis, (new, new), mode="bilinear", antialias=True)
+        return torch.linalg.pinv(resized.flatten(1)).float()
+
+

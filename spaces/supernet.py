@@ -1,0 +1,232 @@
+"""Supernet: the weights of the largest network, from which every candidate is cut.
+
+A candidate's network is built without memory (on the `meta` device); each of its parameters is
+a leading slice of the shared parameter of the same name, and `torch.func.functional_call` runs
+it, so that gradients flow back through the views. See `networks/sharing.py` for the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .candidate import Architecture, Candidate
+from .errors import SpaceError
+from .networks import Network, Shared, shared_of
+from .space import SearchSpace
+
+SORTED_AXES = ("heads", "hidden")
+
+
+class Supernet:
+    """Shared weights for all candidates of a space.
+
+    Args:
+        space: the space; its largest values give the shapes.
+        seed: of the initial weights.
+
+    Attributes:
+        params: name -> shared parameter, shaped by named axes.
+        buffers: name -> shared running statistics.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.space = space
+        self.params: dict[str, nn.Parameter] = {}
+        self.buffers: dict[str, Tensor] = {}
+        shapes: dict[str, torch.Size] = {}
+        for architecture in dict.fromkeys(c.architecture for c in space.covering()):
+            network, rules = blueprint(architecture)
+            buffers = {name for name, _ in network.named_buffers()}
+            for name, rule in rules.items():
+                shared = shared_name(name, rule)
+                old = shapes.get(shared, (0,) * len(rule.shape))
+                sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
+                shapes[shared] = torch.Size(sizes)
+                if name in buffers:
+                    self.buffers[shared] = torch.empty(0)
+        generator = torch.Generator().manual_seed(seed)
+        for name, shape in shapes.items():
+            value = _initial(name, shape, generator)
+            if name in self.buffers:
+                self.buffers[name] = value
+            else:
+                self.params[name] = nn.Parameter(value)
+
+    @classmethod
+    def from_network(cls, space: SearchSpace, network: Network, seed: int = 0) -> Supernet:
+        """A supernet whose shared weights start as those of a pretrained network.
+
+        Heads and hidden units are sorted by importance, so that a shorter slice keeps the
+        most. Weights that the network does not have (other mixers) start at random.
+        """
+        supernet = cls(space, seed)
+        supernet.load_network(network)
+        supernet.sort_by_importance()
+        return supernet
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All shared parameters, for an optimiser."""
+        yield from self.params.values()
+
+    def to(self, device: torch.device | str) -> Supernet:
+        """Move all shared tensors, in place."""
+        for parameter in self.params.values():
+            parameter.data = parameter.data.to(device)
+        self.buffers = {name: value.to(device) for name, value in self.buffers.items()}
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Names and tensors, for safetensors."""
+        return {name: p.detach() for name, p in self.params.items()} | self.buffers
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state_dict`.
+
+        Raises:
+            SpaceError: names or shapes of another space.
+        """
+        own = self.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            shapes = [tuple(d[name].shape) if name in d else None for d in (own, state)]
+            if shapes[0] != shapes[1]:
+                raise SpaceError(
+                    f"weights of another space: {name} needs shape {shapes[0]}, got {shapes[1]}"
+                )
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(state[name])
+
+    # Cutting candidates out.
+
+    def inherit(self, candidate: Candidate) -> dict[str, Tensor]:
+        """Parameters and buffers of a candidate's network, as views where possible.
+
+        Raises:
+            SpaceError: the candidate is larger than the supernet, or not of its space.
+        """
+        network, rules = blueprint(candidate.architecture)
+        found: dict[str, Tensor] = {}
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            rule = rules.get(name)
+            if rule is None or (not tensor.is_meta):
+                continue
+            shared = shared_name(name, rule)
+            source = self.params.get(shared, self.buffers.get(shared))
+            if source is None or any(
+                own > other for own, other in zip(rule.shape, source.shape, strict=True)
+                if rule.fold is None
+            ):  # fmt: skip
+                raise SpaceError(
+                    f"the supernet of space {self.space.name!r} has no {name} of shape "
+                    f"{rule.shape}: the candidate is not in its space"
+                )
+            found[name] = rule.cut(source, tensor.shape)
+        return found
+
+    def __call__(self, candidate: Candidate, x: Tensor, train: bool = False) -> Tensor:
+        """Logits of a candidate with inherited weights: (B, in_chans, S, S) -> (B, classes)."""
+        network, _ = blueprint(candidate.architecture)
+        network.train(train)
+        return functional_call(network, self.inherit(candidate), (x,))
+
+    def extract(self, candidate: Candidate) -> Network:
+        """The candidate's network with its own copy of the weights."""
+        network = Network(candidate.architecture)
+        inherited = {name: value.detach().clone() for name, value in self.inherit(candidate).items()}
+        network.load_state_dict(network.state_dict() | inherited)
+        return network.eval()
+
+    # Filling from a network, and sorting.
+
+    @torch.no_grad()
+    def load_network(self, network: Network) -> None:
+        """Copy a network's weights into the slices that it would inherit."""
+        rules = shared_of(network)
+        state = network.state_dict()
+        for name, rule in rules.items():
+            shared = shared_name(name, rule)
+            target = self.params.get(shared, self.buffers.get(shared))
+            if name not in state or target is None:
+                continue
+            view = target[rule.index()]
+            view.copy_(rule.unfold(state[name], view.shape) if rule.unfold else state[name].reshape(view.shape))
+
+    @torch.no_grad()
+    def sort_by_importance(self, scores: Mapping[str, Tensor] | None = None) -> None:
+        """Permute heads and hidden units of every block, the most important first.
+
+        No function changes: all tensors that share an axis are permuted alike.
+
+        Args:
+            scores: elementwise importance of shared parameters, such as |weight x gradient|
+                (Taylor, Molchanov et al., arXiv:1906.10771); squared weights by default.
+        """
+        axes = self._axes()
+        for axis in SORTED_AXES:
+            for members in _by_module(axes, axis).values():
+                total = sum(
+                    _along(scores[name] if scores else self.params[name].square(), position)
+                    for name, position in members
+                    if name in self.params
+                )
+                assert isinstance(total, Tensor)
+                order = total.argsort(descending=True, stable=True)
+                for name, position in members:
+                    tensor = self.params.get(name, self.buffers.get(name))
+                    assert tensor is not None
+                    tensor.copy_(tensor.index_select(position, order))
+
+    def _axes(self) -> dict[str, str]:
+        """Axis names of every shared tensor."""
+        found: dict[str, str] = {}
+        for architecture in dict.fromkeys(c.architecture for c in self.space.covering()):
+            for name, rule in blueprint(architecture)[1].items():
+                found[shared_name(name, rule)] = rule.axes
+        return found
+
+
+def shared_name(name: str, rule: Shared) -> str:
+    """Name of the shared parameter: branches that share nothing have names of their own."""
+    return f"{name}@{rule.branch}" if rule.branch else name
+
+
+@lru_cache(maxsize=512)
+def blueprint(architecture: Architecture) -> tuple[Network, dict[str, Shared]]:
+    """A network without memory for its parameters, and how each is shared."""
+    with torch.device("meta"):
+        network = Network(architecture).requires_grad_(False)
+    return network, shared_of(network)
+
+
+def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, int]]]:
+    """Tensors that must be permuted together: those of one module with the axis."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, names in axes.items():
+        split = names.split()
+        if axis in split:
+            module = re.match(r".*blocks\.\d+\.\w+", name)
+            assert module, f"{name} has an axis that is sorted, but is in no block"
+            found.setdefault(module[0], []).append((name, split.index(axis)))
+    return found
+
+
+def _along(value: Tensor, axis: int) -> Tensor:
+    """Sum over all axes but one."""
+    return value.movedim(axis, 0).reshape(value.shape[axis], -1).sum(1)
+
+
+def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """timm's initialisation by the kind of parameter, which its name tells."""
+    last = name.partition("@")[0].rpartition(".")[2]
+    module = name.partition("@")[0].rpartition(".")[0].rpartition(".")[2]
+    if last in ("bias", "running_mean", "bias_table"):
+        return torch.zeros(shape)
+    if last in ("gamma", "running_var") or "norm" in module or module.startswith("bn"):
+        return torch.ones(shape)
+    return torch.randn(shape, generator=generator) * 0.02
