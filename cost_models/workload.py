@@ -67,7 +67,7 @@ class SubBlock:
 
     @property
     def layout(self) -> str:
-        """"tokens" or "grid"."""
+        """Tokens or grid, the form of its input."""
         return find(self.place.block.mixer).layout
 
     def ops(self) -> list[Op]:
@@ -146,9 +146,7 @@ def _walk(candidate: Candidate) -> Iterator[SubBlock]:
     placed = places(a)
     scale = ("scale",) if a.layer_scale else ()
     first, last = placed[0][0], placed[-1][-1]
-    stem_flags = (("pos",) if a.pos_embed == "learned" else ()) + (
-        ("norm",) if a.stem_norm else ()
-    )
+    stem_flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
     yield SubBlock(
         *("stem", _bare(first), _kept(compression.stem), a.norm, a.stem),
         inputs=a.in_chans,
@@ -235,7 +233,9 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
     rows = place.prefix + grid
     table = rows * place.width if "pos" in unit.flags else 0
     if place.prefix or table:
-        found.append(o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table))
+        found.append(
+            o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table)
+        )
     return found
 
 

@@ -1,7 +1,9 @@
 """What may be built: search spaces, candidates, and the networks they describe."""
 
+from .architecture import Architecture, Stage
 from .block import Block, Place
-from .candidate import Architecture, Candidate, Compression, Policy, Stage, StagePolicy
+from .candidate import Candidate
+from .compression import Compression, Policy, StagePolicy
 from .errors import ConfigError, SpaceError, UnknownNameError, VitParetoError
 from .parameter import Choice, Scalar
 from .space import SearchSpace

@@ -7,7 +7,7 @@ grows with the widest table, not with the number of assignments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from math import prod
 from typing import Any
@@ -15,41 +15,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .layout import Layout, Test
+
 Factor = tuple[tuple[int, ...], NDArray[Any]]
 
 
-def count(sizes: Mapping[int, int], factors: Sequence[Factor]) -> int:
-    """Number of assignments on which every factor is true.
+class FactorGraph:
+    """Tables of 0 and 1 over the variables of a layout and over added two-valued ones.
 
     Args:
-        sizes: variable -> number of its values.
-        factors: (variables, table of that many axes), tables of 0 and 1.
-
-    >>> differ = 1 - np.eye(3, dtype=int)
-    >>> count({0: 3, 1: 3, 2: 3, 3: 10}, [((0, 1), differ), ((1, 2), differ)])
-    120
+        layout: gives the variables and their values.
     """
-    open_factors = [(names, table.astype(object)) for names, table in factors]
-    free = set(sizes)
-    total = 1
-    while free:
-        name = min(free, key=lambda v: _width(v, open_factors, sizes))
-        free.remove(name)
-        touching = [f for f in open_factors if name in f[0]]
-        open_factors = [f for f in open_factors if name not in f[0]]
-        if not touching:
-            total *= sizes[name]
-            continue
-        names, table = reduce(_multiply, touching)
-        axis = names.index(name)
-        rest = names[:axis] + names[axis + 1 :]
-        open_factors.append((rest, table.sum(axis=axis)))
-    return total * prod(int(np.asarray(table).item()) for _, table in open_factors)
 
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.sizes = [len(choice.values) for choice in layout.variables]
+        self.factors: list[Factor] = []
 
-def _width(name: int, factors: Sequence[Factor], sizes: Mapping[int, int]) -> int:
-    joined = {v for names, _ in factors if name in names for v in names}
-    return prod(sizes[v] for v in joined)
+    def require(self, reads: Sequence[int], bits: Sequence[int], test: Callable[..., bool]) -> None:
+        """Admit only what passes `test(values, *bits)`.
+
+        Args:
+            reads: variables of the layout that the test reads.
+            bits: added variables whose values are given to the test.
+            test: the test.
+        """
+        cells = [
+            test(values, *states)
+            for values in self.layout.assignments(reads)
+            for states in np.ndindex(*[2] * len(bits))
+        ]
+        names = (*reads, *bits)
+        shape = [self.sizes[name] for name in names]
+        self.factors.append((names, np.array(cells, dtype=object).reshape(shape) * 1))
+
+    def any_of(self, tests: Iterable[tuple[Sequence[int], Test]], before: int | None = None) -> int:
+        """Add a variable that is 1 where `before`, an added variable, or any test is true.
+
+        The tests become a chain, each link joined with the last one only, so that no table
+        has to hold all of them.
+        """
+        last = before
+        for reads, test in tests:
+            new = len(self.sizes)
+            self.sizes.append(2)
+            if last is None:
+                self.require(reads, [new], lambda values, n, t=test: n == t(values))
+            else:
+                self.require(
+                    reads, [last, new], lambda values, old, n, t=test: n == (old or t(values))
+                )
+            last = new
+        assert last is not None
+        return last
+
+    def count(self) -> int:
+        """Number of assignments that every table admits."""
+        factors = self.factors
+        free = set(range(len(self.sizes)))
+        total = 1
+        while free:
+            name = min(free, key=lambda v: self._width(v, factors))
+            free.remove(name)
+            touching = [f for f in factors if name in f[0]]
+            factors = [f for f in factors if name not in f[0]]
+            if not touching:
+                total *= self.sizes[name]
+                continue
+            names, table = reduce(_multiply, touching)
+            axis = names.index(name)
+            factors.append((names[:axis] + names[axis + 1 :], table.sum(axis=axis)))
+        return total * prod(int(np.asarray(table).item()) for _, table in factors)
+
+    def _width(self, name: int, factors: Sequence[Factor]) -> int:
+        joined = {v for names, _ in factors if name in names for v in names}
+        return prod(self.sizes[v] for v in joined)
 
 
 def _multiply(left: Factor, right: Factor) -> Factor:

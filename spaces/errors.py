@@ -3,6 +3,7 @@
 VitParetoError
 ├── SpaceError           a search space or candidate breaks its own rules
 ├── ConfigError          a run or device file is not what its schema asks for
+├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
 └── UnknownNameError     a registry has no entry of that name
 """
 
@@ -20,6 +21,10 @@ class SpaceError(VitParetoError, ValueError):
 
 class ConfigError(VitParetoError, ValueError):
     """A run or device file is not what its schema asks for."""
+
+
+class RunError(VitParetoError, RuntimeError):
+    """A run cannot go on: its folder, data or an artifact is not as it must be."""
 
 
 class UnknownNameError(VitParetoError, KeyError):

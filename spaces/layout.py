@@ -7,19 +7,22 @@ variables first and constants after, so that a block's fields are fetched in one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from operator import itemgetter
 from typing import Any, cast
 
 from . import schema
-from .candidate import RANGES, allowed
+from .block import Block
+from .codec import mapping, scalar, sequence
+from .compression import Policy
 from .errors import SpaceError, did_you_mean
 from .parameter import Choice, Scalar
 
 MAX_BLOCKS = 512
 Values = list[Any]
+Test = Callable[[Values], bool]
 
 
 @dataclass(slots=True)
@@ -51,6 +54,11 @@ class Site:
 
     def __post_init__(self) -> None:
         self._fetch = itemgetter(*self.sources.values())
+
+    @property
+    def is_block(self) -> bool:
+        """Whether this is a block's site."""
+        return len(self.where) == 2
 
     def fetch(self, values: Values) -> tuple[Any, ...]:
         """The fields in the order of `sources`, absent ones at their default."""
@@ -104,15 +112,39 @@ class Layout:
             yield stage
             yield from blocks
 
+    def enclosing(self, site: Site, name: str) -> Site:
+        """The site itself, its stage or the network: whichever settles the field."""
+        if name in site.sources:
+            return site
+        return self.stages[site.where[0]] if name in schema.STAGE else self.network
+
+    def get(self, site: Site, name: str, values: Values) -> Any:
+        """A field as seen from a site, looking outwards."""
+        return self.enclosing(site, name).get(name, values)
+
+    def parents(self, site: Site, *names: str) -> set[int]:
+        """The sources on which some fields depend, as seen from a site."""
+        return {p for name in names for p in self.enclosing(site, name).parents(name)}
+
+    def exists(self, site: Site, values: Values) -> bool:
+        """Whether a block's site is within the depth of its stage."""
+        return not site.is_block or site.where[1] < self.get(site, "depth", values)
+
+    def only_variables(self, sources: Iterable[int]) -> tuple[int, ...]:
+        """The choices among some sources, in order."""
+        return tuple(sorted(source for source in sources if source < len(self.variables)))
+
+    def build_block(self, site: Site, values: Values) -> tuple[Block, Policy, Policy]:
+        """Block and policies at a block's site; see `schema.build_block`."""
+        stage = self.stages[site.where[0]]
+        width, keep_at = stage.get("width", values), stage.get("token_keep_at", values)
+        return schema.build_block(site.where[1], width, keep_at, site.fetch(values))
+
     def domain(self, source: int) -> tuple[Scalar, ...]:
         """The values that a source can have; one for a constant."""
         if source < len(self.variables):
             return self.variables[source].values
         return (self.start[source],)
-
-    def is_variable(self, source: int) -> bool:
-        """Whether a source is a choice."""
-        return source < len(self.variables)
 
     def assignments(self, sources: Sequence[int]) -> Iterator[Values]:
         """The list of values under every combination of some variables."""
@@ -129,7 +161,7 @@ def read_layout(spec: Mapping[str, Any]) -> Layout:
     Raises:
         SpaceError: naming the key, the rule and what was given.
     """
-    return _Reader(spec).layout
+    return _Reader(mapping(spec, "space")).layout
 
 
 class _Reader:
@@ -139,7 +171,7 @@ class _Reader:
         self.found: list[tuple[str, tuple[Scalar, ...]]] = []
         extra = ("name", "description", "stages", "conditions", "forbidden")
         network = self.position(spec, "", 0, extra)
-        raw_stages = _sequence(spec.get("stages"), "stages")
+        raw_stages = sequence(spec.get("stages"), "stages")
         self.fixed = Site((), self.sources(schema.NETWORK, [network], ""))
         self.stages: list[Site] = []
         self.blocks: list[list[Site]] = []
@@ -163,11 +195,11 @@ class _Reader:
         for name, value in raw.items():
             if name in extra:
                 continue
-            own = schema.level(name) if isinstance(name, str) else None
+            own = schema.level(name)
             path = f"{prefix}{name}"
             if own is None:
                 known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK, *extra]
-                raise SpaceError(f"{path}: unknown name. {did_you_mean(str(name), known)}")
+                raise SpaceError(f"{path}: unknown name. {did_you_mean(name, known)}")
             if own < outermost:
                 level = ("the top of the file", "a stage")[own]
                 raise SpaceError(f"{path}: belongs to {level}; further in it has no meaning")
@@ -178,7 +210,7 @@ class _Reader:
     def stage(self, index: int, raw: object, network: dict[str, int]) -> None:
         """Number a stage's choices, then those of its groups and blocks."""
         where = f"stages[{index}]"
-        raw = _mapping(raw, where)
+        raw = mapping(raw, where)
         prefix = f"stages.{index}."
         stage = self.position(raw, prefix, 1, ("groups", "blocks"))
         sources = self.sources(schema.STAGE, [stage, network], prefix)
@@ -188,11 +220,11 @@ class _Reader:
         depth = max(cast("tuple[int, ...]", self.found[sources["depth"]][1]))
         if sum(map(len, self.blocks)) + depth > MAX_BLOCKS:
             raise SpaceError(f"{where}.depth: at most {MAX_BLOCKS} blocks in all, got {depth}")
-        groups = dict(_mapping(raw.get("groups", {"size": 1}), f"{where}.groups"))
+        groups = dict(mapping(raw.get("groups", {"size": 1}), f"{where}.groups"))
         size = groups.pop("size", None)
         if not isinstance(size, int) or size < 1:
             raise SpaceError(f"{where}.groups.size: need a number of blocks, got {size!r}")
-        blocks = _mapping(raw.get("blocks", {}), f"{where}.blocks")
+        blocks = mapping(raw.get("blocks", {}), f"{where}.blocks")
         self.stages.append(Site((index,), sources))
         self.blocks.append([])
         group: dict[str, int] = {}
@@ -231,7 +263,7 @@ class _Reader:
 
     def condition(self, raw: object, where: str) -> None:
         """Attach `{choice: NAME, when: {NAME: VALUES}}` to the sites that have the choice."""
-        raw = _mapping(raw, where)
+        raw = mapping(raw, where)
         if set(raw) != {"choice", "when"}:
             raise SpaceError(f"{where}: need the names 'choice' and 'when', got {sorted(raw)}")
         level = schema.level(str(raw["choice"]))
@@ -247,9 +279,13 @@ class _Reader:
                 raise SpaceError(f"{where}.when: {name} cannot depend on itself")
             unknown = [n for n in tests if schema.level(n) is None]
             if unknown:
-                raise SpaceError(f"{where}.when: write mixer_ or mlp_ before {unknown[0][len(part) + 1 :]!r}")
+                raise SpaceError(
+                    f"{where}.when: write mixer_ or mlp_ before {unknown[0][len(part) + 1 :]!r}"
+                )
             for site in self.at(level):
-                sources = {self.reach(site, n): values for n, values in tests.items()}
+                sources = {
+                    self.layout.enclosing(site, n).sources[n]: some for n, some in tests.items()
+                }
                 site.conditions[name] = Condition(sources, schema.default(schema.plain(name)))
             for test, values in tests.items():
                 self.must_occur(test, values, f"{where}.when.{test}")
@@ -275,7 +311,7 @@ class _Reader:
     def clause(self, raw: object, where: str, level: int) -> dict[str, tuple[Scalar, ...]]:
         """Read `{NAME: VALUES}` whose names are at most at a level."""
         found: dict[str, tuple[Scalar, ...]] = {}
-        for name, value in _mapping(raw, where).items():
+        for name, value in mapping(raw, where).items():
             own = schema.level(name)
             if own is None:
                 known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK]
@@ -291,17 +327,6 @@ class _Reader:
         """All sites of a level."""
         blocks = [site for stage in self.blocks for site in stage]
         return ([self.fixed], self.stages, blocks)[level]
-
-    def reach(self, site: Site, name: str) -> int:
-        """The source of a field as seen from a site, looking outwards."""
-        return enclosing(self.layout, site, name).sources[name]
-
-
-def enclosing(layout: Layout, site: Site, name: str) -> Site:
-    """The site itself, its stage or the network: whichever settles the field."""
-    if name in site.sources:
-        return site
-    return layout.stages[site.where[0]] if name in schema.STAGE else layout.network
 
 
 def _values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
@@ -336,22 +361,9 @@ def _range(raw: dict[str, Any], where: str) -> list[object]:
 
 
 def _scalar(name: str, raw: object, where: str) -> Scalar:
-    default = schema.default(name)
     if name == "token_keep_at":
         return _positions(raw, where)
-    if isinstance(default, float) and isinstance(raw, int) and not isinstance(raw, bool):
-        raw = float(raw)
-    if type(raw) is not type(default):
-        kind = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
-        raise SpaceError(f"{where}: need {kind[type(default)]}, got {raw!r}")
-    options = allowed(schema.plain(name))
-    if options is not None and raw not in options:
-        hint = did_you_mean(str(raw), [str(option) for option in options])
-        raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
-    low, high = RANGES.get(schema.plain(name), (0, float("inf")))
-    if isinstance(raw, int | float) and not low <= raw <= high:
-        raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
-    return raw
+    return scalar(schema.plain(name), raw, type(schema.default(name)), where)
 
 
 def _positions(raw: object, where: str) -> str:
@@ -361,20 +373,8 @@ def _positions(raw: object, where: str) -> str:
     return ",".join(str(index) for index in sorted({int(part) for part in parts}))
 
 
-def _mapping(raw: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise SpaceError(f"{where}: need names and values, got {raw!r:.60}")
-    return cast("Mapping[str, Any]", raw)
-
-
-def _sequence(raw: object, where: str) -> list[Any]:
-    if not isinstance(raw, list) or not raw:
-        raise SpaceError(f"{where}: need a list with at least one item, got {raw!r:.60}")
-    return cast("list[Any]", raw)
-
-
 def _optional_list(spec: Mapping[str, Any], name: str) -> list[Any]:
-    return _sequence(spec[name], name) if name in spec else []
+    return sequence(spec[name], name) if name in spec else []
 
 
 def _list(values: Sequence[Scalar]) -> str:

@@ -92,9 +92,7 @@ def mbconv(place: Place) -> list[Op]:
     ]
 
 
-def _softmax_attention(
-    place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int
-) -> list[Op]:
+def _softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int) -> list[Op]:
     """Attention of `rows` queries, of `kv_rows` keys in all, each query seeing `keys` of them."""
     block, width = place.block, place.width
     inner, kv_inner = block.num_heads * block.head_dim, kv_heads * block.head_dim
@@ -139,12 +137,21 @@ class Mixer:
 
 
 _HEADS = ("num_heads", "head_dim")
-_PLAIN = {"needs_grid": False, "takes_prefix": True, "ranks_tokens": True}
-_CONV = {"layout": "grid", "pre_norm": False, "is_mlp": True}
+
+
+def _plain(fields: tuple[str, ...]) -> Mixer:
+    """Attention over a set of tokens: no grid, and a map that ranks them."""
+    return Mixer(
+        *("attention:Attention", fields, attention),
+        needs_grid=False,
+        takes_prefix=True,
+        ranks_tokens=True,
+    )
+
 
 MIXERS: dict[str, Mixer] = {
-    "softmax": Mixer("attention:Attention", _HEADS, attention, **_PLAIN),
-    "grouped": Mixer("attention:Attention", (*_HEADS, "kv_heads"), attention, **_PLAIN),
+    "softmax": _plain(_HEADS),
+    "grouped": _plain((*_HEADS, "kv_heads")),
     "pooled": Mixer("pooled:PooledAttention", (*_HEADS, "kv_pool"), pooled, takes_prefix=True),
     "window": Mixer("window:WindowAttention", (*_HEADS, "window_size", "shift"), window),
     "linear": Mixer(
@@ -152,7 +159,9 @@ MIXERS: dict[str, Mixer] = {
     ),
     "token_mlp": Mixer("token_mlp:TokenMlp", ("token_hidden",), token_mlp, fixed_tokens=True),
     "pool": Mixer("pool:AveragePool", (), average_pool, layout="grid"),
-    "mbconv": Mixer("mbconv:MBConv", ("kernel_size",), mbconv, **_CONV),
+    "mbconv": Mixer(
+        *("mbconv:MBConv", ("kernel_size",), mbconv), layout="grid", pre_norm=False, is_mlp=True
+    ),
 }
 
 _ALWAYS = {"mixer", "mlp_hidden", "token_keep"}

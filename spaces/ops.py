@@ -56,9 +56,12 @@ def rank(inputs: int, outputs: int, ratio: float) -> int:
 
 def low_rank(op: Op, ratio: float) -> list[Op]:
     """The two linear layers that replace a factored one; anything else as it is."""
-    if op.kind != "linear" or not (r := rank(*op.shape[1:], ratio)):
+    if op.kind != "linear":
         return [op]
     rows, inputs, outputs = op.shape
+    r = rank(inputs, outputs, ratio)
+    if not r:
+        return [op]
     return [linear(rows, inputs, r, bias=False), linear(rows, r, outputs, bias=op.others > 0)]
 
 

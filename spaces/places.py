@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from .architecture import Architecture
 from .block import Place
-from .candidate import Architecture
 
 
 @lru_cache(maxsize=4096)
@@ -14,7 +14,7 @@ def places(architecture: Architecture) -> tuple[tuple[Place, ...], ...]:
     """The place of every block, stage by stage.
 
     >>> from .block import Block
-    >>> from .candidate import Stage
+    >>> from .architecture import Stage
     >>> half = Block(num_heads=3, head_dim=64, mlp_hidden=768, token_keep=0.5)
     >>> [[first, second]] = places(Architecture((Stage(192, (half, half)),)))
     >>> first.tokens, first.kept, second.tokens, second.kept

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .candidate import Architecture
+from .architecture import Architecture
 from .errors import SpaceError
 from .mixers import find
 
@@ -106,8 +106,10 @@ BLOCK_RULES = (
     ),
     Rule(
         ("mixer", "token_keep", "token_reduction"),
-        lambda mixer, keep, how: keep == 1
-        or (not find(mixer).needs_grid and (how == "random" or find(mixer).ranks_tokens)),
+        lambda mixer, keep, how: (
+            keep == 1
+            or (not find(mixer).needs_grid and (how == "random" or find(mixer).ranks_tokens))
+        ),
         "token_keep {token_keep} cannot follow mixer {mixer!r}, which has no attention map of "
         "all tokens to rank them by",
     ),

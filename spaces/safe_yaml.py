@@ -55,7 +55,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         ConfigError: not YAML, or not a mapping.
     """
     try:
-        data: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        data: object = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{source}: {_one_line(error)}") from error
     if not isinstance(data, dict):

@@ -8,20 +8,22 @@ once for the network.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from functools import lru_cache
 from typing import Any
 
+from .architecture import Architecture
 from .block import Block
-from .candidate import INTEGER_BITS, Architecture, Policy
+from .codec import defaults
+from .compression import INTEGER_BITS, Policy
 from .mixers import canonical, find
 from .parameter import Scalar
 
-POLICY: dict[str, Scalar] = {field.name: field.default for field in fields(Policy)}
+POLICY: dict[str, Scalar] = defaults(Policy)
 _UNPRUNED = {name: value for name, value in POLICY.items() if name != "prune_ratio"}
 
 NETWORK: dict[str, Scalar] = {
-    field.name: field.default for field in fields(Architecture) if field.default is not MISSING
+    name: value for name, value in defaults(Architecture).items() if value is not MISSING
 } | {f"{part}_{name}": _UNPRUNED[name] for part in ("stem", "head") for name in _UNPRUNED}
 
 STAGE: dict[str, Scalar] = {
@@ -45,6 +47,7 @@ BLOCK: dict[str, Scalar] = {
     "token_keep": 1.0,
 } | {f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY}
 
+ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
 BLOCK_NAMES = tuple(BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
@@ -125,13 +128,7 @@ def build_block(
     traits = find(mixer)
     has_mlp = given["mlp_ratio"] > 0
     policy = {
-        part: Policy(
-            **{
-                name: given[f"{part}_{name}"]
-                for name in POLICY
-                if in_use(f"{part}_{name}", mixer, has_mlp, given[f"{part}_weight_bits"])
-            }
-        )
+        part: _policy(part, mixer, has_mlp, *(given[f"{part}_{name}"] for name in POLICY))
         for part in ("mixer", "mlp")
     }
     cut = policy["mixer"].prune_ratio
@@ -151,6 +148,13 @@ def build_block(
         token_keep=given["token_keep"] if kept_at(keep_at, index) else 1.0,
     )
     return canonical(block), policy["mixer"], policy["mlp"]
+
+
+@lru_cache(maxsize=1 << 16)
+def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Policy:
+    """The policy of a part of a block, what has no effect at its default."""
+    given = dict(zip(POLICY, (bits, *values), strict=True))
+    return Policy(**{n: v for n, v in given.items() if in_use(f"{part}_{n}", mixer, has_mlp, bits)})
 
 
 # Which fields settle a number that is built from several.

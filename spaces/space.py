@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,18 @@ from typing import Any
 import yaml
 
 from . import schema
-from .candidate import Architecture, Candidate, Compression, Policy, Stage, StagePolicy
-from .constraints import Constraints, block_at
+from .architecture import Architecture, Stage
+from .candidate import Candidate
+from .compression import Compression, Policy, StagePolicy
+from .constraints import Constraints
+from .distances import Distances
 from .errors import ConfigError, SpaceError, did_you_mean
-from .layout import Site, Values, read_layout
+from .layout import Values, read_layout
 from .parameter import Choice, Scalar
 from .safe_yaml import parse_yaml, read_yaml
+from .solver import Order, solve
 
 PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
-MAX_STEPS = 200_000  # dead ends before a draw gives up
-
-Order = Callable[[int], Iterable[Scalar]]
 
 
 class SearchSpace:
@@ -44,7 +45,7 @@ class SearchSpace:
         self._layout = read_layout(spec)
         self._constraints = Constraints(self._layout)
         self._checks = self._constraints.checks()
-        self._uses = self._constraints.uses()
+        self._uses = self._constraints.uses
         self.parameters: tuple[Choice, ...] = tuple(self._layout.variables)
         try:
             self._complete(lambda v: self.parameters[v].values)
@@ -189,50 +190,10 @@ class SearchSpace:
                 if value != start[v] and (found := self._change(start, {v: value})):
                     yield found
 
-    # Search for values that satisfy every constraint.
+    # Values that satisfy every constraint.
 
     def _complete(self, order: Order) -> Values:
-        """Give every variable the first value of its order that the others admit.
-
-        Depth-first with conflict-directed backjumping (Prosser 1993): at a dead end it returns
-        to the last variable that had a part in it.
-
-        Raises:
-            SpaceError: no candidate was found.
-        """
-        values = self._layout.start.copy()
-        checks = self._checks
-        n = len(checks)
-        open_orders: list[Iterator[Scalar] | None] = [None] * n
-        blame: list[set[int]] = [set() for _ in range(n)]
-        v = steps = 0
-        while v < n:
-            iterator = open_orders[v]
-            if iterator is None:
-                iterator = open_orders[v] = iter(order(v))
-                blame[v].clear()
-            for value in iterator:
-                values[v] = value
-                for reads, test in checks[v]:
-                    if not test(values):
-                        blame[v].update(reads)
-                        break
-                else:
-                    break
-            else:
-                steps += 1
-                blame[v].discard(v)
-                if not blame[v] or steps > MAX_STEPS:
-                    raise SpaceError("no candidate satisfies all rules and forbidden clauses")
-                back = max(blame[v])
-                carried = blame[v] - {back}
-                for skipped in range(back + 1, v + 1):
-                    open_orders[skipped] = None
-                v = back
-                blame[v] |= carried
-                continue
-            v += 1
-        return values
+        return solve(self._layout.start, self._checks, order)
 
     def _change(self, values: Values, changes: Mapping[int, Scalar]) -> Candidate | None:
         """The nearest candidate to `values` with some of them forced; None if there is none."""
@@ -240,9 +201,7 @@ class SearchSpace:
             return self._build(
                 self._complete(
                     lambda v: (
-                        (changes[v],)
-                        if v in changes
-                        else self.parameters[v].nearest(values[v])
+                        (changes[v],) if v in changes else self.parameters[v].nearest(values[v])
                     )
                 )
             )
@@ -287,7 +246,7 @@ class SearchSpace:
             )
         parts = {part: _policy(part, fields) for part in ("stem", "head")}
         architecture = Architecture(
-            tuple(stages), **{name: fields[name] for name in _ARCHITECTURE}
+            tuple(stages), **{name: fields[name] for name in schema.ARCHITECTURE}
         )
         return Candidate(architecture, Compression(tuple(policies), **parts))
 
@@ -300,96 +259,11 @@ class SearchSpace:
 
     def _read(self, candidate: Candidate) -> list[Sequence[Scalar]]:
         """For each variable its values, the one that the candidate has first."""
-        distances = _Distances(self, candidate)
+        distances = Distances(self._layout, candidate)
         return [
             sorted(choice.values, key=lambda value, v=v: distances.of(v, value))
             for v, choice in enumerate(self.parameters)
         ]
-
-    def sites_of(self, v: int) -> Iterator[tuple[Site, str]]:
-        """Where a variable is used: site and field."""
-        for site in self._layout.sites():
-            for name, source in site.sources.items():
-                if source == v:
-                    yield site, name
-
-
-_ARCHITECTURE = [name for name in schema.NETWORK if not name.startswith(("stem_", "head_"))]
-_ARCHITECTURE.append("stem_norm")
-
-
-class _Distances:
-    """How far a value of a variable is from what a candidate has in its place."""
-
-    def __init__(self, space: SearchSpace, candidate: Candidate) -> None:
-        self.space = space
-        self.architecture = candidate.architecture
-        self.compression = candidate.compression
-        self.sites: dict[int, list[tuple[Site, str]]] = {}
-
-    def of(self, v: int, value: Scalar) -> float:
-        """Smallest over the places where the variable has an effect in the candidate."""
-        found = [
-            distance
-            for site, name in self.sites.setdefault(v, list(self.space.sites_of(v)))
-            if (distance := self.at(site, name, value)) is not None
-        ]
-        return min(found, default=0.0)
-
-    def at(self, site: Site, name: str, value: Scalar) -> float | None:
-        """Distance at one place; None where the field has no effect."""
-        return (self.network, self.stage, self.block)[len(site.where)](site.where, name, value)
-
-    def network(self, where: tuple[int, ...], name: str, value: Scalar) -> float:
-        part, _, field = name.partition("_")
-        if name in _ARCHITECTURE:
-            return _distance(getattr(self.architecture, name), value)
-        return _distance(getattr(getattr(self.compression, part), field), value)
-
-    def stage(self, where: tuple[int, ...], name: str, value: Scalar) -> float | None:
-        if where[0] >= len(self.architecture.stages):
-            return None
-        stage = self.architecture.stages[where[0]]
-        if name == "depth":
-            return _distance(len(stage.blocks), value)
-        if name == "token_keep_at":
-            at = {j for j, block in enumerate(stage.blocks) if block.token_keep < 1}
-            return float(len(at ^ schema.positions(str(value))))
-        if name.startswith("downsample_"):
-            policy = self.compression.stages[where[0]].downsample
-            return _distance(getattr(policy, name.removeprefix("downsample_")), value)
-        return _distance(getattr(stage, name), value)
-
-    def block(self, where: tuple[int, ...], name: str, value: Any) -> float | None:
-        i, j = where
-        if i >= len(self.architecture.stages) or j >= len(self.architecture.stages[i].blocks):
-            return None
-        width, block = self.architecture.stages[i].width, self.architecture.stages[i].blocks[j]
-        policies = {p: getattr(self.compression.stages[i], p)[j] for p in ("mixer", "mlp")}
-        part = name.partition("_")[0]
-        bits = policies[part].weight_bits if part in policies and part != name else 32
-        if not schema.in_use(name, block.mixer, block.mlp_hidden > 0, bits):
-            return None
-        cut = policies["mixer"].prune_ratio
-        if name == "num_heads":
-            return abs(schema.kept_heads(value, cut) - block.num_heads)
-        if name == "mlp_ratio":
-            ratio = cut if schema.find(block.mixer).is_mlp else policies["mlp"].prune_ratio
-            return abs(schema.kept_units(int(width * value), ratio) - block.mlp_hidden)
-        if name == "token_mlp_ratio":
-            return abs(schema.kept_units(int(width * value), cut) - block.token_hidden)
-        if name == "token_keep":
-            # A block that keeps all may only stand outside of `token_keep_at`: ask it last.
-            return abs(block.token_keep - value) + (block.token_keep == 1)
-        if schema.plain(name) != name:
-            return _distance(getattr(policies[part], schema.plain(name)), value)
-        return _distance(getattr(block, name), value)
-
-
-def _distance(left: Any, right: Any) -> float:
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        return abs(left - right)
-    return float(left != right)
 
 
 def _policy(part: str, fields: Mapping[str, Any]) -> Policy:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .candidate import Architecture, Candidate
+from .architecture import Architecture
+from .candidate import Candidate
 from .errors import SpaceError
 from .networks import Network, Shared, shared_of
 from .space import SearchSpace
@@ -138,7 +139,9 @@ class Supernet:
     def extract(self, candidate: Candidate) -> Network:
         """The candidate's network with its own copy of the weights."""
         network = Network(candidate.architecture)
-        inherited = {name: value.detach().clone() for name, value in self.inherit(candidate).items()}
+        inherited = {
+            name: value.detach().clone() for name, value in self.inherit(candidate).items()
+        }
         network.load_state_dict(network.state_dict() | inherited)
         return network.eval()
 
@@ -155,7 +158,11 @@ class Supernet:
             if name not in state or target is None:
                 continue
             view = target[rule.index()]
-            view.copy_(rule.unfold(state[name], view.shape) if rule.unfold else state[name].reshape(view.shape))
+            view.copy_(
+                rule.unfold(state[name], view.shape)
+                if rule.unfold
+                else state[name].reshape(view.shape)
+            )
 
     @torch.no_grad()
     def sort_by_importance(self, scores: Mapping[str, Tensor] | None = None) -> None:
@@ -222,7 +229,7 @@ def _along(value: Tensor, axis: int) -> Tensor:
 
 
 def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """timm's initialisation by the kind of parameter, which its name tells."""
+    """Timm's initialisation by the kind of parameter, which its name tells."""
     last = name.partition("@")[0].rpartition(".")[2]
     module = name.partition("@")[0].rpartition(".")[0].rpartition(".")[2]
     if last in ("bias", "running_mean", "bias_table"):

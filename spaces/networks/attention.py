@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..block import Place
@@ -80,6 +81,6 @@ def _mean(kv_heads: int) -> Fold:
     return fold
 
 
-def _repeat(parameter: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _repeat(parameter: Tensor, shape: torch.Size) -> Tensor:
     split = parameter.unflatten(0, (-1, shape[1]))  # head_dim of the larger is that of the own
     return split.repeat_interleave(shape[0] // split.shape[0], 0)

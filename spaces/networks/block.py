@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 
 from torch import Tensor, nn
 
+from ..architecture import Architecture
 from ..block import Place
-from ..candidate import Architecture
 from ..mixers import find
+from .attention import Attention
 from .mlp import Mlp
 from .norms import LayerScale, make_norm
 from .reduction import REDUCTIONS
@@ -56,6 +57,7 @@ class ResidualBlock(nn.Module):
         mixer = self.get_submodule(self.mixer_name)
         if self.reduction is None:
             return x + self.ls1(mixer(self.norm1(x)))
+        assert isinstance(mixer, Attention)  # a rule: only mixers that rank tokens drop them
         mixed, scores = mixer.with_scores(self.norm1(x))
         return self.reduction(x + self.ls1(mixed), scores)
 
@@ -66,7 +68,7 @@ class ResidualBlock(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def mixer_class(module: str) -> type[nn.Module]:
     """The class behind "file:Class" of the registry."""
     file, name = module.split(":")

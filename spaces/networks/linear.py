@@ -6,12 +6,13 @@ attention loses (Han et al., FLatten, arXiv:2308.00442).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..block import Place
 from .attention import by_heads
-from .sharing import Shared, centre, uncentre
+from .sharing import Fold, Shared, centre, uncentre
 
 
 class LinearAttention(nn.Module):
@@ -42,8 +43,7 @@ class LinearAttention(nn.Module):
         """(B, prefix + H * W, C) -> (B, prefix + H * W, C)."""
         q, k, values = self.q(x), self.k(x), self.v(x)  # (B, N, H * D)
         q, k, v = (
-            t.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-            for t in (q, k, values)
+            t.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for t in (q, k, values)
         )  # (B, H, N, D)
         q, k = F.relu(q), F.relu(k) / x.shape[1]  # sums over tokens stay in the range of fp16
         mixed = q @ (k.transpose(-2, -1) @ v)
@@ -58,10 +58,10 @@ class LinearAttention(nn.Module):
         return F.pad(tokens, (0, 0, self.prefix, 0)) if self.prefix else tokens
 
 
-def _kernel(side: int):
+def _kernel(side: int) -> Fold:
     crop = centre(side)
     return lambda source: crop(source).flatten(0, 1)[:, None]
 
 
-def _unkernel(parameter: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _unkernel(parameter: Tensor, shape: torch.Size) -> Tensor:
     return uncentre(parameter[:, 0].unflatten(0, (-1, shape[1])), shape)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..architecture import Architecture
 from ..block import Place
-from ..candidate import Architecture
 from ..places import places
 from ..rules import check
 from .block import ResidualBlock
@@ -116,17 +116,17 @@ class Network(nn.Module):
         return logits[0] if len(logits) == 1 else (logits[0] + logits[1]) / 2
 
     def forward_heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Tokens (B, N, C) -> logits of the class head and, if there is one, the distillation head."""
+        """Tokens (B, N, C) -> logits of the class head, and of the distillation head."""
         if self.head_dist is not None:
             return self.head(x[:, 0]), self.head_dist(x[:, 1])
         return (self.head(x[:, 0] if self.architecture.prefix else x.mean(1)),)
 
     def init_weights(self) -> None:
-        """timm's initialisation: truncated normal weights, zero biases."""
+        """Timm's initialisation: truncated normal weights, zero biases."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
+                if "bias" in module.state_dict():
                     nn.init.zeros_(module.bias)
         for table in (self.pos_embed, self.cls_token, self.dist_token):
             if table is not None:
@@ -138,7 +138,7 @@ class Network(nn.Module):
         def fold(table: Tensor) -> Tensor:
             return _resize_positions(table, prefix, side)
 
-        def unfold(table: Tensor, shape: tuple[int, ...]) -> Tensor:
+        def unfold(table: Tensor, shape: torch.Size) -> Tensor:
             return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
 
         return Shared((1, prefix + side**2, width), "_ whole _", fold, unfold)

@@ -124,5 +124,3 @@ class LayerScale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) or grid (B, C, H, W)."""
         return x * (self.gamma if self.layout == "tokens" else self.gamma[:, None, None])
-
-

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm.layers import LayerScale as TimmLayerScale
+from timm.layers.layer_scale import LayerScale as TimmLayerScale
 from timm.models.mlp_mixer import MixerBlock, MlpMixer
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from ..architecture import Architecture, Stage
 from ..block import Block
-from ..candidate import Architecture, Stage
 from ..errors import SpaceError
 from .network import Network
 

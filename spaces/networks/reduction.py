@@ -21,7 +21,7 @@ class TokenReduction(nn.Module):
         self.prefix, self.top = place.prefix, place.kept - 1
 
     def forward(self, x: Tensor, scores: Tensor) -> Tensor:
-        """(B, prefix + N, C), attention (B, heads, prefix + N, prefix + N) -> (B, prefix + K, C)."""
+        """(B, prefix + N, C) and their attention map (B, heads, ., .) -> (B, prefix + K, C)."""
         prefix, patches = x[:, : self.prefix], x[:, self.prefix :]
         seen = scores[:, :, 0] if self.prefix else scores.mean(2)
         rank = seen.mean(1)[:, self.prefix :]  # (B, N)

@@ -81,5 +81,7 @@ def centre(side: int) -> Fold:
 
 def uncentre(parameter: Tensor, shape: torch.Size) -> Tensor:
     """A larger table that is zero around the given one."""
-    pad = [(large - small) // 2 for large, small in zip(shape[-2:], parameter.shape[-2:], strict=True)]
+    pad = [
+        (large - small) // 2 for large, small in zip(shape[-2:], parameter.shape[-2:], strict=True)
+    ]
     return nn.functional.pad(parameter, (pad[1], pad[1], pad[0], pad[0]))

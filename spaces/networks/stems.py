@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class ConvStem(nn.Module):
         steps = patch_size.bit_length() - 1
         widths = [in_chans] + [max(8, width >> (steps - 1 - step)) for step in range(steps)]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [
                 nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(outputs),
@@ -103,7 +104,7 @@ def _resize(side: int) -> Fold:
     return fold
 
 
-def _enlarge(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _enlarge(kernel: Tensor, shape: torch.Size) -> Tensor:
     return _resize(shape[-1])(kernel)
 
 
@@ -121,5 +122,3 @@ def pi_matrix(old: int, new: int) -> Tensor:
         basis = torch.eye(old * old, dtype=torch.float64).view(-1, 1, old, old)
         resized = F.interpolate(basis, (new, new), mode="bilinear", antialias=True)
         return torch.linalg.pinv(resized.flatten(1)).float()
-
-

@@ -1,0 +1,139 @@
+"""Codec: frozen dataclasses of scalars to plain dicts and back, naming whatever does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from . import architecture as a
+from .compression import BITS
+from .errors import SpaceError, did_you_mean
+from .mixers import MIXERS
+
+T = TypeVar("T")
+
+CHOICES: dict[str, Sequence[str | int]] = {
+    "mixer": tuple(MIXERS),
+    "stem": a.STEMS,
+    "pos_embed": a.POS_EMBEDS,
+    "global_pool": a.GLOBAL_POOLS,
+    "norm": a.NORMS,
+    "act": a.ACTS,
+    "downsample": a.DOWNSAMPLES,
+    "token_reduction": a.TOKEN_REDUCTIONS,
+    "weight_bits": BITS,
+    "act_bits": BITS,
+}
+RANGES: dict[str, tuple[float, float]] = {
+    "token_keep": (0.01, 1),
+    "rank_ratio": (0.01, 1),
+    "prune_ratio": (0, 0.95),
+    "sparsity": (0, 0.99),
+    "width": (1, 16384),
+    "input_size": (1, 4096),
+    "patch_size": (1, 1024),
+    "in_chans": (1, 1024),
+    "num_classes": (1, 1_000_000),
+    "num_heads": (0, 1024),
+    "depth": (1, 256),
+}
+KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+
+
+def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
+    """A value of a field, checked for type, choice and range.
+
+    Args:
+        name: the field.
+        raw: what was given.
+        kind: the field's type; a whole number will do for a float.
+        where: place in the file, for the message.
+
+    Raises:
+        SpaceError: naming the place, the rule and what was given.
+    """
+    if kind is float and type(raw) is int:
+        raw = float(raw)
+    if type(raw) is not kind:
+        raise SpaceError(f"{where}: need {KINDS[kind]}, got {short(raw)}")
+    options = CHOICES.get(name)
+    if options is not None and raw not in options:
+        hint = did_you_mean(str(raw), map(str, options))
+        raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
+    low, high = RANGES.get(name, (0, float("inf")))
+    if isinstance(raw, int | float) and not low <= raw <= high:
+        raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
+    return raw
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """The scalar fields of a dataclass that differ from their defaults."""
+    return {
+        name: field
+        for name, default in defaults(type(value)).items()
+        if (field := getattr(value, name)) != default and isinstance(field, str | int | float)
+    }
+
+
+def from_plain(
+    kind: type[T], data: object, where: str, **convert: Callable[[object, str], object]
+) -> T:
+    """Inverse of `to_plain`; fields that are no scalars need a function in `convert`.
+
+    Raises:
+        SpaceError: an unknown or missing name, or a value that is not allowed.
+    """
+    known = defaults(kind)
+    values: dict[str, Any] = {}
+    for name, value in mapping(data, where).items():
+        if name not in known:
+            raise SpaceError(f"{where}: unknown name {name!r}. {did_you_mean(name, known)}")
+        place = f"{where}.{name}"
+        if name in convert:
+            values[name] = convert[name](value, place)
+        else:
+            wanted = int if known[name] is MISSING else type(known[name])
+            values[name] = scalar(name, value, wanted, place)
+    missing = [n for n, default in known.items() if default is MISSING and n not in values]
+    if missing:
+        raise SpaceError(f"{where}: {missing[0]!r} must be given")
+    return kind(**values)
+
+
+@cache
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """Default of every field of a dataclass, or dataclasses.MISSING."""
+    return {field.name: field.default for field in fields(kind)}
+
+
+def mapping(data: object, where: str) -> Mapping[str, Any]:
+    """`data` if it is a mapping from names.
+
+    Raises:
+        SpaceError: it is not.
+    """
+    if not isinstance(data, Mapping):
+        raise SpaceError(f"{where}: need names and values, got {short(data)}")
+    for name in cast("Iterable[object]", data):
+        if not isinstance(name, str):
+            raise SpaceError(f"{where}: a name must be text, got {name!r}")
+    return cast("Mapping[str, Any]", data)
+
+
+def sequence(data: object, where: str) -> list[Any]:
+    """`data` if it is a list with at least one item.
+
+    Raises:
+        SpaceError: it is not.
+    """
+    if not isinstance(data, list) or not data:
+        raise SpaceError(f"{where}: need a list with at least one item, got {short(data)}")
+    return cast("list[Any]", data)
+
+
+def short(value: object) -> str:
+    """`repr` that fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,89 @@
+"""Distances: which values of a space's choices a candidate has, or is nearest to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import schema
+from .candidate import Candidate
+from .layout import Layout, Site
+from .parameter import Scalar
+
+
+class Distances:
+    """How far a value of a variable is from what a candidate has in its place."""
+
+    def __init__(self, layout: Layout, candidate: Candidate) -> None:
+        self.architecture = candidate.architecture
+        self.compression = candidate.compression
+        self.places = [list[tuple[Site, str]]() for _ in layout.variables]
+        for site in layout.sites():
+            for name, source in site.sources.items():
+                if source < len(layout.variables):
+                    self.places[source].append((site, name))
+
+    def of(self, v: int, value: Scalar) -> float:
+        """Smallest over the places where the variable has an effect in the candidate."""
+        found = [
+            distance
+            for site, name in self.places[v]
+            if (distance := self.at(site, name, value)) is not None
+        ]
+        return min(found, default=0.0)
+
+    def at(self, site: Site, name: str, value: Scalar) -> float | None:
+        """Distance at one place; None where the field has no effect."""
+        return (self._network, self._stage, self._block)[len(site.where)](site.where, name, value)
+
+    def _network(self, where: tuple[int, ...], name: str, value: Scalar) -> float:
+        part, _, field = name.partition("_")
+        if name in schema.ARCHITECTURE:
+            return _distance(getattr(self.architecture, name), value)
+        return _distance(getattr(getattr(self.compression, part), field), value)
+
+    def _stage(self, where: tuple[int, ...], name: str, value: Scalar) -> float | None:
+        if where[0] >= len(self.architecture.stages):
+            return None
+        stage = self.architecture.stages[where[0]]
+        if where == (0,) and name.startswith("downsample"):
+            return None
+        if name == "depth":
+            return _distance(len(stage.blocks), value)
+        if name == "token_keep_at":
+            at = {j for j, block in enumerate(stage.blocks) if block.token_keep < 1}
+            return float(len(at ^ schema.positions(str(value))))
+        if name.startswith("downsample_"):
+            policy = self.compression.stages[where[0]].downsample
+            return _distance(getattr(policy, name.removeprefix("downsample_")), value)
+        return _distance(getattr(stage, name), value)
+
+    def _block(self, where: tuple[int, ...], name: str, value: Any) -> float | None:
+        i, j = where
+        if i >= len(self.architecture.stages) or j >= len(self.architecture.stages[i].blocks):
+            return None
+        width, block = self.architecture.stages[i].width, self.architecture.stages[i].blocks[j]
+        policies = {p: getattr(self.compression.stages[i], p)[j] for p in ("mixer", "mlp")}
+        part = name.partition("_")[0]
+        bits = policies[part].weight_bits if part in policies and part != name else 32
+        if not schema.in_use(name, block.mixer, block.mlp_hidden > 0, bits):
+            return None
+        cut = policies["mixer"].prune_ratio
+        if name == "num_heads":
+            return abs(schema.kept_heads(value, cut) - block.num_heads)
+        if name == "mlp_ratio":
+            ratio = cut if schema.find(block.mixer).is_mlp else policies["mlp"].prune_ratio
+            return abs(schema.kept_units(int(width * value), ratio) - block.mlp_hidden)
+        if name == "token_mlp_ratio":
+            return abs(schema.kept_units(int(width * value), cut) - block.token_hidden)
+        if name == "token_keep":
+            # A block that keeps all may only stand outside of `token_keep_at`: ask it last.
+            return abs(block.token_keep - value) + (block.token_keep == 1)
+        if schema.plain(name) != name:
+            return _distance(getattr(policies[part], schema.plain(name)), value)
+        return _distance(getattr(block, name), value)
+
+
+def _distance(left: Any, right: Any) -> float:
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return abs(left - right)
+    return float(left != right)

@@ -1,0 +1,119 @@
+"""Usage: when a choice has an effect, so that candidates are counted and named once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import schema
+from .compression import INTEGER_BITS
+from .errors import SpaceError
+from .layout import Layout, Site, Test, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One place where a choice may have an effect.
+
+    Attributes:
+        reads: the variables on which it depends.
+        holds: whether the choice has an effect there.
+    """
+
+    reads: tuple[int, ...]
+    holds: Test
+
+
+def find_uses(layout: Layout) -> list[list[Use]]:
+    """For each variable, its uses; the choice has an effect where any of them holds.
+
+    Raises:
+        SpaceError: a choice that never has an effect.
+    """
+    found: list[list[Use]] = [[] for _ in layout.variables]
+    for site in layout.sites():
+        for name, source in site.sources.items():
+            if source < len(layout.variables):
+                found[source] += uses_at(layout, site, name)
+    for choice, uses in zip(layout.variables, found, strict=True):
+        if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
+            raise SpaceError(f"{choice.name}: unreachable: no candidate has a use for this choice")
+    return found
+
+
+def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:
+    """The uses of the field of one site."""
+    if name == "token_reduction":
+        for block in (b for stage in layout.blocks for b in stage):
+            if may_drop(layout, block):
+                yield drop(layout, block)
+    elif name == "token_keep_at":
+        for block in layout.blocks[site.where[0]]:
+            if may_drop(layout, block):
+                reads = layout.parents(block, "token_keep", "depth")
+                yield Use(
+                    layout.only_variables(reads),
+                    lambda v, b=block: b.get("token_keep", v) != 1 and layout.exists(b, v),
+                )
+    else:
+        reads = use_parents(layout, site, name)
+        yield Use(layout.only_variables(reads), lambda v: in_use(layout, site, name, v))
+
+
+def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
+    """Whether a field has an effect at a site."""
+    condition = site.conditions.get(name)
+    if condition and not condition.holds(values):
+        return False
+    if site.where == (0,) and name.startswith("downsample"):
+        return False  # the first stage has the stem instead
+    bits = 32
+    if schema.plain(name) == "act_bits":
+        bits = layout.get(site, _weight_bits(name), values)
+    if not site.is_block or name not in schema.BLOCK:
+        return schema.plain(name) != "act_bits" or bits <= INTEGER_BITS
+    if not layout.exists(site, values):
+        return False
+    if name == "token_keep":
+        return schema.kept_at(layout.get(site, "token_keep_at", values), site.where[1])
+    has_mlp = site.get("mlp_ratio", values) > 0
+    return schema.in_use(name, site.get("mixer", values), has_mlp, bits)
+
+
+def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
+    """The sources that decide whether a field has an effect at a site."""
+    condition = site.conditions.get(name)
+    reads = set(condition.when) if condition else set[int]()
+    if schema.plain(name) == "act_bits":
+        reads |= layout.parents(site, _weight_bits(name))
+    if site.is_block and name in schema.BLOCK:
+        reads |= layout.parents(site, "depth")
+        if name == "token_keep":
+            reads |= layout.parents(site, "token_keep_at")
+        elif name != "mixer":
+            reads |= layout.parents(site, "mixer")
+        if schema.plain(name) != name:
+            reads |= layout.parents(site, "mlp_ratio")
+    return reads
+
+
+def may_drop(layout: Layout, block: Site) -> bool:
+    """Whether any candidate drops tokens in a block."""
+    return any(keep != 1 for keep in layout.domain(block.sources["token_keep"]))
+
+
+def drop(layout: Layout, block: Site) -> Use:
+    """When tokens are dropped in a block."""
+    reads = layout.parents(block, "token_keep", "token_keep_at", "depth")
+    return Use(
+        layout.only_variables(reads),
+        lambda v: (
+            block.get("token_keep", v) != 1
+            and schema.kept_at(layout.get(block, "token_keep_at", v), block.where[1])
+            and layout.exists(block, v)
+        ),
+    )
+
+
+def _weight_bits(name: str) -> str:
+    return f"{name.removesuffix('_act_bits')}_weight_bits"
