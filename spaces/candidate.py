@@ -19,6 +19,7 @@ from .block import Block
 from .codec import from_plain, mapping, sequence, to_plain
 from .compression import Compression, Policy, StagePolicy
 from .errors import SpaceError
+from .rules import check
 
 FORMAT_VERSION = 1
 
@@ -78,7 +79,8 @@ class Candidate:
         """Inverse of `to_dict`; other names beside it, such as "key", are ignored.
 
         Raises:
-            SpaceError: an unknown name, a wrong value or a newer format version.
+            SpaceError: an unknown name, a wrong value, a combination that cannot work, or a newer
+                format version.
         """
         data = mapping(data, "candidate")
         version = data.get("version", FORMAT_VERSION)
@@ -92,6 +94,7 @@ class Candidate:
         architecture = from_plain(
             Architecture, data["architecture"], "architecture", stages=_stages
         )
+        check(architecture)
         depths = [len(stage.blocks) for stage in architecture.stages]
 
         def policies(raw: object, where: str) -> tuple[StagePolicy, ...]:

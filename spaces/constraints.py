@@ -117,15 +117,30 @@ class Constraints:
         return found
 
     def _add_positions(self, stage: Site) -> None:
-        """Positions of `token_keep_at` must exist, or two texts would mean one candidate."""
+        """Where tokens are dropped must be told in one way, or two would mean one candidate."""
+        layout = self.layout
+        blocks = layout.blocks[stage.where[0]]
+        at = stage.sources["token_keep_at"]
+        if any(block.varies("token_keep", blocks[0]) for block in blocks):
+            if len(layout.domain(at)) > 1:
+                raise SpaceError(
+                    f"{_path(stage)}.token_keep_at: is a choice, so token_keep must be one for "
+                    "the stage, not one for each block"
+                )
+            shared = set[int]()
+        else:
+            shared = layout.parents(blocks[0], "token_keep")
 
         def last(values: Values) -> int:
             return max(schema.positions(stage.get("token_keep_at", values)), default=-1)
 
+        def unused(values: Values) -> bool:
+            return bool(shared) and blocks[0].get("token_keep", values) == 1
+
         self._add(
             stage,
-            self.layout.parents(stage, "token_keep_at", "depth"),
-            lambda values: last(values) < stage.get("depth", values),
+            layout.parents(stage, "token_keep_at", "depth") | shared,
+            lambda values: unused(values) or last(values) < stage.get("depth", values),
             lambda values: (
                 f"token_keep_at {last(values)} is beyond the last of "
                 f"{stage.get('depth', values)} blocks, which are counted from 0"

@@ -16,7 +16,9 @@ class Distances:
     def __init__(self, layout: Layout, candidate: Candidate) -> None:
         self.architecture = candidate.architecture
         self.compression = candidate.compression
+        self.layout = layout
         self.places = [list[tuple[Site, str]]() for _ in layout.variables]
+        self.values: dict[int, Scalar] = {}
         for site in layout.sites():
             for name, source in site.sources.items():
                 if source < len(layout.variables):
@@ -31,8 +33,20 @@ class Distances:
         ]
         return min(found, default=0.0)
 
+    def nearest(self, source: int) -> Scalar:
+        """The value that the candidate has, or is nearest to."""
+        if source not in self.values:
+            domain = self.layout.domain(source)
+            self.values[source] = domain[0]  # for conditions that depend on each other
+            if len(domain) > 1:
+                self.values[source] = min(domain, key=lambda value: self.of(source, value))
+        return self.values[source]
+
     def at(self, site: Site, name: str, value: Scalar) -> float | None:
         """Distance at one place; None where the field has no effect."""
+        condition = site.conditions.get(name)
+        if condition and not all(self.nearest(s) in some for s, some in condition.when.items()):
+            return None
         return (self._network, self._stage, self._block)[len(site.where)](site.where, name, value)
 
     def _network(self, where: tuple[int, ...], name: str, value: Scalar) -> float:

@@ -4,6 +4,8 @@ VitParetoError
 ├── SpaceError           a search space or candidate breaks its own rules
 ├── ConfigError          a run or device file is not what its schema asks for
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
+├── CostError            a device, table or cost model cannot give what was asked
+│   └── MissingRuntimeError  a runtime or provider is not installed here
 └── UnknownNameError     a registry has no entry of that name
 """
 
@@ -25,6 +27,14 @@ class ConfigError(VitParetoError, ValueError):
 
 class RunError(VitParetoError, RuntimeError):
     """A run cannot go on: its folder, data or an artifact is not as it must be."""
+
+
+class CostError(VitParetoError, ValueError):
+    """A device, table or cost model cannot give what was asked."""
+
+
+class MissingRuntimeError(CostError):
+    """A runtime or provider is not installed here."""
 
 
 class UnknownNameError(VitParetoError, KeyError):

@@ -79,6 +79,11 @@ class Site:
             return condition.default
         return values[self.sources[name]]
 
+    def varies(self, name: str, other: Site) -> bool:
+        """Whether a field may have another value here than at another site."""
+        own, its = self.conditions.get(name), other.conditions.get(name)
+        return self.sources[name] != other.sources[name] or own != its
+
     def parents(self, name: str) -> set[int]:
         """Sources on which a field's value depends."""
         condition = self.conditions.get(name)

@@ -181,7 +181,7 @@ def kept_units(units: int, prune_ratio: float) -> int:
     >>> kept_units(192, 0.0), kept_units(192, 0.3)
     (192, 136)
     """
-    return units if not prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
+    return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
 
 
 def positions(text: str) -> frozenset[int]:

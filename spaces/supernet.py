@@ -44,7 +44,7 @@ class Supernet:
         for architecture in dict.fromkeys(c.architecture for c in space.covering()):
             network, rules = blueprint(architecture)
             buffers = {name for name, _ in network.named_buffers()}
-            for name, rule in rules.items():
+            for name, (rule, _) in rules.items():
                 shared = shared_name(name, rule)
                 old = shapes.get(shared, (0,) * len(rule.shape))
                 sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
@@ -111,23 +111,16 @@ class Supernet:
         Raises:
             SpaceError: the candidate is larger than the supernet, or not of its space.
         """
-        network, rules = blueprint(candidate.architecture)
         found: dict[str, Tensor] = {}
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            rule = rules.get(name)
-            if rule is None or (not tensor.is_meta):
-                continue
+        for name, (rule, shape) in blueprint(candidate.architecture)[1].items():
             shared = shared_name(name, rule)
             source = self.params.get(shared, self.buffers.get(shared))
-            if source is None or any(
-                own > other for own, other in zip(rule.shape, source.shape, strict=True)
-                if rule.fold is None
-            ):  # fmt: skip
+            if source is None or not rule.fits(source.shape):
                 raise SpaceError(
                     f"the supernet of space {self.space.name!r} has no {name} of shape "
-                    f"{rule.shape}: the candidate is not in its space"
+                    f"{tuple(shape)}: the candidate is not in its space"
                 )
-            found[name] = rule.cut(source, tensor.shape)
+            found[name] = rule.cut(source, shape)
         return found
 
     def __call__(self, candidate: Candidate, x: Tensor, train: bool = False) -> Tensor:
@@ -150,12 +143,11 @@ class Supernet:
     @torch.no_grad()
     def load_network(self, network: Network) -> None:
         """Copy a network's weights into the slices that it would inherit."""
-        rules = shared_of(network)
         state = network.state_dict()
-        for name, rule in rules.items():
+        for name, (rule, _) in shared_of(network).items():
             shared = shared_name(name, rule)
             target = self.params.get(shared, self.buffers.get(shared))
-            if name not in state or target is None:
+            if target is None:
                 continue
             view = target[rule.index()]
             view.copy_(
@@ -193,7 +185,7 @@ class Supernet:
         """Axis names of every shared tensor."""
         found: dict[str, str] = {}
         for architecture in dict.fromkeys(c.architecture for c in self.space.covering()):
-            for name, rule in blueprint(architecture)[1].items():
+            for name, (rule, _) in blueprint(architecture)[1].items():
                 found[shared_name(name, rule)] = rule.axes
         return found
 
@@ -204,7 +196,7 @@ def shared_name(name: str, rule: Shared) -> str:
 
 
 @lru_cache(maxsize=512)
-def blueprint(architecture: Architecture) -> tuple[Network, dict[str, Shared]]:
+def blueprint(architecture: Architecture) -> tuple[Network, dict[str, tuple[Shared, torch.Size]]]:
     """A network without memory for its parameters, and how each is shared."""
     with torch.device("meta"):
         network = Network(architecture).requires_grad_(False)

@@ -41,6 +41,13 @@ class Shared:
         view = source[self.index()]
         return self.fold(view) if self.fold else view.reshape(shape)
 
+    def fits(self, source: torch.Size) -> bool:
+        """Whether a larger tensor of that shape has the slice."""
+        return all(
+            axis == "whole" or own <= other
+            for axis, own, other in zip(self.axes.split(), self.shape, source, strict=True)
+        )
+
     def index(self) -> tuple[slice, ...]:
         """The slice along every axis."""
         return tuple(
@@ -49,19 +56,18 @@ class Shared:
         )
 
 
-def shared_of(network: nn.Module) -> dict[str, Shared]:
-    """For every parameter and floating buffer of a network, how it is shared."""
-    found: dict[str, Shared] = {}
+def shared_of(network: nn.Module) -> dict[str, tuple[Shared, torch.Size]]:
+    """For every parameter and stored floating buffer, how it is shared and what shape it has."""
+    rules: dict[str, Shared] = {}
     for prefix, module in network.named_modules():
-        rules: dict[str, Shared] = getattr(module, "shared", {})
         start = f"{prefix}." if prefix else ""
-        for name, rule in rules.items():
-            found.setdefault(start + name, rule)  # an outer module knows more
-        for name, tensor in [*module.named_parameters(recurse=False),
-                             *module.named_buffers(recurse=False)]:  # fmt: skip
-            if tensor.is_floating_point():
-                found.setdefault(start + name, plain(tensor.shape))
-    return found
+        for name, rule in getattr(module, "shared", {}).items():
+            rules.setdefault(start + name, rule)  # an outer module knows more
+    return {
+        name: (rules.get(name) or plain(tensor.shape), tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
 
 
 def plain(shape: torch.Size) -> Shared:

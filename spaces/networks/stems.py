@@ -99,7 +99,7 @@ def _resize(side: int) -> Fold:
         if kernel.shape[-1] == side:
             return kernel
         matrix = pi_matrix(kernel.shape[-1], side).to(kernel)
-        return (kernel.flatten(2) @ matrix.T).unflatten(-1, (side, side))
+        return matrix @ kernel @ matrix.T
 
     return fold
 
@@ -113,12 +113,14 @@ def pi_matrix(old: int, new: int) -> Tensor:
     """Pseudo-inverse resize of a patch kernel (Beyer et al., FlexiViT, arXiv:2212.08013).
 
     A kernel resized by it gives on a resized patch what the old one gave on the old patch;
-    exactly so where patches grow.
+    exactly so where patches grow. Bilinear resizing is separable, and so is its
+    pseudo-inverse: one matrix serves rows and columns.
 
     Returns:
-        (new * new, old * old) matrix in float32.
+        (new, old) matrix M in float32; the new kernel is M @ kernel @ M.T.
     """
     with torch.device("cpu"):
-        basis = torch.eye(old * old, dtype=torch.float64).view(-1, 1, old, old)
+        # Rows that are constant along the columns: torch antialiases in two dimensions only.
+        basis = torch.eye(old, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, old)
         resized = F.interpolate(basis, (new, new), mode="bilinear", antialias=True)
-        return torch.linalg.pinv(resized.flatten(1)).float()
+        return torch.linalg.pinv(resized[:, 0, :, 0]).float()
