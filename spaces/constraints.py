@@ -43,6 +43,8 @@ class Constraints:
             self._add_positions(stage)
         for site, clause in layout.forbidden:
             self._add_forbidden(site, clause)
+        for site in layout.sites():
+            self._check_conditions(site)
         self.uses = find_uses(layout)
         self._check_fixed_tokens()
 
@@ -119,27 +121,24 @@ class Constraints:
     def _add_positions(self, stage: Site) -> None:
         """Where tokens are dropped must be told in one way, or two would mean one candidate."""
         layout = self.layout
-        blocks = layout.blocks[stage.where[0]]
-        at = stage.sources["token_keep_at"]
-        if any(block.varies("token_keep", blocks[0]) for block in blocks):
-            if len(layout.domain(at)) > 1:
-                raise SpaceError(
-                    f"{_path(stage)}.token_keep_at: is a choice, so token_keep must be one for "
-                    "the stage, not one for each block"
-                )
-            shared = set[int]()
-        else:
-            shared = layout.parents(blocks[0], "token_keep")
+        first = layout.blocks[stage.where[0]][0]
+        shared = layout.shares_token_keep(stage)
+        if not shared and len(layout.domain(stage.sources["token_keep_at"])) > 1:
+            raise SpaceError(
+                f"{_path(stage)}.token_keep_at: is a choice, so token_keep must be one for the "
+                "stage, not one for each block"
+            )
 
         def last(values: Values) -> int:
             return max(schema.positions(stage.get("token_keep_at", values)), default=-1)
 
         def unused(values: Values) -> bool:
-            return bool(shared) and blocks[0].get("token_keep", values) == 1
+            return shared and first.get("token_keep", values) == 1
 
         self._add(
             stage,
-            layout.parents(stage, "token_keep_at", "depth") | shared,
+            layout.parents(stage, "token_keep_at", "depth")
+            | (layout.parents(first, "token_keep") if shared else set()),
             lambda values: unused(values) or last(values) < stage.get("depth", values),
             lambda values: (
                 f"token_keep_at {last(values)} is beyond the last of "
@@ -216,6 +215,22 @@ class Constraints:
                         f"{built} {key[0]}: two names for one network"
                     )
 
+    def _check_conditions(self, site: Site) -> None:
+        """What a condition tests must have an effect, or two values would mean one candidate."""
+        layout = self.layout
+        around = [site, *layout.stages[slice(*site.where[:1] * 2)]]
+        for name, condition in site.conditions.items():
+            for source in condition.when:
+                tested = [(s, n) for s in around for n, own in s.sources.items() if own == source]
+                reads = use_parents(layout, site, name)
+                for where, other in tested:
+                    reads |= use_parents(layout, where, other)
+                for values in layout.assignments(layout.only_variables(reads)):
+                    if in_use(layout, site, name, values) and not any(
+                        in_use(layout, where, other, values) for where, other in tested
+                    ):
+                        raise SpaceError(f"TODO")
+
     def _check_fixed_tokens(self) -> None:
         """Weights tied to one token count, or a stem to one patch size, cannot be shared."""
         layout = self.layout
@@ -277,4 +292,4 @@ def _lookup(reads: tuple[int, ...], table: Table) -> Test:
 
 def _path(site: Site) -> str:
     names = ("stages", "blocks")
-    return ".".join(f"{n}[{i}]" for n, i in zip(names, site.where, strict=False)) or "space"
+    return ".".join(f"{n}.{i}" for n, i in zip(names, site.where, strict=False)) or "space"

@@ -79,11 +79,6 @@ class Site:
             return condition.default
         return values[self.sources[name]]
 
-    def varies(self, name: str, other: Site) -> bool:
-        """Whether a field may have another value here than at another site."""
-        own, its = self.conditions.get(name), other.conditions.get(name)
-        return self.sources[name] != other.sources[name] or own != its
-
     def parents(self, name: str) -> set[int]:
         """Sources on which a field's value depends."""
         condition = self.conditions.get(name)
@@ -139,6 +134,15 @@ class Layout:
         """The choices among some sources, in order."""
         return tuple(sorted(source for source in sources if source < len(self.variables)))
 
+    def shares_token_keep(self, site: Site) -> bool:
+        """Whether `token_keep` is one choice for all blocks of a block's or stage's stage."""
+        first, *others = self.blocks[site.where[0]]
+        own = (first.sources["token_keep"], first.conditions.get("token_keep"))
+        return all(
+            own == (block.sources["token_keep"], block.conditions.get("token_keep"))
+            for block in others
+        )
+
     def build_block(self, site: Site, values: Values) -> tuple[Block, Policy, Policy]:
         """Block and policies at a block's site; see `schema.build_block`."""
         stage = self.stages[site.where[0]]
@@ -188,9 +192,9 @@ class _Reader:
         start += [values[0] for _, values in self.found if len(values) == 1]
         self.layout = Layout(variables, start, self.fixed, self.stages, self.blocks, [])
         for index, raw in enumerate(_optional_list(spec, "conditions")):
-            self.condition(raw, f"conditions[{index}]")
+            self.condition(raw, f"conditions.{index}")
         for index, raw in enumerate(_optional_list(spec, "forbidden")):
-            self.forbid(raw, f"forbidden[{index}]")
+            self.forbid(raw, f"forbidden.{index}")
 
     def position(
         self, raw: Mapping[str, Any], prefix: str, outermost: int, extra: Sequence[str] = ()
@@ -214,7 +218,7 @@ class _Reader:
 
     def stage(self, index: int, raw: object, network: dict[str, int]) -> None:
         """Number a stage's choices, then those of its groups and blocks."""
-        where = f"stages[{index}]"
+        where = f"stages.{index}"
         raw = mapping(raw, where)
         prefix = f"stages.{index}."
         stage = self.position(raw, prefix, 1, ("groups", "blocks"))

@@ -43,7 +43,7 @@ NETWORK_RULES = (
         ("input_size", "patch_size", "stages"),
         lambda size, patch, stages: size > 0 and patch > 0 and size % (patch << stages - 1) == 0,
         "input_size {input_size} must be a multiple of patch_size {patch_size}, doubled by "
-        "each of the {stages} stages after the first",
+        "each stage after the first",
     ),
     Rule(
         ("stem", "patch_size"),
@@ -81,8 +81,7 @@ BLOCK_RULES = (
     Rule(
         ("mixer", "window_size", "grid"),
         lambda mixer, window, grid: not _uses(mixer, "window_size") or 1 <= window <= grid,
-        "window_size {window_size} is larger than the token grid of {grid}x{grid}: that is "
-        "mixer 'softmax'",
+        "window_size {window_size} is larger than the token grid of {grid}x{grid}",
     ),
     Rule(
         ("mixer", "kv_pool", "grid"),

@@ -65,17 +65,19 @@ class SearchSpace:
             SpaceError: naming file, key, rule and what was given.
         """
         file = find_file(path, PRESETS, "space")
-        spec = read_yaml(file)
-        spec.setdefault("name", file.stem)
-        try:
-            return cls(spec)
-        except SpaceError as error:
-            raise SpaceError(f"{file}: {error}") from None
+        return cls._named(read_yaml(file), str(file), file.stem)
 
     @classmethod
     def from_text(cls, text: str, source: str = "space") -> SearchSpace:
         """Read the text of a space file; `source` names it in errors."""
-        return cls(parse_yaml(text, source))
+        return cls._named(parse_yaml(text, source), source, source)
+
+    @classmethod
+    def _named(cls, spec: dict[str, Any], source: str, name: str) -> SearchSpace:
+        try:
+            return cls({"name": name} | spec)
+        except SpaceError as error:
+            raise SpaceError(f"{source}: {error}") from None
 
     def to_yaml(self) -> str:
         """The space as a file; reading it gives an equal space."""

@@ -75,7 +75,8 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
     if not layout.exists(site, values):
         return False
     if name == "token_keep":
-        return schema.kept_at(layout.get(site, "token_keep_at", values), site.where[1])
+        at = layout.get(site, "token_keep_at", values)
+        return layout.shares_token_keep(site) or schema.kept_at(at, site.where[1])
     has_mlp = site.get("mlp_ratio", values) > 0
     return schema.in_use(name, site.get("mixer", values), has_mlp, bits)
 

@@ -161,5 +161,5 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_grid(x: Tensor) -> Tensor:
     """(B, H * W, C) -> (B, C, H, W) of a square grid."""
-    side = round(x.shape[1] ** 0.5)
+    side = round(int(x.shape[1]) ** 0.5)  # int: a traced shape is a tensor
     return x.transpose(1, 2).unflatten(-1, (side, side))
