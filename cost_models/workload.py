@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 
-from ..spaces import Block, Candidate, Place, Policy
+from ..spaces import Architecture, Block, Candidate, Place, Policy
 from ..spaces import ops as o
+from ..spaces.errors import CostError
 from ..spaces.mixers import find
 from ..spaces.ops import Op
 from ..spaces.places import places
@@ -63,7 +64,18 @@ class SubBlock:
             parts += [f"{n}={getattr(p.block, n)}" for n in names if getattr(p.block, n)]
         parts += [f"{n}={v}" for n, v in _changed(self.policy)]
         parts += ["relative"] if p.relative and self.variant == "window" else []
+        # A mixer's layout is its own; stem, MLP and head take that of the block beside them.
+        parts += ["layout=grid"] if self.kind in _BETWEEN and self.layout == "grid" else []
         return f"{self.kind}/{self.variant}?{'&'.join([*parts, *self.flags])}"
+
+    @classmethod
+    def parse(cls, key: str) -> SubBlock:
+        """Inverse of `key`, up to what has no effect on cost.
+
+        Raises:
+            CostError: the text is not a key.
+        """
+        return _parse(key)
 
     @property
     def layout(self) -> str:
@@ -97,10 +109,42 @@ class SubBlock:
         return FLOAT_BYTES * activations + self.weight_bytes
 
 
+@lru_cache(maxsize=1 << 14)
+def _parse(key: str) -> SubBlock:
+    head, _, rest = key.partition("?")
+    kind, _, variant = head.partition("/")
+    words = [part.partition("=") for part in rest.split("&")]
+    given = {name: value for name, equals, value in words if equals}
+    flags = tuple(name for name, equals, _ in words if not equals and name != "relative")
+    try:
+        width, side = int(given["width"]), int(given["grid"])
+        tokens = int(given.get("tokens", side * side))
+        numbers = {n: int(given[n]) for n in ("inputs", "outputs", "patch_size") if n in given}
+        block = Block(
+            variant if kind == "mixer" else "pool" if "layout" in given else "softmax",
+            **{n: int(given[n]) for n in _KEY_FIELDS if n in given and n != "shift"},
+            shift="shift" in given,
+        )
+        policy = Policy(**{
+            n: (float if n in ("rank_ratio", "sparsity") else int)(given[n])
+            for n in ("weight_bits", "act_bits", "rank_ratio", "sparsity") if n in given
+        })  # fmt: skip
+        place = Place(
+            *(block, width, (side, side), int(given.get("prefix", 0)), tokens),
+            int(given.get("kept", tokens)),
+            relative="relative" in rest.split("&"),
+            act=given["act"],
+        )
+        return SubBlock(kind, place, policy, given["norm"], variant, flags=flags, **numbers)
+    except (KeyError, ValueError) as error:
+        raise CostError(f"not the key of a sub-block: {key!r} ({error!r})") from error
+
+
 _KEY_FIELDS = tuple(
     field.name for field in fields(Block) if field.name not in ("mixer", "token_keep")
 )
 _DEFAULT = Policy()
+_BETWEEN = ("stem", "mlp", "head")
 
 
 def _changed(policy: Policy) -> Iterator[tuple[str, int | float]]:
@@ -144,34 +188,66 @@ def workload(candidate: Candidate) -> Workload:
 def _walk(candidate: Candidate) -> Iterator[SubBlock]:
     a, compression = candidate.architecture, candidate.compression
     placed = places(a)
-    scale = ("scale",) if a.layer_scale else ()
-    first, last = placed[0][0], placed[-1][-1]
-    stem_flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
-    yield SubBlock(
-        *("stem", _bare(first), _kept(compression.stem), a.norm, a.stem),
-        inputs=a.in_chans,
-        patch_size=a.patch_size,
-        flags=stem_flags,
-    )
+    yield stem_unit(a, placed[0][0], compression.stem)
     for i, (stage, policies) in enumerate(zip(placed, compression.stages, strict=True)):
         if i:
-            width = placed[i - 1][-1].width
-            policy = _kept(policies.downsample)
-            variant = a.stages[i].downsample
-            yield SubBlock("downsample", _bare(stage[0]), policy, a.norm, variant, inputs=width)
+            yield downsample_unit(a, i, stage[0], policies.downsample)
         for place, mixer, mlp in zip(stage, policies.mixer, policies.mlp, strict=True):
-            block = place.block
-            drop = (a.token_reduction,) if place.kept != place.tokens else ()
-            yield SubBlock(
-                *("mixer", _mixing(place), _kept(mixer), a.norm, block.mixer),
-                flags=scale + drop,
-            )
-            if block.mlp_hidden and not find(block.mixer).is_mlp:
-                yield SubBlock("mlp", _after(place), _kept(mlp), a.norm, "mlp", flags=scale)
-    yield SubBlock(
-        *("head", _bare(_after(last)), _kept(compression.head), a.norm, a.global_pool),
+            yield mixer_unit(a, place, mixer)
+            if has_mlp(place.block):
+                yield mlp_unit(a, place, mlp)
+    yield head_unit(a, placed[-1][-1], compression.head)
+
+
+def has_mlp(block: Block) -> bool:
+    """Whether an MLP follows the mixer."""
+    return block.mlp_hidden > 0 and not find(block.mixer).is_mlp
+
+
+def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
+    """The stem that leads to the first block."""
+    flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
+    return SubBlock(
+        *("stem", _bare(first), _kept(policy), a.norm, a.stem),
+        inputs=a.in_chans,
+        patch_size=a.patch_size,
+        flags=flags,
+    )
+
+
+def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -> SubBlock:
+    """The downsampling that leads to the first block of a stage."""
+    before, variant = a.stages[stage - 1].width, a.stages[stage].downsample
+    return SubBlock(
+        *("downsample", _bare(first), _kept(policy), a.norm, variant),
+        inputs=before,
+    )
+
+
+def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
+    """The mixer of a block, with its token reduction."""
+    drop = (a.token_reduction,) if place.kept != place.tokens else ()
+    return SubBlock(
+        *("mixer", _mixing(place), _kept(policy), a.norm, place.block.mixer),
+        flags=_scale(a) + drop,
+    )
+
+
+def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
+    """The MLP of a block."""
+    return SubBlock("mlp", _after(place), _kept(policy), a.norm, "mlp", flags=_scale(a))
+
+
+def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
+    """Last norm, pooling and classifier after the last block."""
+    return SubBlock(
+        *("head", _bare(_after(last)), _kept(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
     )
+
+
+def _scale(a: Architecture) -> tuple[str, ...]:
+    return ("scale",) if a.layer_scale else ()
 
 
 def _kept(policy: Policy) -> Policy:

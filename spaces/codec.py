@@ -62,7 +62,7 @@ def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
     if options is not None and raw not in options:
         hint = did_you_mean(str(raw), map(str, options))
         raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
-    low, high = RANGES.get(name, (0, float("inf")))
+    low, high = RANGES.get(name, (0, 1_000_000))
     if isinstance(raw, int | float) and not low <= raw <= high:
         raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
     return raw

@@ -218,18 +218,21 @@ class Constraints:
     def _check_conditions(self, site: Site) -> None:
         """What a condition tests must have an effect, or two values would mean one candidate."""
         layout = self.layout
-        around = [site, *layout.stages[slice(*site.where[:1] * 2)]]
+        around = [layout.network, *(layout.stages[i] for i in site.where[:1]), site]
         for name, condition in site.conditions.items():
-            for source in condition.when:
+            for source in layout.only_variables(condition.when):
                 tested = [(s, n) for s in around for n, own in s.sources.items() if own == source]
                 reads = use_parents(layout, site, name)
-                for where, other in tested:
-                    reads |= use_parents(layout, where, other)
+                reads = reads.union(*(use_parents(layout, *place) for place in tested))
                 for values in layout.assignments(layout.only_variables(reads)):
                     if in_use(layout, site, name, values) and not any(
-                        in_use(layout, where, other, values) for where, other in tested
+                        in_use(layout, *place, values) for place in tested
                     ):
-                        raise SpaceError(f"TODO")
+                        raise SpaceError(
+                            f"conditions: {layout.variables[source].name} has no effect in some "
+                            f"candidates that have a {name}, which depends on it; add what it "
+                            "depends on itself to `when`"
+                        )
 
     def _check_fixed_tokens(self) -> None:
         """Weights tied to one token count, or a stem to one patch size, cannot be shared."""

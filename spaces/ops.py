@@ -19,7 +19,7 @@ class Op(NamedTuple):
         others: elements of biases, norms and tables, which always stay float.
         reads: activation elements read.
         writes: activation elements written.
-        shape: (rows, inputs, outputs) of a linear layer.
+        shape: (rows, inputs, outputs) of a linear layer, or of the one that a convolution is.
     """
 
     kind: str
@@ -76,6 +76,7 @@ def conv(
         others=outputs * bias,
         reads=out_grid * stride**2 * inputs,
         writes=out_grid * outputs,
+        shape=(out_grid, inputs * kernel**2, outputs),
     )
 
 

@@ -69,9 +69,10 @@ BLOCK_RULES = (
         "mixer {mixer!r} cannot carry a class token: use global_pool 'avg'",
     ),
     Rule(
-        ("mixer", "num_heads", "head_dim"),
-        lambda mixer, heads, dim: not _uses(mixer, "num_heads") or (heads > 0 and dim > 0),
-        "mixer {mixer!r} needs num_heads, and head_dim or a width that the heads divide",
+        ("mixer", "num_heads", "head_dim", "width"),
+        lambda mixer, heads, dim, width: not _uses(mixer, "num_heads") or (heads > 0 and dim > 0),
+        "mixer {mixer!r} needs num_heads, and head_dim or a width that the heads divide, "
+        "not num_heads {num_heads} and width {width}",
     ),
     Rule(
         ("mixer", "num_heads", "kv_heads"),

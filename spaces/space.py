@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -180,17 +182,37 @@ class SearchSpace:
         return self._build(self._complete(lambda v: orders[v]))
 
     def covering(self) -> Iterator[Candidate]:
-        """Candidates in which every value of every choice occurs, others as in `largest`.
+        """Candidates that together have every parameter of the space's networks at its largest.
 
-        Together they contain every parameter that a network of the space can have, each at
-        its largest.
+        For every combination of the network's kinds (norm, activation, ...): the largest
+        network, and for each value of every other field the largest in which that field has
+        that value wherever it can.
         """
-        start = self._values(self.largest())
-        yield self._build(start)
+        fields = [choice.name.rpartition(".")[2] for choice in self.parameters]
+        kinds = [
+            v
+            for v, choice in enumerate(self.parameters)
+            if choice.name in schema.NETWORK and isinstance(choice.values[0], str)
+        ]
+        wanted: dict[tuple[str, Scalar], None] = {("", ""): None}
         for v, choice in enumerate(self.parameters):
-            for value in choice.values:
-                if value != start[v] and (found := self._change(start, {v: value})):
-                    yield found
+            if v not in kinds:
+                wanted |= {(fields[v], value): None for value in choice.values}
+
+        largest = [self._descending(v) for v in range(len(self.parameters))]
+        for combination in product(*(self.parameters[v].values for v in kinds)):
+            forced = dict(zip(kinds, combination, strict=True))
+            for field, value in wanted:
+                orders = [
+                    [forced[v]]
+                    if v in forced
+                    else [value, *order]
+                    if fields[v] == field and value in self.parameters[v]
+                    else order
+                    for v, order in enumerate(largest)
+                ]
+                with suppress(SpaceError):  # not every combination can meet
+                    yield self._build(self._complete(orders.__getitem__))
 
     # Values that satisfy every constraint.
 

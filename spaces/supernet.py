@@ -127,7 +127,9 @@ class Supernet:
         """Logits of a candidate with inherited weights: (B, in_chans, S, S) -> (B, classes)."""
         network, _ = blueprint(candidate.architecture)
         network.train(train)
-        return functional_call(network, self.inherit(candidate), (x,))
+        # Masks and indices are constants of the blueprint, which stays where it was built.
+        constants = {n: b.to(x.device) for n, b in network.named_buffers() if not b.is_meta}
+        return functional_call(network, self.inherit(candidate) | constants, (x,))
 
     def extract(self, candidate: Candidate) -> Network:
         """The candidate's network with its own copy of the weights."""
@@ -226,6 +228,6 @@ def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor
     module = name.partition("@")[0].rpartition(".")[0].rpartition(".")[2]
     if last in ("bias", "running_mean", "bias_table"):
         return torch.zeros(shape)
-    if last in ("gamma", "running_var") or "norm" in module or module.startswith("bn"):
+    if last in ("gamma", "running_var") or "norm" in module or len(shape) == 1:
         return torch.ones(shape)
     return torch.randn(shape, generator=generator) * 0.02

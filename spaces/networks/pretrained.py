@@ -33,9 +33,10 @@ def from_timm(model: nn.Module) -> Network:
         raise SpaceError(f"no counterpart for timm's {type(model).__name__}; there are: {names}")
     architecture, state = convert[kind](model)
     network = Network(architecture)
-    left = state.keys() ^ {name for name, _ in network.named_parameters()}
+    own = {name: parameter.shape for name, parameter in network.named_parameters()}
+    left = own.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
     if left:
-        raise SpaceError(f"timm's model has parts that have no counterpart: {sorted(left)[:4]}")
+        raise SpaceError(f"timm's model has parts that have no counterpart: {min(left)[0]}")
     network.load_state_dict(state, strict=False)
     return network.eval()
 
@@ -146,7 +147,9 @@ def _common(model: Any, embed: Any, act: nn.Module) -> dict[str, Any]:
     name = next((name for kind, name in acts.items() if isinstance(act, kind)), None)
     if name is None or embed.img_size[0] != embed.img_size[1]:
         raise SpaceError(f"no counterpart for {act} on images of {embed.img_size}")
-    norm = next(module for module in model.modules() if isinstance(module, nn.LayerNorm))
+    norm = next((module for module in model.modules() if isinstance(module, nn.LayerNorm)), None)
+    if norm is None:
+        raise SpaceError("timm's model has no LayerNorm, the only norm that is converted")
     return {
         "input_size": embed.img_size[0],
         "in_chans": embed.proj.in_channels,

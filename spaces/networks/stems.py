@@ -105,7 +105,11 @@ def _resize(side: int) -> Fold:
 
 
 def _enlarge(kernel: Tensor, shape: torch.Size) -> Tensor:
-    return _resize(shape[-1])(kernel)
+    """The larger kernel from which `_resize` makes the given one again."""
+    if kernel.shape[-1] == shape[-1]:
+        return kernel
+    matrix = torch.linalg.pinv(pi_matrix(shape[-1], kernel.shape[-1])).to(kernel)
+    return matrix @ kernel @ matrix.T
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,206 @@
+"""Calibrate: measure what a space needs on a device within a time, fit, validate, save."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..spaces import Candidate, SearchSpace
+from ..spaces.errors import CostError
+from .bench import Bench, Graph
+from .device import Device
+from .memory import MemoryModel, fit_memory
+from .model import CostModel, fit_groups
+from .plan import choose, fastest, occurring, trials
+from .precision import Book
+from .regress import Regressor
+from .stats import accuracy
+from .table import LatencyTable, different
+from .units import Unit
+from .workload import SubBlock
+
+Progress = Callable[[float, str], None]
+
+SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
+CHUNK = 48  # sub-blocks of one session
+MODELS = 6  # whole networks of one session
+MODEL_SHARE = 0.42  # of the time, for whole networks
+FRESH_EVERY = 4  # every fourth network validates
+GROWTHS = 8  # processes started to learn the memory
+RESERVE = 0.08  # of the time, for fitting
+
+
+def calibrate(
+    device: Device,
+    space: SearchSpace,
+    budget_s: float = 180.0,
+    seed: int = 0,
+    table: LatencyTable | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> CostModel:
+    """Measure sub-blocks and whole networks of a space, and fit a cost model.
+
+    Measurements are kept in `OUT.csv` beside the model as soon as they are made: a second call
+    with the same device goes on where the first was stopped.
+
+    Args:
+        device: where to measure.
+        space: whose networks will be predicted.
+        budget_s: wall time, export and compilation included.
+        seed: of what is sampled.
+        table: measurements that are already there, of the same device.
+        out: where to save the model; not saved by default.
+        progress: called with the share of the budget that is used, and what is being done.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+        CostError: the table is of another device, or nothing could be measured in the time.
+    """
+    work = _Calibration(device, space, budget_s, seed, table, out, progress or _silent)
+    model = work.run()
+    if out is not None:
+        model.save(out)
+    return model
+
+
+def _silent(share: float, text: str) -> None:
+    """No progress bar."""
+
+
+class _Calibration:
+    """One calibration: what is known so far, and what to do with the time that is left."""
+
+    def __init__(
+        self,
+        device: Device,
+        space: SearchSpace,
+        budget_s: float,
+        seed: int,
+        table: LatencyTable | None,
+        out: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.start, self.budget = time.monotonic(), budget_s
+        self.progress, self.seed = progress, seed
+        self.device, self.space = device, space
+        self.path = out.with_suffix(".csv") if out is not None else None
+        self.table = _resumed(device, table, self.path)
+        self.progress(0.0, "looking at the space")
+        self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
+        self.rng = np.random.default_rng([seed, len(self.table)])
+        self.bench = Bench(device, seed)
+        self.fresh = 0
+        self.alarms = 0
+
+    @property
+    def used(self) -> float:
+        """Share of the time that is gone."""
+        return (time.monotonic() - self.start) / self.budget
+
+    def run(self) -> CostModel:
+        """Measure until the time is up, then fit and validate."""
+        recipes = self.choose_recipes()
+        latency: dict[str, Regressor] = {}
+        fitted, spent, begun = 0, 0.0, self.used
+        networks = self.networks()
+        while (now := self.used) < 1 - RESERVE:
+            units = len(list(self.table.of_kind("unit")))
+            if units > 1.5 * fitted:
+                latency, fitted = fit_groups(list(self.table.of_kind("unit"))), units
+            enough = spent > MODEL_SHARE * (now - begun)
+            chosen = self.units(recipes, latency) if enough or not latency else []
+            if chosen:
+                self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
+                continue
+            kind = "fresh" if self.fresh % FRESH_EVERY == FRESH_EVERY - 1 else "model"
+            self.fresh += 1
+            found = [next(networks) for _ in range(MODELS)]
+            graphs = [self.bench.network(c, recipes, kind) for c in found]
+            self.measure("whole networks", graphs, rounds=15)
+            spent += self.used - now
+        return self.fit(recipes)
+
+    def networks(self) -> Any:
+        """Candidates that were not surveyed, without end."""
+        known = {row.key for row in self.table.rows if row.kind != "unit"}
+        offset = 1 + len(known)
+        while True:
+            for candidate in self.space.sample(32, self.seed + 7919 * offset):
+                if candidate.to_json() not in known:
+                    yield candidate
+            offset += 1
+
+    def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
+        """The next sub-blocks to measure."""
+        known = {row.key for row in self.table.of_kind("unit")}
+        return choose(self.found, recipes, known, latency, CHUNK, self.rng)
+
+    def choose_recipes(self) -> dict[str, str]:
+        """Try every recipe that serves a precision on typical sub-blocks; keep the fastest."""
+        tried = trials(self.found, self.device.recipes)
+        known = {row.key for row in self.table.of_kind("unit")}
+        graphs: list[Graph] = []
+        for units in tried.values():
+            for unit in units:
+                if unit.key not in known:
+                    known.add(unit.key)
+                    try:
+                        graphs.append(self.bench.unit(unit))
+                    except CostError:
+                        continue  # the runtime has no such kernel
+            if len(graphs) >= CHUNK:
+                self.measure("recipes", graphs)
+                graphs = []
+        if graphs:
+            self.measure("recipes", graphs)
+        level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
+        return {group: fastest(units, level) for group, units in tried.items()}
+
+    def measure(self, what: str, graphs: Sequence[Graph], rounds: int = 12) -> None:
+        """Time graphs and keep what was measured."""
+        self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
+        rows, session = self.bench.time(graphs, rounds)
+        self.alarms += session.alarm
+        self.table.append(rows, self.path)
+
+    def fit(self, recipes: Book) -> CostModel:
+        """Fit everything, and validate on the networks that were kept out."""
+        self.progress(min(self.used, 1.0), "fitting")
+        model = CostModel.fit(self.table, recipes)
+        rows = [row for row in self.table.of_kind("fresh") if row.median_ms > 0]
+        if rows:
+            predicted = model.predict([Candidate.from_json(row.key) for row in rows])
+            model.validation = accuracy(np.array([row.median_ms for row in rows]), predicted)
+        model.validation |= {
+            "sub_blocks": sum(1 for _ in self.table.of_kind("unit")),
+            "networks_fitted": sum(1 for _ in self.table.of_kind("model")),
+            "networks_fresh": len(rows),
+            "sessions_with_alarm": self.alarms,
+            "space": self.space.name,
+            "measured_s": round(time.monotonic() - self.start, 1),
+        }
+        return model
+
+
+def _resumed(device: Device, table: LatencyTable | None, path: Path | None) -> LatencyTable:
+    """What is measured already: the given table, and the file beside the model."""
+    own = LatencyTable(device.identity())
+    for other in (table, LatencyTable.load(path) if path and path.exists() else None):
+        if other is None:
+            continue
+        if other.fingerprint != own.fingerprint:
+            raise CostError(
+                "the table was measured on another device: "
+                + different(own.identity, other.identity)
+            )
+        own = own.merged(other)
+    if path is not None and table is not None:
+        own.save(path)
+    return own

@@ -1,0 +1,183 @@
+"""Device: what runs a model, and everything that belongs to the identity of a number.
+
+A latency means nothing without the runtime, its version, the provider, the threads, the batch
+and the processor. The file says what is wanted; `identity` adds what is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..spaces import ConfigError
+from ..spaces.errors import did_you_mean
+from ..spaces.safe_yaml import read_yaml
+from ..spaces.space import find_file
+from .precision import RECIPES
+
+PRESETS = Path(__file__).parents[1] / "configs" / "devices"
+RUNTIMES = ("onnxruntime", "openvino", "torch")
+# Flags that choose the kernels of CPU runtimes.
+ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One way to run a model on one machine.
+
+    Attributes:
+        name: of the device file.
+        runtime: onnxruntime, openvino or torch.
+        provider: what the runtime calls its back end.
+        threads: threads inside an operator.
+        recipes: precisions to try, names of `precision.RECIPES`.
+        batch: images of one run.
+        affinity: cores on which to run, empty for any.
+        compiled: for torch, whether inductor compiles the module.
+    """
+
+    name: str
+    runtime: str
+    provider: str
+    threads: int
+    recipes: tuple[str, ...]
+    batch: int = 1
+    affinity: tuple[int, ...] = ()
+    compiled: bool = False
+
+    @classmethod
+    def load(cls, path: str | Path) -> Device:
+        """Read a device file, or a preset by its name.
+
+        Raises:
+            ConfigError: naming the file, the key, the rule and what was given.
+        """
+        file = find_file(path, PRESETS, "device")
+        raw = read_yaml(file)
+        raw.setdefault("name", file.stem)
+        try:
+            return cls.from_dict(raw)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Device:
+        """A device from plain data, as in a file.
+
+        Raises:
+            ConfigError: a key that is unknown, missing or of another type.
+        """
+        known = {field.name: field for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in raw.items():
+            if key not in known:
+                raise ConfigError(f"unknown key {key!r}. {did_you_mean(str(key), known)}")
+            values[key] = _checked(key, value)
+        for key in ("runtime", "provider", "threads", "recipes"):
+            if key not in values:
+                raise ConfigError(f"{key}: must be given")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` reads it."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def identity(self) -> dict[str, Any]:
+        """What is wanted and what is found here: processor, versions, provider's own name."""
+        found = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
+        return found | {
+            "version": runtime_version(self.runtime),
+            "processor": processor(),
+            "isa": isa(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        }
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits of the identity; numbers of different ones never mix."""
+        return fingerprint(self.identity())
+
+
+def fingerprint(identity: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of an identity."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def presets() -> list[str]:
+    """Names of the device files that come with the package."""
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
+
+
+def runtime_version(runtime: str) -> str:
+    """Installed version of a runtime, "" where it is not installed."""
+    for package in (runtime, f"{runtime}-gpu", f"{runtime}-openvino"):
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's own name."""
+    for line in _cpuinfo():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware", "Model"):
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def isa() -> str:
+    """Instruction sets that decide which kernels run, separated by spaces."""
+    for line in _cpuinfo():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            found = set(value.split())
+            return " ".join(name for name in ISA if name in found)
+    return ""
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _checked(key: str, value: object) -> Any:
+    if key in ("name", "runtime", "provider"):
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{key}: need a name, got {value!r}")
+        return _one_of(key, value, RUNTIMES) if key == "runtime" else value
+    if key in ("threads", "batch"):
+        if type(value) is not int or not 1 <= value <= 1024:
+            raise ConfigError(f"{key}: need a whole number from 1 to 1024, got {value!r}")
+        return value
+    if key == "compiled":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}: need true or false, got {value!r}")
+        return value
+    if not isinstance(value, list | tuple) or (key == "recipes" and not value):
+        raise ConfigError(f"{key}: need a list, got {value!r}")
+    if key == "recipes":
+        return tuple(_one_of(key, name, RECIPES) for name in value)
+    if not all(type(core) is int and core >= 0 for core in value):
+        raise ConfigError(f"{key}: need core numbers, got {value!r}")
+    return tuple(value)
+
+
+def _one_of(key: str, value: object, known: Iterable[str]) -> str:
+    if value not in known:
+        raise ConfigError(f"{key}: no such value {value!r}. {did_you_mean(str(value), known)}")
+    return str(value)

@@ -1,0 +1,169 @@
+"""Measure: the timing protocol, for a machine that is never quite quiet.
+
+All graphs of a set are timed in turn, in an order that is shuffled anew for every round, so that
+whatever slows the machine for a while slows all of them: each round's common factor is divided
+out. A graph's own level is then the median over rounds. Tiny graphs run in loops, and every
+sample comes after a run that is not timed: what is measured is a model that runs again and again.
+
+This file needs numpy only and nothing of this package: it is copied into bundles.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOOP_MS = 0.5  # a sample lasts at least this long
+ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
+STABLE = 0.05  # two successive warm-up levels this close end the warm-up
+MAX_WARM_UP = 12
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one graph with its spread.
+
+    Attributes:
+        median_ms: median over rounds, after each round's common factor was divided out.
+        p10_ms: tenth percentile of the same.
+        p90_ms: ninetieth percentile of the same.
+        n: rounds.
+        stable: whether the warm-up settled.
+        samples_ms: the raw means of each round, nothing divided out.
+    """
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    n: int
+    stable: bool
+    samples_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One set of graphs, timed together.
+
+    Attributes:
+        timings: one for each graph, in the order given.
+        factors: each round's common factor; 1.0 is the median round.
+    """
+
+    timings: list[Timing]
+    factors: NDArray[np.float64]
+
+    @property
+    def drift(self) -> float:
+        """Spread of the common factor, 10th to 90th percentile, relative."""
+        low, high = np.percentile(self.factors, [10, 90])
+        return float(high / low - 1)
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the machine changed its speed too much for the numbers to be trusted."""
+        return self.drift > ALARM
+
+
+def measure(
+    compiled: Sequence[Any],
+    inputs: Sequence[NDArray[np.float32]],
+    rounds: int = 15,
+    budget_s: float = float("inf"),
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Timing]:
+    """Time graphs against each other; see `measure_session`, which also tells the drift."""
+    return measure_session(compiled, inputs, rounds, budget_s, seed, clock).timings
+
+
+def measure_session(
+    compiled: Sequence[Any],
+    inputs: Sequence[NDArray[np.float32]],
+    rounds: int = 15,
+    budget_s: float = float("inf"),
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Session:
+    """Time graphs against each other.
+
+    Args:
+        compiled: what to time; each has a `run`.
+        inputs: what each is given.
+        rounds: samples of each, at least 3.
+        budget_s: no new round is begun after this time, once there are 3.
+        seed: of the order.
+        clock: in seconds.
+
+    Raises:
+        ValueError: nothing to time, or not one input for each.
+    """
+    if not compiled or len(compiled) != len(inputs):
+        raise ValueError(f"need one input a graph, got {len(inputs)} for {len(compiled)}")
+    end = clock() + budget_s
+    rng = random.Random(seed)
+    runs = [(graph.run, x) for graph, x in zip(compiled, inputs, strict=True)]
+    warm = [_warm_up(run, x, clock) for run, x in runs]
+    loops = [max(1, round(LOOP_MS / level)) for level, _ in warm]
+    samples: list[list[float]] = []
+    while len(samples) < max(rounds, 3) and (len(samples) < 3 or clock() < end):
+        row = [0.0] * len(runs)
+        for index in rng.sample(range(len(runs)), len(runs)):
+            run, x = runs[index]
+            run(x)  # what ran before has filled the caches
+            start = clock()
+            for _ in range(loops[index]):
+                run(x)
+            row[index] = (clock() - start) / loops[index] * 1e3
+        samples.append(row)
+    raw = np.array(samples)  # (rounds, graphs)
+    factors = common_factors(raw)
+    corrected = raw / factors[:, None]
+    p10, p50, p90 = np.percentile(corrected, [10, 50, 90], axis=0)
+    timings = [
+        Timing(float(p50[i]), float(p10[i]), float(p90[i]), len(raw), warm[i][1], tuple(raw[:, i]))
+        for i in range(len(runs))
+    ]
+    return Session(timings, factors)
+
+
+def common_factors(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each round's speed relative to the median round, by median polish (Tukey 1977).
+
+    Args:
+        samples: (rounds, graphs).
+    """
+    if samples.shape[1] < 5:  # too few to tell a slow round from a slow graph
+        return np.ones(len(samples))
+    logs = np.log(samples)
+    factors = np.zeros(len(samples))
+    for _ in range(3):
+        level = np.median(logs - factors[:, None], axis=0)
+        factors = np.median(logs - level, axis=1)
+        factors -= np.median(factors)
+    return np.exp(factors)
+
+
+def _warm_up(
+    run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]
+) -> tuple[float, bool]:
+    """Run until two successive levels agree: the level in ms, and whether they did."""
+    run(x)
+    last = float("inf")
+    for _ in range(MAX_WARM_UP):
+        level = min(_once(run, x, clock) for _ in range(3))
+        if abs(level / last - 1) < STABLE:
+            return level, True
+        last = level
+    return last, False
+
+
+def _once(run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]) -> float:
+    start = clock()
+    run(x)
+    return (clock() - start) * 1e3

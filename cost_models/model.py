@@ -1,0 +1,305 @@
+"""CostModel: candidates in, latency with an interval, memory and size out. numpy only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..spaces import Candidate
+from ..spaces.errors import CostError
+from . import conformal
+from .batch import Indexer
+from .correct import Correction, fit_correction
+from .costs import UnitCosts, kind_of
+from .device import fingerprint
+from .memory import MemoryModel
+from .precision import Book, find_recipe
+from .regress import Regressor
+from .sizes import SizeModel
+from .table import LatencyTable, Row
+from .units import Unit, unit_of
+from .workload import SubBlock, workload
+
+FORMAT = 1
+LEVEL = 0.9
+_OUTSIDE = 2.0  # an interval is this much wider outside of what was measured
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Costs of a batch of candidates, one value each.
+
+    Attributes:
+        latency_ms: of one run of the device's batch.
+        low_ms: lower end of the 90% interval.
+        high_ms: upper end of the 90% interval.
+        peak_memory_mb: growth of a process that loads and runs the model.
+        size_mb: of the model's file, in 10^6 bytes.
+        inside: whether every sub-block is within the range of what was measured.
+    """
+
+    latency_ms: Array
+    low_ms: Array
+    high_ms: Array
+    peak_memory_mb: Array
+    size_mb: Array
+    inside: NDArray[np.bool_]
+
+
+class CostModel:
+    """What candidates cost on one device.
+
+    Made by `fit`, or by `load` from what `save` wrote.
+
+    Attributes:
+        identity: the device that was measured, as `Device.identity` gives it.
+        recipes: group of sub-blocks -> recipe that was the fastest there.
+        validation: figures on whole models that were never used for fitting.
+    """
+
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        recipes: Book,
+        latency: dict[str, Regressor],
+        correction: Correction,
+        interval: tuple[float, float],
+        memory: MemoryModel,
+        size: SizeModel,
+        validation: dict[str, Any] | None = None,
+    ) -> None:
+        self.identity, self.recipes = identity, dict(recipes)
+        self.validation = validation or {}
+        self._latency, self._correction, self._interval = latency, correction, interval
+        self._memory, self._size = memory, size
+        self._costs = UnitCosts(recipes, latency, size.graph_bytes, correction.kinds)
+        self._indexer = Indexer(self._costs.number)
+
+    @classmethod
+    def fit(
+        cls,
+        table: LatencyTable,
+        recipes: Book,
+        memory: MemoryModel | None = None,
+    ) -> CostModel:
+        """Fit predictor, correction and interval to a table of sub-blocks and whole models.
+
+        Args:
+            table: its unit rows give the predictor, its model rows correction and interval.
+            recipes: group of sub-blocks -> recipe.
+            memory: as fitted by `memory.fit_memory`.
+
+        Raises:
+            CostError: the table has no units.
+        """
+        rows = list(table.of_kind("unit"))
+        if not rows:
+            raise CostError("the table has no measured sub-blocks")
+        size = SizeModel.fit(rows)
+        latency = fit_groups(rows)
+        kinds = sorted({kind_of(group) for group in latency})
+        first = cls(
+            table.identity, recipes, latency, Correction(kinds, [1.0] * len(kinds)), (1.0, 0.1),
+            memory or MemoryModel(), size,
+        )  # fmt: skip
+        models = list(table.of_kind("model"))
+        if not models:
+            return first
+        candidates = [Candidate.from_json(row.key) for row in models]
+        actual = np.array([_level(row, _reference(table.rows)) for row in models])
+        sums, calls, weights, spread = first._sums(candidates)
+        correction, left_out = fit_correction(kinds, sums, calls, weights, actual)
+        errors = np.abs(np.log(actual / left_out))
+        base = max(float(np.median(errors)), 1e-3)
+        size = size.with_models(models, first._graph_bytes(candidates), calls)
+        found = conformal.scores(actual, left_out, base + spread)
+        width = conformal.quantile(found, LEVEL)
+        return cls(table.identity, recipes, latency, correction, (width, base), first._memory, size)
+
+    def predict(self, candidates: Sequence[Candidate]) -> Prediction:
+        """Costs of candidates; those that share blocks share the work.
+
+        Raises:
+            CostError: a precision that the device cannot run.
+        """
+        if not candidates:
+            empty = np.zeros(0)
+            return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
+        rows, index, starts = self._units(candidates)
+        own = self._corrected(rows)[index]
+        latency = self._correction.constant_ms + np.add.reduceat(own, starts)
+        latency = np.maximum(latency, 1e-6)
+        width, base = self._interval
+        inside = np.minimum.reduceat(rows[index, 2], starts) > 0
+        spread = np.add.reduceat(own * rows[index, 1], starts) / latency
+        half = width * (base + spread) * np.where(inside, 1.0, _OUTSIDE)
+        total = {
+            name: np.add.reduceat(rows[index, column], starts)
+            for name, column in (("weights", 3), ("graph", 4), ("loaded", 6))
+        }
+        peak = np.maximum.reduceat(rows[index, 5], starts)
+        return Prediction(
+            latency_ms=latency,
+            low_ms=latency * np.exp(-half),
+            high_ms=latency * np.exp(half),
+            peak_memory_mb=self._memory.predict(total["loaded"], peak, total["weights"]),
+            size_mb=total["weights"] + total["graph"] + self._size.constant_bytes / 1e6,
+            inside=inside,
+        )
+
+    def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, float]]:
+        """Sub-blocks and the time of each in ms; with `constant_ms` they add up."""
+        blocks = workload(candidate).sub_blocks
+        numbers = [self._costs.number(block) for block in blocks]
+        ms = self._corrected(self._costs.rows())[numbers]
+        return list(zip(blocks, ms.tolist(), strict=True))
+
+    @property
+    def constant_ms(self) -> float:
+        """What a run costs beside its sub-blocks."""
+        return self._correction.constant_ms
+
+    # Files.
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: everything that `predict` needs, with units in the names."""
+        return {
+            "format": "vitpareto cost model",
+            "version": FORMAT,
+            "units": {"time": "ms", "memory": "10^6 bytes", "terms": "10^6"},
+            "device": self.identity,
+            "fingerprint": fingerprint(self.identity),
+            "recipes": self.recipes,
+            "validation": self.validation,
+            "correction": self._correction.to_dict(),
+            "interval": {"level": LEVEL, "width": self._interval[0], "base": self._interval[1]},
+            "memory": self._memory.to_dict(),
+            "size": self._size.to_dict(),
+            "groups": {name: r.to_dict() for name, r in sorted(self._latency.items())},
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one readable JSON file, atomically."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(self.to_dict(), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CostModel:
+        """Read what `save` wrote.
+
+        Raises:
+            CostError: no such file, not a cost model, or of a newer version.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_dict(data)
+        except OSError as error:
+            raise CostError(f"{path}: cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CostError(f"{path}: not JSON: {error}") from error
+        except CostError as error:
+            raise CostError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CostModel:
+        """Inverse of `to_dict`.
+
+        Raises:
+            CostError: not a cost model, or of a newer version.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != "vitpareto cost model":
+            raise CostError("not a cost model: it has no name 'format' that says so")
+        if data.get("version") != FORMAT:
+            raise CostError(
+                f"version must be {FORMAT}, got {data.get('version')!r}: the model was written "
+                "by another release of vitpareto"
+            )
+        try:
+            return cls(
+                data["device"],
+                data["recipes"],
+                {name: Regressor.from_dict(item) for name, item in data["groups"].items()},
+                Correction(**data["correction"]),
+                (data["interval"]["width"], data["interval"]["base"]),
+                MemoryModel(**data["memory"]),
+                SizeModel(**data["size"]),
+                data["validation"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CostError(f"a cost model with something missing or wrong: {error!r}") from error
+
+    # Inside.
+
+    def _units(
+        self, candidates: Sequence[Candidate]
+    ) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
+        index, starts = self._indexer.index(candidates)
+        return self._costs.rows(), index, starts
+
+    def _corrected(self, rows: Array) -> Array:
+        """(units,) time of each inside a whole model, in ms."""
+        c = self._correction
+        factors = np.array([*c.factors, c.shared])[rows[:, 7].astype(int)]
+        return rows[:, 0] * factors + c.per_call_ms + c.per_weight_mb * rows[:, 6]
+
+    def _sums(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array, Array]:
+        """Summed latency by kind, calls, weights in MB, and relative spread of the sum."""
+        rows, index, starts = self._units(candidates)
+        ms, kind = rows[index, 0], rows[index, 7].astype(int)
+        sums = np.column_stack(
+            [np.add.reduceat(ms * (kind == k), starts) for k in range(len(self._costs.kinds))]
+        )
+        calls = np.diff(np.append(starts, len(index))).astype(float)
+        total = np.add.reduceat(ms, starts)
+        spread = np.add.reduceat(ms * rows[index, 1], starts) / total
+        return sums, calls, np.add.reduceat(rows[index, 6], starts), spread
+
+    def _graph_bytes(self, candidates: Sequence[Candidate]) -> Array:
+        """Bytes of weights and of the graphs of all sub-blocks."""
+        rows, index, starts = self._units(candidates)
+        return np.add.reduceat((rows[index, 3] + rows[index, 4]) * 1e6, starts)
+
+
+def fit_groups(rows: Sequence[Row]) -> dict[str, Regressor]:
+    reference = _reference(rows)
+    groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
+    for row in rows:
+        key, _, recipe = row.key.rpartition("@")
+        if find_recipe(recipe).kernel != recipe:
+            continue  # runs the kernels of another recipe, which has rows of its own
+        unit = unit_of(SubBlock.parse(key), recipe)
+        levels = groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1]
+        levels.append(_level(row, reference))
+    return {
+        name: Regressor.fit(
+            [unit.terms for unit, _ in found.values()],
+            [unit.numbers for unit, _ in found.values()],
+            [float(np.exp(np.mean(np.log(levels)))) for _, levels in found.values()],
+        )
+        for name, found in groups.items()
+    }
+
+
+def _reference(rows: Sequence[Row]) -> float:
+    """The anchor's usual time; 0 where no row has one."""
+    found = [row.anchor_ms for row in rows if row.anchor_ms > 0]
+    return float(np.median(found)) if found else 0.0
+
+
+def _level(row: Row, reference: float) -> float:
+    """Latency as it would be in a session of usual speed."""
+    return row.median_ms * reference / row.anchor_ms if row.anchor_ms > 0 else row.median_ms

@@ -1,0 +1,164 @@
+"""ONNX Runtime, any provider that the installed build has."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ...spaces.errors import CostError, MissingRuntimeError
+from ..device import Device
+from . import Source, as_bytes
+
+Array = NDArray[np.float32]
+SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_FATAL_ONLY = 4
+# Providers whose choice of nodes is what the optimised graph shows.
+_FUSES_LATE = "MatMulAddFusion"
+
+
+class OrtModel:
+    """One inference session."""
+
+    def __init__(self, model: Source, device: Device) -> None:
+        self._source, self._device = as_bytes(model), device
+        self._session = _session(self._source, device)
+        self._name = self._session.get_inputs()[0].name
+        self._shape = [int(n) for n in self._session.get_inputs()[0].shape]
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of the one input."""
+        return self._shape
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs."""
+        return self._session.run(None, {self._name: images})[0]
+
+    def kernels(self) -> dict[str, int]:
+        """Executed operators of the optimised graph, with the provider where it is not asked for."""
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+            path = Path(folder) / "optimised.onnx"
+            _session(self._source, self._device, optimised=path)
+            graph = onnx.load(path, load_external_data=False).graph
+        return dict(Counter(node.op_type for node in graph.node))
+
+    def memory_mb(self) -> None:
+        """ONNX Runtime does not say; `memory.process_growth_mb` measures it from outside."""
+        return
+
+
+class OrtRuntime:
+    """Compiles for one provider and number of threads."""
+
+    takes = "onnx"
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def compile(self, model: Source) -> OrtModel:
+        """Open a session.
+
+        Raises:
+            CostError: ONNX Runtime refuses the graph.
+        """
+        try:
+            return OrtModel(model, self._device)
+        except _ORT_ERRORS as error:
+            first = str(error).splitlines()[0]
+            raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
+
+
+def open_runtime(device: Device) -> OrtRuntime:
+    """ONNX Runtime with the device's provider.
+
+    Raises:
+        MissingRuntimeError: this build has no such provider.
+    """
+    providers = ort.get_available_providers()
+    if device.provider not in providers:
+        extra = "cuda" if "CUDA" in device.provider or "Tensorrt" in device.provider else "ort"
+        raise MissingRuntimeError(
+            f"device {device.name!r} needs {device.provider}, this ONNX Runtime has "
+            f"{', '.join(providers)}: pip install 'vitpareto[{extra}]'"
+        )
+    return OrtRuntime(device)
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants and shapes, in standard operators only: ONNX Runtime's basic pass.
+
+    Linear layers stay MatMul and Add, which is what quantisation looks for.
+    """
+    options = _options(1)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        path = Path(folder) / "simplified.onnx"
+        options.optimized_model_filepath = str(path)
+        ort.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=[_FUSES_LATE],
+        )
+        return onnx.load(path)
+
+
+def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[str, Array]:
+    """Lowest and highest value of some tensors over images run one batch at a time.
+
+    Returns:
+        name -> array of two.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    session = ort.InferenceSession(
+        watched.SerializeToString(), _options(1), providers=["CPUExecutionProvider"]
+    )
+    (asked,) = session.get_inputs()
+    batch = asked.shape[0] if isinstance(asked.shape[0], int) else 1
+    found = {name: np.array([np.inf, -np.inf], np.float32) for name in tensors}
+    for start in range(0, len(images) - batch + 1, batch):
+        values = session.run(tensors, {asked.name: images[start : start + batch]})
+        for name, value in zip(tensors, values, strict=True):
+            found[name][0] = min(found[name][0], value.min())
+            found[name][1] = max(found[name][1], value.max())
+    return found
+
+
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _FATAL_ONLY
+    return options
+
+
+def _session(source: bytes | str, device: Device, optimised: Path | None = None) -> Any:
+    options = _options(device.threads)
+    # Threads that spin between runs would disturb whatever is measured next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if device.affinity and device.threads > 1:
+        pinned = ";".join(str(core + 1) for core in device.affinity[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    return ort.InferenceSession(source, options, providers=[device.provider])
+
+
+_ORT_ERRORS = tuple(
+    kind
+    for kind in vars(ort.capi.onnxruntime_pybind11_state).values()
+    if isinstance(kind, type) and issubclass(kind, Exception)
+)

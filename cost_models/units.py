@@ -1,0 +1,178 @@
+"""Units: what of a sub-block matters to its cost, as a key, as physical terms, and as numbers.
+
+A unit is a sub-block together with the recipe that runs it. Parts that the export folds away
+(layer scale) or that no dense kernel sees (sparsity) are dropped, so that equal work has one key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import log2
+
+from ..spaces import Place, Policy
+from ..spaces.mixers import find
+from ..spaces.ops import Op
+from .precision import BLOCK, Recipe, find_recipe
+from .workload import SubBlock
+
+# Mixers without a last linear layer, into which a layer scale could be folded.
+_KEEPS_SCALE = ("pool", "token_mlp")
+_TERMS = {"linear": "macs", "conv": "macs", "depthwise": "macs", "matmul": "macs"}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work that can be measured.
+
+    Attributes:
+        block: the sub-block, with nothing in it that has no effect on its cost.
+        recipe: how its weights are stored and computed.
+    """
+
+    block: SubBlock
+    recipe: str
+
+    @property
+    def key(self) -> str:
+        """Canonical text that names the unit in tables."""
+        return f"{self.block.key}@{self.recipe}"
+
+    @property
+    def group(self) -> str:
+        """Units that share a predictor: kind, variant and recipe."""
+        return f"{self.block.kind}/{self.block.variant}@{self.recipe}"
+
+    @cached_property
+    def terms(self) -> dict[str, float]:
+        """Physical terms, each of which can only add time.
+
+        In millions: multiply-accumulates by kind of kernel, elements by kind of pass, bytes of
+        weights; and a constant for the calls themselves.
+        """
+        found: dict[str, float] = {"calls": 1.0}
+        for op in self.block.ops():
+            for name, amount in _terms_of(op, self.block.norm):
+                found[name] = found.get(name, 0.0) + amount / 1e6
+        if act := _act_elements(self.block):
+            found[self.block.place.act] = act / 1e6
+        found["weight_bytes"] = self.weight_bytes / 1e6
+        for flag in self.block.flags:
+            if flag in ("evit", "random"):
+                found[flag] = 1.0
+        return found
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """Coordinates for interpolation: logarithms of shapes, 0 or 1 for named choices."""
+        b = self.block
+        place, block = b.place, b.place.block
+        found = {
+            name: log2(value)
+            for name, value in {
+                "rows": place.prefix + place.tokens,
+                "grid": place.grid[0] if place.grid[0] > 1 else 0,
+                "width": place.width,
+                "inputs": b.inputs,
+                "outputs": b.outputs,
+                "patch_size": b.patch_size,
+                "num_heads": block.num_heads if b.kind == "mixer" else 0,
+                "head_dim": block.head_dim if b.kind == "mixer" else 0,
+                "kv_heads": block.kv_heads,
+                "kv_pool": block.kv_pool,
+                "window": place.window if block.window_size else 0,
+                "kernel_size": block.kernel_size,
+                "token_hidden": block.token_hidden,
+                "mlp_hidden": block.mlp_hidden,
+            }.items()
+            if value
+        }
+        found["kept"] = place.kept / place.tokens
+        found["rank"] = b.policy.rank_ratio
+        for name in (f"norm={b.norm}", f"act={place.act}", *b.flags):
+            found[name] = 1.0
+        if place.shift:
+            found["shift"] = 1.0
+        if place.relative and b.variant == "window":
+            found["relative"] = 1.0
+        return found
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants as the recipe stores them, scales included; exact.
+
+        Depthwise kernels, biases, norms and tables stay in float32.
+        """
+        recipe = find_recipe(self.recipe)
+        ops = self.block.ops()
+        total = 0
+        for op, after in zip(ops, [*ops[1:], None], strict=True):
+            biased = op.kind in ("conv", "depthwise") and after is not None and after.kind == "norm"
+            if op.kind == "norm" and _is_folded(self.block):
+                continue
+            # A batch norm that is folded into a convolution leaves a bias behind.
+            total += 4 * (op.others or (op.shape[-1] if biased and op.shape else 0))
+            total += _stored_bytes(op, recipe)
+        return total
+
+
+def _is_folded(block: SubBlock) -> bool:
+    padded = block.variant == "window" and block.place.grid[0] % max(block.place.window, 1)
+    return block.norm == "batch" and block.variant not in ("pool", "token_mlp") and not padded
+
+
+def _stored_bytes(op: Op, recipe: Recipe) -> int:
+    """Bytes of an op's matrix or kernel, and of its scales."""
+    if op.kind not in ("linear", "conv") or recipe.bits == 32:
+        return 4 * op.weights
+    if recipe.bits == 16:
+        return 2 * op.weights
+    _, inputs, outputs = op.shape
+    if recipe.name.startswith("blocks") and op.kind == "linear":
+        return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
+    return -(-op.weights * recipe.bits // 8) + 4 * outputs
+
+
+@lru_cache(maxsize=1 << 16)
+def unit_of(block: SubBlock, recipe: str) -> Unit:
+    """The unit that a sub-block becomes with a recipe."""
+    scaled = block.variant in _KEEPS_SCALE
+    flags = tuple(flag for flag in block.flags if flag != "scale" or scaled)
+    policy = Policy(rank_ratio=block.policy.rank_ratio)
+    place = _gridless(block.place) if _is_gridless(block) else block.place
+    return Unit(replace(block, place=place, policy=policy, flags=flags), recipe)
+
+
+def _is_gridless(block: SubBlock) -> bool:
+    """Whether only the number of rows matters, not how they are arranged."""
+    if block.layout != "tokens" or block.place.kept != block.place.tokens:
+        return False
+    return block.kind == "mlp" or (block.kind == "mixer" and not find(block.variant).needs_grid)
+
+
+@lru_cache(maxsize=1 << 14)
+def _gridless(place: Place) -> Place:
+    rows = place.prefix + place.tokens
+    return replace(place, grid=(1, 1), prefix=0, tokens=rows, kept=rows, relative=False)
+
+
+def _terms_of(op: Op, norm: str) -> list[tuple[str, float]]:
+    if op.kind in _TERMS:
+        name = f"{op.kind}_macs"
+        return [(name, op.macs), (f"{op.kind}_elements", op.reads + op.writes)]
+    if op.kind == "norm":
+        return [(f"{norm}_norm", op.reads)]
+    return [(op.kind, op.reads + op.writes)]
+
+
+def _act_elements(block: SubBlock) -> int:
+    """Elements that pass through an activation function."""
+    place = block.place
+    rows = place.prefix + place.tokens
+    if block.kind == "mlp":
+        return rows * place.block.mlp_hidden
+    if block.variant == "mbconv":
+        return 2 * place.tokens * place.block.mlp_hidden
+    if block.variant == "token_mlp":
+        return place.width * place.block.token_hidden
+    return 0

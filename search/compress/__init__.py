@@ -1,0 +1,10 @@
+"""Compression as functions on a network's parameters, the same in training, scoring and export.
+
+Structured pruning needs none at that point: a pruned candidate is a smaller network, cut by
+`importance` before.
+"""
+
+from .network import calibrate, deliverable, run
+from .schedule import candidate_at
+
+__all__ = ["calibrate", "candidate_at", "deliverable", "run"]

@@ -1,0 +1,116 @@
+"""Fake quantisation: numbers rounded to what an integer kernel would see, kept in float.
+
+The formulas are those of ONNX QuantizeLinear and DynamicQuantizeLinear: scales from the range,
+rounding half to even, saturation. The gradient passes straight through the rounding (Bengio et
+al., arXiv:1308.3432).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...cost_models.precision import BLOCK
+
+TINY = 1e-12  # keeps the scale of a group of zeros away from 0
+TINY_RANGE = 1e-8  # likewise for the range of an activation
+ACT_TOP = 255  # activations are unsigned 8-bit integers in every runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The values that a weight may take.
+
+    Attributes:
+        bits: 2 to 8 for integers; 16 rounds to float16, 32 leaves the weight as it is.
+        per: what shares a scale: the whole tensor, an output channel, or 32 inputs of one.
+        symmetric: zero in the middle of an odd number of values; else the zero point is where
+            the range puts it, and all 2**bits values are used.
+    """
+
+    bits: int = 32
+    per: Literal["tensor", "channel", "block"] = "channel"
+    symmetric: bool = True
+
+
+class Integers(NamedTuple):
+    """A weight as integers: `(values - zero) * scale`, a row for each group that shares a scale."""
+
+    values: Tensor
+    scale: Tensor
+    zero: Tensor
+
+
+def quantise_weight(weight: Tensor, grid: Grid) -> Tensor:
+    """Weights (out, ...) rounded to a grid."""
+    if grid.bits >= 32:
+        return weight
+    if grid.bits == 16:
+        return straight_through(weight, weight.half().to(weight.dtype))
+    found = integers(weight.detach(), grid)
+    rows = (found.values - found.zero) * found.scale
+    if grid.per == "block":  # without what was added to fill the last block
+        rows = rows.view(len(weight), -1)[:, : weight[0].numel()]
+    return straight_through(weight, rows.reshape(weight.shape))
+
+
+def integers(weight: Tensor, grid: Grid) -> Integers:
+    """Weights (out, ...) as integers (groups, n), with scales and zero points (groups, 1)."""
+    rows = weight.reshape(1, -1) if grid.per == "tensor" else weight.flatten(1)
+    if grid.per == "block":
+        rows = F.pad(rows, (0, -rows.shape[1] % BLOCK)).view(-1, BLOCK)
+    if grid.symmetric:
+        top = 2 ** (grid.bits - 1) - 1
+        scale = (rows.abs().amax(1, keepdim=True) / top).clamp_min(TINY)
+        return Integers((rows / scale).round().clamp(-top, top), scale, torch.zeros_like(scale))
+    top = 2**grid.bits - 1
+    low = rows.amin(1, keepdim=True).clamp_max(0)
+    scale = ((rows.amax(1, keepdim=True).clamp_min(0) - low) / top).clamp_min(TINY)
+    zero = (-low / scale).round()
+    return Integers(((rows / scale).round() + zero).clamp(0, top), scale, zero)
+
+
+def quantise_dynamic(x: Tensor, images: int) -> Tensor:
+    """Activations on 256 values between the smallest and the largest of each image.
+
+    The range always holds 0, which is then exact. It is taken image by image, as a runtime
+    does that quantises at each run with batch 1.
+
+    Args:
+        x: any shape whose first axis is the images, or their windows one after the other.
+        images: how many there are.
+    """
+    values = x.detach().reshape(images, -1)
+    low, high = values.amin(1).clamp_max(0), values.amax(1).clamp_min(0)
+    shape = (images, *(1,) * x.ndim)
+    split = x.reshape(images, -1, *x.shape[1:])
+    return quantise_range(split, low.view(shape), high.view(shape)).reshape(x.shape)
+
+
+def quantise_range(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
+    scale = (high - low).clamp_min(TINY_RANGE) / ACT_TOP
+    zero = (-low / scale).round()
+    rounded = (((x.detach() / scale).round() + zero).clamp(0, ACT_TOP) - zero) * scale
+    return straight_through(x, rounded)
+
+
+def quantise_blocks(x: Tensor) -> Tensor:
+    """Activations (..., C) on 255 symmetric values for every 32 channels of each vector.
+
+    What ONNX Runtime's MatMulNBits does at `accuracy_level=4` before its integer kernel.
+    """
+    channels = x.shape[-1]
+    blocks = F.pad(x.detach(), (0, -channels % BLOCK)).unflatten(-1, (-1, BLOCK))
+    scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp_min(TINY)
+    rounded = ((blocks / scale).round() * scale).flatten(-2)[..., :channels]
+    return straight_through(x, rounded)
+
+
+def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
+    """The rounded value with the gradient of the exact one."""
+    return x + (rounded - x).detach() if x.requires_grad else rounded

@@ -1,0 +1,45 @@
+"""Scheme: what a recipe of a device does to the numbers, so that scoring computes the same."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ...cost_models.precision import find_recipe
+from .quantise import Grid
+
+
+class Scheme(NamedTuple):
+    """How one layer is rounded.
+
+    Attributes:
+        weights: grid of its weights.
+        acts: how what enters it is rounded: not at all ("float"), by the range of each image
+            ("dynamic"), by a range known beforehand ("static"), or by 32 channels ("blocks").
+    """
+
+    weights: Grid = Grid()
+    acts: Literal["float", "dynamic", "static", "blocks"] = "float"
+
+
+def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
+    """The scheme of a layer under a recipe of `cost_models.precision.RECIPES`.
+
+    Args:
+        recipe: its name.
+        weight_bits: of the policy; fewer than the recipe stores means fewer levels.
+        is_conv: block-wise recipes have no kernel for convolutions and store them per channel.
+
+    Raises:
+        UnknownNameError: no such recipe.
+
+    >>> scheme_of("dynamic8", 6, is_conv=False)
+    Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic')
+    """
+    bits = min(weight_bits, find_recipe(recipe).bits)
+    if recipe.startswith("blocks") and not is_conv:
+        return Scheme(Grid(bits, "block"), "blocks" if recipe == "blocks4a8" else "float")
+    if recipe.startswith("dynamic"):
+        return Scheme(Grid(bits), "dynamic")
+    if recipe.startswith("static"):
+        return Scheme(Grid(bits), "static")
+    return Scheme(Grid(bits))

@@ -1,0 +1,239 @@
+"""RunConfig: the YAML file of a run, checked key by key before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ..spaces.errors import ConfigError, did_you_mean
+from ..spaces.safe_yaml import parse_yaml, read_yaml
+from ..spaces.space import find_file
+from .objectives import METRICS, Objective
+
+PRESETS = Path(__file__).parents[1] / "configs" / "runs"
+
+Sampler = Literal["nsga2", "nsga3", "tpe", "gp", "random"]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """The images and how they are split.
+
+    Attributes:
+        name: "digits", scikit-learn's scans.
+        search: share of all images that scores candidates, cut out of what trains.
+        validation: share that judges finalists.
+        test: share that is read once, at the very end.
+        seed: of the split; two runs are only comparable with the same one.
+    """
+
+    name: Literal["digits"] = "digits"
+    search: Share = 0.17
+    validation: Share = 0.17
+    test: Share = 0.17
+    seed: int = 0
+
+
+class DeviceConfig(_Section):
+    """Where the models will run.
+
+    Attributes:
+        name: device file or preset.
+        calibrate_s: wall time for measuring it.
+        cost_model: a model fitted before, which makes measuring unnecessary.
+    """
+
+    name: str = "cpu-1t"
+    calibrate_s: Seconds = 40.0
+    cost_model: str | None = None
+
+
+class TrainConfig(_Section):
+    """One training: passes over the train split, images a step, AdamW and a cosine schedule."""
+
+    epochs: Positive = 30
+    batch_size: Positive = 64
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+
+
+class SupernetConfig(TrainConfig):
+    """Training of the shared weights.
+
+    Attributes:
+        random: random candidates a step, beside the largest and the smallest.
+    """
+
+    epochs: Positive = 40
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    random: Positive = 2
+
+
+class SearchConfig(_Section):
+    """What is searched for, and how long.
+
+    Attributes:
+        sampler: who proposes candidates.
+        trials: proposals, those outside the limits included.
+        objectives: metrics to trade against each other.
+        limits: metric -> what a candidate must keep, at least for accuracy, at most for costs.
+        seed: of everything random in the run but the split.
+    """
+
+    sampler: Sampler = "nsga2"
+    trials: Positive = 200
+    objectives: tuple[str, ...] = ("accuracy", "latency_ms", "size_mb")
+    limits: dict[str, float] = {}
+    seed: int = 0
+
+    @field_validator("objectives", "limits")
+    @classmethod
+    def _known(cls, names: Any) -> Any:
+        if not names and isinstance(names, tuple):
+            raise ValueError("need at least one objective")
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"no such metric {name!r}. {did_you_mean(name, METRICS)}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"an objective is given twice: {', '.join(names)}")
+        if isinstance(names, Mapping):
+            for name, limit in names.items():
+                if not limit > 0:
+                    raise ValueError(f"limit of {name} must be above 0, got {limit!r}")
+        return names
+
+    def resolve(self) -> list[Objective]:
+        """The objectives, then the metrics that only have a limit."""
+        names = dict.fromkeys((*self.objectives, *self.limits))
+        return [Objective(n, self.limits.get(n), n in self.objectives) for n in names]
+
+
+class ExecutorConfig(_Section):
+    """Who computes.
+
+    Attributes:
+        kind: "local" scores in this process, "ray" on a Ray cluster.
+        workers: Ray actors.
+        threads: of torch in this process and in each actor; 0 is every core that is left.
+        address: of a running Ray cluster; empty starts one here.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Positive = 2
+    threads: Annotated[int, Field(ge=0)] = 0
+    address: str = ""
+
+
+class FinishConfig(TrainConfig):
+    """Fine-tuning of the models that will be delivered.
+
+    Attributes:
+        finalists: models taken from the front.
+    """
+
+    epochs: Positive = 10
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+    finalists: Positive = 4
+
+
+class ExportConfig(_Section):
+    """What is delivered.
+
+    Attributes:
+        calibration_images: train images from which activation ranges are taken.
+    """
+
+    calibration_images: Positive = 64
+
+
+class RunConfig(_Section):
+    """Everything a run needs to know."""
+
+    space: str
+    data: DataConfig = DataConfig()
+    device: DeviceConfig = DeviceConfig()
+    teacher: TrainConfig = TrainConfig()
+    supernet: SupernetConfig = SupernetConfig()
+    search: SearchConfig = SearchConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    finish: FinishConfig = FinishConfig()
+    export: ExportConfig = ExportConfig()
+
+    def to_yaml(self) -> str:
+        """Every key with its value, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file, or a preset by its name.
+
+    Args:
+        path: file or preset.
+        overrides: "section.key=value", the value in YAML.
+
+    Raises:
+        ConfigError: naming file, key, rule and what was given.
+    """
+    file = find_file(path, PRESETS, "run")
+    raw = read_yaml(file)
+    for override in overrides:
+        _set(raw, override)
+    return parse_config(raw, str(file))
+
+
+def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
+    """Check a mapping; `source` names it in errors.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_one_line(error)}") from None
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    *sections, last = key.split(".")
+    if not sign or not all((*sections, last)):
+        raise ConfigError(f"--set {override}: need key=value, such as search.trials=300")
+    value = parse_yaml(f"value: {text}", f"--set {override}")["value"]
+    for section in sections:
+        below = raw.setdefault(section, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {override}: {section!r} holds no keys")
+        raw = below
+    raw[last] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem: key, rule, and what was given."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *sections, last = problem["loc"]
+        known = _keys(RunConfig, [str(section) for section in sections])
+        return f"unknown key {where!r}. {did_you_mean(str(last), known)}"
+    if problem["type"] == "missing":
+        return f"needs the key {where!r}"
+    rule = problem["msg"].removeprefix("Value error, ")
+    given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
+    return f"{where}: {rule}{given}"
+
+
+def _keys(model: type[BaseModel], sections: Sequence[str]) -> list[str]:
+    for section in sections:
+        kind = model.model_fields[section].annotation
+        model = next(k for k in (kind, *get_args(kind)) if isinstance(k, type))
+    return list(model.model_fields)

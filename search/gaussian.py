@@ -1,0 +1,88 @@
+"""GaussianProcess: predicts a score from few examples, and says how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LENGTHS = (0.5, 1.0, 2.0)  # of the kernel, in typical distances between examples
+LINEAR = (0.1, 1.0)  # variance of the linear part, that of the smooth one being 1
+NOISE = (1e-3, 1e-2, 1e-1)  # variance of what no feature explains
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """A linear function plus a smooth one plus noise (Rasmussen and Williams 2006, chapter 2).
+
+    Made by `fit`.
+    """
+
+    _x: Array
+    _inverse: Array
+    _weights: Array
+    _shift: Array
+    _scale: Array
+    _level: tuple[float, float]
+    _kernel: tuple[float, float, float]
+
+    @classmethod
+    def fit(cls, features: Array, targets: Array) -> GaussianProcess:
+        """Learn from examples.
+
+        Features are standardised; length, share of the linear part and noise are those of a
+        small grid under which the targets are the most likely.
+
+        Args:
+            features: (N, D).
+            targets: (N,).
+        """
+        shift, scale = features.mean(0), features.std(0)
+        scale = np.where(scale > 1e-9, scale, np.inf)  # a column without variety says nothing
+        x = (features - shift) / scale
+        mean, spread = float(targets.mean()), float(targets.std()) or 1.0
+        y = (targets - mean) / spread
+        squares = _squares(x, x)
+        typical = float(np.sqrt(np.median(squares))) or 1.0
+        best: tuple[float, Array, Array, tuple[float, float]] | None = None
+        for length, linear in product(LENGTHS, LINEAR):
+            kernel = length * typical, linear / x.shape[1]
+            values, vectors = np.linalg.eigh(_covariance(squares, x @ x.T, *kernel))
+            rotated = vectors.T @ y
+            for noise in NOISE:
+                spectrum = np.maximum(values, 0.0) + noise
+                variance = float((rotated**2 / spectrum).mean())  # of the whole, at its best
+                loss = len(y) * np.log(variance) + np.log(spectrum).sum()
+                if best is None or loss < best[0]:
+                    inverse = vectors / np.sqrt(spectrum * variance)
+                    best = loss, inverse, vectors @ (rotated / spectrum), kernel
+                    amplitude = variance
+        assert best is not None
+        _, inverse, weights, kernel = best
+        return cls(x, inverse, weights, shift, scale, (mean, spread), (*kernel, amplitude))
+
+    def predict(self, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation, noise left out, of (N, D) features."""
+        x = (features - self._shift) / self._scale
+        length, linear, amplitude = self._kernel
+        cross = _covariance(_squares(x, self._x), x @ self._x.T, length, linear)
+        own = 1 + linear * (x**2).sum(1)
+        explained = ((amplitude * cross @ self._inverse) ** 2).sum(1)
+        variance = np.maximum(amplitude * own - explained, 1e-12)
+        mean, spread = self._level
+        return mean + spread * (cross @ self._weights), spread * np.sqrt(variance)
+
+
+def _squares(a: Array, b: Array) -> Array:
+    """Squared distances (N, M) of rows."""
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0.0)
+
+
+def _covariance(squares: Array, products: Array, length: float, linear: float) -> Array:
+    """Matern 5/2 plus linear."""
+    r = np.sqrt(5 * squares) / length
+    return (1 + r + r**2 / 3) * np.exp(-r) + linear * products

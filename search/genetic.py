@@ -1,0 +1,113 @@
+"""Genetic: NSGA-II over a space, for objectives that cost next to nothing to compute."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..spaces import Candidate, Scalar, SearchSpace
+from .hypervolume import ranks
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Individual:
+    """A candidate and its active choices."""
+
+    candidate: Candidate
+    assignment: Mapping[str, Scalar]
+
+    @classmethod
+    def of(cls, space: SearchSpace, assignment: Mapping[str, Scalar]) -> Individual:
+        """The nearest candidate to an assignment."""
+        candidate = space.candidate(assignment)
+        return cls(candidate, space.assignment(candidate))
+
+
+def evolve(
+    space: SearchSpace,
+    start: Sequence[Individual],
+    losses: Callable[[Sequence[Individual]], tuple[Array, Array]],
+    rng: random.Random,
+    population: int,
+    generations: int,
+) -> list[Individual]:
+    """Search a space; every individual that was met, the last population first.
+
+    NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002) with uniform
+    crossover, constraint domination by the sum of violations, and nobody twice.
+
+    Args:
+        space: where.
+        start: the first population.
+        losses: individuals -> what is minimised (N, M) and the excess over limits (N,).
+        rng: of crossover and mutation.
+        population: individuals of a generation.
+        generations: how many.
+    """
+    met = {i.candidate.key: i for i in start}
+    alive = list(met.values())
+    values, excess = losses(alive)
+    for _ in range(generations):
+        order = survival(values, excess)[:population]
+        alive, values, excess = [alive[i] for i in order], values[order], excess[order]
+        born: list[Individual] = []
+        for _ in range(population):
+            # The population is in order of fitness, so the winner is who stands first.
+            mother, father = (
+                alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))] for _ in range(2)
+            )
+            child = Individual.of(space, cross(space, mother, father, rng))
+            if child.candidate.key not in met:
+                met[child.candidate.key] = child
+                born.append(child)
+        if born:
+            new_values, new_excess = losses(born)
+            alive, values = alive + born, np.vstack([values, new_values])
+            excess = np.concatenate([excess, new_excess])
+    last = {alive[i].candidate.key: alive[i] for i in survival(values, excess)[:population]}
+    return list((last | met).values())
+
+
+def cross(
+    space: SearchSpace, mother: Individual, father: Individual, rng: random.Random
+) -> dict[str, Scalar]:
+    """Each choice from either parent, one in twenty and at least one at random."""
+    child: dict[str, Scalar] = {}
+    changed = rng.randrange(len(space.parameters))
+    for number, choice in enumerate(space.parameters):
+        found = [p.assignment[choice.name] for p in (mother, father) if choice.name in p.assignment]
+        if number == changed or not found or rng.random() < 0.05:
+            child[choice.name] = rng.choice(choice.values)
+        else:
+            child[choice.name] = rng.choice(found)
+    return child
+
+
+def survival(values: Array, excess: Array) -> NDArray[np.intp]:
+    """Indices, the fittest first: by excess over limits, then front, then crowding."""
+    rank, crowded = np.zeros(len(values), int), np.zeros(len(values))
+    within = excess <= 0
+    rank[within] = ranks(values[within])
+    for front in np.unique(rank[within]):
+        members = np.flatnonzero(within & (rank == front))
+        crowded[members] = crowding(values[members])
+    return np.lexsort((-crowded, rank, np.maximum(excess, 0.0)))
+
+
+def crowding(values: Array) -> Array:
+    """Crowding distance of each of (N, M) points of one front; the ends are infinitely lonely."""
+    found = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        width = ordered[-1] - ordered[0]
+        found[order[[0, -1]]] = np.inf
+        if width > 0:
+            found[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
+    return found

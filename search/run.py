@@ -1,0 +1,262 @@
+"""The whole job: from images and a device to a verified front, each stage kept as it ends.
+
+A stage whose file is in the run folder is not run again; that is all there is to resuming.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Generator
+from functools import cached_property, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, load_file, save
+
+from ..cost_models import CostModel, Device, calibrate
+from ..cost_models.device import processor
+from ..spaces import SearchSpace
+from ..spaces.errors import RunError
+from ..spaces.supernet import Supernet
+from .config import RunConfig, load_config
+from .costs import Costs
+from .data import Data, load_data
+from .distill import train_supernet
+from .evaluate import Evaluation, Evaluator, accuracy, evaluate
+from .executors import open_executor
+from .files import write_atomic, write_json
+from .finish import finish
+from .objectives import spread
+from .progress import share_bar
+from .report import build_report
+from .sampler import Sampler
+from .store import EvaluationLog, RunFolder
+from .study import Study
+from .teacher import Lessons, make_lessons, predict, train_teacher
+from .verify import test_once, verify_new
+
+VIEWS = 12  # augmented views of every train image, for which the teacher's logits are kept
+FIXED = ("space", "data", "device", "teacher", "supernet")  # sections that a resumed run keeps
+VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
+
+log = logging.getLogger("vitpareto")
+
+
+def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
+    """Make a run folder, or continue one.
+
+    Raises:
+        RunError: there is one and `resume` is false, or it belongs to another space or data set.
+    """
+    space = SearchSpace.from_yaml(config.space)
+    data = load_data(config.data, space.largest().architecture.input_size)
+    space = space.replace(in_chans=data.in_chans, num_classes=data.num_classes)
+    if not (resume and (path / "config.yaml").exists()):
+        folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
+        write_json(folder.environment, environment())
+        return folder
+    folder = RunFolder(path)
+    before = load_config(folder.config)
+    changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
+    if before.search.seed != config.search.seed:
+        changed.append("search.seed")
+    if not changed and SearchSpace.from_yaml(folder.space) != space:
+        changed.append(f"the contents of {config.space}")
+    if changed:
+        raise RunError(
+            f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
+            "not fit; name another folder with --run-dir"
+        )
+    write_atomic(folder.config, config.to_yaml())
+    return folder
+
+
+class Run:
+    """A run folder with what its stages need, each loaded or made when it is first asked for.
+
+    Args:
+        folder: from `open_run`.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.config = load_config(folder.config)
+        torch.set_num_threads(self.config.executor.threads or len(os.sched_getaffinity(0)))
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space that is searched."""
+        return SearchSpace.from_yaml(self.folder.space)
+
+    @cached_property
+    def device(self) -> Device:
+        """Where the models will run."""
+        return Device.load(self.config.device.name)
+
+    @cached_property
+    def data(self) -> Data:
+        """The images."""
+        size = self.space.largest().architecture.input_size
+        return load_data(self.config.data, size, self.folder.test_seal)
+
+    @cached_property
+    def lessons(self) -> Lessons:
+        """What the teacher says, trained now if it is not yet."""
+        config = self.config
+        if not self.folder.teacher.exists():
+            with stage(self.folder, "teacher") as facts:
+                teacher = train_teacher(self.data, config.teacher, config.search.seed)
+                validation = self.data.split("validation")
+                facts |= accuracy(predict(teacher, validation.images), validation.labels)
+                logits = make_lessons(self.data, teacher, VIEWS).teacher
+                weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
+                write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
+        return Lessons.of(self.data, load_file(self.folder.teacher)["logits"])
+
+    @cached_property
+    def cost_model(self) -> CostModel:
+        """The device's cost model, calibrated now if it is not yet."""
+        wanted = self.config.device
+        if not self.folder.cost_model.exists():
+            if wanted.cost_model:
+                CostModel.load(Path(wanted.cost_model)).save(self.folder.cost_model)
+            else:
+                label = f"calibrating {self.device.name}"
+                with stage(self.folder, "calibration") as facts, share_bar(label) as bar:
+                    model = calibrate(
+                        self.device,
+                        self.space,
+                        wanted.calibrate_s,
+                        self.config.search.seed,
+                        out=self.folder.cost_model,
+                        progress=bar,
+                    )
+                    facts |= model.validation
+        return CostModel.load(self.folder.cost_model)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The shared weights, trained now if they are not yet."""
+        lessons, config = self.lessons, self.config
+        if not self.folder.supernet.exists():
+            with stage(self.folder, "supernet"):
+                trained = train_supernet(self.space, lessons, config.supernet, config.search.seed)
+                write_atomic(self.folder.supernet, save(trained.state_dict()))
+        supernet = Supernet(self.space)
+        supernet.load_state_dict(load(self.folder.supernet.read_bytes()))
+        return supernet
+
+    def study(self) -> list[Evaluation]:
+        """Search to the end; the front."""
+        config = self.config
+        objectives = config.search.resolve()
+        costs = Costs(self.cost_model)
+        evaluator = Evaluator(self.supernet, self.data.split("search"), self.data.split("train"))
+        evaluations = EvaluationLog(self.folder.evaluations)
+        with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
+            sampler = Sampler(
+                config.search.sampler,
+                self.space.parameters,
+                objectives,
+                config.search.seed,
+                config.search.trials,
+                self.folder.journal,
+            )
+            study = Study(
+                self.space,
+                sampler,
+                objectives,
+                costs,
+                partial(evaluate, evaluator),
+                executor,
+                evaluations,
+                window=1 if config.executor.kind == "local" else 2 * config.executor.workers,
+            )
+            study.run(config.search.trials)
+            facts |= {"trials": config.search.trials, "scored": len(evaluations)}
+        return study.front()
+
+    def finalists(self, front: list[Evaluation]) -> list[Evaluation]:
+        """The members of the front that are delivered, spread over its latencies."""
+        return spread(front, self.config.finish.finalists, "latency_ms")
+
+    def all(self) -> list[dict[str, Any]]:
+        """Everything; the manifests of the delivered models.
+
+        Raises:
+            RunError: no candidate keeps the limits.
+        """
+        front = self.study()
+        if not front:
+            raise RunError(
+                f"{self.folder.path}: none of {self.config.search.trials} trials kept the limits "
+                f"{self.config.search.limits!r}: loosen them, or search longer"
+            )
+        config, folder = self.config, self.folder
+        with stage(folder, "finishing"):
+            for evaluation in self.finalists(front):
+                finish(
+                    folder.pareto / evaluation.key,
+                    evaluation,
+                    self.supernet,
+                    self.lessons,
+                    self.data,
+                    self.device,
+                    self.cost_model.recipes,
+                    config,
+                )
+        with stage(folder, "verification"):
+            verify_new(folder, self.finalists(front), self.device, self.data)
+            manifests = test_once(folder, self.device, self.data)
+        build_report(folder)
+        return manifests
+
+
+@contextlib.contextmanager
+def stage(folder: RunFolder, name: str) -> Generator[dict[str, Any]]:
+    """Log a stage, and keep its time, the process's peak memory and whatever facts it adds."""
+    log.info("%s: started", name)
+    start = time.perf_counter()
+    facts: dict[str, Any] = {}
+    yield facts
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    facts = {"seconds": round(seconds, 2), "peak_memory_mb": round(peak)} | facts
+    folder.record_stage(name, facts)
+    log.info("%s: %s", name, ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def start_logging(path: Path) -> None:
+    """Send what happens to standard error and, with the time, to a file."""
+    log.setLevel(logging.INFO)
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for handler in (console, file):
+        log.addHandler(handler)
+
+
+def environment() -> dict[str, Any]:
+    """What the run depends on and does not choose."""
+    return {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {name: metadata.version(name) for name in VERSIONS},
+    }

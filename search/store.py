@@ -1,0 +1,222 @@
+"""RunFolder: everything a run keeps, such that a kill at any instant loses nothing finished."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..spaces.errors import RunError
+from .evaluate import Evaluation
+from .files import read_json, write_atomic, write_json
+
+
+class RunFolder:
+    """The files of one run; see the names of the properties.
+
+    Args:
+        path: an existing folder.
+
+    Raises:
+        RunError: it is no folder, or another process works in it.
+    """
+
+    def __init__(self, path: Path, lock: bool = True) -> None:
+        if not (path / "config.yaml").is_file():
+            raise RunError(f"{path}: no run folder: it has no config.yaml")
+        self.path = path
+        self._lock = _locked(path / "lock") if lock else None
+
+    @classmethod
+    def create(cls, path: Path, config: str, space: str) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            RunError: there is one already, or it cannot be written.
+        """
+        if (path / "config.yaml").exists():
+            raise RunError(
+                f"{path}: holds a run already: continue it with --resume, or name another "
+                "folder with --run-dir"
+            )
+        write_atomic(path / "space.yaml", space)
+        write_atomic(path / "config.yaml", config)
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def space(self) -> Path:
+        """The space as it was searched, with the classes and channels of the data."""
+        return self.path / "space.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, processor and command."""
+        return self.path / "environment.json"
+
+    @property
+    def stages(self) -> Path:
+        """Seconds, peak memory and results of every finished stage."""
+        return self.path / "stages.json"
+
+    @property
+    def teacher(self) -> Path:
+        """Weights and cached logits of the teacher."""
+        return self.path / "teacher.safetensors"
+
+    @property
+    def cost_model(self) -> Path:
+        """The calibrated cost model."""
+        return self.path / "cost_model.json"
+
+    @property
+    def supernet(self) -> Path:
+        """Shared weights."""
+        return self.path / "supernet.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def test_seal(self) -> Path:
+        """When the test split was read."""
+        return self.path / "test_readings.json"
+
+    @property
+    def pareto(self) -> Path:
+        """A folder for each delivered model, named by its key."""
+        return self.path / "pareto"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def picture(self) -> Path:
+        """The front as a picture."""
+        return self.path / "pareto.png"
+
+    @property
+    def log(self) -> Path:
+        """What was done when."""
+        return self.path / "log.txt"
+
+    @property
+    def evaluations(self) -> Path:
+        """Scored candidates, one a line."""
+        return self.path / "evaluations.jsonl"
+
+    def record_stage(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Add a finished stage to `stages.json`; one that did nothing again changes nothing."""
+        stages: dict[str, Any] = read_json(self.stages) if self.stages.exists() else {}
+        if name not in stages:
+            write_json(self.stages, stages | {name: dict(facts)})
+
+    def close(self) -> None:
+        """Let another process work in the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class EvaluationLog:
+    """Scored candidates by key, each one line of a file that only grows.
+
+    A last line that a kill left incomplete is cut off when the log is opened, after a copy of
+    it was put beside the file.
+
+    Args:
+        path: the file; it need not exist.
+
+    Raises:
+        RunError: a line that is not the last is broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        evaluations, whole = read_evaluations(path)
+        self._found = {evaluation.key: evaluation for evaluation in evaluations}
+        if path.exists() and path.stat().st_size > whole:
+            torn = path.with_name(f"{path.name}.torn-{time.time_ns()}")
+            write_atomic(torn, path.read_bytes()[whole:])
+            os.truncate(path, whole)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._found
+
+    def __getitem__(self, key: str) -> Evaluation:
+        return self._found[key]
+
+    def all(self) -> list[Evaluation]:
+        """Every evaluation in the order of its writing."""
+        return list(self._found.values())
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Write an evaluation to disk, in one piece; the first of a key stays.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written.
+        """
+        if evaluation.key in self._found:
+            return
+        line = json.dumps(evaluation.to_dict(), separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                written = file.write(line)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
+        if written != len(line):
+            raise RunError(f"{self._path}: only part of a line could be written: disk full?")
+        self._found[evaluation.key] = evaluation
+
+
+def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
+    """The evaluations in a log, and how many bytes of it are whole lines.
+
+    Raises:
+        RunError: a line that is not the last is broken.
+    """
+    found: list[Evaluation] = []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            evaluation = Evaluation.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            if number < len(lines):
+                raise RunError(f"{path}: line {number} is broken: {error}") from error
+            break
+        if not line.endswith(b"\n"):
+            break
+        found.append(evaluation)
+        whole += len(line)
+    return found, whole
+
+
+def _locked(path: Path) -> int:
+    """A lock that ends with the process, however it ends."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RunError(f"{path.parent}: another process works in this run folder") from None
+    return handle

@@ -1,0 +1,138 @@
+"""A space small enough to know all of it: every candidate with its score and its costs."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from vitpareto.cost_models import workload
+from vitpareto.search.objectives import Objective, pareto_front
+from vitpareto.spaces import Candidate, Scalar, SearchSpace
+
+SPACE = """
+in_chans: 1
+num_classes: 10
+input_size: 32
+patch_size: [4, 8]
+global_pool: avg
+stages:
+  - depth: {low: 2, high: 4}
+    width: [48, 64, 96]
+    num_heads: 4
+    head_dim: 16
+    token_keep: [1.0, 0.5]
+    token_keep_at: 1
+    act_bits: 8
+    weight_bits: [32, 8]
+    blocks:
+      mixer: [softmax, linear]
+      mlp_ratio: [1.0, 2.0, 4.0]
+"""
+OBJECTIVES = [Objective("accuracy"), Objective("latency_ms")]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A candidate with its metrics."""
+
+    candidate: Candidate
+    metrics: Mapping[str, float]
+
+
+class Table:
+    """All candidates of a space by key."""
+
+    def __init__(self, space: SearchSpace, rows: dict[str, Row]) -> None:
+        self.space, self.rows = space, rows
+        self.front = pareto_front(list(rows.values()), OBJECTIVES)
+
+    def costs(self, candidate: Candidate) -> dict[str, float]:
+        """What is known of a candidate without scoring it."""
+        metrics = self.rows[candidate.key].metrics
+        return {name: value for name, value in metrics.items() if name != "accuracy"}
+
+    def score(self, candidate: Candidate) -> dict[str, float]:
+        """What scoring it would give."""
+        return {"accuracy": self.rows[candidate.key].metrics["accuracy"]}
+
+
+@lru_cache(maxsize=1)
+def make_table() -> Table:
+    """The table of `SPACE`."""
+    space = SearchSpace.from_text(SPACE)
+    rows = {c.key: Row(c, made_up(c)) for c in enumerate_space(space)}
+    assert len(rows) == space.size >= 5000
+    return Table(space, rows)
+
+
+def enumerate_space(space: SearchSpace) -> list[Candidate]:
+    """Every candidate once."""
+    found: dict[str, Candidate] = {}
+    values: list[list[Scalar]] = [list(choice.values) for choice in space.parameters]
+    names = [choice.name for choice in space.parameters]
+    seen = set[tuple[Scalar, ...]]()
+    depth = next(i for i, name in enumerate(names) if name.endswith("depth"))
+    for combination in product(*values):
+        # Choices of blocks that are not there have no effect.
+        used = tuple(
+            value if block_of(name) < int(combination[depth]) else None
+            for name, value in zip(names, combination, strict=True)
+        )
+        if used not in seen:
+            seen.add(used)
+            candidate = space.candidate(dict(zip(names, combination, strict=True)))
+            found[candidate.key] = candidate
+    return list(found.values())
+
+
+def block_of(name: str) -> int:
+    """Index of the block whose choice it is; -1 for choices of the stage or network."""
+    parts = name.split(".")
+    return int(parts[parts.index("blocks") + 1]) if "blocks" in parts else -1
+
+
+def made_up(candidate: Candidate) -> dict[str, float]:
+    """Metrics that behave like real ones: saturating, with interactions and fixed noise.
+
+    Accuracy grows with the log of MACs and of parameters, less where tokens are dropped early or
+    patches are large; softmax helps most in the last block; eight bits hurt narrow networks; and
+    a part depends on nothing but the key, as the noise of shared weights does. Latency is a sum
+    over sub-blocks of work, memory traffic and a constant, and eight bits speed up matrices.
+    """
+    work = workload(candidate)
+    a, policies = candidate.architecture, candidate.compression.stages[0]
+    stage, blocks = a.stages[0], a.stages[0].blocks
+    depth, tokens = len(blocks), a.grid**2
+    eight = sum(p.weight_bits == 8 for p in (*policies.mixer, *policies.mlp)) / (2 * depth)
+    softmax = sum((j + 1) * (b.mixer == "softmax") for j, b in enumerate(blocks))
+    softmax /= depth * (depth + 1) / 2
+    ends = [b.mlp_hidden / stage.width for b in (blocks[0], blocks[-1])]
+    dropped = any(b.token_keep < 1 for b in blocks)
+    skill = (
+        0.55 * math.log(work.params / 2e4)
+        + 0.35 * math.log(work.macs / 2e5)
+        + 0.5 * softmax * (1.0 if tokens > 16 else 0.3)
+        + 0.08 * (ends[1] - ends[0])
+        - dropped * (0.25 if tokens > 16 else 0.7)
+        - eight * 0.4 * (48 / stage.width) ** 2
+        + 0.12 * (2 * fraction(candidate.key) - 1)
+    )
+    accuracy = 0.98 - 0.3 / (1 + math.exp(skill - 0.5))
+    latency = 0.02
+    for unit in work.sub_blocks:
+        rate = 2.2 if unit.policy.weight_bits == 8 else 1.0
+        latency += 0.004 + unit.macs / (25e6 * rate) + unit.moved_bytes / 8e6
+    return {
+        "accuracy": round(accuracy * 1000) / 1000,
+        "latency_ms": latency,
+        "size_mb": work.weight_bytes / 1e6,
+    }
+
+
+def fraction(key: str) -> float:
+    """A number in [0, 1) that a key always gives."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:12], 16) / 16**12

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vitpareto.search.config import load_config
+from vitpareto.spaces import ConfigError
+
+BAD = [
+    ("search.trails=3", "unknown key 'search.trails'. Did you mean 'trials'?"),
+    ("serch.trials=3", "unknown key 'serch'. Did you mean 'search'?"),
+    ("search.trials=many", "search.trials: .*valid integer.*got 'many'"),
+    ("search.trials=0", "search.trials: .*greater than 0, got 0"),
+    ("search.sampler=nsga4", "search.sampler: .*'nsga2'.*got 'nsga4'"),
+    ("search.objectives=[latency]", "no such metric 'latency'. Did you mean 'latency_ms'?"),
+    ("search.objectives=[accuracy, accuracy]", "given twice"),
+    ("search.objectives=[]", "at least one objective"),
+    ("search.limits={latency_ms: -1}", "limit of latency_ms must be above 0, got -1"),
+    ("search=3", "search: .*got 3"),
+    ("search.trials", "need key=value"),
+    ("space.name.deep=3", "'space' holds no keys"),
+    ("search.trials=[", "--set search.trials"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD, ids=[override for override, _ in BAD])
+def test_one_line_for_each_mistake(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config("digits", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_every_preset_loads() -> None:
+    presets = Path(__file__).parents[2] / "configs" / "runs"
+    for path in presets.glob("*.yaml"):
+        assert load_config(path.stem).space
+        header = path.read_text().split("\n\n")[0]
+        assert all(f"# {word}" in header for word in ("Purpose", "Expected", "Time", "Command"))
+
+
+def test_overrides_and_round_trip(tmp_path: Path) -> None:
+    config = load_config("digits", ["search.trials=7", "search.limits={latency_ms: 2}"])
+    assert config.search.trials == 7
+    assert config.search.limits == {"latency_ms": 2.0}
+    path = tmp_path / "run.yaml"
+    path.write_text(config.to_yaml())
+    assert load_config(path) == config
+
+
+def test_a_missing_space_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"data": {"name": "digits"}}))
+    with pytest.raises(ConfigError, match=r"run.yaml: needs the key 'space'"):
+        load_config(path)
+
+
+def test_limited_metrics_that_are_not_traded() -> None:
+    config = load_config("digits", ["search.objectives=[accuracy]", "search.limits={macs: 5}"])
+    accuracy, macs = config.search.resolve()
+    assert (accuracy.traded, accuracy.limit) == (True, None)
+    assert (macs.traded, macs.limit) == (False, 5.0)

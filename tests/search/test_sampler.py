@@ -1,0 +1,84 @@
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from vitpareto.search.objectives import Objective, violations
+from vitpareto.search.sampler import SAMPLERS, Sampler
+from vitpareto.spaces import SearchSpace, UnknownNameError
+
+OBJECTIVES = [Objective("accuracy"), Objective("latency_ms", limit=4.0)]
+
+
+def costs(assignment: dict[str, object]) -> dict[str, float]:
+    """A made-up problem: deep and wide is slow and accurate."""
+    size = assignment["stages.0.depth"] * assignment["stages.0.width"] / 16  # 1, 2 or 4
+    return {"accuracy": size / 4, "latency_ms": 2.0 * size}
+
+
+def drive(sampler: Sampler, trials: int, answer: Callable = costs) -> list[dict]:
+    found = []
+    for _ in range(trials):
+        proposal = sampler.ask()
+        metrics = answer(proposal.assignment)
+        sampler.tell(proposal, "key", metrics, violations(metrics, OBJECTIVES))
+        found.append(dict(proposal.assignment))
+    return found
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_same_seed_proposes_the_same(space: SearchSpace, name: str, tmp_path: Path) -> None:
+    def proposals(seed: int, journal: Path | None = None) -> list[dict]:
+        sampler = Sampler(name, space.parameters, OBJECTIVES, seed, 25, journal)
+        return drive(sampler, 14)
+
+    first = proposals(0)
+    assert proposals(0, tmp_path / "study.journal") == first
+    assert proposals(1) != first
+    for assignment in first:
+        assert space.candidate(assignment) in space
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3", "tpe"])
+def test_limits_are_learnt(space: SearchSpace, name: str) -> None:
+    def infeasible(sampler_name: str) -> int:
+        sampler = Sampler(sampler_name, space.parameters, OBJECTIVES, 0, 100)
+        late = drive(sampler, 100)[60:]
+        return sum(costs(assignment)["latency_ms"] > 4 for assignment in late)
+
+    assert infeasible(name) < 0.7 * infeasible("random")
+
+
+def test_the_journal_holds_constraints_and_keys(space: SearchSpace, tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    sampler = Sampler("random", space.parameters, OBJECTIVES, 0, 20, journal)
+    drive(sampler, 20)
+    proposal = sampler.ask()
+    sampler.fail(proposal, "poison")
+    backend = optuna.storages.journal.JournalFileBackend(str(journal))
+    storage = optuna.storages.journal.JournalStorage(backend)
+    study = optuna.load_study(study_name="vitpareto", storage=storage)
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    *complete, failed = study.trials
+    assert len(complete) == 20
+    for trial in complete:
+        assert trial.state == optuna.trial.TrialState.COMPLETE
+        (excess,) = trial.constraints.values()
+        assert excess == pytest.approx(trial.values[1] / 4 - 1)
+    assert failed.state == optuna.trial.TrialState.FAIL
+    assert failed.user_attrs == {"key": "poison"}
+
+
+def test_unknown_sampler(space: SearchSpace) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'nsga3'"):
+        Sampler("nsga-3", space.parameters, OBJECTIVES, 0, 10)
+
+
+def test_a_left_over_journal_is_replaced(space: SearchSpace, tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(random.Random(0).randbytes(500))
+    (tmp_path / "study.journal.lock").touch()
+    drive(Sampler("random", space.parameters, OBJECTIVES, 0, 5, journal), 5)
+    assert journal.read_text().count("\n") > 5

@@ -1,0 +1,31 @@
+"""Every preset, some of its candidates, and its supernet, each made once."""
+
+import pytest
+import torch
+
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.space import PRESETS
+from vitpareto.spaces.supernet import Supernet
+
+from .helpers import randomise
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SearchSpace.from_yaml(request.param)
+
+
+@pytest.fixture(scope="session")
+def candidates(space: SearchSpace) -> list[Candidate]:
+    """The two extremes and some random candidates."""
+    return [space.largest(), space.smallest(), *space.sample(8, seed=0)]
+
+
+@pytest.fixture(scope="session")
+def supernet(space: SearchSpace) -> Supernet:
+    """Weights of which none is at its initial value, so that no term is silently zero."""
+    supernet = Supernet(space)
+    randomise(supernet.state_dict())
+    return supernet

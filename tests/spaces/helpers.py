@@ -1,0 +1,89 @@
+"""What several tests of spaces need."""
+
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from vitpareto.spaces import Architecture, Block, Candidate, Place, Stage
+from vitpareto.spaces.mixers import canonical
+from vitpareto.spaces.networks import Network
+
+
+def randomise(state: Mapping[str, Tensor], seed: int = 0) -> None:
+    """Fill weights and running statistics in place, keeping activations of size one."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            continue
+        if tensor.ndim == 1 or "norm" in name or "running" in name:
+            low, high = (-0.5, 0.5) if "bias" in name or "mean" in name else (0.5, 1.5)
+            tensor.uniform_(low, high, generator=generator)
+        else:
+            tensor.normal_(0, (tensor.numel() / tensor.shape[0]) ** -0.5, generator=generator)
+
+
+def randomised(architecture: Architecture, seed: int = 0) -> Network:
+    """A network in evaluation mode, none of whose weights is at its initial value."""
+    network = Network(architecture).eval()
+    randomise(network.state_dict(), seed)
+    return network
+
+
+def images(given: Candidate | Architecture, n: int = 2, seed: int = 0) -> Tensor:
+    """Random images (n, in_chans, S, S) of the size that a network takes."""
+    a = given.architecture if isinstance(given, Candidate) else given
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, a.in_chans, a.input_size, a.input_size, generator=generator)
+
+
+def place(prefix: int = 0, grid: int = 6, width: int = 24, keep: int = 0, **block: Any) -> Place:
+    """A block's place with small numbers."""
+    settings = {"mixer": "softmax", "num_heads": 3, "head_dim": 8, **block}
+    tokens = grid * grid
+    return Place(canonical(Block(**settings)), width, (grid, grid), prefix, tokens, keep or tokens)
+
+
+def small(*blocks: Block, **fields: Any) -> Architecture:
+    """A network of one stage on an 8x8 grid."""
+    settings = {"input_size": 32, "patch_size": 4, "num_classes": 5, "global_pool": "avg"}
+    return Architecture((Stage(24, blocks),), **settings | fields)
+
+
+def difference(left: Tensor, right: Tensor) -> float:
+    """Largest absolute difference."""
+    assert left.shape == right.shape
+    return (left - right).abs().max().item()
+
+
+def to_onnx(network: nn.Module, x: Tensor, dynamo: bool = False) -> onnx.ModelProto:
+    """Export with static shapes; the fast exporter unless asked otherwise."""
+    if dynamo:
+        program = torch.onnx.export(network, (x,), dynamo=True, opset_version=20, verbose=False)
+        assert program is not None
+        return program.model_proto
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and traces Python numbers on purpose
+        torch.onnx.export(network, (x,), buffer, dynamo=False, opset_version=17)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def run_onnx(model: onnx.ModelProto, x: Tensor) -> tuple[Tensor, set[str]]:
+    """Logits of ONNX Runtime on one thread, and the kinds of operators that it executed."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with NamedTemporaryFile(suffix=".onnx") as optimised:
+        options.optimized_model_filepath = optimised.name
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        executed = {node.op_type for node in onnx.load(optimised.name).graph.node}
+    [logits] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    return torch.from_numpy(logits), executed

@@ -1,0 +1,75 @@
+"""Every candidate exports with static shapes, and ONNX Runtime gives the same logits."""
+
+import pytest
+import torch
+
+from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
+from vitpareto.spaces.mixers import MIXERS
+from vitpareto.spaces.networks import Network
+from vitpareto.spaces.supernet import Supernet
+
+from .helpers import difference, images, randomised, run_onnx, small, to_onnx
+
+
+DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
+
+
+def agree(network: Network, dynamo: bool = False) -> None:
+    """ONNX Runtime gives the network's logits, from a graph that looks at no shape."""
+    x = images(network.architecture, 1)
+    model = to_onnx(network, x, dynamo)
+    # The fast exporter does not always infer the shape of its output.
+    for value in (*model.graph.input, *model.graph.output)[: 1 + dynamo]:
+        assert all(d.dim_value > 0 for d in value.type.tensor_type.shape.dim)
+    logits, executed = run_onnx(model, x)
+    assert not executed & DYNAMIC
+    with torch.no_grad():
+        assert difference(logits, network(x)) < 1e-4
+
+
+@pytest.mark.onnx
+def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candidate]) -> None:
+    for candidate in candidates[1:5]:
+        agree(supernet.extract(candidate))
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_mixer_with_both_exporters(mixer: str) -> None:
+    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 3, "token_hidden": 12}
+    block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values)
+    network = randomised(small(block, block))
+    agree(network)
+    agree(network, dynamo=True)
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group"])
+@pytest.mark.parametrize("act", ["gelu", "relu", "silu", "hardswish"])
+def test_every_norm_and_activation(norm: str, act: str) -> None:
+    blocks = (Block("softmax", 2, 8, mlp_hidden=48), Block("pool", mlp_hidden=48))
+    agree(randomised(small(*blocks, norm=norm, act=act, stem="conv", layer_scale=True)))
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("pool", ["avg", "token", "distill"])
+@pytest.mark.parametrize("how", ["evit", "random"])
+def test_token_reduction(pool: str, how: str) -> None:
+    dropping = Block("softmax", 2, 8, mlp_hidden=48, token_keep=0.5)
+    agree(randomised(small(dropping, dropping, global_pool=pool, token_reduction=how)))
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("downsample", ["conv", "merge"])
+def test_stages(downsample: str) -> None:
+    block = Block("window", 2, 8, window_size=4, shift=True, mlp_hidden=48)
+    stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))
+    agree(randomised(Architecture(stages, 32, 3, 5, "conv", 4, True, "relative", "avg")))
+
+
+@pytest.mark.onnx
+@pytest.mark.slow
+def test_delivered_exporter(space: SearchSpace, supernet: Supernet) -> None:
+    """The exporter that deliveries use, on whole networks."""
+    for candidate in space.sample(2, seed=4):
+        agree(supernet.extract(candidate), dynamo=True)

@@ -1,0 +1,78 @@
+"""Counted numbers of a candidate equal those of its network, counted by hooks."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitpareto.cost_models import workload
+from vitpareto.spaces import Architecture, Block, Candidate, Stage
+from vitpareto.spaces.mixers import MIXERS
+from vitpareto.spaces.networks import Network
+
+from .helpers import images, small
+
+
+def hooked(architecture: Architecture) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of one image, as torch counts them."""
+    network = Network(architecture).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images(architecture, 1))
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
+
+
+def counted(candidate: Candidate) -> tuple[int, int]:
+    """The same from arithmetic on the candidate."""
+    found = workload(candidate)
+    return found.params, found.macs
+
+
+def test_presets(candidates: list[Candidate]) -> None:
+    for candidate in candidates:
+        assert counted(candidate) == hooked(candidate.architecture)
+
+
+def corners() -> Iterator[Architecture]:
+    """Every mixer, norm, stem, pooling and downsampling, on grids that squares do not divide."""
+    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12}
+    for mixer in MIXERS:
+        yield small(Block(mixer, 2, 8, shift=True, mlp_hidden=48, **values), input_size=28)
+    plain = Block("softmax", 2, 8, mlp_hidden=48)
+    dropping = Block("softmax", 2, 8, mlp_hidden=48, token_keep=0.6)
+    for norm in ("layer", "rms", "batch", "group"):
+        yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
+    for pool in ("avg", "token", "distill"):
+        for how in ("evit", "random"):
+            yield small(dropping, plain, global_pool=pool, token_reduction=how)
+    window = Block("window", 2, 8, window_size=4, shift=True, mlp_hidden=48)
+    for downsample in ("conv", "merge"):
+        for pos_embed in ("learned", "relative", "none"):
+            stages = (Stage(24, (window,)), Stage(40, (window, plain), downsample))
+            yield Architecture(stages, 32, 1, 5, "conv", 4, pos_embed=pos_embed, global_pool="avg")
+
+
+@pytest.mark.parametrize("architecture", list(corners()), ids=lambda _: "")
+def test_corners(architecture: Architecture) -> None:
+    assert counted(Candidate.uncompressed(architecture)) == hooked(architecture)
+
+
+def test_bytes_follow_bits(candidates: list[Candidate]) -> None:
+    for candidate in candidates:
+        plain = workload(Candidate.uncompressed(candidate.architecture))
+        assert plain.weight_bytes == 4 * plain.params
+        compressed = workload(candidate)
+        assert compressed.params == plain.params
+        assert plain.params / 2 < compressed.weight_bytes <= plain.weight_bytes
+        assert compressed.moved_bytes <= plain.moved_bytes
+
+
+def test_sub_blocks_are_in_order(candidates: list[Candidate]) -> None:
+    for candidate in candidates:
+        units = workload(candidate).sub_blocks
+        kinds = [unit.kind for unit in units]
+        assert (kinds[0], kinds[-1]) == ("stem", "head")
+        assert kinds.count("downsample") == len(candidate.architecture.stages) - 1
+        mixers = [unit.variant for unit in units if unit.kind == "mixer"]
+        assert mixers == [block.mixer for block in candidate.architecture.blocks()]
+        assert len({unit.key for unit in units}) == len(set(units))
