@@ -1,40 +1,45 @@
-"""Bench: sub-blocks and networks, built, compiled and timed on a device against an anchor.
+"""Bench: sub-blocks and networks as graphs, timed on a device against an anchor.
 
-Every session times a fixed sub-block too, the anchor; numbers of different sessions are
-compared through it.
+Graphs are written to a folder and timed in a fresh process, a session. Every session times a
+fixed sub-block too, the anchor; numbers of different sessions are compared through it.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os import getpid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from ..spaces import Block, Candidate, Place, Policy
 from ..spaces.errors import CostError
 from .build import build, network
 from .device import Device
-from .graphs import to_onnx
-from .measure import Session, measure_session
+from .graphs import chained, to_onnx
+from .measure import Timing, measure_session
 from .memory import process_growth_mb
 from .precision import Book
 from .recipes import apply_recipe, apply_recipes
+from .runner import PLAN, RESULT, clock_of
 from .runtimes import open_runtime
 from .runtimes.onnxruntime import SCRATCH
 from .table import Row
 from .units import Unit
 from .workload import SubBlock
 
+COPIES = 4  # of a sub-block in a row, so that its weights come from where a network's come from
+WORKER_S = 600.0  # no session takes longer
 ANCHOR = SubBlock(
     "mlp",
     Place(Block(mlp_hidden=768), 192, (14, 14), 0, 196, 196),
@@ -44,25 +49,27 @@ ANCHOR = SubBlock(
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph that is ready to be timed.
+    """A graph that can be timed.
 
     Attributes:
         kind: of its row in a table.
         key: of its row in a table.
-        compiled: what runs.
-        x: its input.
-        graph_bytes: size of its file.
+        model: bytes of an ONNX file, or a torch module.
+        shape: of its input.
+        copies: how many equal sub-blocks it holds in a row.
+        graph_bytes: size of the file with one copy.
     """
 
     kind: str
     key: str
-    compiled: Any
-    x: NDArray[np.float32]
+    model: Any
+    shape: tuple[int, ...]
+    copies: int
     graph_bytes: int
 
 
 class Bench:
-    """Compiles and times on one device.
+    """Makes graphs and times them on one device.
 
     Args:
         device: where to.
@@ -73,94 +80,128 @@ class Bench:
     """
 
     def __init__(self, device: Device, seed: int = 0) -> None:
-        torch.set_num_threads(device.threads)
-        if device.affinity and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, device.affinity)
+        torch.set_num_threads(1)
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
-        self._rng = np.random.default_rng(seed)
-        self._run = f"{int(time.time()):x}-{os.getpid():x}"
+        self._run = f"{int(time.time()):x}-{getpid():x}"
         self._sessions = 0
         self._anchor = self.unit(Unit(ANCHOR, "float"))
 
     def unit(self, unit: Unit) -> Graph:
-        """Build and compile a sub-block."""
-        module, shape = build(unit.block, self.device.batch)
+        """A sub-block as a graph, several times in a row where its output fits its input."""
+        block, batch = unit.block, self.device.batch
         if self._runtime.takes == "module":
-            return self._ready("unit", unit.key, module, shape, 0)
-        model = apply_recipe(_exported(unit.block, self.device.batch), unit.recipe)
-        return self._ready("unit", unit.key, model, shape, len(model.SerializeToString()))
+            module, shape = build(block, batch)
+            return Graph("unit", unit.key, module, shape, 1, 0)
+        model, shape = _exported(block, batch)
+        model = apply_recipe(model, unit.recipe)
+        size = model.ByteSize()
+        copies = COPIES if _repeats(block) else 1
+        model = chained(model, copies)
+        return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size)
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> Graph:
-        """Build and compile a whole network in the candidate's own precision."""
+        """A whole network as a graph, in the candidate's own precision."""
         built, shape = network(candidate), _input_shape(candidate, self.device.batch)
         if self._runtime.takes == "module":
-            return self._ready(kind, candidate.to_json(), built, shape, 0)
-        model = apply_recipes(to_onnx(built, shape), candidate, recipes)
-        size = len(model.SerializeToString())
-        return self._ready(kind, candidate.to_json(), model, shape, size)
+            return Graph(kind, candidate.to_json(), built, shape, 1, 0)
+        model = apply_recipes(to_onnx(built, shape), candidate, recipes).SerializeToString()
+        return Graph(kind, candidate.to_json(), model, shape, 1, len(model))
 
-    def time(self, graphs: Sequence[Graph], rounds: int = 12) -> tuple[list[Row], Session]:
-        """Time graphs in one session: a row for each, and the session with its drift."""
-        everything = [*graphs, self._anchor]
+    def time(self, graphs: Sequence[Graph], rounds: int = 10) -> list[Row]:
+        """Time graphs in one session: a row for each that the runtime takes.
+
+        Raises:
+            CostError: the session's process failed.
+        """
         self._sessions += 1
-        session = measure_session(
-            [graph.compiled for graph in everything],
-            [graph.x for graph in everything],
-            rounds,
-            seed=self.seed + self._sessions,
-            clock=clock_of(self.device),
-        )
-        *timings, anchor = session.timings
-        rows = [
+        everything = [*graphs, self._anchor]
+        inside = self._runtime.takes == "module"
+        answer = self._inside(everything, rounds) if inside else self._outside(everything, rounds)
+        *timings, anchor = answer["graphs"]
+        if "refused" in anchor:
+            raise CostError(f"the anchor does not run: {anchor['refused']}")
+        return [
             Row(
-                *(graph.kind, graph.key, t.median_ms, t.p10_ms, t.p90_ms, t.n, graph.graph_bytes),
-                stable=t.stable,
-                drift=session.drift,
-                anchor_ms=anchor.median_ms,
+                *(graph.kind, graph.key),
+                *(t[name] / graph.copies for name in ("median_ms", "p10_ms", "p90_ms")),
+                *(t["n"], graph.graph_bytes),
+                stable=t["stable"],
+                drift=answer["drift"],
+                anchor_ms=anchor["median_ms"] / self._anchor.copies,
                 session=f"{self._run}-{self._sessions}",
-                unix_time=int(time.time()),
+                unix_time=answer["unix_time"],
             )
             for graph, t in zip(graphs, timings, strict=True)
+            if "refused" not in t
         ]
-        return rows, session
 
-    def growth_mb(self, candidate: Candidate, recipes: Book) -> float:
-        """Peak growth of a fresh process that runs the candidate's network."""
-        shape = _input_shape(candidate, self.device.batch)
-        model = apply_recipes(to_onnx(network(candidate), shape), candidate, recipes)
+    def growth_mb(self, graph: Graph) -> float:
+        """Peak growth of a fresh process that loads and runs a graph."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / "model.onnx"
-            path.write_bytes(model.SerializeToString())
+            path.write_bytes(graph.model)
             return process_growth_mb(self.device.to_dict(), str(path))
 
-    def _ready(
-        self, kind: str, key: str, model: Any, shape: Sequence[int], graph_bytes: int
-    ) -> Graph:
-        x = self._rng.standard_normal(shape).astype(np.float32)
-        return Graph(kind, key, self._runtime.compile(model), x, graph_bytes)
+    def _outside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
+        """A session in a fresh process."""
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
+            folder = Path(name)
+            write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions)
+            done = subprocess.run(
+                [sys.executable, "-m", "vitpareto.cost_models.worker", name],
+                capture_output=True,
+                text=True,
+                timeout=WORKER_S,
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise CostError(f"measuring failed in its own process: {last}")
+            return json.loads((folder / RESULT).read_text(encoding="utf-8"))
+
+    def _inside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
+        """A session in this process, for modules that no file holds."""
+        rng = np.random.default_rng(self.seed + self._sessions)
+        session = measure_session(
+            [self._runtime.compile(graph.model) for graph in graphs],
+            [rng.standard_normal(graph.shape).astype(np.float32) for graph in graphs],
+            rounds,
+            seed=self.seed + self._sessions,
+            clock=clock_of(self.device.to_dict()),
+        )
+        fields = [name for name in Timing.__dataclass_fields__ if name != "samples_ms"]
+        return {
+            "drift": session.drift,
+            "unix_time": int(time.time()),
+            "graphs": [{name: getattr(t, name) for name in fields} for t in session.timings],
+        }
 
 
-def clock_of(device: Device) -> Callable[[], float]:
-    """The clock, in seconds, that sees the least of other processes.
-
-    One thread on a processor works exactly as long as its run takes on an idle machine, however
-    often the system gives the core to somebody else in between; several threads, or another
-    chip, can only be timed from outside.
-    """
-    alone = device.threads == 1 and device.provider in ("CPUExecutionProvider", "CPU", "cpu")
-    return time.thread_time if alone and device.runtime != "openvino" else time.perf_counter
+def write_plan(
+    folder: Path, device: Device, graphs: Sequence[Graph], rounds: int, seed: int
+) -> None:
+    """Write graphs and the plan that `runner.time_folder` reads."""
+    entries: list[dict[str, Any]] = []
+    for index, graph in enumerate(graphs):
+        name = f"{index}.onnx"
+        (folder / name).write_bytes(graph.model)
+        about = {"kind": graph.kind, "key": graph.key, "graph_bytes": graph.graph_bytes}
+        entries.append(about | {"file": name, "shape": graph.shape, "copies": graph.copies})
+    plan = {"device": device.to_dict(), "rounds": rounds, "seed": seed, "graphs": entries}
+    (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
 
 @lru_cache(maxsize=8)
-def _exported(block: SubBlock, batch: int) -> onnx.ModelProto:
+def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     """The float graph of a sub-block; several recipes of one follow each other."""
     module, shape = build(block, batch)
-    return to_onnx(module, shape)
+    return to_onnx(module, shape), shape
+
+
+def _repeats(block: SubBlock) -> bool:
+    return block.kind in ("mixer", "mlp") and block.place.kept == block.place.tokens
 
 
 def _input_shape(candidate: Candidate, batch: int) -> tuple[int, ...]:
     a = candidate.architecture
     return batch, a.in_chans, a.input_size, a.input_size
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError
 from .bench import Bench, Graph
 from .device import Device
-from .memory import MemoryModel, fit_memory
+from .measure import ALARM
 from .model import CostModel, fit_groups
 from .plan import choose, fastest, occurring, trials
 from .precision import Book
@@ -28,8 +27,8 @@ from .workload import SubBlock
 Progress = Callable[[float, str], None]
 
 SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
-CHUNK = 48  # sub-blocks of one session
-MODELS = 6  # whole networks of one session
+CHUNK = 72  # sub-blocks of one session
+MODELS = 10  # whole networks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FRESH_EVERY = 4  # every fourth network validates
 GROWTHS = 8  # processes started to learn the memory
@@ -113,7 +112,7 @@ class _Calibration:
         while (now := self.used) < 1 - RESERVE:
             units = len(list(self.table.of_kind("unit")))
             if units > 1.5 * fitted:
-                latency, fitted = fit_groups(list(self.table.of_kind("unit"))), units
+                latency, fitted = fit_groups(self.table), units
             enough = spent > MODEL_SHARE * (now - begun)
             chosen = self.units(recipes, latency) if enough or not latency else []
             if chosen:
@@ -151,10 +150,7 @@ class _Calibration:
             for unit in units:
                 if unit.key not in known:
                     known.add(unit.key)
-                    try:
-                        graphs.append(self.bench.unit(unit))
-                    except CostError:
-                        continue  # the runtime has no such kernel
+                    graphs.append(self.bench.unit(unit))
             if len(graphs) >= CHUNK:
                 self.measure("recipes", graphs)
                 graphs = []
@@ -163,11 +159,11 @@ class _Calibration:
         level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
         return {group: fastest(units, level) for group, units in tried.items()}
 
-    def measure(self, what: str, graphs: Sequence[Graph], rounds: int = 12) -> None:
+    def measure(self, what: str, graphs: Sequence[Graph], rounds: int = 10) -> None:
         """Time graphs and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
-        rows, session = self.bench.time(graphs, rounds)
-        self.alarms += session.alarm
+        rows = self.bench.time(graphs, rounds)
+        self.alarms += bool(rows) and rows[0].drift > ALARM
         self.table.append(rows, self.path)
 
     def fit(self, recipes: Book) -> CostModel:
@@ -177,7 +173,7 @@ class _Calibration:
         rows = [row for row in self.table.of_kind("fresh") if row.median_ms > 0]
         if rows:
             predicted = model.predict([Candidate.from_json(row.key) for row in rows])
-            model.validation = accuracy(np.array([row.median_ms for row in rows]), predicted)
+            model.validation = accuracy(np.array(self.table.levels(rows)), predicted)
         model.validation |= {
             "sub_blocks": sum(1 for _ in self.table.of_kind("unit")),
             "networks_fitted": sum(1 for _ in self.table.of_kind("model")),

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,11 +19,10 @@ from ..spaces.errors import did_you_mean
 from ..spaces.safe_yaml import read_yaml
 from ..spaces.space import find_file
 from .precision import RECIPES
+from .runner import machine
 
 PRESETS = Path(__file__).parents[1] / "configs" / "devices"
 RUNTIMES = ("onnxruntime", "openvino", "torch")
-# Flags that choose the kernels of CPU runtimes.
-ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 
 
 @dataclass(frozen=True)
@@ -93,13 +89,7 @@ class Device:
     def identity(self) -> dict[str, Any]:
         """What is wanted and what is found here: processor, versions, provider's own name."""
         found = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
-        return found | {
-            "version": runtime_version(self.runtime),
-            "processor": processor(),
-            "isa": isa(),
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-        }
+        return found | {"version": runtime_version(self.runtime)} | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""
@@ -125,34 +115,6 @@ def runtime_version(runtime: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return ""
-
-
-@lru_cache(maxsize=1)
-def processor() -> str:
-    """The processor's own name."""
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware", "Model"):
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-@lru_cache(maxsize=1)
-def isa() -> str:
-    """Instruction sets that decide which kernels run, separated by spaces."""
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            found = set(value.split())
-            return " ".join(name for name in ISA if name in found)
-    return ""
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
 
 
 def _checked(key: str, value: object) -> Any:

@@ -68,7 +68,8 @@ def _fold_block(block: ResidualBlock) -> None:
             setattr(mixer, bn, nn.Identity())
     # Padded windows hold zeros after the norm, which a folded shift would not.
     padded = isinstance(mixer, WindowAttention) and mixer.padded != tuple(mixer.grid)
-    readers = [getattr(mixer, name) for name in "qkv" if isinstance(getattr(mixer, name, 0), nn.Linear)]  # fmt: skip
+    layers = [getattr(mixer, name, None) for name in "qkv"]
+    readers = [layer for layer in layers if isinstance(layer, nn.Linear)]
     if _is_batch_norm(block.norm1) and readers and not padded:
         _before(readers, *_affine(block.norm1))
         block.norm1 = nn.Identity()

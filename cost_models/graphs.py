@@ -41,6 +41,37 @@ def to_onnx(
     return _stripped(model)
 
 
+def chained(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
+    """The same graph several times in a row, each with weights of its own.
+
+    Args:
+        model: a graph whose output has the shape of its input.
+        copies: how many.
+    """
+    if copies == 1:
+        return model
+    graph = model.graph
+    first, last = graph.input[0].name, graph.output[0].name
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    for copy in range(copies):
+        names = {first: first if copy == 0 else f"{copy - 1}/{last}"}
+        names |= {} if copy < copies - 1 else {last: last}
+        for tensor in graph.initializer:
+            constants.append(onnx.TensorProto())
+            constants[-1].CopyFrom(tensor)
+            constants[-1].name = f"{copy}/{tensor.name}"
+        for node in graph.node:
+            nodes.append(onnx.NodeProto())
+            nodes[-1].CopyFrom(node)
+            nodes[-1].name = f"{copy}/{node.name}"
+            for field in (nodes[-1].input, nodes[-1].output):
+                for index, name in enumerate(field):
+                    field[index] = names.get(name, f"{copy}/{name}") if name else ""
+    row = helper.make_graph(nodes, graph.name, graph.input, graph.output, constants)
+    return helper.make_model(row, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Constants of a graph by name."""
     return {tensor.name: tensor for tensor in graph.initializer}
@@ -82,10 +113,10 @@ def _unalias(graph: onnx.GraphProto) -> None:
     known = initializers(graph)
     same: dict[str, str] = {}
     for node in list(graph.node):
-        if node.op_type == "Identity" and (source := same.get(node.input[0], node.input[0])):
-            if source in known:
-                same[node.output[0]] = source
-                graph.node.remove(node)
+        source = same.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type == "Identity" and source in known:
+            same[node.output[0]] = source
+            graph.node.remove(node)
     for node in graph.node:
         for index, name in enumerate(node.input):
             if name in same:

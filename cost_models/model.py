@@ -23,7 +23,7 @@ from .memory import MemoryModel
 from .precision import Book, find_recipe
 from .regress import Regressor
 from .sizes import SizeModel
-from .table import LatencyTable, Row
+from .table import LatencyTable
 from .units import Unit, unit_of
 from .workload import SubBlock, workload
 
@@ -105,7 +105,7 @@ class CostModel:
         if not rows:
             raise CostError("the table has no measured sub-blocks")
         size = SizeModel.fit(rows)
-        latency = fit_groups(rows)
+        latency = fit_groups(table)
         kinds = sorted({kind_of(group) for group in latency})
         first = cls(
             table.identity, recipes, latency, Correction(kinds, [1.0] * len(kinds)), (1.0, 0.1),
@@ -115,7 +115,7 @@ class CostModel:
         if not models:
             return first
         candidates = [Candidate.from_json(row.key) for row in models]
-        actual = np.array([_level(row, _reference(table.rows)) for row in models])
+        actual = np.array(table.levels(models))
         sums, calls, weights, spread = first._sums(candidates)
         correction, left_out = fit_correction(kinds, sums, calls, weights, actual)
         errors = np.abs(np.log(actual / left_out))
@@ -274,16 +274,16 @@ class CostModel:
         return np.add.reduceat((rows[index, 3] + rows[index, 4]) * 1e6, starts)
 
 
-def fit_groups(rows: Sequence[Row]) -> dict[str, Regressor]:
-    reference = _reference(rows)
+def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
+    """A regressor for every group of units in a table."""
+    rows = list(table.of_kind("unit"))
     groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
-    for row in rows:
+    for row, level in zip(rows, table.levels(rows), strict=True):
         key, _, recipe = row.key.rpartition("@")
         if find_recipe(recipe).kernel != recipe:
             continue  # runs the kernels of another recipe, which has rows of its own
         unit = unit_of(SubBlock.parse(key), recipe)
-        levels = groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1]
-        levels.append(_level(row, reference))
+        groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)
     return {
         name: Regressor.fit(
             [unit.terms for unit, _ in found.values()],
@@ -292,14 +292,3 @@ def fit_groups(rows: Sequence[Row]) -> dict[str, Regressor]:
         )
         for name, found in groups.items()
     }
-
-
-def _reference(rows: Sequence[Row]) -> float:
-    """The anchor's usual time; 0 where no row has one."""
-    found = [row.anchor_ms for row in rows if row.anchor_ms > 0]
-    return float(np.median(found)) if found else 0.0
-
-
-def _level(row: Row, reference: float) -> float:
-    """Latency as it would be in a session of usual speed."""
-    return row.median_ms * reference / row.anchor_ms if row.anchor_ms > 0 else row.median_ms

@@ -23,14 +23,18 @@ def occurring(candidates: Sequence[Candidate]) -> Counter[SubBlock]:
     return Counter(dict(zip(numbers, counts.tolist(), strict=True)))
 
 
-def trials(found: Counter[SubBlock], recipes: Sequence[str], each: int = 2) -> dict[str, list[Unit]]:
+def trials(
+    found: Counter[SubBlock], recipes: Sequence[str], each: int = 2
+) -> dict[str, list[Unit]]:
     """For each group of sub-blocks with a choice, typical ones in every recipe that serves it.
 
     Returns:
         group -> units; those of one sub-block follow each other.
     """
     typical: dict[str, list[SubBlock]] = {}
-    for block, count in sorted(found.items(), key=lambda item: (-item[1] * item[0].macs, item[0].key)):
+    for block, count in sorted(
+        found.items(), key=lambda item: (-item[1] * item[0].macs, item[0].key)
+    ):
         chosen = typical.setdefault(group_of(block), [])
         if len(chosen) < each and count:
             chosen.append(block)

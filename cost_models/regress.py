@@ -2,22 +2,26 @@
 
 Few samples are enough for the terms, which extrapolate sanely; the residual, a Gaussian process
 on the logarithm of the ratio, learns what they miss and says how sure it is (Rasmussen and
-Williams 2006, chapter 2). numpy only.
+Williams 2006: chapter 2, and 5.1 for a length scale of its own for each coordinate). numpy only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_LENGTHS = (0.7, 1.5, 3.0, 6.0)  # length scales to try, in standard deviations of a coordinate
-_NOISES = (0.004, 0.01, 0.03)  # relative noise of a measurement to try
-_SIGNALS = (0.03, 0.1, 0.3)  # relative size of what the terms miss, to try
+_INVERSE_LENGTHS = (1.5, 0.7, 0.3, 0.15, 0.08)  # to begin with, for coordinates of unit spread
+_SIZES = (0.03, 0.1, 0.3)  # of what the terms miss, relative
+_NOISES = (0.003, 0.006, 0.012, 0.025, 0.05)  # of a measurement, relative
+_FACTORS = (1 / 3, 3.0)  # by which a length scale is tried shorter or longer
+_SWEEPS = 2
+_MOST = 150  # samples by which the scales are chosen; all are used for the prediction
 _JITTER = 1e-8
 
 
@@ -80,15 +84,14 @@ class Regressor:
 
     def __init__(self, terms: Sequence[str], numbers: Sequence[str]) -> None:
         self.terms, self.numbers = list(terms), list(numbers)
+        size = len(self.numbers)
         self.weights = np.zeros(len(self.terms))
-        self.centre = np.zeros(len(self.numbers))
-        self.scale = np.ones(len(self.numbers))
-        self.low = np.zeros(len(self.numbers))
-        self.high = np.zeros(len(self.numbers))
-        self.points = np.zeros((0, len(self.numbers)))
-        self.alpha = np.zeros(0)
-        self.inverse = np.zeros((0, 0))
-        self.length, self.signal, self.noise = 1.5, 0.1, 0.01
+        self.centre, self.scale = np.zeros(size), np.ones(size)
+        self.low, self.high = np.zeros(size), np.zeros(size)
+        self.inverse_lengths = np.full(size, 0.3)
+        self.points, self.alpha = np.zeros((0, size)), np.zeros(0)
+        self.slope, self.signal, self.noise = 0.1, 0.1, 0.01
+        self._inverse = np.zeros((0, 0))
 
     @classmethod
     def fit(
@@ -106,91 +109,123 @@ class Regressor:
         """
         model = cls(_names(terms), _names(numbers))
         y = np.asarray(ms, float)
-        t, x = _matrix(terms, model.terms), _matrix(numbers, model.numbers)
+        t, raw = _matrix(terms, model.terms), _matrix(numbers, model.numbers)
         model.weights = nnls(t / y[:, None], np.ones(len(y)))
-        model.centre, spread = x.mean(0), x.std(0)
+        model.centre, spread = raw.mean(0), raw.std(0)
         model.scale = np.where(spread > 1e-9, spread, 1.0)
-        model.low, model.high = x.min(0), x.max(0)
-        base = model._base(t)
-        model._fit_residual((x - model.centre) / model.scale, np.log(y / base))
+        model.low, model.high = raw.min(0), raw.max(0)
+        model.points = (raw - model.centre) / model.scale
+        residual = np.log(y / model._base(t))
+        some = np.linspace(0, len(y) - 1, min(len(y), _MOST)).astype(int)
+        model._choose_scales(model.points[some], residual[some])
+        model._inverse = model._inverted()
+        model.alpha = model._inverse @ residual
         return model
 
     def predict(
         self, terms: Sequence[Mapping[str, float]], numbers: Sequence[Mapping[str, float]]
     ) -> Guess:
-        """Latency, spread and whether the point is in the measured box."""
+        """Latency, spread and whether the point is in the measured box.
+
+        Outside of the box the residual is that of the nearest point inside, and the spread grows
+        with the distance: the terms alone extrapolate.
+        """
         t, raw = _matrix(terms, self.terms), _matrix(numbers, self.numbers)
-        x = (raw - self.centre) / self.scale
+        x = (np.clip(raw, self.low, self.high) - self.centre) / self.scale
         near = self._kernel(x, self.points)
-        sd = np.sqrt(
-            np.maximum(self.signal**2 - np.einsum("ij,jk,ik->i", near, self.inverse, near), 0.0)
-        )
-        known, slack = set(self.numbers), 1e-9
-        inside = ((raw >= self.low - slack) & (raw <= self.high + slack)).all(1)
-        inside &= np.array([known >= item.keys() for item in numbers], bool)
-        # Outside of the box the residual knows nothing: the terms alone, and a wider spread.
-        clamped = np.where(inside, near @ self.alpha, 0.0)
+        own = self.signal**2 + self.slope**2 * (x * x).sum(1) / max(x.shape[1], 1)
+        explained = np.einsum("ij,ij->i", near @ self._inverse, near)
+        sd = np.sqrt(np.maximum(own - explained, 0.0))
         beyond = np.maximum(np.maximum(raw - self.high, self.low - raw), 0.0) / self.scale
-        sd = np.where(inside, sd, self.signal * (1.5 + 0.5 * beyond.max(1, initial=0.0)))
-        return Guess(self._base(t) * np.exp(clamped), sd, inside)
+        far = beyond.max(1, initial=0.0)
+        known = set(self.numbers)
+        inside = (far <= 1e-9) & np.array([known >= item.keys() for item in numbers], bool)
+        sd = np.where(inside, sd, sd + self.signal * (1 + far))
+        return Guess(self._base(t) * np.exp(near @ self.alpha), sd, inside)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; `from_dict` reads them."""
-        arrays = {
-            name: np.round(getattr(self, name), 9).tolist()
-            for name in ("weights", "centre", "scale", "low", "high", "points", "alpha")
-        }
-        return {
-            "terms": self.terms,
-            "numbers": self.numbers,
-            "length": self.length,
-            "signal": self.signal,
-            "noise": self.noise,
-        } | arrays
+        names = ("terms", "numbers", "slope", "signal", "noise")
+        arrays = {name: np.round(getattr(self, name), 9).tolist() for name in _ARRAYS}
+        return {name: getattr(self, name) for name in names} | arrays
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Regressor:
         """Inverse of `to_dict`; the inverse kernel matrix is computed anew."""
         model = cls(data["terms"], data["numbers"])
-        for name in ("weights", "centre", "scale", "low", "high", "alpha"):
+        for name in _ARRAYS:
             setattr(model, name, np.array(data[name], float))
-        model.points = np.array(data["points"], float).reshape(-1, len(model.numbers))
-        model.length, model.signal = data["length"], data["signal"]
-        model.noise = data["noise"]
-        model.inverse = np.linalg.inv(model._gram(model.points))
+        model.points = model.points.reshape(-1, len(model.numbers))
+        model.slope, model.signal, model.noise = data["slope"], data["signal"], data["noise"]
+        model._inverse = model._inverted()
         return model
 
     def _base(self, terms: Array) -> Array:
         return np.maximum(terms @ self.weights, 1e-6)
 
     def _kernel(self, left: Array, right: Array) -> Array:
-        """Matern 5/2."""
-        square = ((left[:, None] - right[None]) ** 2).sum(-1) if left.size or right.size else 0.0
-        d = np.sqrt(5 * np.asarray(square)) / self.length
-        return (self.signal**2 * (1 + d + d * d / 3) * np.exp(-d)).reshape(len(left), len(right))
+        """A trend in every coordinate, and Matern 5/2 around it."""
+        trend = left @ right.T / max(left.shape[1], 1)
+        return self.slope**2 * trend + self.signal**2 * _matern(
+            left * self.inverse_lengths, right * self.inverse_lengths
+        )
 
-    def _gram(self, points: Array) -> Array:
-        return self._kernel(points, points) + (self.noise**2 + _JITTER) * np.eye(len(points))
+    def _inverted(self) -> Array:
+        gram = self._kernel(self.points, self.points)
+        return np.linalg.inv(gram + (self.noise**2 + _JITTER) * np.eye(len(gram)))
 
-    def _fit_residual(self, x: Array, residual: Array) -> None:
-        """Choose length, signal and noise by marginal likelihood."""
-        best = (-np.inf, self.length, self.signal, self.noise)
-        square = ((x[:, None] - x[None]) ** 2).sum(-1)
-        for length in _LENGTHS:
-            d = np.sqrt(5 * square) / length
-            shape = (1 + d + d * d / 3) * np.exp(-d)
-            for signal in _SIGNALS:
-                for noise in _NOISES:
-                    gram = signal**2 * shape + (noise**2 + _JITTER) * np.eye(len(x))
-                    lower = np.linalg.cholesky(gram)
-                    white = np.linalg.solve(lower, residual)
-                    likelihood = -0.5 * white @ white - np.log(np.diag(lower)).sum()
-                    if likelihood > best[0]:
-                        best = (float(likelihood), length, signal, noise)
-        _, self.length, self.signal, self.noise = best
-        self.points = x
-        self.inverse = np.linalg.inv(self._gram(x))
-        self.alpha = self.inverse @ residual
+    def _choose_scales(self, x: Array, residual: Array) -> None:
+        """Sizes, noise and length scales of the largest marginal likelihood, by coordinates."""
+        best = (-np.inf, 0.1, 0.1, 0.01, _INVERSE_LENGTHS[0])
+        trend = x @ x.T / max(x.shape[1], 1)
+        for inverse in _INVERSE_LENGTHS:
+            best = max(best, (*_best_sizes(trend, _matern(x * inverse, x * inverse), residual), inverse))
+        _, self.slope, self.signal, self.noise, inverse = best
+        lengths = np.full(x.shape[1], inverse)
+        score = self._likelihood(trend, x * lengths, residual)
+        moving = np.flatnonzero(x.std(0) > 1e-9)
+        for _, j, factor in product(range(_SWEEPS), moving, _FACTORS):
+            trial = lengths.copy()
+            trial[j] *= factor
+            found = self._likelihood(trend, x * trial, residual)
+            if found > score + 0.5:  # half a unit pays for the freedom
+                score, lengths = found, trial
+        self.inverse_lengths = lengths
+        scaled = x * lengths
+        _, self.slope, self.signal, self.noise = _best_sizes(
+            trend, _matern(scaled, scaled), residual
+        )
+
+    def _likelihood(self, trend: Array, scaled: Array, residual: Array) -> float:
+        gram = self.slope**2 * trend + self.signal**2 * _matern(scaled, scaled)
+        lower = np.linalg.cholesky(gram + (self.noise**2 + _JITTER) * np.eye(len(gram)))
+        white = np.linalg.solve(lower, residual)
+        return float(-0.5 * white @ white - np.log(np.diag(lower)).sum())
+
+
+_ARRAYS = (
+    *("weights", "centre", "scale", "low", "high"),
+    *("inverse_lengths", "points", "alpha"),
+)
+
+
+def _best_sizes(trend: Array, matern: Array, residual: Array) -> tuple[float, float, float, float]:
+    """Likelihood, slope, signal and noise; one eigendecomposition serves every noise."""
+    best = (-np.inf, 0.1, 0.1, 0.01)
+    for slope, signal in product(_SIZES, _SIZES):
+        values, vectors = np.linalg.eigh(slope**2 * trend + signal**2 * matern)
+        square = (vectors.T @ residual) ** 2
+        for noise in _NOISES:
+            spectrum = np.maximum(values, 0.0) + noise**2
+            likelihood = float(-0.5 * ((square / spectrum).sum() + np.log(spectrum).sum()))
+            best = max(best, (likelihood, slope, signal, noise))
+    return best
+
+
+def _matern(left: Array, right: Array) -> Array:
+    square = (left * left).sum(1)[:, None] + (right * right).sum(1) - 2 * left @ right.T
+    d = np.sqrt(5 * np.maximum(square, 0.0))
+    return (1 + d + d * d / 3) * np.exp(-d)
 
 
 def _names(items: Sequence[Mapping[str, float]]) -> list[str]:

@@ -72,7 +72,7 @@ class SizeModel:
 def _features(unit: Unit) -> dict[str, float]:
     """What adds nodes or constants to a graph: flags, kinds of norm and activation, masks."""
     b, place = unit.block, unit.block.place
-    found = {name: 1.0 for name in (f"norm={b.norm}", f"act={place.act}", *b.flags)}
+    found = dict.fromkeys((f"norm={b.norm}", f"act={place.act}", *b.flags), 1.0)
     found["graph"] = 1.0
     if b.variant == "window":
         padded = 1.0

@@ -87,6 +87,14 @@ class LatencyTable:
         """Rows of one kind."""
         return (row for row in self.rows if row.kind == kind)
 
+    def levels(self, rows: Iterable[Row]) -> list[float]:
+        """Latencies in ms as they would be in a session of usual speed, by the anchor."""
+        anchors = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
+        usual = anchors[len(anchors) // 2] if anchors else 0.0
+        return [
+            row.median_ms * (usual / row.anchor_ms if row.anchor_ms > 0 else 1.0) for row in rows
+        ]
+
     def append(self, rows: Iterable[Row], path: Path | None = None) -> None:
         """Add rows, in the file too: whole lines, synced, so that a kill loses none."""
         rows = list(rows)

@@ -76,11 +76,11 @@ def search(
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
     loaded = load_config(config, overrides)
-    from .run import Run, open_run, start_logging
+    from .run import Run, logging_to, open_run
 
-    folder = open_run(loaded, run_dir or Path("runs") / Path(config).stem, resume)
-    start_logging(folder.log)
-    delivered = Run(folder).all()
+    path = run_dir or Path("runs") / Path(config).stem
+    with open_run(loaded, path, resume) as folder, logging_to(folder.log):
+        delivered = Run(folder).all()
     if as_json:
         _print(delivered)
     else:

@@ -16,7 +16,8 @@ from .objectives import METRICS, Objective
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 
-Sampler = Literal["nsga2", "nsga3", "tpe", "gp", "random"]
+Sampler = Literal["surrogate", "nsga2", "nsga3", "tpe", "gp", "random",
+                  "uniform", "patch-size", "prune", "int8", "sequential"]  # fmt: skip
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -88,10 +89,19 @@ class SearchConfig(_Section):
         objectives: metrics to trade against each other.
         limits: metric -> what a candidate must keep, at least for accuracy, at most for costs.
         seed: of everything random in the run but the split.
+        max_s: seconds after which a search stops, resumed or not; 0 never does.
+        patience: trials without growth of the hypervolume after which it stops; 0 never does.
+        rungs: shares of the search images that candidates are scored on before all; at each the
+            best third goes on.
+        storage: URL of an Optuna storage in which several drivers share the study of this space.
     """
 
-    sampler: Sampler = "nsga2"
+    sampler: Sampler = "surrogate"
     trials: Positive = 200
+    max_s: Annotated[float, Field(ge=0)] = 0.0
+    patience: Annotated[int, Field(ge=0)] = 0
+    rungs: tuple[Share, ...] = ()
+    storage: str = ""
     objectives: tuple[str, ...] = ("accuracy", "latency_ms", "size_mb")
     limits: dict[str, float] = {}
     seed: int = 0
@@ -122,16 +132,19 @@ class ExecutorConfig(_Section):
     """Who computes.
 
     Attributes:
-        kind: "local" scores in this process, "ray" on a Ray cluster.
-        workers: Ray actors.
-        threads: of torch in this process and in each actor; 0 is every core that is left.
+        kind: "local" scores on this machine, "ray" on a Ray cluster.
+        workers: processes or Ray actors; a single local one is this process itself.
+        threads: of torch in this process and in each worker; 0 is every core in this process,
+            and one in a worker.
         address: of a running Ray cluster; empty starts one here.
+        gpus: that Ray reserves for each actor.
     """
 
     kind: Literal["local", "ray"] = "local"
-    workers: Positive = 2
+    workers: Positive = 1
     threads: Annotated[int, Field(ge=0)] = 0
     address: str = ""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
 
 
 class FinishConfig(TrainConfig):

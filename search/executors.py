@@ -1,15 +1,20 @@
-"""Executors: the standard library's `Executor` protocol, in this process or on a Ray cluster."""
+"""Executors: the standard library's `Executor` protocol, here, in processes or on a Ray cluster."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import pickle
+import signal
 import threading
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
-
-import torch
 
 from ..spaces.errors import RunError
 from .config import ExecutorConfig
@@ -17,7 +22,7 @@ from .config import ExecutorConfig
 P = ParamSpec("P")
 T = TypeVar("T")
 
-RETRIES = 2  # of a task whose worker or node was lost; a third loss is the candidate's own doing
+LOSSES = 3  # workers or nodes that one call may lose; then it is the call's own doing
 
 
 def open_executor(config: ExecutorConfig) -> Executor:
@@ -26,9 +31,10 @@ def open_executor(config: ExecutorConfig) -> Executor:
     Raises:
         RunError: no Ray cluster answers at the address.
     """
-    if config.kind == "local":
-        return LocalExecutor()
-    return RayExecutor(config.workers, max(1, config.threads), config.address)
+    threads = max(1, config.threads)
+    if config.kind == "ray":
+        return RayExecutor(config.workers, threads, config.address, config.gpus)
+    return ProcessExecutor(config.workers, threads) if config.workers > 1 else LocalExecutor()
 
 
 class LocalExecutor(Executor):
@@ -41,29 +47,212 @@ class LocalExecutor(Executor):
         return future
 
 
-class RayExecutor(Executor):
+@dataclass(slots=True)
+class _Call:
+    """A call that waits, or that a worker is at."""
+
+    function: int
+    args: tuple[Any, ...]
+    future: Future[Any]
+    losses: int = 0
+
+
+class _Crew(Executor):
+    """Workers that take one call at a time, whoever is idle the next one.
+
+    A worker that dies is replaced, and its call goes to another one; a call that loses one worker
+    after the other ends with `BrokenExecutor`, and the other calls go on. Each function is sent
+    to a worker once, however large it is.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._lock = threading.RLock()
+        self._functions: list[Callable[..., Any]] = []
+        self._waiting: deque[_Call] = deque()
+        self._idle: deque[Any] = deque()
+        self._failed_starts, self._closed = 0, False
+        for _ in range(workers):
+            self._hire()
+
+    @abstractmethod
+    def _hire(self) -> None:
+        """Begin to start a worker; `_join` or `_fail_to_start` follows."""
+
+    @abstractmethod
+    def _start(self, worker: Any, call: _Call) -> Future[Any]:
+        """Let a worker begin a call."""
+
+    @abstractmethod
+    def _is_loss(self, error: BaseException) -> bool:
+        """Whether an error means that the worker is dead."""
+
+    @abstractmethod
+    def _publish(self, function: Callable[..., Any]) -> None:
+        """Make ready for workers what has just been added to `_functions`."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call for the next idle worker; keyword arguments are not passed on."""
+        assert not kwargs
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            known = [n for n, function in enumerate(self._functions) if function is fn]
+            if not known:
+                self._functions.append(fn)
+                self._publish(fn)
+            number = known[0] if known else len(self._functions) - 1
+            self._waiting.append(_Call(number, args, future))
+            self._dispatch()
+        return future
+
+    def _join(self, worker: Any) -> None:
+        with self._lock:
+            self._failed_starts = 0
+            self._idle.append(worker)
+            self._dispatch()
+
+    def _fail_to_start(self, error: BaseException) -> None:
+        with self._lock:
+            self._failed_starts += 1
+            if self._closed:
+                return
+            if self._failed_starts < 10:
+                self._hire()
+                return
+            for call in self._waiting:
+                call.future.set_exception(RunError(f"no worker can be started: {error}"))
+            self._waiting.clear()
+
+    def _dispatch(self) -> None:
+        while self._idle and self._waiting and not self._closed:
+            worker, call = self._idle.popleft(), self._waiting.popleft()
+            self._start(worker, call).add_done_callback(partial(self._finish, worker, call))
+
+    def _finish(self, worker: Any, call: _Call, done: Future[Any]) -> None:
+        error = done.exception()
+        with self._lock:
+            lost = error is not None and self._is_loss(error)
+            if lost and not self._closed:
+                call.losses += 1
+                if call.losses < LOSSES:
+                    self._waiting.appendleft(call)
+                self._hire()
+            elif not lost:
+                self._idle.append(worker)
+            self._dispatch()
+        if lost and call.losses >= LOSSES:
+            call.future.set_exception(BrokenExecutor(f"lost {LOSSES} workers one after the other"))
+        elif error is not None and not lost:
+            call.future.set_exception(error)
+        elif not lost:
+            call.future.set_result(done.result())
+
+
+class ProcessExecutor(_Crew):
+    """Runs calls in processes of this machine.
+
+    Args:
+        workers: processes.
+        threads: of torch in each of them.
+    """
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self._threads = threads
+        self._pickled: list[bytes] = []
+        self._sent: dict[int, set[int]] = {}  # id of a worker -> functions that it has
+        self._workers: list[ProcessPoolExecutor] = []
+        super().__init__(workers)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes."""
+        with self._lock:
+            self._closed = True
+        for worker in self._workers:
+            worker.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _hire(self) -> None:
+        worker = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), _prepare, (self._threads,)
+        )
+        self._workers.append(worker)
+        self._sent[id(worker)] = set()
+        worker.submit(os.getpid).add_done_callback(partial(self._started, worker))
+
+    def _started(self, worker: ProcessPoolExecutor, done: Future[int]) -> None:
+        error = done.exception()
+        if error is None:
+            self._join(worker)
+        else:
+            self._fail_to_start(error)
+
+    def _start(self, worker: ProcessPoolExecutor, call: _Call) -> Future[Any]:
+        sent = self._sent[id(worker)]
+        raw = b"" if call.function in sent else self._pickled[call.function]
+        sent.add(call.function)
+        try:
+            return worker.submit(_call_in_process, call.function, raw, call.args)
+        except BrokenExecutor as error:  # it died while it was idle
+            lost: Future[Any] = Future()
+            lost.set_exception(error)
+            return lost
+
+    def _is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, BrokenExecutor)
+
+    def _publish(self, function: Callable[..., Any]) -> None:
+        # Not by the queue's own pickler: torch would move tensors to files in shared memory.
+        self._pickled.append(pickle.dumps(function))
+
+
+_received: dict[int, Callable[..., Any]] = {}
+
+
+def _call_in_process(number: int, raw: bytes, args: tuple[Any, ...]) -> Any:
+    if raw:
+        _received[number] = pickle.loads(raw)
+    return _received[number](*args)
+
+
+def _prepare(threads: int) -> None:
+    """First thing in a new process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver to act on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+class RayExecutor(_Crew):
     """Runs calls on actors of a Ray cluster.
 
-    The function goes to the object store once, so a large evaluator travels once a node. A lost
-    actor is started again and its call repeated; a call that loses it again and again ends with
-    `BrokenExecutor`, and the other calls go on.
+    Functions go to the object store once. Actors for which there is no room yet are started
+    when a node joins.
 
     Args:
         workers: actors.
         threads: of torch in each of them, and the cores that Ray reserves for it.
         address: of a cluster; empty starts one on this machine.
+        gpus: that Ray reserves for each actor.
 
     Raises:
         RunError: no cluster answers.
     """
 
-    def __init__(self, workers: int, threads: int, address: str = "") -> None:
+    def __init__(self, workers: int, threads: int, address: str = "", gpus: float = 0.0) -> None:
         import ray
         from ray.exceptions import RayActorError
 
         self._ray, self._lost = ray, RayActorError
-        self._started = not ray.is_initialized()
-        if self._started:
+        self._opened = not ray.is_initialized()
+        if self._opened:
             try:
                 ray.init(
                     address=address or None,
@@ -74,56 +263,58 @@ class RayExecutor(Executor):
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise RunError(f"executor.address {address!r}: {error}") from error
-        actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=RETRIES)
-        self._idle = deque(actor(_Worker).remote(threads) for _ in range(workers))
-        self._waiting: deque[tuple[Any, tuple[Any, ...], Future[Any]]] = deque()
-        self._functions: dict[int, tuple[object, Any]] = {}
-        self._lock = threading.Lock()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Queue a call for the next idle actor; keyword arguments are not passed on."""
-        assert not kwargs
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()
-        with self._lock:
-            if id(fn) not in self._functions:
-                self._functions[id(fn)] = (fn, self._ray.put(fn))  # fn is kept, so its id stays
-            self._waiting.append((self._functions[id(fn)][1], args, future))
-        self._dispatch()
-        return future
+        # A call is repeated by whoever is idle: a restarted actor might wait for a node forever.
+        self._actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(_Worker)
+        self._threads = threads
+        self._references: list[Any] = []
+        super().__init__(workers)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster, and stop it if it was started here."""
-        if self._started:
+        with self._lock:
+            self._closed = True
+            self._idle.clear()
+        if self._opened:
             self._ray.shutdown()
 
-    def _dispatch(self) -> None:
-        with self._lock:
-            if not self._idle or not self._waiting:
-                return
-            actor = self._idle.popleft()
-            fn, args, future = self._waiting.popleft()
-        answer: Future[Any] = actor.call.remote(fn, *args).future()
-        answer.add_done_callback(lambda done: self._finish(actor, future, done))
+    def _hire(self) -> None:
+        actor = self._actor.remote(self._threads)
+        actor.ready.remote().future().add_done_callback(partial(self._started, actor))
 
-    def _finish(self, actor: Any, future: Future[Any], done: Future[Any]) -> None:
-        with self._lock:
-            self._idle.append(actor)
+    def _started(self, actor: Any, done: Future[bool]) -> None:
         error = done.exception()
         if error is None:
-            future.set_result(done.result())
-        elif isinstance(error, self._lost):
-            future.set_exception(BrokenExecutor("its worker died each time it was tried"))
+            self._join(actor)
         else:
-            future.set_exception(error)
-        self._dispatch()
+            self._fail_to_start(error)
+
+    def _start(self, worker: Any, call: _Call) -> Future[Any]:
+        # In a list, so that Ray hands over the reference and the actor fetches it once.
+        held = [self._references[call.function]]
+        return worker.call.remote(call.function, held, *call.args).future()
+
+    def _is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, self._lost)
+
+    def _publish(self, function: Callable[..., Any]) -> None:
+        self._references.append(self._ray.put(function))
 
 
 class _Worker:
     """What an actor is."""
 
     def __init__(self, threads: int) -> None:
-        torch.set_num_threads(threads)
+        import torch
 
-    def call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        return fn(*args)
+        torch.set_num_threads(threads)
+        self._functions: dict[int, Callable[..., Any]] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def call(self, number: int, held: list[Any], *args: Any) -> Any:
+        if number not in self._functions:
+            import ray
+
+            self._functions[number] = ray.get(held[0])
+        return self._functions[number](*args)

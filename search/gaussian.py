@@ -48,22 +48,20 @@ class GaussianProcess:
         y = (targets - mean) / spread
         squares = _squares(x, x)
         typical = float(np.sqrt(np.median(squares))) or 1.0
-        best: tuple[float, Array, Array, tuple[float, float]] | None = None
+        fits: list[tuple[float, Array, Array, tuple[float, float, float]]] = []
         for length, linear in product(LENGTHS, LINEAR):
             kernel = length * typical, linear / x.shape[1]
             values, vectors = np.linalg.eigh(_covariance(squares, x @ x.T, *kernel))
             rotated = vectors.T @ y
             for noise in NOISE:
                 spectrum = np.maximum(values, 0.0) + noise
-                variance = float((rotated**2 / spectrum).mean())  # of the whole, at its best
-                loss = len(y) * np.log(variance) + np.log(spectrum).sum()
-                if best is None or loss < best[0]:
-                    inverse = vectors / np.sqrt(spectrum * variance)
-                    best = loss, inverse, vectors @ (rotated / spectrum), kernel
-                    amplitude = variance
-        assert best is not None
-        _, inverse, weights, kernel = best
-        return cls(x, inverse, weights, shift, scale, (mean, spread), (*kernel, amplitude))
+                amplitude = float((rotated**2 / spectrum).mean())  # the likeliest one
+                loss = float(len(y) * np.log(amplitude) + np.log(spectrum).sum())
+                fits.append((loss, vectors, spectrum, (*kernel, amplitude)))
+        _, vectors, spectrum, kernel = min(fits, key=lambda fit: fit[0])
+        inverse = vectors / np.sqrt(spectrum * kernel[2])
+        weights = vectors @ (vectors.T @ y / spectrum)
+        return cls(x, inverse, weights, shift, scale, (mean, spread), kernel)
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, noise left out, of (N, D) features."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from ..spaces import Candidate, Scalar, SearchSpace
 from .hypervolume import ranks
 
 Array = NDArray[np.float64]
+
+MUTATION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ def evolve(
     rng: random.Random,
     population: int,
     generations: int,
+    free: Collection[str],
 ) -> list[Individual]:
     """Search a space; every individual that was met, the last population first.
 
@@ -49,6 +52,7 @@ def evolve(
         rng: of crossover and mutation.
         population: individuals of a generation.
         generations: how many.
+        free: names of the choices that vary; the others stay as the mother has them.
     """
     met = {i.candidate.key: i for i in start}
     alive = list(met.values())
@@ -62,7 +66,7 @@ def evolve(
             mother, father = (
                 alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))] for _ in range(2)
             )
-            child = Individual.of(space, cross(space, mother, father, rng))
+            child = Individual.of(space, cross(space, mother, father, rng, free))
             if child.candidate.key not in met:
                 met[child.candidate.key] = child
                 born.append(child)
@@ -75,14 +79,19 @@ def evolve(
 
 
 def cross(
-    space: SearchSpace, mother: Individual, father: Individual, rng: random.Random
+    space: SearchSpace,
+    mother: Individual,
+    father: Individual,
+    rng: random.Random,
+    free: Collection[str],
 ) -> dict[str, Scalar]:
-    """Each choice from either parent, one in twenty and at least one at random."""
-    child: dict[str, Scalar] = {}
-    changed = rng.randrange(len(space.parameters))
-    for number, choice in enumerate(space.parameters):
+    """Each free choice from either parent, one in twenty and at least one at random."""
+    child = dict(mother.assignment)
+    choices = [choice for choice in space.parameters if choice.name in free]
+    changed = rng.randrange(len(choices))
+    for number, choice in enumerate(choices):
         found = [p.assignment[choice.name] for p in (mother, father) if choice.name in p.assignment]
-        if number == changed or not found or rng.random() < 0.05:
+        if number == changed or not found or rng.random() < MUTATION:
             child[choice.name] = rng.choice(choice.values)
         else:
             child[choice.name] = rng.choice(found)

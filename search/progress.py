@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Generator
 from typing import Any
@@ -11,15 +12,29 @@ from tqdm import tqdm
 
 
 def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
-    """A bar that counts to `total` and shows the time left."""
+    """A bar that counts to `total` and shows the rate and the time left."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, mininterval=0.2)
     return tqdm(
         total=total,
         desc=label,
         unit=unit,
-        file=sys.stderr,
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        file=_Lines(),
+        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}",
+        mininterval=10.0,
     )
+
+
+class _Lines(io.StringIO):
+    """Standard error, what would be written over each other line by line."""
+
+    def write(self, text: str, /) -> int:
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager

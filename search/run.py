@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Generator
+from concurrent.futures import Executor
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 from safetensors.torch import load, load_file, save
 
 from ..cost_models import CostModel, Device, calibrate
-from ..cost_models.device import processor
+from ..cost_models.runner import machine
 from ..spaces import SearchSpace
 from ..spaces.errors import RunError
 from ..spaces.supernet import Supernet
@@ -32,14 +33,17 @@ from .data import Data, load_data
 from .distill import train_supernet
 from .evaluate import Evaluation, Evaluator, accuracy, evaluate
 from .executors import open_executor
+from .fidelity import Halving, part
 from .files import write_atomic, write_json
 from .finish import finish
 from .objectives import spread
 from .progress import share_bar
+from .proposer import Task
 from .report import build_report
 from .sampler import Sampler
+from .scores import Scores
 from .store import EvaluationLog, RunFolder
-from .study import Study
+from .study import Scoring, Study, window
 from .teacher import Lessons, make_lessons, predict, train_teacher
 from .verify import test_once, verify_new
 
@@ -71,6 +75,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     if not changed and SearchSpace.from_yaml(folder.space) != space:
         changed.append(f"the contents of {config.space}")
     if changed:
+        folder.close()
         raise RunError(
             f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
             "not fit; name another folder with --run-dir"
@@ -156,33 +161,33 @@ class Run:
 
     def study(self) -> list[Evaluation]:
         """Search to the end; the front."""
-        config = self.config
-        objectives = config.search.resolve()
+        config, search = self.config, self.config.search
         costs = Costs(self.cost_model)
-        evaluator = Evaluator(self.supernet, self.data.split("search"), self.data.split("train"))
-        evaluations = EvaluationLog(self.folder.evaluations)
+        task = Task(self.space, search.resolve(), costs, search.seed, search.trials)
         with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
-            sampler = Sampler(
-                config.search.sampler,
-                self.space.parameters,
-                objectives,
-                config.search.seed,
-                config.search.trials,
-                self.folder.journal,
-            )
-            study = Study(
-                self.space,
-                sampler,
-                objectives,
-                costs,
-                partial(evaluate, evaluator),
-                executor,
-                evaluations,
-                window=1 if config.executor.kind == "local" else 2 * config.executor.workers,
-            )
-            study.run(config.search.trials)
-            facts |= {"trials": config.search.trials, "scored": len(evaluations)}
+            sampler = Sampler(search.sampler, task, self.folder.journal, search.storage)
+            study = Study(task, sampler, self.scoring(executor), window(config))
+            ending = study.run(search.max_s, search.patience)
+            if ending == "interrupt":
+                raise KeyboardInterrupt
+            facts |= {
+                "ended by": ending,
+                "trials": study.told,
+                "scored": len(study.scoring.log),
+                "hypervolume": study.archive.volume,
+            }
         return study.front()
+
+    def scoring(self, executor: Executor) -> Scoring:
+        """Scores candidates on the search split, or on growing parts of it."""
+        search, train = self.data.split("search"), self.data.split("train")
+        rungs: list[Scores] = []
+        for share in (*self.config.search.rungs, 1.0):
+            evaluator = Evaluator(self.supernet, part(search, share), train)
+            path = self.folder.evaluations
+            log = EvaluationLog(path if share == 1 else path.with_stem(f"{path.stem}-{share:g}"))
+            rungs.append(Scores(partial(evaluate, evaluator), executor, log))
+        return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 
     def finalists(self, front: list[Evaluation]) -> list[Evaluation]:
         """The members of the front that are delivered, spread over its latencies."""
@@ -238,15 +243,21 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def start_logging(path: Path) -> None:
+@contextlib.contextmanager
+def logging_to(path: Path) -> Generator[None]:
     """Send what happens to standard error and, with the time, to a file."""
-    log.setLevel(logging.INFO)
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
     console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for handler in (console, file):
+    log.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [console, file]
+    for handler in handlers:
         log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+        file.close()
 
 
 def environment() -> dict[str, Any]:
@@ -256,7 +267,6 @@ def environment() -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "machine": machine(),
         "versions": {name: metadata.version(name) for name in VERSIONS},
     }

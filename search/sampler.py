@@ -1,22 +1,31 @@
-"""Sampler: Optuna proposes assignments and learns from what is told; nothing else knows Optuna."""
+"""Sampler: ask and tell over an Optuna study; nothing else knows Optuna."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from ..spaces import Choice
-from ..spaces.errors import UnknownNameError
+from ..spaces.errors import RunError, UnknownNameError
 from ..spaces.parameter import Scalar
-from .objectives import Objective
+from .baselines import PROPOSERS
+from .objectives import MAXIMISED
+from .proposer import Task, Told
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+SCORES = "scores"  # attribute of a trial: what is not a cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,50 +46,71 @@ class Sampler:
 
     The same seed and the same answers in the same order give the same proposals, so a study is
     resumed by replaying it; the journal is written anew and can be opened by optuna-dashboard.
+    A study in a storage is shared instead: whoever asks goes on from what all have told.
 
     Args:
-        name: nsga2, nsga3, tpe, gp or random.
-        parameters: the choices of the space.
-        objectives: what is told; those that are traded become Optuna's objectives.
-        seed: of the proposals.
-        trials: planned; a genetic population is a tenth of them, 10 to 50.
+        name: one of `names()`.
+        task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
+            to 50.
         journal: file to write, replaced if it exists; `None` keeps the study in memory.
+        storage: URL of a database that several drivers share, instead of a journal.
 
     Raises:
         UnknownNameError: no such sampler.
+        RunError: the storage cannot be opened, or its study has other objectives.
     """
 
     def __init__(
-        self,
-        name: str,
-        parameters: Sequence[Choice],
-        objectives: Sequence[Objective],
-        seed: int,
-        trials: int,
-        journal: Path | None = None,
+        self, name: str, task: Task, journal: Path | None = None, storage: str = ""
     ) -> None:
-        if name not in SAMPLERS:
-            raise UnknownNameError("sampler", name, SAMPLERS)
-        self._objectives = [o for o in objectives if o.traded]
-        self._choices = {
-            p.name: optuna.distributions.CategoricalDistribution(p.values) for p in parameters
-        }
-        self._study = optuna.create_study(
-            study_name="vitpareto",
-            storage=_journal(journal) if journal else None,
-            sampler=SAMPLERS[name](seed, min(50, max(10, trials // 10))),
-            directions=["maximize" if o.maximise else "minimize" for o in self._objectives],
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([o.name for o in self._objectives])
+        if name not in names():
+            raise UnknownNameError("sampler", name, names())
+        self._objectives = [o for o in task.objectives if o.traded]
+        self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
+        self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
+        self._fixed = _Fixed()
+        self._journal = _Journal(journal) if journal and not storage else None
+        directions = [
+            StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
+            for o in self._objectives
+        ]
+        try:
+            with warnings.catch_warnings():
+                # What Optuna calls experimental is pinned by tests here.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study = optuna.create_study(
+                    study_name=task.space.name,
+                    storage=storage or (JournalStorage(self._journal) if self._journal else None),
+                    sampler=self._fixed if self._proposer else OPTUNA[name](task),
+                    directions=directions,
+                    load_if_exists=bool(storage),
+                )
+                self._check_objectives()
+                self._study.set_metric_names([o.name for o in self._objectives])
+        except (ValueError, ImportError, StorageInternalError) as error:
+            raise RunError(f"search.storage {storage!r}: {error}") from error
+        self._trials = task.trials if storage else None
         self._open: dict[int, optuna.Trial] = {}
 
-    def ask(self) -> Proposal:
-        """The next assignment to try."""
-        trial = self._study.ask(dict(self._choices))
+    def ask(self) -> Proposal | None:
+        """The next assignment to try; None if there is nothing left.
+
+        Raises:
+            RunError: a shared study has other choices.
+        """
+        if self._trials is not None and len(self._study.get_trials(False)) >= self._trials:
+            return None
+        if self._proposer:
+            assignment = self._proposer.propose(self._history)
+            if assignment is None:
+                return None
+            self._fixed.assignment = assignment
+        try:
+            trial = self._study.ask(dict(self._choices))
+        except ValueError as error:
+            raise RunError(f"the shared study has other choices: {error}") from error
         self._open[trial.number] = trial
-        return Proposal(trial.number, trial.params)
+        return Proposal(trial.number, self._fixed.assignment if self._proposer else trial.params)
 
     def tell(
         self,
@@ -102,26 +132,117 @@ class Sampler:
         trial.set_user_attr("key", key)
         for name, value in violations.items():
             trial.set_constraint(name, value)
+        scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
+        trial.set_user_attr(SCORES, scores)
         self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
+        self._flush()
 
     def fail(self, proposal: Proposal, key: str) -> None:
         """Report that a proposal could not be scored."""
         trial = self._open.pop(proposal.number)
         trial.set_user_attr("key", key)
-        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self._study.tell(trial, state=TrialState.FAIL)
+        self._flush()
+
+    def _check_objectives(self) -> None:
+        """A shared study is searched for the same by all.
+
+        Raises:
+            ValueError: it is not.
+        """
+        wanted = [(o.name, o.maximise) for o in self._objectives]
+        names = self._study.metric_names or [name for name, _ in wanted]
+        found = [
+            (name, direction == StudyDirection.MAXIMIZE)
+            for name, direction in zip(names, self._study.directions, strict=False)
+        ]
+        if found != wanted:
+            raise ValueError(f"the study {self._study.study_name!r} has the objectives {names!r}")
+
+    def _history(self) -> list[Told]:
+        """All trials that have ended."""
+        ended = self._study.get_trials(False, (TrialState.COMPLETE, TrialState.FAIL))
+        return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in ended]
+
+    def _flush(self) -> None:
+        if self._journal:
+            self._journal.flush()
 
 
-SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "nsga2": lambda seed, n: optuna.samplers.NSGAIISampler(population_size=n, seed=seed),
-    "nsga3": lambda seed, n: optuna.samplers.NSGAIIISampler(population_size=n, seed=seed),
-    "tpe": lambda seed, n: optuna.samplers.TPESampler(seed=seed, multivariate=True),
-    "gp": lambda seed, n: optuna.samplers.GPSampler(seed=seed),
-    "random": lambda seed, n: optuna.samplers.RandomSampler(seed=seed),
+OPTUNA: dict[str, Callable[[Task], BaseSampler]] = {
+    "nsga2": lambda task: optuna.samplers.NSGAIISampler(
+        population_size=_population(task), seed=task.seed
+    ),
+    "nsga3": lambda task: optuna.samplers.NSGAIIISampler(
+        population_size=_population(task), seed=task.seed
+    ),
+    "tpe": lambda task: optuna.samplers.TPESampler(seed=task.seed, multivariate=True),
+    "gp": lambda task: optuna.samplers.GPSampler(seed=task.seed),
+    "random": lambda task: optuna.samplers.RandomSampler(seed=task.seed),
 }
 
 
-def _journal(path: Path) -> JournalStorage:
-    # The run folder has one driver, so a lock that is still there belongs to a dead one.
-    for old in (path, path.with_name(f"{path.name}.lock")):
-        old.unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+def names() -> list[str]:
+    """Every sampler."""
+    return [*OPTUNA, *PROPOSERS]
+
+
+def _population(task: Task) -> int:
+    return min(50, max(10, task.trials // 10))
+
+
+class _Fixed(BaseSampler):
+    """Gives a trial what was decided elsewhere; a choice without effect its first value."""
+
+    def __init__(self) -> None:
+        self.assignment: Mapping[str, Scalar] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        assert isinstance(param_distribution, CategoricalDistribution)
+        return self.assignment.get(param_name, param_distribution.choices[0])
+
+
+class _Journal(BaseJournalBackend):
+    """Optuna's journal file, written a trial at a time by its only process.
+
+    Optuna's own backend locks, flushes to disk and reads back every operation, some thirty a
+    trial. Here nothing is lost with the last lines: the journal is written anew from the
+    evaluations when a run is resumed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._unread, self._lines = path, list[dict[str, Any]](), list[str]()
+        path.unlink(missing_ok=True)
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        found, self._unread = self._unread, []
+        return found
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._unread += logs
+        self._lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+
+    def flush(self) -> None:
+        """Hand what was logged to the operating system."""
+        try:
+            with self._path.open("a") as file:
+                file.writelines(self._lines)
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
+        self._lines.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +130,12 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 class EvaluationLog:
     """Scored candidates by key, each one line of a file that only grows.
@@ -144,7 +151,7 @@ class EvaluationLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lock = path, threading.Lock()
         evaluations, whole = read_evaluations(path)
         self._found = {evaluation.key: evaluation for evaluation in evaluations}
         if path.exists() and path.stat().st_size > whole:
@@ -171,8 +178,12 @@ class EvaluationLog:
         Raises:
             RunError: the disk is full or the file cannot be written.
         """
-        if evaluation.key in self._found:
-            return
+        with self._lock:
+            if evaluation.key not in self._found:
+                self._write(evaluation)
+                self._found[evaluation.key] = evaluation
+
+    def _write(self, evaluation: Evaluation) -> None:
         line = json.dumps(evaluation.to_dict(), separators=(",", ":")).encode() + b"\n"
         try:
             with self._path.open("ab", buffering=0) as file:
@@ -182,7 +193,6 @@ class EvaluationLog:
             raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
         if written != len(line):
             raise RunError(f"{self._path}: only part of a line could be written: disk full?")
-        self._found[evaluation.key] = evaluation
 
 
 def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:

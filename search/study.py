@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-from ..spaces import Candidate, SearchSpace
+from tqdm import tqdm
+
+from ..spaces import Candidate
 from ..spaces.errors import RunError
+from .config import RunConfig
 from .evaluate import Evaluation
-from .objectives import Objective, pareto_front, violations
+from .fidelity import BRACKET
+from .hypervolume import Archive, Box
+from .objectives import MAXIMISED, pareto_front, violations
 from .progress import progress
+from .proposer import Task
 from .sampler import Proposal, Sampler
+from .signals import stop_request
 from .store import EvaluationLog
 
 FAILURES = 10  # in a row, and the fault is not the candidates'
+STAGNANT = 1e-3  # relative growth of the hypervolume that counts as none
 
 Costs = Mapping[str, float]
+Ending = Literal["trials", "time", "stagnation", "exhausted", "interrupt"]
+
+
+class Scoring(Protocol):
+    """Scores candidates: `Scores`, or `Halving` over several of them."""
+
+    @property
+    def log(self) -> EvaluationLog:
+        """What was scored in full."""
+        ...
+
+    def submit(self, candidate: Candidate, costs: Costs) -> None:
+        """Start scoring."""
+        ...
+
+    def result(self, key: str) -> Evaluation:
+        """Wait for what came of a candidate that was submitted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,106 +70,136 @@ class Study:
     start, with the log answering for all that was scored; it comes to the same candidates.
 
     Args:
-        space: where to search.
+        task: what is searched, for what, and how long.
         sampler: who proposes.
-        objectives: metrics, limits.
-        costs: predicted costs of a candidate, by metric.
-        evaluate: scores a candidate whose costs are known.
-        executor: where it runs.
-        log: evaluations so far; new ones are appended.
+        scoring: scores candidates whose costs are known.
         window: trials under way at once.
+
+    Attributes:
+        archive: the front so far and its hypervolume.
+        told: trials that have ended.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        sampler: Sampler,
-        objectives: Sequence[Objective],
-        costs: Callable[[Candidate], Costs],
-        evaluate: Callable[[Candidate, Costs], Evaluation],
-        executor: Executor,
-        log: EvaluationLog,
-        window: int = 1,
-    ) -> None:
-        self.space, self.objectives, self.log = space, list(objectives), log
-        self._sampler, self._costs, self._evaluate = sampler, costs, evaluate
-        self._executor, self._window = executor, window
-        self._under_way: dict[str, tuple[_Trial, Future[Evaluation]]] = {}
-        self._feasible = self._failures = 0
+    def __init__(self, task: Task, sampler: Sampler, scoring: Scoring, window: int = 1) -> None:
+        self.task, self.scoring, self.objectives = task, scoring, task.objectives
+        self.archive = Archive(Box.of_space(task.space, task.objectives, task.costs))
+        self.told = 0
+        self._sampler, self._window = sampler, window
+        self._open: deque[_Trial] = deque()
+        self._feasible = 0
+        self._best: dict[str, float] = {}
+        self._failed: dict[str, str] = {}  # key -> reason, of the failures in a row
+        self._grown = (0, 0.0)  # trials told, and hypervolume, when it last grew noticeably
 
-    def run(self, trials: int) -> None:
-        """Work through a number of trials, those of an interrupted run included.
+    def run(self, max_s: float = 0.0, patience: int = 0) -> Ending:
+        """Search until all trials are told, a limit is reached or the user interrupts.
+
+        On the first Ctrl-C or SIGTERM what runs is finished and told.
+
+        Args:
+            max_s: seconds after which nothing more is asked; 0 is no limit.
+            patience: trials without growth of the hypervolume after which the same; 0 is none.
+
+        Returns:
+            Why it ended.
 
         Raises:
-            RunError: too many candidates failed one after the other.
+            RunError: too many candidates failed one after the other, or a file cannot be written.
         """
-        with progress(trials, "search", "trial") as bar:
-
-            def tell_oldest() -> None:
-                self._tell(open_trials.popleft())
-                share = f"{self._feasible / (bar.n + 1):.0%}"
-                bar.set_postfix(scored=len(self.log), feasible=share, refresh=False)
-                bar.update()
-
-            open_trials: deque[_Trial] = deque()
-            for _ in range(trials):
-                if len(open_trials) == self._window:
-                    tell_oldest()
-                open_trials.append(self._start(self._sampler.ask()))
-            while open_trials:
-                tell_oldest()
+        start = time.monotonic()
+        ending: Ending | None = None
+        with stop_request() as interrupt, progress(self.task.trials, "search", "trial") as bar:
+            while ending is None:
+                if len(self._open) == self._window:
+                    self._advance(bar)
+                if interrupt.is_set():
+                    ending = "interrupt"
+                elif max_s and time.monotonic() - start >= max_s:
+                    ending = "time"
+                elif patience and self.told - self._grown[0] >= patience:
+                    ending = "stagnation"
+                else:
+                    ending = self._ask()
+            while self._open:
+                self._advance(bar)
+        return ending
 
     def front(self) -> list[Evaluation]:
-        """The best of all that was scored, the most accurate first."""
-        complete = [e for e in self.log.all() if e.status == "complete"]
+        """The best of all that was scored in full, the most accurate first."""
+        complete = [e for e in self.scoring.log.all() if e.status == "complete"]
         return pareto_front(complete, self.objectives)
 
-    def _start(self, proposal: Proposal) -> _Trial:
-        candidate = self.space.candidate(proposal.assignment)
-        costs = self._costs(candidate)
-        trial = _Trial(proposal, candidate, costs, violations(costs, self.objectives))
-        if trial.feasible:
-            self._feasible += 1
-            if candidate.key not in self.log and candidate.key not in self._under_way:
-                future = self._executor.submit(self._evaluate, candidate, costs)
-                self._under_way[candidate.key] = trial, future
-                self._record()
-        return trial
+    def summary(self) -> str:
+        """Where the search is, in a few words."""
+        words = [
+            f"scored {len(self.scoring.log)}",
+            f"feasible {self._feasible / max(1, self.told):.0%}",
+            f"hypervolume {self.archive.volume:.4f}",
+            *(f"best {name} {value:.4g}" for name, value in self._best.items()),
+        ]
+        limits = [f"{o.name} {o.limit:g}" for o in self.objectives if o.limit is not None]
+        return ", ".join(words) + (f" within {', '.join(limits)}" if limits else "")
 
-    def _record(self) -> None:
-        """Write down whatever has finished, in whatever order."""
-        for key, (trial, future) in list(self._under_way.items()):
-            if future.done():
-                del self._under_way[key]
-                try:
-                    evaluation = future.result()
-                except BrokenExecutor as error:
-                    evaluation = Evaluation(
-                        trial.candidate, "failed", trial.costs, reason=str(error)
-                    )
-                self.log.append(evaluation)
-                self._count_failures(evaluation)
+    def _ask(self) -> Ending | None:
+        """Start one more trial, if there is one."""
+        if self.told + len(self._open) == self.task.trials:
+            return "trials"
+        proposal = self._sampler.ask()
+        if proposal is None:
+            return "exhausted"
+        candidate = self.task.space.candidate(proposal.assignment)
+        costs = self.task.costs(candidate)
+        trial = _Trial(proposal, candidate, costs, violations(costs, self.objectives))
+        self._open.append(trial)
+        if trial.feasible:
+            self.scoring.submit(candidate, costs)
+        return None
+
+    def _advance(self, bar: tqdm[Any]) -> None:
+        """Tell the oldest trial."""
+        self._tell(self._open.popleft())
+        self.told += 1
+        bar.set_postfix_str(self.summary(), refresh=False)
+        bar.update()
 
     def _tell(self, trial: _Trial) -> None:
         key = trial.candidate.key
         if not trial.feasible:
             self._sampler.tell(trial.proposal, key, trial.costs, trial.violations)
             return
-        while key not in self.log:
-            futures = [future for _, future in self._under_way.values()]
-            wait(futures, return_when=FIRST_COMPLETED)
-            self._record()
-        evaluation = self.log[key]
+        self._feasible += 1
+        evaluation = self.scoring.result(key)
         if evaluation.status == "failed":
             self._sampler.fail(trial.proposal, key)
+            self._count_failure(evaluation)
             return
+        self._failed.clear()
         excess = violations(evaluation.metrics, self.objectives)
         self._sampler.tell(trial.proposal, key, evaluation.metrics, excess)
+        if key in self.scoring.log and all(value <= 0 for value in excess.values()):
+            self._note(evaluation.metrics)
 
-    def _count_failures(self, evaluation: Evaluation) -> None:
-        self._failures = self._failures + 1 if evaluation.status == "failed" else 0
-        if self._failures >= FAILURES:
+    def _note(self, metrics: Mapping[str, float]) -> None:
+        """Follow the front and the best accuracy within all limits."""
+        self.archive.add([o.loss(metrics[o.name]) for o in self.objectives if o.traded])
+        if self.archive.volume > self._grown[1] * (1 + STAGNANT):
+            self._grown = self.told + 1, self.archive.volume
+        for name in MAXIMISED:
+            if name in metrics:
+                self._best[name] = max(metrics[name], self._best.get(name, metrics[name]))
+
+    def _count_failure(self, evaluation: Evaluation) -> None:
+        self._failed[evaluation.key] = evaluation.reason
+        if len(self._failed) == FAILURES:
+            times = Counter(self._failed.values()).most_common()
             raise RunError(
-                f"{FAILURES} candidates in a row could not be scored, the last because of "
-                f"{evaluation.reason}"
+                f"{FAILURES} candidates in a row could not be scored: "
+                + "; ".join(f"{n} times {reason}" for reason, n in times)
             )
+
+
+def window(config: RunConfig) -> int:
+    """Trials under way at once: a bracket, or enough that no worker waits for the next one."""
+    executor = config.executor
+    alone = executor.kind == "local" and executor.workers == 1
+    return max(1 if alone else 2 * executor.workers, BRACKET if config.search.rungs else 1)

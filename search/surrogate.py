@@ -17,23 +17,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spaces import Candidate, Scalar, SearchSpace
+from ..spaces import Candidate, Choice, Scalar, SearchSpace
 from .encode import Encoder
 from .gaussian import GaussianProcess
 from .genetic import Individual, evolve, survival
 from .hypervolume import Box, exclusive, nondominated
 from .objectives import Objective, violations
+from .proposer import History, Told
 from .scaling import scalings
 
 Array = NDArray[np.float64]
 
-FIRST = 16  # trials before anything is predicted
-BATCH = 8
-SCALINGS = 5
+FIRST, SCALINGS = 10, 5  # trials before anything is predicted, and how many of them are scalings
+BATCH = 6  # proposals from one prediction; from 120 scores on a twentieth of them
 POPULATION, GENERATIONS = 60, 12
 OPTIMISM = 0.5  # standard deviations
 EXAMPLES = 1000  # that a prediction learns from; its time grows with their cube
-POOL = 150  # individuals among which proposals are chosen
+POOL = 150  # of the individuals that were met, those among which proposals are chosen
+TRIES = 200  # random candidates, if the inner search met nothing new
+
+
+Scored = Sequence[tuple[Individual, Mapping[str, float]]]
+Predict = Callable[[Sequence[Individual]], tuple[Array, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,6 @@ class _Facts:
     features: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An earlier trial: its choices, and its scores unless there are none."""
-
-    assignment: Mapping[str, Scalar]
-    scores: Mapping[str, float]
-
-
 class Surrogate:
     """Proposes assignments; the same history gives the same proposals.
 
@@ -60,6 +57,8 @@ class Surrogate:
         objectives: what is sought, and limits.
         costs: exact costs of a candidate; a metric that is not among them is predicted.
         seed: of the first trials and of the inner search.
+        free: which choices vary.
+        bases: candidates from which the other choices are taken; by default the largest.
     """
 
     def __init__(
@@ -68,16 +67,20 @@ class Surrogate:
         objectives: Sequence[Objective],
         costs: Callable[[Candidate], Mapping[str, float]],
         seed: int,
+        free: Callable[[Choice], bool] = lambda _: True,
+        bases: Sequence[Individual] = (),
     ) -> None:
         self._space, self._objectives, self._costs = space, list(objectives), costs
         self._rng = random.Random(seed)
+        self._free = {choice.name for choice in space.parameters if free(choice)}
+        self._bases = list(bases) or [Individual.of(space, {})]
         self._encode = Encoder(space.parameters)
         self._known: dict[str, _Facts] = {}
         self._proposed: set[str] = set()
         self._queue: deque[Individual] = deque()
 
-    def propose(self, history: Callable[[], Sequence[Told]]) -> Mapping[str, Scalar]:
-        """The next assignment to try.
+    def propose(self, history: History) -> Mapping[str, Scalar] | None:
+        """The next assignment to try, or None if nothing new was found.
 
         Args:
             history: gives all earlier trials that have ended; only called when a new batch of
@@ -86,77 +89,76 @@ class Surrogate:
         if not self._queue:
             self._queue.extend(self._batch(history()) if self._proposed else self._first())
             self._proposed |= {i.candidate.key for i in self._queue}
-        return self._queue.popleft().assignment
+        return self._queue.popleft().assignment if self._queue else None
 
     def _first(self) -> list[Individual]:
-        """Ends and middle of the space, then whatever comes."""
-        seeds = [self._space.smallest(), self._space.largest()]
-        seeds += [self._space.candidate(a) for a in scalings(self._space, SCALINGS)]
-        seeds += self._space.sample(FIRST, self._rng.randrange(2**31))
-        found = {c.key: Individual(c, self._space.assignment(c)) for c in seeds}
-        return list(found.values())[:FIRST]
+        """The free choices from the smallest to the largest, then as they come."""
+        ends = [self._space.smallest(), self._space.largest()]
+        seeds = [self._space.assignment(c) for c in ends] + scalings(self._space, SCALINGS)
+        found = [self._vary(self._bases[0], seed) for seed in seeds] + self._random(FIRST)
+        return list({i.candidate.key: i for i in found}.values())[:FIRST]
 
     def _batch(self, history: Sequence[Told]) -> list[Individual]:
-        told = [(self._individual(t.assignment), t.scores) for t in history]
+        told = [(Individual.of(self._space, t.assignment), t.scores) for t in history]
         self._proposed |= {i.candidate.key for i, _ in told}
         scored = [(i, s) for i, s in told if s]
         wanted = max(BATCH, len(scored) // 20)
-        if len(scored) < 2:
-            return self._random(wanted)
+        if len(scored) > 1 and (found := self._most_promising(scored, wanted)):
+            return found
+        return self._unseen(self._random(TRIES))[:wanted]
+
+    def _most_promising(self, scored: Scored, n: int) -> list[Individual]:
+        """The best of what an inner search meets and was never proposed."""
         predict = self._learn(scored)
-        losses = np.array([self._losses(i, s) for i, s in scored])
-        excess = np.array([self._excess(i, s) for i, s in scored])
-        front = losses[excess <= 0]
-        front = front[nondominated(front)]
+        losses, excess = self._judge(scored)
         order = survival(losses, excess)[: POPULATION // 2]
         start = [scored[i][0] for i in order] + self._random(POPULATION // 2)
-        met = evolve(self._space, start, predict, self._rng, POPULATION, GENERATIONS)
-        unseen = [i for i in met if i.candidate.key not in self._proposed]
-        self._forget(met)
+        met = evolve(self._space, start, predict, self._rng, POPULATION, GENERATIONS, self._free)
+        self._forget_all_but(met)
+        unseen = self._unseen(met)
         if not unseen:
-            return self._random(wanted)
-        values, over = predict(unseen)
-        fittest = survival(values, over)[:POOL]
-        chosen = choose(values[fittest[over[fittest] <= 0]], front, wanted)
-        return [unseen[fittest[i]] for i in chosen] or self._random(wanted)
+            return []
+        hopes, over = predict(unseen)
+        pool = survival(hopes, over)[:POOL]
+        if over[pool[0]] > 0:
+            return [unseen[i] for i in pool[:n]]
+        pool = pool[over[pool] <= 0]
+        return [unseen[pool[i]] for i in choose(hopes[pool], losses[excess <= 0], n)]
 
-    def _learn(
-        self, scored: Sequence[tuple[Individual, Mapping[str, float]]]
-    ) -> Callable[[Sequence[Individual]], tuple[Array, Array]]:
-        """Fit a predictor to each scored metric; a function that gives losses and excess."""
+    def _learn(self, scored: Scored) -> Predict:
+        """A function from individuals to their losses and excess, as far as can be hoped."""
         latest = scored[-EXAMPLES:]
         features = self._features([i for i, _ in latest])
-        names = [o.name for o in self._objectives if o.name in latest[0][1]]
         models = {
-            name: GaussianProcess.fit(features, np.array([s[name] for _, s in latest]))
-            for name in names
+            o: GaussianProcess.fit(features, np.array([s[o.name] for _, s in latest]))
+            for o in self._objectives
+            if o.name in latest[0][1]
         }
 
         def predict(individuals: Sequence[Individual]) -> tuple[Array, Array]:
             features = self._features(individuals)
-            hopes: dict[str, Array] = {}
-            for o in self._objectives:
-                if o.name in models:
-                    mean, spread = models[o.name].predict(features)
-                    hopes[o.name] = mean + (OPTIMISM if o.maximise else -OPTIMISM) * spread
+            columns: dict[str, list[float]] = {}
+            for o, model in models.items():
+                mean, spread = model.predict(features)
+                columns[o.name] = (mean + (1 if o.maximise else -1) * OPTIMISM * spread).tolist()
             rows = [
-                {name: float(hope[n]) for name, hope in hopes.items()}
+                {name: column[n] for name, column in columns.items()}
                 for n in range(len(individuals))
             ]
-            pairs = list(zip(individuals, rows, strict=True))
-            return (
-                np.array([self._losses(i, s) for i, s in pairs]),
-                np.array([self._excess(i, s) for i, s in pairs]),
-            )
+            return self._judge(list(zip(individuals, rows, strict=True)))
 
         return predict
 
-    def _individual(self, assignment: Mapping[str, Scalar]) -> Individual:
-        return Individual.of(self._space, assignment)
+    def _judge(self, scored: Scored) -> tuple[Array, Array]:
+        """Losses (N, M) of the traded objectives, and the excess over all limits (N,)."""
+        metrics = [{**self._facts(i).costs, **scores} for i, scores in scored]
+        traded = [o for o in self._objectives if o.traded]
+        losses = [[o.loss(m[o.name]) for o in traded] for m in metrics]
+        excess = [violations(m, self._objectives).values() for m in metrics]
+        return np.array(losses), np.array([sum(max(0.0, v) for v in vs) for vs in excess])
 
-    def _random(self, n: int) -> list[Individual]:
-        found = self._space.sample(n, self._rng.randrange(2**31))
-        return [Individual(c, self._space.assignment(c)) for c in found]
+    def _features(self, individuals: Sequence[Individual]) -> Array:
+        return np.array([self._facts(i).features for i in individuals])
 
     def _facts(self, individual: Individual) -> _Facts:
         key = individual.candidate.key
@@ -167,21 +169,22 @@ class Surrogate:
             self._known[key] = _Facts(costs, features)
         return self._known[key]
 
-    def _features(self, individuals: Sequence[Individual]) -> Array:
-        return np.array([self._facts(i).features for i in individuals])
-
-    def _losses(self, individual: Individual, scores: Mapping[str, float]) -> Array:
-        metrics = {**self._facts(individual).costs, **scores}
-        return np.array([o.loss(metrics[o.name]) for o in self._objectives if o.traded])
-
-    def _excess(self, individual: Individual, scores: Mapping[str, float]) -> float:
-        metrics = {**self._facts(individual).costs, **scores}
-        return sum(max(0.0, v) for v in violations(metrics, self._objectives).values())
-
-    def _forget(self, latest: Sequence[Individual]) -> None:
-        """Keep only facts that are likely to be asked for again."""
+    def _forget_all_but(self, latest: Sequence[Individual]) -> None:
         keep = self._proposed | {i.candidate.key for i in latest}
         self._known = {key: facts for key, facts in self._known.items() if key in keep}
+
+    def _unseen(self, individuals: Sequence[Individual]) -> list[Individual]:
+        found = {i.candidate.key: i for i in individuals}
+        return [i for key, i in found.items() if key not in self._proposed]
+
+    def _random(self, n: int) -> list[Individual]:
+        drawn = self._space.sample(n, self._rng.randrange(2**31))
+        return [self._vary(self._rng.choice(self._bases), self._space.assignment(c)) for c in drawn]
+
+    def _vary(self, base: Individual, assignment: Mapping[str, Scalar]) -> Individual:
+        """The free choices of an assignment, all others from a base."""
+        free = {name: value for name, value in assignment.items() if name in self._free}
+        return Individual.of(self._space, {**base.assignment, **free})
 
 
 def choose(values: Array, front: Array, n: int) -> list[int]:
@@ -191,13 +194,14 @@ def choose(values: Array, front: Array, n: int) -> list[int]:
     best are looked at again.
 
     Args:
-        values: losses (N, M).
-        front: losses (K, M) of what is known.
+        values: losses (N, M), at least one.
+        front: losses (K, M) of what is known; K may be 0.
         n: how many.
     """
-    together = np.vstack([front, values])
+    together = np.vstack([front.reshape(-1, values.shape[1]), values])
     box = Box.of_points(together[nondominated(together)])
-    scaled, known = box.scale(values), box.scale(front)
+    scaled, known = box.scale(values), box.scale(together[: len(front)])
+    known = known[nondominated(known)]
     one = np.ones(values.shape[1])
     heap = [(-np.inf, i) for i in range(len(values))]
     chosen: list[int] = []

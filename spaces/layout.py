@@ -147,7 +147,9 @@ class Layout:
         """Block and policies at a block's site; see `schema.build_block`."""
         stage = self.stages[site.where[0]]
         width, keep_at = stage.get("width", values), stage.get("token_keep_at", values)
-        return schema.build_block(site.where[1], width, keep_at, site.fetch(values))
+        j = site.where[1]
+        may_drop = schema.kept_at(keep_at, j)
+        return schema.build_block(j % 2 == 1, width, may_drop, site.fetch(values))
 
     def domain(self, source: int) -> tuple[Scalar, ...]:
         """The values that a source can have; one for a constant."""

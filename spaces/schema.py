@@ -9,7 +9,7 @@ once for the network.
 from __future__ import annotations
 
 from dataclasses import MISSING
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .architecture import Architecture
@@ -113,14 +113,14 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
 
 @lru_cache(maxsize=1 << 16)
 def build_block(
-    index: int, width: int, keep_at: str, values: tuple[Any, ...]
+    odd: bool, width: int, may_drop: bool, values: tuple[Any, ...]
 ) -> tuple[Block, Policy, Policy]:
     """A block and the policies of its mixer and MLP.
 
     Args:
-        index: position in the stage; every second window block is shifted.
+        odd: whether the block's position in the stage is; windows are shifted there.
         width: channels of the stage.
-        keep_at: positions at which tokens are dropped, "" for every one.
+        may_drop: whether `token_keep_at` has the position.
         values: the fields of `BLOCK` in order.
     """
     given = dict(zip(BLOCK_NAMES, values, strict=True))
@@ -139,13 +139,13 @@ def build_block(
         kv_heads=given["kv_heads"],
         kv_pool=given["kv_pool"],
         window_size=given["window_size"],
-        shift=given["shift"] and index % 2 == 1,
+        shift=given["shift"] and odd,
         kernel_size=given["kernel_size"],
         token_hidden=kept_units(int(width * given["token_mlp_ratio"]), cut),
         mlp_hidden=kept_units(
             int(width * given["mlp_ratio"]), cut if traits.is_mlp else policy["mlp"].prune_ratio
         ),
-        token_keep=given["token_keep"] if kept_at(keep_at, index) else 1.0,
+        token_keep=given["token_keep"] if may_drop else 1.0,
     )
     return canonical(block), policy["mixer"], policy["mlp"]
 
@@ -184,6 +184,7 @@ def kept_units(units: int, prune_ratio: float) -> int:
     return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
 
 
+@cache
 def positions(text: str) -> frozenset[int]:
     """Block indices of "3,6,9"."""
     return frozenset(int(part) for part in text.split(",") if part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .errors import SpaceError
@@ -31,13 +32,13 @@ def solve(start: Values, checks: Checks, order: Order) -> Values:
     """
     values = start.copy()
     left: list[Iterator[Scalar] | None] = [None] * len(checks)
-    blame = [set[int]() for _ in checks]
+    blame: defaultdict[int, set[int]] = defaultdict(set)
     v = dead_ends = 0
     while v < len(checks):
         iterator = left[v]
         if iterator is None:
             iterator = left[v] = iter(order(v))
-            blame[v].clear()
+            blame.pop(v, None)
         for value in iterator:
             values[v] = value
             for reads, test in checks[v]:

@@ -257,7 +257,9 @@ class SearchSpace:
             stage = dict(zip(site.sources, site.fetch(values), strict=True))
             width, keep_at = stage["width"], stage["token_keep_at"]
             built = [
-                schema.build_block(j, width, keep_at, blocks[j].fetch(values))
+                schema.build_block(
+                    j % 2 == 1, width, schema.kept_at(keep_at, j), blocks[j].fetch(values)
+                )
                 for j in range(stage["depth"])
             ]
             stages.append(Stage(width, tuple(b for b, _, _ in built), stage["downsample"]))

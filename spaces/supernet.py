@@ -144,13 +144,20 @@ class Supernet:
 
     @torch.no_grad()
     def load_network(self, network: Network) -> None:
-        """Copy a network's weights into the slices that it would inherit."""
+        """Copy a network's weights into the slices that it would inherit.
+
+        Raises:
+            SpaceError: the supernet has no place for one of them.
+        """
         state = network.state_dict()
         for name, (rule, _) in shared_of(network).items():
             shared = shared_name(name, rule)
             target = self.params.get(shared, self.buffers.get(shared))
-            if target is None:
-                continue
+            if target is None or not rule.fits(target.shape):
+                raise SpaceError(
+                    f"the supernet of space {self.space.name!r} has no place for {name} of shape "
+                    f"{tuple(state[name].shape)}: the network is larger than its networks"
+                )
             view = target[rule.index()]
             view.copy_(
                 rule.unfold(state[name], view.shape)

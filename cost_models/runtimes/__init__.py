@@ -67,7 +67,7 @@ def open_runtime(device: Device) -> Runtime:
 
 
 def available(device: Device) -> str:
-    """ "" where the device can be used here, else the reason why not."""
+    """Why a device cannot be used here; empty where it can."""
     try:
         open_runtime(device)
     except MissingRuntimeError as error:

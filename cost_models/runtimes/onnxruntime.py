@@ -43,7 +43,7 @@ class OrtModel:
         return self._session.run(None, {self._name: images})[0]
 
     def kernels(self) -> dict[str, int]:
-        """Executed operators of the optimised graph, with the provider where it is not asked for."""
+        """Operators of the graph that is executed, after all optimisation."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / "optimised.onnx"
             _session(self._source, self._device, optimised=path)

@@ -7,13 +7,13 @@ outputs close (Chen et al., DRONE, NeurIPS 2021; Wang et al., SVD-LLM, arXiv:240
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-FLOOR = 1e-7  # of the largest second moment: directions in which the inputs hardly vary
+RIDGE = 1e-3  # of the mean second moment, added in every direction so that none weighs nothing
 
 
 def factors(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The two factors of a matrix, of equal size: (out, rank) and (rank, in).
+    """The two factors of a matrix: (out, rank) and (rank, in).
 
     The right factor is a constant; gradients reach the weight through the left one, so that
     training moves the matrix inside the space that was kept.
@@ -21,18 +21,9 @@ def factors(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tens
     Args:
         weight: (out, in).
         rank: columns that are kept.
-        gram: second moments of the inputs (in, in), `Observer.gram`; their average output
-            error is then the least possible at this rank. All directions alike by default.
+        gram: as for `directions`.
     """
-    with torch.no_grad():
-        root, inverse = _roots(gram) if gram is not None else (None, None)
-        whitened = weight if root is None else weight @ root
-        _, values, right = torch.linalg.svd(whitened, full_matrices=False)
-        scale = values[:rank].clamp_min(torch.finfo(weight.dtype).tiny).sqrt()
-        read = right[:rank].T / scale  # (in, rank), takes the weight to its left factor
-        right = scale[:, None] * right[:rank]
-        if root is not None and inverse is not None:
-            read, right = root @ read, right @ inverse
+    read, right = directions(weight, rank, gram)
     return weight @ read, right
 
 
@@ -42,8 +33,44 @@ def truncated(weight: Tensor, rank: int, gram: Tensor | None = None) -> Tensor:
     return left @ right
 
 
-def _roots(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix whose square by its transpose is `gram`, and its inverse."""
-    values, vectors = torch.linalg.eigh(gram.double())
-    size = values.clamp_min(FLOOR * values[-1]).sqrt()
-    return (vectors * size).to(gram.dtype), (vectors / size).T.to(gram.dtype)
+def factorised(layer: nn.Linear, read: Tensor) -> nn.Sequential:
+    """Two linear layers for one whose weight has the rank already.
+
+    Args:
+        layer: its weight may have been scaled by row and column since.
+        read: from `directions`, of the weight before: (in, rank).
+    """
+    biased = "bias" in layer.state_dict()
+    first = nn.Linear(layer.in_features, read.shape[1], bias=False)
+    second = nn.Linear(read.shape[1], layer.out_features, bias=biased)
+    with torch.no_grad():
+        left = (layer.weight @ read).double()
+        first.weight.copy_(torch.linalg.lstsq(left, layer.weight.double()).solution)
+        second.weight.copy_(left)
+        if biased:
+            second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second)
+
+
+@torch.no_grad()
+def directions(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The directions of the inputs that stay: (in, rank), and their left inverse (rank, in).
+
+    Between the factors that they make, activations have equal variance and no correlation,
+    which suits integers.
+
+    Args:
+        weight: (out, in).
+        rank: number of directions.
+        gram: second moments of the inputs (in, in), `Observer.gram`; the average error of the
+            outputs is then the least possible at this rank. All inputs alike by default.
+    """
+    weight = weight.detach()
+    if gram is None:
+        right = torch.linalg.svd(weight, full_matrices=False).Vh[:rank]
+        return right.T, right
+    values, vectors = torch.linalg.eigh(gram)
+    size = (values.clamp_min(0) + RIDGE * values.mean()).sqrt()
+    root, inverse = vectors * size, (vectors / size).T  # root @ root.T is the gram matrix
+    right = torch.linalg.svd(weight @ root, full_matrices=False).Vh[:rank]
+    return root @ right.T, right @ inverse

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
-from ...cost_models.build import factorise, locate
+from ...cost_models.build import locate
 from ...cost_models.folding import folded
 from ...cost_models.precision import Book, recipe_for
 from ...spaces import Candidate, Policy
 from ...spaces.networks import Network
 from ...spaces.ops import rank
-from .low_rank import factors, truncated
+from .low_rank import directions, factorised, factors
 from .observe import Observer, Range, min_max
 from .quantise import quantise_blocks, quantise_dynamic, quantise_range, quantise_weight
 from .scheme import Scheme, scheme_of
@@ -27,6 +27,7 @@ from .sparsity import sparsify
 
 # What a precision means where no device has been measured: no calibration, so usable in training.
 DEFAULT_RECIPES = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
+SECOND = ".1"  # after the name of a factored layer, for its left factor
 Weights = Mapping[str, Tensor]
 
 
@@ -46,17 +47,18 @@ class Layer(NamedTuple):
 
 
 Layers = Mapping[str, Layer]
-Rounding = Callable[[Tensor], Tensor]
-See = Callable[[Tensor, Tensor], None]
+Touch = Callable[[str, Tensor], Tensor]
+Thin = Mapping[str, Tensor | None]  # layers by name, those that are factored with right factor
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration images said of every layer, by name.
+    """What calibration images said of the activations that enter each layer, by name.
 
     Attributes:
-        before: activations of the float network, which weigh its low-rank factors.
-        after: activations with factors and zeros in place, from which ranges are taken.
+        before: in the float network, where they weigh low-rank factors.
+        after: with factors and zeros in place, where ranges are taken. What enters the second
+            factor of a layer has the name of that factor once it is a layer, NAME.1.
         choose: how a range is chosen from what was seen.
     """
 
@@ -64,8 +66,12 @@ class Calibration:
     after: Mapping[str, Observer] = field(default_factory=dict[str, Observer])
     choose: Range = min_max
 
+    def gram(self, name: str) -> Tensor | None:
+        """Second moments of what enters a layer; None if it was not watched."""
+        return self.before[name].gram if name in self.before else None
 
-NO_CALIBRATION = Calibration()
+
+UNCALIBRATED = Calibration()
 
 
 def run(
@@ -74,7 +80,7 @@ def run(
     candidate: Candidate,
     images: Tensor,
     recipes: Book | Sequence[str] = DEFAULT_RECIPES,
-    calibration: Calibration = NO_CALIBRATION,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Tensor:
     """Logits of a candidate: (B, C, S, S) -> (B, K).
 
@@ -92,9 +98,9 @@ def run(
         CostError: a precision that the device cannot run.
     """
     layers = compressible(network, candidate, recipes)
-    with _rounded_activations(layers, len(images), calibration):
-        weights = rounded(shaped(params, layers, calibration), layers)
-        return functional_call(network, weights, (images,))
+    weights, thin = compressed(params, layers, calibration)
+    enter, leave = roundings(layers, calibration, len(images))
+    return call(network, weights, thin, images, enter, leave)
 
 
 def compressible(
@@ -116,40 +122,56 @@ def compressible(
     return found
 
 
-def shaped(
-    params: Weights, layers: Layers, calibration: Calibration = NO_CALIBRATION
-) -> dict[str, Tensor]:
-    """All parameters by name, matrices of low rank or with zeros where their policies say so.
+def compressed(
+    params: Weights, layers: Layers, calibration: Calibration = UNCALIBRATED
+) -> tuple[dict[str, Tensor], Thin]:
+    """The weights of all layers as their policies leave them.
 
     A matrix that is factored keeps its factors dense: zeros in a matrix would not be zeros in
     them.
+
+    Returns:
+        All parameters by name, of a factored layer the left factor in place of its weight; and
+        every layer by name, with its right factor if it has one.
     """
-    found = dict(params)
+    found, thin = dict(params), dict[str, Tensor | None]()
     for name, layer in layers.items():
-        weight = found[f"{name}.weight"]
+        key, grid = f"{name}.weight", layer.scheme.weights
         if layer.rank:
-            seen = calibration.before.get(name)
-            found[f"{name}.weight"] = truncated(weight, layer.rank, seen.gram if seen else None)
+            left, right = factors(found[key], layer.rank, calibration.gram(name))
+            found[key], thin[name] = quantise_weight(left, grid), quantise_weight(right, grid)
         else:
-            found[f"{name}.weight"] = sparsify(weight, layer.policy.sparsity)
-    return found
+            sparse = sparsify(found[key], layer.policy.sparsity)
+            found[key], thin[name] = quantise_weight(sparse, grid), None
+    return found, thin
 
 
-def rounded(params: Weights, layers: Layers) -> dict[str, Tensor]:
-    """All parameters by name, weights on the grids of their schemes.
+def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[Touch, Touch]:
+    """What rounds the activations that enter and that leave layers, for `call`.
 
-    Of a factored matrix both factors are rounded, as they are stored; only the activation
-    between them stays exact here.
+    Args:
+        layers: from `compressible`.
+        calibration: for static ranges.
+        images: in the batch, each of which has its own dynamic range.
     """
-    found = dict(params)
-    for name, layer in layers.items():
-        weight, grid = found[f"{name}.weight"], layer.scheme.weights
-        if layer.rank and grid.bits < 32:
-            left, right = factors(weight, layer.rank)
-            found[f"{name}.weight"] = quantise_weight(left, grid) @ quantise_weight(right, grid)
-        else:
-            found[f"{name}.weight"] = quantise_weight(weight, grid)
-    return found
+
+    def enter(name: str, x: Tensor) -> Tensor:
+        acts, seen = layers[name.removesuffix(SECOND)].scheme.acts, calibration.after.get(name)
+        if acts == "float":
+            return x
+        if acts == "blocks":
+            return quantise_blocks(x)
+        if acts == "static" and seen is not None:
+            return quantise_range(x, *calibration.choose(seen))
+        return quantise_dynamic(x, images)
+
+    def leave(name: str, y: Tensor) -> Tensor:
+        layer, seen = layers[name], calibration.after.get(name)
+        if layer.scheme.acts != "static" or seen is None or isinstance(layer.module, nn.Linear):
+            return y
+        return quantise_range(y, *seen.left)  # convolutions with static ranges write integers
+
+    return enter, leave
 
 
 @torch.no_grad()
@@ -169,78 +191,94 @@ def calibrate(
         images: train images at the candidate's input size.
         choose: how ranges of static recipes are chosen, one of `observe.RANGES`.
     """
-    layers = compressible(network, candidate)
-    before = _watch(network, params, layers, images)
+    layers = {
+        name: layer._replace(scheme=Scheme())
+        for name, layer in compressible(network.eval(), candidate).items()
+    }
+    whole: Thin = dict.fromkeys(layers)
+    before = _watch(network, params, whole, images, layers)
     if all(not layer.rank and not layer.policy.sparsity for layer in layers.values()):
         return Calibration(before, before, choose)
-    after = _watch(network, shaped(params, layers, Calibration(before)), layers, images)
-    return Calibration(before, after, choose)
+    weights, thin = compressed(params, layers, Calibration(before))
+    return Calibration(before, _watch(network, weights, thin, images, layers), choose)
 
 
 @torch.no_grad()
 def deliverable(
-    network: Network, candidate: Candidate, calibration: Calibration = NO_CALIBRATION
+    network: Network, candidate: Candidate, calibration: Calibration = UNCALIBRATED
 ) -> Network:
     """A folded copy for export: zeros in place, factored matrices as two linear layers.
 
-    Rounding is the exporter's. Factoring a matrix that already has the rank loses nothing, so
-    that it can wait until scales are folded.
+    Rounding is the exporter's. Scales are folded into whole matrices, which keeps their rank,
+    and factored after.
     """
     network = copy.deepcopy(network)
-    layers = compressible(network, candidate)
-    network.load_state_dict(shaped(network.state_dict(), layers, calibration))
+    reads: dict[str, Tensor] = {}
+    for name, layer in compressible(network, candidate).items():
+        weight = network.get_parameter(f"{name}.weight")
+        if layer.rank:
+            reads[name], right = directions(weight, layer.rank, calibration.gram(name))
+            weight.copy_(weight @ reads[name] @ right)
+        else:
+            weight.copy_(sparsify(weight, layer.policy.sparsity))
     network = folded(network)
-    for prefix, unit in locate(candidate).items():
-        factorise(network.get_submodule(prefix), unit.policy.rank_ratio)
+    for name, read in reads.items():
+        layer = network.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        network.set_submodule(name, factorised(layer, read))
     return network
 
 
 def _watch(
-    network: Network, params: Weights, layers: Layers, images: Tensor
+    network: Network, weights: Weights, thin: Thin, images: Tensor, layers: Layers
 ) -> dict[str, Observer]:
-    """What enters and leaves every layer when a network in evaluation mode sees the images."""
     seen = {name: Observer(layer.module) for name, layer in layers.items()}
-    with contextlib.ExitStack() as stack:
-        for name, layer in layers.items():
-            see = seen[name].see
+    seen |= {
+        f"{n}{SECOND}": Observer(layers[n].module) for n, right in thin.items() if right is not None
+    }
 
-            def hook(_: nn.Module, inputs: tuple[Tensor], result: Tensor, see: See = see) -> None:
-                see(inputs[0], result)
+    def enter(name: str, x: Tensor) -> Tensor:
+        seen[name].see(x)
+        return x
 
-            stack.callback(layer.module.register_forward_hook(hook).remove)
-        functional_call(network.eval(), dict(params), (images,))
+    def leave(name: str, y: Tensor) -> Tensor:
+        seen[name].see_result(y)
+        return y
+
+    call(network, weights, thin, images, enter, leave)
     return seen
 
 
-@contextlib.contextmanager
-def _rounded_activations(layers: Layers, images: int, calibration: Calibration) -> Generator[None]:
-    """Round what enters the layers whose schemes say so, as long as the context lasts.
+def call(
+    network: Network, weights: Weights, thin: Thin, images: Tensor, enter: Touch, leave: Touch
+) -> Tensor:
+    """Logits, with what enters and leaves each layer passed through two functions.
 
-    Convolutions with static ranges write integers, too.
+    Args:
+        network: what is run.
+        weights: from `compressed`.
+        thin: likewise.
+        images: (B, C, S, S).
+        enter: (name, activation) -> what goes on; once more, with `SECOND` after the name, for
+            what is between two factors.
+        leave: (name, result) -> what goes on.
     """
-    with contextlib.ExitStack() as stack:
-        for name, layer in layers.items():
-            module, acts, seen = layer.module, layer.scheme.acts, calibration.after.get(name)
-            if acts == "float":
-                continue
-            if acts == "blocks":
-                rounding: Rounding = quantise_blocks
-            elif acts == "static" and seen is not None:
-                low, high = calibration.choose(seen)
-                rounding = partial(quantise_range, low=low, high=high)
-            else:
-                rounding = partial(quantise_dynamic, images=images)
-            stack.callback(module.register_forward_pre_hook(_entering(rounding)).remove)
-            if acts == "static" and seen is not None and isinstance(module, nn.Conv2d):
-                low, high = seen.result[0].clamp_max(0), seen.result[1].clamp_min(0)
-                rounding = partial(quantise_range, low=low, high=high)
-                stack.callback(module.register_forward_hook(_leaving(rounding)).remove)
-        yield
 
+    def hooks(name: str, right: Tensor | None) -> Iterator[RemovableHandle]:
+        def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            x = enter(name, inputs[0])
+            return x if right is None else enter(f"{name}{SECOND}", F.linear(x, right))
 
-def _entering(rounding: Rounding) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    return lambda _, inputs: (rounding(inputs[0]),)
+        def after(_: nn.Module, inputs: object, y: Tensor) -> Tensor:
+            return leave(name, y)
 
+        module = network.get_submodule(name)
+        yield module.register_forward_pre_hook(before)
+        yield module.register_forward_hook(after)
 
-def _leaving(rounding: Rounding) -> Callable[[nn.Module, object, Tensor], Tensor]:
-    return lambda _, inputs, result: rounding(result)
+    handles = [handle for name, right in thin.items() for handle in hooks(name, right)]
+    try:
+        return functional_call(network, dict(weights), (images,))
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -20,36 +20,45 @@ class Observer:
     Attributes:
         lows: smallest value of every input channel (C,).
         highs: largest value of every input channel (C,).
-        result: lowest and highest value that left the layer (2,).
+        left: lowest and highest value that left the layer; the range between them holds 0.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._axis = 1 if isinstance(module, nn.Conv2d) else -1
         self.lows = self.highs = torch.empty(0)
-        self.result = torch.tensor([torch.inf, -torch.inf])
-        self._sum = self._products = torch.zeros(())
-        self._rows = 0
+        self.left = (0.0, 0.0)
+        self._products = self._left_sum = torch.zeros(())
+        self._rows = self._left_rows = 0
         self._sample: list[Tensor] = []
 
     @torch.no_grad()
-    def see(self, x: Tensor, result: Tensor) -> None:
-        """Take in what entered and what left."""
-        rows = x.detach().movedim(self._axis, -1).flatten(0, -2)  # (N, C)
+    def see(self, x: Tensor) -> None:
+        """Take in what enters the layer."""
+        rows = self.rows(x)
         low, high = rows.amin(0), rows.amax(0)
         self.lows = torch.minimum(self.lows, low) if self._rows else low
         self.highs = torch.maximum(self.highs, high) if self._rows else high
-        ends = torch.stack([result.amin(), result.amax()]).detach()
-        self.result[0], self.result[1] = min(self.result[0], ends[0]), max(self.result[1], ends[1])
-        self._sum = self._sum + rows.sum(0)
         self._products = self._products + rows.T @ rows
         self._rows += len(rows)
         flat = rows.flatten()
         self._sample.append(flat[:: max(1, flat.numel() // SAMPLE)].clone())
 
+    @torch.no_grad()
+    def see_result(self, y: Tensor) -> None:
+        """Take in what leaves it."""
+        rows = self.rows(y)
+        self.left = (min(self.left[0], y.amin().item()), max(self.left[1], y.amax().item()))
+        self._left_sum = self._left_sum + rows.sum(0)
+        self._left_rows += len(rows)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Activations of the layer, a row for every position: (N, C)."""
+        return x.detach().movedim(self._axis, -1).flatten(0, -2)
+
     @property
-    def mean(self) -> Tensor:
-        """Mean of every input channel (C,)."""
-        return self._sum / self._rows
+    def left_mean(self) -> Tensor:
+        """Mean of every output channel (C',)."""
+        return self._left_sum / self._left_rows
 
     @property
     def gram(self) -> Tensor:

@@ -91,8 +91,9 @@ def quantise_dynamic(x: Tensor, images: int) -> Tensor:
     return quantise_range(split, low.view(shape), high.view(shape)).reshape(x.shape)
 
 
-def quantise_range(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def quantise_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
+    low, high = (torch.as_tensor(end, dtype=x.dtype) for end in (low, high))
     scale = (high - low).clamp_min(TINY_RANGE) / ACT_TOP
     zero = (-low / scale).round()
     rounded = (((x.detach() / scale).round() + zero).clamp(0, ACT_TOP) - zero) * scale

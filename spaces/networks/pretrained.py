@@ -134,10 +134,12 @@ def _swin(model: Any) -> tuple[Architecture, dict[str, Tensor]]:
         ".relative_position_bias_table": ".bias_table",
     }
     state = _renamed(model.state_dict(), names)
-    for name, table in state.items():
+    for name, tensor in state.items():
         if name.endswith("bias_table"):
-            side = round(table.shape[0] ** 0.5)
-            state[name] = table.T.unflatten(1, (side, side))
+            side = round(tensor.shape[0] ** 0.5)
+            state[name] = tensor.T.unflatten(1, (side, side))
+        elif ".downsample." in name:  # four neighbours side by side: ours are within a channel
+            state[name] = tensor.unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
     return architecture, state
 
 

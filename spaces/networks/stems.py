@@ -78,19 +78,13 @@ class PatchMerging(nn.Module):
         self.grid = grid
         self.norm = make_norm(norm, 4 * inputs, eps)
         self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
-        branch = norm if norm in ("batch", "group") else ""
-        names = [*self.norm.state_dict()]
-        self.shared = {
-            f"norm.{name}": Shared((4, inputs), "_ _", branch=branch)
-            for name in names
-            if name != "num_batches_tracked"
-        } | {"reduction.weight": Shared((outputs, 4, inputs), "_ _ _")}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W / 4, C')."""
         height, width = self.grid
         x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
-        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)  # (B, H * W / 4, 4 * C)
+        # Channels outermost, unlike Swin: those of a narrower network come first.
+        x = x.permute(0, 1, 3, 5, 4, 2).flatten(3).flatten(1, 2)  # (B, H * W / 4, C * 4)
         return self.reduction(self.norm(x))
 
 

@@ -6,8 +6,9 @@ import optuna
 import pytest
 
 from vitpareto.search.objectives import Objective, violations
-from vitpareto.search.sampler import SAMPLERS, Sampler
-from vitpareto.spaces import SearchSpace, UnknownNameError
+from vitpareto.search.proposer import Task
+from vitpareto.search.sampler import OPTUNA, Sampler
+from vitpareto.spaces import Candidate, SearchSpace, UnknownNameError
 
 OBJECTIVES = [Objective("accuracy"), Objective("latency_ms", limit=4.0)]
 
@@ -16,6 +17,17 @@ def costs(assignment: dict[str, object]) -> dict[str, float]:
     """A made-up problem: deep and wide is slow and accurate."""
     size = assignment["stages.0.depth"] * assignment["stages.0.width"] / 16  # 1, 2 or 4
     return {"accuracy": size / 4, "latency_ms": 2.0 * size}
+
+
+def known(candidate: Candidate) -> dict[str, float]:
+    stage = candidate.architecture.stages[0]
+    return {"latency_ms": len(stage.blocks) * stage.width / 8}
+
+
+def open_sampler(
+    space: SearchSpace, name: str, seed: int = 0, trials: int = 20, journal: Path | None = None
+) -> Sampler:
+    return Sampler(name, Task(space, OBJECTIVES, known, seed, trials), journal)
 
 
 def drive(sampler: Sampler, trials: int, answer: Callable = costs) -> list[dict]:
@@ -28,11 +40,10 @@ def drive(sampler: Sampler, trials: int, answer: Callable = costs) -> list[dict]
     return found
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [*OPTUNA, "surrogate", "sequential"])
 def test_the_same_seed_proposes_the_same(space: SearchSpace, name: str, tmp_path: Path) -> None:
     def proposals(seed: int, journal: Path | None = None) -> list[dict]:
-        sampler = Sampler(name, space.parameters, OBJECTIVES, seed, 25, journal)
-        return drive(sampler, 14)
+        return drive(open_sampler(space, name, seed, 25, journal), 14)
 
     first = proposals(0)
     assert proposals(0, tmp_path / "study.journal") == first
@@ -44,8 +55,7 @@ def test_the_same_seed_proposes_the_same(space: SearchSpace, name: str, tmp_path
 @pytest.mark.parametrize("name", ["nsga2", "nsga3", "tpe"])
 def test_limits_are_learnt(space: SearchSpace, name: str) -> None:
     def infeasible(sampler_name: str) -> int:
-        sampler = Sampler(sampler_name, space.parameters, OBJECTIVES, 0, 100)
-        late = drive(sampler, 100)[60:]
+        late = drive(open_sampler(space, sampler_name, trials=100), 100)[60:]
         return sum(costs(assignment)["latency_ms"] > 4 for assignment in late)
 
     assert infeasible(name) < 0.7 * infeasible("random")
@@ -53,13 +63,13 @@ def test_limits_are_learnt(space: SearchSpace, name: str) -> None:
 
 def test_the_journal_holds_constraints_and_keys(space: SearchSpace, tmp_path: Path) -> None:
     journal = tmp_path / "study.journal"
-    sampler = Sampler("random", space.parameters, OBJECTIVES, 0, 20, journal)
+    sampler = open_sampler(space, "random", journal=journal)
     drive(sampler, 20)
     proposal = sampler.ask()
     sampler.fail(proposal, "poison")
     backend = optuna.storages.journal.JournalFileBackend(str(journal))
     storage = optuna.storages.journal.JournalStorage(backend)
-    study = optuna.load_study(study_name="vitpareto", storage=storage)
+    study = optuna.load_study(study_name="tiny", storage=storage)
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     *complete, failed = study.trials
     assert len(complete) == 20
@@ -73,12 +83,12 @@ def test_the_journal_holds_constraints_and_keys(space: SearchSpace, tmp_path: Pa
 
 def test_unknown_sampler(space: SearchSpace) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'nsga3'"):
-        Sampler("nsga-3", space.parameters, OBJECTIVES, 0, 10)
+        open_sampler(space, "nsga-3")
 
 
 def test_a_left_over_journal_is_replaced(space: SearchSpace, tmp_path: Path) -> None:
     journal = tmp_path / "study.journal"
     journal.write_bytes(random.Random(0).randbytes(500))
     (tmp_path / "study.journal.lock").touch()
-    drive(Sampler("random", space.parameters, OBJECTIVES, 0, 5, journal), 5)
+    drive(open_sampler(space, "random", journal=journal), 5)
     assert journal.read_text().count("\n") > 5

@@ -15,7 +15,9 @@ from vitpareto.cost_models import workload
 from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.objectives import Objective
+from vitpareto.search.proposer import Task
 from vitpareto.search.sampler import Sampler
+from vitpareto.search.scores import Scores
 from vitpareto.search.store import EvaluationLog, read_evaluations
 from vitpareto.search.study import Study
 from vitpareto.spaces import Candidate, SearchSpace
@@ -42,11 +44,11 @@ def study(
     executor: Executor | None = None,
     window: int = 1,
     sampler: str = "nsga2",
+    trials: int = TRIALS,
 ) -> Study:
-    objectives = [Objective("accuracy"), Objective("macs", limit)]
-    proposer = Sampler(sampler, space.parameters, objectives, 0, 100)
-    run = executor or LocalExecutor()
-    return Study(space, proposer, objectives, costs, evaluate, run, log, window)
+    task = Task(space, [Objective("accuracy"), Objective("macs", limit)], costs, 0, trials)
+    scores = Scores(evaluate, executor or LocalExecutor(), log)
+    return Study(task, Sampler(sampler, task), scores, window)
 
 
 def test_nothing_is_scored_twice(space: SearchSpace, tmp_path: Path) -> None:
@@ -57,9 +59,9 @@ def test_nothing_is_scored_twice(space: SearchSpace, tmp_path: Path) -> None:
         return score(candidate, known)
 
     log = EvaluationLog(tmp_path / "log")
-    study(space, log, counting).run(TRIALS)
+    study(space, log, counting).run()
     assert len(set(scored)) == len(scored) == len(log) < TRIALS
-    study(space, log, counting).run(TRIALS)
+    study(space, log, counting).run()
     assert len(scored) == len(log)
 
 
@@ -67,20 +69,20 @@ def test_what_breaks_a_limit_is_never_scored(space: SearchSpace, tmp_path: Path)
     limit = 0.5 * costs(space.largest())["macs"]
     log = EvaluationLog(tmp_path / "log")
     search = study(space, log, limit=limit)
-    search.run(TRIALS)
+    search.run()
     assert len(log) > 0
     assert all(e.metrics["macs"] <= limit for e in log.all())
     everything = EvaluationLog(tmp_path / "all")
-    study(space, everything).run(TRIALS)
+    study(space, everything).run()
     assert any(e.metrics["macs"] > limit for e in everything.all())
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["surrogate", "nsga2", "tpe", "random", "sequential"])
 def test_a_run_that_is_stopped_and_resumed_comes_to_the_same(
     space: SearchSpace, tmp_path: Path, sampler: str
 ) -> None:
     whole = EvaluationLog(tmp_path / "whole")
-    study(space, whole, sampler=sampler).run(TRIALS)
+    study(space, whole, sampler=sampler).run()
 
     left = iter(range(9))
 
@@ -91,10 +93,10 @@ def test_a_run_that_is_stopped_and_resumed_comes_to_the_same(
 
     parts = EvaluationLog(tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
-        study(space, parts, interrupted, sampler=sampler).run(TRIALS)
+        study(space, parts, interrupted, sampler=sampler).run()
     parts = EvaluationLog(tmp_path / "parts")
     assert len(parts) == 9
-    study(space, parts, sampler=sampler).run(TRIALS)
+    study(space, parts, sampler=sampler).run()
     assert [e.key for e in parts.all()] == [e.key for e in whole.all()]
 
 
@@ -109,7 +111,7 @@ def test_the_order_in_which_scores_come_back_does_not_matter(
     for attempt in range(3):
         log = EvaluationLog(tmp_path / f"log{attempt}")
         with ThreadPoolExecutor(3) as pool:
-            study(space, log, slow, executor=pool, window=4).run(TRIALS)
+            study(space, log, slow, executor=pool, window=4).run()
         keys.append({e.key for e in log.all()})
     assert keys[0] == keys[1] == keys[2]
 
@@ -122,7 +124,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(space: SearchSpace, tmp_pa
 
     log = EvaluationLog(tmp_path / "log")
     search = study(space, log, poisonous)
-    search.run(TRIALS)
+    search.run()
     failed = [e for e in log.all() if e.status == "failed"]
     assert {e.reason for e in failed} == {"out of memory"}
     assert len(log) > len(failed)
@@ -134,8 +136,8 @@ def test_a_row_of_failures_ends_the_search(space: SearchSpace, tmp_path: Path) -
         return Evaluation(candidate, "failed", known, reason="no such file")
 
     log = EvaluationLog(tmp_path / "log")
-    with pytest.raises(RunError, match=r"10 candidates in a row .* because of no such file"):
-        study(space, log, broken).run(TRIALS)
+    with pytest.raises(RunError, match=r"10 candidates in a row .* 10 times no such file"):
+        study(space, log, broken).run()
     assert len(log) == 10
 
 
@@ -153,7 +155,7 @@ class Fragile(Executor):
 
 def test_a_lost_worker_fails_its_candidate_only(space: SearchSpace, tmp_path: Path) -> None:
     log = EvaluationLog(tmp_path / "log")
-    study(space, log, executor=Fragile()).run(TRIALS)
+    study(space, log, executor=Fragile()).run()
     by_fate = {
         fate: {int(e.key, 16) % 4 == 0 for e in log.all() if e.status == fate}
         for fate in ("failed", "complete")
@@ -169,14 +171,14 @@ def slow(candidate, known):
     time.sleep(0.02)
     return score(candidate, known)
 space = SearchSpace.from_text(sys.argv[2])
-study(space, EvaluationLog(Path(sys.argv[1])), slow).run(TRIALS)
+study(space, EvaluationLog(Path(sys.argv[1])), slow).run()
 """
 
 
 @pytest.mark.slow
 def test_killed_at_random_instants(space: SearchSpace, tmp_path: Path) -> None:
     whole = EvaluationLog(tmp_path / "whole")
-    study(space, whole).run(TRIALS)
+    study(space, whole).run()
     path = tmp_path / "killed"
     command = [sys.executable, "-c", SCRIPT, str(path), space.to_yaml()]
     root = Path(__file__).parents[2]

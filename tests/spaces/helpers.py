@@ -79,6 +79,7 @@ def run_onnx(model: onnx.ModelProto, x: Tensor) -> tuple[Tensor, set[str]]:
     """Logits of ONNX Runtime on one thread, and the kinds of operators that it executed."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # it warns that an optimised graph is for this machine only
     with NamedTemporaryFile(suffix=".onnx") as optimised:
         options.optimized_model_filepath = optimised.name
         session = onnxruntime.InferenceSession(

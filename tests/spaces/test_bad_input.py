@@ -105,7 +105,11 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
         ("[1.0, 2.0]", "[1.0, .inf]", "mlp_ratio: .*inf"),
         ("[1.0, 2.0]", "[1.0, -1.0]", "mlp_ratio: must be between"),
         ("weight_bits: [32, 8]", "weight_bits: [32, 9]", "weight_bits: no such value 9"),
-        ("weight_bits: [32, 8]", "prune_ratio: [0, 1.5]", "prune_ratio: must be between 0 and 0.95"),
+        (
+            "weight_bits: [32, 8]",
+            "prune_ratio: [0, 1.5]",
+            "prune_ratio: must be between 0 and 0.95",
+        ),
         ("[softmax, window]", "[softmax, windw]", "mixer: .*'windw'. Did you mean 'window'"),
         ("global_pool: avg", "norm: leyer", "norm: no such value 'leyer'. Did you mean 'layer'"),
         # Choices and ranges.
@@ -123,11 +127,19 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
         # Structure.
         ("stages:", "stages: 3\nold:", "unknown name|stages: need a list"),
         ("  - depth: {low: 1, high: 3}\n    width", "  - width", r"depth: must be given"),
-        ("    blocks:\n      mlp_ratio: [1.0, 2.0]", "    blocks: 7", "blocks: need names and values"),
+        (
+            "    blocks:\n      mlp_ratio: [1.0, 2.0]",
+            "    blocks: 7",
+            "blocks: need names and values",
+        ),
         ("    blocks:", "    groups:", r"groups\S*size: need a number of blocks, got None"),
         # Conditions and clauses.
         ("name: good", "conditions: []", "conditions: need a list with at least one item"),
-        ("name: good", "conditions: [{choice: act}]", r"conditions\S*0\S*: need the names 'choice'"),
+        (
+            "name: good",
+            "conditions: [{choice: act}]",
+            r"conditions\S*0\S*: need the names 'choice'",
+        ),
         (
             "name: good",
             "conditions: [{choice: mlp_ratoi, when: {mixer: window}}]",
@@ -220,14 +232,14 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
 def test_not_text(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_bytes(b"name: \xff\xfe")
-    with pytest.raises(ConfigError, match="space.yaml: not UTF-8 text"):
+    with pytest.raises(ConfigError, match=r"space.yaml: not UTF-8 text"):
         SearchSpace.from_yaml(file)
 
 
 def test_missing_files_and_presets(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no.yaml: no such space file"):
+    with pytest.raises(ConfigError, match=r"no.yaml: no such space file"):
         SearchSpace.from_yaml(tmp_path / "no.yaml")
-    with pytest.raises(ConfigError, match="unknown space 'digit'. Did you mean 'digits'"):
+    with pytest.raises(ConfigError, match=r"unknown space 'digit'. Did you mean 'digits'"):
         SearchSpace.from_yaml("digit")
     with pytest.raises(ConfigError, match="no such space file"):
         SearchSpace.from_yaml(tmp_path)

@@ -8,8 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from vitpareto.spaces import Candidate, Policy, SearchSpace, SpaceError, UnknownNameError
-from vitpareto.spaces import Block, StagePolicy
+from vitpareto.spaces import (
+    Block,
+    Candidate,
+    Policy,
+    SearchSpace,
+    SpaceError,
+    StagePolicy,
+    UnknownNameError,
+)
 from vitpareto.spaces.mixers import MIXERS, find
 
 from .helpers import small
@@ -88,7 +95,11 @@ def test_compression_needs_a_policy_for_each_block() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"patch_size": 4', '"patchsize": 4', r"architecture: unknown name 'patchsize'.*patch_size"),
+        (
+            '"patch_size": 4',
+            '"patchsize": 4',
+            r"architecture: unknown name 'patchsize'.*patch_size",
+        ),
         ('"patch_size": 4', '"patch_size": "4"', r"architecture.patch_size: need a whole number"),
         ('"avg"', '"average"', r"global_pool: no such value 'average'. Did you mean 'avg'"),
         ('"width": 24, ', "", r"architecture\.stages\S+0\S*: 'width' must be given"),
@@ -109,5 +120,5 @@ def test_bad_json_is_refused(old: str, new: str, message: str) -> None:
 
 
 def test_unknown_mixer_in_code() -> None:
-    with pytest.raises(UnknownNameError, match="unknown mixer 'softmx'. Did you mean 'softmax'"):
+    with pytest.raises(UnknownNameError, match=r"unknown mixer 'softmx'. Did you mean 'softmax'"):
         small(replace(PLAIN, mixer="softmx"))

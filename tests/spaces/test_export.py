@@ -10,7 +10,6 @@ from vitpareto.spaces.supernet import Supernet
 
 from .helpers import difference, images, randomised, run_onnx, small, to_onnx
 
-
 DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 
 

@@ -96,7 +96,7 @@ def test_patch_merging_reads_four_neighbours() -> None:
     x = torch.arange(16.0)[None, :, None].expand(1, 16, 8)
     module.norm = nn.Identity()
     module.reduction.weight.zero_()
-    module.reduction.weight[:4] = torch.eye(4).repeat_interleave(8, 1) / 8
+    module.reduction.weight[:4] = torch.eye(4).repeat(1, 8) / 8
     rows = module(x)[0, :, :4].sort().values
     assert rows.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
@@ -118,10 +118,7 @@ def test_evit_against_an_explicit_complement(prefix: int) -> None:
     out = TokenReduction(at)(x, scores)
     assert out.shape == (2, prefix + 11, 24)
     for image in range(2):
-        if prefix:
-            rank = scores[image, :, 0, prefix:].mean(0)
-        else:
-            rank = scores[image].mean((0, 1))
+        rank = scores[image, :, 0, prefix:].mean(0) if prefix else scores[image].mean((0, 1))
         order = sorted(range(36), key=lambda i: -rank[i].item())
         patches = x[image, prefix:]
         fused = sum(rank[i] * patches[i] for i in order[10:])

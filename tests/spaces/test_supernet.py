@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet, blueprint, shared_name
 
 from .helpers import difference, images, randomise
@@ -36,9 +37,7 @@ def test_sliced_equals_extracted(supernet: Supernet, candidates: list[Candidate]
             assert difference(logits, supernet.extract(candidate)(x)) < 1e-5
 
 
-def test_candidates_give_different_logits(
-    supernet: Supernet, candidates: list[Candidate]
-) -> None:
+def test_candidates_give_different_logits(supernet: Supernet, candidates: list[Candidate]) -> None:
     with torch.no_grad():
         logits = [supernet(candidate, images(candidate)) for candidate in candidates]
     for i, j in product(range(len(logits)), repeat=2):
@@ -107,10 +106,22 @@ def test_gradients_reach_only_what_was_used(digits: tuple[SearchSpace, Supernet]
         assert difference(supernet(space.largest(), x), logits) > 1e-3
 
 
-def test_running_statistics_are_shared_and_updated() -> None:
-    space = SearchSpace.from_yaml("mobile_hybrid")
+MERGING = {
+    "input_size": 32,
+    "patch_size": 4,
+    "global_pool": "avg",
+    "num_heads": 2,
+    "norm": ["batch", "layer"],
+    "downsample": ["conv", "merge"],
+    "stages": [{"depth": 1, "width": [16, 32]}, {"depth": 1, "width": [16, 32]}],
+}
+
+
+@pytest.mark.parametrize("name", ["mobile_hybrid", "merging"])
+def test_running_statistics_are_shared_and_updated(name: str) -> None:
+    space = SearchSpace(MERGING) if name == "merging" else SearchSpace.from_yaml(name)
     supernet = Supernet(space)
-    candidate = space.smallest()
+    candidate = choose(space, width=16, depth=1, norm="batch", downsample="merge")
     before = {name: value.clone() for name, value in supernet.buffers.items()}
     with torch.no_grad():
         supernet(candidate, images(candidate), train=True)
@@ -121,6 +132,14 @@ def test_running_statistics_are_shared_and_updated() -> None:
         if name.endswith(("running_mean", "running_var"))
     }
     assert {name.partition("@")[0] for name in changed} == expected
+
+
+def test_kinds_that_meet_only_together_are_shared_too() -> None:
+    """Parameters that exist for one norm with one downsampling, at their largest."""
+    space = SearchSpace(MERGING)
+    supernet = Supernet(space)
+    for candidate in space.sample(100):
+        supernet.inherit(candidate)
 
 
 @pytest.mark.parametrize("mixer", ["softmax", "linear", "window"])
@@ -230,6 +249,13 @@ def test_candidates_of_another_space_are_refused(digits: tuple[SearchSpace, Supe
     stranger = SearchSpace.from_yaml("cifar").largest()
     with pytest.raises(SpaceError, match="the candidate is not in its space"):
         supernet.inherit(stranger)
+
+
+def test_networks_of_another_space_are_refused(digits: tuple[SearchSpace, Supernet]) -> None:
+    space, _ = digits
+    stranger = Network(SearchSpace.from_yaml("cifar").largest().architecture)
+    with pytest.raises(SpaceError, match=r"no place for .* the network is larger"):
+        Supernet.from_network(space, stranger)
 
 
 def test_seeds_give_reproducible_weights() -> None:

@@ -1,7 +1,7 @@
 """With timm's settings and weights, our networks give timm's logits."""
 
-import timm
 import pytest
+import timm
 import torch
 from torch import nn
 

@@ -1,0 +1,153 @@
+"""Runner: times a folder of ONNX files, in a process of its own.
+
+The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
+process starts from the same memory every time, as the application that will use a model does.
+
+This file and measure.py need numpy and onnxruntime only and nothing of this package. They are
+copied into bundles, where `python run.py` (this file) measures another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+if __package__:
+    from .measure import measure_session
+else:  # copied into a bundle, beside measure.py
+    from measure import measure_session  # type: ignore[no-redef]
+
+PLAN, RESULT = "plan.json", "result.json"
+# Flags that choose the kernels of CPU runtimes.
+ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+ALONE = ("CPUExecutionProvider", "CPU", "cpu")  # providers that work in the calling thread
+
+
+def time_folder(folder: Path, compile_file: Callable[[str, dict[str, Any]], Any]) -> dict[str, Any]:
+    """Time every graph of a plan in one session.
+
+    Args:
+        folder: with `plan.json`.
+        compile_file: (path, device) -> something with a `run`.
+
+    Returns:
+        The session's drift, and for each graph its timing or why it was refused.
+    """
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    device = plan["device"]
+    rng = np.random.default_rng(plan["seed"])
+    compiled: list[Any] = []
+    inputs: list[Any] = []
+    answers: list[dict[str, Any]] = [{} for _ in plan["graphs"]]
+    ready: list[int] = []
+    for index, graph in enumerate(plan["graphs"]):
+        try:
+            compiled.append(compile_file(str(folder / graph["file"]), device))
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
+            continue
+        inputs.append(rng.standard_normal(graph["shape"]).astype(np.float32))
+        ready.append(index)
+    clock = clock_of(device)
+    session = measure_session(compiled, inputs, plan["rounds"], seed=plan["seed"], clock=clock)
+    for index, timing in zip(ready, session.timings, strict=True):
+        answers[index] = {
+            "median_ms": timing.median_ms,
+            "p10_ms": timing.p10_ms,
+            "p90_ms": timing.p90_ms,
+            "n": timing.n,
+            "stable": timing.stable,
+            "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
+        }
+    return {
+        "drift": session.drift,
+        "factors": [round(float(f), 5) for f in session.factors],
+        "unix_time": int(time.time()),
+        "graphs": answers,
+    }
+
+
+def clock_of(device: dict[str, Any]) -> Callable[[], float]:
+    """The clock, in seconds, that sees the least of other processes.
+
+    One thread on a processor works exactly as long as its run takes on an idle machine, however
+    often the system gives the core to somebody else in between; several threads, or another
+    chip, can only be timed from outside.
+    """
+    alone = device["threads"] == 1 and device["provider"] in ALONE
+    return time.thread_time if alone and device["runtime"] != "openvino" else time.perf_counter
+
+
+def pin(device: dict[str, Any]) -> None:
+    """Stay on the device's cores, where the system allows it."""
+    if device.get("affinity") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, device["affinity"])
+
+
+class OrtGraph:
+    """An ONNX Runtime session without anything of this package."""
+
+    def __init__(self, path: str, device: dict[str, Any]) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = device["threads"]
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
+        self._name = self._session.get_inputs()[0].name
+
+    def run(self, x: Any) -> Any:
+        """Inputs -> first output."""
+        return self._session.run(None, {self._name: x})[0]
+
+
+def machine() -> dict[str, Any]:
+    """What of this machine belongs to the identity of a number."""
+    lines: list[str] = []
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    pairs = [(key.strip(), value.strip()) for key, _, value in (x.partition(":") for x in lines)]
+    names = [value for key, value in pairs if key in ("model name", "Hardware", "Model")]
+    flags = next((v.split() for key, v in pairs if key in ("flags", "Features")), [])
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "isa": " ".join(name for name in ISA if name in flags),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def identity(device: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a device on this machine, in the words of `Device.identity`."""
+    import onnxruntime as ort
+
+    kept = {key: value for key, value in device.items() if key not in ("name", "recipes")}
+    return kept | {"version": ort.__version__} | machine()
+
+
+def main(folder: Path) -> None:
+    """Measure all sets of a bundle and write `results/*.json`; finished ones are kept."""
+    plans = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
+    for done, part in enumerate(plans, 1):
+        if not (part / RESULT).exists():
+            plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
+            pin(plan["device"])
+            answer = time_folder(part, OrtGraph)
+            answer["identity"] = identity(plan["device"])
+            temporary = part / f".{RESULT}"
+            temporary.write_text(json.dumps(answer), encoding="utf-8")
+            temporary.replace(part / RESULT)
+        print(f"{done} of {len(plans)} sets", file=sys.stderr)  # noqa: T201 - a script
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent)

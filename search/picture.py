@@ -1,0 +1,43 @@
+"""Picture: how scores and stand-alone accuracies order the same candidates."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+
+def scatter(found: Mapping[str, Any]) -> bytes:
+    """What a proxy check found, as a PNG: score against accuracy, the seeds' range as bars.
+
+    Args:
+        found: from `proxy.check_proxy`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    candidates = found["candidates"]
+    x = [100 * c["score"] for c in candidates]
+    y = [100 * c["accuracy"] for c in candidates]
+    lows = [100 * (c["accuracy"] - min(c["by_seed"])) for c in candidates]
+    highs = [100 * (max(c["by_seed"]) - c["accuracy"]) for c in candidates]
+    axes.errorbar(x, y, (lows, highs), fmt="none", ecolor="0.7", linewidth=1, zorder=1)
+    dots = axes.scatter(x, y, c=[c["macs"] / 1e6 for c in candidates], norm="log", zorder=2)
+    figure.colorbar(dots, label="million MACs")
+    axes.set_xlabel("accuracy with inherited weights, search split, %")
+    axes.set_ylabel("accuracy when trained alone, validation split, %")
+    best = found["best_baseline"]
+    tau, bar = found["kendall_tau"], found["baselines"][best]["kendall_tau"]
+    ceiling = found["noise_ceiling"]
+    limit = "" if ceiling is None else f", seeds allow {ceiling:.2f}"
+    axes.set_title(
+        f"{found['space']}: Kendall's tau {tau:.2f} over {found['n']} candidates\n"
+        f"({best} alone {bar:.2f}{limit})",
+        fontsize=10,
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

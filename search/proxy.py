@@ -1,0 +1,285 @@
+"""Proxy check: does scoring with inherited weights rank candidates as training them alone does?
+
+Candidates are drawn in strata and in matched pairs, each is trained alone, some of them with
+three seeds, and what the search would have said of them is held against what came out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..cost_models import workload
+from ..spaces import Candidate
+from ..spaces.errors import RunError
+from .config import TrainConfig
+from .data import Data
+from .distill import train_alone
+from .evaluate import Evaluation, Evaluator, accuracy, predict, wilson
+from .executors import open_executor
+from .files import write_atomic, write_json
+from .picture import scatter
+from .progress import progress
+from .ranking import (
+    Estimate,
+    Vector,
+    advantage,
+    bootstrap,
+    correlation,
+    kendall_tau,
+    noise_ceiling,
+    ridge,
+    seed_noise,
+    sign_agreement,
+    spearman,
+    top_k_regret,
+    within_terciles,
+)
+from .run import Run
+from .store import EvaluationLog
+from .stratify import Pair, stratified_pairs
+from .teacher import Lessons
+
+SEEDS = 3  # of the candidates that are trained more than once ...
+REPEATED = 4  # ... which is every fourth
+REGRET = (1, 5)  # candidates that the proxy is allowed to name
+TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # what a proxy must reach to be trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Trains one candidate alone, once a seed; travels to workers.
+
+    Attributes:
+        lessons: what it learns from.
+        data: its validation split judges.
+        config: the recipe.
+    """
+
+    lessons: Lessons
+    data: Data
+    config: TrainConfig
+
+    def __call__(self, candidate: Candidate, seeds: Sequence[int]) -> Evaluation:
+        """An evaluation whose metrics are the accuracies by seed, "seed_0" and on."""
+        start = time.perf_counter()
+        validation = self.data.split("validation")
+        found: dict[str, float] = {}
+        for seed in seeds:
+            network = train_alone(candidate, self.lessons, self.config, seed)
+            logits = predict(candidate, network, validation)
+            found[f"seed_{seed}"] = accuracy(logits, validation.labels)["accuracy"]
+        return Evaluation(candidate, "complete", found, time.perf_counter() - start)
+
+
+def check_proxy(run: Run, n: int) -> dict[str, Any]:
+    """Train `n` candidates alone, compare, and write `proxy.json` and `proxy.png`.
+
+    Trainings that are already in the run folder are not repeated.
+
+    Args:
+        run: an opened run; teacher and supernet are trained if they are not yet.
+        n: candidates, at least 4.
+
+    Returns:
+        The contents of `proxy.json`.
+
+    Raises:
+        SpaceError: the space has fewer candidates.
+        RunError: the loss of a training is no number.
+    """
+    config, folder = run.config, run.folder.path
+    pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
+    candidates = [c for pair in pairs for c in (pair.first, pair.second)][:n]
+    recipe = config.proxy.model_dump_json()
+    name = f"trainings-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.jsonl"
+    (folder / "proxy").mkdir(exist_ok=True)
+    log = EvaluationLog(folder / "proxy" / name)
+    trainer = Trainer(run.lessons, run.data, config.proxy)
+    with open_executor(config.executor) as executor:
+        train_all(candidates, trainer, executor, log)
+    log.close()
+    evaluator = Evaluator(run.supernet, run.data.split("search"), run.data.split("train"))
+    scores, score_ms = score_all(candidates, evaluator)
+    runs = [list(log[c.key].metrics.values()) for c in candidates]
+    images = len(run.data.split("validation"))
+    found: dict[str, Any] = {
+        "space": run.space.name,
+        "data": run.data.name,
+        "n": n,
+        "trainings": sum(map(len, runs)),
+        "recipe": config.proxy.model_dump(),
+        "score_ms": score_ms,
+    }
+    found |= judge(candidates, scores, runs, pairs, images, config.search.seed)
+    write_atomic(folder / "proxy.png", scatter(found))
+    write_json(folder / "proxy.json", found)
+    return found
+
+
+def train_all(
+    candidates: Sequence[Candidate],
+    trainer: Callable[[Candidate, Sequence[int]], Evaluation],
+    executor: Executor,
+    log: EvaluationLog,
+) -> None:
+    """Train the candidates that are not in the log, and append each as it ends."""
+    seeds = [range(1 if i % REPEATED else SEEDS) for i in range(len(candidates))]
+    open_ones: set[Future[Evaluation]] = set()
+    with progress(sum(map(len, seeds)), "trained alone", "training") as bar:
+
+        def record(done: set[Future[Evaluation]]) -> None:
+            for future in done:
+                open_ones.remove(future)
+                evaluation = future.result()
+                log.append(evaluation)
+                bar.update(len(evaluation.metrics))
+
+        for candidate, chosen in zip(candidates, seeds, strict=True):
+            if candidate.key in log:
+                bar.update(len(chosen))
+                continue
+            open_ones.add(executor.submit(trainer, candidate, chosen))
+            record({future for future in open_ones if future.done()})
+        while open_ones:
+            record(wait(open_ones, return_when=FIRST_COMPLETED).done)
+
+
+def score_all(
+    candidates: Sequence[Candidate], evaluator: Callable[[Candidate], Mapping[str, float]]
+) -> tuple[list[float], float]:
+    """What the search would say: accuracy of each, and the median milliseconds of one."""
+    found: list[float] = []
+    seconds: list[float] = []
+    for candidate in candidates:
+        start = time.perf_counter()
+        found.append(evaluator(candidate)["accuracy"])
+        seconds.append(time.perf_counter() - start)
+    return found, 1e3 * float(np.median(seconds))
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    scores: Sequence[float],
+    runs: Sequence[Sequence[float]],
+    pairs: Sequence[Pair],
+    images: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every figure about a proxy, as JSON; a figure `x` has its 95% interval beside it.
+
+    Args:
+        candidates: that were trained alone.
+        scores: what the proxy says of each.
+        runs: accuracies of each by seed.
+        pairs: which of the candidates differ along one axis alone.
+        images: on which accuracies were measured.
+        seed: of the resamples.
+
+    Raises:
+        RunError: scores or accuracies do not differ, so that there is nothing to rank.
+    """
+    proxy, truth = np.array(scores), np.array([np.mean(run) for run in runs])
+    if len(set(proxy)) == 1 or len(set(truth)) == 1:
+        which = "trained alone" if len(set(truth)) == 1 else "scored"
+        raise RunError(f"proxy: all {len(truth)} candidates are equally accurate when {which}")
+    facts = features(candidates)
+    macs = facts[:, FEATURES.index("macs")]
+    baselines = {name: facts[:, FEATURES.index(name)] for name in ("params", "macs", "depth")}
+    baselines["ridge"] = ridge(np.log(facts), truth, seed)
+    taus = {
+        name: correlation(kendall_tau, values, truth, seed) for name, values in baselines.items()
+    }
+    best = max(taus, key=lambda name: np.nan_to_num(taus[name].value, nan=-1.0))
+    noise = seed_noise(runs)
+    sd = float(np.sqrt(noise * np.mean(truth * (1 - truth))))
+    ceiling = noise_ceiling(runs, images, seed)
+    tau = correlation(kendall_tau, proxy, truth, seed)
+    ahead = advantage(proxy, baselines[best], truth, seed)
+    regret = {
+        f"top_{k}_regret": bootstrap(
+            lambda i, k=k: top_k_regret(proxy[i], truth[i], k), len(truth), seed
+        )
+        for k in REGRET
+    }
+    within = bootstrap(lambda i: within_terciles(proxy[i], truth[i], macs[i]), len(truth), seed)
+    return {
+        "trusted": trusted(tau, ceiling, ahead),
+        **_flat("kendall_tau", tau),
+        **_flat("spearman", correlation(spearman, proxy, truth, seed)),
+        **{k: v for name, value in regret.items() for k, v in _flat(name, value).items()},
+        **_flat("within_tercile_tau", within),
+        **_flat("noise_ceiling", ceiling),
+        "seed_sd": sd,
+        "accuracy_sd": float(truth.std(ddof=1)),
+        "baselines": {name: _flat("kendall_tau", value) for name, value in taus.items()},
+        "best_baseline": best,
+        **_flat("advantage", ahead),
+        "sign_agreement": agreement(candidates, proxy, truth, pairs, sd),
+        "candidates": [
+            {"key": candidate.key, "score": score, "accuracy": mean, "by_seed": list(run)}
+            | dict(zip(FEATURES, row, strict=True))
+            for candidate, score, mean, run, row in zip(
+                candidates, scores, truth.tolist(), runs, facts.tolist(), strict=True
+            )
+        ],
+    }
+
+
+def trusted(tau: Estimate, ceiling: Estimate, ahead: Estimate) -> bool:
+    """Whether a proxy ranks well enough, and better than what costs nothing."""
+    well = tau.value >= TAU or tau.value >= OF_CEILING * ceiling.value
+    return bool(well and ahead.value >= ADVANTAGE and ahead.low > 0)
+
+
+FEATURES = ("params", "macs", "depth", "width", "tokens", "weight_bits")
+
+
+def features(candidates: Sequence[Candidate]) -> Vector:
+    """What is known of a candidate without any weights: (N, 6), see `FEATURES`."""
+    rows: list[tuple[float, ...]] = []
+    for candidate in candidates:
+        work, a = workload(candidate), candidate.architecture
+        policies = [p for s in candidate.compression.stages for p in (*s.mixer, *s.mlp)]
+        depth, width = len(list(a.blocks())), np.mean([stage.width for stage in a.stages])
+        bits = np.mean([policy.weight_bits for policy in policies])
+        rows.append((work.params, work.macs, depth, width, a.grid**2, bits))
+    return np.array(rows, dtype=np.float64)
+
+
+def agreement(
+    candidates: Sequence[Candidate],
+    proxy: Vector,
+    truth: Vector,
+    pairs: Sequence[Pair],
+    noise: float,
+) -> dict[str, dict[str, float]]:
+    """Matched pairs of which the proxy names the better one, by axis and of all."""
+    place = {candidate.key: i for i, candidate in enumerate(candidates)}
+    whole = [pair for pair in pairs if pair.second.key in place]
+    axes = sorted({pair.axis for pair in whole})
+    found: dict[str, dict[str, float]] = {}
+    for axis in ("all", *axes):
+        members = [pair for pair in whole if axis in ("all", pair.axis)]
+        first, second = ([place[getattr(p, m).key] for p in members] for m in ("first", "second"))
+        agree, counted = sign_agreement(
+            proxy[second] - proxy[first], truth[second] - truth[first], noise
+        )
+        found[axis] = {"agree": agree, "pairs": counted}
+        if counted:
+            low, high = wilson(agree, counted)
+            found[axis] |= {"share": agree / counted, "share_low": low, "share_high": high}
+    return found
+
+
+def _flat(name: str, estimate: Estimate) -> dict[str, float | None]:
+    """An estimate under its name; JSON has no NaN."""
+    parts = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+    return {f"{name}{end}": None if np.isnan(value) else value for end, value in parts.items()}
+

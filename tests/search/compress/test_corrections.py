@@ -1,0 +1,116 @@
+"""Bias correction and RepQ: nothing changes in float, less is lost in integers."""
+
+import pytest
+import torch
+
+from vitpareto.search.compress import calibrate, run
+from vitpareto.search.compress.bias_correction import correct_biases
+from vitpareto.search.compress.repq import norms_and_readers, reparametrise
+from vitpareto.spaces import Block, Policy
+
+from .conftest import Trained
+from .helpers import architecture, candidate, images, random_network, relative
+
+DYNAMIC = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
+STATIC = ("float", "fp16", "static8", "stored8", "static4", "stored4")
+
+
+POLICIES = [
+    Policy(3, 32),
+    Policy(4, 8),
+    Policy(32, sparsity=0.6),
+    Policy(rank_ratio=0.2),
+    Policy(8, 8, rank_ratio=0.3),
+]
+
+
+@pytest.mark.parametrize("recipes", [DYNAMIC, STATIC], ids=lambda r: r[2])
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_corrected_biases_restore_mean_outputs(
+    trained: Trained, policy: Policy, recipes: tuple[str, ...]
+) -> None:
+    chosen = candidate(trained.network.architecture, policy)
+    state, seen = trained.network.state_dict(), trained.train[:256]
+    calibration = calibrate(trained.network, state, chosen, seen)
+    corrected = correct_biases(trained.network, state, chosen, seen, calibration, recipes)
+    changed = {name for name in state if not state[name].equal(corrected[name])}
+    assert "head.bias" in changed
+    assert changed <= {n for n in state if n.endswith("bias") and "norm" not in n}
+
+    def shifts(images: torch.Tensor) -> tuple[float, float]:
+        with torch.no_grad():
+            exact = trained.network(images).mean(0)
+            before, after = (
+                run(trained.network, params, chosen, images, recipes, calibration).mean(0)
+                for params in (state, corrected)
+            )
+        return (before - exact).norm().item(), (after - exact).norm().item()
+
+    before, after = shifts(seen)
+    assert after < 0.01 * before
+    before, after = shifts(trained.held_out)
+    assert after < before
+
+
+ATTENTION = {"num_heads": 4, "head_dim": 8, "mlp_hidden": 64}
+BLOCKS = [
+    Block(**ATTENTION),
+    Block("window", **ATTENTION, window_size=2),
+    Block("window", **ATTENTION, window_size=3),  # pads the 4x4 grid
+    Block("linear", **ATTENTION, kernel_size=3),
+    Block("pooled", **ATTENTION, kv_pool=2),
+    Block("grouped", **ATTENTION, kv_heads=2),
+    Block("token_mlp", token_hidden=16, mlp_hidden=64),
+]
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: f"{b.mixer}{b.window_size}")
+def test_repq_changes_nothing_in_float(block: Block, norm: str) -> None:
+    a = architecture(block, block, norm=norm)
+    network, x = random_network(a), images(a)
+    chosen, state = candidate(a, Policy(8, 8)), network.state_dict()
+    moved = reparametrise(network, state, calibrate(network, state, chosen, x))
+    changed = {name.split(".")[4] for name in state if not state[name].equal(moved[name])}
+    mixes = block.mixer != "token_mlp" and block.window_size != 3
+    assert changed == {"norm2", "mlp"} | ({"norm1", "attn"} if mixes else set())
+    with torch.no_grad():
+        exact = network(x)
+        network.load_state_dict(moved)
+        assert relative(network(x), exact) < 1e-5
+
+
+def test_repq_makes_all_channels_equally_wide() -> None:
+    network, x = random_network(architecture()), images(architecture(), 16)
+    chosen = candidate(network.architecture, Policy(8, 8))
+    moved = reparametrise(
+        network, network.state_dict(), calibrate(network, network.state_dict(), chosen, x)
+    )
+    seen = calibrate(network, moved, chosen, x).before
+    for _, readers in norms_and_readers(network):
+        lows, highs = seen[readers[0]].lows, seen[readers[0]].highs
+        assert lows.std() < 1e-3 * (highs - lows).mean()
+        assert highs.std() < 1e-3 * (highs - lows).mean()
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_repq_lowers_the_error_of_one_range_for_all_channels(norm: str) -> None:
+    """Norms whose channels differ in width by a hundred, as those of large trained networks do."""
+    network = random_network(architecture(norm=norm))
+    x = images(network.architecture, 64)
+    with torch.no_grad():
+        for path, readers in norms_and_readers(network):
+            spread = torch.logspace(-1, 1, 32)[torch.randperm(32)]
+            network.get_submodule(path).weight.mul_(spread)
+            for reader in readers:
+                network.get_submodule(reader).weight.div_(spread)
+    chosen, state = candidate(network.architecture, Policy(8, 8)), network.state_dict()
+
+    def error(params: dict[str, torch.Tensor]) -> float:
+        calibration = calibrate(network, params, chosen, x)
+        with torch.no_grad():
+            return relative(run(network, params, chosen, x, STATIC, calibration), network(x))
+
+    before = error(state)
+    moved = reparametrise(network, state, calibrate(network, state, chosen, x))
+    assert error(moved) < 0.5 * before

@@ -1,0 +1,135 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vitpareto.search.compress import run
+from vitpareto.search.compress.observe import Observer, least_error, min_max, percentile
+from vitpareto.search.compress.quantise import (
+    Grid,
+    integers,
+    quantise_dynamic,
+    quantise_range,
+    quantise_weight,
+)
+from vitpareto.spaces import Policy
+
+from .conftest import Trained
+from .helpers import candidate
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("per", ["tensor", "channel", "block"])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_weights_are_on_the_grid(bits: int, per: str, symmetric: bool) -> None:
+    weight, grid = randn(6, 40), Grid(bits, per, symmetric)  # type: ignore[arg-type]
+    found = integers(weight, grid)
+    assert found.values.equal(found.values.round())
+    if symmetric:
+        assert found.zero.eq(0).all()
+        assert found.values.abs().max() == 2 ** (bits - 1) - 1
+    else:
+        assert found.values.min() >= 0
+        assert found.values.max() <= 2**bits - 1
+    rounded = quantise_weight(weight, grid)
+    step = {"tensor": found.scale.max(), "channel": found.scale, "block": found.scale.max()}[per]
+    assert ((rounded - weight).abs() <= step * 0.501).all()
+    assert quantise_weight(rounded, grid).allclose(rounded, atol=1e-6), "it is a projection"
+    assert quantise_weight(torch.zeros(2, 8), grid).eq(0).all()
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_error_falls_with_every_bit(symmetric: bool) -> None:
+    weight = randn(32, 64)
+    errors = [
+        (quantise_weight(weight, Grid(bits, symmetric=symmetric)) - weight).norm().item()
+        for bits in range(2, 9)
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_per_channel_is_never_worse_than_per_tensor(trained: Trained) -> None:
+    layers = [m for m in trained.network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len(layers) == 14
+    for layer in layers:
+        weight = layer.weight.detach()
+        for bits in (4, 8):
+            tensor, channel = (
+                (quantise_weight(weight, Grid(bits, per)) - weight).norm()
+                for per in ("tensor", "channel")
+            )
+            assert channel <= tensor
+
+
+@pytest.mark.parametrize("skewed", [F.gelu(randn(1, 4096)), randn(1, 64, 64).softmax(-1)[0]])
+def test_skewed_values_need_a_zero_point(skewed: torch.Tensor) -> None:
+    symmetric, asymmetric = (
+        (quantise_weight(skewed, Grid(8, "tensor", sym)) - skewed).norm() for sym in (True, False)
+    )
+    assert asymmetric < 0.75 * symmetric
+
+
+def test_gradients_pass_straight_through() -> None:
+    weight = randn(4, 8).requires_grad_()
+    quantise_weight(weight, Grid(4)).mul(randn(4, 8, seed=1)).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.allclose(randn(4, 8, seed=1))
+    x = randn(2, 3, 8).requires_grad_()
+    quantise_dynamic(x, 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.eq(1).all()
+
+
+def test_each_image_has_its_own_range() -> None:
+    small, large = randn(1, 4, 8), 100 * randn(1, 4, 8, seed=1)
+    alone = quantise_dynamic(small, 1)
+    assert quantise_dynamic(torch.cat([small, large]), 2)[:1].allclose(alone)
+    windows = torch.cat([small, large]).view(4, 2, 8)  # two windows of each image
+    assert quantise_dynamic(windows, 2)[:2].reshape(1, 4, 8).allclose(alone)
+
+
+def test_ranges_of_known_activations() -> None:
+    values = torch.linspace(-1, 1, 20001)
+    values[0], values[-1] = -50.0, 80.0
+    observer = Observer(nn.Linear(1, 1))
+    for part in values[:, None].split(1000):
+        observer.see(part)
+    assert min_max(observer).tolist() == [-50.0, 80.0]
+    low, high = percentile(observer)
+    assert low == pytest.approx(-1, abs=1e-3)
+    assert high == pytest.approx(1, abs=1e-3)
+    full, least = (
+        (quantise_range(observer.sample, *ends) - observer.sample).square().mean()
+        for ends in (min_max(observer), least_error(observer))
+    )
+    assert least < full
+    assert observer.gram.item() == pytest.approx(values.square().mean().item(), rel=1e-3)
+
+
+def test_positive_activations_have_a_range_from_zero() -> None:
+    observer = Observer(nn.Linear(8, 1))
+    observer.see(randn(4, 8).abs() + 1)
+    for choose in (min_max, percentile, least_error):
+        assert choose(observer)[0] == 0
+
+
+def test_accuracy_survives_8_bits_and_collapses_at_2(trained: Trained) -> None:
+    """Min-max grids at 2 bits are the over-quantisation that a gate must catch."""
+    accuracy = {
+        bits: trained.accuracy(
+            lambda x, bits=bits: run(
+                trained.network,
+                trained.network.state_dict(),
+                candidate(trained.network.architecture, Policy(bits, 8)),
+                x,
+            )
+        )
+        for bits in (8, 2)
+    }
+    exact = trained.accuracy(trained.network)
+    assert accuracy[8] > exact - 0.02
+    assert accuracy[2] < exact - 0.2

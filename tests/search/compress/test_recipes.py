@@ -1,0 +1,154 @@
+"""What is scored is what the artifact computes."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitpareto.cost_models.graphs import to_onnx
+from vitpareto.cost_models.recipes import apply_recipe, apply_recipes
+from vitpareto.search.compress import calibrate, deliverable, run
+from vitpareto.search.compress.quantise import (
+    quantise_blocks,
+    quantise_dynamic,
+    quantise_range,
+    quantise_weight,
+)
+from vitpareto.search.compress.scheme import scheme_of
+from vitpareto.spaces import Block, Candidate, Policy
+from vitpareto.spaces.compression import Compression, StagePolicy
+
+from .conftest import Trained
+from .helpers import architecture, candidate, images, largest, random_network, relative, run_onnx
+
+LAYERS = {
+    "linear": (nn.Linear(96, 64), (1, 17, 96)),
+    "odd inputs": (nn.Linear(40, 24), (1, 5, 40)),
+    "convolution": (nn.Conv2d(3, 16, 4, stride=4), (1, 3, 16, 16)),
+}
+CASES = [
+    *(("float", 32), ("fp16", 16), ("dynamic8", 8), ("dynamic8", 6), ("static8", 8)),
+    *(("static8", 5), ("stored8", 8), ("stored8", 7), ("dynamic4", 4), ("static4", 4)),
+    *(("stored4", 4), ("stored4", 2), ("blocks4", 4), ("blocks4", 3), ("blocks4a8", 4)),
+]
+DYNAMIC = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
+STATIC = ("float", "fp16", "static8", "stored8", "static4", "stored4")
+BLOCKS = ("float", "fp16", "dynamic8", "stored8", "blocks4a8", "blocks4")
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(("recipe", "bits"), CASES)
+def test_a_layer_computes_what_its_recipe_does(kind: str, recipe: str, bits: int) -> None:
+    layer, shape = LAYERS[kind]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        exact = layer(x)
+        ranges = {"images": np.array([-2.5, 3.0], np.float32), "logits": _limits(exact)}
+        found = run_onnx(apply_recipe(to_onnx(layer, shape), recipe, ranges, bits), x)
+        wanted = _simulated(layer, x, recipe, bits, ranges)
+    if recipe.startswith("static") and isinstance(layer, nn.Conv2d):
+        # It writes 8-bit integers; a bias rounded to its own integers moves few of them by one.
+        step = (ranges["logits"][1] - ranges["logits"][0]) / 255
+        assert largest(found, wanted) < 1.001 * step
+        assert ((found - wanted).abs() > step / 2).float().mean() < 0.03
+    else:
+        assert relative(found, wanted) < 1e-6
+    assert recipe == "float" or relative(wanted, exact) > 1e-5, "nothing was rounded"
+
+
+def _limits(x: Tensor) -> np.ndarray:
+    return np.array([x.min(), x.max()], np.float32)
+
+
+def _simulated(
+    layer: nn.Module, x: Tensor, recipe: str, bits: int, ranges: dict[str, np.ndarray]
+) -> Tensor:
+    conv = isinstance(layer, nn.Conv2d)
+    scheme = scheme_of(recipe, bits, conv)
+    if scheme.acts == "dynamic":
+        x = quantise_dynamic(x, len(x))
+    elif scheme.acts == "blocks":
+        x = quantise_blocks(x)
+    elif scheme.acts == "static":
+        x = quantise_range(x, *map(float, ranges["images"]))
+    weight = quantise_weight(layer.weight, scheme.weights)
+    if not conv:
+        return nn.functional.linear(x, weight, layer.bias)
+    y = nn.functional.conv2d(x, weight, layer.bias, layer.stride)
+    return quantise_range(y, *map(float, ranges["logits"])) if scheme.acts == "static" else y
+
+
+ATTENTION = {"num_heads": 4, "head_dim": 8, "mlp_hidden": 64}
+NETWORKS = {
+    "softmax": architecture(Block(**ATTENTION), Block(**ATTENTION), layer_scale=True),
+    "window": architecture(Block("window", **ATTENTION, window_size=2), norm="rms"),
+    "linear": architecture(Block("linear", **ATTENTION, kernel_size=3), layer_scale=True),
+    "grouped": architecture(Block("grouped", **ATTENTION, kv_heads=2), global_pool="token"),
+    "pooled": architecture(Block("pooled", **ATTENTION, kv_pool=2), act="relu"),
+    "token_mlp": architecture(Block("token_mlp", token_hidden=16, mlp_hidden=64)),
+}
+POLICIES = [
+    Policy(8, 8),
+    Policy(4, 8),
+    Policy(6, 32, sparsity=0.5),
+    Policy(rank_ratio=0.4),
+    Policy(8, 8, rank_ratio=0.3, sparsity=0.5),
+]
+
+
+@pytest.mark.parametrize("recipes", [DYNAMIC, STATIC, BLOCKS], ids=lambda r: r[4])
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_computes_what_its_artifact_does(
+    kind: str, policy: Policy, recipes: tuple[str, ...]
+) -> None:
+    chosen = candidate(NETWORKS[kind], policy)
+    network, x = random_network(chosen.architecture), images(chosen.architecture)
+    found, wanted = _both(chosen, network, x, x, recipes)
+    with torch.no_grad():
+        exact = network(x)
+    # A value half way between two integers may be rounded up here and down there; from there on
+    # the difference is of the size of one rounding.
+    assert relative(found, wanted) < max(1e-5, 0.6 * relative(wanted, exact))
+    assert relative(wanted, exact) > 1e-3, "nothing was compressed"
+
+
+def _both(
+    chosen: Candidate,
+    network: nn.Module,
+    x: Tensor,
+    calibration_images: Tensor,
+    recipes: tuple[str, ...],
+) -> tuple[Tensor, Tensor]:
+    """Logits of the artifact, and of the simulation."""
+    with torch.no_grad():
+        calibration = calibrate(network, network.state_dict(), chosen, calibration_images)
+        wanted = run(network, network.state_dict(), chosen, x, recipes, calibration)
+    graph = to_onnx(deliverable(network, chosen, calibration), (1, *x.shape[1:]))
+    model = apply_recipes(graph, chosen, recipes, calibration_images.numpy())
+    return run_onnx(model, x), wanted
+
+
+def test_scored_accuracy_is_the_accuracy_of_the_artifact(trained: Trained) -> None:
+    """Random policies, a different one for every sub-block."""
+    rng = random.Random(0)
+
+    def policy() -> Policy:
+        return Policy(
+            *(rng.choice([32, 8, 6, 4, 3]), rng.choice([8, 32]), 0.0),
+            *(rng.choice([1.0, 0.4]), rng.choice([0.0, 0.5])),
+        )
+
+    gaps: list[float] = []
+    for recipes in (DYNAMIC, STATIC, BLOCKS) * 3:
+        stage = StagePolicy((policy(), policy()), (policy(), policy()))
+        chosen = Candidate(trained.network.architecture, Compression((stage,), policy(), policy()))
+        found, wanted = _both(
+            chosen, trained.network, trained.held_out, trained.train[:64], recipes
+        )
+        labels = trained.held_out_labels
+        scores = [(logits.argmax(1) == labels).float().mean().item() for logits in (found, wanted)]
+        gaps.append(abs(scores[0] - scores[1]))
+    assert np.mean(gaps) <= 0.003
