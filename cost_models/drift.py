@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 SHORTEST = 20  # measurements of a segment
 STEP = 0.04  # a smaller step, relative, is not worth a segment
-CERTAIN = 4.0  # standard errors by which a step must stand out
+CERTAIN = 10.0  # how much more a segment must explain than chance would, in the usual penalty
 
 
 def segments(residual: Array) -> list[int]:
@@ -24,12 +24,40 @@ def segments(residual: Array) -> list[int]:
     Args:
         residual: logarithm of measured over expected, in the order of measuring.
     """
-    if not len(residual):
+    n = len(residual)
+    if n < 2 * SHORTEST:
         return [0]
-    clipped = np.clip(residual, *np.percentile(residual, [2, 98]))
-    found = [0]
-    _split(clipped, 0, len(clipped), found)
-    return sorted(found)
+    values = np.clip(residual, *np.percentile(residual, [1, 99]))
+    # Neighbours differ by noise only, whatever the drift.
+    noise = 1.4826 * float(np.median(np.abs(np.diff(values)))) / np.sqrt(2)
+    penalty = 2 * np.log(n) * max(noise, 1e-6) ** 2 * CERTAIN
+    total, square = np.cumsum(np.append(0, values)), np.cumsum(np.append(0, values**2))
+    best = np.full(n + 1, np.inf)
+    best[0] = -penalty
+    last = np.zeros(n + 1, int)
+    for end in range(SHORTEST, n + 1):
+        start = np.arange(0, end - SHORTEST + 1)
+        length = end - start
+        error = square[end] - square[start] - (total[end] - total[start]) ** 2 / length
+        cost = best[start] + error + penalty
+        last[end] = int(np.argmin(cost))
+        best[end] = cost[last[end]]
+    begins = [n]
+    while begins[-1] > 0:
+        begins.append(int(last[begins[-1]]))
+    return _merged(residual, begins[:0:-1])
+
+
+def _merged(residual: Array, begins: list[int]) -> list[int]:
+    """Without steps that are too small to matter."""
+    while len(begins) > 1:
+        medians = [float(np.median(part)) for part in np.split(residual, begins[1:])]
+        steps = np.abs(np.diff(medians))
+        small = int(np.argmin(steps))
+        if steps[small] >= STEP:
+            break
+        del begins[small + 1]
+    return begins
 
 
 def levels(residual: Array) -> Array:
@@ -63,27 +91,3 @@ def undrifted(
 def size(speed: Array) -> float:
     """The largest step, relative; 0 without drift."""
     return float(speed.max() / speed.min() - 1) if len(speed) else 0.0
-
-
-def _split(values: Array, start: int, end: int, found: list[int]) -> None:
-    """Cut where the two sides differ most, if they differ enough; then look at both sides."""
-    n = end - start
-    if n < 2 * SHORTEST:
-        return
-    part = values[start:end]
-    total = np.cumsum(part)
-    left = np.arange(1, n)
-    gain = (total[:-1] - left * total[-1] / n) ** 2 / (left * (n - left))
-    allowed = gain[SHORTEST - 1 : n - SHORTEST]
-    cut = SHORTEST + int(np.argmax(allowed))
-    before, after = part[:cut], part[cut:]
-    step = abs(float(np.median(before) - np.median(after)))
-    noise = 1.4826 * float(
-        np.median(np.abs(np.concatenate([before - np.median(before), after - np.median(after)])))
-    )
-    error = max(noise, 1e-6) * np.sqrt(1 / len(before) + 1 / len(after))
-    if step < STEP or step < CERTAIN * error:
-        return
-    found.append(start + cut)
-    _split(values, start, start + cut, found)
-    _split(values, start + cut, end, found)

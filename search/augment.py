@@ -1,6 +1,10 @@
-"""Augmentation of images that are in memory as tensors: small rotations, shifts and zooms."""
+"""Augment: images in memory as tensors, and their rotated, shifted, zoomed and flipped views."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,22 +13,77 @@ from torch.nn import functional as F
 DEGREES, SHIFT, ZOOM = 10.0, 0.08, 0.1
 
 
-def augmented(images: Tensor, seed: int) -> Tensor:
-    """One random view of every image; the same seed gives the same views.
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Mean and standard deviation per channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: Tensor) -> Norm:
+        """That of images uint8 (N, C, S, S)."""
+        pixels = images.float() / 255
+        std = pixels.std((0, 2, 3)).clamp_min(1e-3)
+        return cls(tuple(pixels.mean((0, 2, 3)).tolist()), tuple(std.tolist()))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images uint8 (N, C, S, S) as float32."""
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (images.float() / 255 - mean) / std
+
+
+class Views(Protocol):
+    """Train images, as training sees them."""
+
+    def batches(self, view: int, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """A view of the images of each chunk of indices, normalised: (B, C, S, S).
+
+        The same view of an image is the same each time.
+        """
+        ...
+
+
+class Kept:
+    """Images in memory, whose views are made on tensors.
+
+    Args:
+        images: normalised (N, C, S, S).
+        flip: whether left and right may change sides in a view.
+    """
+
+    def __init__(self, images: Tensor, flip: bool = False) -> None:
+        self._images, self._flip = images, flip
+
+    def batches(self, view: int, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """A view of the images of each chunk: (B, C, S, S)."""
+        drawn = draws(len(self._images), view)
+        for index in chunks:
+            yield augmented(self._images[index], drawn[:, index], self._flip)
+
+
+def draws(n: int, seed: int) -> Tensor:
+    """What is random about one view of each of `n` images: (5, n) in [-1, 1)."""
+    return 2 * torch.rand(5, n, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def augmented(images: Tensor, drawn: Tensor, flip: bool = False) -> Tensor:
+    """One view of every image: rotated by up to 10 degrees, shifted by 8%, zoomed by 10%.
 
     Args:
         images: normalised, (N, C, S, S); what comes in from outside repeats the border.
-        seed: of rotations up to 10 degrees, shifts up to 8% and zooms up to 10%.
+        drawn: from `draws`, (5, N).
+        flip: whether left and right may change sides.
 
     Returns:
         Tensor of the same shape.
     """
-    generator = torch.Generator().manual_seed(seed)
-    angle, zoom, across, down = (2 * torch.rand(4, len(images), generator=generator) - 1).unbind()
+    angle, zoom, across, down, side = drawn.unbind()
     angle, zoom = angle * (DEGREES * torch.pi / 180), 1 + ZOOM * zoom
+    mirror = torch.where(side < 0, -1.0, 1.0) if flip else 1.0
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     # The grid spans [-1, 1], so that a shift of the whole image is 2.
-    rows = [cos, -sin, 2 * SHIFT * across], [sin, cos, 2 * SHIFT * down]
-    matrices = torch.stack([torch.stack(row, -1) for row in rows], 1)
+    rows = [mirror * cos, -sin, 2 * SHIFT * across], [mirror * sin, cos, 2 * SHIFT * down]
+    matrices = torch.stack([torch.stack(row, -1) for row in rows], 1).to(images.device)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

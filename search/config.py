@@ -31,18 +31,45 @@ class DataConfig(_Section):
     """The images and how they are split.
 
     Attributes:
-        name: "digits", scikit-learn's scans.
+        name: "digits" for scikit-learn's scans, "folder" for class folders, or a data set as
+            timm's `create_dataset` names it, such as "torch/cifar10" or "hfds/user/name".
+        root: folder of the images. ROOT/CLASS, or ROOT/train/CLASS with ROOT/test/CLASS.
+        train_split: part of timm's data set from which all splits are cut.
+        test_split: part of it that is the test split; empty cuts that out, too.
+        limit: images to use at most, the same number of each class; 0 for all.
+        flip: whether left and right may be swapped when training.
+        broken: share of images that may be broken; they are named and skipped.
+        memory_mb: a larger train split is decoded while it trains.
+        workers: processes that then decode.
         search: share of all images that scores candidates, cut out of what trains.
         validation: share that judges finalists.
         test: share that is read once, at the very end.
         seed: of the split; two runs are only comparable with the same one.
     """
 
-    name: Literal["digits"] = "digits"
+    name: str = "digits"
+    root: str = ""
+    train_split: str = "train"
+    test_split: str = ""
+    limit: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    broken: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    memory_mb: Positive = 2000
+    workers: Annotated[int, Field(ge=0)] = 2
     search: Share = 0.17
     validation: Share = 0.17
     test: Share = 0.17
     seed: int = 0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Shares of all splits but the train split."""
+        return {"search": self.search, "validation": self.validation, "test": self.test}
+
+    @property
+    def label(self) -> str:
+        """What the data set is called."""
+        return Path(self.root).name or self.name if self.name == "folder" else self.name
 
 
 class DeviceConfig(_Section):
@@ -60,12 +87,50 @@ class DeviceConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """One training: passes over the train split, images a step, AdamW and a cosine schedule."""
+    """One training: passes over the train split, images a step, AdamW and a cosine schedule.
+
+    Attributes:
+        ema: decay of the average of the weights over the steps, which is what is kept; 0 keeps
+            the last weights.
+    """
 
     epochs: Positive = 30
     batch_size: Positive = 64
     lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TeacherConfig(TrainConfig):
+    """The teacher: trained here on labels alone, or one of timm's as it is.
+
+    Attributes:
+        model: timm's name of a model; empty trains a small one here.
+        checkpoint: file with its weights; empty takes timm's pretrained ones.
+    """
+
+    model: str = ""
+    checkpoint: str = ""
+
+
+class DistillConfig(_Section):
+    """What students learn from the teacher, beside the labels.
+
+    Attributes:
+        loss: "soft" its probabilities, "hard" its decision, "token" its decision on a head of
+            its own (with global_pool: distill).
+        features: weight of the loss on which images it finds alike.
+        attention: weight of the loss on where it looks.
+    """
+
+    loss: Literal["soft", "hard", "token"] = "soft"
+    features: Annotated[float, Field(ge=0)] = 0.0
+    attention: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether more than the teacher's logits is needed."""
+        return self.features > 0 or self.attention > 0
 
 
 class SupernetConfig(TrainConfig):
@@ -73,11 +138,25 @@ class SupernetConfig(TrainConfig):
 
     Attributes:
         random: random candidates a step, beside the largest and the smallest.
+        project_conflicts: take out of the largest network's gradient what works against those
+            of the others.
+        curriculum: share of the steps over which the axes of the space open one by one.
+        pretrained: timm model whose weights are the start; empty starts from scratch.
     """
 
     epochs: Positive = 40
     lr: Annotated[float, Field(gt=0)] = 1e-3
     random: Positive = 2
+    project_conflicts: bool = False
+    curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
+    pretrained: str = ""
+
+
+class ProxyConfig(TrainConfig):
+    """Training of single candidates from scratch, against which scores are checked."""
+
+    epochs: Positive = 15
+    batch_size: Positive = 32
 
 
 class SearchConfig(_Section):
@@ -175,8 +254,10 @@ class RunConfig(_Section):
     space: str
     data: DataConfig = DataConfig()
     device: DeviceConfig = DeviceConfig()
-    teacher: TrainConfig = TrainConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    distill: DistillConfig = DistillConfig()
     supernet: SupernetConfig = SupernetConfig()
+    proxy: ProxyConfig = ProxyConfig()
     search: SearchConfig = SearchConfig()
     executor: ExecutorConfig = ExecutorConfig()
     finish: FinishConfig = FinishConfig()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..spaces.errors import RunError, UnknownNameError
+from .augment import Kept, Norm, Views
 from .config import DataConfig
 from .files import read_json, write_json
+from .images import Images, read_images
 
 SPLITS = ("train", "search", "validation", "test")
 
@@ -38,33 +37,27 @@ class Data:
         class_names: one a class, in the order of the labels.
         mean: per channel, of the train split with pixels in [0, 1].
         std: per channel, likewise.
+        train_labels: of all train images (N,), in the order of `views`.
 
     Args:
         name: of the data set.
-        images: pixels in [0, 1], (N, C, S, S).
-        labels: class indices (N,).
-        class_names: one a class.
-        parts: split -> indices of its images.
+        images: in their splits.
+        flip: whether left and right may change sides in a view.
         seal: file that keeps when the test split was read; `None` keeps it in memory only.
     """
 
     def __init__(
-        self,
-        name: str,
-        images: Tensor,
-        labels: Tensor,
-        class_names: tuple[str, ...],
-        parts: Mapping[str, Tensor],
-        seal: Path | None = None,
+        self, name: str, images: Images, flip: bool = False, seal: Path | None = None
     ) -> None:
-        self.name, self.class_names = name, class_names
-        train = images[parts["train"]]
-        self.mean = tuple(train.mean((0, 2, 3)).tolist())
-        self.std = tuple(train.std((0, 2, 3)).clamp_min(1e-3).tolist())
-        normalised = (images - _channels(self.mean)) / _channels(self.std)
+        self.name, self.class_names = name, images.class_names
+        norm = Norm.of(images.pixels["train"])
+        self.mean, self.std = norm.mean, norm.std
+        self.train_labels = images.labels["train"]
         self._splits = {
-            part: Split(normalised[index], labels[index]) for part, index in parts.items()
+            part: Split(norm(pixels), images.labels[part][: len(pixels)])
+            for part, pixels in images.pixels.items()
         }
+        self._views = images.stream or Kept(self._splits["train"].images, flip)
         self._seal = seal
         self._readings: list[dict[str, str | bool]] = (
             read_json(seal) if seal and seal.is_file() else []
@@ -80,11 +73,20 @@ class Data:
         """Channels of an image."""
         return self._splits["train"].images.shape[1]
 
+    @property
+    def input_size(self) -> int:
+        """Side of an image in pixels."""
+        return self._splits["train"].images.shape[-1]
+
+    def views(self) -> Views:
+        """Augmented train images."""
+        return self._views
+
     def split(self, name: str, force: bool = False) -> Split:
         """A split by name: train, search, validation or test.
 
         Args:
-            name: of the split.
+            name: of the split; of a train split that is not in memory a sample.
             force: read the test split although it has been read; the seal records that.
 
         Raises:
@@ -117,38 +119,9 @@ def load_data(config: DataConfig, input_size: int, seal: Path | None = None) -> 
         seal: see `Data`.
 
     Raises:
-        RunError: fewer images than the splits need.
+        RunError: a source that cannot be read, or fewer images than the splits need.
     """
-    images, labels, names = LOADERS[config.name]()
-    images = resized(images, input_size)
-    shares = {part: getattr(config, part) for part in SPLITS[1:]}
-    parts = split_by_class(labels, shares, config.seed)
-    return Data(config.name, images, labels, names, parts, seal)
-
-
-def split_by_class(labels: Tensor, shares: Mapping[str, float], seed: int) -> dict[str, Tensor]:
-    """Indices of every split, the same shares of each class; "train" is what is left.
-
-    Raises:
-        RunError: a split would lack a class.
-    """
-    if sum(shares.values()) >= 1:
-        raise RunError(f"data: no image is left to train on, the shares are {dict(shares)!r}")
-    generator = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
-    for label in labels.unique().tolist():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        total = len(members)
-        for part, share in shares.items():
-            n = math.floor(total * share)
-            found[part].append(members[:n])
-            members = members[n:]
-        found["train"].append(members)
-        for part, chosen in found.items():
-            if not len(chosen[-1]):
-                raise RunError(f"data: class {label} has too few images for the {part} split")
-    return {part: torch.cat(chosen).sort().values for part, chosen in found.items()}
+    return Data(config.label, read_images(config, input_size), config.flip, seal)
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -156,19 +129,3 @@ def resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-
-
-def _load_digits() -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """1,797 scans of handwritten digits, 8x8 in 17 levels of grey (Alpaydin and Kaynak, UCI)."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16
-    return images, torch.from_numpy(labels).long(), tuple(str(digit) for digit in range(10))
-
-
-LOADERS: dict[str, Callable[[], tuple[Tensor, Tensor, tuple[str, ...]]]] = {"digits": _load_digits}
-
-
-def _channels(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values)[:, None, None]

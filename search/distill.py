@@ -1,61 +1,106 @@
-"""Distillation: the shared weights of the supernet, and then each finalist on its own."""
+"""Distillation: the shared weights of the supernet, and one network on its own."""
 
 from __future__ import annotations
 
-import random
+import time
+from collections.abc import Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from ..spaces import Candidate, SearchSpace
+from ..spaces.errors import RunError
 from ..spaces.networks import Network
 from ..spaces.supernet import Supernet, blueprint, shared_name
-from .compress import run
+from .answer import answer
+from .checkpoint import Checkpoint, State
 from .config import SupernetConfig, TrainConfig
-from .data import resized
+from .health import LARGEST, SMALLEST, Health
 from .progress import progress
+from .sandwich import ALONE, Draw, Sandwich, Workers
 from .teacher import Lessons
-from .training import (
-    Optimiser,
-    check_finite,
-    distillation_loss,
-    fast_matmul,
-    soft_cross_entropy,
-)
+from .training import Optimiser, check_finite
 
+NAMES = (LARGEST, SMALLEST, "random")
 POSITION_STD = 0.5  # tokens start with unit variance; a weaker table takes long to be noticed
 
 
 def train_supernet(
-    space: SearchSpace, lessons: Lessons, config: SupernetConfig, seed: int
+    space: SearchSpace,
+    lessons: Lessons,
+    config: SupernetConfig,
+    seed: int,
+    start: Supernet | None = None,
+    checkpoint: Checkpoint | None = None,
+    workers: Workers = ALONE,
+    health: Health | None = None,
 ) -> Supernet:
     """Shared weights that serve every candidate of a space.
 
     Each step trains the largest candidate on labels and teacher, then the smallest and some
     random ones on what the largest just said: the sandwich rule with in-place distillation (Yu
     et al., BigNAS, arXiv:2003.11142). Random candidates bring their compression with them.
+    Everything random is a function of seed and step, so that a training goes on from a
+    checkpoint as if it had never stopped, and all workers draw the same candidates.
+
+    Args:
+        space: whose candidates are served.
+        lessons: images, labels and the teacher's answers.
+        config: recipe; `config.batch_size` images a worker and step.
+        seed: of candidates, order and initial weights.
+        start: weights to start from, changed in place; from scratch without.
+        checkpoint: where the training is kept as it goes; it is continued if it is there.
+        workers: who shares the work.
+        health: gets the curves.
 
     Raises:
-        RunError: the loss is no number.
+        RunError: a loss is no number, or memory does not suffice for half a batch.
     """
-    supernet = from_scratch(space, seed)
-    largest, smallest = space.largest(), space.smallest()
-    rng = random.Random(seed)
-    steps = lessons.steps(config.batch_size, config.epochs)
-    optimiser = Optimiser(supernet.parameters(), config, steps)
+    supernet = start or from_scratch(space, seed)
+    batch_size = config.batch_size * workers.count
+    steps = lessons.steps(batch_size, config.epochs)
+    optimiser = Optimiser(supernet.params.items(), config, steps)
+    health = health or Health()
+    if checkpoint and (state := checkpoint.load()):
+        supernet.load_state_dict({n: state.tensors[n] for n in supernet.state_dict()})
+        optimiser.load_state_dict(state.tensors, state.step)
+        health.restore(state.notes)
+    sandwich = Sandwich(supernet, lessons, config, workers)
+    draw = Draw(space, config, steps, seed)
+
+    def keep() -> None:
+        if checkpoint and workers.rank == 0:
+            tensors = supernet.state_dict() | optimiser.state_dict()
+            checkpoint.save(State(optimiser.done, tensors, health.notes()))
+
+    begun, seen = time.perf_counter(), 0
     with progress(steps, "supernet") as bar:
-        for images, labels, teacher in lessons.batches(config.batch_size, config.epochs, seed):
-            logits = forward(supernet, largest, images)
-            loss = distillation_loss(logits, labels, teacher)
-            loss.backward()
-            target = logits.detach().softmax(-1)
-            for candidate in (smallest, *(space.draw(rng) for _ in range(config.random))):
-                logits = forward(supernet, candidate, images)
-                soft_cross_entropy(logits, target).backward()
-            bar.set_postfix(loss=check_finite(loss, "supernet", bar.n), refresh=False)
-            optimiser.step()
+        bar.update(optimiser.done)
+        for lesson in lessons.batches(batch_size, config.epochs, seed, optimiser.done):
+            losses = sandwich.step(draw(optimiser.done), lesson)
+            try:
+                check_finite(losses.sum(), "supernet", optimiser.done)
+                optimiser.step()
+            except (RunError, ArithmeticError) as error:
+                raise _stopped(error, optimiser.done, checkpoint) from None
+            health.observe(optimiser.done, dict(zip(NAMES, losses.tolist(), strict=False)))
+            seen += len(lesson.labels)
+            rate = seen / (time.perf_counter() - begun)
+            bar.set_postfix(health.latest() | {"images/s": f"{rate:.0f}"}, refresh=False)
             bar.update()
+            if checkpoint and checkpoint.due():
+                keep()
+    keep()
+    if optimiser.average:
+        supernet.load_state_dict(supernet.state_dict() | optimiser.average)
     return supernet
+
+
+def _stopped(error: Exception, step: int, checkpoint: Checkpoint | None) -> RunError:
+    kept = checkpoint.load() if checkpoint else None
+    where = f"; step {kept.step} is kept in {checkpoint.path}" if kept and checkpoint else ""
+    return RunError(f"supernet: stopped at step {step}: {error}{where}; try a smaller lr")
 
 
 @torch.no_grad()
@@ -73,28 +118,46 @@ def from_scratch(space: SearchSpace, seed: int) -> Supernet:
             if name.endswith("weight") and len(shape) > 1:
                 shared = shared_name(name, rule)
                 fan_in[shared] = max(fan_in.get(shared, 0), shape[1:].numel())
+    _randomise(supernet.params, fan_in, seed)
+    return supernet
+
+
+@torch.no_grad()
+def fresh(candidate: Candidate, seed: int) -> Network:
+    """A candidate's network before any training, started as a supernet is."""
+    network = Network(candidate.architecture)
+    params = dict(network.named_parameters())
+    weights = {n: p for n, p in params.items() if n.endswith("weight") and p.ndim > 1}
+    _randomise(params, {n: p.shape[1:].numel() for n, p in weights.items()}, seed)
+    return network
+
+
+def _randomise(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in supernet.params.items():
+    for name, parameter in params.items():
         if name in fan_in:
             parameter.normal_(std=fan_in[name] ** -0.5, generator=generator)
         elif name == "pos_embed":
             parameter.normal_(std=POSITION_STD, generator=generator)
-    return supernet
-
-
-def forward(supernet: Supernet, candidate: Candidate, images: Tensor) -> Tensor:
-    """Logits in float32 of a candidate in training mode, compression applied: (B, K)."""
-    network, _ = blueprint(candidate.architecture)
-    images = resized(images, candidate.architecture.input_size)
-    with fast_matmul():
-        logits = run(network.train(), supernet.inherit(candidate), candidate, images)
-    return logits.float()
 
 
 def fine_tune(
-    candidate: Candidate, network: Network, lessons: Lessons, config: TrainConfig, seed: int
+    candidate: Candidate,
+    network: Network,
+    lessons: Lessons,
+    config: TrainConfig,
+    seed: int,
+    steps: int | None = None,
 ) -> Network:
-    """A finalist trained on its own, with its compression in the loop (QAT), in place.
+    """A network trained on its own, with its compression in the loop (QAT), in place.
+
+    Args:
+        candidate: what it is.
+        network: its weights, inherited or fresh.
+        lessons: images, labels and the teacher's answers.
+        config: recipe.
+        seed: of the order of the images.
+        steps: stop the schedule after so many; all of the recipe's by default.
 
     Returns:
         The network in eval mode; its weights are float, rounding is the export's.
@@ -102,17 +165,18 @@ def fine_tune(
     Raises:
         RunError: the loss is no number.
     """
-    steps = lessons.steps(config.batch_size, config.epochs)
-    optimiser = Optimiser(network.parameters(), config, steps)
+    steps = steps or lessons.steps(config.batch_size, config.epochs)
+    optimiser = Optimiser(network.named_parameters(), config, steps)
     network.train()
-    with progress(steps, f"fine-tuning {candidate.key}") as bar:
-        for images, labels, teacher in lessons.batches(config.batch_size, config.epochs, seed):
-            images = resized(images, candidate.architecture.input_size)
-            with fast_matmul():
-                logits = run(network, dict(network.named_parameters()), candidate, images)
-            loss = distillation_loss(logits.float(), labels, teacher)
+    params = dict(network.named_parameters()) | dict(network.named_buffers())
+    batches = lessons.batches(config.batch_size, config.epochs, seed)
+    with progress(steps, f"training {candidate.key}") as bar:
+        for lesson in islice(batches, steps):
+            loss = lessons.loss(answer(network, params, candidate, lesson.images), lesson)
             loss.backward()
-            bar.set_postfix(loss=check_finite(loss, "fine-tuning", bar.n), refresh=False)
+            value = check_finite(loss, f"training {candidate.key}", bar.n)
+            bar.set_postfix(loss=value, refresh=False)
             optimiser.step()
             bar.update()
+    network.load_state_dict(network.state_dict() | optimiser.average)
     return network.eval()

@@ -130,6 +130,14 @@ def batch_statistics(
     return found
 
 
+@torch.inference_mode()
+def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
+    """Logits of a network with weights of its own, compression applied: (N, K)."""
+    params = network.state_dict()
+    batches = resized(split.images, candidate.architecture.input_size).split(BATCH)
+    return torch.cat([run(network.eval(), params, candidate, batch) for batch in batches])
+
+
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy with its 95% interval, by name.
 
@@ -143,7 +151,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
     return {"accuracy": correct / len(labels), "accuracy_low": low, "accuracy_high": high}
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
+def wilson(correct: float, n: int) -> tuple[float, float]:
     """The 95% interval of a share (Wilson 1927).
 
     >>> low, high = wilson(95, 100)

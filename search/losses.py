@@ -126,7 +126,10 @@ def _similarities(x: Tensor) -> Tensor:
     return F.normalize(x @ x.T, dim=1)
 
 
-def without_conflict(first: list[Tensor | None], others: list[Tensor | None]) -> list[Tensor | None]:
+Gradients = list[Tensor | None]
+
+
+def without_conflict(first: Gradients, others: Gradients) -> Gradients:
     """The sum of two gradients, the first without what works against the others.
 
     Where both point apart in a parameter, the first is projected on what the others leave free
@@ -136,7 +139,7 @@ def without_conflict(first: list[Tensor | None], others: list[Tensor | None]) ->
         first: gradient of the largest network by parameter; None where it has none.
         others: of all other networks of the step.
     """
-    found: list[Tensor | None] = []
+    found: Gradients = []
     for a, b in zip(first, others, strict=True):
         if a is None or b is None:
             found.append(b if a is None else a)

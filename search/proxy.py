@@ -20,7 +20,7 @@ from ..spaces import Candidate
 from ..spaces.errors import RunError
 from .config import TrainConfig
 from .data import Data
-from .distill import train_alone
+from .distill import fine_tune, fresh
 from .evaluate import Evaluation, Evaluator, accuracy, predict, wilson
 from .executors import open_executor
 from .files import write_atomic, write_json
@@ -72,7 +72,8 @@ class Trainer:
         validation = self.data.split("validation")
         found: dict[str, float] = {}
         for seed in seeds:
-            network = train_alone(candidate, self.lessons, self.config, seed)
+            network = fresh(candidate, seed)
+            fine_tune(candidate, network, self.lessons, self.config, seed)
             logits = predict(candidate, network, validation)
             found[f"seed_{seed}"] = accuracy(logits, validation.labels)["accuracy"]
         return Evaluation(candidate, "complete", found, time.perf_counter() - start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from ..spaces import Architecture, Block, Stage
 from ..spaces.networks import Network
-from .augment import augmented
-from .config import TrainConfig
-from .data import Data
+from .config import DistillConfig, TrainConfig
+from .data import Data, Views
+from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .progress import progress
 from .training import Optimiser, check_finite, fast_matmul
 
+SOFT = DistillConfig()
 BATCH = 256  # images at once where no gradient is kept
 
 
@@ -50,25 +51,24 @@ def train_teacher(data: Data, config: TrainConfig, seed: int) -> Network:
     Raises:
         RunError: the loss is no number.
     """
-    train = data.split("train")
     torch.manual_seed(seed)
-    size = train.images.shape[-1]
-    network = Network(teacher_architecture(data.in_chans, data.num_classes, size))
-    batches = -(-len(train) // config.batch_size)
-    optimiser = Optimiser(network.parameters(), config, config.epochs * batches)
+    network = Network(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
+    views, labels = data.views(), data.train_labels
+    steps = config.epochs * batches_in(len(labels), config.batch_size)
+    optimiser = Optimiser(network.named_parameters(), config, steps)
     network.train()
-    with progress(config.epochs * batches, "teacher") as bar:
+    with progress(steps, "teacher") as bar:
         for epoch in range(config.epochs):
-            images = augmented(train.images, seed + epoch)
-            order = torch.randperm(len(train)).chunk(batches)
-            for index in order:
+            order = shuffled(len(labels), config.batch_size, seed, epoch)
+            for index, images in zip(order, views.batches(epoch, order), strict=True):
                 with fast_matmul():
-                    logits = network(images[index])
-                loss = F.cross_entropy(logits.float(), train.labels[index], label_smoothing=0.1)
+                    logits = network(images)
+                loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=SMOOTHING)
                 loss.backward()
-                optimiser.step()
                 bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
+                optimiser.step()
                 bar.update()
+    network.load_state_dict(network.state_dict() | optimiser.average)
     return network.eval()
 
 
@@ -78,48 +78,82 @@ def predict(network: torch.nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(batch) for batch in images.split(BATCH)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lessons:
     """What students learn from.
 
     Attributes:
-        views: augmented train images (V, N, C, S, S); view v was made with seed v.
+        views: images of any view of the train split.
         labels: (N,).
         teacher: its logits for every view (V, N, K), so that no student runs it again.
+        config: what the losses look at.
+        network: the teacher, which is run again only for losses on features.
     """
 
-    views: Tensor
+    views: Views
     labels: Tensor
     teacher: Tensor
+    config: DistillConfig = SOFT
+    network: Network | None = None
 
     @classmethod
-    def of(cls, data: Data, teacher: Tensor) -> Lessons:
+    def of(
+        cls,
+        data: Data,
+        teacher: Tensor,
+        config: DistillConfig = SOFT,
+        network: Network | None = None,
+    ) -> Lessons:
         """The lessons behind cached logits (V, N, K); their views are made again."""
-        return cls(_views(data, len(teacher)), data.split("train").labels, teacher)
+        return cls(data.views(), data.train_labels, teacher, config, network)
 
     def batches(
-        self, batch_size: int, epochs: int, seed: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Images, labels and teacher logits; each epoch sees the next view of every image."""
-        generator = torch.Generator().manual_seed(seed)
-        for epoch in range(epochs):
-            view = epoch % len(self.views)
-            order = torch.randperm(len(self.labels), generator=generator)
-            for index in order.chunk(-(-len(order) // batch_size)):
-                yield self.views[view, index], self.labels[index], self.teacher[view, index]
+        self, batch_size: int, epochs: int, seed: int, start: int = 0
+    ) -> Iterator[Lesson]:
+        """Batches from step `start` on; each epoch sees the next view of every image."""
+        first, skipped = divmod(start, batches_in(len(self.labels), batch_size))
+        for epoch in range(first, epochs):
+            view = epoch % len(self.teacher)
+            order = shuffled(len(self.labels), batch_size, seed, epoch)[skipped:]
+            skipped = 0
+            for index, images in zip(order, self.views.batches(view, order), strict=True):
+                logits = self.teacher[view, index].float()
+                yield Lesson(images, self.labels[index], logits, self._tokens(images))
 
     def steps(self, batch_size: int, epochs: int) -> int:
         """Number of batches."""
-        return epochs * -(-len(self.labels) // batch_size)
+        return epochs * batches_in(len(self.labels), batch_size)
+
+    def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
+        """Of a student that learns from labels and teacher."""
+        return loss_of(answer, lesson, self.config)
+
+    @torch.no_grad()
+    def _tokens(self, images: Tensor) -> Tensor | None:
+        if self.network is None or not self.config.looks_inside:
+            return None
+        with fast_matmul(images.device):
+            return self.network.forward_features(images).float()
 
 
 def make_lessons(data: Data, teacher: Network, views: int) -> Lessons:
     """Views of the train split with the teacher's logits; the same every time."""
-    images = _views(data, views)
-    logits = torch.stack([predict(teacher, view) for view in images])
-    return Lessons(images, data.split("train").labels, logits)
+    made, n = data.views(), len(data.train_labels)
+    chunks = torch.arange(n).split(BATCH)
+    logits = [
+        torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
+        for view in range(views)
+    ]
+    return Lessons(made, data.train_labels, torch.stack(logits))
 
 
-def _views(data: Data, n: int) -> Tensor:
-    images = data.split("train").images
-    return torch.stack([augmented(images, seed) for seed in range(n)])
+def batches_in(images: int, batch_size: int) -> int:
+    """Batches of one pass."""
+    return -(-images // batch_size)
+
+
+def shuffled(images: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
+    """Indices of each batch of one pass, a function of seed and epoch alone."""
+    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    order = torch.randperm(images, generator=generator)
+    return order.chunk(batches_in(images, batch_size))

@@ -1,66 +1,98 @@
-"""What every training here shares: optimiser, schedule, soft labels and the check for NaN."""
+"""What every training here shares: optimiser, average, precision, the check for NaN."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..spaces.errors import RunError
 from .config import TrainConfig
 
 CLIP = 1.0  # norm of a gradient; sandwich steps sum four of them
 WARMUP = 0.1  # share of the steps
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
     """AdamW with linear warm-up and a cosine to zero; matrices decay, biases and norms do not.
 
     Args:
-        parameters: what is trained.
-        config: learning rate and weight decay.
+        parameters: what is trained, by name.
+        config: learning rate, weight decay and decay of the average.
         steps: of the whole training.
+
+    Attributes:
+        done: steps so far.
+        average: exponential moving average of the parameters by name; empty without `config.ema`.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: TrainConfig, steps: int) -> None:
-        self.parameters = list(parameters)
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], config: TrainConfig, steps: int
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.done, self._steps, self._config = 0, steps, config
+        values = list(self.parameters.values())
         groups = [
-            {"params": [p for p in self.parameters if p.ndim > 1]},
-            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in values if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in values if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self._adamw = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-        warm = max(1, round(WARMUP * steps))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._adamw,
-            lambda step: min(
-                (step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * min(1, step / steps))
-            ),
-        )
+        self._adamw = torch.optim.AdamW(groups, lr=config.lr)
+        kept = self.parameters if config.ema else {}
+        self.average = {name: p.detach().clone() for name, p in kept.items()}
 
     def step(self) -> None:
-        """Clip, update, and clear the gradients."""
-        nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        """Clip, update, average, and clear the gradients.
+
+        Raises:
+            ArithmeticError: a gradient is NaN or infinite; nothing was updated.
+        """
+        values = list(self.parameters.values())
+        norm = nn.utils.clip_grad_norm_(values, CLIP)
+        if not math.isfinite(norm.item()):
+            self.clear()
+            raise ArithmeticError(f"the gradient is {norm.item()}")
+        for group in self._adamw.param_groups:
+            group["lr"] = self._config.lr * self._factor()
         self._adamw.step()
-        self._schedule.step()
+        self.clear()
+        self.done += 1
+        if self.average:
+            # Early weights are forgotten fast, as in TensorFlow's ExponentialMovingAverage.
+            decay = min(self._config.ema, (1 + self.done) / (10 + self.done))
+            with torch.no_grad():
+                averages = list(self.average.values())
+                torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+
+    def clear(self) -> None:
+        """Forget the gradients."""
         self._adamw.zero_grad(set_to_none=True)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and average by name, for safetensors; see `done` for the step."""
+        found = {f"average.{name}": value for name, value in self.average.items()}
+        for name, parameter in self.parameters.items():
+            state = self._adamw.state.get(parameter, {})
+            found |= {f"{moment}.{name}": value for moment, value in state.items()}
+        return found
 
-def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross entropy of logits (B, K) against probabilities (B, K)."""
-    return -(target * logits.log_softmax(-1)).sum(-1).mean()
+    def load_state_dict(self, state: Mapping[str, Tensor], done: int) -> None:
+        """Inverse of `state_dict`, at a step."""
+        self.done = done
+        for name, parameter in self.parameters.items():
+            moments = {m: state[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in state}
+            if moments:
+                self._adamw.state[parameter] = moments
+            if name in self.average:
+                self.average[name].copy_(state[f"average.{name}"])
 
-
-def distillation_loss(logits: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
-    """Half cross entropy with labels (B,), half with the teacher's logits (B, K), both softened.
-
-    Hinton et al., arXiv:1503.02531, at temperature 1, as DeiT's soft distillation.
-    """
-    hard = F.cross_entropy(logits, labels, label_smoothing=0.1)
-    return 0.5 * hard + 0.5 * soft_cross_entropy(logits, teacher.softmax(-1))
+    def _factor(self) -> float:
+        warm = max(1, round(WARMUP * self._steps))
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1, self.done / self._steps))
+        return min((self.done + 1) / warm, cosine)
 
 
 def check_finite(loss: Tensor, what: str, step: int) -> float:
@@ -75,11 +107,14 @@ def check_finite(loss: Tensor, what: str, step: int) -> float:
     return value
 
 
-def fast_matmul() -> contextlib.AbstractContextManager[object]:
+def fast_matmul(device: torch.device | None = None) -> contextlib.AbstractContextManager[object]:
     """bfloat16 autocast where the processor multiplies it natively, else nothing.
 
     Measured on AVX512-BF16: 2.5 times the speed for a network of 700 thousand parameters.
     """
-    if torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
+    if device is not None and device.type == "cuda":
+        if torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", torch.bfloat16)
+    elif torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
         return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()

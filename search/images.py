@@ -1,0 +1,93 @@
+"""Images: what a source holds, in four splits that share no image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..spaces.errors import RunError
+from .augment import Views
+from .config import DataConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What was read.
+
+    Attributes:
+        class_names: one a class, in the order of the labels.
+        pixels: uint8 (N, C, S, S) by split; of a train split that is not in memory, a sample.
+        labels: (N,) by split, for the train split of all its images.
+        stream: makes the views of a train split that is not in memory.
+    """
+
+    class_names: tuple[str, ...]
+    pixels: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    stream: Views | None = None
+
+
+@lru_cache(maxsize=1)
+def read_images(config: DataConfig, size: int) -> Images:
+    """The images of a run.
+
+    Args:
+        config: which ones, and the shares of the splits.
+        size: side in pixels.
+
+    Raises:
+        RunError: a source that cannot be read, or fewer images than the splits need.
+    """
+    if config.name != "digits":
+        from .readers import read_source
+
+        return read_source(config, size)
+    pixels, labels = _digits(size)
+    parts = split_by_class(labels, config.shares, config.seed)
+    names = tuple(str(digit) for digit in range(10))
+    return Images(
+        names,
+        {part: pixels[index] for part, index in parts.items()},
+        {part: labels[index] for part, index in parts.items()},
+    )
+
+
+def split_by_class(labels: Tensor, shares: Mapping[str, float], seed: int) -> dict[str, Tensor]:
+    """Indices of every split, the same shares of each class; "train" is what is left.
+
+    Raises:
+        RunError: a split would lack a class.
+    """
+    if sum(shares.values()) >= 1:
+        raise RunError(f"data: no image is left to train on, the shares are {dict(shares)!r}")
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        total = len(members)
+        for part, share in shares.items():
+            n = math.floor(total * share)
+            found[part].append(members[:n])
+            members = members[n:]
+        found["train"].append(members)
+        for part, chosen in found.items():
+            if not len(chosen[-1]):
+                raise RunError(f"data: class {label} has too few images for the {part} split")
+    return {part: torch.cat(chosen).sort().values for part, chosen in found.items()}
+
+
+def _digits(size: int) -> tuple[Tensor, Tensor]:
+    """1,797 scans of handwritten digits, 8x8 in 17 levels of grey (Alpaydin and Kaynak, UCI)."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16
+    images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return (255 * images).round().clamp(0, 255).byte(), torch.from_numpy(labels).long()
