@@ -87,6 +87,11 @@ class Bench:
         self._sessions = 0
         self._anchor = self.unit(Unit(ANCHOR, "float"))
 
+    @property
+    def writes_files(self) -> bool:
+        """Whether graphs are files, which other processes can load."""
+        return self._runtime.takes == "onnx"
+
     def unit(self, unit: Unit) -> Graph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
         block, batch = unit.block, self.device.batch
@@ -123,9 +128,13 @@ class Bench:
             raise CostError(f"the anchor does not run: {anchor['refused']}")
         return [
             Row(
-                *(graph.kind, graph.key),
-                *(t[name] / graph.copies for name in ("median_ms", "p10_ms", "p90_ms")),
-                *(t["n"], graph.graph_bytes),
+                graph.kind,
+                graph.key,
+                median_ms=t["median_ms"] / graph.copies,
+                p10_ms=t["p10_ms"] / graph.copies,
+                p90_ms=t["p90_ms"] / graph.copies,
+                n=t["n"],
+                graph_bytes=graph.graph_bytes,
                 stable=t["stable"],
                 drift=answer["drift"],
                 anchor_ms=anchor["median_ms"] / self._anchor.copies,

@@ -165,15 +165,19 @@ def factorise(module: nn.Module, ratio: float) -> None:
 
 def _factors(layer: nn.Linear, kept: int) -> nn.Sequential:
     first = nn.Linear(layer.in_features, kept, bias=False)
-    second = nn.Linear(kept, layer.out_features, bias=layer.bias is not None)
+    second = nn.Linear(kept, layer.out_features, bias=_has_bias(layer))
     with torch.no_grad():
         left, values, right = torch.linalg.svd(layer.weight, full_matrices=False)
         root = values[:kept].sqrt()
         first.weight.copy_(root[:, None] * right[:kept])
         second.weight.copy_(left[:, :kept] * root)
-        if layer.bias is not None:
+        if _has_bias(layer):
             second.bias.copy_(layer.bias)
     return nn.Sequential(first, second)
+
+
+def _has_bias(layer: nn.Linear) -> bool:
+    return "bias" in dict(layer.named_parameters())
 
 
 def _built_place(unit: SubBlock) -> Place:

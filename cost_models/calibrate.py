@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .model import CostModel, fit_groups
 from .plan import choose, fastest, occurring, trials
 from .precision import Book
 from .regress import Regressor
-from .stats import accuracy
+from .stats import accuracy, storage
 from .table import LatencyTable, different
 from .units import Unit
 from .workload import SubBlock
@@ -31,7 +32,7 @@ CHUNK = 72  # sub-blocks of one session
 MODELS = 10  # whole networks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FRESH_EVERY = 4  # every fourth network validates
-GROWTHS = 8  # processes started to learn the memory
+GROWTHS = 10  # processes started to learn the memory
 RESERVE = 0.08  # of the time, for fitting
 
 
@@ -95,7 +96,7 @@ class _Calibration:
         self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
         self.rng = np.random.default_rng([seed, len(self.table)])
         self.bench = Bench(device, seed)
-        self.fresh = 0
+        self.fresh = self.grown = 0
         self.alarms = 0
 
     @property
@@ -122,7 +123,7 @@ class _Calibration:
             self.fresh += 1
             found = [next(networks) for _ in range(MODELS)]
             graphs = [self.bench.network(c, recipes, kind) for c in found]
-            self.measure("whole networks", graphs, rounds=15)
+            self.measure("whole networks", graphs, rounds=15, growths=2)
             spent += self.used - now
         return self.fit(recipes)
 
@@ -159,10 +160,16 @@ class _Calibration:
         level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
         return {group: fastest(units, level) for group, units in tried.items()}
 
-    def measure(self, what: str, graphs: Sequence[Graph], rounds: int = 10) -> None:
-        """Time graphs and keep what was measured."""
+    def measure(
+        self, what: str, graphs: Sequence[Graph], rounds: int = 10, growths: int = 0
+    ) -> None:
+        """Time graphs, learn the memory of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         rows = self.bench.time(graphs, rounds)
+        if self.grown < GROWTHS and self.bench.writes_files:
+            bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
+            rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
+            self.grown += len(bytes_of)
         self.alarms += bool(rows) and rows[0].drift > ALARM
         self.table.append(rows, self.path)
 
@@ -174,6 +181,7 @@ class _Calibration:
         if rows:
             predicted = model.predict([Candidate.from_json(row.key) for row in rows])
             model.validation = accuracy(np.array(self.table.levels(rows)), predicted)
+            model.validation |= storage(rows, predicted)
         model.validation |= {
             "sub_blocks": sum(1 for _ in self.table.of_kind("unit")),
             "networks_fitted": sum(1 for _ in self.table.of_kind("model")),

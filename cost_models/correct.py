@@ -56,7 +56,8 @@ def fit_correction(
 
     Args:
         kinds: names of the groups.
-        sums: (models, kinds) summed latency of each group's sub-blocks in ms.
+        sums: (models, kinds + 1) summed latency of each group's sub-blocks in ms, and of those
+            that belong to none.
         calls: (models,) number of sub-blocks.
         weight_mb: (models,) weights in megabytes.
         actual_ms: (models,) measured latency.
@@ -67,7 +68,8 @@ def fit_correction(
     if not len(actual_ms):
         return Correction(list(kinds), [1.0] * len(kinds)), actual_ms
     total = sums.sum(1)
-    design = np.column_stack([total, sums, calls, weight_mb, np.ones(len(total))])
+    ones = np.ones(len(total))
+    design = np.column_stack([total, sums[:, : len(kinds)], calls, weight_mb, ones])
     design = design / actual_ms[:, None]
     target = 1 - total / actual_ms
     # Each coefficient in units of its expected size, so that one pull fits all.

@@ -96,11 +96,13 @@ class UnitCosts:
 def kind_of(group: str) -> str:
     """The part of a group that has a correction factor of its own.
 
+    Stem, downsampling and head occur once or twice a network, where nothing could tell their
+    factor from a constant.
+
     >>> kind_of("mixer/softmax@float"), kind_of("stem/patch@static8")
-    ('mixer/softmax@float', 'stem')
+    ('mixer/softmax@float', '')
     """
-    kind = group.partition("/")[0]
-    return group if kind in ("mixer", "mlp") else kind
+    return group if group.startswith(("mixer/", "mlp/")) else ""
 
 
 def peak_bytes(block: SubBlock) -> float:

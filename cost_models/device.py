@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -139,7 +139,7 @@ def _checked(key: str, value: object) -> Any:
     return tuple(value)
 
 
-def _one_of(key: str, value: object, known: Iterable[str]) -> str:
+def _one_of(key: str, value: object, known: Collection[str]) -> str:
     if value not in known:
         raise ConfigError(f"{key}: no such value {value!r}. {did_you_mean(str(value), known)}")
     return str(value)

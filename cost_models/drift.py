@@ -63,17 +63,13 @@ def _merged(residual: Array, begins: list[int]) -> list[int]:
 def levels(residual: Array) -> Array:
     """The speed of each measurement's segment, relative to the middle one; 1 without drift."""
     begins = segments(residual)
-    medians = [
-        float(np.median(part)) for part in np.split(residual, begins[1:]) if len(part)
-    ]
+    medians = [float(np.median(part)) for part in np.split(residual, begins[1:]) if len(part)]
     lengths = np.diff([*begins, len(residual)])
     each = np.repeat(medians, lengths)
     return np.exp(each - np.median(each))
 
 
-def undrifted(
-    ms: Array, fit: Callable[[Array], Array], rounds: int = 3
-) -> tuple[Array, Array]:
+def undrifted(ms: Array, fit: Callable[[Array], Array], rounds: int = 3) -> tuple[Array, Array]:
     """Measurements with steps divided out, and the speed that was divided.
 
     Args:

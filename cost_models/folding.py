@@ -35,7 +35,7 @@ def folded(module: M) -> M:
                 _fold_sequence(part.layers)
             elif isinstance(part, ConvDownsample):
                 _after(part.conv, *_affine(part.bn))
-                part.bn = nn.Identity()
+                part.add_module("bn", nn.Identity())
             elif isinstance(part, PatchMerging) and _is_batch_norm(part.norm):
                 _before([part.reduction], *_affine(part.norm))
                 part.norm = nn.Identity()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnx
 import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from .runtimes.onnxruntime import simplify
+from .runtimes.onnxruntime import SCRATCH, simplify
 
 OPSET = 20  # LayerNormalization and Gelu are single operators
 INPUT, OUTPUT = "images", "logits"
@@ -64,7 +65,7 @@ def chained(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
         for node in graph.node:
             nodes.append(onnx.NodeProto())
             nodes[-1].CopyFrom(node)
-            nodes[-1].name = f"{copy}/{node.name}"
+            nodes[-1].name = f"{copy}/{len(nodes)}"
             for field in (nodes[-1].input, nodes[-1].output):
                 for index, name in enumerate(field):
                     field[index] = names.get(name, f"{copy}/{name}") if name else ""
@@ -78,18 +79,23 @@ def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 
 def _traced(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    stream = io.BytesIO()
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        path = Path(folder) / "traced.onnx"
+        _trace_to(path, module, example)
+        return onnx.load(path)
+
+
+def _trace_to(path: Path, module: nn.Module, example: torch.Tensor) -> None:
     torch.onnx.export(
         module,
         (example,),
-        stream,
+        path,
         dynamo=False,
         opset_version=OPSET,
         do_constant_folding=False,  # folding would rename the weights
         input_names=[INPUT],
         output_names=[OUTPUT],
     )
-    return onnx.load_from_string(stream.getvalue())
 
 
 def _captured(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:

@@ -51,7 +51,9 @@ class ForeignTable:
         at = np.flatnonzero(where) if where.dtype == bool else where
         return replace(
             self,
-            **{n: [getattr(self, n)[i] for i in at] for n in ("keys", "groups", "terms", "numbers")},
+            **{
+                n: [getattr(self, n)[i] for i in at] for n in ("keys", "groups", "terms", "numbers")
+            },
             ms={device: values[at] for device, values in self.ms.items()},
             spread={device: values[at] for device, values in self.spread.items()},
         )

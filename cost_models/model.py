@@ -19,7 +19,7 @@ from .batch import Indexer
 from .correct import Correction, fit_correction
 from .costs import UnitCosts, kind_of
 from .device import fingerprint
-from .memory import MemoryModel
+from .memory import MemoryModel, fit_memory
 from .precision import Book, find_recipe
 from .regress import Regressor
 from .sizes import SizeModel
@@ -89,14 +89,12 @@ class CostModel:
         cls,
         table: LatencyTable,
         recipes: Book,
-        memory: MemoryModel | None = None,
     ) -> CostModel:
         """Fit predictor, correction and interval to a table of sub-blocks and whole models.
 
         Args:
             table: its unit rows give the predictor, its model rows correction and interval.
             recipes: group of sub-blocks -> recipe.
-            memory: as fitted by `memory.fit_memory`.
 
         Raises:
             CostError: the table has no units.
@@ -106,10 +104,10 @@ class CostModel:
             raise CostError("the table has no measured sub-blocks")
         size = SizeModel.fit(rows)
         latency = fit_groups(table)
-        kinds = sorted({kind_of(group) for group in latency})
+        kinds = sorted({kind_of(group) for group in latency} - {""})
         first = cls(
             table.identity, recipes, latency, Correction(kinds, [1.0] * len(kinds)), (1.0, 0.1),
-            memory or MemoryModel(), size,
+            MemoryModel(), size,
         )  # fmt: skip
         models = list(table.of_kind("model"))
         if not models:
@@ -215,7 +213,7 @@ class CostModel:
             raise CostError(f"{path}: {error}") from None
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CostModel:
+    def from_dict(cls, data: Any) -> CostModel:
         """Inverse of `to_dict`.
 
         Raises:
@@ -257,16 +255,26 @@ class CostModel:
         return rows[:, 0] * factors + c.per_call_ms + c.per_weight_mb * rows[:, 6]
 
     def _sums(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array, Array]:
-        """Summed latency by kind, calls, weights in MB, and relative spread of the sum."""
+        """Summed latency by kind and of all others, calls, weights in MB, relative spread."""
         rows, index, starts = self._units(candidates)
         ms, kind = rows[index, 0], rows[index, 7].astype(int)
-        sums = np.column_stack(
-            [np.add.reduceat(ms * (kind == k), starts) for k in range(len(self._costs.kinds))]
-        )
+        kinds = [*range(len(self._costs.kinds)), -1]
+        sums = np.column_stack([np.add.reduceat(ms * (kind == k), starts) for k in kinds])
         calls = np.diff(np.append(starts, len(index))).astype(float)
         total = np.add.reduceat(ms, starts)
         spread = np.add.reduceat(ms * rows[index, 1], starts) / total
         return sums, calls, np.add.reduceat(rows[index, 6], starts), spread
+
+    def _fit_memory(self, rows: Sequence[Row]) -> MemoryModel:
+        """From networks whose growth of a process was measured."""
+        if len(rows) < 4:
+            return MemoryModel()
+        candidates = [Candidate.from_json(row.key) for row in rows]
+        units, index, starts = self._units(candidates)
+        loaded, stored = (np.add.reduceat(units[index, k], starts) for k in (6, 3))
+        live = np.maximum.reduceat(units[index, 5], starts)
+        growth = np.array([row.peak_bytes for row in rows]) / 1e6
+        return fit_memory(loaded, live, stored, growth)
 
     def _graph_bytes(self, candidates: Sequence[Candidate]) -> Array:
         """Bytes of weights and of the graphs of all sub-blocks."""

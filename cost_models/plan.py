@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from ..spaces import Candidate
+from ..spaces.errors import CostError
 from .batch import Indexer
 from .precision import Book, find_recipe, group_of, recipe_for, serving
 from .regress import Regressor
@@ -50,6 +51,9 @@ def fastest(units: Sequence[Unit], level: Mapping[str, float]) -> str:
     Args:
         units: sub-blocks in several recipes.
         level: key of a unit -> latency; absent where the runtime refused it.
+
+    Raises:
+        CostError: it refused every recipe.
     """
     logs: dict[str, list[float]] = {}
     tried = len({unit.block for unit in units})
@@ -57,6 +61,8 @@ def fastest(units: Sequence[Unit], level: Mapping[str, float]) -> str:
         if unit.key in level:
             logs.setdefault(unit.recipe, []).append(float(np.log(level[unit.key])))
     whole = {name: values for name, values in logs.items() if len(values) == tried}
+    if not whole:
+        raise CostError(f"the runtime takes no recipe of {units[0].block.key}")
     return min(whole, key=lambda name: (round(float(np.mean(whole[name])), 2), name != "float"))
 
 

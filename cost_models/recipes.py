@@ -8,6 +8,7 @@ quantisation documents for the patterns that its optimiser fuses into integer ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -151,7 +152,7 @@ def _product(layer: Layer) -> str:
     return f"{layer.result}:product" if layer.bias else layer.result
 
 
-def _conv_attributes(layer: Layer) -> dict[str, object]:
+def _conv_attributes(layer: Layer) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in layer.node.attribute}
 
 

@@ -172,14 +172,18 @@ class Regressor:
 
     def _inverted(self) -> Array:
         gram = self._kernel(self.points, self.points)
-        return np.linalg.inv(gram + (self.noise**2 + _JITTER) * np.eye(len(gram)))
+        return np.asarray(
+            np.linalg.inv(gram + (self.noise**2 + _JITTER) * np.eye(len(gram))), float
+        )
 
     def _choose_scales(self, x: Array, residual: Array) -> None:
         """Sizes, noise and length scales of the largest marginal likelihood, by coordinates."""
         best = (-np.inf, 0.1, 0.1, 0.01, _INVERSE_LENGTHS[0])
         trend = x @ x.T / max(x.shape[1], 1)
         for inverse in _INVERSE_LENGTHS:
-            best = max(best, (*_best_sizes(trend, _matern(x * inverse, x * inverse), residual), inverse))
+            best = max(
+                best, (*_best_sizes(trend, _matern(x * inverse, x * inverse), residual), inverse)
+            )
         _, self.slope, self.signal, self.noise, inverse = best
         lengths = np.full(x.shape[1], inverse)
         score = self._likelihood(trend, x * lengths, residual)

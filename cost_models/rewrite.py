@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -97,14 +98,12 @@ class Graph:
         )
         return name
 
-    def add(
-        self, kind: str, inputs: list[str], name: str, domain: str = "", **attrs: object
-    ) -> str:
+    def add(self, kind: str, inputs: list[str], name: str, domain: str = "", **attrs: Any) -> str:
         """Add a node with one output; the output's name."""
         return self.add_many(kind, inputs, [name], domain, **attrs)[0]
 
     def add_many(
-        self, kind: str, inputs: list[str], names: list[str], domain: str = "", **attrs: object
+        self, kind: str, inputs: list[str], names: list[str], domain: str = "", **attrs: Any
     ) -> list[str]:
         """Add a node unless it is there already, so that one input is quantised once."""
         if names[0] not in self._made:

@@ -102,7 +102,13 @@ class OrtGraph:
         options.intra_op_num_threads = device["threads"]
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
+        # ONNX Runtime's errors share no base class but Exception.
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        try:
+            self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
+        except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+            raise ValueError(str(error)) from error
         self._name = self._session.get_inputs()[0].name
 
     def run(self, x: Any) -> Any:

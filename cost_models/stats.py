@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .model import Prediction
+    from .table import Row
 
 Array = NDArray[np.float64]
 
@@ -49,3 +51,18 @@ def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
         "spearman": round(spearman(actual_ms, predicted.latency_ms), 4),
         "coverage_of_90": round(float(np.mean(covered) * 100), 2),
     }
+
+
+def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
+    """Median error of size and, where it was measured, of peak memory, in percent."""
+    found: dict[str, float] = {}
+    for name, actual, guess in (
+        ("size_error", [row.graph_bytes for row in rows], predicted.size_mb),
+        ("memory_error", [row.peak_bytes for row in rows], predicted.peak_memory_mb),
+    ):
+        measured = np.array(actual) / 1e6
+        known = measured > 0
+        if known.any():
+            errors = np.abs(guess[known] / measured[known] - 1) * 100
+            found[name] = round(float(np.median(errors)), 3)
+    return found

@@ -200,7 +200,7 @@ def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
 
 
 def _identity(notes: list[str]) -> dict[str, Any]:
-    found = dict(line[1:].strip().partition(":")[::2] for line in notes)
+    found = {name.strip(): value for name, _, value in (x[1:].partition(":") for x in notes)}
     for line in notes:
         if "format" in line and line.rstrip().split()[-1] != str(FORMAT):
             raise CostError(f"format must be {FORMAT}, got {line.rstrip().split()[-1]!r}")
@@ -232,8 +232,9 @@ def _row(values: dict[str, str], extra: int, line: int) -> Row:
     if extra:
         raise CostError(f"line {line}: {abs(extra)} values too {'many' if extra > 0 else 'few'}")
     try:
-        found = {name: _value(name, text) for name, text in values.items() if text}
-        row = Row(**({"p10_ms": 0.0, "p90_ms": 0.0, "n": 1} | found))
+        found: dict[str, Any] = {n: _value(n, text) for n, text in values.items() if text}
+        defaults: dict[str, Any] = {"p10_ms": 0.0, "p90_ms": 0.0, "n": 1}
+        row = Row(**(defaults | found))
     except (ValueError, TypeError) as error:
         raise CostError(f"line {line}: {error}") from error
     if row.kind not in KINDS:

@@ -1,9 +1,9 @@
 """Transfer: a device from a handful of measurements on it and everything known of others.
 
-In logarithms a device differs from another by a shift, then by a slope, then by a mixture of
-several: which of the three is affordable depends on how many measurements there are. Ridge
-regression towards the first is all three at once. Never across precisions or runtimes, nor from
-a GPU to a CPU: ranks do not survive that.
+In logarithms a device is a mixture of others plus a shift: a Gaussian process whose covariance
+is what the known devices have shown so far. Sources that already agree with the measurements
+count for more, and leave-one-out says how far to leave their mean. Never across precisions or
+runtimes, nor from a GPU to a CPU: ranks do not survive that.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from ..spaces.errors import CostError
 
 Array = NDArray[np.float64]
-_PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_PULLS = (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+_SLOPE = 0.1  # how far a device may grow faster or slower than the mean of the sources
+_AGREE = 1e-4  # squared disagreement below which sources are equally good
 
 
 def transfer(sources: Array, known: Sequence[int] | NDArray[np.intp], ms: Array) -> Array:
     """Predict a target device everywhere from a few measurements.
-
-    The target's logarithm is the best source's plus a shift, plus a weighted sum of how the
-    sources differ from each other; the weights are pulled towards 0 as strongly as leaving
-    measurements out one by one says.
 
     Args:
         sources: (devices, n) latencies of n units on devices that are known.
@@ -37,19 +35,18 @@ def transfer(sources: Array, known: Sequence[int] | NDArray[np.intp], ms: Array)
     Raises:
         CostError: no source, or no measurement.
     """
-    if not len(sources) or not len(ms):
-        raise CostError("transfer needs at least one known device and one measurement")
+    at = np.asarray(known, np.intp)
+    if not len(sources) or not len(at) or len(at) != len(ms):
+        raise CostError("transfer needs known devices, and a measurement for each unit named")
     x, y = np.log(sources), np.log(np.asarray(ms, float))
-    at = np.asarray(known)
-    base = _closest(x[:, at], y)
-    centred = x - x[:, at].mean(1, keepdims=True)
-    features = np.vstack([centred, _slope(centred[base])])  # (devices + 1, n)
-    differences = np.vstack([centred - centred[base], features[-1:]])
-    differences = np.delete(differences, base, 0)
-    shift = float(np.mean(y - x[base, at]))
-    target = y - x[base, at] - shift
-    weights = _ridge(differences[:, at].T, target)
-    return np.exp(x[base] + shift + weights @ differences)
+    x = x - x[:, at].mean(1, keepdims=True)
+    level = float(y.mean())
+    weights = 1 / (((y - level - x[:, at]) ** 2).mean(1) + _AGREE)
+    weights /= weights.sum()
+    mean = weights @ x
+    rest = y - level - mean[at]
+    spread = np.vstack([(x - mean) * np.sqrt(weights / weights.max())[:, None], mean * _SLOPE])
+    return np.exp(level + mean + _kriged(spread, at, rest))
 
 
 def farthest(sources: Array, count: int) -> list[int]:
@@ -62,8 +59,7 @@ def farthest(sources: Array, count: int) -> list[int]:
         count: how many.
     """
     x = np.log(sources).T
-    distance = np.linalg.norm(x - np.median(x, 0), axis=1)
-    found = [int(np.argmin(distance))]
+    found = [int(np.argmin(np.linalg.norm(x - np.median(x, 0), axis=1)))]
     nearest = np.linalg.norm(x - x[found[0]], axis=1)
     while len(found) < min(count, len(x)):
         found.append(int(np.argmax(nearest)))
@@ -71,29 +67,26 @@ def farthest(sources: Array, count: int) -> list[int]:
     return found
 
 
-def _closest(x: Array, y: Array) -> int:
-    """The source whose ratio to the target varies least."""
-    return int(np.argmin([(y - row).std() for row in x]))
+def _kriged(spread: Array, at: NDArray[np.intp], rest: Array) -> Array:
+    """What is left, everywhere, from what is left where it is known.
 
-
-def _slope(row: Array) -> Array:
-    """How the target may grow faster or slower than the source: its own log, scaled down."""
-    return row / max(float(row.std()), 1e-9) * 0.1
-
-
-def _ridge(design: Array, target: Array) -> Array:
-    """Ridge weights; the pull is the one that predicts left-out samples best."""
-    if len(target) < 3:
-        return np.zeros(design.shape[1])
-    best = (float(np.abs(target - target.mean()).mean()), np.zeros(design.shape[1]))
-    gram = design.T @ design
-    scale = max(float(np.trace(gram)) / max(len(gram), 1), 1e-12)
+    Kriging with an unknown constant (Cressie 1993, chapter 3); the noise is the one whose
+    leave-one-out predictions are best, and without a better one nothing is added.
+    """
+    covariance = spread.T @ spread[:, at]  # (n, known)
+    own = covariance[at]
+    count, one = len(at), np.ones(len(at))
+    best, added = float(np.abs(rest).mean()), np.zeros(spread.shape[1])
+    if count < 3:
+        return added
+    size = max(float(np.trace(own)) / count, 1e-12)
     for pull in _PULLS:
-        inverse = np.linalg.inv(gram + pull * scale * np.eye(len(gram)))
-        weights = inverse @ design.T @ target
-        leverage = np.einsum("ij,jk,ik->i", design, inverse, design) + 1 / len(target)
-        left_out = (target - design @ weights) / (1 - np.minimum(leverage, 0.99))
+        precision = np.linalg.inv(own + pull * size * np.eye(count))
+        total = precision @ one
+        centred = precision - np.outer(total, total) / total.sum()
+        left_out = (centred @ rest) / np.diag(centred)
         error = float(np.abs(left_out).mean())
-        if error < best[0]:
-            best = (error, weights)
-    return best[1]
+        if error < best:
+            constant = float(total @ rest / total.sum())
+            best, added = error, covariance @ precision @ (rest - constant) + constant
+    return added

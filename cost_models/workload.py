@@ -125,10 +125,12 @@ def _parse(key: str) -> SubBlock:
             **{n: int(given[n]) for n in _KEY_FIELDS if n in given and n != "shift"},
             shift="shift" in given,
         )
-        policy = Policy(**{
-            n: (float if n in ("rank_ratio", "sparsity") else int)(given[n])
-            for n in ("weight_bits", "act_bits", "rank_ratio", "sparsity") if n in given
-        })  # fmt: skip
+        policy = Policy(
+            int(given.get("weight_bits", 32)),
+            int(given.get("act_bits", 32)),
+            rank_ratio=float(given.get("rank_ratio", 1)),
+            sparsity=float(given.get("sparsity", 0)),
+        )
         place = Place(
             *(block, width, (side, side), int(given.get("prefix", 0)), tokens),
             int(given.get("kept", tokens)),

@@ -121,7 +121,9 @@ def load_data(config: DataConfig, input_size: int, seal: Path | None = None) -> 
     Raises:
         RunError: a source that cannot be read, or fewer images than the splits need.
     """
-    return Data(config.label, read_images(config, input_size), config.flip, seal)
+    # Frozen models are hashable, which their types do not say.
+    images = read_images(config, input_size)  # pyright: ignore[reportArgumentType]
+    return Data(config.label, images, config.flip, seal)
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -13,11 +13,11 @@ from safetensors.torch import save
 
 from ..cost_models import Device
 from ..cost_models.build import network as random_network
-from ..cost_models.folding import folded
 from ..cost_models.graphs import to_onnx
 from ..cost_models.recipes import apply_recipes
 from ..spaces import Candidate
 from ..spaces.networks import Network
+from .compress import deliverable
 from .data import Data, resized
 from .files import write_atomic
 
@@ -67,7 +67,9 @@ def export_trained(
     images = data.split("train").images[:calibration_images]
     images = resized(images, candidate.architecture.input_size).numpy()
     preprocessing = Preprocessing.of(data)
-    model = to_graph(candidate, folded(network), recipes, device.batch, images, preprocessing)
+    model = to_graph(
+        candidate, deliverable(network, candidate), recipes, device.batch, images, preprocessing
+    )
     write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
     write_atomic(folder / WEIGHTS, save(network.state_dict()))
     write_atomic(folder / ONNX, model.SerializeToString())
@@ -100,7 +102,7 @@ def to_graph(
 
     Args:
         candidate: its compression settles the precision.
-        network: folded, with the weights to deliver.
+        network: folded and factored, with the weights to deliver.
         recipes: what the device runs each precision with.
         batch: images of one run.
         images: (N, C, S, S), from which activation ranges are taken.

@@ -134,19 +134,24 @@ class Archive:
 
     Args:
         box: what counts.
+
+    Attributes:
+        losses: of the front (N, M).
+        volume: share of the box that it dominates.
     """
 
     def __init__(self, box: Box) -> None:
         self.box = box
         self.volume = 0.0
-        self.points = np.empty((0, len(box.best)))
+        self.losses = np.empty((0, len(box.best)))
 
     def add(self, losses: Sequence[float]) -> float:
         """Add a point (M,) and return by how much the hypervolume grows."""
-        point = self.box.scale(np.asarray(losses, float))
-        if (self.points <= point).all(1).any():
+        point = np.asarray(losses, float)
+        if (self.losses <= point).all(1).any():
             return 0.0
-        gain = exclusive(point, self.points, np.ones(len(point)))
-        self.points = np.vstack([self.points[~(point <= self.points).all(1)], point])
+        scaled, others = self.box.scale(point), self.box.scale(self.losses)
+        gain = exclusive(scaled, others, np.ones(len(point)))
+        self.losses = np.vstack([self.losses[~(point <= self.losses).all(1)], point])
         self.volume += gain
         return gain

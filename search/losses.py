@@ -28,7 +28,7 @@ class Answer:
     @property
     def mean(self) -> Tensor:
         """Logits that the network would give (B, K)."""
-        return self.logits[0] if len(self.logits) == 1 else sum(self.logits) / len(self.logits)
+        return torch.stack(self.logits).mean(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,6 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     trainer = Trainer(run.lessons, run.data, config.proxy)
     with open_executor(config.executor) as executor:
         train_all(candidates, trainer, executor, log)
-    log.close()
     evaluator = Evaluator(run.supernet, run.data.split("search"), run.data.split("train"))
     scores, score_ms = score_all(candidates, evaluator)
     runs = [list(log[c.key].metrics.values()) for c in candidates]
@@ -186,7 +186,7 @@ def judge(
     Raises:
         RunError: scores or accuracies do not differ, so that there is nothing to rank.
     """
-    proxy, truth = np.array(scores), np.array([np.mean(run) for run in runs])
+    proxy, truth = np.array(scores), np.array([float(np.mean(run)) for run in runs])
     if len(set(proxy)) == 1 or len(set(truth)) == 1:
         which = "trained alone" if len(set(truth)) == 1 else "scored"
         raise RunError(f"proxy: all {len(truth)} candidates are equally accurate when {which}")
@@ -224,9 +224,9 @@ def judge(
         **_flat("advantage", ahead),
         "sign_agreement": agreement(candidates, proxy, truth, pairs, sd),
         "candidates": [
-            {"key": candidate.key, "score": score, "accuracy": mean, "by_seed": list(run)}
+            {"key": candidate.key, "score": score, "accuracy": found, "by_seed": list(run)}
             | dict(zip(FEATURES, row, strict=True))
-            for candidate, score, mean, run, row in zip(
+            for candidate, score, found, run, row in zip(
                 candidates, scores, truth.tolist(), runs, facts.tolist(), strict=True
             )
         ],
@@ -248,8 +248,8 @@ def features(candidates: Sequence[Candidate]) -> Vector:
     for candidate in candidates:
         work, a = workload(candidate), candidate.architecture
         policies = [p for s in candidate.compression.stages for p in (*s.mixer, *s.mlp)]
-        depth, width = len(list(a.blocks())), np.mean([stage.width for stage in a.stages])
-        bits = np.mean([policy.weight_bits for policy in policies])
+        depth, width = len(list(a.blocks())), mean(stage.width for stage in a.stages)
+        bits = mean(policy.weight_bits for policy in policies)
         rows.append((work.params, work.macs, depth, width, a.grid**2, bits))
     return np.array(rows, dtype=np.float64)
 
@@ -283,4 +283,3 @@ def _flat(name: str, estimate: Estimate) -> dict[str, float | None]:
     """An estimate under its name; JSON has no NaN."""
     parts = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
     return {f"{name}{end}": None if np.isnan(value) else value for end, value in parts.items()}
-

@@ -36,14 +36,14 @@ from .executors import open_executor
 from .fidelity import Halving, part
 from .files import write_atomic, write_json
 from .finish import finish
-from .objectives import spread
+from .objectives import pareto_front, spread
 from .progress import share_bar
 from .proposer import Task
 from .report import build_report
 from .sampler import Sampler
 from .scores import Scores
 from .store import EvaluationLog, RunFolder
-from .study import Scoring, Study, window
+from .study import Scoring, Study, Until, window
 from .teacher import Lessons, make_lessons, predict, train_teacher
 from .verify import test_once, verify_new
 
@@ -167,7 +167,7 @@ class Run:
         with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
             sampler = Sampler(search.sampler, task, self.folder.journal, search.storage)
             study = Study(task, sampler, self.scoring(executor), window(config))
-            ending = study.run(search.max_s, search.patience)
+            ending = study.run(Until(search.trials, seconds=search.max_s, patience=search.patience))
             if ending == "interrupt":
                 raise KeyboardInterrupt
             facts |= {
@@ -190,8 +190,9 @@ class Run:
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 
     def finalists(self, front: list[Evaluation]) -> list[Evaluation]:
-        """The members of the front that are delivered, spread over its latencies."""
-        return spread(front, self.config.finish.finalists, "latency_ms")
+        """Those to deliver: spread over the front of the first two objectives, ends included."""
+        plane = [o for o in self.config.search.resolve() if o.traded][:2]
+        return spread(pareto_front(front, plane), self.config.finish.finalists, plane[-1].name)
 
     def all(self) -> list[dict[str, Any]]:
         """Everything; the manifests of the delivered models.

@@ -27,7 +27,7 @@ FAILURES = 10  # in a row, and the fault is not the candidates'
 STAGNANT = 1e-3  # relative growth of the hypervolume that counts as none
 
 Costs = Mapping[str, float]
-Ending = Literal["trials", "time", "stagnation", "exhausted", "interrupt"]
+Ending = Literal["trials", "scored", "time", "stagnation", "exhausted", "interrupt"]
 
 
 class Scoring(Protocol):
@@ -45,6 +45,23 @@ class Scoring(Protocol):
     def result(self, key: str) -> Evaluation:
         """Wait for what came of a candidate that was submitted."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a search ends; 0 is never.
+
+    Attributes:
+        trials: proposals, those of an interrupted run included.
+        scored: different candidates that were scored.
+        seconds: of this process.
+        patience: trials without growth of the hypervolume.
+    """
+
+    trials: int
+    scored: int = 0
+    seconds: float = 0.0
+    patience: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,42 +104,39 @@ class Study:
         self._sampler, self._window = sampler, window
         self._open: deque[_Trial] = deque()
         self._feasible = 0
+        self._submitted: set[str] = set()
         self._best: dict[str, float] = {}
         self._failed: dict[str, str] = {}  # key -> reason, of the failures in a row
         self._grown = (0, 0.0)  # trials told, and hypervolume, when it last grew noticeably
 
-    def run(self, max_s: float = 0.0, patience: int = 0) -> Ending:
-        """Search until all trials are told, a limit is reached or the user interrupts.
+    def run(self, until: Until) -> Ending:
+        """Search until it is time to end, or the user interrupts; why it ended.
 
         On the first Ctrl-C or SIGTERM what runs is finished and told.
-
-        Args:
-            max_s: seconds after which nothing more is asked; 0 is no limit.
-            patience: trials without growth of the hypervolume after which the same; 0 is none.
-
-        Returns:
-            Why it ended.
 
         Raises:
             RunError: too many candidates failed one after the other, or a file cannot be written.
         """
         start = time.monotonic()
         ending: Ending | None = None
-        with stop_request() as interrupt, progress(self.task.trials, "search", "trial") as bar:
+        with stop_request() as interrupt, progress(until.trials, "search", "trial") as bar:
             while ending is None:
                 if len(self._open) == self._window:
                     self._advance(bar)
                 if interrupt.is_set():
                     ending = "interrupt"
-                elif max_s and time.monotonic() - start >= max_s:
+                elif until.seconds and time.monotonic() - start >= until.seconds:
                     ending = "time"
-                elif patience and self.told - self._grown[0] >= patience:
-                    ending = "stagnation"
                 else:
-                    ending = self._ask()
+                    ending = self._reached(until) or self._ask()
             while self._open:
                 self._advance(bar)
         return ending
+
+    @property
+    def scored(self) -> int:
+        """Different candidates that were sent to be scored."""
+        return len(self._submitted)
 
     def front(self) -> list[Evaluation]:
         """The best of all that was scored in full, the most accurate first."""
@@ -132,7 +146,7 @@ class Study:
     def summary(self) -> str:
         """Where the search is, in a few words."""
         words = [
-            f"scored {len(self.scoring.log)}",
+            f"scored {self.scored}",
             f"feasible {self._feasible / max(1, self.told):.0%}",
             f"hypervolume {self.archive.volume:.4f}",
             *(f"best {name} {value:.4g}" for name, value in self._best.items()),
@@ -140,10 +154,18 @@ class Study:
         limits = [f"{o.name} {o.limit:g}" for o in self.objectives if o.limit is not None]
         return ", ".join(words) + (f" within {', '.join(limits)}" if limits else "")
 
+    def _reached(self, until: Until) -> Ending | None:
+        """Whether enough was tried; what counts here is the same when a run is resumed."""
+        if self.told + len(self._open) >= until.trials:
+            return "trials"
+        if until.scored and self.scored >= until.scored:
+            return "scored"
+        if until.patience and self.told - self._grown[0] >= until.patience:
+            return "stagnation"
+        return None
+
     def _ask(self) -> Ending | None:
         """Start one more trial, if there is one."""
-        if self.told + len(self._open) == self.task.trials:
-            return "trials"
         proposal = self._sampler.ask()
         if proposal is None:
             return "exhausted"
@@ -153,6 +175,7 @@ class Study:
         self._open.append(trial)
         if trial.feasible:
             self.scoring.submit(candidate, costs)
+            self._submitted.add(candidate.key)
         return None
 
     def _advance(self, bar: tqdm[Any]) -> None:

@@ -107,9 +107,7 @@ class Lessons:
         """The lessons behind cached logits (V, N, K); their views are made again."""
         return cls(data.views(), data.train_labels, teacher, config, network)
 
-    def batches(
-        self, batch_size: int, epochs: int, seed: int, start: int = 0
-    ) -> Iterator[Lesson]:
+    def batches(self, batch_size: int, epochs: int, seed: int, start: int = 0) -> Iterator[Lesson]:
         """Batches from step `start` on; each epoch sees the next view of every image."""
         first, skipped = divmod(start, batches_in(len(self.labels), batch_size))
         for epoch in range(first, epochs):

@@ -64,8 +64,8 @@ class Optimiser:
             # Early weights are forgotten fast, as in TensorFlow's ExponentialMovingAverage.
             decay = min(self._config.ema, (1 + self.done) / (10 + self.done))
             with torch.no_grad():
-                averages = list(self.average.values())
-                torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+                for average, value in zip(self.average.values(), values, strict=True):
+                    average.lerp_(value, 1 - decay)
 
     def clear(self) -> None:
         """Forget the gradients."""

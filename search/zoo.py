@@ -8,7 +8,8 @@ from typing import Any
 
 import timm
 from PIL import Image
-from timm.data import create_dataset, create_transform
+from timm.data.dataset_factory import create_dataset
+from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from ..spaces.errors import RunError
@@ -135,14 +136,11 @@ def load_model(name: str, num_classes: int, in_chans: int, checkpoint: str = "")
     if not timm.is_model(name):
         raise RunError(f"no timm model is named {name!r}; timm.list_models() lists them")
     try:
-        model = timm.create_model(
-            name,
-            pretrained=not checkpoint,
-            in_chans=in_chans,
-            **({"num_classes": num_classes} if checkpoint else {}),
-        )
         if checkpoint:
+            model: Any = timm.create_model(name, num_classes=num_classes, in_chans=in_chans)
             timm.models.load_checkpoint(model, checkpoint)
+        else:
+            model = timm.create_model(name, pretrained=True, in_chans=in_chans)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         about = str(error).splitlines()[0]
         raise RunError(f"{name}: weights {checkpoint or 'of timm'}: {about}") from error

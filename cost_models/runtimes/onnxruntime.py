@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
@@ -19,6 +20,10 @@ from . import Source, as_bytes
 
 Array = NDArray[np.float32]
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+REFUSALS = (
+    *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+    *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
+)
 _FATAL_ONLY = 4
 # Providers whose choice of nodes is what the optimised graph shows.
 _FUSES_LATE = "MatMulAddFusion"
@@ -71,7 +76,7 @@ class OrtRuntime:
         """
         try:
             return OrtModel(model, self._device)
-        except _ORT_ERRORS as error:
+        except REFUSALS as error:
             first = str(error).splitlines()[0]
             raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
 
@@ -130,8 +135,9 @@ def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[s
     for start in range(0, len(images) - batch + 1, batch):
         values = session.run(tensors, {asked.name: images[start : start + batch]})
         for name, value in zip(tensors, values, strict=True):
-            found[name][0] = min(found[name][0], value.min())
-            found[name][1] = max(found[name][1], value.max())
+            array = np.asarray(value)
+            found[name][0] = min(found[name][0], array.min())
+            found[name][1] = max(found[name][1], array.max())
     return found
 
 
@@ -155,10 +161,3 @@ def _session(source: bytes | str, device: Device, optimised: Path | None = None)
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(source, options, providers=[device.provider])
-
-
-_ORT_ERRORS = tuple(
-    kind
-    for kind in vars(ort.capi.onnxruntime_pybind11_state).values()
-    if isinstance(kind, type) and issubclass(kind, Exception)
-)

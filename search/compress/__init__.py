@@ -4,7 +4,16 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 `importance` before.
 """
 
-from .network import calibrate, deliverable, run
+from .deliver import deliverable, delivered_logits, factored, merged
+from .network import calibrate, run
 from .schedule import candidate_at
 
-__all__ = ["calibrate", "candidate_at", "deliverable", "run"]
+__all__ = [
+    "calibrate",
+    "candidate_at",
+    "deliverable",
+    "delivered_logits",
+    "factored",
+    "merged",
+    "run",
+]

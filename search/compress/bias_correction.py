@@ -45,7 +45,7 @@ def correct_biases(
     """
     found = dict(params)
     layers = compressible(network.eval(), candidate, recipes)
-    weights, thin = compressed(params, layers, calibration)
+    weights = compressed(params, layers, calibration)
     enter, leave = roundings(layers, calibration, len(images))
 
     def leave_corrected(name: str, y: Tensor) -> Tensor:
@@ -57,5 +57,5 @@ def correct_biases(
         is_conv = isinstance(layers[name].module, nn.Conv2d)
         return leave(name, y + (shift[:, None, None] if is_conv else shift))
 
-    call(network, weights, thin, images, enter, leave_corrected)
+    call(network, weights, images, layers, enter, leave_corrected)
     return found

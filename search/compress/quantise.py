@@ -94,10 +94,31 @@ def quantise_dynamic(x: Tensor, images: int) -> Tensor:
 def quantise_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
     low, high = (torch.as_tensor(end, dtype=x.dtype) for end in (low, high))
-    scale = (high - low).clamp_min(TINY_RANGE) / ACT_TOP
+    scale = act_scale(low, high)
     zero = (-low / scale).round()
     rounded = (((x.detach() / scale).round() + zero).clamp(0, ACT_TOP) - zero) * scale
     return straight_through(x, rounded)
+
+
+def quantise_bias(bias: Tensor, weight: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
+    """A bias (out,) in whole multiples of input scale times weight scale.
+
+    Integer convolutions add it to their sums as such.
+
+    Args:
+        bias: of the layer.
+        weight: of the layer, before it was rounded.
+        grid: per channel, to which it is rounded.
+        low: end of the range of the activations that enter.
+        high: the other end.
+    """
+    unit = integers(weight.detach(), grid).scale[:, 0] * act_scale(low, high)
+    return straight_through(bias, (bias.detach() / unit).round() * unit)
+
+
+def act_scale(low: Tensor, high: Tensor) -> Tensor:
+    """Distance of two values of an activation whose range holds 0."""
+    return (high - low).clamp_min(TINY_RANGE) / ACT_TOP
 
 
 def quantise_blocks(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from vitpareto.search.proposer import Task
 from vitpareto.search.sampler import Sampler
 from vitpareto.search.scores import Scores
 from vitpareto.search.store import EvaluationLog, read_evaluations
-from vitpareto.search.study import Study
+from vitpareto.search.study import Study, Until
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 
@@ -44,9 +44,8 @@ def study(
     executor: Executor | None = None,
     window: int = 1,
     sampler: str = "nsga2",
-    trials: int = TRIALS,
 ) -> Study:
-    task = Task(space, [Objective("accuracy"), Objective("macs", limit)], costs, 0, trials)
+    task = Task(space, [Objective("accuracy"), Objective("macs", limit)], costs, 0, 100)
     scores = Scores(evaluate, executor or LocalExecutor(), log)
     return Study(task, Sampler(sampler, task), scores, window)
 
@@ -59,9 +58,9 @@ def test_nothing_is_scored_twice(space: SearchSpace, tmp_path: Path) -> None:
         return score(candidate, known)
 
     log = EvaluationLog(tmp_path / "log")
-    study(space, log, counting).run()
+    study(space, log, counting).run(Until(TRIALS))
     assert len(set(scored)) == len(scored) == len(log) < TRIALS
-    study(space, log, counting).run()
+    study(space, log, counting).run(Until(TRIALS))
     assert len(scored) == len(log)
 
 
@@ -69,11 +68,11 @@ def test_what_breaks_a_limit_is_never_scored(space: SearchSpace, tmp_path: Path)
     limit = 0.5 * costs(space.largest())["macs"]
     log = EvaluationLog(tmp_path / "log")
     search = study(space, log, limit=limit)
-    search.run()
+    search.run(Until(TRIALS))
     assert len(log) > 0
     assert all(e.metrics["macs"] <= limit for e in log.all())
     everything = EvaluationLog(tmp_path / "all")
-    study(space, everything).run()
+    study(space, everything).run(Until(TRIALS))
     assert any(e.metrics["macs"] > limit for e in everything.all())
 
 
@@ -82,7 +81,7 @@ def test_a_run_that_is_stopped_and_resumed_comes_to_the_same(
     space: SearchSpace, tmp_path: Path, sampler: str
 ) -> None:
     whole = EvaluationLog(tmp_path / "whole")
-    study(space, whole, sampler=sampler).run()
+    study(space, whole, sampler=sampler).run(Until(TRIALS))
 
     left = iter(range(9))
 
@@ -93,10 +92,10 @@ def test_a_run_that_is_stopped_and_resumed_comes_to_the_same(
 
     parts = EvaluationLog(tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
-        study(space, parts, interrupted, sampler=sampler).run()
+        study(space, parts, interrupted, sampler=sampler).run(Until(TRIALS))
     parts = EvaluationLog(tmp_path / "parts")
     assert len(parts) == 9
-    study(space, parts, sampler=sampler).run()
+    study(space, parts, sampler=sampler).run(Until(TRIALS))
     assert [e.key for e in parts.all()] == [e.key for e in whole.all()]
 
 
@@ -111,7 +110,7 @@ def test_the_order_in_which_scores_come_back_does_not_matter(
     for attempt in range(3):
         log = EvaluationLog(tmp_path / f"log{attempt}")
         with ThreadPoolExecutor(3) as pool:
-            study(space, log, slow, executor=pool, window=4).run()
+            study(space, log, slow, executor=pool, window=4).run(Until(TRIALS))
         keys.append({e.key for e in log.all()})
     assert keys[0] == keys[1] == keys[2]
 
@@ -124,7 +123,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(space: SearchSpace, tmp_pa
 
     log = EvaluationLog(tmp_path / "log")
     search = study(space, log, poisonous)
-    search.run()
+    search.run(Until(TRIALS))
     failed = [e for e in log.all() if e.status == "failed"]
     assert {e.reason for e in failed} == {"out of memory"}
     assert len(log) > len(failed)
@@ -137,7 +136,7 @@ def test_a_row_of_failures_ends_the_search(space: SearchSpace, tmp_path: Path) -
 
     log = EvaluationLog(tmp_path / "log")
     with pytest.raises(RunError, match=r"10 candidates in a row .* 10 times no such file"):
-        study(space, log, broken).run()
+        study(space, log, broken).run(Until(TRIALS))
     assert len(log) == 10
 
 
@@ -155,7 +154,7 @@ class Fragile(Executor):
 
 def test_a_lost_worker_fails_its_candidate_only(space: SearchSpace, tmp_path: Path) -> None:
     log = EvaluationLog(tmp_path / "log")
-    study(space, log, executor=Fragile()).run()
+    study(space, log, executor=Fragile()).run(Until(TRIALS))
     by_fate = {
         fate: {int(e.key, 16) % 4 == 0 for e in log.all() if e.status == fate}
         for fate in ("failed", "complete")
@@ -171,14 +170,14 @@ def slow(candidate, known):
     time.sleep(0.02)
     return score(candidate, known)
 space = SearchSpace.from_text(sys.argv[2])
-study(space, EvaluationLog(Path(sys.argv[1])), slow).run()
+study(space, EvaluationLog(Path(sys.argv[1])), slow).run(Until(TRIALS))
 """
 
 
 @pytest.mark.slow
 def test_killed_at_random_instants(space: SearchSpace, tmp_path: Path) -> None:
     whole = EvaluationLog(tmp_path / "whole")
-    study(space, whole).run()
+    study(space, whole).run(Until(TRIALS))
     path = tmp_path / "killed"
     command = [sys.executable, "-c", SCRIPT, str(path), space.to_yaml()]
     root = Path(__file__).parents[2]

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from vitpareto.cost_models.workload import workload
-from vitpareto.search.compress import calibrate, deliverable, run
-from vitpareto.search.compress.low_rank import directions, factorised, factors, truncated
+from vitpareto.search.compress import calibrate, deliverable, factored, merged, run
+from vitpareto.search.compress.low_rank import Factored, directions, factorised, factors, truncated
 from vitpareto.spaces import Block, Policy
 from vitpareto.spaces.ops import rank
 
@@ -74,7 +74,7 @@ def test_networks_are_factored_only_where_that_is_smaller(ratio: float) -> None:
     network, x = random_network(chosen.architecture), images(chosen.architecture)
     calibration = calibrate(network, network.state_dict(), chosen, x)
     delivered = deliverable(network, chosen, calibration)
-    pairs = [m for m in delivered.modules() if isinstance(m, nn.Sequential)]
+    pairs = [m for m in delivered.modules() if isinstance(m, Factored)]
     assert len(pairs) == 2 * (4 * bool(rank(32, 32, ratio)) + 2 * bool(rank(32, 64, ratio))) + bool(
         rank(32, 10, ratio)
     )
@@ -83,6 +83,28 @@ def test_networks_are_factored_only_where_that_is_smaller(ratio: float) -> None:
         assert largest(delivered(x), scored) < 1e-4
     scales = sum(m.gamma.numel() for m in network.modules() if hasattr(m, "gamma"))
     assert sum(p.numel() for p in delivered.parameters()) == workload(chosen).params - scales
+
+
+def test_factored_networks_are_trained_and_merged_again() -> None:
+    chosen = candidate(architecture(), Policy(8, 8, rank_ratio=0.3, sparsity=0.5))
+    network, x = random_network(chosen.architecture), images(chosen.architecture)
+    calibration = calibrate(network, network.state_dict(), chosen, x)
+    thin = factored(network, chosen, calibration)
+    optimiser = torch.optim.SGD(thin.parameters(), lr=0.01)
+    run(thin, dict(thin.named_parameters()), chosen, x).square().mean().backward()
+    assert all(
+        p.grad is not None and p.grad.any() for n, p in thin.named_parameters() if ".0.w" in n
+    )
+    optimiser.step()
+    whole = merged(thin)
+    assert whole.state_dict().keys() == network.state_dict().keys()
+    with torch.no_grad():
+        assert largest(whole(x), thin(x)) < 1e-5
+        # What was trained is what is delivered: cutting it to its own rank changes nothing.
+        float_only = candidate(chosen.architecture, Policy(rank_ratio=0.3, sparsity=0.5))
+        wanted = run(thin, thin.state_dict(), float_only, x)
+        assert largest(deliverable(whole, chosen)(x), wanted) < 1e-4
+        assert largest(deliverable(thin, chosen)(x), wanted) < 1e-4
 
 
 def test_weighting_saves_accuracy(trained: Trained) -> None:

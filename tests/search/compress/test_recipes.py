@@ -1,5 +1,6 @@
 """What is scored is what the artifact computes."""
 
+import copy
 import random
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.recipes import apply_recipe, apply_recipes
-from vitpareto.search.compress import calibrate, deliverable, run
+from vitpareto.search.compress import calibrate, deliverable, delivered_logits, run
 from vitpareto.search.compress.quantise import (
+    quantise_bias,
     quantise_blocks,
     quantise_dynamic,
     quantise_range,
@@ -19,9 +21,10 @@ from vitpareto.search.compress.quantise import (
 from vitpareto.search.compress.scheme import scheme_of
 from vitpareto.spaces import Block, Candidate, Policy
 from vitpareto.spaces.compression import Compression, StagePolicy
+from vitpareto.spaces.networks import Network
 
 from .conftest import Trained
-from .helpers import architecture, candidate, images, largest, random_network, relative, run_onnx
+from .helpers import architecture, candidate, images, random_network, relative, run_onnx
 
 LAYERS = {
     "linear": (nn.Linear(96, 64), (1, 17, 96)),
@@ -48,13 +51,7 @@ def test_a_layer_computes_what_its_recipe_does(kind: str, recipe: str, bits: int
         ranges = {"images": np.array([-2.5, 3.0], np.float32), "logits": _limits(exact)}
         found = run_onnx(apply_recipe(to_onnx(layer, shape), recipe, ranges, bits), x)
         wanted = _simulated(layer, x, recipe, bits, ranges)
-    if recipe.startswith("static") and isinstance(layer, nn.Conv2d):
-        # It writes 8-bit integers; a bias rounded to its own integers moves few of them by one.
-        step = (ranges["logits"][1] - ranges["logits"][0]) / 255
-        assert largest(found, wanted) < 1.001 * step
-        assert ((found - wanted).abs() > step / 2).float().mean() < 0.03
-    else:
-        assert relative(found, wanted) < 1e-6
+    assert relative(found, wanted) < 1e-6
     assert recipe == "float" or relative(wanted, exact) > 1e-5, "nothing was rounded"
 
 
@@ -76,8 +73,12 @@ def _simulated(
     weight = quantise_weight(layer.weight, scheme.weights)
     if not conv:
         return nn.functional.linear(x, weight, layer.bias)
-    y = nn.functional.conv2d(x, weight, layer.bias, layer.stride)
-    return quantise_range(y, *map(float, ranges["logits"])) if scheme.acts == "static" else y
+    if scheme.acts != "static":
+        return nn.functional.conv2d(x, weight, layer.bias, layer.stride)
+    ends = torch.from_numpy(ranges["images"])
+    bias = quantise_bias(layer.bias, layer.weight, scheme.weights, *ends)
+    y = nn.functional.conv2d(x, weight, bias, layer.stride)
+    return quantise_range(y, *map(float, ranges["logits"]))
 
 
 ATTENTION = {"num_heads": 4, "head_dim": 8, "mlp_hidden": 64}
@@ -87,6 +88,15 @@ NETWORKS = {
     "linear": architecture(Block("linear", **ATTENTION, kernel_size=3), layer_scale=True),
     "grouped": architecture(Block("grouped", **ATTENTION, kv_heads=2), global_pool="token"),
     "pooled": architecture(Block("pooled", **ATTENTION, kv_pool=2), act="relu"),
+    "batch norm": architecture(
+        Block("mbconv", kernel_size=3, mlp_hidden=64),
+        Block("pool", mlp_hidden=64),
+        Block(**ATTENTION),
+        stem="conv",
+        norm="batch",
+        pos_embed="none",
+        layer_scale=True,
+    ),
     "token_mlp": architecture(Block("token_mlp", token_hidden=16, mlp_hidden=64)),
 }
 POLICIES = [
@@ -106,29 +116,54 @@ def test_a_network_computes_what_its_artifact_does(
 ) -> None:
     chosen = candidate(NETWORKS[kind], policy)
     network, x = random_network(chosen.architecture), images(chosen.architecture)
-    found, wanted = _both(chosen, network, x, x, recipes)
+    delivered, found = _delivered(chosen, network, x, x, recipes)
     with torch.no_grad():
         exact = network(x)
-    # A value half way between two integers may be rounded up here and down there; from there on
-    # the difference is of the size of one rounding.
-    assert relative(found, wanted) < max(1e-5, 0.6 * relative(wanted, exact))
+        wanted = delivered_logits(delivered, chosen, x, recipes, x)
+        # Where a value lies half way between two integers, the last bit of a sum decides, and
+        # the difference grows from layer to layer: no two runtimes can be closer than this.
+        ties = 0.0
+        for seed in range(3):
+            other = _nudged(delivered, seed)
+            ties = max(ties, relative(delivered_logits(other, chosen, x, recipes, x), wanted))
+    assert relative(found, wanted) < max(1e-5, 3 * ties)
     assert relative(wanted, exact) > 1e-3, "nothing was compressed"
 
 
-def _both(
-    chosen: Candidate,
-    network: nn.Module,
-    x: Tensor,
-    calibration_images: Tensor,
-    recipes: tuple[str, ...],
-) -> tuple[Tensor, Tensor]:
-    """Logits of the artifact, and of the simulation."""
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_training_sees_nearly_that(kind: str, policy: Policy) -> None:
+    """Weights are compressed as they are, before norms are folded into them."""
+    chosen = candidate(NETWORKS[kind], policy)
+    network, x = random_network(chosen.architecture), images(chosen.architecture)
+    params = network.state_dict()
     with torch.no_grad():
-        calibration = calibrate(network, network.state_dict(), chosen, calibration_images)
-        wanted = run(network, network.state_dict(), chosen, x, recipes, calibration)
-    graph = to_onnx(deliverable(network, chosen, calibration), (1, *x.shape[1:]))
-    model = apply_recipes(graph, chosen, recipes, calibration_images.numpy())
-    return run_onnx(model, x), wanted
+        calibration = calibrate(network, params, chosen, x)
+        delivered = deliverable(network, chosen, calibration)
+        seen = run(network, params, chosen, x, DYNAMIC, calibration)
+        wanted = delivered_logits(delivered, chosen, x, DYNAMIC, x)
+        # Batch norm before a linear layer is folded into its inputs, which rounds others.
+        allowed = 2.0 if chosen.architecture.norm == "batch" else 0.6
+        assert relative(seen, wanted) < allowed * relative(wanted, network(x))
+
+
+def _nudged(network: Network, seed: int) -> Network:
+    """A copy whose weights differ by what float32 cannot tell apart in a sum."""
+    network, generator = copy.deepcopy(network), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.mul_(1 + 1e-6 * torch.randn(value.shape, generator=generator))
+    return network
+
+
+def _delivered(
+    chosen: Candidate, network: Network, x: Tensor, seen: Tensor, recipes: tuple[str, ...]
+) -> tuple[Network, Tensor]:
+    """The network that is exported, and the logits of its artifact in ONNX Runtime."""
+    calibration = calibrate(network, network.state_dict(), chosen, seen)
+    delivered = deliverable(network, chosen, calibration)
+    graph = to_onnx(delivered, (1, *x.shape[1:]))
+    return delivered, run_onnx(apply_recipes(graph, chosen, recipes, seen.numpy()), x)
 
 
 def test_scored_accuracy_is_the_accuracy_of_the_artifact(trained: Trained) -> None:
@@ -145,9 +180,9 @@ def test_scored_accuracy_is_the_accuracy_of_the_artifact(trained: Trained) -> No
     for recipes in (DYNAMIC, STATIC, BLOCKS) * 3:
         stage = StagePolicy((policy(), policy()), (policy(), policy()))
         chosen = Candidate(trained.network.architecture, Compression((stage,), policy(), policy()))
-        found, wanted = _both(
-            chosen, trained.network, trained.held_out, trained.train[:64], recipes
-        )
+        x, seen = trained.held_out, trained.train[:64]
+        delivered, found = _delivered(chosen, trained.network, x, seen, recipes)
+        wanted = delivered_logits(delivered, chosen, x, recipes, seen)
         labels = trained.held_out_labels
         scores = [(logits.argmax(1) == labels).float().mean().item() for logits in (found, wanted)]
         gaps.append(abs(scores[0] - scores[1]))

@@ -20,7 +20,7 @@ input_size: 32
 patch_size: [4, 8]
 global_pool: avg
 stages:
-  - depth: {low: 2, high: 4}
+  - depth: {low: 2, high: DEPTH}
     width: [48, 64, 96]
     num_heads: 4
     head_dim: 16
@@ -60,12 +60,15 @@ class Table:
         return {"accuracy": self.rows[candidate.key].metrics["accuracy"]}
 
 
-@lru_cache(maxsize=1)
-def make_table() -> Table:
-    """The table of `SPACE`."""
-    space = SearchSpace.from_text(SPACE)
+@lru_cache(maxsize=2)
+def make_table(depth: int) -> Table:
+    """The table of `SPACE` with networks of 2 to `depth` blocks.
+
+    Two give 648 candidates in 0.3 s, three 3,564 and four 21,384.
+    """
+    space = SearchSpace.from_text(SPACE.replace("DEPTH", str(depth)))
     rows = {c.key: Row(c, made_up(c)) for c in enumerate_space(space)}
-    assert len(rows) == space.size >= 5000
+    assert len(rows) == space.size
     return Table(space, rows)
 
 
