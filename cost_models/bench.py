@@ -1,7 +1,7 @@
 """Bench: sub-blocks and networks as graphs, timed on a device against an anchor.
 
-Graphs are written to a folder and timed in a fresh process, a session. Every session times a
-fixed sub-block too, the anchor; numbers of different sessions are compared through it.
+Graphs are written to a folder and timed in a fresh process, a session. Every session times fixed
+sub-blocks too, the anchors; numbers of different sessions are compared through them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from os import getpid
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 from ..spaces import Block, Candidate, Place, Policy
 from ..spaces.errors import CostError
 from .build import build, network
+from .correct import COPIES
 from .device import Device
 from .graphs import chained, to_onnx
 from .measure import Timing, measure_session
@@ -38,12 +39,12 @@ from .table import Row
 from .units import Unit
 from .workload import SubBlock
 
-COPIES = 4  # of a sub-block in a row, so that its weights come from where a network's come from
 WORKER_S = 600.0  # no session takes longer
-ANCHOR = SubBlock(
-    "mlp",
-    Place(Block(mlp_hidden=768), 192, (14, 14), 0, 196, 196),
-    *(Policy(), "layer", "mlp"),
+_ANCHOR = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
+ANCHORS = (
+    SubBlock("mlp", _ANCHOR, Policy(), "layer", "mlp"),
+    SubBlock("mixer", _ANCHOR, Policy(), "layer", "softmax"),
+    SubBlock("mixer", replace(_ANCHOR, width=96), Policy(), "layer", "softmax"),
 )
 
 
@@ -67,6 +68,11 @@ class Graph:
     copies: int
     graph_bytes: int
 
+    def entry(self) -> dict[str, Any]:
+        """What a plan says of it."""
+        names = ("kind", "key", "shape", "copies", "graph_bytes")
+        return {name: getattr(self, name) for name in names}
+
 
 class Bench:
     """Makes graphs and times them on one device.
@@ -74,6 +80,9 @@ class Bench:
     Args:
         device: where to.
         seed: of inputs and orders.
+
+    Attributes:
+        anchors: the graphs that every session times too.
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
@@ -83,9 +92,9 @@ class Bench:
         torch.set_num_threads(1)
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
-        self._run = f"{int(time.time()):x}-{getpid():x}"
+        self._run = token_hex(4)
         self._sessions = 0
-        self._anchor = self.unit(Unit(ANCHOR, "float"))
+        self.anchors = [self.unit(Unit(block, "float")) for block in ANCHORS]
 
     @property
     def writes_files(self) -> bool:
@@ -120,30 +129,11 @@ class Bench:
             CostError: the session's process failed.
         """
         self._sessions += 1
-        everything = [*graphs, self._anchor]
+        everything = [*graphs, *self.anchors]
         inside = self._runtime.takes == "module"
         answer = self._inside(everything, rounds) if inside else self._outside(everything, rounds)
-        *timings, anchor = answer["graphs"]
-        if "refused" in anchor:
-            raise CostError(f"the anchor does not run: {anchor['refused']}")
-        return [
-            Row(
-                graph.kind,
-                graph.key,
-                median_ms=t["median_ms"] / graph.copies,
-                p10_ms=t["p10_ms"] / graph.copies,
-                p90_ms=t["p90_ms"] / graph.copies,
-                n=t["n"],
-                graph_bytes=graph.graph_bytes,
-                stable=t["stable"],
-                drift=answer["drift"],
-                anchor_ms=anchor["median_ms"] / self._anchor.copies,
-                session=f"{self._run}-{self._sessions}",
-                unix_time=answer["unix_time"],
-            )
-            for graph, t in zip(graphs, timings, strict=True)
-            if "refused" not in t
-        ]
+        entries = [graph.entry() for graph in everything]
+        return rows_of(entries, answer, f"{self._run}-{self._sessions}")
 
     def growth_mb(self, graph: Graph) -> float:
         """Peak growth of a fresh process that loads and runs a graph."""
@@ -194,10 +184,49 @@ def write_plan(
     for index, graph in enumerate(graphs):
         name = f"{index}.onnx"
         (folder / name).write_bytes(graph.model)
-        about = {"kind": graph.kind, "key": graph.key, "graph_bytes": graph.graph_bytes}
-        entries.append(about | {"file": name, "shape": graph.shape, "copies": graph.copies})
+        entries.append(graph.entry() | {"file": name})
     plan = {"device": device.to_dict(), "rounds": rounds, "seed": seed, "graphs": entries}
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+
+
+def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: str) -> list[Row]:
+    """Rows of a session's answer, without its anchors and whatever the runtime refused.
+
+    Args:
+        entries: what the plan says of each graph; the anchors come last.
+        answer: of `runner.time_folder`.
+        session: names it in the table.
+
+    Raises:
+        CostError: an anchor was refused.
+    """
+    timings = answer["graphs"]
+    count = len(ANCHORS)
+    if any("refused" in t for t in timings[-count:]):
+        raise CostError(f"the anchors do not run: {timings[-1].get('refused', '')}")
+    levels = [
+        t["median_ms"] / entry["copies"]
+        for entry, t in zip(entries[-count:], timings[-count:], strict=True)
+    ]
+    anchor_ms = float(np.exp(np.mean(np.log(levels))))
+    return [
+        Row(
+            entry["kind"],
+            entry["key"],
+            median_ms=t["median_ms"] / entry["copies"],
+            p10_ms=t["p10_ms"] / entry["copies"],
+            p90_ms=t["p90_ms"] / entry["copies"],
+            n=t["n"],
+            graph_bytes=entry["graph_bytes"],
+            stable=t["stable"],
+            drift=answer["drift"],
+            anchor_ms=anchor_ms,
+            session=session,
+            unix_time=answer["unix_time"],
+        )
+        for entry, t in zip(entries[:-count], timings[:-count], strict=True)
+        if "refused" not in t
+    ]
 
 
 @lru_cache(maxsize=8)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class _Calibration:
         self.rng = np.random.default_rng([seed, len(self.table)])
         self.bench = Bench(device, seed)
         self.fresh = self.grown = 0
+        self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
         self.alarms = 0
 
     @property
@@ -110,7 +111,7 @@ class _Calibration:
         latency: dict[str, Regressor] = {}
         fitted, spent, begun = 0, 0.0, self.used
         networks = self.networks()
-        while (now := self.used) < 1 - RESERVE:
+        while (now := self.used) + max(self.last.values(), default=0.0) < 1 - RESERVE:
             units = len(list(self.table.of_kind("unit")))
             if units > 1.5 * fitted:
                 latency, fitted = fit_groups(self.table), units
@@ -118,24 +119,31 @@ class _Calibration:
             chosen = self.units(recipes, latency) if enough or not latency else []
             if chosen:
                 self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
+                self.last["sub-blocks"] = self.used - now
                 continue
             kind = "fresh" if self.fresh % FRESH_EVERY == FRESH_EVERY - 1 else "model"
             self.fresh += 1
-            found = [next(networks) for _ in range(MODELS)]
-            graphs = [self.bench.network(c, recipes, kind) for c in found]
+            graphs = [self.bench.network(c, recipes, kind) for c in next(networks)]
             self.measure("whole networks", graphs, rounds=15, growths=2)
+            self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
 
-    def networks(self) -> Any:
-        """Candidates that were not surveyed, without end."""
-        known = {row.key for row in self.table.rows if row.kind != "unit"}
-        offset = 1 + len(known)
+    def networks(self) -> Iterator[list[Candidate]]:
+        """Sets of different candidates that were not measured before, as long as there are any."""
+        seen = {row.key for row in self.table.rows if row.kind != "unit"}
+        rng = random.Random(f"{self.seed} {len(seen)}")
         while True:
-            for candidate in self.space.sample(32, self.seed + 7919 * offset):
-                if candidate.to_json() not in known:
-                    yield candidate
-            offset += 1
+            found: dict[str, Candidate] = {}
+            for _ in range(5 * MODELS):
+                candidate = self.space.draw(rng)
+                if candidate.to_json() not in seen:
+                    found[candidate.to_json()] = candidate
+                if len(found) == MODELS:
+                    break
+            seen = seen | set(found) if found else set()  # a small space is measured again
+            if found:
+                yield list(found.values())
 
     def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
         """The next sub-blocks to measure."""
@@ -166,7 +174,8 @@ class _Calibration:
         """Time graphs, learn the memory of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         rows = self.bench.time(graphs, rounds)
-        if self.grown < GROWTHS and self.bench.writes_files:
+        wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
+        if wanted and self.bench.writes_files:
             bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
             rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
             self.grown += len(bytes_of)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,19 @@ from ..spaces import Candidate
 from ..spaces.errors import CostError
 from . import conformal
 from .batch import Indexer
-from .correct import Correction, fit_correction
+from .correct import Correction, Sums, fit_correction
 from .costs import UnitCosts, kind_of
 from .device import fingerprint
 from .memory import MemoryModel, fit_memory
-from .precision import Book, find_recipe
+from .precision import Book, find_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
-from .table import LatencyTable
+from .table import LatencyTable, Row
 from .units import Unit, unit_of
 from .workload import SubBlock, workload
+
+if TYPE_CHECKING:
+    from .estimate import Estimate
 
 FORMAT = 1
 LEVEL = 0.9
@@ -105,23 +108,22 @@ class CostModel:
         size = SizeModel.fit(rows)
         latency = fit_groups(table)
         kinds = sorted({kind_of(group) for group in latency} - {""})
-        first = cls(
-            table.identity, recipes, latency, Correction(kinds, [1.0] * len(kinds)), (1.0, 0.1),
-            MemoryModel(), size,
-        )  # fmt: skip
+        plain = Correction(kinds, [1.0] * len(kinds))
+        first = cls(table.identity, recipes, latency, plain, (1.0, 0.1), MemoryModel(), size)
         models = list(table.of_kind("model"))
         if not models:
             return first
         candidates = [Candidate.from_json(row.key) for row in models]
         actual = np.array(table.levels(models))
-        sums, calls, weights, spread = first._sums(candidates)
-        correction, left_out = fit_correction(kinds, sums, calls, weights, actual)
+        sums, spread = first._sums(candidates)
+        correction, left_out = fit_correction(sums, actual)
         errors = np.abs(np.log(actual / left_out))
         base = max(float(np.median(errors)), 1e-3)
-        size = size.with_models(models, first._graph_bytes(candidates), calls)
+        size = size.with_models(models, first._graph_bytes(candidates), sums.calls)
         found = conformal.scores(actual, left_out, base + spread)
         width = conformal.quantile(found, LEVEL)
-        return cls(table.identity, recipes, latency, correction, (width, base), first._memory, size)
+        memory = first._fit_memory([row for row in table.rows if row.peak_bytes])
+        return cls(table.identity, recipes, latency, correction, (width, base), memory, size)
 
     def predict(self, candidates: Sequence[Candidate]) -> Prediction:
         """Costs of candidates; those that share blocks share the work.
@@ -134,16 +136,16 @@ class CostModel:
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
         rows, index, starts = self._units(candidates)
         own = self._corrected(rows)[index]
-        latency = self._correction.constant_ms + np.add.reduceat(own, starts)
+        total = {
+            name: np.add.reduceat(rows[index, column], starts)
+            for name, column in (("weights", 3), ("graph", 4), ("loaded", 6))
+        }
+        latency = np.add.reduceat(own, starts) + self._correction.model_ms(total["loaded"])
         latency = np.maximum(latency, 1e-6)
         width, base = self._interval
         inside = np.minimum.reduceat(rows[index, 2], starts) > 0
         spread = np.add.reduceat(own * rows[index, 1], starts) / latency
         half = width * (base + spread) * np.where(inside, 1.0, _OUTSIDE)
-        total = {
-            name: np.add.reduceat(rows[index, column], starts)
-            for name, column in (("weights", 3), ("graph", 4), ("loaded", 6))
-        }
         peak = np.maximum.reduceat(rows[index, 5], starts)
         return Prediction(
             latency_ms=latency,
@@ -154,17 +156,49 @@ class CostModel:
             inside=inside,
         )
 
-    def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, float]]:
-        """Sub-blocks and the time of each in ms; with `constant_ms` they add up."""
+    def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
+        """Sub-blocks, recipe and time of each in ms; with `rest_ms` they add up."""
         blocks = workload(candidate).sub_blocks
         numbers = [self._costs.number(block) for block in blocks]
         ms = self._corrected(self._costs.rows())[numbers]
-        return list(zip(blocks, ms.tolist(), strict=True))
+        recipes = [recipe_for(block, self.recipes) for block in blocks]
+        return list(zip(blocks, recipes, ms.tolist(), strict=True))
+
+    def rest_ms(self, candidate: Candidate) -> float:
+        """What a run costs beside its sub-blocks, in ms."""
+        rows, index, _ = self._units([candidate])
+        return float(self._correction.model_ms(rows[index, 6].sum(keepdims=True))[0])
+
+    def block_ms(self, block: SubBlock) -> float:
+        """Time of one sub-block inside a network, in ms.
+
+        Raises:
+            CostError: a precision that the device cannot run.
+        """
+        number = self._costs.number(block)
+        return float(self._corrected(self._costs.rows()[number : number + 1])[0])
 
     @property
-    def constant_ms(self) -> float:
-        """What a run costs beside its sub-blocks."""
-        return self._correction.constant_ms
+    def ms_per_mmac(self) -> float:
+        """Usual time of a million multiply-accumulates in float32, for what is not known."""
+        float_groups = [r for g, r in self._latency.items() if g.endswith("@float")]
+        rates = [
+            weight
+            for regressor in float_groups or self._latency.values()
+            for name, weight in zip(regressor.terms, regressor.weights, strict=True)
+            if name == "linear_macs" and weight > 0
+        ]
+        return float(np.median(rates)) if rates else 0.0
+
+    def predict_onnx(self, path: str | Path) -> Estimate:
+        """Estimate of an arbitrary ViT-like ONNX file, with its coverage.
+
+        Raises:
+            CostError: the file cannot be read, or its shapes are not static.
+        """
+        from .estimate import predict_onnx
+
+        return predict_onnx(self, path)
 
     # Files.
 
@@ -250,20 +284,21 @@ class CostModel:
 
     def _corrected(self, rows: Array) -> Array:
         """(units,) time of each inside a whole model, in ms."""
-        c = self._correction
-        factors = np.array([*c.factors, c.shared])[rows[:, 7].astype(int)]
-        return rows[:, 0] * factors + c.per_call_ms + c.per_weight_mb * rows[:, 6]
+        return self._correction.unit_ms(rows[:, 0], rows[:, 7].astype(np.intp), rows[:, 6])
 
-    def _sums(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array, Array]:
-        """Summed latency by kind and of all others, calls, weights in MB, relative spread."""
+    def _sums(self, candidates: Sequence[Candidate]) -> tuple[Sums, Array]:
+        """What the correction is fitted to, and the relative spread of each sum."""
         rows, index, starts = self._units(candidates)
         ms, kind = rows[index, 0], rows[index, 7].astype(int)
-        kinds = [*range(len(self._costs.kinds)), -1]
-        sums = np.column_stack([np.add.reduceat(ms * (kind == k), starts) for k in kinds])
-        calls = np.diff(np.append(starts, len(index))).astype(float)
+        kinds = self._costs.kinds
+        by_kind = [np.add.reduceat(ms * (kind == k), starts) for k in range(len(kinds))]
         total = np.add.reduceat(ms, starts)
-        spread = np.add.reduceat(ms * rows[index, 1], starts) / total
-        return sums, calls, np.add.reduceat(rows[index, 6], starts), spread
+        calls = np.diff(np.append(starts, len(index)))
+        loaded = np.zeros((len(starts), int(calls.max())))
+        place = np.arange(len(index)) - np.repeat(starts, calls)
+        loaded[np.repeat(np.arange(len(starts)), calls), place] = rows[index, 6]
+        sums = Sums(kinds, np.column_stack(by_kind), total, calls.astype(float), loaded)
+        return sums, np.add.reduceat(ms * rows[index, 1], starts) / total
 
     def _fit_memory(self, rows: Sequence[Row]) -> MemoryModel:
         """From networks whose growth of a process was measured."""

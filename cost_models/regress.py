@@ -109,7 +109,7 @@ class Regressor:
         """
         model = cls(_names(terms), _names(numbers))
         y = np.asarray(ms, float)
-        t, raw = _matrix(terms, model.terms), _matrix(numbers, model.numbers)
+        t, raw = matrix_of(terms, model.terms), matrix_of(numbers, model.numbers)
         model.weights = nnls(t / y[:, None], np.ones(len(y)))
         model.centre, spread = raw.mean(0), raw.std(0)
         model.scale = np.where(spread > 1e-9, spread, 1.0)
@@ -130,7 +130,7 @@ class Regressor:
         Outside of the box the residual is that of the nearest point inside, and the spread grows
         with the distance: the terms alone extrapolate.
         """
-        t, raw = _matrix(terms, self.terms), _matrix(numbers, self.numbers)
+        t, raw = matrix_of(terms, self.terms), matrix_of(numbers, self.numbers)
         x = (np.clip(raw, self.low, self.high) - self.centre) / self.scale
         near = self._kernel(x, self.points)
         own = self.signal**2 + self.slope**2 * (x * x).sum(1) / max(x.shape[1], 1)
@@ -236,7 +236,8 @@ def _names(items: Sequence[Mapping[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for item in items for name in item))
 
 
-def _matrix(items: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
+def matrix_of(items: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
+    """(items, names) values, 0 where a name is absent."""
     return np.array([[item.get(name, 0.0) for name in names] for item in items], float).reshape(
         len(items), len(names)
     )

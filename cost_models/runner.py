@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,7 @@ class OrtGraph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         # ONNX Runtime's errors share no base class but Exception.
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
         try:
             self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
         except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:

@@ -107,11 +107,11 @@ class Unit:
         ops = self.block.ops()
         total = 0
         for op, after in zip(ops, [*ops[1:], None], strict=True):
-            biased = op.kind in ("conv", "depthwise") and after is not None and after.kind == "norm"
             if op.kind == "norm" and _is_folded(self.block):
                 continue
-            # A batch norm that is folded into a convolution leaves a bias behind.
-            total += 4 * (op.others or (op.shape[-1] if biased and op.shape else 0))
+            total += 4 * op.others
+            if after is not None and after.kind == "norm" and op.kind in ("conv", "depthwise"):
+                total += 4 * (after.others // 2)  # a folded batch norm leaves a bias behind
             total += _stored_bytes(op, recipe)
         return total
 

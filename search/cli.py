@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..spaces.errors import VitParetoError
+
+if TYPE_CHECKING:
+    from .run import Run
 
 FAILED, BAD_INPUT, NOT_VERIFIED = 1, 2, 3
 
@@ -58,6 +62,14 @@ def main() -> None:
     help="Change a key of the configuration, such as search.trials=300.",
 )
 @click.option("--seed", type=int, help="Short for --set search.seed=N.")
+@click.option(
+    "--compare",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Deliver nothing; compare this sampler or baseline with the others that are named.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Searches of each of them.")
 @json_option
 def search(
     config: str,
@@ -65,6 +77,8 @@ def search(
     resume: bool,
     overrides: tuple[str, ...],
     seed: int | None,
+    names: tuple[str, ...],
+    seeds: int,
     as_json: bool,
 ) -> None:
     """Search, and deliver the best models verified: the whole job.
@@ -80,6 +94,9 @@ def search(
 
     path = run_dir or Path("runs") / Path(config).stem
     with open_run(loaded, path, resume) as folder, logging_to(folder.log):
+        if names:
+            _compare(Run(folder), names, seeds, as_json)
+            return
         delivered = Run(folder).all()
     if as_json:
         _print(delivered)
@@ -93,11 +110,11 @@ def search(
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--pick", default="knee", metavar="KEY|knee|fastest|best", help="Which of a run.")
 @click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
-@click.option("--runtime", default="onnxruntime", help="Runtime of the artifact.")
+@click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @json_option
 def export(
-    source: Path, pick: str, random_weights: bool, runtime: str, out: Path, as_json: bool
+    source: Path, pick: str, random_weights: bool, runtime: str | None, out: Path, as_json: bool
 ) -> None:
     """Write a deployable artifact of a run, or of candidates with random weights.
 
@@ -106,9 +123,12 @@ def export(
     from .hand_over import export_candidates, export_picked
 
     if source.is_dir():
-        paths = [export_picked(source, pick, out)]
+        from .run import Run
+        from .store import RunFolder
+
+        paths = [export_picked(Run(RunFolder(source, lock=False)), pick, runtime, out)]
     else:
-        paths = export_candidates(source, random_weights, runtime, out)
+        paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
     if as_json:
         _print([{"key": path.parent.name, "path": str(path)} for path in paths])
     else:
@@ -215,6 +235,17 @@ def sample(source: str, count: int, seed: int, as_json: bool) -> None:
                 f"{f['key']}  {f['blocks']:6}  {f['params']:12,}  {f['macs']:14,}  "
                 f"{f['weight_mb']:7.2f} MB"
             )
+
+
+def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
+    from .compare import compare_run, comparison_text
+
+    outcomes = compare_run(run, names, seeds)
+    if as_json:
+        _print([outcome.to_dict() for outcome in outcomes])
+    else:
+        click.echo(comparison_text(outcomes))
+        click.echo(f"Fronts: {run.folder.path / 'comparison.png'}")
 
 
 def _print(value: Any) -> None:

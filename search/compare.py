@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..spaces.errors import UnknownNameError
+from .costs import Costs
+from .executors import open_executor
+from .files import write_atomic, write_json
 from .hypervolume import Box, nondominated
 from .objectives import Objective
 from .proposer import Task
 from .sampler import Sampler
-from .study import Scoring, Study, Until
+from .sampler import names as samplers
+from .study import Scoring, Study, Until, window
+
+if TYPE_CHECKING:
+    from .run import Run
 
 Array = NDArray[np.float64]
 
@@ -56,7 +65,7 @@ class Outcome:
         return {
             "name": self.name,
             "hypervolume": self.mean,
-            "half_width": self.half_width,
+            "half_width": None if math.isnan(self.half_width) else self.half_width,
             "hypervolumes": list(self.hypervolumes),
             "scored": list(self.scored),
             "fronts": [front.tolist() for front in self.fronts],
@@ -89,7 +98,9 @@ def compare(
         for seed in range(task.seed, task.seed + seeds):
             own = Task(task.space, task.objectives, task.costs, seed, task.trials)
             study = Study(own, Sampler(name, own), scoring(), window)
-            study.run(Until(PROPOSALS * task.trials, scored=task.trials))
+            ending = study.run(Until(PROPOSALS * task.trials, scored=task.trials))
+            if ending == "interrupt":
+                raise KeyboardInterrupt
             fronts.setdefault(name, []).append(study.archive.losses)
             scored.setdefault(name, []).append(study.scored)
     together = np.vstack([front for found in fronts.values() for front in found])
@@ -104,6 +115,31 @@ def compare(
         for name in fronts
     ]
     return sorted(found, key=lambda outcome: -outcome.mean)
+
+
+def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
+    """Compare samplers on what a run has trained and measured.
+
+    Scores are kept in the run folder, so that an interrupted comparison goes on where it was;
+    table and picture are written there too.
+
+    Raises:
+        UnknownNameError: no such sampler.
+        RunError: a file cannot be written.
+    """
+    for name in names:
+        if name not in samplers():
+            raise UnknownNameError("sampler", name, samplers())
+    search, folder = run.config.search, run.folder.path
+    task = Task(run.space, search.resolve(), Costs(run.cost_model), search.seed, search.trials)
+    scores = folder / "comparison.jsonl"
+    with open_executor(run.config.executor) as executor:
+        outcomes = compare(
+            names, task, lambda: run.scoring(executor, scores), seeds, window(run.config)
+        )
+    write_json(folder / "comparison.json", [outcome.to_dict() for outcome in outcomes])
+    write_atomic(folder / "comparison.png", draw_comparison(outcomes, task.objectives))
+    return outcomes
 
 
 def comparison_text(outcomes: Sequence[Outcome]) -> str:

@@ -19,6 +19,7 @@ from .config import SupernetConfig, TrainConfig
 from .health import LARGEST, SMALLEST, Health
 from .progress import progress
 from .sandwich import ALONE, Draw, Sandwich, Workers
+from .signals import stop_request
 from .teacher import Lessons
 from .training import Optimiser, check_finite
 
@@ -56,8 +57,9 @@ def train_supernet(
 
     Raises:
         RunError: a loss is no number, or memory does not suffice for half a batch.
+        KeyboardInterrupt: as asked, after the checkpoint was written.
     """
-    supernet = start or from_scratch(space, seed)
+    supernet = start or start_weights(space, config, seed)
     batch_size = config.batch_size * workers.count
     steps = lessons.steps(batch_size, config.epochs)
     optimiser = Optimiser(supernet.params.items(), config, steps)
@@ -75,7 +77,7 @@ def train_supernet(
             checkpoint.save(State(optimiser.done, tensors, health.notes()))
 
     begun, seen = time.perf_counter(), 0
-    with progress(steps, "supernet") as bar:
+    with progress(steps, "supernet") as bar, stop_request() as asked:
         bar.update(optimiser.done)
         for lesson in lessons.batches(batch_size, config.epochs, seed, optimiser.done):
             losses = sandwich.step(draw(optimiser.done), lesson)
@@ -89,9 +91,11 @@ def train_supernet(
             rate = seen / (time.perf_counter() - begun)
             bar.set_postfix(health.latest() | {"images/s": f"{rate:.0f}"}, refresh=False)
             bar.update()
+            if asked.is_set():
+                keep()
+                raise KeyboardInterrupt
             if checkpoint and checkpoint.due():
                 keep()
-    keep()
     if optimiser.average:
         supernet.load_state_dict(supernet.state_dict() | optimiser.average)
     return supernet
@@ -101,6 +105,24 @@ def _stopped(error: Exception, step: int, checkpoint: Checkpoint | None) -> RunE
     kept = checkpoint.load() if checkpoint else None
     where = f"; step {kept.step} is kept in {checkpoint.path}" if kept and checkpoint else ""
     return RunError(f"supernet: stopped at step {step}: {error}{where}; try a smaller lr")
+
+
+def start_weights(space: SearchSpace, config: SupernetConfig, seed: int) -> Supernet:
+    """Shared weights before any training: new ones, or those of a timm model, sorted.
+
+    Raises:
+        RunError: timm has no such model, or its weights cannot be had.
+        SpaceError: the model has no counterpart in our vocabulary.
+    """
+    if not config.pretrained:
+        return from_scratch(space, seed)
+    from ..spaces.networks.pretrained import from_timm
+    from .zoo import load_model
+
+    in_chans = space.largest().architecture.in_chans
+    return Supernet.from_network(
+        space, from_timm(load_model(config.pretrained, in_chans, None)), seed
+    )
 
 
 @torch.no_grad()

@@ -26,15 +26,15 @@ class Encoder:
     def __init__(self, choices: Sequence[Choice]) -> None:
         self._codes: dict[str, dict[Scalar, NDArray[np.float64]]] = {}
         self._columns: dict[str, slice] = {}
-        self._groups: list[list[str]] = []
-        groups: dict[str, list[str]] = {}
+        groups: dict[tuple[str, tuple[Scalar, ...]], list[str]] = {}
         width = 0
         for choice in choices:
             codes = _codes(choice)
             self._codes[choice.name] = dict(zip(choice.values, codes, strict=True))
             self._columns[choice.name] = slice(width, width + codes.shape[1])
             width += codes.shape[1]
-            groups.setdefault(re.sub(r"\d+", "*", choice.name), []).append(choice.name)
+            kind = re.sub(r"\d+", "*", choice.name), choice.values
+            groups.setdefault(kind, []).append(choice.name)
         self._own = width
         self._groups = [names for names in groups.values() if len(names) > 1]
 

@@ -39,7 +39,9 @@ class Halving:
     def __init__(self, rungs: Sequence[Scores], objectives: Sequence[Objective]) -> None:
         self._rungs, self._objectives = list(rungs), list(objectives)
         self._bracket: dict[str, tuple[Candidate, Mapping[str, float]]] = {}
+        # The log is not asked who went on: it may know more than a resumed study has come to.
         self._settled: dict[str, Evaluation] = {}
+        self._whole: dict[str, Evaluation] = {}
 
     @property
     def log(self) -> EvaluationLog:
@@ -48,18 +50,20 @@ class Halving:
 
     def submit(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
         """Start scoring a candidate on the lowest rung."""
-        if candidate.key not in self.log:
+        if candidate.key not in self._whole:
             self._settled.pop(candidate.key, None)
             self._bracket[candidate.key] = candidate, costs
             self._rungs[0].submit(candidate, costs)
 
     def result(self, key: str) -> Evaluation:
         """The candidate's evaluation on the highest rung that it reached."""
-        if key in self.log:
-            return self.log[key]
         if key in self._bracket:
             self._halve()
-        return self._settled[key]
+        return self._whole.get(key) or self._settled[key]
+
+    def in_full(self, key: str) -> bool:
+        """Whether a candidate reached the top."""
+        return key in self._whole
 
     def _halve(self) -> None:
         alive = list(self._bracket)
@@ -70,7 +74,7 @@ class Halving:
             alive = [e.key for e in self._best(complete, math.ceil(KEEP * len(found)))]
             for key in alive:
                 above.submit(*self._bracket[key])
-        self._settled |= {key: self._rungs[-1].result(key) for key in alive}
+        self._whole |= {key: self._rungs[-1].result(key) for key in alive}
         self._bracket.clear()
 
     def _best(self, evaluations: Sequence[Evaluation], n: int) -> list[Evaluation]:

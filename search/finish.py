@@ -1,59 +1,140 @@
-"""Finish: a finalist is cut out of the supernet, trained on its own, and exported."""
+"""Finish: a finalist is cut out of the supernet and trained on its own, bits going down in steps.
+
+The training is kept as it goes and continued after a kill. It ends early where the validation
+split no longer gains.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..cost_models import Device
+from torch import Tensor
+
+from ..spaces import Candidate
+from ..spaces.errors import RunError
+from ..spaces.networks import Network
 from ..spaces.supernet import Supernet
-from .config import RunConfig
-from .data import Data
-from .distill import fine_tune
-from .evaluate import Evaluation
-from .export import export_trained
-from .files import sync_folder
+from .answer import answer
+from .checkpoint import Checkpoint, State
+from .compress import calibrate, candidate_at, prepared
+from .compress.schedule import RAMP
+from .config import FinishConfig
+from .data import Data, Split, resized
+from .evaluate import accuracy, predict
+from .progress import progress
 from .teacher import Lessons
+from .training import Optimiser, check_finite
+
+PATIENCE = 6  # passes without a better validation accuracy after which training stops
+CALIBRATION = 64  # train images that say where low rank hurts least
+BEST, NOW = "best.", "now."
 
 
-def finish(
-    folder: Path,
-    evaluation: Evaluation,
-    supernet: Supernet,
+def extracted(supernet: Supernet, candidate: Candidate, data: Data) -> Network:
+    """A finalist with inherited weights, matrices of low rank cut where it hurts least."""
+    network = supernet.extract(candidate)
+    images = data.split("train").images[:CALIBRATION]
+    images = resized(images, candidate.architecture.input_size)
+    seen = calibrate(network, network.state_dict(), candidate, images)
+    return prepared(network, candidate, seen)
+
+
+def train_finalist(
+    candidate: Candidate,
+    network: Network,
     lessons: Lessons,
     data: Data,
-    device: Device,
-    recipes: Mapping[str, str],
-    config: RunConfig,
-) -> None:
-    """Make the artifact of a finalist, unless it is there.
-
-    The folder gets its name when all its files are written, so that a kill leaves none behind
-    that looks finished.
+    config: FinishConfig,
+    seed: int,
+    kept: Path,
+) -> Network:
+    """A network fine-tuned with its compression in the loop (QAT), in place.
 
     Args:
-        folder: where the artifact will be.
-        evaluation: of the finalist.
-        supernet: trained shared weights.
-        lessons: what it is fine-tuned on.
-        data: for calibration images and metadata.
-        device: where it will run.
-        recipes: what the device runs each precision with.
-        config: of the run.
+        candidate: what it is; its bits are reached step by step, its zeros along a ramp.
+        network: its weights, inherited.
+        lessons: images, labels and the teacher's answers.
+        data: its validation split says when to stop, and which weights are the best.
+        config: recipe.
+        seed: of the order of the images.
+        kept: checkpoint file; the training continues from it if it is there.
+
+    Returns:
+        The network in eval mode with the best weights, in float; rounding is the export's.
 
     Raises:
-        CostError: a precision that the device cannot run.
-        RunError: the loss is no number, or the folder cannot be written.
+        RunError: the loss is no number, or the checkpoint is of another training.
     """
-    if folder.exists():
-        return
-    candidate = evaluation.candidate
-    network = supernet.extract(candidate)
-    network = fine_tune(candidate, network, lessons, config.finish, config.search.seed)
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    images = config.export.calibration_images
-    export_trained(unfinished, candidate, network, recipes, device, data, images)
-    unfinished.rename(folder)
-    sync_folder(folder.parent)
+    steps = lessons.steps(config.batch_size, config.epochs)
+    each = steps // config.epochs
+    optimiser = Optimiser(network.named_parameters(), config, steps)
+    checkpoint = Checkpoint(kept, candidate.key, config.model_dump_json(), str(seed), data.name)
+    best = Best()
+    if state := checkpoint.load():
+        network.load_state_dict(_part(state.tensors, NOW))
+        optimiser.load_state_dict(state.tensors, state.step)
+        best = Best(_part(state.tensors, BEST), **state.notes)
+    params = dict(network.named_parameters()) | dict(network.named_buffers())
+    batches = lessons.batches(config.batch_size, config.epochs, seed, optimiser.done)
+    with progress(steps, f"training {candidate.key}") as bar:
+        bar.update(optimiser.done)
+        for lesson in batches:
+            if best.stale >= PATIENCE:
+                break
+            now = candidate_at(candidate, optimiser.done / steps)
+            loss = lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
+            loss.backward()
+            value = check_finite(loss, f"training {candidate.key}", optimiser.done)
+            bar.set_postfix(loss=value, refresh=False)
+            try:
+                optimiser.step()
+            except ArithmeticError as error:
+                raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
+            bar.update()
+            # Before the ramp has ended it is another, less compressed model.
+            if optimiser.done % each == 0 and optimiser.done >= RAMP * steps:
+                best.offer(candidate, network, optimiser, data.split("validation"))
+            if checkpoint.due():
+                held = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
+                notes = {"score": best.score, "stale": best.stale}
+                checkpoint.save(State(optimiser.done, held | optimiser.state_dict(), notes))
+    network.load_state_dict(best.weights)
+    return network.eval()
+
+
+@dataclass
+class Best:
+    """The weights that were right most often, and since when they are.
+
+    Attributes:
+        weights: by name.
+        score: their accuracy.
+        stale: how often others were offered since.
+    """
+
+    weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    score: float = -1.0
+    stale: int = 0
+
+    def offer(
+        self, candidate: Candidate, network: Network, optimiser: Optimiser, split: Split
+    ) -> None:
+        """Take the averaged weights if they are better."""
+        now = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(now | optimiser.average)
+        score = accuracy(predict(candidate, network, split), split.labels)["accuracy"]
+        self.stale += 1
+        if score > self.score:
+            averaged = {name: value.clone() for name, value in optimiser.average.items()}
+            self.weights, self.score, self.stale = now | averaged, score, 0
+        network.load_state_dict(now)
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}

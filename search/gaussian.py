@@ -20,6 +20,10 @@ class GaussianProcess:
     """A linear function plus a smooth one plus noise (Rasmussen and Williams 2006, chapter 2).
 
     Made by `fit`.
+
+    Attributes:
+        kernel: length, variance of the linear part, and variance of the whole.
+        noise: variance, relative to the whole.
     """
 
     _x: Array
@@ -28,7 +32,8 @@ class GaussianProcess:
     _shift: Array
     _scale: Array
     _level: tuple[float, float]
-    _kernel: tuple[float, float, float]
+    kernel: tuple[float, float, float]
+    noise: float
 
     @classmethod
     def fit(cls, features: Array, targets: Array) -> GaussianProcess:
@@ -48,25 +53,26 @@ class GaussianProcess:
         y = (targets - mean) / spread
         squares = _squares(x, x)
         typical = float(np.sqrt(np.median(squares))) or 1.0
-        fits: list[tuple[float, Array, Array, tuple[float, float, float]]] = []
+        fits: list[tuple[float, float, Array, Array, tuple[float, float, float]]] = []
         for length, linear in product(LENGTHS, LINEAR):
             kernel = length * typical, linear / x.shape[1]
             values, vectors = np.linalg.eigh(_covariance(squares, x @ x.T, *kernel))
             rotated = vectors.T @ y
             for noise in NOISE:
                 spectrum = np.maximum(values, 0.0) + noise
-                amplitude = float((rotated**2 / spectrum).mean())  # the likeliest one
+                # The likeliest one; above 0 also if all targets are equal.
+                amplitude = max(float((rotated**2 / spectrum).mean()), 1e-12)
                 loss = float(len(y) * np.log(amplitude) + np.log(spectrum).sum())
-                fits.append((loss, vectors, spectrum, (*kernel, amplitude)))
-        _, vectors, spectrum, kernel = min(fits, key=lambda fit: fit[0])
+                fits.append((loss, noise, vectors, spectrum, (*kernel, amplitude)))
+        _, noise, vectors, spectrum, kernel = min(fits, key=lambda fit: fit[0])
         inverse = vectors / np.sqrt(spectrum * kernel[2])
         weights = vectors @ (vectors.T @ y / spectrum)
-        return cls(x, inverse, weights, shift, scale, (mean, spread), kernel)
+        return cls(x, inverse, weights, shift, scale, (mean, spread), kernel, noise)
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, noise left out, of (N, D) features."""
         x = (features - self._shift) / self._scale
-        length, linear, amplitude = self._kernel
+        length, linear, amplitude = self.kernel
         cross = _covariance(_squares(x, self._x), x @ self._x.T, length, linear)
         own = 1 + linear * (x**2).sum(1)
         explained = ((amplitude * cross @ self._inverse) ** 2).sum(1)

@@ -3,50 +3,112 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cost_models import Device
 from ..cost_models.device import presets
 from ..cost_models.runtimes import open_runtime
 from ..spaces import Candidate
 from ..spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
-from .export import ONNX, export_random
-from .files import read_json, sync_folder
-from .store import RunFolder
-from .verify import check_files, manifests
+from .artifact import CANDIDATE, ONNX, WEIGHTS, Artifact, load_network
+from .compress import deliverable
+from .data import Data
+from .evaluate import accuracy
+from .export import calibration, expected_logits, export_random, export_torch, export_trained
+from .files import read_json, sync_folder, write_atomic
+from .gate import check_answers
+from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
+
+if TYPE_CHECKING:
+    from .run import Run
 
 PICKS = ("knee", "fastest", "best")
 
 
-def export_picked(run: Path, pick: str, out: Path) -> Path:
-    """Copy one delivered model of a run.
+def export_picked(run: Run, pick: str, runtime: str | None, out: Path) -> Path:
+    """One delivered model of a run, as it was verified or made anew for another runtime.
+
+    Args:
+        run: with delivered models.
+        pick: as for `choose`.
+        runtime: that of the run's device, the default, gives the verified files.
+        out: gets a folder with the model.
 
     Returns:
-        Path of its ONNX file.
+        Path of the model.
 
     Raises:
         UnknownNameError: no such model.
-        RunError: nothing was delivered, or a file has changed since.
+        ConfigError: no such runtime.
+        MissingRuntimeError: the runtime is not installed here.
+        RunError: nothing was delivered, a file has changed since, or the folder is there.
     """
-    folder = RunFolder(run, lock=False)
-    found = manifests(folder)
-    chosen = choose(found, pick)
-    source, target = folder.pareto / chosen["key"], out / chosen["key"]
-    if not check_files(source, chosen["files"]).holds:
-        raise RunError(f"{source}: a file has changed since it was verified")
-    if target.exists():
-        raise RunError(f"{target}: exists already, nothing was written")
-    unfinished = target.with_name(f".{target.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished)
-    unfinished.rename(target)
-    sync_folder(out)
-    return target / ONNX
+    chosen = choose(manifests(run.folder.pareto), pick)
+    source = run.folder.pareto / chosen["key"]
+    if changed := changed_file(source, chosen["files"]):
+        raise RunError(f"{source / changed}: has changed since it was verified")
+    if runtime in (None, chosen["device"]["runtime"]):
+
+        def copy(folder: Path) -> str:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            return ONNX
+
+        return _place(out / chosen["key"], copy)
+    device = device_of(runtime)
+    open_runtime(device)
+    return _place(out / chosen["key"], lambda to: remake(source, chosen, run.data, device, to))
 
 
-def choose(found: Sequence[dict[str, Any]], pick: str) -> dict[str, Any]:
+def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:
+    """Make a verified model again for another runtime, and check its answers there.
+
+    Returns:
+        Name of the model's file.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+        RunError: the answers are not those of the verified model.
+    """
+    candidate, network = Candidate.from_json((source / CANDIDATE).read_text()), load_network(source)
+    if device.runtime == "torch":
+        for name in (CANDIDATE, WEIGHTS):
+            write_atomic(folder / name, (source / name).read_bytes())
+        made = export_torch(folder, candidate, deliverable(network, candidate), device.batch)
+        return made.name
+    count, recipes = chosen["calibration_images"], device.recipes
+    files = export_trained(folder, candidate, network, recipes, device, data, count)
+    split = data.split("validation")
+    images = calibration(data, candidate, count, recipes)
+    expected = expected_logits(candidate, network, split, recipes, images)
+    logits = Artifact.load(folder, device).logits(split)
+    low = chosen["promised"]["accuracy_low"]
+    checks = check_answers(candidate, logits, expected, split.labels, low)
+    if failed := [check for check in checks if not check.holds]:
+        raise RunError(
+            f"{device.runtime}: {failed[0].name} is {failed[0].found}, wanted {failed[0].wanted}: "
+            "nothing was written"
+        )
+    kept = ("key", "finalists", "seeds", "calibration_images", "preprocessing", "promised")
+    manifest = {name: chosen[name] for name in kept} | {
+        "made": now(),
+        "versions": versions(),
+        "device": device.to_dict(),
+        "identity": device.identity(),
+        "recipes": list(recipes),
+        "files": hashes(folder, files),
+        "answers": accuracy(logits, split.labels),
+        "checks": [asdict(check) for check in checks],
+        # Its latency was predicted for another runtime.
+        "verified": False,
+    }
+    write_manifest(folder, manifest)
+    return ONNX
+
+
+def choose(found: Sequence[Manifest], pick: str) -> Manifest:
     """One of several manifests.
 
     Args:
@@ -56,7 +118,11 @@ def choose(found: Sequence[dict[str, Any]], pick: str) -> dict[str, Any]:
 
     Raises:
         UnknownNameError: no such model.
+        RunError: the run was not verified to its end.
     """
+    for manifest in found:
+        if "metrics" not in manifest:
+            raise RunError(f"{manifest['key']}: was not measured; continue the run with --resume")
     keys = {m["key"]: m for m in found}
     if pick in keys:
         return keys[pick]
@@ -72,7 +138,7 @@ def choose(found: Sequence[dict[str, Any]], pick: str) -> dict[str, Any]:
         (m["metrics"]["latency_ms"], m["metrics"]["accuracy"]) for m in (fastest, best)
     )
 
-    def above(manifest: dict[str, Any]) -> float:
+    def above(manifest: Manifest) -> float:
         x = (manifest["metrics"]["latency_ms"] - x0) / ((x1 - x0) or 1.0)
         return (manifest["metrics"]["accuracy"] - y0) / ((y1 - y0) or 1.0) - x
 
@@ -80,7 +146,7 @@ def choose(found: Sequence[dict[str, Any]], pick: str) -> dict[str, Any]:
 
 
 def export_candidates(source: Path, random_weights: bool, runtime: str, out: Path) -> list[Path]:
-    """ONNX files of candidates with random weights, each in its own precision.
+    """Models of candidates with random weights, each in its own precision.
 
     Args:
         source: JSON with one candidate or a list of them.
@@ -91,6 +157,8 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
     Raises:
         ConfigError: a file without candidates, or no runtime of that name.
         CostError: a precision that the runtime cannot run.
+        MissingRuntimeError: the runtime is not installed here.
+        RunError: a folder is there.
     """
     if not random_weights:
         raise ConfigError(
@@ -98,13 +166,12 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
         )
     device = device_of(runtime)
     open_runtime(device)
-    raw = read_json(source)
-    paths: list[Path] = []
-    for data in raw if isinstance(raw, list) else [raw]:
-        candidate = Candidate.from_dict(data)
-        export_random(out / candidate.key, candidate, device)
-        paths.append(out / candidate.key / ONNX)
-    return paths
+    raw: Any = read_json(source)
+    candidates = [Candidate.from_dict(data) for data in (raw if isinstance(raw, list) else [raw])]
+    return [
+        _place(out / c.key, lambda folder, c=c: export_random(folder, c, device).name)
+        for c in candidates
+    ]
 
 
 def device_of(runtime: str) -> Device:
@@ -119,3 +186,23 @@ def device_of(runtime: str) -> Device:
             f"--runtime: no such runtime {runtime!r}. {did_you_mean(runtime, devices)}"
         )
     return devices[runtime]
+
+
+def _place(folder: Path, make: Callable[[Path], str]) -> Path:
+    """Fill a folder under another name, then give it its own; the path of the file made.
+
+    Raises:
+        RunError: it is there already.
+    """
+    if folder.exists():
+        raise RunError(f"{folder}: exists already, nothing was written")
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{unfinished}: cannot be written: {error.strerror}") from error
+    name = make(unfinished)
+    unfinished.rename(folder)
+    sync_folder(folder.parent)
+    return folder / name

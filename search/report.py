@@ -12,9 +12,9 @@ from ..cost_models import CostModel
 from .config import load_config
 from .evaluate import Evaluation
 from .files import read_json, write_atomic
+from .manifest import manifests
 from .objectives import Objective, pareto_front
 from .store import RunFolder, read_evaluations
-from .verify import manifests
 
 PLANE = [Objective("latency_ms"), Objective("accuracy")]
 DELIVERED = (
@@ -57,7 +57,7 @@ def build_report(folder: RunFolder) -> None:
     scored, _ = read_evaluations(folder.evaluations)
     evaluations = [e for e in scored if e.status == "complete"]
     front = pareto_front(evaluations, config.search.resolve())
-    delivered = manifests(folder)
+    delivered = manifests(folder.pareto)
     picture = draw(evaluations, front, delivered, config.search.limits)
     write_atomic(folder.picture, picture)
     stages = read_json(folder.stages)

@@ -27,15 +27,18 @@ from ..cost_models.runner import machine
 from ..spaces import SearchSpace
 from ..spaces.errors import RunError
 from ..spaces.supernet import Supernet
+from .checkpoint import Checkpoint
 from .config import RunConfig, load_config
 from .costs import Costs
 from .data import Data, load_data
+from .deliver import Terms, deliver, delivered
 from .distill import train_supernet
 from .evaluate import Evaluation, Evaluator, accuracy, evaluate
 from .executors import open_executor
 from .fidelity import Halving, part
 from .files import write_atomic, write_json
-from .finish import finish
+from .finish import extracted, train_finalist
+from .health import Health
 from .objectives import pareto_front, spread
 from .progress import share_bar
 from .proposer import Task
@@ -44,11 +47,18 @@ from .sampler import Sampler
 from .scores import Scores
 from .store import EvaluationLog, RunFolder
 from .study import Scoring, Study, Until, window
-from .teacher import Lessons, make_lessons, predict, train_teacher
+from .teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .verify import test_once, verify_new
 
 VIEWS = 12  # augmented views of every train image, for which the teacher's logits are kept
-FIXED = ("space", "data", "device", "teacher", "supernet")  # sections that a resumed run keeps
+FIXED = (
+    "space",
+    "data",
+    "device",
+    "teacher",
+    "distill",
+    "supernet",
+)  # sections that a resumed run keeps
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 
 log = logging.getLogger("vitpareto")
@@ -124,7 +134,12 @@ class Run:
                 logits = make_lessons(self.data, teacher, VIEWS).teacher
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
-        return Lessons.of(self.data, load_file(self.folder.teacher)["logits"])
+        state = load_file(self.folder.teacher)
+        logits, teacher = state.pop("logits"), None
+        if config.distill.looks_inside:
+            teacher = open_teacher(self.data, config.teacher).eval()
+            teacher.load_state_dict({n.removeprefix("network."): v for n, v in state.items()})
+        return Lessons.of(self.data, logits, config.distill, teacher)
 
     @cached_property
     def cost_model(self) -> CostModel:
@@ -152,9 +167,25 @@ class Run:
         """The shared weights, trained now if they are not yet."""
         lessons, config = self.lessons, self.config
         if not self.folder.supernet.exists():
-            with stage(self.folder, "supernet"):
-                trained = train_supernet(self.space, lessons, config.supernet, config.search.seed)
+            checkpoint = Checkpoint(
+                self.folder.path / "supernet.checkpoint",
+                self.space.to_yaml(),
+                *(repr(getattr(config, name)) for name in FIXED),
+                str(config.search.seed),
+            )
+            with stage(self.folder, "supernet") as facts:
+                health = Health()
+                trained = train_supernet(
+                    self.space,
+                    lessons,
+                    config.supernet,
+                    config.search.seed,
+                    checkpoint=checkpoint,
+                    health=health,
+                )
+                facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(self.folder.supernet, save(trained.state_dict()))
+            checkpoint.delete()
         supernet = Supernet(self.space)
         supernet.load_state_dict(load(self.folder.supernet.read_bytes()))
         return supernet
@@ -178,13 +209,18 @@ class Run:
             }
         return study.front()
 
-    def scoring(self, executor: Executor) -> Scoring:
-        """Scores candidates on the search split, or on growing parts of it."""
+    def scoring(self, executor: Executor, evaluations: Path | None = None) -> Scoring:
+        """Scores candidates on the search split, or on growing parts of it.
+
+        Args:
+            executor: where.
+            evaluations: file to keep them in, if not that of the run.
+        """
         search, train = self.data.split("search"), self.data.split("train")
         rungs: list[Scores] = []
         for share in (*self.config.search.rungs, 1.0):
             evaluator = Evaluator(self.supernet, part(search, share), train)
-            path = self.folder.evaluations
+            path = evaluations or self.folder.evaluations
             log = EvaluationLog(path if share == 1 else path.with_stem(f"{path.stem}-{share:g}"))
             rungs.append(Scores(partial(evaluate, evaluator), executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
@@ -193,6 +229,24 @@ class Run:
         """Those to deliver: spread over the front of the first two objectives, ends included."""
         plane = [o for o in self.config.search.resolve() if o.traded][:2]
         return spread(pareto_front(front, plane), self.config.finish.finalists, plane[-1].name)
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """Train a finalist on its own and make its artifact."""
+        config, candidate = self.config, evaluation.candidate
+        seed = config.search.seed
+        terms = Terms(
+            self.data,
+            self.device,
+            Costs(self.cost_model),
+            config.search.resolve(),
+            config.export.calibration_images,
+            {"search.seed": seed, "data.seed": config.data.seed},
+        )
+        kept = self.folder.pareto / f".{evaluation.key}.safetensors"
+        network = extracted(self.supernet, candidate, self.data)
+        train_finalist(candidate, network, self.lessons, self.data, config.finish, seed, kept)
+        deliver(self.folder.pareto, evaluation, network, terms)
+        kept.unlink(missing_ok=True)
 
     def all(self) -> list[dict[str, Any]]:
         """Everything; the manifests of the delivered models.
@@ -206,21 +260,13 @@ class Run:
                 f"{self.folder.path}: none of {self.config.search.trials} trials kept the limits "
                 f"{self.config.search.limits!r}: loosen them, or search longer"
             )
-        config, folder = self.config, self.folder
+        folder = self.folder
         with stage(folder, "finishing"):
             for evaluation in self.finalists(front):
-                finish(
-                    folder.pareto / evaluation.key,
-                    evaluation,
-                    self.supernet,
-                    self.lessons,
-                    self.data,
-                    self.device,
-                    self.cost_model.recipes,
-                    config,
-                )
+                if not delivered(folder.pareto, evaluation.key):
+                    self.finish(evaluation)
         with stage(folder, "verification"):
-            verify_new(folder, self.finalists(front), self.device, self.data)
+            verify_new(folder, self.device, self.data)
             manifests = test_once(folder, self.device, self.data)
         build_report(folder)
         return manifests

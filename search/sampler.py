@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,21 +75,19 @@ class Sampler:
             StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
             for o in self._objectives
         ]
-        try:
-            with warnings.catch_warnings():
-                # What Optuna calls experimental is pinned by tests here.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study = optuna.create_study(
-                    study_name=task.space.name,
-                    storage=storage or (JournalStorage(self._journal) if self._journal else None),
-                    sampler=self._fixed if self._proposer else OPTUNA[name](task),
-                    directions=directions,
-                    load_if_exists=bool(storage),
-                )
-                self._check_objectives()
-                self._study.set_metric_names([o.name for o in self._objectives])
-        except (ValueError, ImportError, StorageInternalError) as error:
-            raise RunError(f"search.storage {storage!r}: {error}") from error
+        self._storage = storage
+        with self._reported(), warnings.catch_warnings():
+            # What Optuna calls experimental is pinned by tests here.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(
+                study_name=task.space.name,
+                storage=storage or (JournalStorage(self._journal) if self._journal else None),
+                sampler=self._fixed if self._proposer else OPTUNA[name](task),
+                directions=directions,
+                load_if_exists=bool(storage),
+            )
+            self._check_objectives()
+            self._study.set_metric_names([o.name for o in self._objectives])
         self._trials = task.trials if storage else None
         self._open: dict[int, optuna.Trial] = {}
 
@@ -96,19 +95,17 @@ class Sampler:
         """The next assignment to try; None if there is nothing left.
 
         Raises:
-            RunError: a shared study has other choices.
+            RunError: the storage does not answer, or its study has other choices.
         """
-        if self._trials is not None and len(self._study.get_trials(False)) >= self._trials:
-            return None
-        if self._proposer:
-            assignment = self._proposer.propose(self._history)
-            if assignment is None:
+        with self._reported():
+            if self._trials is not None and len(self._study.get_trials(False)) >= self._trials:
                 return None
-            self._fixed.assignment = assignment
-        try:
+            if self._proposer:
+                assignment = self._proposer.propose(self._history)
+                if assignment is None:
+                    return None
+                self._fixed.assignment = assignment
             trial = self._study.ask(dict(self._choices))
-        except ValueError as error:
-            raise RunError(f"the shared study has other choices: {error}") from error
         self._open[trial.number] = trial
         return Proposal(trial.number, self._fixed.assignment if self._proposer else trial.params)
 
@@ -129,19 +126,21 @@ class Sampler:
                 them up, which only works for ratios.
         """
         trial = self._open.pop(proposal.number)
-        trial.set_user_attr("key", key)
-        for name, value in violations.items():
-            trial.set_constraint(name, value)
-        scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
-        trial.set_user_attr(SCORES, scores)
-        self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
+        with self._reported():
+            trial.set_user_attr("key", key)
+            for name, value in violations.items():
+                trial.set_constraint(name, value)
+            scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
+            trial.set_user_attr(SCORES, scores)
+            self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
         self._flush()
 
     def fail(self, proposal: Proposal, key: str) -> None:
         """Report that a proposal could not be scored."""
         trial = self._open.pop(proposal.number)
-        trial.set_user_attr("key", key)
-        self._study.tell(trial, state=TrialState.FAIL)
+        with self._reported():
+            trial.set_user_attr("key", key)
+            self._study.tell(trial, state=TrialState.FAIL)
         self._flush()
 
     def _check_objectives(self) -> None:
@@ -163,6 +162,20 @@ class Sampler:
         """All trials that have ended."""
         ended = self._study.get_trials(False, (TrialState.COMPLETE, TrialState.FAIL))
         return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in ended]
+
+    @contextlib.contextmanager
+    def _reported(self) -> Generator[None]:
+        """What a shared storage complains about, as an error of one line."""
+        if not self._storage:
+            yield
+            return
+        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+
+        try:
+            yield
+        except (ValueError, ImportError, StorageInternalError, SQLAlchemyError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"search.storage: {reason}") from error
 
     def _flush(self) -> None:
         if self._journal:

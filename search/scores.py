@@ -52,6 +52,10 @@ class Scores:
             del self._under_way[key]
         return self.log[key]
 
+    def in_full(self, key: str) -> bool:
+        """Yes: nothing is scored in part."""
+        return True
+
     def _record(
         self,
         candidate: Candidate,

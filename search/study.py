@@ -46,6 +46,10 @@ class Scoring(Protocol):
         """Wait for what came of a candidate that was submitted."""
         ...
 
+    def in_full(self, key: str) -> bool:
+        """Whether that result is of all images."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Until:
@@ -199,7 +203,7 @@ class Study:
         self._failed.clear()
         excess = violations(evaluation.metrics, self.objectives)
         self._sampler.tell(trial.proposal, key, evaluation.metrics, excess)
-        if key in self.scoring.log and all(value <= 0 for value in excess.values()):
+        if self.scoring.in_full(key) and all(value <= 0 for value in excess.values()):
             self._note(evaluation.metrics)
 
     def _note(self, metrics: Mapping[str, float]) -> None:

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 FIRST, SCALINGS = 10, 5  # trials before anything is predicted, and how many of them are scalings
 BATCH = 6  # proposals from one prediction; from 120 scores on a twentieth of them
 POPULATION, GENERATIONS = 60, 12
-OPTIMISM = 0.5  # standard deviations
+OPTIMISM = 0.25  # standard deviations
 EXAMPLES = 1000  # that a prediction learns from; its time grows with their cube
 POOL = 150  # of the individuals that were met, those among which proposals are chosen
 TRIES = 200  # random candidates, if the inner search met nothing new
@@ -76,6 +76,7 @@ class Surrogate:
         self._bases = list(bases) or [Individual.of(space, {})]
         self._encode = Encoder(space.parameters)
         self._known: dict[str, _Facts] = {}
+        self._met: dict[tuple[tuple[str, Scalar], ...], Individual] = {}  # in the history
         self._proposed: set[str] = set()
         self._queue: deque[Individual] = deque()
 
@@ -95,11 +96,11 @@ class Surrogate:
         """The free choices from the smallest to the largest, then as they come."""
         ends = [self._space.smallest(), self._space.largest()]
         seeds = [self._space.assignment(c) for c in ends] + scalings(self._space, SCALINGS)
-        found = [self._vary(self._bases[0], seed) for seed in seeds] + self._random(FIRST)
-        return list({i.candidate.key: i for i in found}.values())[:FIRST]
+        found = [self._vary(self._bases[0], seed) for seed in seeds] + self._random(TRIES)
+        return self._unseen(found)[:FIRST]
 
     def _batch(self, history: Sequence[Told]) -> list[Individual]:
-        told = [(Individual.of(self._space, t.assignment), t.scores) for t in history]
+        told = [(self._told(t.assignment), t.scores) for t in history]
         self._proposed |= {i.candidate.key for i, _ in told}
         scored = [(i, s) for i, s in told if s]
         wanted = max(BATCH, len(scored) // 20)
@@ -115,8 +116,7 @@ class Surrogate:
         start = [scored[i][0] for i in order] + self._random(POPULATION // 2)
         met = evolve(self._space, start, predict, self._rng, POPULATION, GENERATIONS, self._free)
         self._forget_all_but(met)
-        unseen = self._unseen(met)
-        if not unseen:
+        if not (unseen := self._unseen(met)):
             return []
         hopes, over = predict(unseen)
         pool = survival(hopes, over)[:POOL]
@@ -154,8 +154,16 @@ class Surrogate:
         metrics = [{**self._facts(i).costs, **scores} for i, scores in scored]
         traded = [o for o in self._objectives if o.traded]
         losses = [[o.loss(m[o.name]) for o in traded] for m in metrics]
-        excess = [violations(m, self._objectives).values() for m in metrics]
-        return np.array(losses), np.array([sum(max(0.0, v) for v in vs) for vs in excess])
+        return np.array(losses), np.array([self._excess(m) for m in metrics])
+
+    def _excess(self, metrics: Mapping[str, float]) -> float:
+        return sum(max(0.0, v) for v in violations(metrics, self._objectives).values())
+
+    def _told(self, assignment: Mapping[str, Scalar]) -> Individual:
+        choices = tuple(assignment.items())
+        if choices not in self._met:
+            self._met[choices] = Individual.of(self._space, assignment)
+        return self._met[choices]
 
     def _features(self, individuals: Sequence[Individual]) -> Array:
         return np.array([self._facts(i).features for i in individuals])
@@ -174,8 +182,10 @@ class Surrogate:
         self._known = {key: facts for key, facts in self._known.items() if key in keep}
 
     def _unseen(self, individuals: Sequence[Individual]) -> list[Individual]:
+        """Those that were not proposed; if the costs of some keep the limits, only these."""
         found = {i.candidate.key: i for i in individuals}
-        return [i for key, i in found.items() if key not in self._proposed]
+        unseen = [i for key, i in found.items() if key not in self._proposed]
+        return [i for i in unseen if self._excess(self._facts(i).costs) == 0] or unseen
 
     def _random(self, n: int) -> list[Individual]:
         drawn = self._space.sample(n, self._rng.randrange(2**31))

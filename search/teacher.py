@@ -1,18 +1,20 @@
-"""The teacher: a small hybrid network trained here, and what it says about every view."""
+"""The teacher: a small hybrid trained here or a timm model, and what it says of every view."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spaces import Architecture, Block, Stage
 from ..spaces.networks import Network
-from .config import DistillConfig, TrainConfig
-from .data import Data, Views
+from .augment import Norm, Views
+from .config import DistillConfig, TeacherConfig
+from .data import Data
 from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .progress import progress
 from .training import Optimiser, check_finite, fast_matmul
@@ -45,14 +47,40 @@ def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Ar
     )
 
 
-def train_teacher(data: Data, config: TrainConfig, seed: int) -> Network:
-    """A network trained on the train split with labels alone.
+class Teacher(Network):
+    """The small teacher that is trained here."""
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, N, D)."""
+        return self.forward_features(x)
+
+
+def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
+    """The teacher before any training here: new, or one of timm's that needs none.
+
+    It has a method `tokens` beside its logits.
 
     Raises:
-        RunError: the loss is no number.
+        RunError: timm has no such model, or not with these classes.
+    """
+    if not config.model:
+        return Teacher(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
+    from .zoo import Expert, load_model
+
+    model = load_model(config.model, data.in_chans, data.num_classes, config.checkpoint)
+    return Expert(model, Norm(data.mean, data.std)).eval()
+
+
+def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
+    """The teacher; one of our own is trained on the train split with labels alone.
+
+    Raises:
+        RunError: the loss is no number, or as `open_teacher`.
     """
     torch.manual_seed(seed)
-    network = Network(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
+    network = open_teacher(data, config)
+    if config.model:
+        return network
     views, labels = data.views(), data.train_labels
     steps = config.epochs * batches_in(len(labels), config.batch_size)
     optimiser = Optimiser(network.named_parameters(), config, steps)
@@ -73,7 +101,7 @@ def train_teacher(data: Data, config: TrainConfig, seed: int) -> Network:
 
 
 @torch.inference_mode()
-def predict(network: torch.nn.Module, images: Tensor) -> Tensor:
+def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits in float32: (N, C, S, S) -> (N, K)."""
     return torch.cat([network(batch) for batch in images.split(BATCH)])
 
@@ -94,7 +122,7 @@ class Lessons:
     labels: Tensor
     teacher: Tensor
     config: DistillConfig = SOFT
-    network: Network | None = None
+    network: Any = None
 
     @classmethod
     def of(
@@ -102,7 +130,7 @@ class Lessons:
         data: Data,
         teacher: Tensor,
         config: DistillConfig = SOFT,
-        network: Network | None = None,
+        network: Any = None,
     ) -> Lessons:
         """The lessons behind cached logits (V, N, K); their views are made again."""
         return cls(data.views(), data.train_labels, teacher, config, network)
@@ -131,10 +159,10 @@ class Lessons:
         if self.network is None or not self.config.looks_inside:
             return None
         with fast_matmul(images.device):
-            return self.network.forward_features(images).float()
+            return self.network.tokens(images).float()
 
 
-def make_lessons(data: Data, teacher: Network, views: int) -> Lessons:
+def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
     """Views of the train split with the teacher's logits; the same every time."""
     made, n = data.views(), len(data.train_labels)
     chunks = torch.arange(n).split(BATCH)

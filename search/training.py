@@ -40,7 +40,7 @@ class Optimiser:
             {"params": [p for p in values if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in values if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self._adamw = torch.optim.AdamW(groups, lr=config.lr)
+        self._adamw = torch.optim.AdamW(groups, lr=config.lr, fused=True)
         kept = self.parameters if config.ema else {}
         self.average = {name: p.detach().clone() for name, p in kept.items()}
 

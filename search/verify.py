@@ -1,226 +1,143 @@
-"""Verify: an artifact is run where it will be used, and every promise is held against it."""
+"""Verify: artifacts are run where they will be used, and every promise is held against that."""
 
 from __future__ import annotations
 
-import hashlib
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
 from ..cost_models import Device
-from ..cost_models.measure import Timing, measure
-from ..cost_models.runtimes import Compiled, open_runtime
-from ..spaces import Candidate
-from ..spaces.errors import RunError
-from ..spaces.networks import Network
-from .compress import run
-from .data import Data, Split, resized
-from .evaluate import Evaluation, accuracy
-from .export import CANDIDATE, MANIFEST, ONNX, WEIGHTS, Preprocessing
-from .files import read_json, write_json
+from ..cost_models.bench import Bench, Graph
+from ..cost_models.memory import process_growth_mb
+from ..cost_models.table import Row
+from ..spaces.errors import CostError
+from .artifact import ONNX, Artifact, load_network
+from .data import Data, Split
+from .evaluate import accuracy
+from .export import calibration, expected_logits
+from .gate import (
+    Check,
+    check_answers,
+    check_kernels,
+    check_latency,
+    check_limits,
+    check_memory,
+    check_size,
+)
+from .inventory import inventory_of
+from .manifest import Manifest, changed_file, manifests, write_manifest
+from .objectives import Objective
 from .store import RunFolder
 
-FORMAT_VERSION = 1
-LATENCY = "latency_ms"
-
-LOGITS = 1e-4  # largest difference of a float artifact from torch
-AGREEMENT = 0.98  # share of images on which a quantised artifact says the same as torch
-SIZE = 0.02  # relative difference of the file from its predicted size ...
-METADATA_MB = 0.002  # ... beside labels and normalisation, which no prediction counts
+ROUNDS = 15  # samples of each latency
+LOCAL = ("latency_ms", "peak_memory_mb", "limit of latency_ms", "limit of peak_memory_mb")
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One promise and what became of it.
+def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
+    """Measure the artifacts of a run, and complete their manifests with all checks.
 
-    Attributes:
-        name: of the check.
-        holds: whether it was kept.
-        found: the measured value.
-        wanted: what it had to be.
+    All are timed against each other, so all are measured again if one has not been yet.
+
+    Raises:
+        RunError: nothing was delivered, or an artifact is damaged.
+        CostError: the runtime refuses a graph.
     """
+    found = manifests(folder.pareto)
+    if all("metrics" in manifest for manifest in found):
+        return
+    artifacts = [Artifact.load(folder.pareto / m["key"], device) for m in found]
+    rows = time_artifacts(artifacts, device)
+    split = data.split("validation")
+    for artifact, manifest in zip(artifacts, found, strict=True):
+        row = rows[artifact.candidate.key]
+        expected = _expected(artifact, manifest, data, split)
+        report = examine(artifact, manifest, split, expected, row, device)
+        write_manifest(artifact.folder, manifest | report)
 
-    name: str
-    holds: bool
-    found: float | str
-    wanted: str
 
+def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, Row]:
+    """Latency of artifacts by key, timed in turn in one fresh process.
 
-@dataclass(frozen=True)
-class Artifact:
-    """A delivered model, loaded in its runtime.
-
-    Attributes:
-        folder: with `candidate.json`, `model.safetensors` and `model.onnx`.
-        candidate: what it is.
-        compiled: ready to run.
-        batch: images of one run.
+    Raises:
+        CostError: the runtime refuses one.
     """
-
-    folder: Path
-    candidate: Candidate
-    compiled: Compiled
-    batch: int
-
-    @classmethod
-    def load(cls, folder: Path, device: Device) -> Artifact:
-        """Load an artifact for a device.
-
-        Raises:
-            RunError: a file is missing.
-            CostError: the runtime refuses the graph.
-        """
-        for name in (CANDIDATE, WEIGHTS, ONNX):
-            if not (folder / name).is_file():
-                raise RunError(f"{folder / name}: missing")
-        candidate = Candidate.from_json((folder / CANDIDATE).read_text())
-        compiled = open_runtime(device).compile((folder / ONNX).read_bytes())
-        return cls(folder, candidate, compiled, device.batch)
-
-    def logits(self, split: Split) -> torch.Tensor:
-        """Logits from the runtime, batch by batch as it will be used: (N, K)."""
-        images = resized(split.images, self.candidate.architecture.input_size).numpy()
-        missing = -len(images) % self.batch
-        padded = np.concatenate([images, images[:missing]])
-        runs = [self.compiled.run(x) for x in np.split(padded, len(padded) // self.batch)]
-        return torch.from_numpy(np.concatenate(runs)[: len(images)])
-
-    def reference(self, split: Split) -> torch.Tensor:
-        """Logits from torch with the same weights, compression simulated: (N, K)."""
-        network = Network(self.candidate.architecture).eval()
-        network.load_state_dict(load_file(self.folder / WEIGHTS))
-        images = resized(split.images, self.candidate.architecture.input_size)
-        with torch.inference_mode():
-            return run(network, network.state_dict(), self.candidate, images)
-
-    def example(self) -> np.ndarray:
-        """An input for timing."""
-        a = self.candidate.architecture
-        shape = (self.batch, a.in_chans, a.input_size, a.input_size)
-        return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-    @property
-    def size_mb(self) -> float:
-        """Size of the ONNX file in megabytes of 10^6 bytes."""
-        return (self.folder / ONNX).stat().st_size / 1e6
+    graphs = [
+        Graph("artifact", a.candidate.key, a.content, a.input_shape, 1, len(a.content))
+        for a in artifacts
+    ]
+    rows = {row.key: row for row in Bench(device).time(graphs, ROUNDS)}
+    for artifact in artifacts:
+        if artifact.candidate.key not in rows:
+            raise CostError(f"{artifact.folder / ONNX}: {device.runtime} cannot time it")
+    return rows
 
 
-def time_artifacts(artifacts: Sequence[Artifact]) -> list[Timing]:
-    """Latency of all artifacts, measured in turn against each other."""
-    return measure([a.compiled for a in artifacts], [a.example() for a in artifacts])
-
-
-def check(
-    artifact: Artifact, split: Split, promised: dict[str, float], timing: Timing
+def examine(
+    artifact: Artifact,
+    manifest: Manifest,
+    split: Split,
+    expected: Tensor,
+    row: Row,
+    device: Device,
 ) -> dict[str, Any]:
     """Run every check on one artifact.
 
     Args:
         artifact: the model.
+        manifest: its promises and limits.
         split: images of the validation split.
-        promised: metrics of the search: accuracy with interval, predicted costs.
-        timing: measured latency.
+        expected: logits from torch on them (N, K).
+        row: measured latency.
+        device: on which it is measured.
 
     Returns:
-        "metrics" as measured, "checks", and "verified" if all of them hold.
+        "metrics" as measured, "inside_interval", "inventory", "checks", and "verified" if all
+        checks hold.
     """
-    logits, reference = artifact.logits(split), artifact.reference(split)
+    promised, logits = manifest["promised"], artifact.logits(split)
+    inventory = inventory_of(artifact.content, artifact.compiled.kernels())
     metrics = accuracy(logits, split.labels) | {
-        "latency_ms": timing.median_ms,
-        "latency_p10_ms": timing.p10_ms,
-        "latency_p90_ms": timing.p90_ms,
+        "latency_ms": row.median_ms,
+        "latency_p10_ms": row.p10_ms,
+        "latency_p90_ms": row.p90_ms,
+        "drift": row.drift,
+        "anchor_ms": row.anchor_ms,
+        "peak_memory_mb": peak_memory_mb(artifact.content, device),
         "size_mb": artifact.size_mb,
     }
+    low = promised["accuracy_low"]
+    limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
     checks = [
-        check_logits(artifact.candidate, logits, reference),
-        check_accuracy(metrics["accuracy"], promised["accuracy_low"]),
-        check_latency(timing.median_ms, promised["low_ms"], promised["high_ms"]),
+        *check_answers(artifact.candidate, logits, expected, split.labels, low),
+        check_latency(row.median_ms, promised["high_ms"]),
         check_size(artifact.size_mb, promised["size_mb"]),
+        check_memory(metrics["peak_memory_mb"], promised["peak_memory_mb"]),
+        check_kernels(inventory),
+        *check_limits(metrics, limits),
     ]
     return {
         "metrics": metrics,
-        "kernels": artifact.compiled.kernels(),
-        "checks": [asdict(c) for c in checks],
-        "verified": all(c.holds for c in checks),
+        # A fact beside the check: being faster than predicted breaks no promise.
+        "inside_interval": promised["low_ms"] <= row.median_ms <= promised["high_ms"],
+        "inventory": inventory.to_dict(),
+        "checks": [asdict(check) for check in checks],
+        "verified": all(check.holds for check in checks),
     }
 
 
-def check_logits(candidate: Candidate, logits: torch.Tensor, reference: torch.Tensor) -> Check:
-    """Float artifacts give torch's logits, quantised ones torch's answers."""
-    if is_quantised(candidate):
-        agreement = (logits.argmax(1) == reference.argmax(1)).double().mean().item()
-        return Check("agreement with torch", agreement >= AGREEMENT, agreement, f">= {AGREEMENT}")
-    distance = (logits - reference).abs().max().item()
-    return Check("logits against torch", distance <= LOGITS, distance, f"<= {LOGITS}")
+def peak_memory_mb(content: bytes, device: Device) -> float:
+    """By how much a fresh process grows that loads and runs a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX
+        path.write_bytes(content)
+        return process_growth_mb(device.to_dict(), str(path))
 
 
-def check_accuracy(found: float, low: float) -> Check:
-    """The artifact is no worse than the interval that the search saw."""
-    return Check("accuracy of the artifact", found >= low, found, f">= {low:.4f}")
-
-
-def check_latency(found: float, low: float, high: float) -> Check:
-    """The measured latency lies in the predicted interval."""
-    return Check(LATENCY, low <= found <= high, found, f"{low:.4f} to {high:.4f}")
-
-
-def check_size(found: float, predicted: float) -> Check:
-    """The file is as large as predicted."""
-    low, high = predicted * (1 - SIZE), predicted * (1 + SIZE) + METADATA_MB
-    return Check("size_mb", low <= found <= high, found, f"{low:.4f} to {high:.4f}")
-
-
-def is_quantised(candidate: Candidate) -> bool:
-    """Whether any weight has fewer than 32 bits."""
-    c = candidate.compression
-    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
-    return any(p.weight_bits < 32 for p in (*policies, c.stem, c.head))
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def verify_new(
-    folder: RunFolder, finalists: Sequence[Evaluation], device: Device, data: Data
-) -> None:
-    """Check the artifacts of a run against what the search promised, and write their manifests.
-
-    All are timed together, so all are checked again if one has no manifest yet.
-
-    Raises:
-        RunError: an artifact lacks a file.
-        CostError: the runtime refuses a graph.
-    """
-    folders = [folder.pareto / evaluation.key for evaluation in finalists]
-    if all((f / MANIFEST).exists() for f in folders):
-        return
-    artifacts = [Artifact.load(f, device) for f in folders]
-    timings = time_artifacts(artifacts)
-    split = data.split("validation")
-    for artifact, evaluation, timing in zip(artifacts, finalists, timings, strict=True):
-        manifest: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "key": evaluation.key,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "device": device.to_dict(),
-            "identity": device.identity(),
-            "files": {n: sha256(artifact.folder / n) for n in (CANDIDATE, WEIGHTS, ONNX)},
-            "preprocessing": asdict(Preprocessing.of(data)),
-            "promised": dict(evaluation.metrics),
-        }
-        manifest |= check(artifact, split, manifest["promised"], timing)
-        write_json(artifact.folder / MANIFEST, manifest)
-
-
-def test_once(folder: RunFolder, device: Device, data: Data) -> list[dict[str, Any]]:
+def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
     """Measure test accuracy of every delivered artifact, all from one reading of the test split.
 
     A run that was killed between reading and writing reads again; the seal records it.
@@ -228,71 +145,53 @@ def test_once(folder: RunFolder, device: Device, data: Data) -> list[dict[str, A
     Returns:
         The manifests, the fastest model first.
     """
-    found = manifests(folder)
+    found = manifests(folder.pareto)
     if any("test" not in manifest for manifest in found):
         split = data.split("test", force=folder.test_seal.exists())
         for manifest in found:
             path = folder.pareto / manifest["key"]
-            logits = Artifact.load(path, device).logits(split)
-            manifest["test"] = accuracy(logits, split.labels)
-            write_json(path / MANIFEST, manifest)
-    return found
+            manifest["test"] = accuracy(Artifact.load(path, device).logits(split), split.labels)
+            write_manifest(path, manifest)
+    return manifests(folder.pareto)
 
 
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[dict[str, Any]]:
     """Hold delivered artifacts against their manifests; nothing is written.
 
-    An artifact whose files have changed is not loaded. Latency is only compared on the device
-    that the manifest names.
+    An artifact whose files have changed is not loaded. Latency and memory are only compared on
+    the device that the manifest names.
 
     Returns:
         For each its "key", "checks", and "verified".
 
     Raises:
-        RunError: no artifact, or one lacks a file.
+        RunError: there is no artifact, or one lacks a file or was edited.
+        MissingRuntimeError: the device's runtime is not installed here.
     """
-    reports: list[dict[str, Any]] = []
     split = data.split("validation")
-    for manifest in manifests(folder):
-        path = folder.pareto / manifest["key"]
-        unchanged = check_files(path, manifest["files"])
-        report: dict[str, Any] = {"key": manifest["key"], "checks": [asdict(unchanged)]}
-        if unchanged.holds:
-            artifact = Artifact.load(path, device)
-            found = check(artifact, split, manifest["promised"], time_artifacts([artifact])[0])
+    found = manifests(folder.pareto)
+    files = {m["key"]: changed_file(folder.pareto / m["key"], m["files"]) for m in found}
+    intact = [m for m in found if not files[m["key"]]]
+    artifacts = {m["key"]: Artifact.load(folder.pareto / m["key"], device) for m in intact}
+    rows = time_artifacts([*artifacts.values()], device) if artifacts else {}
+    reports: list[dict[str, Any]] = []
+    for manifest in found:
+        key = manifest["key"]
+        checks = [asdict(Check("files", not files[key], files[key] or "unchanged", "unchanged"))]
+        report: dict[str, Any] = {"key": key, "checks": checks}
+        if artifact := artifacts.get(key):
+            expected = _expected(artifact, manifest, data, split)
+            seen = examine(artifact, manifest, split, expected, rows[key], device)
             here = device.identity() == manifest["identity"]
-            report["checks"] += [c for c in found["checks"] if here or c["name"] != LATENCY]
-            report["metrics"] = found["metrics"]
-        report["verified"] = all(c["holds"] for c in report["checks"])
+            checks += [c for c in seen["checks"] if here or c["name"] not in LOCAL]
+            report |= {name: seen[name] for name in ("metrics", "inside_interval")}
+        report["verified"] = all(check["holds"] for check in checks)
         reports.append(report)
     return reports
 
 
-def manifests(folder: RunFolder) -> list[dict[str, Any]]:
-    """The manifests of a run, the fastest model first.
-
-    Raises:
-        RunError: there are none, or one is of a newer release.
-    """
-    found = [read_json(path) for path in folder.pareto.glob(f"*/{MANIFEST}")]
-    if not found:
-        raise RunError(f"{folder.pareto}: no delivered models; continue the run with --resume")
-    for manifest in found:
-        if manifest["format_version"] > FORMAT_VERSION:
-            raise RunError(
-                f"{folder.pareto / manifest['key'] / MANIFEST}: format version "
-                f"{manifest['format_version']!r} is newer than {FORMAT_VERSION}: it was written "
-                "by a later release of vitpareto"
-            )
-    return sorted(found, key=lambda m: m["metrics"]["latency_ms"])
-
-
-def check_files(folder: Path, hashes: Mapping[str, str]) -> Check:
-    """No file has changed since it was verified."""
-    for name, wanted in hashes.items():
-        # Names come from a file that may have been edited: they must stay in the folder.
-        if Path(name).name != name or not (folder / name).is_file():
-            raise RunError(f"{folder / name}: missing")
-        if sha256(folder / name) != wanted:
-            return Check("files", False, name, "unchanged")
-    return Check("files", True, "unchanged", "unchanged")
+def _expected(artifact: Artifact, manifest: Mapping[str, Any], data: Data, split: Split) -> Tensor:
+    candidate, recipes = artifact.candidate, manifest["recipes"]
+    images = calibration(data, candidate, manifest["calibration_images"], recipes)
+    network = load_network(artifact.folder)
+    return expected_logits(candidate, network, split, recipes, images)

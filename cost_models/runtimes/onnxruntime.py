@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
@@ -20,6 +20,7 @@ from . import Source, as_bytes
 
 Array = NDArray[np.float32]
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
 REFUSALS = (
     *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
     *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),

@@ -4,16 +4,16 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 `importance` before.
 """
 
-from .deliver import deliverable, delivered_logits, factored, merged
+from .deliver import compensated, deliverable, delivered_logits, prepared
 from .network import calibrate, run
 from .schedule import candidate_at
 
 __all__ = [
     "calibrate",
     "candidate_at",
+    "compensated",
     "deliverable",
     "delivered_logits",
-    "factored",
-    "merged",
+    "prepared",
     "run",
 ]

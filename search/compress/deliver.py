@@ -12,35 +12,27 @@ from ...cost_models.folding import folded
 from ...cost_models.precision import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
-from .low_rank import Factored, directions, factorised
+from .bias_correction import correct_biases
+from .low_rank import directions, factorised
 from .network import UNCALIBRATED, Calibration, calibrate, compressible, run
 from .observe import Range, min_max
+from .repq import reparametrise
 from .sparsity import sparsify
 
 
 @torch.no_grad()
-def factored(
-    network: Network, candidate: Candidate, calibration: Calibration = UNCALIBRATED
-) -> Network:
-    """A copy whose matrices of low rank are two linear layers each, to be trained as such.
+def prepared(network: Network, candidate: Candidate, calibration: Calibration) -> Network:
+    """A copy to be fine-tuned: matrices of low rank are cut where their inputs lose least.
+
+    Training cuts them again at every step, by the weights alone. On digits at a rank of 0.3 this
+    start was worth 9 to 21 points after 80 steps, and whole matrices learnt better than factors.
 
     Args:
         network: plain, of the candidate's architecture.
         candidate: its compression settles the ranks.
-        calibration: what weighs the errors.
+        calibration: of the network.
     """
-    network, reads = _truncated(network, candidate, calibration)
-    return _split(network, reads)
-
-
-@torch.no_grad()
-def merged(network: Network) -> Network:
-    """A plain copy of a factored network, with the same function; `factored` gives it back."""
-    network = copy.deepcopy(network)
-    for name, module in list(network.named_modules()):
-        if isinstance(module, Factored):
-            network.set_submodule(name, module.merged())
-    return network
+    return _truncated(network, candidate, calibration)[0]
 
 
 @torch.no_grad()
@@ -53,16 +45,54 @@ def deliverable(
     matrices, which keeps their rank and their zeros, and these are split after.
 
     Args:
-        network: plain or factored, of the candidate's architecture, trained.
+        network: plain, of the candidate's architecture, trained.
         candidate: its compression.
         calibration: of the same network, for ranks that it does not have yet.
     """
-    network, reads = _truncated(merged(network), candidate, calibration)
+    network, reads = _truncated(network, candidate, calibration)
     for name, layer in compressible(network, candidate).items():
         if name not in reads:
             weight = network.get_parameter(f"{name}.weight")
             weight.copy_(sparsify(weight, layer.policy.sparsity))
-    return _split(folded(network), reads)
+    network = folded(network)
+    for name, read in reads.items():
+        layer = network.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        network.set_submodule(name, factorised(layer, read))
+    return network
+
+
+@torch.no_grad()
+def compensated(
+    delivered: Network,
+    candidate: Candidate,
+    recipes: Book | Sequence[str],
+    calibration_images: Tensor,
+) -> Network:
+    """A copy that loses less when it is rounded: norms rescaled by RepQ, then biases corrected.
+
+    In float the function moves by as much as the corrected biases; rounding takes it back. For
+    networks that were not trained with their rounding. On digits 3-bit weights went from 44% to
+    75% correct.
+
+    Args:
+        delivered: from `deliverable`.
+        candidate: its compression.
+        recipes: what the device runs each precision with.
+        calibration_images: train images at the candidate's input size.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+    """
+    network, images = copy.deepcopy(delivered), calibration_images
+    layers = compressible(network, candidate, recipes)
+    params = network.state_dict()
+    seen = calibrate(network, params, candidate, images)
+    network.load_state_dict(reparametrise(network, params, seen, layers))
+    params = network.state_dict()
+    seen = calibrate(network, params, candidate, images)
+    network.load_state_dict(correct_biases(network, params, candidate, images, seen, recipes))
+    return network
 
 
 @torch.no_grad()
@@ -104,11 +134,3 @@ def _truncated(
             reads[name], right = directions(weight, layer.rank, calibration.gram(name))
             weight.copy_(weight @ reads[name] @ right)
     return network, reads
-
-
-def _split(network: Network, reads: Mapping[str, Tensor]) -> Network:
-    for name, read in reads.items():
-        layer = network.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        network.set_submodule(name, factorised(layer, read))
-    return network

@@ -36,19 +36,6 @@ def truncated(weight: Tensor, rank: int, gram: Tensor | None = None) -> Tensor:
 class Factored(nn.Sequential):
     """Two linear layers that stand for one."""
 
-    def merged(self) -> nn.Linear:
-        """The one layer."""
-        first, second = self
-        assert isinstance(first, nn.Linear)
-        assert isinstance(second, nn.Linear)
-        biased = "bias" in second.state_dict()
-        layer = nn.Linear(first.in_features, second.out_features, biased)
-        with torch.no_grad():
-            layer.weight.copy_(second.weight @ first.weight)
-            if biased:
-                layer.bias.copy_(second.bias)
-        return layer
-
 
 def factorised(layer: nn.Linear, read: Tensor) -> Factored:
     """Two linear layers for one whose weight has the rank already.

@@ -62,14 +62,17 @@ class Calibration:
     """What calibration images said of the activations around each layer, by name.
 
     Attributes:
-        before: in the float network, where they weigh low-rank factors.
-        after: with low rank and zeros in place, where ranges are taken.
-        choose: how a range is chosen from what was seen.
+        before: activations of the float network, which weigh low-rank factors.
+        entering: lowest and highest value (2,) that is kept of what enters, low rank and zeros in
+            place.
+        leaving: lowest and highest value of what leaves, likewise.
     """
 
     before: Mapping[str, Observer] = field(default_factory=dict[str, Observer])
-    after: Mapping[str, Observer] = field(default_factory=dict[str, Observer])
-    choose: Range = min_max
+    entering: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    leaving: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
 
     def gram(self, name: str) -> Tensor | None:
         """Second moments of what enters a layer; None if it was not watched."""
@@ -137,21 +140,27 @@ def compressed(
 ) -> dict[str, Tensor]:
     """All parameters by name, the weights of layers as their policies leave them.
 
-    Biases only change where a convolution adds them to its integers. A matrix of low rank is the product of two factors, each rounded as it will be stored. They
-    are dense: zeros in a matrix would not be zeros in its factors.
+    A matrix of low rank is the product of two factors, each rounded as it will be stored. They
+    are dense: zeros in a matrix would not be zeros in its factors. Biases change where a
+    convolution adds them to integers.
     """
     found = dict(params)
     for name, layer in layers.items():
-        key, bias, grid = f"{name}.weight", f"{name}.bias", layer.scheme.weights
-        if layer.fixes_output and bias in found and name in calibration.after:
-            ends = calibration.choose(calibration.after[name])
-            found[bias] = quantise_bias(found[bias], found[key], grid, *ends)
-        if layer.rank:
-            left, right = factors(found[key], layer.rank, calibration.gram(name))
-            found[key] = quantise_weight(left, grid) @ quantise_weight(right, grid)
-        else:
-            found[key] = quantise_weight(sparsify(found[key], layer.policy.sparsity), grid)
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        ends = calibration.entering.get(name)
+        if layer.fixes_output and ends is not None and bias in found:
+            found[bias] = quantise_bias(found[bias], found[weight], layer.scheme.weights, *ends)
+        with torch.autocast(found[weight].device.type, enabled=False):
+            found[weight] = _compressed(found[weight], layer, calibration.gram(name))
     return found
+
+
+def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
+    grid = layer.scheme.weights
+    if not layer.rank:
+        return quantise_weight(sparsify(weight, layer.policy.sparsity), grid)
+    left, right = factors(weight, layer.rank, gram)
+    return quantise_weight(left, grid) @ quantise_weight(right, grid)
 
 
 def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[Touch, Touch]:
@@ -164,18 +173,18 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
     """
 
     def enter(name: str, x: Tensor) -> Tensor:
-        acts, seen = layers[name].scheme.acts, calibration.after.get(name)
+        acts, ends = layers[name].scheme.acts, calibration.entering.get(name)
         if acts == "float":
             return x
         if acts == "blocks":
             return quantise_blocks(x)
-        if acts == "static" and seen is not None:
-            return quantise_range(x, *calibration.choose(seen))
+        if acts == "static" and ends is not None:
+            return quantise_range(x, *ends)
         return quantise_dynamic(x, images)
 
     def leave(name: str, y: Tensor) -> Tensor:
-        seen = calibration.after.get(name)
-        return quantise_range(y, *seen.left) if seen and layers[name].fixes_output else y
+        ends = calibration.leaving.get(name)
+        return quantise_range(y, *ends) if ends and layers[name].fixes_output else y
 
     return enter, leave
 
@@ -201,11 +210,12 @@ def calibrate(
         name: layer._replace(scheme=Scheme())
         for name, layer in compressible(network.eval(), candidate).items()
     }
-    before = _watch(network, params, images, layers)
-    if all(not layer.rank and not layer.policy.sparsity for layer in layers.values()):
-        return Calibration(before, before, choose)
-    weights = compressed(params, layers, Calibration(before))
-    return Calibration(before, _watch(network, weights, images, layers), choose)
+    before = after = _watch(network, params, images, layers)
+    if any(layer.rank or layer.policy.sparsity for layer in layers.values()):
+        weights = compressed(params, layers, Calibration(before))
+        after = _watch(network, weights, images, layers)
+    entering = {name: choose(seen) for name, seen in after.items()}
+    return Calibration(before, entering, {name: seen.left for name, seen in after.items()})
 
 
 def _watch(

@@ -40,8 +40,7 @@ class Observer:
         self.highs = torch.maximum(self.highs, high) if self._rows else high
         self._products = self._products + rows.T @ rows
         self._rows += len(rows)
-        flat = rows.flatten()
-        self._sample.append(flat[:: max(1, flat.numel() // SAMPLE)].clone())
+        self._sample.append(self._some(rows.flatten()))
 
     @torch.no_grad()
     def see_result(self, y: Tensor) -> None:
@@ -54,6 +53,13 @@ class Observer:
     def rows(self, x: Tensor) -> Tensor:
         """Activations of the layer, a row for every position: (N, C)."""
         return x.detach().movedim(self._axis, -1).flatten(0, -2)
+
+    def _some(self, values: Tensor) -> Tensor:
+        """Some values at random, the same ones each time; regular steps could miss channels."""
+        if len(values) <= SAMPLE:
+            return values.clone()
+        generator = torch.Generator().manual_seed(self._rows)
+        return values[torch.randint(len(values), (SAMPLE,), generator=generator).to(values.device)]
 
     @property
     def left_mean(self) -> Tensor:

@@ -19,25 +19,37 @@ from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.linear import LinearAttention
 from ...spaces.networks.norms import RmsNorm
 from ...spaces.networks.window import WindowAttention
-from .network import Calibration
+from .low_rank import Factored
+from .network import Calibration, Layers
+from .quantise import Grid
+from .scheme import Scheme
 
+GAINS = Scheme(Grid(8), "static")
 FLOOR = 1e-6  # of the widest channel: one that never varies is left as wide as that
 
 
 @torch.no_grad()
 def reparametrise(
-    network: Network, params: Mapping[str, Tensor], calibration: Calibration
+    network: Network, params: Mapping[str, Tensor], calibration: Calibration, layers: Layers
 ) -> dict[str, Tensor]:
     """All parameters by name, norms and their readers rescaled; the network's function is the same.
+
+    Only where readers take fixed ranges and have weights of 8 bits: columns of weights become as
+    uneven as channels were, which costs coarse grids more than it gains. On digits the error of
+    8-bit logits fell by a sixth and that of 3-bit weights rose by a fifth.
 
     Args:
         network: of the parameters; it may be on the meta device.
         params: its parameters by name.
         calibration: of the same network. Its ranges do not hold for the result.
+        layers: from `network.compressible`.
     """
     found = dict(params)
     for norm, readers in norms_and_readers(network):
-        seen = calibration.before[readers[0]]
+        chains = [_chain(network, reader) for reader in readers]
+        if any(layers[name].scheme != GAINS for chain in chains for name in chain):
+            continue
+        seen = calibration.before[chains[0][0]]
         width = (seen.highs - seen.lows).clamp_min(FLOOR * (seen.highs - seen.lows).amax())
         ratio = width / width.mean()  # so wide is each channel beside the common range
         shifted = f"{norm}.bias" in params
@@ -46,10 +58,13 @@ def reparametrise(
         found[f"{norm}.weight"] = params[f"{norm}.weight"] / ratio
         if shifted:
             found[f"{norm}.bias"] = (params[f"{norm}.bias"] + shift) / ratio
-        for reader in readers:
-            weight = params[f"{reader}.weight"]
-            found[f"{reader}.weight"] = weight * ratio
-            found[f"{reader}.bias"] = params[f"{reader}.bias"] - weight @ shift
+        for chain in chains:
+            moved = shift
+            for name in chain:
+                moved = params[f"{name}.weight"] @ moved
+            first, last = f"{chain[0]}.weight", f"{chain[-1]}.bias"
+            found[first] = params[first] * ratio
+            found[last] = params[last] - moved
     return found
 
 
@@ -66,6 +81,12 @@ def norms_and_readers(network: Network) -> Iterator[tuple[str, list[str]]]:
             yield f"{path}.norm1", [f"{path}.{block.mixer_name}.{name}" for name in "qkv"]
         if block.layout == "tokens" and block.mlp is not None and _rescalable(block.norm2):
             yield f"{path}.norm2", [f"{path}.mlp.fc1"]
+
+
+def _chain(network: Network, reader: str) -> list[str]:
+    """The linear layers that a reader consists of, in order."""
+    factored = isinstance(network.get_submodule(reader), Factored)
+    return [f"{reader}.0", f"{reader}.1"] if factored else [reader]
 
 
 def _rescalable(norm: nn.Module | None) -> bool:

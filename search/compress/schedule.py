@@ -8,7 +8,7 @@ from ...spaces import Candidate, Policy
 from ...spaces.compression import INTEGER_BITS, Compression, StagePolicy
 
 BITS = (32, 8, 6, 4, 3, 2)  # weights stop at each of these on the way to their own
-RAMP = 0.75  # share of the training by whose end the whole compression is on
+RAMP = 0.5  # share of the training by whose end the whole compression is on
 
 
 def candidate_at(candidate: Candidate, progress: float) -> Candidate:
@@ -36,15 +36,16 @@ def policy_at(policy: Policy, progress: float) -> Policy:
 
     Weights start in float and go down in steps of equal length, 32, 8, 6, 4, to their own bits:
     lowered at once to 4 a network may not recover. Activations are rounded as soon as weights
-    are integers. Sparsity follows the cubic ramp of Zhu and Gupta (arXiv:1710.01878): fast
-    while much is superfluous, slow at the end. Rank is what it is from the start.
+    are integers. Sparsity follows the cubic ramp of Zhu and Gupta (arXiv:1710.01878): fast while
+    much is superfluous, slow at the end. Rank is what it is from the start. What is left of the
+    training adapts to all of it.
 
     Args:
         policy: of a finished sub-block.
         progress: share of the steps done, in [0, 1].
 
-    >>> [policy_at(Policy(4, 8), p / 8).weight_bits for p in range(9)]
-    [32, 32, 8, 8, 6, 6, 4, 4, 4]
+    >>> [policy_at(Policy(4, 8), p / 12).weight_bits for p in range(8)]
+    [32, 32, 8, 8, 6, 6, 4, 4]
     """
     done = min(1.0, progress / RAMP)
     sparsity = policy.sparsity * (1 - (1 - done) ** 3)

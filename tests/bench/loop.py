@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tests.bench.spaces import row
-from tests.search.loop.table import OBJECTIVES, Table, make_table
+from tests.search.loop.table import OBJECTIVES, Table, losses, make_table
 from vitpareto.cost_models import workload
 from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LocalExecutor, RayExecutor
@@ -113,7 +113,11 @@ def fidelity(table: Table) -> None:
         for shares in ((1.0,), SHARES):
             spent = [images_to_goal(table, name, shares, seed) for seed in range(SEEDS)]
             how = "on parts of" if len(shares) > 1 else "on all"
-            row(f"{name}, {how} {IMAGES} images: spent, in whole evaluations", f"{median(spent):.0f}", "")
+            row(
+                f"{name}, {how} {IMAGES} images: spent, in whole evaluations",
+                f"{median(spent):.0f}",
+                "",
+            )
 
 
 def images_to_goal(table: Table, name: str, shares: Sequence[float], seed: int) -> float:
@@ -161,10 +165,6 @@ def true_box(table: Table) -> Box:
 
 def true_volume(table: Table) -> float:
     return true_box(table).volume(np.array([losses(r.metrics) for r in table.front]))
-
-
-def losses(metrics: Mapping[str, float]) -> list[float]:
-    return [o.loss(metrics[o.name]) for o in OBJECTIVES]
 
 
 def throughput(workers: int) -> float:

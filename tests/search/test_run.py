@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from vitpareto.search.cli import cli
 from vitpareto.search.config import load_config
 from vitpareto.search.data import load_data
+from vitpareto.search.manifest import manifests
 from vitpareto.search.store import RunFolder, read_evaluations
-from vitpareto.search.verify import manifests
 from vitpareto.spaces import Candidate
 from vitpareto.spaces.errors import RunError
 
@@ -62,7 +62,10 @@ def test_everything_is_in_the_folder(finished: Path) -> None:
     assert names <= {path.name for path in finished.iterdir()}
     for folder in finished.glob("pareto/*"):
         files = {path.name for path in folder.iterdir()}
-        assert files == {"candidate.json", "model.onnx", "model.safetensors", "manifest.json"}
+        assert files == {
+            *("candidate.json", "model.onnx", "model.safetensors", "manifest.json"),
+            "predict.py",
+        }
     stages = json.loads((finished / "stages.json").read_text())
     assert list(stages) == [
         *("calibration", "teacher", "supernet", "search", "finishing", "verification")
@@ -76,7 +79,7 @@ def test_artifacts_give_in_onnx_runtime_what_the_manifest_says(finished: Path) -
     folder = RunFolder(finished, lock=False)
     data = load_data(load_config(folder.config).data, 32)
     split = data.split("validation")
-    for manifest in manifests(folder):
+    for manifest in manifests(folder.pareto):
         path = folder.pareto / manifest["key"]
         assert Candidate.from_json((path / "candidate.json").read_text()).key == manifest["key"]
         model = onnx.load(path / "model.onnx")
@@ -153,7 +156,7 @@ def test_export_of_a_run(finished: Path, tmp_path: Path, pick: str) -> None:
     result = invoke("export", finished, "--pick", pick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     written = Path(result.stdout.strip())
-    delivered = manifests(RunFolder(finished, lock=False))
+    delivered = manifests(finished / "pareto")
     (chosen,) = [m for m in delivered if m["key"] == written.parent.name]
     if pick == "fastest":
         assert chosen == delivered[0]

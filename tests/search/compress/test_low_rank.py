@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from vitpareto.cost_models.workload import workload
-from vitpareto.search.compress import calibrate, deliverable, factored, merged, run
+from vitpareto.search.compress import calibrate, deliverable, prepared, run
 from vitpareto.search.compress.low_rank import Factored, directions, factorised, factors, truncated
+from vitpareto.search.compress.network import compressed, compressible
 from vitpareto.spaces import Block, Policy
 from vitpareto.spaces.ops import rank
 
@@ -85,26 +86,23 @@ def test_networks_are_factored_only_where_that_is_smaller(ratio: float) -> None:
     assert sum(p.numel() for p in delivered.parameters()) == workload(chosen).params - scales
 
 
-def test_factored_networks_are_trained_and_merged_again() -> None:
-    chosen = candidate(architecture(), Policy(8, 8, rank_ratio=0.3, sparsity=0.5))
+def test_what_was_trained_at_a_rank_is_delivered() -> None:
+    chosen = candidate(architecture(), Policy(rank_ratio=0.3, sparsity=0.5))
     network, x = random_network(chosen.architecture), images(chosen.architecture)
     calibration = calibrate(network, network.state_dict(), chosen, x)
-    thin = factored(network, chosen, calibration)
-    optimiser = torch.optim.SGD(thin.parameters(), lr=0.01)
-    run(thin, dict(thin.named_parameters()), chosen, x).square().mean().backward()
-    assert all(
-        p.grad is not None and p.grad.any() for n, p in thin.named_parameters() if ".0.w" in n
-    )
-    optimiser.step()
-    whole = merged(thin)
-    assert whole.state_dict().keys() == network.state_dict().keys()
+    start = prepared(network, chosen, calibration)
     with torch.no_grad():
-        assert largest(whole(x), thin(x)) < 1e-5
-        # What was trained is what is delivered: cutting it to its own rank changes nothing.
-        float_only = candidate(chosen.architecture, Policy(rank_ratio=0.3, sparsity=0.5))
-        wanted = run(thin, thin.state_dict(), float_only, x)
-        assert largest(deliverable(whole, chosen)(x), wanted) < 1e-4
-        assert largest(deliverable(thin, chosen)(x), wanted) < 1e-4
+        weighted = run(network, network.state_dict(), chosen, x, calibration=calibration)
+        assert relative(run(start, start.state_dict(), chosen, x), weighted) < 1e-4
+    optimiser = torch.optim.SGD(start.parameters(), lr=0.01)
+    for _ in range(3):
+        optimiser.zero_grad()
+        run(start, dict(start.named_parameters()), chosen, x).square().mean().backward()
+        optimiser.step()
+    with torch.no_grad():
+        trained_logits = run(start, start.state_dict(), chosen, x)
+        assert relative(trained_logits, weighted) > 0.01
+        assert relative(deliverable(start, chosen)(x), trained_logits) < 1e-4
 
 
 def test_weighting_saves_accuracy(trained: Trained) -> None:
@@ -116,3 +114,13 @@ def test_weighting_saves_accuracy(trained: Trained) -> None:
         plain = run(trained.network, state, chosen, trained.held_out)
         weighted = run(trained.network, state, chosen, trained.held_out, calibration=calibration)
     assert relative(weighted, exact) < 0.8 * relative(plain, exact)
+
+
+def test_autocast_does_not_reach_the_factors() -> None:
+    chosen = candidate(architecture(), Policy(8, 8, rank_ratio=0.3))
+    network = random_network(chosen.architecture)
+    layers, state = compressible(network, chosen), network.state_dict()
+    wanted = compressed(state, layers)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compressed(state, layers)
+    assert all(found[name].equal(wanted[name]) for name in wanted)

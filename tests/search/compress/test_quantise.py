@@ -110,6 +110,15 @@ def test_ranges_of_known_activations() -> None:
     assert observer.gram.item() == pytest.approx(values.square().mean().item(), rel=1e-3)
 
 
+def test_samples_are_of_all_channels() -> None:
+    wide = randn(256, 16, 32)
+    wide[..., 5] *= 100
+    observer = Observer(nn.Linear(32, 1))
+    observer.see(wide)
+    share = (observer.sample.abs() > 10).float().mean().item()
+    assert share == pytest.approx((wide.abs() > 10).float().mean().item(), rel=0.3)
+
+
 def test_positive_activations_have_a_range_from_zero() -> None:
     observer = Observer(nn.Linear(8, 1))
     observer.see(randn(4, 8).abs() + 1)

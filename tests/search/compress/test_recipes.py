@@ -126,7 +126,8 @@ def test_a_network_computes_what_its_artifact_does(
         for seed in range(3):
             other = _nudged(delivered, seed)
             ties = max(ties, relative(delivered_logits(other, chosen, x, recipes, x), wanted))
-    assert relative(found, wanted) < max(1e-5, 3 * ties)
+    # Static recipes round the head's bias to the integers of its sums, too.
+    assert relative(found, wanted) < max(1e-3 if recipes is STATIC else 1e-5, 3 * ties)
     assert relative(wanted, exact) > 1e-3, "nothing was compressed"
 
 

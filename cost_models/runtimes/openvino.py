@@ -1,0 +1,79 @@
+"""OpenVINO on the processor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces.errors import CostError
+from ..device import Device
+from . import Source, as_bytes
+
+openvino: Any = import_module("openvino")  # an extra, without type stubs
+Array = NDArray[np.float32]
+
+
+class OpenVinoModel:
+    """One compiled model with its infer request."""
+
+    def __init__(self, core: Any, model: Source, device: Device) -> None:
+        source = as_bytes(model)
+        read = core.read_model(source if isinstance(source, bytes) else str(Path(source)))
+        options = {"INFERENCE_NUM_THREADS": device.threads, "PERFORMANCE_HINT": "LATENCY"}
+        self._compiled = core.compile_model(read, device.provider, options)
+        self._request = self._compiled.create_infer_request()
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of the one input."""
+        return [int(n) for n in self._compiled.inputs[0].shape]
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs."""
+        return self._request.infer([images])[self._compiled.outputs[0]]
+
+    def kernels(self) -> dict[str, int]:
+        """Executed layers with the precision in which each really runs."""
+        found: Counter[str] = Counter()
+        for node in self._compiled.get_runtime_model().get_ops():
+            about = node.get_rt_info()
+            kind = str(about["layerType"].astype(str))
+            precision = str(about["runtimePrecision"].astype(str))
+            if kind not in ("Input", "Output", "Const"):
+                found[f"{kind}:{precision}"] += 1
+        return dict(found)
+
+    def memory_mb(self) -> None:
+        """OpenVINO does not say; `memory.process_growth_mb` measures it from outside."""
+        return
+
+
+class OpenVinoRuntime:
+    """Compiles for one plugin and number of threads."""
+
+    takes = "onnx"
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._core = device, openvino.Core()
+
+    def compile(self, model: Source) -> OpenVinoModel:
+        """Compile a graph.
+
+        Raises:
+            CostError: OpenVINO refuses the graph.
+        """
+        try:
+            return OpenVinoModel(self._core, model, self._device)
+        except RuntimeError as error:
+            first = (str(error).strip().splitlines() or ["no message"])[-1]
+            raise CostError(f"OpenVINO refuses the graph: {first}") from error
+
+
+def open_runtime(device: Device) -> OpenVinoRuntime:
+    """OpenVINO with the device's plugin."""
+    return OpenVinoRuntime(device)

@@ -1,0 +1,167 @@
+"""Deliver: a trained finalist becomes an artifact whose answers hold, stepping back if need be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cost_models import Device
+from ..spaces import Candidate
+from ..spaces.errors import CostError
+from ..spaces.networks import Network
+from .artifact import MANIFEST, Artifact
+from .costs import Costs
+from .data import Data, Split
+from .evaluate import Evaluation
+from .export import Preprocessing, calibration, chosen_recipes, expected_logits, export_trained
+from .files import sync_folder
+from .gate import Check, check_answers
+from .manifest import hashes, now, read_manifest, versions, write_manifest
+from .objectives import Objective, violations
+from .rollback import Step, ranked
+
+RANKING = 512  # search images on which steps back are compared
+PROMISED = ("accuracy", "accuracy_low", "accuracy_high")  # by the search, whatever is taken back
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every artifact of a run is made and judged with.
+
+    Attributes:
+        data: for calibration, ranking and judging.
+        device: where the models will run.
+        costs: of candidates on it.
+        objectives: with the limits that a delivered model must keep.
+        calibration_images: train images from which activation ranges are taken.
+        seeds: of everything random that the artifact depends on, by name.
+    """
+
+    data: Data
+    device: Device
+    costs: Costs
+    objectives: Sequence[Objective]
+    calibration_images: int
+    seeds: Mapping[str, int]
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Whether the device runs a candidate, and its predicted costs keep the limits."""
+        try:
+            costs = self.costs(candidate)
+        except CostError:
+            return False
+        return all(excess <= 0 for excess in violations(costs, self.objectives).values())
+
+
+def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms) -> Path:
+    """Make the artifact of a finalist, or of what is left of it when its answers hold.
+
+    The folder gets its name when all its files are written, so that a kill leaves none behind
+    that looks finished. Its manifest lacks what is measured on the device: see
+    `verify.verify_new`.
+
+    Args:
+        pareto: where all artifacts are.
+        evaluation: of the finalist by the search; its accuracy is the promise.
+        network: of the finalist, trained.
+        terms: of the run.
+
+    Returns:
+        The folder of the artifact.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+        RunError: the folder cannot be written, or there are too few calibration images.
+    """
+    unfinished = pareto / f".{evaluation.key}"
+    candidate, refused, taken = evaluation.candidate, list[dict[str, Any]](), list[Step]()
+    ahead: list[Step] = []
+    while True:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        checks, files = attempt(unfinished, candidate, network, evaluation.metrics, terms)
+        if all(check.holds for check in checks):
+            break
+        refused.append({"key": candidate.key, "checks": [asdict(c) for c in checks]})
+        ahead = ahead or steps_for(candidate, network, terms)
+        following = [step for step in ahead if terms.allows(step.apply(candidate))]
+        if not following:
+            break
+        step = following[0]
+        ahead = [other for other in following if other.place != step.place]
+        candidate = step.apply(candidate)
+        taken.append(step)
+    promised = {name: evaluation.metrics[name] for name in PROMISED} | terms.costs(candidate)
+    manifest: dict[str, Any] = {
+        "key": candidate.key,
+        "finalists": {evaluation.key: {"refused": refused, "taken_back": [str(s) for s in taken]}},
+        "made": now(),
+        "versions": versions(),
+        "seeds": dict(terms.seeds),
+        "device": terms.device.to_dict(),
+        "identity": terms.device.identity(),
+        "recipes": chosen_recipes(candidate, terms.costs.model.recipes),
+        "calibration_images": terms.calibration_images,
+        "preprocessing": asdict(Preprocessing.of(terms.data)),
+        "promised": promised,
+        "limits": {o.name: o.limit for o in terms.objectives if o.limit is not None},
+        "files": hashes(unfinished, files),
+    }
+    return _settle(unfinished, pareto / candidate.key, manifest)
+
+
+def attempt(
+    folder: Path,
+    candidate: Candidate,
+    network: Network,
+    promised: Mapping[str, float],
+    terms: Terms,
+) -> tuple[list[Check], tuple[str, ...]]:
+    """Write the artifact of a candidate and judge its answers: the checks, and its files."""
+    recipes, count = terms.costs.model.recipes, terms.calibration_images
+    files = export_trained(folder, candidate, network, recipes, terms.device, terms.data, count)
+    split = terms.data.split("validation")
+    images = calibration(terms.data, candidate, count, recipes)
+    expected = expected_logits(candidate, network, split, recipes, images)
+    logits = Artifact.load(folder, terms.device).logits(split)
+    low = promised["accuracy_low"]
+    return check_answers(candidate, logits, expected, split.labels, low), files
+
+
+def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step]:
+    """The steps back from a candidate, ranked on the search split."""
+    split = terms.data.split("search")
+    few = Split(split.images[:RANKING], split.labels[:RANKING])
+    recipes = terms.costs.model.recipes
+
+    def sureness(candidate: Candidate) -> float:
+        """Mean probability of the right class: accuracy, but it moves before answers change."""
+        images = calibration(terms.data, candidate, terms.calibration_images, recipes)
+        logits = expected_logits(candidate, network, few, recipes, images)
+        return logits.softmax(1).gather(1, few.labels[:, None]).mean().item()
+
+    def latency(candidate: Candidate) -> float:
+        return terms.costs(candidate)["latency_ms"]
+
+    return ranked(candidate, sureness, latency, terms.allows)
+
+
+def delivered(pareto: Path, key: str) -> bool:
+    """Whether a finalist has its artifact, under its own key or that of what it became."""
+    found = (read_manifest(path.parent) for path in pareto.glob(f"[!.]*/{MANIFEST}"))
+    return any(key in manifest["finalists"] for manifest in found)
+
+
+def _settle(unfinished: Path, folder: Path, manifest: dict[str, Any]) -> Path:
+    """Give the folder its name; where another finalist became the same model, that one stays."""
+    if folder.exists():
+        shutil.rmtree(unfinished)
+        there = read_manifest(folder)
+        write_manifest(folder, there | {"finalists": there["finalists"] | manifest["finalists"]})
+        return folder
+    write_manifest(unfinished, manifest)
+    unfinished.rename(folder)
+    sync_folder(folder.parent)
+    return folder

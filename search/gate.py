@@ -1,0 +1,112 @@
+"""Gate: the promises of an artifact, each held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..spaces import Candidate
+from ..spaces.compression import INTEGER_BITS
+from .inventory import Inventory
+from .objectives import Objective
+
+LOGITS = 1e-4  # largest difference of float kernels from torch, for logits up to 1; relative above
+AGREEMENT = 0.98  # share of images on which integer kernels say the same as torch
+ACCURACY = 0.01  # difference of their accuracies
+SIZE = 0.02  # relative difference of the file from its predicted size ...
+METADATA_MB = 0.002  # ... beside labels and normalisation, which no prediction counts
+MEMORY = 0.25  # relative excess over the predicted peak ...
+RUNTIME_MB = 16.0  # ... beside arenas that a runtime takes whatever the model
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise and what became of it.
+
+    Attributes:
+        name: of the check.
+        holds: whether it was kept.
+        found: the measured value.
+        wanted: what it had to be.
+    """
+
+    name: str
+    holds: bool
+    found: float | str
+    wanted: str
+
+
+def check_answers(
+    candidate: Candidate, logits: Tensor, expected: Tensor, labels: Tensor, low: float
+) -> list[Check]:
+    """Whether the runtime says what torch says, and is right as often as was promised.
+
+    Args:
+        candidate: whether its kernels compute with integers settles what can be asked.
+        logits: from the runtime (N, K).
+        expected: from torch, with the same roundings (N, K).
+        labels: (N,).
+        low: lower end of the interval of the promised accuracy.
+    """
+    if not torch.isfinite(logits).all():
+        return [Check("logits against torch", False, "not finite", "finite")]
+    agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
+    found, torchs = ((x.argmax(1) == labels).double().mean().item() for x in (logits, expected))
+    if computes_with_integers(candidate):
+        difference = abs(found - torchs)
+        checks = [
+            Check("agreement with torch", agreement >= AGREEMENT, agreement, f">= {AGREEMENT}"),
+            Check("accuracy beside torch", difference <= ACCURACY, difference, f"<= {ACCURACY}"),
+        ]
+    else:
+        bound = LOGITS * max(1.0, expected.abs().max().item())
+        distance = (logits - expected).abs().max().item()
+        checks = [Check("logits against torch", distance <= bound, distance, f"<= {bound:.2g}")]
+    return [*checks, Check("accuracy of the artifact", found >= low, found, f">= {low:.4f}")]
+
+
+def check_latency(found: float, high: float) -> Check:
+    """The model is not slower than the upper end of its predicted interval."""
+    return Check("latency_ms", found <= high, found, f"<= {high:.4f}")
+
+
+def check_size(found: float, predicted: float) -> Check:
+    """The file is as large as predicted."""
+    low, high = predicted * (1 - SIZE), predicted * (1 + SIZE) + METADATA_MB
+    return Check("size_mb", low <= found <= high, found, f"{low:.4f} to {high:.4f}")
+
+
+def check_memory(found: float, predicted: float) -> Check:
+    """A process that runs the model grows by no more than predicted."""
+    high = predicted * (1 + MEMORY) + RUNTIME_MB
+    return Check("peak_memory_mb", found <= high, found, f"<= {high:.2f}")
+
+
+def check_kernels(inventory: Inventory) -> Check:
+    """Every layer that is stored for an integer kernel is executed by one."""
+    missing = inventory.fallbacks
+    return Check("silent fallbacks", missing == 0, float(missing), "0")
+
+
+def check_limits(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> list[Check]:
+    """Measured values keep the limits of the run."""
+    return [
+        Check(
+            f"limit of {o.name}",
+            o.violation(metrics[o.name]) <= 0,
+            metrics[o.name],
+            f"{'>=' if o.maximise else '<='} {o.limit:g}",
+        )
+        for o in objectives
+        if o.limit is not None and o.name in metrics
+    ]
+
+
+def computes_with_integers(candidate: Candidate) -> bool:
+    """Whether activations of any sub-block are integers."""
+    c = candidate.compression
+    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
+    return any(p.act_bits <= INTEGER_BITS for p in (*policies, c.stem, c.head))

@@ -1,0 +1,185 @@
+"""Measuring for real: a small calibration, its resumption, a bundle, an estimate of a file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate
+from vitpareto.cost_models.bench import Bench
+from vitpareto.cost_models.build import network
+from vitpareto.cost_models.bundle import bundle_recipes, collect, write_bundle
+from vitpareto.cost_models.capability import capabilities, devices
+from vitpareto.cost_models.graphs import to_onnx
+from vitpareto.cost_models.measure import measure_session
+from vitpareto.cost_models.recipes import apply_recipes
+from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import CostError
+
+pytestmark = pytest.mark.onnx
+TINY = """
+name: tiny
+in_chans: 1
+num_classes: 4
+input_size: 16
+patch_size: [4, 8]
+global_pool: avg
+stages:
+  - depth: [1, 2]
+    width: [16, 32]
+    head_dim: 8
+    num_heads: 2
+    weight_bits: [32, 8]
+    act_bits: 8
+    mlp_ratio: [1.0, 2.0]
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny() -> SearchSpace:
+    return SearchSpace.from_text(TINY)
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    names = ("float", "dynamic8", "static8")
+    return Device("here", "onnxruntime", "CPUExecutionProvider", 1, names)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tiny: SearchSpace, device: Device, tmp_path_factory) -> tuple[CostModel, Path]:
+    out = tmp_path_factory.mktemp("model") / "m.json"
+    said: list[tuple[float, str]] = []
+    model = calibrate(device, tiny, 12.0, out=out, progress=lambda s, t: said.append((s, t)))
+    assert said[0][0] == 0.0 and said[-1][1] == "fitting"
+    return model, out
+
+
+def test_a_calibration_predicts_what_it_has_not_seen(calibrated, tiny: SearchSpace) -> None:
+    model, out = calibrated
+    found = model.validation
+    assert found["sub_blocks"] > 10 and found["networks_fitted"] > 0
+    assert found["space"] == "tiny"
+    predicted = CostModel.load(out).predict(tiny.sample(20, 99))
+    assert (predicted.latency_ms > 0).all() and (predicted.latency_ms < 5).all()
+    assert (predicted.low_ms <= predicted.latency_ms).all()
+    assert predicted.peak_memory_mb.min() > 0
+
+
+def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -> None:
+    out = tmp_path / "m.json"
+
+    def stop(share: float, text: str) -> None:
+        if "whole networks" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(device, tiny, 20.0, out=out, progress=stop)
+    kept = LatencyTable.load(out.with_suffix(".csv"))
+    assert len(kept) > 0 and not out.exists()
+    calibrate(device, tiny, 4.0, out=out)
+    after = LatencyTable.load(out.with_suffix(".csv"))
+    assert after.rows[: len(kept)] == kept.rows and len(after) > len(kept)
+    keys = [row.key for row in after.of_kind("unit")]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_table_of_another_device_is_refused(tiny, device: Device) -> None:
+    other = LatencyTable(device.identity() | {"processor": "another"})
+    with pytest.raises(CostError, match=r"another device: processor is"):
+        calibrate(device, tiny, 5.0, table=other)
+
+
+def test_a_bundle_measures_where_nothing_is_installed(
+    tiny: SearchSpace, device: Device, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    written = write_bundle(device, tiny, folder, units=6, networks=12)
+    with pytest.raises(CostError, match="new or empty folder"):
+        write_bundle(device, tiny, folder)
+    with pytest.raises(CostError, match=r"run `python run\.py` there first"):
+        collect(folder)
+    blocked = "import sys; sys.modules['vitpareto'] = sys.modules['torch'] = None; "
+    code = f"{blocked} import runpy; sys.argv = ['run.py']; sys.path.insert(0, '.'); "
+    code += "runpy.run_path('run.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = collect(folder)
+    assert len(table) == written
+    assert table.identity == device.identity()
+    model = CostModel.fit(table, bundle_recipes(folder))
+    assert (model.predict(tiny.sample(5, 1)).latency_ms > 0).all()
+
+
+def test_an_arbitrary_file_is_estimated(calibrated, tiny: SearchSpace, tmp_path: Path) -> None:
+    model, _ = calibrated
+    for candidate in tiny.sample(4, 50):
+        a = candidate.architecture
+        graph = to_onnx(network(candidate), (1, a.in_chans, a.input_size, a.input_size))
+        onnx.save(apply_recipes(graph, candidate, model.recipes), tmp_path / "x.onnx")
+        found = model.predict_onnx(tmp_path / "x.onnx")
+        assert found.coverage > 0.9
+        assert found.latency_ms == pytest.approx(model.predict([candidate]).latency_ms[0], rel=0.5)
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(CostError, match="not an ONNX file"):
+        model.predict_onnx(tmp_path / "bad.onnx")
+
+
+def test_capabilities_show_executed_kernels(device: Device) -> None:
+    found = {(c.kind, c.recipe): c for c in capabilities(device, kinds=["mlp"])}
+    assert found["mlp", "float"].speedup == 1
+    assert found["mlp", "dynamic8"].kernels["DynamicQuantizeMatMul"] == 2
+    assert found["mlp", "static8"].kernels["MatMulIntegerToFloat"] == 2
+    assert found["mlp", "dynamic8"].size_ratio < 0.3
+    presets = {entry["name"]: entry for entry in devices()}
+    assert presets["cpu-1t"]["available"]
+    assert "pip install" in presets["cuda"]["reason"]
+
+
+def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
+    bench = Bench(Device("torch", "torch", "cpu", 1, ("float",)))
+    rows = bench.time([bench.network(c, {}) for c in tiny.sample(2, 0)], rounds=3)
+    assert len(rows) == 2 and all(row.median_ms > 0 for row in rows)
+    assert not bench.writes_files
+
+
+def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:
+    bench = Bench(device)
+    good = bench.network(tiny.sample(1, 0)[0], ["float", "dynamic8"])
+    broken = type(good)("model", "broken", b"garbage", good.shape, 1, 0)
+    assert [row.key for row in bench.time([broken, good], rounds=3)] == [good.key]
+
+
+class Counting:
+    """A graph that takes a known number of ticks of a known clock."""
+
+    def __init__(self, clock: list[float], seconds: float) -> None:
+        self.clock, self.seconds, self.runs = clock, seconds, 0
+
+    def run(self, x: np.ndarray) -> None:
+        self.runs += 1
+        slow = 1.3 if self.clock[0] * 1000 % 100 > 40 else 1.0  # the machine is slow at times
+        self.clock[0] += self.seconds * slow
+
+
+def test_the_protocol_divides_slow_spells_out() -> None:
+    clock = [0.0]
+    graphs = [Counting(clock, s) for s in np.linspace(1e-5, 2e-3, 12)]
+    session = measure_session(graphs, [np.zeros(1)] * 12, 15, clock=lambda: clock[0])
+    ratios = [t.median_ms / g.seconds / 1e3 for t, g in zip(session.timings, graphs, strict=True)]
+    assert max(ratios) / min(ratios) < 1.31
+    assert graphs[0].runs > 10 * graphs[-1].runs
+    assert all(len(t.samples_ms) == t.n == 15 for t in session.timings)
+    with pytest.raises(ValueError, match="one input a graph"):
+        measure_session(graphs, [], 3)
+
+
+def test_results_are_plain_data(calibrated) -> None:
+    _, out = calibrated
+    data = json.loads(out.read_text())
+    assert data["units"]["time"] == "ms" and data["device"]["runtime"] == "onnxruntime"
+    assert data["fingerprint"] and "pickle" not in out.read_text()

@@ -1,0 +1,101 @@
+"""Sub-blocks, units and the batch walk agree with each other and with the graphs they stand for."""
+
+import random
+
+import numpy as np
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from vitpareto.cost_models import SubBlock, workload
+from vitpareto.cost_models.batch import Indexer
+from vitpareto.cost_models.build import build
+from vitpareto.cost_models.graphs import to_onnx
+from vitpareto.cost_models.precision import RECIPES, precision_of, recipe_for, serving, stored_bits
+from vitpareto.cost_models.recipes import apply_recipe
+from vitpareto.cost_models.units import Unit, unit_of
+from vitpareto.spaces import Policy, SearchSpace, UnknownNameError
+from vitpareto.spaces.errors import CostError
+
+PRESETS = ("cifar", "deit_tiny", "digits", "mobile_hybrid")
+
+
+def blocks(preset: str, count: int, seed: int = 0) -> list[SubBlock]:
+    found = {
+        unit.key: unit
+        for candidate in SearchSpace.from_yaml(preset).sample(30, seed)
+        for unit in workload(candidate).sub_blocks
+    }
+    return random.Random(seed).sample(list(found.values()), count)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_keys_can_be_read_back(preset: str) -> None:
+    for block in blocks(preset, 60):
+        again = SubBlock.parse(block.key)
+        assert again.key == block.key
+        left, right = unit_of(block, "float"), unit_of(again, "float")
+        assert (left.terms, left.numbers, left.key) == (right.terms, right.numbers, right.key)
+
+
+@pytest.mark.parametrize("key", ["", "mixer/softmax", "mixer/softmax?width=1", "x?width=a&grid=1"])
+def test_what_is_not_a_key(key: str) -> None:
+    with pytest.raises(CostError, match="not the key of a sub-block"):
+        SubBlock.parse(key)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_batch_walk_is_the_workload(preset: str) -> None:
+    candidates = SearchSpace.from_yaml(preset).sample(150, 3)
+    numbers: dict[SubBlock, int] = {}
+    index, starts = Indexer(lambda u: numbers.setdefault(u, len(numbers))).index(candidates)
+    known = [unit_of(block, "float").key for block in numbers]
+    for candidate, start, end in zip(candidates, starts, [*starts[1:], len(index)], strict=True):
+        expected = [unit_of(unit, "float").key for unit in workload(candidate).sub_blocks]
+        assert [known[i] for i in index[start:end]] == expected
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weight_bytes_are_those_of_the_graph(preset: str) -> None:
+    recipes = ["float", "fp16", "dynamic8", "stored8", "stored4", "blocks4"]
+    for i, block in enumerate(blocks(preset, 8, seed=1)):
+        if block.variant == "window" and (block.place.shift or block.place.relative):
+            continue  # masks and gathered tables are no weights
+        recipe = recipes[i % len(recipes)]
+        unit = unit_of(block, recipe)
+        module, shape = build(unit.block)
+        graph = apply_recipe(to_onnx(module, shape), recipe).graph
+        floats = [t for t in graph.initializer if t.data_type != TensorProto.INT64]
+        stored = sum(
+            (int(np.prod(t.dims)) + 1) // 2
+            if t.data_type == TensorProto.INT4
+            else numpy_helper.to_array(t).nbytes
+            for t in floats
+            if int(np.prod(t.dims)) > 1
+        )
+        assert stored == unit.weight_bytes, unit.key
+
+
+def test_equal_work_has_one_key() -> None:
+    block = next(b for b in blocks("cifar", 60) if b.kind == "mlp" and "scale" in b.flags)
+    assert "scale" not in unit_of(block, "float").key
+    assert Unit(block, "float").group == unit_of(block, "float").group
+
+
+def test_a_policy_gets_a_recipe_that_holds_it() -> None:
+    for bits in (2, 4, 8, 16, 32):
+        for acts in (8, 32):
+            policy = Policy(bits, acts)
+            for name in serving(policy, RECIPES):
+                assert RECIPES[name].bits == stored_bits(policy)
+                assert (RECIPES[name].act_bits == 8) == (policy.act_bits == 8)
+
+
+def test_a_precision_without_kernel_is_refused() -> None:
+    block = SubBlock("mlp", blocks("cifar", 1)[0].place, Policy(4, 8), "layer", "mlp")
+    with pytest.raises(CostError, match="no recipe of this device holds 4-bit weights"):
+        recipe_for(block, ["float", "dynamic8"])
+    assert recipe_for(block, {"mlp/mlp w4a8": "static4"}) == "static4"
+    assert precision_of(block.policy) == "w4a8"
+    with pytest.raises(UnknownNameError, match="Did you mean 'dynamic8'"):
+        serving(Policy(), ["dynamic9"])
