@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError
 from .bench import Bench, Graph
+from .bundle import bundle_recipes, collect
 from .device import Device
 from .measure import ALARM
 from .model import CostModel, fit_groups
@@ -41,7 +43,7 @@ def calibrate(
     space: SearchSpace,
     budget_s: float = 180.0,
     seed: int = 0,
-    table: LatencyTable | None = None,
+    tables: Sequence[Path] = (),
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> CostModel:
@@ -55,19 +57,52 @@ def calibrate(
         space: whose networks will be predicted.
         budget_s: wall time, export and compilation included.
         seed: of what is sampled.
-        table: measurements that are already there, of the same device.
+        tables: measurements that are already there: CSV files of this device; or folders of
+            bundles that were run elsewhere, and then nothing is measured here.
         out: where to save the model; not saved by default.
         progress: called with the share of the budget that is used, and what is being done.
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
-        CostError: the table is of another device, or nothing could be measured in the time.
+        CostError: a table is of another device, or nothing could be measured in the time.
     """
-    work = _Calibration(device, space, budget_s, seed, table, out, progress or _silent)
-    model = work.run()
+    bundles = [path for path in tables if path.is_dir()]
+    if bundles:
+        model = from_bundles(bundles, [path for path in tables if path not in bundles])
+    else:
+        work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
+        model = work.run()
     if out is not None:
         model.save(out)
     return model
+
+
+def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostModel:
+    """A model of the machine on which bundles were run.
+
+    Raises:
+        CostError: nothing was run, or the bundles and tables are of different devices.
+    """
+    table = collect(bundles[0])
+    for other in (*map(collect, bundles[1:]), *map(LatencyTable.load, tables)):
+        table = table.merged(other)
+    model = CostModel.fit(table, bundle_recipes(bundles[0]))
+    model.validation = validated(model, table)
+    return model
+
+
+def validated(model: CostModel, table: LatencyTable) -> dict[str, Any]:
+    """Figures on the networks of a table that were kept out of fitting, and what was measured."""
+    found: dict[str, Any] = {}
+    rows = list(table.of_kind("fresh"))
+    if rows:
+        predicted = model.predict([Candidate.from_json(row.key) for row in rows])
+        found |= accuracy(np.array(table.levels(rows)), predicted) | storage(rows, predicted)
+    return found | {
+        "sub_blocks": sum(1 for _ in table.of_kind("unit")),
+        "networks_fitted": sum(1 for _ in table.of_kind("model")),
+        "networks_fresh": len(rows),
+    }
 
 
 def _silent(share: float, text: str) -> None:
@@ -83,7 +118,7 @@ class _Calibration:
         space: SearchSpace,
         budget_s: float,
         seed: int,
-        table: LatencyTable | None,
+        tables: Sequence[Path],
         out: Path | None,
         progress: Progress,
     ) -> None:
@@ -91,7 +126,7 @@ class _Calibration:
         self.progress, self.seed = progress, seed
         self.device, self.space = device, space
         self.path = out.with_suffix(".csv") if out is not None else None
-        self.table = _resumed(device, table, self.path)
+        self.table = _resumed(device, tables, self.path)
         self.progress(0.0, "looking at the space")
         self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
         self.rng = np.random.default_rng([seed, len(self.table)])
@@ -148,7 +183,8 @@ class _Calibration:
     def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
         """The next sub-blocks to measure."""
         known = {row.key for row in self.table.of_kind("unit")}
-        return choose(self.found, recipes, known, latency, CHUNK, self.rng)
+        runtime = self.device.runtime
+        return choose(self.found, recipes, known, latency, CHUNK, self.rng, runtime)
 
     def choose_recipes(self) -> dict[str, str]:
         """Try every recipe that serves a precision on typical sub-blocks; keep the fastest."""
@@ -186,15 +222,7 @@ class _Calibration:
         """Fit everything, and validate on the networks that were kept out."""
         self.progress(min(self.used, 1.0), "fitting")
         model = CostModel.fit(self.table, recipes)
-        rows = [row for row in self.table.of_kind("fresh") if row.median_ms > 0]
-        if rows:
-            predicted = model.predict([Candidate.from_json(row.key) for row in rows])
-            model.validation = accuracy(np.array(self.table.levels(rows)), predicted)
-            model.validation |= storage(rows, predicted)
-        model.validation |= {
-            "sub_blocks": sum(1 for _ in self.table.of_kind("unit")),
-            "networks_fitted": sum(1 for _ in self.table.of_kind("model")),
-            "networks_fresh": len(rows),
+        model.validation = validated(model, self.table) | {
             "sessions_with_alarm": self.alarms,
             "space": self.space.name,
             "measured_s": round(time.monotonic() - self.start, 1),
@@ -202,18 +230,18 @@ class _Calibration:
         return model
 
 
-def _resumed(device: Device, table: LatencyTable | None, path: Path | None) -> LatencyTable:
-    """What is measured already: the given table, and the file beside the model."""
+def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> LatencyTable:
+    """What is measured already: the given tables, and the file beside the model."""
     own = LatencyTable(device.identity())
-    for other in (table, LatencyTable.load(path) if path and path.exists() else None):
-        if other is None:
-            continue
+    files = [*tables, *([path] if path is not None and path.exists() else [])]
+    for file in files:
+        other = LatencyTable.load(file)
         if other.fingerprint != own.fingerprint:
             raise CostError(
-                "the table was measured on another device: "
+                f"{file}: was measured on another device: "
                 + different(own.identity, other.identity)
             )
         own = own.merged(other)
-    if path is not None and table is not None:
+    if path is not None and tables:
         own.save(path)
     return own

@@ -80,6 +80,7 @@ def devices() -> list[dict[str, Any]]:
                 "provider": device.provider,
                 "threads": device.threads,
                 "available": not missing,
+                "measurable": not missing and device.runtime != "torch",
                 "reason": missing,
             }
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .precision import Book, find_recipe, recipe_for
+from .precision import Book, kernel_recipe, recipe_for
 from .regress import Regressor
 from .units import Unit, unit_of
 from .workload import SubBlock
@@ -24,8 +24,8 @@ class UnitCosts:
         recipes: group -> recipe, or recipes best first.
         latency: group of units -> its regressor.
         graph_bytes: unit -> bytes of a graph beside its weights.
-        folds: whether the runtime expands stored weights at load, so that a recipe runs the
-            kernels of another.
+        kinds: names of the groups with a correction factor of their own.
+        runtime: of the device.
     """
 
     def __init__(
@@ -33,10 +33,11 @@ class UnitCosts:
         recipes: Book | Sequence[str],
         latency: Mapping[str, Regressor],
         graph_bytes: Callable[[Unit], float],
-        kinds: Sequence[str] = (),
+        kinds: Sequence[str],
+        runtime: str,
     ) -> None:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
-        self.kinds = list(kinds)
+        self.kinds, self._runtime = list(kinds), runtime
         self._numbers: dict[tuple[SubBlock, str], int] = {}
         self._known: dict[SubBlock, int] = {}
         self._waiting: list[tuple[Unit, Unit]] = []
@@ -50,7 +51,8 @@ class UnitCosts:
             number = self._numbers.setdefault((stored.block, stored.recipe), len(self._numbers))
             self._known[block] = number
             if number == len(self._rows) + len(self._waiting):
-                self._waiting.append((stored, unit_of(block, find_recipe(stored.recipe).kernel)))
+                run = unit_of(block, kernel_recipe(stored.recipe, self._runtime))
+                self._waiting.append((stored, run))
         return number
 
     def rows(self) -> Array:

@@ -20,7 +20,7 @@ from .correct import Correction, Sums, fit_correction
 from .costs import UnitCosts, kind_of
 from .device import fingerprint
 from .memory import MemoryModel, fit_memory
-from .precision import Book, find_recipe, recipe_for
+from .precision import Book, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
 from .table import LatencyTable, Row
@@ -84,7 +84,8 @@ class CostModel:
         self.validation = validation or {}
         self._latency, self._correction, self._interval = latency, correction, interval
         self._memory, self._size = memory, size
-        self._costs = UnitCosts(recipes, latency, size.graph_bytes, correction.kinds)
+        runtime = str(identity.get("runtime"))
+        self._costs = UnitCosts(recipes, latency, size.graph_bytes, correction.kinds, runtime)
         self._indexer = Indexer(self._costs.number)
 
     @classmethod
@@ -323,7 +324,7 @@ def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
     groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
     for row, level in zip(rows, table.levels(rows), strict=True):
         key, _, recipe = row.key.rpartition("@")
-        if find_recipe(recipe).kernel != recipe:
+        if kernel_recipe(recipe, str(table.identity.get("runtime"))) != recipe:
             continue  # runs the kernels of another recipe, which has rows of its own
         unit = unit_of(SubBlock.parse(key), recipe)
         groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)

@@ -10,7 +10,7 @@ import numpy as np
 from ..spaces import Candidate
 from ..spaces.errors import CostError
 from .batch import Indexer
-from .precision import Book, find_recipe, group_of, recipe_for, serving
+from .precision import Book, group_of, kernel_recipe, recipe_for, serving
 from .regress import Regressor
 from .units import Unit, unit_of
 from .workload import SubBlock
@@ -73,6 +73,7 @@ def choose(
     latency: Mapping[str, Regressor],
     count: int,
     rng: np.random.Generator,
+    runtime: str = "onnxruntime",
 ) -> list[Unit]:
     """Units whose measurement would teach most.
 
@@ -86,11 +87,12 @@ def choose(
         latency: group -> regressor, for groups that have one.
         count: how many at most.
         rng: of the draw.
+        runtime: of the device.
     """
     share: dict[str, float] = {}
     units: dict[str, Unit] = {}
     for block, often in found.items():
-        unit = unit_of(block, find_recipe(recipe_for(block, recipes)).kernel)
+        unit = unit_of(block, kernel_recipe(recipe_for(block, recipes), runtime))
         if unit.key not in known:
             units[unit.key] = unit
             share[unit.key] = share.get(unit.key, 0.0) + often

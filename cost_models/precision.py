@@ -26,8 +26,7 @@ class Recipe:
         name: as in device files.
         bits: bits of a stored weight.
         act_bits: 8 where activations are integers inside the kernel, else 32.
-        kernel: the recipe whose kernels run once the graph is loaded, where constants are
-            folded at load; itself for most.
+        kernel: the recipe that runs where constants are folded at load; itself for most.
         summary: what it does, for people.
     """
 
@@ -115,6 +114,15 @@ def find_recipe(name: str) -> Recipe:
         return RECIPES[name]
     except KeyError:
         raise UnknownNameError("recipe", name, RECIPES) from None
+
+
+def kernel_recipe(name: str, runtime: str) -> str:
+    """The recipe whose kernels a runtime runs for a recipe.
+
+    ONNX Runtime folds constants when it loads a graph, so that a weight that is only stored in
+    another form costs nothing afterwards; others keep the form and have kernels for it.
+    """
+    return find_recipe(name).kernel if runtime == "onnxruntime" else name
 
 
 def serving(policy: Policy, names: Iterable[str]) -> list[str]:

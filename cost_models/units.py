@@ -107,10 +107,12 @@ class Unit:
         ops = self.block.ops()
         total = 0
         for op, after in zip(ops, [*ops[1:], None], strict=True):
-            if op.kind == "norm" and _is_folded(self.block):
+            if op.kind == "norm" and self.block.norm == "batch":
+                # Folded into its neighbour; or left, with running statistics beside its scale.
+                total += 0 if _is_folded(self.block) else 8 * op.others
                 continue
             total += 4 * op.others
-            if after is not None and after.kind == "norm" and op.kind in ("conv", "depthwise"):
+            if after is not None and after.kind == "norm" and not op.others:
                 total += 4 * (after.others // 2)  # a folded batch norm leaves a bias behind
             total += _stored_bytes(op, recipe)
         return total

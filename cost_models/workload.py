@@ -347,12 +347,15 @@ def _mixer_ops(unit: SubBlock) -> list[Op]:
 
 def _mlp_ops(unit: SubBlock) -> list[Op]:
     place, hidden = unit.place, unit.place.block.mlp_hidden
-    rows = place.prefix + place.tokens
+    rows, width = place.prefix + place.tokens, place.width
+    first, second = o.linear(rows, width, hidden), o.linear(rows, hidden, width)
+    if unit.layout == "grid":  # 1x1 convolutions, which are not factored
+        first, second = o.conv(rows, width, hidden, 1), o.conv(rows, hidden, width, 1)
     return [
-        o.norm(unit.norm, rows, place.width),
-        o.linear(rows, place.width, hidden),
+        o.norm(unit.norm, rows, width),
+        first,
         o.elementwise(rows * hidden),
-        o.linear(rows, hidden, place.width),
+        second,
         *_residual(unit, rows),
     ]
 

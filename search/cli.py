@@ -177,6 +177,55 @@ def report(run: Path, as_json: bool) -> None:
         click.echo(folder.report)
 
 
+@cli.command()
+@click.argument("config")
+@click.option("-n", "count", type=click.IntRange(min=4), default=40, help="Candidates to train.")
+@run_dir_option
+@overrides_option
+@json_option
+def proxy(
+    config: str, count: int, run_dir: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Check how far scores can be trusted: train candidates alone, and compare.
+
+    CONFIG is a run file or the name of a preset. Teacher, supernet and trainings that are in
+    the run folder are not repeated.
+    """
+    from .config import load_config
+    from .proxy import check_proxy
+    from .run import Run, logging_to, open_run
+
+    loaded = load_config(config, overrides)
+    folder = open_run(loaded, run_dir or Path("runs") / Path(config).stem, resume=True)
+    try:
+        with logging_to(folder.log):
+            found = check_proxy(Run(folder), count)
+    finally:
+        folder.close()
+    if as_json:
+        _print(found)
+        return
+    best = found["best_baseline"]
+    rows = {
+        "Kendall's tau": "kendall_tau",
+        "Spearman's rho": "spearman",
+        "tau inside terciles of size": "within_tercile_tau",
+        "what seeds allow": "noise_ceiling",
+        f"ahead of {best} alone": "advantage",
+        "lost by taking the first": "top_1_regret",
+        "lost by taking the first five": "top_5_regret",
+    }
+    for label, name in rows.items():
+        low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
+        known = value is not None and low is not None
+        click.echo(f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?"))
+    signs = found["sign_agreement"]["all"]
+    click.echo(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
+    click.echo(f"{'milliseconds a score':30} {found['score_ms']:6.1f}")
+    click.echo(f"{'trusted':30} {'yes' if found['trusted'] else 'no'}")
+    click.echo(f"Picture: {folder.path / 'proxy.png'}")
+
+
 @cli.group()
 def space() -> None:
     """Look into a search space before anything is trained."""
@@ -246,6 +295,143 @@ def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
     else:
         click.echo(comparison_text(outcomes))
         click.echo(f"Fronts: {run.folder.path / 'comparison.png'}")
+
+
+@cli.command()
+@click.argument("device")
+@click.option("--space", "space_name", required=True, help="Whose networks will be predicted.")
+@click.option("--out", type=click.Path(path_type=Path), help="MODEL.json to write.")
+@click.option(
+    "--budget-s",
+    type=click.FloatRange(min=5),
+    default=180.0,
+    show_default=True,
+    help="Wall time in seconds, export and compilation included.",
+)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Measurements that are there already: a CSV, or the folder of a bundle.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Measure nothing here: write a folder that measures another machine.",
+)
+@click.option("--seed", type=int, default=0, help="Of what is sampled and measured.")
+@json_option
+def calibrate(
+    device: str,
+    space_name: str,
+    out: Path | None,
+    budget_s: float,
+    tables: tuple[Path, ...],
+    bundle: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure DEVICE, a file or a preset, and fit a cost model that others can load.
+
+    Stopped with Ctrl-C it keeps what it measured in a CSV beside the model; the same command
+    goes on from there.
+    """
+    from ..cost_models import Device
+    from ..spaces import SearchSpace
+    from .progress import share_bar
+
+    opened, space = Device.load(device), SearchSpace.from_yaml(space_name)
+    if bundle is not None:
+        from ..cost_models.bundle import write_bundle
+
+        with share_bar("bundle") as report:
+            graphs = write_bundle(opened, space, bundle, seed=seed, progress=report)
+        _print({"bundle": str(bundle), "graphs": graphs}) if as_json else click.echo(
+            f"{bundle}: {graphs} graphs; copy it to the device and run `python run.py` there"
+        )
+        return
+    if out is None:
+        raise click.UsageError("--out MODEL.json is needed, or --bundle DIR")
+    from ..cost_models.calibrate import calibrate as measure
+
+    with share_bar("calibrate") as report:
+        model = measure(opened, space, budget_s, seed, tables=tables, out=out, progress=report)
+    if as_json:
+        _print(model.validation)
+    else:
+        for name, value in model.validation.items():
+            click.echo(
+                f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
+            )
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("candidates", type=click.Path(path_type=Path))
+@json_option
+def predict(model: Path, candidates: Path, as_json: bool) -> None:
+    """Predict latency, memory and size of CANDIDATES, as `space sample --json` prints them."""
+    from ..cost_models import CostModel
+    from .describe import read_candidates
+
+    found = CostModel.load(model).predict(read := read_candidates(candidates))
+    rows = [
+        {
+            "key": candidate.key,
+            "latency_ms": float(found.latency_ms[i]),
+            "low_ms": float(found.low_ms[i]),
+            "high_ms": float(found.high_ms[i]),
+            "peak_memory_mb": float(found.peak_memory_mb[i]),
+            "size_mb": float(found.size_mb[i]),
+            "inside": bool(found.inside[i]),
+        }
+        for i, candidate in enumerate(read)
+    ]
+    if as_json:
+        _print(rows)
+        return
+    click.echo(f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}")
+    for r in rows:
+        interval = f"{r['low_ms']:.3f} - {r['high_ms']:.3f}"
+        click.echo(
+            f"{r['key']}  {r['latency_ms']:9.3f}  {interval:>19}  {r['peak_memory_mb']:8.1f}  "
+            f"{r['size_mb']:8.3f}{'' if r['inside'] else '  outside of what was measured'}"
+        )
+
+
+@cli.command()
+@click.argument("device", required=False)
+@json_option
+def devices(device: str | None, as_json: bool) -> None:
+    """List the runtimes found here; with DEVICE, measure what each precision really executes."""
+    from ..cost_models import Device
+    from ..cost_models.capability import capabilities
+    from ..cost_models.capability import devices as found
+    from .progress import share_bar
+
+    listed = found()
+    chosen = [device] if device else [d["name"] for d in listed if d["measurable"]]
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in chosen:
+        with share_bar(name) as report:
+            tables[name] = [c.to_dict() for c in capabilities(Device.load(name), progress=report)]
+    if as_json:
+        _print({"devices": listed, "capabilities": tables})
+        return
+    for d in listed:
+        state = f"{d['runtime']} {d['version']}" if d["available"] else d["reason"]
+        click.echo(f"{d['name']:14} {d['provider']:28} {d['threads']} threads  {state}")
+    for name, rows in tables.items():
+        click.echo(
+            f"\n{name}\n{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
+        )
+        for r in rows:
+            kernels = ", ".join(f"{k} {n}" for k, n in r["kernels"].items())
+            click.echo(
+                f"{r['kind']:12} {r['recipe']:10} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
+                f"{r['size_ratio']:6.2f}  {kernels}"
+            )
 
 
 def _print(value: Any) -> None:

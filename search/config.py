@@ -153,10 +153,17 @@ class SupernetConfig(TrainConfig):
 
 
 class ProxyConfig(TrainConfig):
-    """Training of single candidates from scratch, against which scores are checked."""
+    """Training of single candidates from scratch, against which scores are checked.
+
+    Attributes:
+        seeds: with which some candidates are trained, to learn how much chance decides.
+        repeat_every: one of so many candidates is trained with all seeds.
+    """
 
     epochs: Positive = 15
     batch_size: Positive = 32
+    seeds: Positive = 3
+    repeat_every: Positive = 4
 
 
 class SearchConfig(_Section):

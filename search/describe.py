@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from ..cost_models.workload import workload
-from ..spaces import Candidate, Scalar, SearchSpace
+from ..spaces import Candidate, ConfigError, Scalar, SearchSpace, SpaceError
+from .files import read_json
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """The candidates of a JSON file that holds one or a list of them.
+
+    Raises:
+        ConfigError: the file cannot be read, is not JSON or holds none.
+        SpaceError: something in it is no candidate.
+    """
+    raw = read_json(path)
+    listed: list[Any] = cast("list[Any]", raw) if isinstance(raw, list) else [raw]
+    if not listed:
+        raise ConfigError(f"{path}: holds no candidate")
+    found: list[Candidate] = []
+    for index, data in enumerate(listed):
+        try:
+            found.append(Candidate.from_dict(data))
+        except SpaceError as error:
+            raise SpaceError(f"{path}: [{index}]: {error}") from None
+    return found
 
 
 def describe_candidate(candidate: Candidate) -> dict[str, Any]:

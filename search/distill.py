@@ -147,7 +147,9 @@ def from_scratch(space: SearchSpace, seed: int) -> Supernet:
 @torch.no_grad()
 def fresh(candidate: Candidate, seed: int) -> Network:
     """A candidate's network before any training, started as a supernet is."""
-    network = Network(candidate.architecture)
+    with torch.random.fork_rng(devices=[]):  # for what keeps torch's own start
+        torch.manual_seed(seed)
+        network = Network(candidate.architecture)
     params = dict(network.named_parameters())
     weights = {n: p for n, p in params.items() if n.endswith("weight") and p.ndim > 1}
     _randomise(params, {n: p.shape[1:].numel() for n, p in weights.items()}, seed)

@@ -10,8 +10,8 @@ from typing import Any
 import ray
 import torch
 from ray import train
-from ray.train.base_trainer import TrainingFailedError
 from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
+from ray.train.base_trainer import TrainingFailedError
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -20,7 +19,7 @@ from ..cost_models import workload
 from ..spaces import Candidate
 from ..spaces.errors import RunError
 from .config import TrainConfig
-from .data import Data
+from .data import Split
 from .distill import fine_tune, fresh
 from .evaluate import Evaluation, Evaluator, accuracy, predict, wilson
 from .executors import open_executor
@@ -43,12 +42,12 @@ from .ranking import (
     within_terciles,
 )
 from .run import Run
+from .scores import Scores
 from .store import EvaluationLog
 from .stratify import Pair, stratified_pairs
+from .study import window
 from .teacher import Lessons
 
-SEEDS = 3  # of the candidates that are trained more than once ...
-REPEATED = 4  # ... which is every fourth
 REGRET = (1, 5)  # candidates that the proxy is allowed to name
 TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # what a proxy must reach to be trusted
 
@@ -59,24 +58,25 @@ class Trainer:
 
     Attributes:
         lessons: what it learns from.
-        data: its validation split judges.
+        validation: images that judge.
         config: the recipe.
+        seeds: by key of the candidate.
     """
 
     lessons: Lessons
-    data: Data
+    validation: Split
     config: TrainConfig
+    seeds: Mapping[str, range]
 
-    def __call__(self, candidate: Candidate, seeds: Sequence[int]) -> Evaluation:
+    def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
         """An evaluation whose metrics are the accuracies by seed, "seed_0" and on."""
         start = time.perf_counter()
-        validation = self.data.split("validation")
         found: dict[str, float] = {}
-        for seed in seeds:
+        for seed in self.seeds[candidate.key]:
             network = fresh(candidate, seed)
             fine_tune(candidate, network, self.lessons, self.config, seed)
-            logits = predict(candidate, network, validation)
-            found[f"seed_{seed}"] = accuracy(logits, validation.labels)["accuracy"]
+            logits = predict(candidate, network, self.validation)
+            found[f"seed_{seed}"] = accuracy(logits, self.validation.labels)["accuracy"]
         return Evaluation(candidate, "complete", found, time.perf_counter() - start)
 
 
@@ -99,57 +99,60 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     config, folder = run.config, run.folder.path
     pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
     candidates = [c for pair in pairs for c in (pair.first, pair.second)][:n]
-    recipe = config.proxy.model_dump_json()
+    every = config.proxy.repeat_every
+    seeds = {
+        c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)
+    }
+    validation = run.data.split("validation")
+    trainer = Trainer(run.lessons, validation, config.proxy, seeds)
+    recipe = repr([getattr(config, name) for name in ("data", "teacher", "distill", "proxy")])
     name = f"trainings-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.jsonl"
     (folder / "proxy").mkdir(exist_ok=True)
     log = EvaluationLog(folder / "proxy" / name)
-    trainer = Trainer(run.lessons, run.data, config.proxy)
     with open_executor(config.executor) as executor:
-        train_all(candidates, trainer, executor, log)
+        train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
+    candidates = [c for c in candidates if log[c.key].status == "complete"]
     evaluator = Evaluator(run.supernet, run.data.split("search"), run.data.split("train"))
     scores, score_ms = score_all(candidates, evaluator)
     runs = [list(log[c.key].metrics.values()) for c in candidates]
-    images = len(run.data.split("validation"))
     found: dict[str, Any] = {
         "space": run.space.name,
         "data": run.data.name,
-        "n": n,
+        "n": len(candidates),
         "trainings": sum(map(len, runs)),
         "recipe": config.proxy.model_dump(),
+        "split": {name: len(run.data.split(name)) for name in ("search", "validation")}
+        | {"train": len(run.data.train_labels)},
         "score_ms": score_ms,
     }
-    found |= judge(candidates, scores, runs, pairs, images, config.search.seed)
+    found |= judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
     write_atomic(folder / "proxy.png", scatter(found))
     write_json(folder / "proxy.json", found)
     return found
 
 
-def train_all(
-    candidates: Sequence[Candidate],
-    trainer: Callable[[Candidate, Sequence[int]], Evaluation],
-    executor: Executor,
-    log: EvaluationLog,
-) -> None:
-    """Train the candidates that are not in the log, and append each as it ends."""
-    seeds = [range(1 if i % REPEATED else SEEDS) for i in range(len(candidates))]
-    open_ones: set[Future[Evaluation]] = set()
-    with progress(sum(map(len, seeds)), "trained alone", "training") as bar:
+def train_all(candidates: Sequence[Candidate], scores: Scores, trainer: Trainer, ahead: int) -> None:
+    """Train the candidates that are not in the log; each is appended as it ends.
 
-        def record(done: set[Future[Evaluation]]) -> None:
-            for future in done:
-                open_ones.remove(future)
-                evaluation = future.result()
-                log.append(evaluation)
-                bar.update(len(evaluation.metrics))
+    Args:
+        candidates: to train.
+        scores: by whom, and the log.
+        trainer: knows how often each is trained.
+        ahead: trainings under way at once.
+    """
+    total = sum(len(trainer.seeds[candidate.key]) for candidate in candidates)
+    with progress(total, "trained alone", "training") as bar:
 
-        for candidate, chosen in zip(candidates, seeds, strict=True):
-            if candidate.key in log:
-                bar.update(len(chosen))
-                continue
-            open_ones.add(executor.submit(trainer, candidate, chosen))
-            record({future for future in open_ones if future.done()})
-        while open_ones:
-            record(wait(open_ones, return_when=FIRST_COMPLETED).done)
+        def finish(candidate: Candidate) -> None:
+            scores.result(candidate.key)
+            bar.update(len(trainer.seeds[candidate.key]))
+
+        for i, candidate in enumerate(candidates):
+            scores.submit(candidate, {})
+            if i + 1 >= ahead:
+                finish(candidates[i + 1 - ahead])
+        for candidate in candidates[max(0, len(candidates) + 1 - ahead) :]:
+            finish(candidate)
 
 
 def score_all(
@@ -263,7 +266,7 @@ def agreement(
 ) -> dict[str, dict[str, float]]:
     """Matched pairs of which the proxy names the better one, by axis and of all."""
     place = {candidate.key: i for i, candidate in enumerate(candidates)}
-    whole = [pair for pair in pairs if pair.second.key in place]
+    whole = [pair for pair in pairs if {pair.first.key, pair.second.key} <= place.keys()]
     axes = sorted({pair.axis for pair in whole})
     found: dict[str, dict[str, float]] = {}
     for axis in ("all", *axes):

@@ -44,7 +44,7 @@ def read_source(config: DataConfig, size: int) -> Images:
     index = range(len(train))
     if config.limit and listed is not None:
         index = _first_of_each(listed, config.limit)
-    shares = config.shares if test is None else config.shares | {"test": 0.0}
+    shares = {part: n for part, n in config.shares.items() if part != "test" or test is None}
 
     def read(source: Source, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         return decode(source, chosen, size, grey, config.broken)
@@ -61,7 +61,9 @@ def read_source(config: DataConfig, size: int) -> Images:
         chosen = torch.tensor(index)
         parts = split_by_class(torch.tensor(listed)[chosen], shares, config.seed)
         places = {part: chosen[i] for part, i in parts.items()}
-        sample = places["train"][torch.randperm(len(places["train"]))[:SAMPLE]]
+        generator = torch.Generator().manual_seed(config.seed)
+        order = torch.randperm(len(places["train"]), generator=generator)
+        sample = places["train"][order[:SAMPLE]]
         images = {
             part: read(train, (sample if part == "train" else i).tolist())
             for part, i in places.items()
@@ -143,6 +145,7 @@ class Streamed:
             self._decoder,
             batch_sampler=[[(int(i), view) for i in chunk] for chunk in chunks],
             num_workers=self._workers,
+            generator=torch.Generator(),  # else it draws from everybody's
         )
         for images in loader:
             yield self._norm(images)

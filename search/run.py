@@ -195,9 +195,12 @@ class Run:
         config, search = self.config, self.config.search
         costs = Costs(self.cost_model)
         task = Task(self.space, search.resolve(), costs, search.seed, search.trials)
+        _ = self.evaluators  # trained in stages of their own, before this one
         with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
             sampler = Sampler(search.sampler, task, self.folder.journal, search.storage)
-            study = Study(task, sampler, self.scoring(executor), window(config))
+            study = Study(
+                task, sampler, self.scoring(executor, self.folder.evaluations), window(config)
+            )
             ending = study.run(Until(search.trials, seconds=search.max_s, patience=search.patience))
             if ending == "interrupt":
                 raise KeyboardInterrupt
@@ -209,19 +212,21 @@ class Run:
             }
         return study.front()
 
-    def scoring(self, executor: Executor, evaluations: Path | None = None) -> Scoring:
-        """Scores candidates on the search split, or on growing parts of it.
-
-        Args:
-            executor: where.
-            evaluations: file to keep them in, if not that of the run.
-        """
+    @cached_property
+    def evaluators(self) -> dict[float, Evaluator]:
+        """Share of the search split -> what scores a candidate on it; all of it comes last."""
         search, train = self.data.split("search"), self.data.split("train")
+        return {
+            share: Evaluator(self.supernet, part(search, share), train)
+            for share in (*sorted(self.config.search.rungs), 1.0)
+        }
+
+    def scoring(self, executor: Executor, evaluations: Path) -> Scoring:
+        """Scores candidates, and keeps what came of them in a file, or one a rung."""
         rungs: list[Scores] = []
-        for share in (*self.config.search.rungs, 1.0):
-            evaluator = Evaluator(self.supernet, part(search, share), train)
-            path = evaluations or self.folder.evaluations
-            log = EvaluationLog(path if share == 1 else path.with_stem(f"{path.stem}-{share:g}"))
+        for share, evaluator in self.evaluators.items():
+            stem = evaluations.stem if share == 1 else f"{evaluations.stem}-{share:g}"
+            log = EvaluationLog(evaluations.with_stem(stem))
             rungs.append(Scores(partial(evaluate, evaluator), executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 

@@ -6,9 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
-
-from tqdm import tqdm
+from typing import Literal, Protocol
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
@@ -123,10 +121,17 @@ class Study:
         """
         start = time.monotonic()
         ending: Ending | None = None
-        with stop_request() as interrupt, progress(until.trials, "search", "trial") as bar:
+        goal, unit = (until.scored, "candidate") if until.scored else (until.trials, "trial")
+        with stop_request() as interrupt, progress(goal, "search", unit) as bar:
+
+            def tell_oldest() -> None:
+                self._tell(self._open.popleft())
+                bar.set_postfix_str(self.summary(), refresh=False)
+                bar.update((self.scored if until.scored else self.told) - bar.n)
+
             while ending is None:
                 if len(self._open) == self._window:
-                    self._advance(bar)
+                    tell_oldest()
                 if interrupt.is_set():
                     ending = "interrupt"
                 elif until.seconds and time.monotonic() - start >= until.seconds:
@@ -134,7 +139,7 @@ class Study:
                 else:
                     ending = self._reached(until) or self._ask()
             while self._open:
-                self._advance(bar)
+                tell_oldest()
         return ending
 
     @property
@@ -182,15 +187,9 @@ class Study:
             self._submitted.add(candidate.key)
         return None
 
-    def _advance(self, bar: tqdm[Any]) -> None:
-        """Tell the oldest trial."""
-        self._tell(self._open.popleft())
-        self.told += 1
-        bar.set_postfix_str(self.summary(), refresh=False)
-        bar.update()
-
     def _tell(self, trial: _Trial) -> None:
         key = trial.candidate.key
+        self.told += 1
         if not trial.feasible:
             self._sampler.tell(trial.proposal, key, trial.costs, trial.violations)
             return
@@ -210,7 +209,7 @@ class Study:
         """Follow the front and the best accuracy within all limits."""
         self.archive.add([o.loss(metrics[o.name]) for o in self.objectives if o.traded])
         if self.archive.volume > self._grown[1] * (1 + STAGNANT):
-            self._grown = self.told + 1, self.archive.volume
+            self._grown = self.told, self.archive.volume
         for name in MAXIMISED:
             if name in metrics:
                 self._best[name] = max(metrics[name], self._best.get(name, metrics[name]))

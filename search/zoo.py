@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,12 @@ class Source:
         Raises:
             OSError: or another of `BROKEN`: the image is damaged.
         """
-        if self._reader is None:
-            image, label = self._dataset[index]
-        else:
-            file, label = self._reader[index]
-            image = file if isinstance(file, Image.Image) else Image.open(file)
-        image.load()
-        return image, int(label)
+        held, label = (self._dataset if self._reader is None else self._reader)[index]
+        if isinstance(held, Image.Image):
+            return held, int(label)
+        with held as file, Image.open(file) as image:
+            image.load()
+            return image, int(label)
 
     def items(self, index: Sequence[int]) -> Iterator[tuple[Image.Image, int] | str]:
         """Images with their labels, or what is wrong with them; a stream gives all it has."""
@@ -175,8 +175,8 @@ def load_model(name: str, in_chans: int, num_classes: int | None, checkpoint: st
         RunError: no such model, weights that do not fit or cannot be had, other classes.
     """
     if not timm.is_model(name):
-        close = did_you_mean(name, timm.list_models(f"{name[:4]}*") or ["see timm.list_models()"])
-        raise RunError(f"no timm model is named {name!r}. {close}")
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
+        raise RunError(f"no timm model is named {name!r}. {did_you_mean(name, near)}")
     try:
         if checkpoint:
             model: Any = timm.create_model(

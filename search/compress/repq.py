@@ -24,8 +24,8 @@ from .network import Calibration, Layers
 from .quantise import Grid
 from .scheme import Scheme
 
-GAINS = Scheme(Grid(8), "static")
-FLOOR = 1e-6  # of the widest channel: one that never varies is left as wide as that
+GAINS = Scheme(Grid(8), "static")  # what readers must be for the rescaling to pay
+FLOOR = 1e-6  # of the widest channel; a channel that never varies counts as that wide
 
 
 @torch.no_grad()

@@ -182,8 +182,8 @@ def phones(folder: Path) -> None:
                 for device in table.ms
                 if (error := from_others(table, device, what == "other phones")) is not None
             ]
-            row(f"{runtime} ViTs from {what}, 10 samples: median MAPE", f"{np.median(errors):.2f} %",
-                f"{bar} %")  # fmt: skip
+            label = f"{runtime} ViTs from {what}, 10 samples: median MAPE"
+            row(label, f"{np.median(errors):.2f} %", f"{bar} %")
 
 
 def from_others(table: ForeignTable, device: str, phones: bool) -> float | None:

@@ -8,7 +8,7 @@ import torch
 
 from vitpareto.cost_models import LatencyTable, workload
 from vitpareto.cost_models.plan import trials
-from vitpareto.cost_models.precision import find_recipe, recipe_for
+from vitpareto.cost_models.precision import kernel_recipe, recipe_for
 from vitpareto.cost_models.table import Row
 from vitpareto.cost_models.units import Unit, unit_of
 from vitpareto.spaces import Candidate, SearchSpace
@@ -28,7 +28,7 @@ def law_ms(unit: Unit) -> float:
 
 
 def runs_as(block, recipes) -> Unit:
-    return unit_of(block, find_recipe(recipe_for(block, recipes)).kernel)
+    return unit_of(block, kernel_recipe(recipe_for(block, recipes), "onnxruntime"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate
 from vitpareto.cost_models.bench import Bench
 from vitpareto.cost_models.build import network
-from vitpareto.cost_models.bundle import bundle_recipes, collect, write_bundle
+from vitpareto.cost_models.bundle import collect, write_bundle
 from vitpareto.cost_models.capability import capabilities, devices
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.measure import measure_session
@@ -88,10 +88,13 @@ def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -
     assert len(set(keys)) == len(keys)
 
 
-def test_a_table_of_another_device_is_refused(tiny, device: Device) -> None:
+def test_a_table_of_another_device_is_refused(tiny, device: Device, tmp_path: Path) -> None:
     other = LatencyTable(device.identity() | {"processor": "another"})
-    with pytest.raises(CostError, match=r"another device: processor is"):
-        calibrate(device, tiny, 5.0, table=other)
+    other.save(tmp_path / "other.csv")
+    with pytest.raises(
+        CostError, match=r"other\.csv: was measured on another device: processor is"
+    ):
+        calibrate(device, tiny, 5.0, tables=[tmp_path / "other.csv"])
 
 
 def test_a_bundle_measures_where_nothing_is_installed(
@@ -111,7 +114,8 @@ def test_a_bundle_measures_where_nothing_is_installed(
     table = collect(folder)
     assert len(table) == written
     assert table.identity == device.identity()
-    model = CostModel.fit(table, bundle_recipes(folder))
+    model = calibrate(device, tiny, 5.0, tables=[folder], out=tmp_path / "m.json")
+    assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
     assert (model.predict(tiny.sample(5, 1)).latency_ms > 0).all()
 
 

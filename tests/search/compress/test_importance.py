@@ -56,15 +56,41 @@ def test_masked_is_sliced(block: Block) -> None:
     assert shapes["stages.0.blocks.1.mlp.fc2.weight"] == (32, 24)
 
 
-@pytest.mark.parametrize("block", KINDS, ids=lambda b: b.mixer)
+OTHERS = [
+    Block("mbconv", kernel_size=3, mlp_hidden=64),
+    Block("token_mlp", token_hidden=16, mlp_hidden=64),
+]
+
+
+@pytest.mark.parametrize("block", KINDS + OTHERS, ids=lambda b: b.mixer)
 def test_pruning_nothing_only_sorts(block: Block) -> None:
     a = architecture(block, Block("grouped", **ATTENTION, kv_heads=2))
     network, x = random_network(a), images(a)
+    pruned = prune(network, a)
     with torch.no_grad():
-        assert largest(prune(network, a)(x), network(x)) < 1e-5
-    assert {units.module for units in units_of(network) if units.axis == "heads"} == {
-        "stages.0.blocks.0.attn"
-    }, "heads that share keys cannot be cut one by one"
+        assert largest(pruned(x), network(x)) < 1e-5
+    own = network.state_dict()
+    moved = {name for name, value in pruned.state_dict().items() if not value.equal(own[name])}
+    assert {name.split(".")[3] for name in moved if ".attn." not in name} == {"0", "1"}
+    heads = {units.module for units in units_of(network) if units.axis == "heads"}
+    assert heads == ({"stages.0.blocks.0.attn"} if block.num_heads else set()), (
+        "heads that share keys cannot be cut one by one"
+    )
+
+
+def test_mbconv_loses_hidden_channels_with_their_statistics() -> None:
+    a = architecture(OTHERS[0])
+    network, x = random_network(a), images(a)
+    smaller = architecture(replace(OTHERS[0], mlp_hidden=40))
+    pruned = prune(network, smaller)
+    assert pruned.get_submodule("stages.0.blocks.0.mbconv.bn2").running_var.shape == (40,)
+    with torch.no_grad():
+        [(units, values)] = unit_scores(
+            network, {n: p.square() for n, p in network.named_parameters()}
+        ).items()
+        gone = values.argsort(descending=True, stable=True)[40:]
+        network.get_submodule(f"{units.module}.conv_pwl").weight[:, gone] = 0
+        assert largest(pruned(x), network(x)) < 1e-5
 
 
 def scores_of(trained: Trained, batches: int = 4) -> dict[str, torch.Tensor]:

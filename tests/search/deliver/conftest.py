@@ -1,6 +1,5 @@
 """A small network trained on real digits, and a cost model of this machine, made once."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -97,14 +96,3 @@ def made() -> Made:
         Device.load("cpu-1t"), recipes=("float", "dynamic8", "stored8", "dynamic4", "stored4")
     )
     return Made(candidate, network.eval(), data, device, calibrate(device, space, 4.0, 0))
-
-
-@pytest.fixture
-def artifact(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Policy], Path]:
-    """Makes an artifact with one policy everywhere, in a folder of its own."""
-
-    def make(policy: Policy = Policy()) -> Path:
-        pareto = tmp_path_factory.mktemp("pareto")
-        return made.deliver(pareto, everywhere(made.candidate, policy))
-
-    return make

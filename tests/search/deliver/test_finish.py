@@ -1,0 +1,132 @@
+"""Finishing: bits go down step by step, a kill loses little, and the best weights are kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitpareto.search import finish
+from vitpareto.search.config import FinishConfig
+from vitpareto.search.evaluate import accuracy, predict
+from vitpareto.search.losses import Lesson
+from vitpareto.search.teacher import Lessons, make_lessons
+from vitpareto.spaces import Candidate, Policy
+from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.networks import Network
+
+from .conftest import Made, everywhere
+
+CONFIG = FinishConfig(epochs=4, batch_size=128, lr=1e-3, ema=0.9)
+LOW = Policy(4, 8, sparsity=0.5)
+
+
+class Killed(Exception):
+    pass
+
+
+class Mortal(Lessons):
+    """Lessons that end with a kill after some steps."""
+
+    after = 0
+
+    def batches(self, batch_size: int, epochs: int, seed: int, start: int = 0) -> Iterator[Lesson]:
+        for done, lesson in enumerate(super().batches(batch_size, epochs, seed, start), start):
+            if done == self.after:
+                raise Killed
+            yield lesson
+
+
+@pytest.fixture(scope="module")
+def lessons(made: Made) -> Lessons:
+    return make_lessons(made.data, made.network, 2)
+
+
+def copy(made: Made) -> Network:
+    network = Network(made.candidate.architecture)
+    network.load_state_dict(made.network.state_dict())
+    return network
+
+
+def train(
+    made: Made, lessons: Lessons, kept: Path, policy: Policy = LOW, config: FinishConfig = CONFIG
+) -> dict[str, Tensor]:
+    candidate = everywhere(made.candidate, policy)
+    network = finish.train_finalist(candidate, copy(made), lessons, made.data, config, 0, kept)
+    assert not network.training
+    return network.state_dict()
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitpareto.search.checkpoint.Checkpoint.due", lambda self: True)
+    whole = train(made, lessons, tmp_path / "whole")
+    mortal = Mortal(lessons.views, lessons.labels, lessons.teacher)
+    steps = lessons.steps(CONFIG.batch_size, CONFIG.epochs)
+    for Mortal.after in (3, steps // 2, steps - 1):
+        with pytest.raises(Killed):
+            train(made, mortal, tmp_path / "killed")
+    resumed = train(made, lessons, tmp_path / "killed")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_another_training_is_not_continued(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitpareto.search.checkpoint.Checkpoint.due", lambda self: True)
+    train(made, lessons, tmp_path / "kept")
+    with pytest.raises(RunError, match="is a checkpoint of another"):
+        train(made, lessons, tmp_path / "kept", config=CONFIG.model_copy(update={"lr": 0.1}))
+
+
+def test_bits_go_down_and_zeros_come_in_steps(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Policy] = []
+    answer = finish.answer
+
+    def watched(network: Network, params: object, candidate: Candidate, images: Tensor) -> object:
+        seen.append(candidate.compression.head)
+        return answer(network, params, candidate, images)
+
+    monkeypatch.setattr(finish, "answer", watched)
+    train(made, lessons, tmp_path / "kept")
+    bits = [policy.weight_bits for policy in seen]
+    assert list(dict.fromkeys(bits)) == [32, 8, 6, 4]
+    zeros = [policy.sparsity for policy in seen]
+    assert zeros == sorted(zeros)
+    assert zeros[0] == 0 and zeros[-1] == 0.5
+
+
+def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, weights = [0.5, 0.9, 0.6, 0.7, 0.99], list[dict[str, Tensor]]()
+
+    def scripted(candidate: Candidate, network: Network, split: object) -> Tensor:
+        weights.append({name: value.clone() for name, value in network.state_dict().items()})
+        return torch.zeros(len(made.data.split("validation")), 10)
+
+    monkeypatch.setattr(finish, "RAMP", 0.0)
+    monkeypatch.setattr(finish, "PATIENCE", 2)
+    monkeypatch.setattr(finish, "predict", scripted)
+    monkeypatch.setattr(finish, "accuracy", lambda *_: {"accuracy": scores[len(weights) - 1]})
+    config = FinishConfig(epochs=5, batch_size=128, ema=0.9)
+    state = train(made, lessons, tmp_path / "kept", Policy(), config)
+    assert len(weights) == 4  # two passes after the best one
+    assert all(torch.equal(value, weights[1][name]) for name, value in state.items())
+
+
+def test_low_bits_recover_what_rounding_lost(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    candidate = everywhere(made.candidate, Policy(3))
+    split = made.data.split("validation")
+
+    def score(network: Network) -> float:
+        return accuracy(predict(candidate, network, split), split.labels)["accuracy"]
+
+    before = score(copy(made))
+    network = copy(made)
+    network.load_state_dict(train(made, lessons, tmp_path / "kept", Policy(3)))
+    assert score(network) > before + 0.05

@@ -1,0 +1,141 @@
+"""The gate: what holds, what does not, and what is only a fact."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitpareto.search import verify
+from vitpareto.search.gate import (
+    check_answers,
+    check_kernels,
+    check_latency,
+    check_limits,
+    check_memory,
+    check_size,
+)
+from vitpareto.search.inventory import Inventory, Linear
+from vitpareto.search.manifest import manifests, read_manifest, write_manifest
+from vitpareto.search.objectives import Objective
+from vitpareto.search.store import RunFolder
+from vitpareto.spaces import Policy
+
+from .conftest import Made, everywhere
+
+LABELS = torch.arange(10).repeat(10)
+RIGHT = torch.nn.functional.one_hot(LABELS, 10).float()
+
+
+def names(checks) -> dict[str, bool]:
+    return {check.name: check.holds for check in checks}
+
+
+def test_answers_of_float_kernels(made: Made) -> None:
+    near, far = RIGHT + 5e-5, RIGHT + 2e-4
+    assert names(check_answers(made.candidate, near, RIGHT, LABELS, 0.9)) == {
+        "logits against torch": True,
+        "accuracy of the artifact": True,
+    }
+    assert not names(check_answers(made.candidate, far, RIGHT, LABELS, 0.9))["logits against torch"]
+    (check,) = check_answers(made.candidate, RIGHT / 0, RIGHT, LABELS, 0.9)
+    assert not check.holds
+
+
+def test_answers_of_integer_kernels(made: Made) -> None:
+    candidate = everywhere(made.candidate, Policy(8, 8))
+    off = RIGHT + 0.1  # other logits, the same answers
+    assert all(names(check_answers(candidate, off, RIGHT, LABELS, 1.0)).values())
+    wrong = RIGHT.clone()
+    wrong[:3] = RIGHT[3:6]
+    assert names(check_answers(candidate, wrong, RIGHT, LABELS, 0.9)) == {
+        "agreement with torch": False,
+        "accuracy beside torch": False,
+        "accuracy of the artifact": True,
+    }
+
+
+def test_being_faster_than_promised_breaks_no_promise() -> None:
+    assert check_latency(0.1, 1.2).holds
+    assert check_latency(1.2, 1.2).holds
+    assert not check_latency(1.21, 1.2).holds
+
+
+def test_size_memory_kernels_and_limits() -> None:
+    assert check_size(1.01, 1.0).holds
+    assert not check_size(1.1, 1.0).holds
+    assert not check_size(0.9, 1.0).holds
+    assert check_memory(120, 100).holds
+    assert not check_memory(200, 100).holds
+    integer = [Linear("a", "MatMulInteger", "int8", "int8")]
+    assert check_kernels(Inventory({}, {"MatMulIntegerToFloat": 1}, integer, {})).holds
+    assert not check_kernels(Inventory({}, {"MatMul": 1}, integer, {})).holds
+    limits = [Objective("latency_ms", 2.0), Objective("accuracy", 0.9), Objective("size_mb")]
+    found = check_limits({"latency_ms": 2.1, "accuracy": 0.95, "size_mb": 9.0}, limits)
+    assert names(found) == {"limit of latency_ms": False, "limit of accuracy": True}
+
+
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with two measured artifacts and nothing else."""
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    for policy in (Policy(), Policy(8, 8)):
+        made.deliver(path / "pareto", everywhere(made.candidate, policy))
+    verify.verify_new(RunFolder(path), made.device, made.data)
+    return path
+
+
+@pytest.mark.onnx
+def test_a_measured_manifest_holds_everything(made: Made, run: Path) -> None:
+    found = manifests(run / "pareto")
+    assert len(found) == 2
+    for manifest in found:
+        assert manifest.keys() >= {
+            *("key", "made", "versions", "seeds", "device", "identity", "recipes", "files"),
+            *("preprocessing", "promised", "limits", "metrics", "inventory", "checks"),
+            *("inside_interval", "verified", "finalists", "calibration_images"),
+        }
+        metrics = manifest["metrics"]
+        assert 0 < metrics["latency_p10_ms"] <= metrics["latency_ms"] <= metrics["latency_p90_ms"]
+        assert metrics["peak_memory_mb"] >= 0
+        assert metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"]
+        assert manifest["verified"] == all(c["holds"] for c in manifest["checks"])
+        holds = {c["name"]: c["holds"] for c in manifest["checks"]}
+        assert holds["accuracy of the artifact"] and holds["silent fallbacks"] and holds["size_mb"]
+
+
+@pytest.mark.onnx
+def test_measured_manifests_are_not_measured_again(made: Made, run: Path) -> None:
+    before = [p.read_bytes() for p in sorted(run.glob("pareto/*/*"))]
+    verify.verify_new(RunFolder(run, lock=False), made.device, made.data)
+    assert [p.read_bytes() for p in sorted(run.glob("pareto/*/*"))] == before
+
+
+@pytest.mark.onnx
+def test_verifying_again_writes_nothing_and_finds_what_changed(
+    made: Made, run: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    folder = RunFolder(copy, lock=False)
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    reports = verify.verify_again(folder, made.device, made.data)
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+    for report in reports:
+        found = {c["name"]: c["holds"] for c in report["checks"]}
+        assert found["files"] and found["accuracy of the artifact"]
+        assert "latency_ms" in found
+    manifest = read_manifest(copy / "pareto" / reports[0]["key"])
+    elsewhere = manifest["identity"] | {"processor": "another"}
+    write_manifest(copy / "pareto" / manifest["key"], manifest | {"identity": elsewhere})
+    artifact = copy / "pareto" / reports[1]["key"] / "model.onnx"
+    raw = bytearray(artifact.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    artifact.write_bytes(raw)
+    reports = {r["key"]: r for r in verify.verify_again(folder, made.device, made.data)}
+    changed = reports[artifact.parent.name]
+    assert [c["name"] for c in changed["checks"]] == ["files"]
+    assert not changed["verified"]
+    other = {c["name"] for c in reports[manifest["key"]]["checks"]}
+    assert "latency_ms" not in other  # promised for another processor
+    assert "logits against torch" in other or "agreement with torch" in other

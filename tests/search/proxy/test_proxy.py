@@ -1,0 +1,128 @@
+"""The proxy check: its verdict on proxies whose worth is known, and the command."""
+
+import json
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from vitpareto.search.cli import cli
+from vitpareto.search.evaluate import Evaluation
+from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.picture import scatter
+from vitpareto.search.proxy import FEATURES, features, judge, train_all
+from vitpareto.search.store import EvaluationLog
+from vitpareto.search.stratify import stratified_pairs
+from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import RunError
+
+from .conftest import TEXT
+
+IMAGES = 1000
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """Candidates whose true accuracy is known: size helps, and so does something hidden."""
+    space = SearchSpace.from_yaml("digits")
+    pairs = stratified_pairs(space, 20, 0)
+    candidates = [c for pair in pairs for c in (pair.first, pair.second)]
+    rng = np.random.default_rng(0)
+    size = np.log(features(candidates)[:, FEATURES.index("params")])
+    size = (size - size.mean()) / size.std()
+    true = 0.85 + 0.03 * size + 0.03 * rng.normal(size=40)
+    runs = [
+        (t + 0.005 * rng.normal(size=3 if i % 4 == 0 else 1)).tolist() for i, t in enumerate(true)
+    ]
+    return candidates, pairs, true, runs, rng
+
+
+def test_a_good_proxy_is_trusted(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    assert found["trusted"] and found["kendall_tau"] > 0.85
+    assert found["kendall_tau_low"] < found["kendall_tau"] < found["kendall_tau_high"]
+    assert found["noise_ceiling"] == pytest.approx(found["kendall_tau"], abs=0.06)
+    assert found["seed_sd"] == pytest.approx(0.005, rel=0.5)
+    assert found["advantage_low"] > 0 and found["top_5_regret"] == 0
+    signs = found["sign_agreement"]
+    assert signs["all"]["share"] > 0.85
+    assert signs["all"]["pairs"] == sum(v["pairs"] for k, v in signs.items() if k != "all")
+
+
+def test_size_alone_is_not(setting) -> None:
+    candidates, pairs, _, runs, _ = setting
+    size = features(candidates)[:, 0]
+    found = judge(candidates, size.tolist(), runs, pairs, IMAGES)
+    assert not found["trusted"]
+    assert found["kendall_tau"] == found["baselines"]["params"]["kendall_tau"]
+    assert found["advantage"] <= 0
+
+
+def test_chance_is_not(setting) -> None:
+    candidates, pairs, _, runs, rng = setting
+    found = judge(candidates, rng.normal(size=40).tolist(), runs, pairs, IMAGES)
+    assert not found["trusted"] and found["kendall_tau_low"] < 0.1
+
+
+def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    json.dumps(found, allow_nan=False)
+    picture = scatter(found | {"space": "digits", "n": 40})
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_nothing_to_rank(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    with pytest.raises(RunError, match="all 40 candidates are equally accurate when scored"):
+        judge(candidates, [0.5] * 40, runs, pairs, IMAGES)
+    with pytest.raises(RunError, match="equally accurate when trained alone"):
+        judge(candidates, true.tolist(), [[0.5]] * 40, pairs, IMAGES)
+
+
+def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
+    candidates = setting[0][:10]
+    asked: list[tuple[str, int]] = []
+
+    def train(candidate, seeds) -> Evaluation:
+        if len(asked) == 6:
+            asked.append(("", 0))
+            raise KeyboardInterrupt
+        asked.append((candidate.key, len(seeds)))
+        return Evaluation(candidate, "complete", {f"seed_{s}": 0.5 for s in seeds})
+
+    executor: Executor = LocalExecutor()
+    with pytest.raises(KeyboardInterrupt):
+        train_all(candidates, train, executor, EvaluationLog(tmp_path / "log"))
+    log = EvaluationLog(tmp_path / "log")
+    assert len(log.all()) == 6
+    train_all(candidates, train, executor, log)
+    keys = [key for key, _ in asked if key]
+    assert keys == [c.key for c in candidates]
+    assert [n for key, n in asked if key] == [3, 1, 1, 1, 3, 1, 1, 1, 3, 1]
+
+
+@pytest.mark.slow
+def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(TEXT)
+    sections = "teacher: {epochs: 4}\nsupernet: {epochs: 4}\nproxy: {epochs: 2}\n"
+    Path("tiny.yaml").write_text(f"space: space.yaml\n{sections}executor: {{threads: 1}}\n")
+    command = ["proxy", "tiny.yaml", "-n", "6", "--json"]
+    first = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert first.exit_code == 0
+    found = json.loads(first.stdout)
+    assert found["n"] == 6 and found["trainings"] == 10
+    assert -1 <= found["kendall_tau"] <= 1
+    assert json.loads(Path("runs/tiny/proxy.json").read_text()) == found
+    (log,) = Path("runs/tiny/proxy").glob("*.jsonl")
+    lines = log.read_text()
+    second = CliRunner().invoke(cli, command, catch_exceptions=False)
+    again = json.loads(second.stdout)
+    assert log.read_text() == lines, "nothing is trained twice"
+    assert {k: v for k, v in again.items() if k != "score_ms"} == {
+        k: v for k, v in found.items() if k != "score_ms"
+    }
