@@ -122,7 +122,7 @@ class Bench:
         model = apply_recipes(to_onnx(built, shape), candidate, recipes).SerializeToString()
         return Graph(kind, candidate.to_json(), model, shape, 1, len(model))
 
-    def time(self, graphs: Sequence[Graph], rounds: int = 10) -> list[Row]:
+    def time(self, graphs: Sequence[Graph], rounds: int = 7) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
 
         Raises:

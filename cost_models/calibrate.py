@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError
@@ -71,7 +72,8 @@ def calibrate(
         model = from_bundles(bundles, [path for path in tables if path not in bundles])
     else:
         work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
-        model = work.run()
+        with threadpool_limits(1):  # small matrices; threads that wait for a core cost minutes
+            model = work.run()
     if out is not None:
         model.save(out)
     return model
@@ -146,7 +148,7 @@ class _Calibration:
         latency: dict[str, Regressor] = {}
         fitted, spent, begun = 0, 0.0, self.used
         networks = self.networks()
-        while (now := self.used) + max(self.last.values(), default=0.0) < 1 - RESERVE:
+        while (now := self.used) + min(self.last.values(), default=0.0) < 1 - RESERVE:
             units = len(list(self.table.of_kind("unit")))
             if units > 1.5 * fitted:
                 latency, fitted = fit_groups(self.table), units
@@ -159,7 +161,7 @@ class _Calibration:
             kind = "fresh" if self.fresh % FRESH_EVERY == FRESH_EVERY - 1 else "model"
             self.fresh += 1
             graphs = [self.bench.network(c, recipes, kind) for c in next(networks)]
-            self.measure("whole networks", graphs, rounds=15, growths=2)
+            self.measure("whole networks", graphs, rounds=12, growths=2)
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
@@ -205,7 +207,7 @@ class _Calibration:
         return {group: fastest(units, level) for group, units in tried.items()}
 
     def measure(
-        self, what: str, graphs: Sequence[Graph], rounds: int = 10, growths: int = 0
+        self, what: str, graphs: Sequence[Graph], rounds: int = 7, growths: int = 0
     ) -> None:
         """Time graphs, learn the memory of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")

@@ -51,7 +51,7 @@ class UnitCosts:
             number = self._numbers.setdefault((stored.block, stored.recipe), len(self._numbers))
             self._known[block] = number
             if number == len(self._rows) + len(self._waiting):
-                run = unit_of(block, kernel_recipe(stored.recipe, self._runtime))
+                run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
                 self._waiting.append((stored, run))
         return number
 
@@ -80,7 +80,7 @@ class UnitCosts:
         for index, (stored, run) in enumerate(units):
             found[index, 3] = stored.weight_bytes / 1e6
             found[index, 4] = self._graph_bytes(stored) / 1e6
-            found[index, 5] = peak_bytes(run.block) / 1e6
+            found[index, 5] = run.peak_bytes / 1e6
             found[index, 6] = run.weight_bytes / 1e6
         return found
 
@@ -105,14 +105,3 @@ def kind_of(group: str) -> str:
     ('mixer/softmax@float', '')
     """
     return group if group.startswith(("mixer/", "mlp/")) else ""
-
-
-def peak_bytes(block: SubBlock) -> float:
-    """Activations that live at once inside a sub-block, in bytes for one image.
-
-    The residual stream stays while the branch runs; beside it live what an operation reads and
-    what it writes.
-    """
-    place = block.place
-    stream = (place.prefix + place.tokens) * place.width if block.kind in ("mixer", "mlp") else 0
-    return 4.0 * (stream + max((op.reads + op.writes for op in block.ops()), default=0))

@@ -21,7 +21,7 @@ _SIZES = (0.03, 0.1, 0.3)  # of what the terms miss, relative
 _NOISES = (0.003, 0.006, 0.012, 0.025, 0.05)  # of a measurement, relative
 _FACTORS = (1 / 3, 3.0)  # by which a length scale is tried shorter or longer
 _SWEEPS = 2
-_MOST = 150  # samples by which the scales are chosen; all are used for the prediction
+_MOST = 100  # samples by which the scales are chosen; all are used for the prediction
 _JITTER = 1e-8
 
 

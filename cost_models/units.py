@@ -44,6 +44,32 @@ class Unit:
         return f"{self.block.kind}/{self.block.variant}@{self.recipe}"
 
     @cached_property
+    def ops(self) -> list[Op]:
+        """What is computed for one image."""
+        return self.block.ops()
+
+    def run_as(self, recipe: str) -> Unit:
+        """The same work with the kernels of another recipe."""
+        if recipe == self.recipe:
+            return self
+        other = Unit(self.block, recipe)
+        other.__dict__["ops"] = self.ops  # counted once
+        return other
+
+    @cached_property
+    def peak_bytes(self) -> float:
+        """Activations that live at once inside, in bytes for one image.
+
+        The residual stream stays while the branch runs; beside it live what an operation reads
+        and what it writes.
+        """
+        block, place = self.block, self.block.place
+        stream = 0
+        if block.kind in ("mixer", "mlp"):
+            stream = (place.prefix + place.tokens) * place.width
+        return 4.0 * (stream + max((op.reads + op.writes for op in self.ops), default=0))
+
+    @cached_property
     def terms(self) -> dict[str, float]:
         """Physical terms, each of which can only add time.
 
@@ -51,7 +77,7 @@ class Unit:
         weights; and a constant for the calls themselves.
         """
         found: dict[str, float] = {"calls": 1.0}
-        for op in self.block.ops():
+        for op in self.ops:
             for name, amount in _terms_of(op, self.block.norm):
                 found[name] = found.get(name, 0.0) + amount / 1e6
         if act := _act_elements(self.block):
@@ -104,7 +130,7 @@ class Unit:
         Depthwise kernels, biases, norms and tables stay in float32.
         """
         recipe = find_recipe(self.recipe)
-        ops = self.block.ops()
+        ops = self.ops
         total = 0
         for op, after in zip(ops, [*ops[1:], None], strict=True):
             if op.kind == "norm" and self.block.norm == "batch":
@@ -135,7 +161,6 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
     return -(-op.weights * recipe.bits // 8) + 4 * outputs
 
 
-@lru_cache(maxsize=1 << 16)
 def unit_of(block: SubBlock, recipe: str) -> Unit:
     """The unit that a sub-block becomes with a recipe."""
     scaled = block.variant in _KEEPS_SCALE

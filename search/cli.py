@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 FAILED, BAD_INPUT, NOT_VERIFIED = 1, 2, 3
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+run_dir_option = click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default."
+)
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the configuration, such as search.trials=300.",
+)
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
@@ -48,19 +58,9 @@ def main() -> None:
 
 @cli.command()
 @click.argument("config")
-@click.option(
-    "--run-dir",
-    type=click.Path(path_type=Path),
-    help="Run folder; runs/NAME by default.",
-)
+@run_dir_option
 @click.option("--resume", is_flag=True, help="Continue the run that is in the folder, if any.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a key of the configuration, such as search.trials=300.",
-)
+@overrides_option
 @click.option("--seed", type=int, help="Short for --set search.seed=N.")
 @click.option(
     "--compare",
@@ -164,6 +164,33 @@ def verify(run: Path, as_json: bool) -> None:
 @cli.command()
 @run_argument
 @json_option
+def ladder(run: Path, as_json: bool) -> None:
+    """Measure the models of RUN beside the original, float16, int8 and other baselines.
+
+    Baselines are trained first, as the delivered models were; the report of RUN shows the table.
+    """
+    from .report import build_report
+    from .run import Run, logging_to
+    from .rungs import build_ladder
+    from .store import RunFolder
+
+    with RunFolder(run) as folder, logging_to(folder.log):
+        rows = build_ladder(Run(folder))
+        build_report(folder)
+    if as_json:
+        _print([row.to_dict() for row in rows])
+        return
+    click.echo(f"{'model':26}  {'accuracy':>8}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime")
+    for row in rows:
+        click.echo(
+            f"{row.name:26}  {row.accuracy:8.1%}  {row.latency_ms:8.3f}  "
+            f"{max(row.throughput.values()):8.0f}  {row.size_mb:7.3f}  {row.runtime}"
+        )
+
+
+@cli.command()
+@run_argument
+@json_option
 def report(run: Path, as_json: bool) -> None:
     """Build report and picture of RUN again, from its files alone."""
     from .report import build_report
@@ -195,13 +222,9 @@ def proxy(
     from .proxy import check_proxy
     from .run import Run, logging_to, open_run
 
-    loaded = load_config(config, overrides)
-    folder = open_run(loaded, run_dir or Path("runs") / Path(config).stem, resume=True)
-    try:
-        with logging_to(folder.log):
-            found = check_proxy(Run(folder), count)
-    finally:
-        folder.close()
+    path = run_dir or Path("runs") / Path(config).stem
+    with open_run(load_config(config, overrides), path, True) as folder, logging_to(folder.log):
+        found = check_proxy(Run(folder), count)
     if as_json:
         _print(found)
         return
@@ -219,6 +242,12 @@ def proxy(
         low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
         known = value is not None and low is not None
         click.echo(f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?"))
+    for steps, short in found["short"].items():
+        low, value, high = (short[f"kendall_tau{end}"] for end in ("_low", "", "_high"))
+        label = f"tau of {steps} steps alone"
+        click.echo(
+            f"{label:30} {value:6.3f}  ({low:.3f} to {high:.3f}), {short['score_ms']:.0f} ms"
+        )
     signs = found["sign_agreement"]["all"]
     click.echo(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
     click.echo(f"{'milliseconds a score':30} {found['score_ms']:6.1f}")

@@ -98,9 +98,7 @@ def compare(
         for seed in range(task.seed, task.seed + seeds):
             own = Task(task.space, task.objectives, task.costs, seed, task.trials)
             study = Study(own, Sampler(name, own), scoring(), window)
-            ending = study.run(Until(PROPOSALS * task.trials, scored=task.trials))
-            if ending == "interrupt":
-                raise KeyboardInterrupt
+            study.run(Until(PROPOSALS * task.trials, scored=task.trials))
             fronts.setdefault(name, []).append(study.archive.losses)
             scored.setdefault(name, []).append(study.scored)
     together = np.vstack([front for found in fronts.values() for front in found])

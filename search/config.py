@@ -137,7 +137,9 @@ class SupernetConfig(TrainConfig):
     """Training of the shared weights.
 
     Attributes:
-        random: random candidates a step, beside the largest and the smallest.
+        sampling: "sandwich" trains the largest candidate, and the smallest and random ones on what
+            it says; "uniform" trains random ones as if alone.
+        random: random candidates a step.
         project_conflicts: take out of the largest network's gradient what works against those
             of the others.
         curriculum: share of the steps over which the axes of the space open one by one.
@@ -146,6 +148,7 @@ class SupernetConfig(TrainConfig):
 
     epochs: Positive = 40
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    sampling: Literal["sandwich", "uniform"] = "sandwich"
     random: Positive = 2
     project_conflicts: bool = False
     curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -158,12 +161,14 @@ class ProxyConfig(TrainConfig):
     Attributes:
         seeds: with which some candidates are trained, to learn how much chance decides.
         repeat_every: one of so many candidates is trained with all seeds.
+        short_steps: lengths of the short trainings that are checked as scores, too.
     """
 
     epochs: Positive = 15
     batch_size: Positive = 32
     seeds: Positive = 3
     repeat_every: Positive = 4
+    short_steps: tuple[Positive, ...] = (40, 80)
 
 
 class SearchConfig(_Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -16,14 +16,13 @@ from ..spaces.supernet import Supernet, blueprint, shared_name
 from .answer import answer
 from .checkpoint import Checkpoint, State
 from .config import SupernetConfig, TrainConfig
-from .health import LARGEST, SMALLEST, Health
+from .health import Health
 from .progress import progress
 from .sandwich import ALONE, Draw, Sandwich, Workers
 from .signals import stop_request
 from .teacher import Lessons
 from .training import Optimiser, check_finite
 
-NAMES = (LARGEST, SMALLEST, "random")
 POSITION_STD = 0.5  # tokens start with unit variance; a weaker table takes long to be noticed
 
 
@@ -39,9 +38,11 @@ def train_supernet(
 ) -> Supernet:
     """Shared weights that serve every candidate of a space.
 
-    Each step trains the largest candidate on labels and teacher, then the smallest and some
-    random ones on what the largest just said: the sandwich rule with in-place distillation (Yu
-    et al., BigNAS, arXiv:2003.11142). Random candidates bring their compression with them.
+    With `config.sampling` "sandwich", each step trains the largest candidate on labels and
+    teacher, then the smallest and some random ones on what the largest just said: the sandwich
+    rule with in-place distillation (Yu et al., BigNAS, arXiv:2003.11142). With "uniform" all are
+    random and learn from labels and teacher, as they would alone. Candidates bring their
+    compression with them.
     Everything random is a function of seed and step, so that a training goes on from a
     checkpoint as if it had never stopped, and all workers draw the same candidates.
 
@@ -80,13 +81,14 @@ def train_supernet(
     with progress(steps, "supernet") as bar, stop_request() as asked:
         bar.update(optimiser.done)
         for lesson in lessons.batches(batch_size, config.epochs, seed, optimiser.done):
-            losses = sandwich.step(draw(optimiser.done), lesson)
+            names, candidates = zip(*draw(optimiser.done), strict=True)
+            losses = sandwich.step(candidates, lesson)
             try:
                 check_finite(losses.sum(), "supernet", optimiser.done)
                 optimiser.step()
             except (RunError, ArithmeticError) as error:
                 raise _stopped(error, optimiser.done, checkpoint) from None
-            health.observe(optimiser.done, dict(zip(NAMES, losses.tolist(), strict=False)))
+            health.observe(optimiser.done, dict(zip(names, losses.tolist(), strict=True)))
             seen += len(lesson.labels)
             rate = seen / (time.perf_counter() - begun)
             bar.set_postfix(health.latest() | {"images/s": f"{rate:.0f}"}, refresh=False)
@@ -166,12 +168,7 @@ def _randomise(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: in
 
 
 def fine_tune(
-    candidate: Candidate,
-    network: Network,
-    lessons: Lessons,
-    config: TrainConfig,
-    seed: int,
-    steps: int | None = None,
+    candidate: Candidate, network: Network, lessons: Lessons, config: TrainConfig, seed: int
 ) -> Network:
     """A network trained on its own, with its compression in the loop (QAT), in place.
 
@@ -181,7 +178,6 @@ def fine_tune(
         lessons: images, labels and the teacher's answers.
         config: recipe.
         seed: of the order of the images.
-        steps: stop the schedule after so many; all of the recipe's by default.
 
     Returns:
         The network in eval mode; its weights are float, rounding is the export's.
@@ -189,18 +185,37 @@ def fine_tune(
     Raises:
         RunError: the loss is no number.
     """
-    steps = steps or lessons.steps(config.batch_size, config.epochs)
+    steps = lessons.steps(config.batch_size, config.epochs)
+    with progress(steps, f"training {candidate.key}") as bar:
+        for loss in training_steps(candidate, network, lessons, config, seed, steps):
+            bar.set_postfix(loss=loss, refresh=False)
+            bar.update()
+    return network
+
+
+def training_steps(
+    candidate: Candidate,
+    network: Network,
+    lessons: Lessons,
+    config: TrainConfig,
+    seed: int,
+    steps: int,
+) -> Iterator[float]:
+    """`fine_tune` step by step, `steps` in all; the loss of each.
+
+    Raises:
+        RunError: the loss is no number.
+    """
+    epochs = -(-steps // lessons.steps(config.batch_size, 1))
     optimiser = Optimiser(network.named_parameters(), config, steps)
     network.train()
     params = dict(network.named_parameters()) | dict(network.named_buffers())
-    batches = lessons.batches(config.batch_size, config.epochs, seed)
-    with progress(steps, f"training {candidate.key}") as bar:
-        for lesson in islice(batches, steps):
-            loss = lessons.loss(answer(network, params, candidate, lesson.images), lesson)
-            loss.backward()
-            value = check_finite(loss, f"training {candidate.key}", bar.n)
-            bar.set_postfix(loss=value, refresh=False)
-            optimiser.step()
-            bar.update()
+    batches = lessons.batches(config.batch_size, epochs, seed)
+    for step, lesson in enumerate(islice(batches, steps)):
+        loss = lessons.loss(answer(network, params, candidate, lesson.images), lesson)
+        value = check_finite(loss, f"training {candidate.key}", step)
+        loss.backward()
+        optimiser.step()
+        yield value
     network.load_state_dict(network.state_dict() | optimiser.average)
-    return network.eval()
+    network.eval()

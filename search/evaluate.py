@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..cost_models.precision import Book
 from ..spaces import Candidate
 from ..spaces.networks import Network
 from ..spaces.supernet import Supernet, blueprint
 from .compress import run
+from .compress.network import DEFAULT_RECIPES
 from .data import Split, resized
 
 BATCH = 256  # images at once
@@ -79,10 +81,17 @@ class Evaluator:
         supernet: trained shared weights.
         search: images that score.
         train: images from which batch-norm statistics are estimated.
+        recipes: what the device runs each precision with; logits are then those of its kernels.
     """
 
-    def __init__(self, supernet: Supernet, search: Split, train: Split) -> None:
-        self.supernet = supernet
+    def __init__(
+        self,
+        supernet: Supernet,
+        search: Split,
+        train: Split,
+        recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+    ) -> None:
+        self.supernet, self._recipes = supernet, recipes
         self._search, self._train = search, train.images[:STATISTICS]
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
@@ -97,7 +106,9 @@ class Evaluator:
         size = candidate.architecture.input_size
         params |= batch_statistics(network, params, candidate, resized(self._train, size))
         batches = resized(self._search.images, size).split(BATCH)
-        return torch.cat([run(network.eval(), params, candidate, batch) for batch in batches])
+        return torch.cat(
+            [run(network.eval(), params, candidate, batch, self._recipes) for batch in batches]
+        )
 
 
 def batch_statistics(

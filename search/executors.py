@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import threading
 from abc import abstractmethod
 from collections import deque
@@ -254,6 +255,7 @@ class RayExecutor(_Crew):
         self._opened = not ray.is_initialized()
         if self._opened:
             try:
+                _knock(address)
                 ray.init(
                     address=address or None,
                     num_cpus=None if address else workers * threads,
@@ -261,7 +263,7 @@ class RayExecutor(_Crew):
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise RunError(f"executor.address {address!r}: {error}") from error
         # A call is repeated by whoever is idle: a restarted actor might wait for a node forever.
         self._actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(_Worker)
@@ -298,6 +300,13 @@ class RayExecutor(_Crew):
 
     def _publish(self, function: Callable[..., Any]) -> None:
         self._references.append(self._ray.put(function))
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Worker:

@@ -62,7 +62,8 @@ class Health:
         self._means, self._strikes = notes["means"], notes["strikes"]
 
     def _check_order(self, step: int) -> None:
-        better = [n for n in self._means if self._means[n] < (1 - MARGIN) * self._means[LARGEST]]
+        bar = (1 - MARGIN) * self._means.get(LARGEST, 0.0)
+        better = [name for name, mean in self._means.items() if mean < bar]
         self._strikes = self._strikes + 1 if better else 0
         if self._strikes == PATIENCE:
             self._alarm(

@@ -6,13 +6,13 @@ the models.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,6 +85,10 @@ class Measured:
     peak_memory_mb: float
     size_mb: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
 
 def climb(
     rungs: Sequence[Rung], model: CostModel, device: Device, data: Data, count: int
@@ -152,13 +156,21 @@ def climb(
 def growth_here_mb(folder: str) -> float:
     """Peak growth of this process by a network in eager PyTorch; meant for a fresh process."""
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_mb()
     network = load_network(folder)
     a = network.architecture
     with torch.inference_mode():
         for _ in range(3):
             network(torch.zeros(1, a.in_chans, a.input_size, a.input_size))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    return _peak_mb() - before
+
+
+def _peak_mb() -> float:
+    """Largest resident size of this process so far, in MB; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 / 1e6 if found else 0.0
 
 
 def _eager_facts(rung: Rung) -> tuple[float, float]:

@@ -66,7 +66,8 @@ def manifests(pareto: Path) -> list[Manifest]:
     Raises:
         RunError: there are none, or one is refused by `read_manifest`.
     """
-    found = [read_manifest(path.parent) for path in sorted(pareto.glob(f"[!.]*/{MANIFEST}"))]
+    folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
+    found = [read_manifest(folder) for folder in folders]
     if not found:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
     return sorted(found, key=lambda m: m.get("metrics", {}).get("latency_ms", float("inf")))

@@ -43,12 +43,15 @@ from .ranking import (
 )
 from .run import Run
 from .scores import Scores
+from .short import ShortTraining
 from .store import EvaluationLog
 from .stratify import Pair, stratified_pairs
 from .study import window
 from .teacher import Lessons
 
 REGRET = (1, 5)  # candidates that the proxy is allowed to name
+SHORT_SEED = 1000  # no seed of the trainings, which would begin alike
+COMPARED = ("kendall_tau", "spearman", "advantage", "top_", "trusted")
 TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # what a proxy must reach to be trusted
 
 
@@ -100,9 +103,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
     candidates = [c for pair in pairs for c in (pair.first, pair.second)][:n]
     every = config.proxy.repeat_every
-    seeds = {
-        c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)
-    }
+    seeds = {c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)}
     validation = run.data.split("validation")
     trainer = Trainer(run.lessons, validation, config.proxy, seeds)
     recipe = repr([getattr(config, name) for name in ("data", "teacher", "distill", "proxy")])
@@ -112,26 +113,38 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
-    evaluator = Evaluator(run.supernet, run.data.split("search"), run.data.split("train"))
-    scores, score_ms = score_all(candidates, evaluator)
+    search = run.data.split("search")
+    scores, score_ms = score_all(
+        candidates, Evaluator(run.supernet, search, run.data.split("train")), "scoring"
+    )
     runs = [list(log[c.key].metrics.values()) for c in candidates]
     found: dict[str, Any] = {
         "space": run.space.name,
         "data": run.data.name,
         "n": len(candidates),
         "trainings": sum(map(len, runs)),
-        "recipe": config.proxy.model_dump(),
-        "split": {name: len(run.data.split(name)) for name in ("search", "validation")}
-        | {"train": len(run.data.train_labels)},
+        "recipe": config.proxy.model_dump(mode="json"),
+        "images": {"train": len(run.data.train_labels), "search": len(search)}
+        | {"validation": len(validation)},
         "score_ms": score_ms,
     }
     found |= judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
+    found["short"] = {}
+    for steps in config.proxy.short_steps:
+        short = ShortTraining(run.lessons, search, config.proxy, steps, SHORT_SEED)
+        scores, ms = score_all(candidates, short, f"{steps} steps each")
+        about = judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
+        found["short"][str(steps)] = {"score_ms": ms} | {
+            name: value for name, value in about.items() if name.startswith(COMPARED)
+        }
     write_atomic(folder / "proxy.png", scatter(found))
     write_json(folder / "proxy.json", found)
     return found
 
 
-def train_all(candidates: Sequence[Candidate], scores: Scores, trainer: Trainer, ahead: int) -> None:
+def train_all(
+    candidates: Sequence[Candidate], scores: Scores, trainer: Trainer, ahead: int
+) -> None:
     """Train the candidates that are not in the log; each is appended as it ends.
 
     Args:
@@ -156,15 +169,19 @@ def train_all(candidates: Sequence[Candidate], scores: Scores, trainer: Trainer,
 
 
 def score_all(
-    candidates: Sequence[Candidate], evaluator: Callable[[Candidate], Mapping[str, float]]
+    candidates: Sequence[Candidate],
+    evaluator: Callable[[Candidate], Mapping[str, float]],
+    label: str,
 ) -> tuple[list[float], float]:
-    """What the search would say: accuracy of each, and the median milliseconds of one."""
+    """What a proxy says: accuracy of each, and the median milliseconds of one."""
     found: list[float] = []
     seconds: list[float] = []
-    for candidate in candidates:
-        start = time.perf_counter()
-        found.append(evaluator(candidate)["accuracy"])
-        seconds.append(time.perf_counter() - start)
+    with progress(len(candidates), label, "candidate") as bar:
+        for candidate in candidates:
+            start = time.perf_counter()
+            found.append(evaluator(candidate)["accuracy"])
+            seconds.append(time.perf_counter() - start)
+            bar.update()
     return found, 1e3 * float(np.median(seconds))
 
 

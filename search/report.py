@@ -27,6 +27,10 @@ DELIVERED = (
     "size, MB",
 )
 CHECKS = ("model", "check", "holds", "found", "wanted")
+LADDER = (
+    *("model", "runtime", "accuracy", "latency, ms (10% to 90%)"),
+    *("images/s at batch 1, 2, 4, 8", "peak memory, MB", "size, MB"),
+)
 STAGES = ("stage", "seconds", "peak memory, MB", "results")
 
 PAGE = """<!doctype html>
@@ -70,6 +74,7 @@ def build_report(folder: RunFolder) -> None:
         _table(DELIVERED, [_delivered_row(m) for m in delivered]),
         "<h2>What was promised, and what was measured</h2>",
         _table(CHECKS, [row for m in delivered for row in _check_rows(m)]),
+        *_ladder(folder),
         "<h2>What to keep in mind</h2>",
         "<ul>" + "".join(f"<li>{_text(w)}</li>" for w in warnings(folder, delivered)) + "</ul>",
         "<h2>Stages</h2>",
@@ -88,6 +93,7 @@ def warnings(folder: RunFolder, delivered: Sequence[dict[str, Any]]) -> list[str
         "The ranking of candidates by inherited weights was not compared with stand-alone "
         "training on this data."
     ]
+    found += [line for m in delivered for line in _rollbacks(m)]
     failed = [m["key"] for m in delivered if not m["verified"]]
     if failed:
         found.append(f"Not verified, so not to be relied on: {', '.join(failed)}.")
@@ -175,6 +181,38 @@ def _summary(
         f"Space {space!r} on device {device!r}: {len(evaluations)} candidates scored, "
         f"{len(front)} on the front, {len(delivered)} delivered, {verified} of them verified."
     )
+
+
+def _rollbacks(manifest: dict[str, Any]) -> list[str]:
+    """What was taken back of the models that the search chose, and why."""
+    lines: list[str] = []
+    for key, story in manifest["finalists"].items():
+        if not story["refused"]:
+            continue
+        broken = [c["name"] for c in story["refused"][0]["checks"] if not c["holds"]]
+        steps = story["taken_back"]
+        lines.append(
+            f"{key} did not hold ({', '.join(broken)}). {manifest['key']} is what it became after "
+            f"{len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
+        )
+    return lines
+
+
+def _ladder(folder: RunFolder) -> list[str]:
+    """Before and after, where that was measured."""
+    path = folder.path / "ladder.json"
+    if not path.is_file():
+        return []
+    rows = [
+        [
+            *(row["name"], row["runtime"], _share(row)),
+            f"{row['latency_ms']:.3f} ({row['latency_p10_ms']:.3f} to {row['latency_p90_ms']:.3f})",
+            ", ".join(f"{rate:.0f}" for rate in row["throughput"].values()),
+            *(f"{row['peak_memory_mb']:.1f}", f"{row['size_mb']:.3f}"),
+        ]
+        for row in read_json(path)
+    ]
+    return ["<h2>Before and after, timed in turn</h2>", _table(LADDER, rows)]
 
 
 def _delivered_row(manifest: dict[str, Any]) -> list[str]:

@@ -202,8 +202,6 @@ class Run:
                 task, sampler, self.scoring(executor, self.folder.evaluations), window(config)
             )
             ending = study.run(Until(search.trials, seconds=search.max_s, patience=search.patience))
-            if ending == "interrupt":
-                raise KeyboardInterrupt
             facts |= {
                 "ended by": ending,
                 "trials": study.told,

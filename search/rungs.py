@@ -8,7 +8,7 @@ searched models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +68,7 @@ def build_ladder(run: Run) -> Sequence[Measured]:
     rungs += [rung for name, rung in made.items() if name != "original"]
     rungs += [Rung(f"searched {f.name}", read_candidate(f), load_network(f)) for f in folders]
     rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)
-    write_json(run.folder.path / LADDER, [asdict(row) for row in rows])
+    write_json(run.folder.path / LADDER, [row.to_dict() for row in rows])
     return rows
 
 

@@ -16,8 +16,11 @@ from ..spaces.errors import RunError
 from ..spaces.supernet import Supernet
 from .answer import ask
 from .config import SupernetConfig
-from .losses import Answer, Lesson, soft_cross_entropy, without_conflict
+from .health import LARGEST, SMALLEST
+from .losses import Answer, Gradients, Lesson, soft_cross_entropy, without_conflict
 from .teacher import Lessons
+
+WATCHED = 10  # steps between two looks at the largest and the smallest
 
 log = logging.getLogger("vitpareto")
 
@@ -41,7 +44,11 @@ ALONE = Workers()
 
 
 class Draw:
-    """The candidates of a step: largest, smallest, random ones.
+    """The candidates of a step.
+
+    By the sandwich rule these are the largest, the smallest and random ones. Uniform sampling
+    draws all at random, so that each kind of block is trained equally often; only now and then
+    are the largest and the smallest among them, to be watched.
 
     With a curriculum the axes of the space open one after the other; those that are still closed
     have their largest value. A pretrained network is so taken apart a little at a time (Cai et
@@ -49,22 +56,25 @@ class Draw:
 
     Args:
         space: from which they are drawn.
-        config: random candidates, and the share of the steps after which all axes are open.
+        config: how, how many, and the share of the steps after which all axes are open.
         steps: of the whole training.
         seed: of the random ones.
     """
 
     def __init__(self, space: SearchSpace, config: SupernetConfig, steps: int, seed: int) -> None:
         self._space, self._config, self._steps, self._seed = space, config, steps, seed
-        self._largest, self._smallest = space.largest(), space.smallest()
+        self._bounds = [(LARGEST, space.largest()), (SMALLEST, space.smallest())]
         self._axes = list(dict.fromkeys(c.name.rpartition(".")[2] for c in space.parameters))
 
-    def __call__(self, step: int) -> list[Candidate]:
-        """All candidates of a step, the largest first."""
+    def __call__(self, step: int) -> list[tuple[str, Candidate]]:
+        """All candidates of a step with what they are called in curves, the largest first."""
         rng = random.Random(f"{self._seed} {step}")
-        drawn = [self._space.draw(rng) for _ in range(self._config.random)]
-        others = [self._opened(candidate, step) for candidate in (self._smallest, *drawn)]
-        return [self._largest, *others]
+        drawn = [("random", self._space.draw(rng)) for _ in range(self._config.random)]
+        if self._config.sampling == "sandwich":
+            drawn = [*self._bounds, *drawn]
+        elif step % WATCHED == 0:
+            drawn = [*self._bounds, *drawn[2:]]
+        return [(name, self._opened(candidate, step)) for name, candidate in drawn]
 
     def _opened(self, candidate: Candidate, step: int) -> Candidate:
         share = step / self._steps
@@ -119,24 +129,27 @@ class Sandwich:
                 parameter.grad = None
 
     def _attempt(self, candidates: Sequence[Candidate], lesson: Lesson) -> Tensor:
-        first, *others = candidates
+        config = self._config
+        alone = config.sampling == "uniform"  # nobody learns from anybody
         losses = torch.zeros(len(candidates))
         pieces = list(self._share(lesson))
         targets: list[Tensor] = []
-        for weight, piece in pieces:
-            answer = ask(self._supernet, first, piece.images)
-            (weight * self._lessons.loss(answer, piece)).backward()
-            targets.append(answer.mean.detach())
-            losses[0] += weight * _on_labels(answer, piece)
-        kept = self._taken() if self._config.project_conflicts else []
-        for i, candidate in enumerate(others, 1):
-            for (weight, piece), target in zip(pieces, targets, strict=True):
+        kept: Gradients = []
+        for i, candidate in enumerate(candidates):
+            for j, (weight, piece) in enumerate(pieces):
                 answer = ask(self._supernet, candidate, piece.images)
-                (weight * soft_cross_entropy(answer.mean, target.softmax(-1))).backward()
+                if i == 0 or alone:
+                    loss = self._lessons.loss(answer, piece)
+                    targets.append(answer.mean.detach().softmax(-1))
+                else:
+                    loss = soft_cross_entropy(answer.mean, targets[j])
+                (weight * loss).backward()
                 losses[i] += weight * _on_labels(answer, piece)
+            if i == 0 and config.project_conflicts:
+                kept = self._taken()
         parameters = list(self._supernet.parameters())
         self._workers.add([losses, *(p.grad for p in parameters if p.grad is not None)])
-        if self._config.project_conflicts:
+        if kept:
             self._workers.add([g for g in kept if g is not None])
             combined = without_conflict(kept, [p.grad for p in parameters])
             for parameter, gradient in zip(parameters, combined, strict=True):
@@ -151,9 +164,9 @@ class Sandwich:
         ):
             yield len(index) / total, lesson[index]
 
-    def _taken(self) -> list[Tensor | None]:
+    def _taken(self) -> Gradients:
         """The gradients so far, taken away from the parameters."""
-        found: list[Tensor | None] = []
+        found: Gradients = []
         for parameter in self._supernet.parameters():
             found.append(parameter.grad)
             parameter.grad = None

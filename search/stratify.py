@@ -1,7 +1,7 @@
 """Stratify: candidates that cover a space evenly, in pairs that differ along one axis alone.
 
 An axis is a field of the space's choices, such as `mixer` or `width`, in all its places at once:
-the members of a pair have two values of it everywhere, and everything else in common.
+the members of a pair have two values of it wherever rules allow, and all else in common.
 """
 
 from __future__ import annotations

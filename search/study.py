@@ -25,7 +25,7 @@ FAILURES = 10  # in a row, and the fault is not the candidates'
 STAGNANT = 1e-3  # relative growth of the hypervolume that counts as none
 
 Costs = Mapping[str, float]
-Ending = Literal["trials", "scored", "time", "stagnation", "exhausted", "interrupt"]
+Ending = Literal["trials", "scored", "time", "stagnation", "exhausted"]
 
 
 class Scoring(Protocol):
@@ -112,11 +112,10 @@ class Study:
         self._grown = (0, 0.0)  # trials told, and hypervolume, when it last grew noticeably
 
     def run(self, until: Until) -> Ending:
-        """Search until it is time to end, or the user interrupts; why it ended.
-
-        On the first Ctrl-C or SIGTERM what runs is finished and told.
+        """Search until it is time to end; why it ended.
 
         Raises:
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, once what runs is finished and told.
             RunError: too many candidates failed one after the other, or a file cannot be written.
         """
         start = time.monotonic()
@@ -129,17 +128,17 @@ class Study:
                 bar.set_postfix_str(self.summary(), refresh=False)
                 bar.update((self.scored if until.scored else self.told) - bar.n)
 
-            while ending is None:
+            while ending is None and not interrupt.is_set():
                 if len(self._open) == self._window:
                     tell_oldest()
-                if interrupt.is_set():
-                    ending = "interrupt"
-                elif until.seconds and time.monotonic() - start >= until.seconds:
+                if until.seconds and time.monotonic() - start >= until.seconds:
                     ending = "time"
                 else:
                     ending = self._reached(until) or self._ask()
             while self._open:
                 tell_oldest()
+        if ending is None:
+            raise KeyboardInterrupt
         return ending
 
     @property

@@ -12,12 +12,14 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those before it
 FENCED = {
     "optuna": ("search/sampler.py",),
-    "ray": ("search/executors.py",),
+    # Scoring is tasks, training together a process group: two uses with nothing in common.
+    "ray": ("search/executors.py", "search/parallel.py"),
     "click": ("search/cli.py",),
     "pydantic": ("search/config.py",),
     "matplotlib": ("search/picture.py", "search/report.py"),
-    "timm": ("spaces/networks/pretrained.py",),
-    "sklearn": ("search/data.py",),
+    # Weights are converted below the search, which alone reads images and asks teachers.
+    "timm": ("search/zoo.py", "spaces/networks/pretrained.py"),
+    "sklearn": ("search/images.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": ("cost_models/runner.py", "cost_models/runtimes/onnxruntime.py"),
     "openvino": ("cost_models/runtimes/openvino.py",),

@@ -117,7 +117,8 @@ def pi_matrix(old: int, new: int) -> Tensor:
     Returns:
         (new, old) matrix M in float32; the new kernel is M @ kernel @ M.T.
     """
-    with torch.device("cpu"):
+    # It is kept, and an inference tensor could not be used in training later.
+    with torch.device("cpu"), torch.inference_mode(False):
         # Rows that are constant along the columns: torch antialiases in two dimensions only.
         basis = torch.eye(old, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, old)
         resized = F.interpolate(basis, (new, new), mode="bilinear", antialias=True)

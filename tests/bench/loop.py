@@ -32,7 +32,7 @@ SEEDS = 10
 GOAL = 0.99  # of the true hypervolume
 LIMITS = {"tpe": 1500, "gp": 250, "nsga3": 3000, "nsga2": 3000, "surrogate": 500, "random": 20000}
 SHARES = (1 / 9, 1 / 3, 1.0)
-IMAGES = 300
+IMAGES = 5000  # of a search split on which candidates are scored
 
 
 def main() -> None:

@@ -72,7 +72,10 @@ SCRIPT = textwrap.dedent("""
         return score(candidate, known)
 
     space, folder, name = SearchSpace.from_text(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    print(study(space, folder, slow, name).run(Until(60)), flush=True)
+    try:
+        print(study(space, folder, slow, name).run(Until(60)), flush=True)
+    except KeyboardInterrupt:
+        print("interrupt", flush=True)
 """)
 
 

@@ -1,7 +1,6 @@
 """The proxy check: its verdict on proxies whose worth is known, and the command."""
 
 import json
-from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ from vitpareto.search.cli import cli
 from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.picture import scatter
-from vitpareto.search.proxy import FEATURES, features, judge, train_all
+from vitpareto.search.proxy import FEATURES, Trainer, features, judge, train_all
+from vitpareto.search.scores import Scores
 from vitpareto.search.store import EvaluationLog
 from vitpareto.search.stratify import stratified_pairs
 from vitpareto.spaces import SearchSpace
@@ -85,31 +85,30 @@ def test_nothing_to_rank(setting) -> None:
 
 def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
     candidates = setting[0][:10]
-    asked: list[tuple[str, int]] = []
+    asked: list[str] = []
 
-    def train(candidate, seeds) -> Evaluation:
-        if len(asked) == 6:
-            asked.append(("", 0))
-            raise KeyboardInterrupt
-        asked.append((candidate.key, len(seeds)))
-        return Evaluation(candidate, "complete", {f"seed_{s}": 0.5 for s in seeds})
+    class Stopping(Trainer):
+        def __call__(self, candidate, costs) -> Evaluation:
+            asked.append(candidate.key)
+            if len(asked) == 7:
+                raise KeyboardInterrupt
+            return Evaluation(candidate, "complete", {"seed_0": 0.5})
 
-    executor: Executor = LocalExecutor()
-    with pytest.raises(KeyboardInterrupt):
-        train_all(candidates, train, executor, EvaluationLog(tmp_path / "log"))
+    trainer = Stopping(None, None, None, {c.key: range(1) for c in candidates})  # trains nothing
     log = EvaluationLog(tmp_path / "log")
-    assert len(log.all()) == 6
-    train_all(candidates, train, executor, log)
-    keys = [key for key, _ in asked if key]
-    assert keys == [c.key for c in candidates]
-    assert [n for key, n in asked if key] == [3, 1, 1, 1, 3, 1, 1, 1, 3, 1]
+    with pytest.raises(KeyboardInterrupt):
+        train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 1)
+    log = EvaluationLog(tmp_path / "log")
+    assert len(log) == 6
+    train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 3)
+    assert [*asked[:6], *asked[7:]] == [c.key for c in candidates] and len(log) == 10
 
 
 @pytest.mark.slow
 def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("space.yaml").write_text(TEXT)
-    sections = "teacher: {epochs: 4}\nsupernet: {epochs: 4}\nproxy: {epochs: 2}\n"
+    sections = "teacher: {epochs: 4}\nsupernet: {epochs: 4}\nproxy: {epochs: 2, short_steps: [2]}\n"
     Path("tiny.yaml").write_text(f"space: space.yaml\n{sections}executor: {{threads: 1}}\n")
     command = ["proxy", "tiny.yaml", "-n", "6", "--json"]
     first = CliRunner().invoke(cli, command, catch_exceptions=False)
@@ -123,6 +122,7 @@ def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.Monk
     second = CliRunner().invoke(cli, command, catch_exceptions=False)
     again = json.loads(second.stdout)
     assert log.read_text() == lines, "nothing is trained twice"
-    assert {k: v for k, v in again.items() if k != "score_ms"} == {
-        k: v for k, v in found.items() if k != "score_ms"
-    }
+    assert found["short"]["2"]["kendall_tau"] is not None
+    for result in (found, again, found["short"]["2"], again["short"]["2"]):
+        assert result.pop("score_ms") > 0
+    assert again == found

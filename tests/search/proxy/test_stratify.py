@@ -19,10 +19,10 @@ def test_pairs_differ_along_their_axis_alone(name: str) -> None:
     for pair in pairs:
         assert pair.first in space and pair.second in space
         a, b = space.assignment(pair.first), space.assignment(pair.second)
-        differ = {axis_of(n) for n in a.keys() & b.keys() if a[n] != b[n]}
-        assert differ <= {pair.axis}
+        differ = [name for name in a.keys() & b.keys() if a[name] != b[name]]
+        assert {axis_of(name) for name in differ} <= {pair.axis}
         for values in (a, b):
-            assert len({v for n, v in values.items() if axis_of(n) == pair.axis}) <= 1
+            assert len({values[name] for name in differ}) <= 1, "one value on each side"
 
 
 def test_fewer_pairs_are_the_first_of_more() -> None:
@@ -52,7 +52,5 @@ def test_a_space_that_is_too_small() -> None:
     }
     space = SearchSpace(spec | {"stages": [stage]})
     assert len(stratified_pairs(space, 1, 0)) == 1
-    with pytest.raises(
-        SpaceError, match="10 candidates in pairs were asked for, only 2 were found"
-    ):
+    with pytest.raises(SpaceError, match=r"10 candidates in pairs.* only 2 were found"):
         stratified_pairs(space, 5, 0)

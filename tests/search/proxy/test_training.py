@@ -33,9 +33,8 @@ def gradients(
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     supernet = from_scratch(space, 0)
     lesson = next(lessons.batches(64, 1, seed=0))
-    losses = Sandwich(supernet, lessons, config, workers).step(
-        Draw(space, config, 10, 0)(0), lesson
-    )
+    candidates = [candidate for _, candidate in Draw(space, config, 10, 0)(0)]
+    losses = Sandwich(supernet, lessons, config, workers).step(candidates, lesson)
     return {n: p.grad for n, p in supernet.params.items() if p.grad is not None}, losses
 
 
@@ -90,6 +89,25 @@ def test_subnetworks_learn_what_the_largest_says(space, lessons) -> None:
     shifted = Lessons(lessons.views, (lessons.labels + 1) % 10, lessons.teacher.roll(1, -1))
     other, _ = gradients(space, shifted, Workers())
     assert not close(whole, other, 1e-3)
+
+
+def test_uniform_candidates_learn_as_if_alone(space, lessons) -> None:
+    """The gradients of a step are the sum of those of each candidate by itself."""
+    config = SHORT.model_copy(update={"sampling": "uniform", "random": 3})
+    draw = Draw(space, config, 10, 0)
+    assert [name for name, _ in draw(0)] == ["largest", "smallest", "random"]
+    assert [name for name, _ in draw(1)] == ["random"] * 3
+    lesson = next(lessons.batches(64, 1, seed=0))
+
+    def step(candidates) -> dict[str, torch.Tensor]:
+        supernet = from_scratch(space, 0)
+        Sandwich(supernet, lessons, config, Workers()).step(candidates, lesson)
+        return {n: p.grad for n, p in supernet.params.items() if p.grad is not None}
+
+    candidates = [candidate for _, candidate in draw(1)]
+    alone = [step([candidate]) for candidate in candidates]
+    total = {name: sum(g[name] for g in alone if name in g) for g in alone for name in g}
+    assert close(step(candidates), total, 1e-3)
 
 
 def test_projection_changes_conflicting_gradients_only_for_the_better(space, lessons) -> None:
@@ -215,7 +233,7 @@ def test_axes_open_one_by_one(space) -> None:
     axes = list(dict.fromkeys(c.name.rpartition(".")[2] for c in space.parameters))
     seen: list[set[str]] = []
     for step in range(100):
-        first, *others = draw(step)
+        first, *others = (candidate for _, candidate in draw(step))
         assert first == largest
         changed: set[str] = set()
         for candidate in others:
