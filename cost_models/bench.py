@@ -39,7 +39,7 @@ from .table import Row
 from .units import Unit
 from .workload import SubBlock
 
-WORKER_S = 600.0  # no session takes longer
+WORKER_S = 60.0  # a session that takes longer hangs
 _ANCHOR = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
 ANCHORS = (
     SubBlock("mlp", _ANCHOR, Policy(), "layer", "mlp"),
@@ -125,6 +125,8 @@ class Bench:
     def time(self, graphs: Sequence[Graph], rounds: int = 7) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
 
+        A session that hangs is given up, with no rows.
+
         Raises:
             CostError: the session's process failed.
         """
@@ -132,6 +134,8 @@ class Bench:
         everything = [*graphs, *self.anchors]
         inside = self._runtime.takes == "module"
         answer = self._inside(everything, rounds) if inside else self._outside(everything, rounds)
+        if answer is None:
+            return []
         entries = [graph.entry() for graph in everything]
         return rows_of(entries, answer, f"{self._run}-{self._sessions}")
 
@@ -142,17 +146,16 @@ class Bench:
             path.write_bytes(graph.model)
             return process_growth_mb(self.device.to_dict(), str(path))
 
-    def _outside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
-        """A session in a fresh process."""
+    def _outside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any] | None:
+        """A session in a fresh process; None where it hangs."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
             folder = Path(name)
             write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions)
-            done = subprocess.run(
-                [sys.executable, "-m", "vitpareto.cost_models.worker", name],
-                capture_output=True,
-                text=True,
-                timeout=WORKER_S,
-            )
+            command = [sys.executable, "-m", "vitpareto.cost_models.worker", name]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_S)
+            except subprocess.TimeoutExpired:
+                return None
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise CostError(f"measuring failed in its own process: {last}")

@@ -217,7 +217,7 @@ class _Calibration:
             bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
             rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
             self.grown += len(bytes_of)
-        self.alarms += bool(rows) and rows[0].drift > ALARM
+        self.alarms += not rows or rows[0].drift > ALARM
         self.table.append(rows, self.path)
 
     def fit(self, recipes: Book) -> CostModel:

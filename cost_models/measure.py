@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 # What ran before has filled the caches, and a model that serves runs again and again: samples
 # of 0.5 ms after one run read 11-13% above those of 10 ms, of 3 ms after five runs 1% below.
-HEAT_MS = 1.5  # runs before a sample that are not timed
-LOOP_MS = 2.5  # a sample lasts at least this long
+HEAT_MS, HEAT_RUNS = 1.5, 2  # before a sample, not timed: at least this long and this often
+LOOP_MS, LOOP_RUNS = 2.5, 3  # a sample: at least this long and this many runs
+MOST_LOOPS = 100  # whatever a clock says that has just been slow to tick
 ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
 STABLE = 0.05  # two successive warm-up levels this close end the warm-up
 MAX_WARM_UP = 12
@@ -112,8 +113,9 @@ def measure_session(
     rng = random.Random(seed)
     runs = [(graph.run, x) for graph, x in zip(compiled, inputs, strict=True)]
     warm = [_warm_up(run, x, clock) for run, x in runs]
-    heats = [max(1, round(HEAT_MS / level)) for level, _ in warm]
-    loops = [max(1, round(LOOP_MS / level)) for level, _ in warm]
+    levels = [max(level, 1e-6) for level, _ in warm]
+    heats = [min(max(HEAT_RUNS, round(HEAT_MS / level)), MOST_LOOPS) for level in levels]
+    loops = [min(max(LOOP_RUNS, round(LOOP_MS / level)), MOST_LOOPS) for level in levels]
     samples: list[list[float]] = []
     while len(samples) < max(rounds, 3) and (len(samples) < 3 or clock() < end):
         row = [0.0] * len(runs)
@@ -161,9 +163,9 @@ def _warm_up(
     run(x)
     last = float("inf")
     for _ in range(MAX_WARM_UP):
-        level = min(_once(run, x, clock) for _ in range(3))
-        if abs(level / last - 1) < STABLE:
-            return level, True
+        level = sorted(_once(run, x, clock) for _ in range(3))[1]
+        if abs(level - last) < STABLE * level:
+            return max(level, last), True
         last = level
     return last, False
 

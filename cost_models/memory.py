@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..spaces.errors import CostError
 from .regress import nnls
 
 Array = NDArray[np.float64]
@@ -66,13 +67,16 @@ print(json.dumps(growth_here(json.loads(sys.argv[1]), sys.argv[2])))
 
 
 def process_growth_mb(device: dict[str, Any], path: str) -> float:
-    """Peak growth of a fresh process that compiles a model file and runs it three times."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE, json.dumps(device), path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    """Peak growth of a fresh process that compiles a model file and runs it three times.
+
+    Raises:
+        CostError: it does not run.
+    """
+    command = [sys.executable, "-c", _PROBE, json.dumps(device), path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CostError(f"the model does not run in a process of its own: {last}")
     return float(done.stdout)
 
 

@@ -20,8 +20,7 @@ from ..spaces import Candidate
 from ..spaces.errors import RunError
 from .config import TrainConfig
 from .data import Split
-from .distill import fine_tune, fresh
-from .evaluate import Evaluation, Evaluator, accuracy, predict, wilson
+from .evaluate import Evaluation, Evaluator, wilson
 from .executors import open_executor
 from .files import write_atomic, write_json
 from .picture import scatter
@@ -75,11 +74,10 @@ class Trainer:
         """An evaluation whose metrics are the accuracies by seed, "seed_0" and on."""
         start = time.perf_counter()
         found: dict[str, float] = {}
+        steps = self.lessons.steps(self.config.batch_size, self.config.epochs)
         for seed in self.seeds[candidate.key]:
-            network = fresh(candidate, seed)
-            fine_tune(candidate, network, self.lessons, self.config, seed)
-            logits = predict(candidate, network, self.validation)
-            found[f"seed_{seed}"] = accuracy(logits, self.validation.labels)["accuracy"]
+            score = ShortTraining(self.lessons, self.validation, self.config, steps, seed)
+            found[f"seed_{seed}"] = score(candidate)["accuracy"]
         return Evaluation(candidate, "complete", found, time.perf_counter() - start)
 
 

@@ -1,4 +1,4 @@
-"""Short: a candidate scored by how far a short training of its own takes it.
+"""Short: a candidate scored by how far a training of its own takes it, short or not.
 
 Slower than inherited weights and closer to the truth: nothing is shared, so nothing interferes.
 The teacher's cached answers make its steps as cheap as those of training on labels.
@@ -19,18 +19,18 @@ from .teacher import Lessons
 
 @dataclass(frozen=True, slots=True)
 class ShortTraining:
-    """Scores candidates on the search split after some steps from scratch.
+    """Scores candidates after some steps from scratch.
 
     Attributes:
         lessons: images, labels and the teacher's answers.
-        search: images that score.
+        images: that score.
         config: recipe; its schedule is shortened to the steps.
         steps: the level of fidelity; more steps rank better.
         seed: of weights and order.
     """
 
     lessons: Lessons
-    search: Split
+    images: Split
     config: TrainConfig
     steps: int
     seed: int = 0
@@ -42,4 +42,4 @@ class ShortTraining:
             candidate, network, self.lessons, self.config, self.seed, self.steps
         )
         deque(training, maxlen=0)
-        return accuracy(predict(candidate, network, self.search), self.search.labels)
+        return accuracy(predict(candidate, network, self.images), self.images.labels)
