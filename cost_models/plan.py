@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def choose(
     share: dict[str, float] = {}
     units: dict[str, Unit] = {}
     for block, often in found.items():
-        unit = unit_of(block, kernel_recipe(recipe_for(block, recipes), runtime))
+        unit = _unit(block, kernel_recipe(recipe_for(block, recipes), runtime))
         if unit.key not in known:
             units[unit.key] = unit
             share[unit.key] = share.get(unit.key, 0.0) + often
@@ -118,3 +119,9 @@ def choose(
             gain[key] = share[key] * float(value)
     order = sorted(gain, key=lambda key: -np.log(rng.random()) / max(gain[key], 1e-12))
     return [units[key] for key in order[:count]]
+
+
+@lru_cache(maxsize=1 << 16)
+def _unit(block: SubBlock, recipe: str) -> Unit:
+    """The same unit at every look at a space, so that its terms are counted once."""
+    return unit_of(block, recipe)
