@@ -24,7 +24,7 @@ from .plan import choose, fastest, occurring, trials
 from .precision import Book
 from .regress import Regressor
 from .stats import accuracy, storage
-from .table import LatencyTable, different
+from .table import LatencyTable, Row, different
 from .units import Unit
 from .workload import SubBlock
 
@@ -36,6 +36,7 @@ MODELS = 10  # whole networks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FRESH_EVERY = 4  # every fourth network validates
 GROWTHS = 10  # processes started to learn the memory
+UNREST = 0.04  # spread of a session's rounds from which it is measured a second time
 RESERVE = 0.08  # of the time, for fitting
 
 
@@ -105,6 +106,12 @@ def validated(model: CostModel, table: LatencyTable) -> dict[str, Any]:
         "networks_fitted": sum(1 for _ in table.of_kind("model")),
         "networks_fresh": len(rows),
     }
+
+
+def quieter(first: Sequence[Row], second: Sequence[Row]) -> list[Row]:
+    """For each graph the measurement whose rounds are closer together."""
+    again = {row.key: row for row in second}
+    return [min(row, again.get(row.key, row), key=lambda r: r.unrest) for row in first]
 
 
 def _silent(share: float, text: str) -> None:
@@ -212,6 +219,8 @@ class _Calibration:
         """Time graphs, learn the memory of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         rows = self.bench.time(graphs, rounds)
+        if what != "recipes" and rows and np.median([r.unrest for r in rows]) > UNREST:
+            rows = quieter(rows, self.bench.time(graphs, rounds))
         wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
         if wanted and self.bench.writes_files:
             bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}

@@ -27,6 +27,7 @@ _ERROR = 0.02  # relative, of a prediction with the right coefficients
 # Expected size of each coefficient's departure from the plain sum.
 _SHARED, _KIND = 0.1, 0.04  # of a measured time
 _CALL, _CONSTANT = 0.1, 1.0  # in units of the median sub-block's time
+_QUIET = 0.03  # unrest at which a measurement counts for half
 _MISS_MS = 0.03  # a megabyte at 33 GB/s
 
 
@@ -98,12 +99,15 @@ class Sums:
     loaded: Array
 
 
-def fit_correction(sums: Sums, actual_ms: Array) -> tuple[Correction, Array]:
+def fit_correction(
+    sums: Sums, actual_ms: Array, unrest: Array | None = None
+) -> tuple[Correction, Array]:
     """Fit, and predict every model from the others.
 
     Args:
         sums: of the models.
         actual_ms: (models,) measured latency.
+        unrest: (models,) relative spread of each one's rounds; restless ones count for less.
 
     Returns:
         The correction, and (models,) leave-one-out predictions in ms.
@@ -113,6 +117,7 @@ def fit_correction(sums: Sums, actual_ms: Array) -> tuple[Correction, Array]:
     prior = np.array(
         [_SHARED, *[_KIND] * len(used), _CALL * typical_ms, _CONSTANT * typical_ms, _MISS_MS]
     )
+    trust = 1 / (1 + (np.zeros(len(actual_ms)) if unrest is None else unrest) / _QUIET)
     target = 1 - sums.total / actual_ms
     ones = np.ones(len(actual_ms))
     weight = sums.loaded.sum(1)
@@ -122,8 +127,9 @@ def fit_correction(sums: Sums, actual_ms: Array) -> tuple[Correction, Array]:
         misses = weight * share_missed(weight, cache) - apart
         columns = [sums.total, sums.by_kind[:, used], sums.calls, ones, misses]
         design = np.column_stack(columns) / actual_ms[:, None] * prior
+        trusted = design * trust[:, None]
         for pull in _PULLS:
-            weights, left_out = _ridge(design, target, _ERROR * pull)
+            weights, left_out = _ridge(trusted, target * trust, _ERROR * pull)
             error = float(np.abs(left_out).mean())
             if weights[-1] < 0:
                 continue  # a miss costs time; anything else is another effect in disguise
@@ -131,6 +137,7 @@ def fit_correction(sums: Sums, actual_ms: Array) -> tuple[Correction, Array]:
                 best = (error, weights * prior, left_out, cache)
     assert best is not None
     _, found, left_out, cache = best
+    left_out = left_out / trust
     factors = np.full(len(sums.kinds), 1 + found[0])
     factors[used] += found[1 : 1 + len(used)]
     rest = found[1 + len(used) :]

@@ -118,7 +118,9 @@ class CostModel:
         candidates = [Candidate.from_json(row.key) for row in models]
         actual = np.array(table.levels(models))
         sums, spread = first._sums(candidates)
-        correction, left_out = fit_correction(sums, actual)
+        correction, left_out = fit_correction(
+            sums, actual, np.array([row.unrest for row in models])
+        )
         errors = np.abs(np.log(actual / left_out))
         base = max(float(np.median(errors)), 1e-3)
         size = size.with_models(models, first._graph_bytes(candidates), sums.calls)

@@ -57,6 +57,11 @@ class Row:
     session: str = ""
     unix_time: int = 0
 
+    @property
+    def unrest(self) -> float:
+        """How far apart its rounds are, relative; large where something else was running."""
+        return self.p90_ms / self.p10_ms - 1 if self.p10_ms > 0 else 0.0
+
 
 COLUMNS = [field.name for field in fields(Row)]
 _TYPES = {field.name: field.type for field in fields(Row)}
