@@ -52,12 +52,7 @@ def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict
                     _vector(block, recipe, ms) for block, recipe, ms in model.sub_blocks(candidate)
                 ],
                 "rest_ms": model.rest_ms(candidate),
-                "latency_ms": float(predicted.latency_ms[index]),
-                "low_ms": float(predicted.low_ms[index]),
-                "high_ms": float(predicted.high_ms[index]),
-                "peak_memory_mb": float(predicted.peak_memory_mb[index]),
-                "size_mb": float(predicted.size_mb[index]),
-                "inside": bool(predicted.inside[index]),
+                **predicted.row(index),
             }
         )
     return {"format": "vitpareto reference vectors", "version": 1, "vectors": entries}

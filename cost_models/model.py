@@ -58,6 +58,10 @@ class Prediction:
     size_mb: Array
     inside: NDArray[np.bool_]
 
+    def row(self, index: int) -> dict[str, float | bool]:
+        """All costs of one candidate under their names, as plain numbers."""
+        return {name: values[index].item() for name, values in vars(self).items()}
+
 
 class CostModel:
     """What candidates cost on one device.

@@ -408,12 +408,7 @@ def predict(model: Path, candidates: Path, as_json: bool) -> None:
     rows = [
         {
             "key": candidate.key,
-            "latency_ms": float(found.latency_ms[i]),
-            "low_ms": float(found.low_ms[i]),
-            "high_ms": float(found.high_ms[i]),
-            "peak_memory_mb": float(found.peak_memory_mb[i]),
-            "size_mb": float(found.size_mb[i]),
-            "inside": bool(found.inside[i]),
+            **found.row(i),
         }
         for i, candidate in enumerate(read)
     ]
