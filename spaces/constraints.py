@@ -12,7 +12,7 @@ from .errors import SpaceError
 from .layout import Layout, Site, Test, Values
 from .mixers import find
 from .rules import BLOCK_RULES, GRID_LOST, NETWORK_RULES, Rule, explain
-from .usage import Use, drop, find_uses, in_use, may_drop, use_parents
+from .usage import Use, drop, find_uses, in_use, may_drop, remembered, use_parents
 
 Table = dict[tuple[Any, ...], bool]
 Check = tuple[tuple[int, ...], Test]
@@ -55,7 +55,7 @@ class Constraints:
             found[max(reads)].append((reads, _lookup(reads, table)))
         for reads, test, _ in self._grid_tests():
             if reads:
-                found[max(reads)].append((reads, test))
+                found[max(reads)].append((reads, remembered(self.layout, reads, test)))
         return found
 
     def count(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from .architecture import Architecture
-from .block import Place
+from .block import Block, Place
 
 
 @lru_cache(maxsize=4096)
@@ -24,27 +24,39 @@ def places(architecture: Architecture) -> tuple[tuple[Place, ...], ...]:
 
 
 def _walk(architecture: Architecture) -> Iterator[tuple[Place, ...]]:
-    fused = architecture.token_reduction == "evit"
     for index, stage in enumerate(architecture.stages):
         side = architecture.grid >> index
         tokens = side * side
         found: list[Place] = []
         for block in stage.blocks:
-            kept = tokens if block.token_keep == 1 else _top(tokens, block.token_keep) + fused
-            found.append(
-                Place(
-                    block=block,
-                    width=stage.width,
-                    grid=(side, side),
-                    prefix=architecture.prefix,
-                    tokens=tokens,
-                    kept=kept,
-                    relative=architecture.pos_embed == "relative",
-                    act=architecture.act,
-                )
-            )
-            tokens = kept
+            found.append(place_of(architecture, block, stage.width, side, tokens))
+            tokens = found[-1].kept
         yield tuple(found)
+
+
+def place_of(architecture: Architecture, block: Block, width: int, side: int, tokens: int) -> Place:
+    """The place of one block.
+
+    Args:
+        architecture: what all blocks share.
+        block: the block.
+        width: of its stage.
+        side: of its stage's token grid.
+        tokens: patch tokens that enter.
+    """
+    kept = tokens
+    if block.token_keep != 1:
+        kept = _top(tokens, block.token_keep) + (architecture.token_reduction == "evit")
+    return Place(
+        block,
+        width,
+        (side, side),
+        architecture.prefix,
+        tokens,
+        kept,
+        relative=architecture.pos_embed == "relative",
+        act=architecture.act,
+    )
 
 
 def _top(tokens: int, keep: float) -> int:

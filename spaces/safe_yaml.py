@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,6 +64,24 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     if _expanded(data, {}) > MAX_VALUES:
         raise ConfigError(f"{source}: expands to more than {MAX_VALUES} values through aliases")
     return cast("dict[str, Any]", data)
+
+
+def line_of(text: str, keys: Sequence[str]) -> int:
+    """Line on which a key stands, from 1 on, or the deepest of those above it that is there.
+
+    Args:
+        text: YAML that `parse_yaml` takes.
+        keys: of the mappings on the way, and the key itself.
+    """
+    node, line = yaml.compose(text, Loader=_Loader), 1
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(name, value) for name, value in pairs if name.value == key]
+        if not found:
+            break
+        name, node = found[0]
+        line = name.start_mark.line + 1
+    return line
 
 
 def _one_line(error: Exception) -> str:

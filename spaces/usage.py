@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from . import schema
 from .compression import INTEGER_BITS
@@ -38,7 +39,24 @@ def find_uses(layout: Layout) -> list[list[Use]]:
     for choice, uses in zip(layout.variables, found, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             raise SpaceError(f"{choice.name}: unreachable: no candidate has a use for this choice")
-    return found
+    return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in found]
+
+
+def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
+    """The same test, each combination of what it reads worked out once."""
+    if not reads:
+        always = test(layout.start)
+        return lambda _: always
+    get, known = itemgetter(*reads), dict[object, bool]()
+
+    def holds(values: Values) -> bool:
+        read = get(values)
+        found = known.get(read)
+        if found is None:
+            found = known[read] = test(values)
+        return found
+
+    return holds
 
 
 def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:

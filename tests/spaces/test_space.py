@@ -40,6 +40,16 @@ def test_assignment_and_candidate_are_inverse(
         assert space.candidate(space.assignment(candidate)) == candidate
 
 
+def test_resolve_gives_both_at_once(space: SearchSpace) -> None:
+    rng = random.Random(0)
+    for _ in range(60):  # most of them meet no rule, and have choices without effect
+        wanted = {c.name: rng.choice(c.values) for c in space.parameters if rng.random() < 0.8}
+        candidate, active = space.resolve(wanted)
+        assert candidate in space
+        assert candidate == space.candidate(wanted) == space.candidate(active)
+        assert active == space.assignment(candidate)
+
+
 def test_neighbours(space: SearchSpace, candidates: list[Candidate]) -> None:
     for candidate in candidates[:3]:
         neighbours = space.neighbours(candidate)
