@@ -7,18 +7,35 @@ enter, and the network's own choices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..spaces import Architecture, Block, Candidate, Policy
 from ..spaces.mixers import find
-from ..spaces.places import places
+from ..spaces.places import place_of
 from .workload import SubBlock, downsample_unit, has_mlp, head_unit, mixer_unit, mlp_unit, stem_unit
 
 MixerKey = tuple[int, int, int, int, int, int]
 MlpKey = tuple[int, int, int, int, int, str]
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Without garbage collection, which would look through all candidates again and again.
+
+    Nothing that is made here refers back to itself, and everything new is to be kept.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Indexer:
@@ -43,16 +60,17 @@ class Indexer:
         """Numbers of all units of all candidates in order, and where each candidate begins."""
         found: list[int] = []
         starts: list[int] = []
-        for candidate in candidates:
-            starts.append(len(found))
-            self._walk(candidate, found)
+        with _uncollected():
+            for candidate in candidates:
+                starts.append(len(found))
+                self._walk(candidate, found)
         return np.array(found, np.intp), np.array(starts, np.intp)
 
     def _walk(self, candidate: Candidate, found: list[int]) -> None:
         a, compression = candidate.architecture, candidate.compression
         network, policies, blocks = self._network(a), self._policies, self._blocks
         mixers, mlps = self._mixers, self._mlps
-        tokens = 0
+        tokens = before = 0  # what leaves, and what enters, the block that was met last
         found.append(self._stem(candidate, network))
         for i, (stage, bits) in enumerate(zip(a.stages, compression.stages, strict=True)):
             width, side = stage.width, a.grid >> i
@@ -70,11 +88,11 @@ class Indexer:
                 here = (mixer, policy, width, side, tokens, network)
                 pair = mixers.get(here)
                 if pair is None:
-                    place = places(a)[i][j]
+                    place = place_of(a, block, width, side, tokens)
                     pair = self._number(mixer_unit(a, place, bits.mixer[j])), place.kept
                     mixers[here] = pair
                 found.append(pair[0])
-                tokens = pair[1]
+                before, tokens = tokens, pair[1]
                 if hidden:
                     policy = policies.get(bits.mlp[j])
                     if policy is None:
@@ -82,10 +100,11 @@ class Indexer:
                     after = (hidden, policy, width, tokens, network, layout)
                     number = mlps.get(after)
                     if number is None:
-                        number = self._number(mlp_unit(a, places(a)[i][j], bits.mlp[j]))
+                        place = place_of(a, block, width, side, before)
+                        number = self._number(mlp_unit(a, place, bits.mlp[j]))
                         mlps[after] = number
                     found.append(number)
-        found.append(self._head(candidate, tokens, network))
+        found.append(self._head(candidate, before, tokens, network))
 
     def _network(self, a: Architecture) -> int:
         """A number for everything that blocks share, and that stem and head depend on."""
@@ -118,7 +137,8 @@ class Indexer:
         first = a.stages[0]
         key = ("stem", network, policy, first.width, first.blocks[0].mixer)
         if key not in self._others:
-            self._others[key] = self._number(stem_unit(a, places(a)[0][0], policy))
+            place = place_of(a, first.blocks[0], first.width, a.grid, a.grid**2)
+            self._others[key] = self._number(stem_unit(a, place, policy))
         return self._others[key]
 
     def _downsample(self, candidate: Candidate, i: int, network: int) -> int:
@@ -126,13 +146,17 @@ class Indexer:
         stage, before = a.stages[i], a.stages[i - 1].width
         key = (i, network, policy, before, stage.width, stage.downsample, stage.blocks[0].mixer)
         if key not in self._others:
-            self._others[key] = self._number(downsample_unit(a, i, places(a)[i][0], policy))
+            side = a.grid >> i
+            place = place_of(a, stage.blocks[0], stage.width, side, side * side)
+            self._others[key] = self._number(downsample_unit(a, i, place, policy))
         return self._others[key]
 
-    def _head(self, candidate: Candidate, tokens: int, network: int) -> int:
+    def _head(self, candidate: Candidate, before: int, tokens: int, network: int) -> int:
         a, policy = candidate.architecture, candidate.compression.head
         last = a.stages[-1]
         key = (tokens, network, policy, last.width, len(a.stages), last.blocks[-1].mixer)
         if key not in self._others:
-            self._others[key] = self._number(head_unit(a, places(a)[-1][-1], policy))
+            side = a.grid >> len(a.stages) - 1
+            place = place_of(a, last.blocks[-1], last.width, side, before)
+            self._others[key] = self._number(head_unit(a, place, policy))
         return self._others[key]

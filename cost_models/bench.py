@@ -27,9 +27,10 @@ from ..spaces.errors import CostError
 from .build import build, network
 from .correct import COPIES
 from .device import Device
-from .graphs import chained, to_onnx
-from .measure import Timing, measure_session
+from .graphs import INPUT, OUTPUT, chained, to_onnx
+from .measure import IN_TURN, Timing, measure_session
 from .memory import process_growth_mb
+from .names import body_bytes, rename
 from .precision import Book
 from .recipes import apply_recipe, apply_recipes
 from .runner import PLAN, RESULT, clock_of
@@ -39,7 +40,15 @@ from .table import Row
 from .units import Unit
 from .workload import SubBlock
 
-WORKER_S = 60.0  # a session that takes longer hangs
+WORKER_S = 300.0  # a session that takes longer hangs
+# Where the weights of a kind of sub-block are in its module, and in a network.
+PATHS = {
+    "stem": ("network.", ""),
+    "mixer": ("module.", "stages.0.blocks.0."),
+    "mlp": ("module.", "stages.0.blocks.0."),
+    "downsample": ("", "stages.1.downsample."),
+    "head": ("network.", ""),
+}
 _ANCHOR = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
 ANCHORS = (
     SubBlock("mlp", _ANCHOR, Policy(), "layer", "mlp"),
@@ -58,7 +67,7 @@ class Graph:
         model: bytes of an ONNX file, or a torch module.
         shape: of its input.
         copies: how many equal sub-blocks it holds in a row.
-        graph_bytes: size of the file with one copy.
+        graph_bytes: of a network its file; of a sub-block what it adds to one.
     """
 
     kind: str
@@ -109,7 +118,7 @@ class Bench:
             return Graph("unit", unit.key, module, shape, 1, 0)
         model, shape = _exported(block, batch)
         model = apply_recipe(model, unit.recipe)
-        size = model.ByteSize()
+        size = body_bytes(model.graph)
         copies = COPIES if _repeats(block) else 1
         model = chained(model, copies)
         return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size)
@@ -119,13 +128,22 @@ class Bench:
         built, shape = network(candidate), _input_shape(candidate, self.device.batch)
         if self._runtime.takes == "module":
             return Graph(kind, candidate.to_json(), built, shape, 1, 0)
-        model = apply_recipes(to_onnx(built, shape), candidate, recipes).SerializeToString()
+        graph = apply_recipes(to_onnx(built, shape), candidate, recipes)
+        # Exported files say this of themselves, which belongs to their size.
+        about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
+        onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
+        model = graph.SerializeToString()
         return Graph(kind, candidate.to_json(), model, shape, 1, len(model))
 
-    def time(self, graphs: Sequence[Graph], rounds: int = 7) -> list[Row]:
+    def time(self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
 
         A session that hangs is given up, with no rows.
+
+        Args:
+            graphs: what to time.
+            rounds: samples of each, where they are timed in turn.
+            way: `IN_TURN` or `ONE_BY_ONE`.
 
         Raises:
             CostError: the session's process failed.
@@ -133,11 +151,18 @@ class Bench:
         self._sessions += 1
         everything = [*graphs, *self.anchors]
         inside = self._runtime.takes == "module"
-        answer = self._inside(everything, rounds) if inside else self._outside(everything, rounds)
+        answer = (
+            self._inside(everything, rounds) if inside else self._outside(everything, rounds, way)
+        )
         if answer is None:
             return []
         entries = [graph.entry() for graph in everything]
         return rows_of(entries, answer, f"{self._run}-{self._sessions}")
+
+    def sizes(self, units: Sequence[Unit]) -> list[Row]:
+        """Rows that tell the size of sub-blocks, and no more."""
+        graphs = [self.unit(unit) for unit in units] if self.writes_files else []
+        return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
 
     def growth_mb(self, graph: Graph) -> float:
         """Peak growth of a fresh process that loads and runs a graph."""
@@ -146,12 +171,12 @@ class Bench:
             path.write_bytes(graph.model)
             return process_growth_mb(self.device.to_dict(), str(path))
 
-    def _outside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any] | None:
+    def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
         """A session in a fresh process; None where it hangs."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
             folder = Path(name)
-            write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions)
-            command = [sys.executable, "-m", "vitpareto.cost_models.worker", name]
+            write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions, [way])
+            command = [sys.executable, "-m", "vitpareto.cost_models.worker", name, way]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_S)
             except subprocess.TimeoutExpired:
@@ -173,6 +198,7 @@ class Bench:
         )
         fields = [name for name in Timing.__dataclass_fields__ if name != "samples_ms"]
         return {
+            "way": IN_TURN,
             "drift": session.drift,
             "unix_time": int(time.time()),
             "graphs": [{name: getattr(t, name) for name in fields} for t in session.timings],
@@ -180,7 +206,12 @@ class Bench:
 
 
 def write_plan(
-    folder: Path, device: Device, graphs: Sequence[Graph], rounds: int, seed: int
+    folder: Path,
+    device: Device,
+    graphs: Sequence[Graph],
+    rounds: int,
+    seed: int,
+    ways: Sequence[str],
 ) -> None:
     """Write graphs and the plan that `runner.time_folder` reads."""
     entries: list[dict[str, Any]] = []
@@ -188,7 +219,13 @@ def write_plan(
         name = f"{index}.onnx"
         (folder / name).write_bytes(graph.model)
         entries.append(graph.entry() | {"file": name})
-    plan = {"device": device.to_dict(), "rounds": rounds, "seed": seed, "graphs": entries}
+    plan = {
+        "device": device.to_dict(),
+        "rounds": rounds,
+        "seed": seed,
+        "ways": list(ways),
+        "graphs": entries,
+    }
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
 
@@ -222,6 +259,7 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
             n=t["n"],
             graph_bytes=entry["graph_bytes"],
             stable=t["stable"],
+            way=answer["way"],
             drift=answer["drift"],
             anchor_ms=anchor_ms,
             session=session,
@@ -234,9 +272,19 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
 
 @lru_cache(maxsize=8)
 def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, ...]]:
-    """The float graph of a sub-block; several recipes of one follow each other."""
+    """The float graph of a sub-block; several recipes of one follow each other.
+
+    Its weights are called as in a network, where its file is to have the same size.
+    """
     module, shape = build(block, batch)
-    return to_onnx(module, shape), shape
+    model = to_onnx(module, shape)
+    own, there = PATHS[block.kind]
+    names = [tensor.name for tensor in model.graph.initializer]
+    paths = {name: there + name.removeprefix(own) for name in names if "." in name}
+    inner = {INPUT: "fffe"} if block.kind != "stem" else {}
+    inner |= {OUTPUT: "ffff"} if block.kind != "head" else {}
+    rename(model.graph, paths | inner)
+    return model, shape
 
 
 def _repeats(block: SubBlock) -> bool:

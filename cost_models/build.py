@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..spaces import Architecture, Block, Candidate, Place, Stage
 from ..spaces.networks import Network
 from ..spaces.networks.block import ResidualBlock
-from ..spaces.networks.network import to_tokens
+from ..spaces.networks.network import to_grid, to_tokens
 from ..spaces.networks.stems import ConvDownsample, PatchMerging
 from ..spaces.ops import rank
 from .folding import folded
@@ -40,11 +40,13 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, S, S) -> (B, prefix + N, C) or (B, C, H, W)."""
-        x = self.network.patch_embed(x)
-        if not self.tokens:
-            return x
-        x = to_tokens(x)
-        return self.network.embed(x)
+        network = self.network
+        x = network.patch_embed(x)
+        embeds = network.norm_pre or network.cls_token is not None or network.pos_embed is not None
+        if not embeds:
+            return to_tokens(x) if self.tokens else x
+        x = network.embed(to_tokens(x))
+        return x if self.tokens else to_grid(x)
 
 
 class Head(nn.Module):
@@ -112,7 +114,7 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
     """Module path -> the sub-block that it belongs to.
 
     >>> from ..spaces import SearchSpace
-    >>> found = locate(SearchSpace.from_yaml("digits").smallest())
+    >>> found = locate(SearchSpace.from_yaml("digits").largest())
     >>> list(found)[:3]
     ['patch_embed', 'stages.0.blocks.0.attn', 'stages.0.blocks.0.mlp']
     """

@@ -19,9 +19,10 @@ from ..spaces import SearchSpace
 from ..spaces.errors import CostError
 from .bench import Bench, Graph, rows_of, write_plan
 from .device import Device
+from .measure import IN_TURN, ONE_BY_ONE
 from .plan import choose, occurring, trials
 from .runner import PLAN, RESULT
-from .table import LatencyTable
+from .table import LatencyTable, Row
 
 HERE = Path(__file__).parent
 SURVEY = 1000
@@ -94,7 +95,8 @@ def write_bundle(
     for index, graphs in enumerate(sets):
         part = folder / f"{index:03d}"
         part.mkdir()
-        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index)
+        ways = [IN_TURN] if graphs[0].kind == "unit" else [IN_TURN, ONE_BY_ONE]
+        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways)
     (folder / "recipes.json").write_text(json.dumps(recipes, indent=1), encoding="utf-8")
     return sum(map(len, sets))
 
@@ -109,8 +111,10 @@ def collect(folder: Path) -> LatencyTable:
     for path in sorted(folder.glob(f"*/{RESULT}")):
         plan = _read(path.with_name(PLAN))
         answer = _read(path)
-        session = f"{answer['unix_time']:x}-{path.parent.name}"
-        rows = rows_of(plan["graphs"], answer, session)
+        rows: list[Row] = []
+        for number, session in enumerate(answer["sessions"]):
+            name = f"{session['unix_time']:x}-{path.parent.name}-{number}"
+            rows += rows_of(plan["graphs"], session, name)
         own = LatencyTable(answer["identity"], rows)
         table = own if table is None else table.merged(own)
     if table is None:

@@ -18,14 +18,15 @@ from ..spaces.errors import CostError
 from .bench import Bench, Graph
 from .bundle import bundle_recipes, collect
 from .device import Device
-from .measure import ALARM
+from .measure import ALARM, IN_TURN, ONE_BY_ONE
 from .model import CostModel, fit_groups
 from .plan import choose, fastest, occurring, trials
-from .precision import Book
+from .precision import Book, recipe_for
 from .regress import Regressor
-from .stats import accuracy, storage
+from .sizes import untold
+from .stats import accuracy, noise_floor, storage
 from .table import LatencyTable, Row, different
-from .units import Unit
+from .units import Unit, parse_unit, unit_of
 from .workload import SubBlock
 
 Progress = Callable[[float, str], None]
@@ -100,11 +101,13 @@ def validated(model: CostModel, table: LatencyTable) -> dict[str, Any]:
     rows = list(table.of_kind("fresh"))
     if rows:
         predicted = model.predict([Candidate.from_json(row.key) for row in rows])
-        found |= accuracy(np.array(table.levels(rows)), predicted) | storage(rows, predicted)
+        levels = np.array(table.levels(rows))
+        found |= accuracy(levels, predicted) | storage(rows, predicted)
+        found["noise_floor"] = noise_floor([row.key for row in rows], levels)
     return found | {
         "sub_blocks": sum(1 for _ in table.of_kind("unit")),
-        "networks_fitted": sum(1 for _ in table.of_kind("model")),
-        "networks_fresh": len(rows),
+        "networks_fitted": len({row.key for row in table.of_kind("model")}),
+        "networks_fresh": len({row.key for row in rows}),
     }
 
 
@@ -152,6 +155,7 @@ class _Calibration:
     def run(self) -> CostModel:
         """Measure until the time is up, then fit and validate."""
         recipes = self.choose_recipes()
+        self.learn_sizes(recipes)
         latency: dict[str, Regressor] = {}
         fitted, spent, begun = 0, 0.0, self.used
         networks = self.networks()
@@ -168,14 +172,15 @@ class _Calibration:
             kind = "fresh" if self.fresh % FRESH_EVERY == FRESH_EVERY - 1 else "model"
             self.fresh += 1
             graphs = [self.bench.network(c, recipes, kind) for c in next(networks)]
-            self.measure("whole networks", graphs, rounds=12, growths=2)
+            ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
+            self.measure("whole networks", graphs, rounds=12, growths=2, ways=ways)
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
 
     def networks(self) -> Iterator[list[Candidate]]:
         """Sets of different candidates that were not measured before, as long as there are any."""
-        seen = {row.key for row in self.table.rows if row.kind != "unit"}
+        seen = {row.key for row in self.table.rows if row.kind in ("model", "fresh")}
         rng = random.Random(f"{self.seed} {len(seen)}")
         while True:
             found: dict[str, Candidate] = {}
@@ -213,21 +218,35 @@ class _Calibration:
         level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
         return {group: fastest(units, level) for group, units in tried.items()}
 
+    def learn_sizes(self, recipes: Book) -> None:
+        """Make the graphs that are needed to know every size."""
+        rows = [*self.table.of_kind("unit"), *self.table.of_kind("size")]
+        known = [parse_unit(row.key) for row in rows]
+        often = sorted(self.found, key=lambda block: (-self.found[block], block.key))
+        units = (unit_of(block, recipe_for(block, recipes)) for block in often)
+        self.table.append(self.bench.sizes(untold(units, known)), self.path)
+
     def measure(
-        self, what: str, graphs: Sequence[Graph], rounds: int = 7, growths: int = 0
+        self,
+        what: str,
+        graphs: Sequence[Graph],
+        rounds: int = 7,
+        growths: int = 0,
+        ways: Sequence[str] = (IN_TURN,),
     ) -> None:
         """Time graphs, learn the memory of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
-        rows = self.bench.time(graphs, rounds)
-        if what != "recipes" and rows and np.median([r.unrest for r in rows]) > UNREST:
-            rows = quieter(rows, self.bench.time(graphs, rounds))
         wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
-        if wanted and self.bench.writes_files:
-            bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
-            rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
-            self.grown += len(bytes_of)
-        self.alarms += not rows or rows[0].drift > ALARM
-        self.table.append(rows, self.path)
+        for way in ways:  # each in a process of its own
+            rows = self.bench.time(graphs, rounds, way)
+            if what != "recipes" and rows and np.median([r.unrest for r in rows]) > UNREST:
+                rows = quieter(rows, self.bench.time(graphs, rounds, way))
+            if wanted and way == ways[0] and self.bench.writes_files:
+                bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
+                rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
+                self.grown += len(bytes_of)
+            self.alarms += not rows or rows[0].drift > ALARM
+            self.table.append(rows, self.path)
 
     def fit(self, recipes: Book) -> CostModel:
         """Fit everything, and validate on the networks that were kept out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,15 @@ from .workload import SubBlock
 Array = NDArray[np.float64]
 COLUMNS = ("ms", "sd", "inside", "weight_mb", "graph_mb", "peak_mb", "loaded_mb", "kind")
 UNKNOWN_SD = 0.5  # of a group that was never measured
+
+
+class _Facts(NamedTuple):
+    """What a unit's costs are predicted from: plain values, as a search meets many units."""
+
+    group: str
+    terms: dict[str, float]
+    numbers: dict[str, float]
+    bytes: tuple[float, float, float, float]  # stored weights, graph, peak, weights as loaded
 
 
 class UnitCosts:
@@ -39,20 +49,15 @@ class UnitCosts:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
         self.kinds, self._runtime = list(kinds), runtime
         self._numbers: dict[tuple[SubBlock, str], int] = {}
-        self._known: dict[SubBlock, int] = {}
-        self._waiting: list[tuple[Unit, Unit]] = []
+        self._waiting: list[_Facts] = []
         self._rows: Array = np.zeros((0, len(COLUMNS)))
 
     def number(self, block: SubBlock) -> int:
-        """The number of a sub-block."""
-        number = self._known.get(block)
-        if number is None:
-            stored = unit_of(block, recipe_for(block, self._recipes))
-            number = self._numbers.setdefault((stored.block, stored.recipe), len(self._numbers))
-            self._known[block] = number
-            if number == len(self._rows) + len(self._waiting):
-                run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
-                self._waiting.append((stored, run))
+        """The number of a sub-block, the same for equal work."""
+        unit = unit_of(block, recipe_for(block, self._recipes))
+        number = self._numbers.setdefault((unit.block, unit.recipe), len(self._numbers))
+        if number == len(self._rows) + len(self._waiting):
+            self._waiting.append(self._facts(unit))
         return number
 
     def rows(self) -> Array:
@@ -62,26 +67,33 @@ class UnitCosts:
             self._waiting = []
         return self._rows
 
-    def _predict(self, units: Sequence[tuple[Unit, Unit]]) -> Array:
+    def _facts(self, stored: Unit) -> _Facts:
+        run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
+        sizes = (
+            stored.weight_bytes,
+            self._graph_bytes(stored),
+            run.peak_bytes,
+            run.weight_bytes,
+        )
+        return _Facts(run.group, run.terms, run.numbers, sizes)
+
+    def _predict(self, units: Sequence[_Facts]) -> Array:
         found = np.zeros((len(units), len(COLUMNS)))
         groups: dict[str, list[int]] = {}
-        for index, (_, run) in enumerate(units):
-            groups.setdefault(run.group, []).append(index)
+        for index, unit in enumerate(units):
+            groups.setdefault(unit.group, []).append(index)
         for group, indices in groups.items():
-            runs = [units[i][1] for i in indices]
             known = self._latency.get(group)
             regressor = known or self._nearest(group)
-            guess = regressor.predict([u.terms for u in runs], [u.numbers for u in runs])
+            guess = regressor.predict(
+                [units[i].terms for i in indices], [units[i].numbers for i in indices]
+            )
             found[indices, 0] = guess.ms
             found[indices, 1] = guess.sd if known else UNKNOWN_SD
             found[indices, 2] = guess.inside if known else 0.0
             kind = kind_of(group)
             found[indices, 7] = self.kinds.index(kind) if kind in self.kinds else -1
-        for index, (stored, run) in enumerate(units):
-            found[index, 3] = stored.weight_bytes / 1e6
-            found[index, 4] = self._graph_bytes(stored) / 1e6
-            found[index, 5] = run.peak_bytes / 1e6
-            found[index, 6] = run.weight_bytes / 1e6
+        found[:, 3:7] = np.array([unit.bytes for unit in units]) / 1e6
         return found
 
     def _nearest(self, group: str) -> Regressor:

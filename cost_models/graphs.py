@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import onnx
@@ -12,6 +13,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
+from .names import shorten
 from .runtimes.onnxruntime import SCRATCH, simplify
 
 OPSET = 20  # LayerNormalization and Gelu are single operators
@@ -38,8 +40,10 @@ def to_onnx(
     _fold_transposes(model.graph)
     # ONNX Runtime refuses files from a future release of onnx, whatever is in them.
     model.ir_version = 10
-    model = simplify(model)
-    return _stripped(model)
+    model = _stripped(simplify(model))
+    parameters, buffers = module.named_parameters(), module.named_buffers()
+    shorten(model.graph, {name for name, _ in (*parameters, *buffers)})
+    return model
 
 
 def chained(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
@@ -153,14 +157,29 @@ def _fold_transposes(graph: onnx.GraphProto) -> None:
             node.input[index] = renamed.get(name, name)
 
 
+@lru_cache(maxsize=256)
+def _defaults(kind: str, version: int, domain: str) -> frozenset[bytes]:
+    """Attributes of an operator that say nothing, which exporters write or not."""
+    attributes = onnx.defs.get_schema(kind, version, domain).attributes
+    usual = [a.default_value for a in attributes.values() if a.default_value.name]
+    if kind == "Reshape":  # no tensor here has a dimension of 0
+        usual.append(helper.make_attribute("allowzero", 1))
+    return frozenset(a.SerializeToString() for a in usual)
+
+
 def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without unused constants and whatever only a debugger reads: the bytes that are delivered."""
     graph = model.graph
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    versions = {entry.domain: entry.version for entry in model.opset_import}
     for node in graph.node:
         node.ClearField("doc_string")
         del node.metadata_props[:]
+        usual = _defaults(node.op_type, versions[node.domain], node.domain)
+        chosen = [a for a in node.attribute if a.SerializeToString() not in usual]
+        del node.attribute[:]
+        node.attribute.extend(chosen)
     slim = helper.make_graph(
         graph.node, "vitpareto", list(graph.input)[:1], graph.output, initializer=kept
     )

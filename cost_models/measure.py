@@ -27,6 +27,9 @@ MOST_LOOPS = 100  # whatever a clock says that has just been slow to tick
 ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
 STABLE = 0.05  # two successive warm-up levels this close end the warm-up
 MAX_WARM_UP = 12
+IN_TURN, ONE_BY_ONE = "in turn", "one by one"  # the two ways
+ALONE_MS, FEWEST_RUNS, MOST_RUNS = 60.0, 32, 200  # of one by one: timed runs of a graph
+ALONE_ROUNDS = 8  # into which they are divided, to see how steady they are
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,26 @@ def measure_session(
         for i in range(len(runs))
     ]
     return Session(timings, factors)
+
+
+def measure_alone(
+    run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]
+) -> Timing:
+    """Time one graph by itself: warm it up, time many runs, take the median of the runs.
+
+    Args:
+        run: what to time.
+        x: what it is given.
+        clock: in seconds.
+    """
+    level, stable = _warm_up(run, x, clock)
+    count = min(max(FEWEST_RUNS, round(ALONE_MS / max(level, 1e-6))), MOST_RUNS)
+    for _ in range(count // 3):
+        run(x)
+    runs = [_once(run, x, clock) for _ in range(count)]
+    rounds = [float(np.median(part)) for part in np.array_split(runs, ALONE_ROUNDS)]
+    p10, p90 = (float(value) for value in np.percentile(rounds, [10, 90]))
+    return Timing(float(np.median(runs)), p10, p90, len(rounds), stable, tuple(rounds))
 
 
 def common_factors(samples: NDArray[np.float64]) -> NDArray[np.float64]:

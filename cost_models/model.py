@@ -24,7 +24,7 @@ from .precision import Book, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
 from .table import LatencyTable, Row
-from .units import Unit, unit_of
+from .units import Unit, parse_unit
 from .workload import SubBlock, workload
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 LEVEL = 0.9
 _OUTSIDE = 2.0  # an interval is this much wider outside of what was measured
-_HARNESS = 0.015  # relative: what two correct ways to time one model differ by
 
 Array = NDArray[np.float64]
 
@@ -111,7 +110,7 @@ class CostModel:
         rows = list(table.of_kind("unit"))
         if not rows:
             raise CostError("the table has no measured sub-blocks")
-        size = SizeModel.fit(rows)
+        size = SizeModel.fit([*rows, *table.of_kind("size")])
         latency = fit_groups(table)
         kinds = sorted({kind_of(group) for group in latency} - {""})
         plain = Correction(kinds, [1.0] * len(kinds))
@@ -119,16 +118,20 @@ class CostModel:
         models = list(table.of_kind("model"))
         if not models:
             return first
-        candidates = [Candidate.from_json(row.key) for row in models]
+        keys = list(dict.fromkeys(row.key for row in models))
+        at = np.array([keys.index(row.key) for row in models])
         actual = np.array(table.levels(models))
+        # A network is timed in more ways than one, and the number to predict is their middle.
+        times = np.bincount(at)
+        middle = np.exp(np.bincount(at, np.log(actual)) / times)
+        unrest = np.bincount(at, [row.unrest for row in models]) / times
+        candidates = [Candidate.from_json(key) for key in keys]
         sums, spread = first._sums(candidates)
-        correction, left_out = fit_correction(
-            sums, actual, np.array([row.unrest for row in models])
-        )
-        errors = np.abs(np.log(actual / left_out))
-        base = max(float(np.median(errors)), 1e-3)
-        size = size.with_models(models, first._graph_bytes(candidates), sums.calls)
-        found = conformal.scores(actual, left_out, base + spread)
+        correction, left_out = fit_correction(sums, middle, unrest)
+        base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
+        size = size.with_models(models, first._graph_bytes(candidates)[at])
+        # The interval is to hold whichever way was taken.
+        found = conformal.scores(actual, left_out[at], (base + spread)[at])
         width = conformal.quantile(found, LEVEL)
         memory = first._fit_memory([row for row in table.rows if row.peak_bytes])
         return cls(table.identity, recipes, latency, correction, (width, base), memory, size)
@@ -153,7 +156,7 @@ class CostModel:
         width, base = self._interval
         inside = np.minimum.reduceat(rows[index, 2], starts) > 0
         spread = np.add.reduceat(own * rows[index, 1], starts) / latency
-        half = (width * (base + spread) + _HARNESS) * np.where(inside, 1.0, _OUTSIDE)
+        half = width * (base + spread) * np.where(inside, 1.0, _OUTSIDE)
         peak = np.maximum.reduceat(rows[index, 5], starts)
         return Prediction(
             latency_ms=latency,
@@ -330,10 +333,9 @@ def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
     rows = list(table.of_kind("unit"))
     groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
     for row, level in zip(rows, table.levels(rows), strict=True):
-        key, _, recipe = row.key.rpartition("@")
-        if kernel_recipe(recipe, str(table.identity.get("runtime"))) != recipe:
+        unit = parse_unit(row.key)
+        if kernel_recipe(unit.recipe, str(table.identity.get("runtime"))) != unit.recipe:
             continue  # runs the kernels of another recipe, which has rows of its own
-        unit = unit_of(SubBlock.parse(key), recipe)
         groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)
     return {
         name: Regressor.fit(

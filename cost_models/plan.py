@@ -11,7 +11,7 @@ import numpy as np
 from ..spaces import Candidate
 from ..spaces.errors import CostError
 from .batch import Indexer
-from .precision import Book, group_of, kernel_recipe, recipe_for, serving
+from .precision import Book, group_of, kernel_recipe, ranked, recipe_for
 from .regress import Regressor
 from .units import Unit, unit_of
 from .workload import SubBlock
@@ -43,7 +43,7 @@ def trials(
         if len(chosen) < each and count:
             chosen.append(block)
     return {
-        group: [unit_of(block, name) for block in blocks for name in serving(block.policy, recipes)]
+        group: [unit_of(block, name) for block in blocks for name in ranked(block, recipes)]
         for group, blocks in typical.items()
     }
 

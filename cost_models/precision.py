@@ -141,6 +141,21 @@ def serving(policy: Policy, names: Iterable[str]) -> list[str]:
     return found
 
 
+def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
+    """The recipes among `names` that can run a sub-block, the likely best first.
+
+    That is the order of the names, but convolutions are left to the others before dynamic
+    recipes: no CPU runtime here has a fast kernel for them (`vitpareto devices` shows 0.2x).
+
+    Raises:
+        CostError: none can.
+    """
+    found = serving(block.policy, names)
+    if any(op.kind == "conv" for op in block.ops()):
+        found.sort(key=lambda name: name.startswith("dynamic"))
+    return found
+
+
 def precision_of(policy: Policy) -> str:
     """Weight and activation bits as a short name.
 
@@ -166,9 +181,9 @@ def recipe_for(block: SubBlock, recipes: Book | Sequence[str]) -> str:
         CostError: the device has none for this precision.
     """
     if not isinstance(recipes, Mapping):
-        return serving(block.policy, recipes)[0]
+        return ranked(block, recipes)[0]
     chosen = recipes.get(group_of(block))
     if chosen is None:  # a group that was not measured: what its precision runs with elsewhere
         order = [*dict.fromkeys(recipes.values()), *RECIPES]
-        chosen = serving(block.policy, dict.fromkeys(order))[0]
+        chosen = ranked(block, dict.fromkeys(order))[0]
     return chosen

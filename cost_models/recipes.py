@@ -204,13 +204,12 @@ def _dynamic(container: int) -> Writer:
         x8, x_scale, x_zero = graph.add_many(
             "DynamicQuantizeLinear", [x], [f"{x}:int8", f"{x}:scale", f"{x}:zero"]
         )
-        zero = graph.constant("int8:zero", np.zeros((), np.int8))
         kind = "ConvInteger" if layer.is_conv else "MatMulInteger"
         attributes = _conv_attributes(layer) if layer.is_conv else {}
         scale = scale.reshape(1, -1, 1, 1) if layer.is_conv else scale.reshape(-1)
         scales = [x_scale, graph.constant(_named(layer, "scale"), scale)]
         both = graph.add("Mul", scales, f"{layer.result}:product_scale")
-        total = graph.add(kind, [x8, weight, x_zero, zero], f"{layer.result}:int32", **attributes)
+        total = graph.add(kind, [x8, weight, x_zero], f"{layer.result}:int32", **attributes)
         real = graph.add("Cast", [total], f"{layer.result}:real", to=onnx.TensorProto.FLOAT)
         graph.add("Mul", [real, both], _product(layer))
         _bias(graph, layer, _product(layer))
@@ -227,14 +226,15 @@ def _static(container: int) -> Writer:
         name = _named(layer, "weight:dq")
         weight = graph.add("DequantizeLinear", [stored, scales], name, axis=_out_axis(layer))
         x = _quantise_dequantise(graph, layer.source, ranges)
+        if not layer.is_conv:
+            graph.add("MatMul", [x, weight], _product(layer))
+            graph.keep_apart(_product(layer))
+            if layer.bias:  # of a Gemm; subtracted, as an added one would make it a float Gemm
+                value = onnx.numpy_helper.to_array(graph.constants[layer.bias])
+                less = graph.constant(_named(layer, "bias:less"), -value)
+                graph.add("Sub", [_product(layer), less], layer.result)
+            return
         inputs = [x, weight, *([_int32_bias(graph, layer, scale, ranges)] if layer.bias else [])]
-        if layer.node.op_type == "MatMul":
-            graph.add("MatMul", inputs, layer.result)
-            graph.keep_apart(layer.result)
-            return
-        if layer.node.op_type == "Gemm":
-            graph.add("Gemm", inputs, layer.result)
-            return
         raw = graph.add("Conv", inputs, f"{layer.result}:raw", **_conv_attributes(layer))
         _quantise_dequantise(graph, raw, ranges, of=layer.result, out=layer.result)
 

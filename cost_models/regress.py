@@ -138,8 +138,9 @@ class Regressor:
         sd = np.sqrt(np.maximum(own - explained, 0.0))
         beyond = np.maximum(np.maximum(raw - self.high, self.low - raw), 0.0) / self.scale
         far = beyond.max(1, initial=0.0)
-        known = set(self.numbers)
-        inside = (far <= 1e-9) & np.array([known >= item.keys() for item in numbers], bool)
+        inside = far <= 1e-9
+        for keys, rows in _alike(numbers).items():
+            inside[rows] &= set(self.numbers).issuperset(keys)
         sd = np.where(inside, sd, sd + self.signal * (1 + far))
         return Guess(self._base(t) * np.exp(near @ self.alpha), sd, inside)
 
@@ -238,6 +239,18 @@ def _names(items: Sequence[Mapping[str, float]]) -> list[str]:
 
 def matrix_of(items: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
     """(items, names) values, 0 where a name is absent."""
-    return np.array([[item.get(name, 0.0) for name in names] for item in items], float).reshape(
-        len(items), len(names)
-    )
+    found = np.zeros((len(items), len(names)))
+    column = {name: index for index, name in enumerate(names)}
+    for keys, rows in _alike(items).items():
+        values = np.array([list(items[row].values()) for row in rows], float)
+        known = [i for i, key in enumerate(keys) if key in column]
+        found[np.ix_(rows, [column[keys[i]] for i in known])] = values[:, known]
+    return found
+
+
+def _alike(items: Sequence[Mapping[str, float]]) -> dict[tuple[str, ...], list[int]]:
+    """Items that have the same names, in the same order; most of a group do."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for index, item in enumerate(items):
+        found.setdefault(tuple(item), []).append(index)
+    return found

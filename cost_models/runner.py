@@ -22,9 +22,15 @@ from typing import Any
 import numpy as np
 
 if __package__:
-    from .measure import measure_session
+    from .measure import ONE_BY_ONE, Session, Timing, measure_alone, measure_session
 else:  # copied into a bundle, beside measure.py
-    from measure import measure_session  # type: ignore[no-redef]
+    from measure import (  # type: ignore[no-redef]
+        ONE_BY_ONE,
+        Session,
+        Timing,
+        measure_alone,
+        measure_session,
+    )
 
 PLAN, RESULT = "plan.json", "result.json"
 # Flags that choose the kernels of CPU runtimes.
@@ -32,34 +38,44 @@ ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", 
 ALONE = ("CPUExecutionProvider", "CPU", "cpu")  # providers that work in the calling thread
 
 
-def time_folder(folder: Path, compile_file: Callable[[str, dict[str, Any]], Any]) -> dict[str, Any]:
+def time_folder(
+    folder: Path, compile_file: Callable[[str, dict[str, Any]], Any], way: str
+) -> dict[str, Any]:
     """Time every graph of a plan in one session.
 
     Args:
         folder: with `plan.json`.
         compile_file: (path, device) -> something with a `run`.
+        way: of timing, `IN_TURN` or `ONE_BY_ONE`.
 
     Returns:
         The session's drift, and for each graph its timing or why it was refused.
     """
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    device = plan["device"]
+    device, graphs = plan["device"], plan["graphs"]
     rng = np.random.default_rng(plan["seed"])
-    compiled: list[Any] = []
-    inputs: list[Any] = []
-    answers: list[dict[str, Any]] = [{} for _ in plan["graphs"]]
-    ready: list[int] = []
-    for index, graph in enumerate(plan["graphs"]):
+    inputs = [rng.standard_normal(graph["shape"]).astype(np.float32) for graph in graphs]
+    answers: list[dict[str, Any]] = [{} for _ in graphs]
+    clock = clock_of(device)
+    compiled: dict[int, Any] = {}
+    timings: dict[int, Timing] = {}
+    for index in rng.permutation(len(graphs)).tolist():
         try:
-            compiled.append(compile_file(str(folder / graph["file"]), device))
+            one = compile_file(str(folder / graphs[index]["file"]), device)
         except (RuntimeError, ValueError, NotImplementedError) as error:
             answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
             continue
-        inputs.append(rng.standard_normal(graph["shape"]).astype(np.float32))
-        ready.append(index)
-    clock = clock_of(device)
-    session = measure_session(compiled, inputs, plan["rounds"], seed=plan["seed"], clock=clock)
-    for index, timing in zip(ready, session.timings, strict=True):
+        if way == ONE_BY_ONE:
+            timings[index] = measure_alone(one.run, inputs[index], clock)
+        else:
+            compiled[index] = one
+    session = Session(list(timings.values()), np.ones(1))
+    if compiled:
+        chosen = [inputs[index] for index in compiled]
+        session = measure_session(
+            list(compiled.values()), chosen, plan["rounds"], seed=plan["seed"], clock=clock
+        )
+    for index, timing in zip(compiled or timings, session.timings, strict=True):
         answers[index] = {
             "median_ms": timing.median_ms,
             "p10_ms": timing.p10_ms,
@@ -69,6 +85,7 @@ def time_folder(folder: Path, compile_file: Callable[[str, dict[str, Any]], Any]
             "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
         }
     return {
+        "way": way,
         "drift": session.drift,
         "factors": [round(float(f), 5) for f in session.factors],
         "unix_time": int(time.time()),
@@ -147,8 +164,10 @@ def main(folder: Path) -> None:
         if not (part / RESULT).exists():
             plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
             pin(plan["device"])
-            answer = time_folder(part, OrtGraph)
-            answer["identity"] = identity(plan["device"])
+            answer = {
+                "identity": identity(plan["device"]),
+                "sessions": [time_folder(part, OrtGraph, way) for way in plan["ways"]],
+            }
             temporary = part / f".{RESULT}"
             temporary.write_text(json.dumps(answer), encoding="utf-8")
             temporary.replace(part / RESULT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .table import Row
-from .units import Unit, unit_of
-from .workload import SubBlock
+from .units import Unit, parse_unit
+
+_WHOLE = "graph"  # the feature that every graph has
+_PULL = 1e-6  # towards no difference, where samples do not tell
+_MOST_FEATURES = 128
 
 
 @dataclass
@@ -19,80 +22,115 @@ class SizeModel:
     """Bytes beside the weights: nodes, names, shapes and masks.
 
     Attributes:
-        groups: group of units -> what its graph has beside the weights, by feature, in bytes.
-        per_call_bytes: by how much a sub-block inside a network is longer, for its names.
+        kinds: kind and variant of sub-blocks -> what their graphs have beside the weights, by
+            feature, in bytes.
         constant_bytes: what a whole model has beside its sub-blocks.
     """
 
-    groups: dict[str, dict[str, float]] = field(default_factory=dict)
-    per_call_bytes: float = 0.0
+    kinds: dict[str, dict[str, float]] = field(default_factory=dict)
     constant_bytes: float = 0.0
 
     @classmethod
     def fit(cls, rows: Sequence[Row]) -> SizeModel:
-        """From measured units, each with the size of its graph."""
+        """From units whose graphs were made."""
         found: dict[str, list[tuple[dict[str, float], float]]] = {}
         for row in rows:
             if row.graph_bytes:
-                key, _, recipe = row.key.rpartition("@")
-                unit = unit_of(SubBlock.parse(key), recipe)
-                rest = row.graph_bytes - unit.weight_bytes
-                found.setdefault(unit.group, []).append((_features(unit), rest))
-        return cls({name: _ridge(samples) for name, samples in found.items()})
+                unit = parse_unit(row.key)
+                rest = row.graph_bytes - unit.weight_bytes - _constant_bytes(unit)
+                found.setdefault(_kind(unit), []).append((_features(unit), rest))
+        return cls({name: _additive(samples) for name, samples in found.items()})
 
-    def with_models(
-        self, models: Sequence[Row], parts: NDArray[np.float64], calls: NDArray[np.float64]
-    ) -> SizeModel:
-        """The same with the terms of a whole network fitted.
+    def with_models(self, models: Sequence[Row], parts: NDArray[np.float64]) -> SizeModel:
+        """The same with what a whole network adds to its sub-blocks.
 
         Args:
             models: rows of whole networks.
             parts: (models,) bytes of weights and graphs of all sub-blocks.
-            calls: (models,) number of sub-blocks.
         """
         total = np.array([row.graph_bytes for row in models], float)
         known = total > 0
-        if known.sum() < 2:
+        if not known.any():
             return self
-        design = np.column_stack([calls[known], np.ones(known.sum())])
-        slope, constant = np.linalg.lstsq(design, (total - parts)[known], rcond=None)[0]
-        return SizeModel(self.groups, float(slope), float(constant))
+        return SizeModel(self.kinds, float(np.median((total - parts)[known])))
 
     def graph_bytes(self, unit: Unit) -> float:
         """Bytes of a unit's graph beside its weights."""
-        known = self.groups.get(unit.group, {})
+        known = self.kinds.get(_kind(unit), {})
         own = sum(known.get(name, 0.0) * value for name, value in _features(unit).items())
-        return own + self.per_call_bytes
+        return own + _constant_bytes(unit)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the arguments of the class."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def _features(unit: Unit) -> dict[str, float]:
-    """What adds nodes or constants to a graph: flags, kinds of norm and activation, masks."""
-    b, place = unit.block, unit.block.place
-    found = dict.fromkeys((f"norm={b.norm}", f"act={place.act}", *b.flags), 1.0)
-    found["graph"] = 1.0
-    if b.variant == "window":
-        padded = 1.0
-        for length in place.grid:
-            padded *= -(-length // place.window) * place.window
-        pairs = padded * place.window**2
-        found["mask"] = pairs if place.shift else 0.0
-        found["shift"] = float(place.shift > 0)
-        found["relative"] = float(place.relative)
-        if place.relative:  # the bias table is gathered once, at export
-            table = (2 * place.window - 1) ** 2
-            found["bias"] = place.block.num_heads * (float(place.window**4) - table)
+def untold(units: Iterable[Unit], known: Iterable[Unit]) -> list[Unit]:
+    """Units whose sizes do not follow from those of known ones, nor from each other.
+
+    Args:
+        units: whose sizes will be predicted.
+        known: whose graphs were made.
+    """
+    found: list[Unit] = []
+    names: dict[str, int] = {}
+    bases: dict[str, list[NDArray[np.float64]]] = {}  # orthonormal, for each kind
+    seen: set[tuple[str, ...]] = set()
+    for unit, is_new in (*((u, False) for u in known), *((u, True) for u in units)):
+        features = _kind(unit), *_features(unit)
+        if features in seen:
+            continue
+        seen.add(features)
+        basis = bases.setdefault(features[0], [])
+        rest = np.zeros(_MOST_FEATURES)
+        rest[[names.setdefault(name, len(names)) for name in features[1:]]] = 1.0
+        for vector in basis:
+            rest -= (rest @ vector) * vector
+        if (length := float(np.linalg.norm(rest))) > 1e-6:
+            basis.append(rest / length)
+            if is_new:
+                found.append(unit)
     return found
 
 
-def _ridge(samples: Sequence[tuple[dict[str, float], float]]) -> dict[str, float]:
+def _kind(unit: Unit) -> str:
+    return f"{unit.block.kind}/{unit.block.variant}"
+
+
+def _features(unit: Unit) -> dict[str, float]:
+    """What adds nodes to a graph: norm, activation, recipe, flags."""
+    b, place = unit.block, unit.block.place
+    block = place.block
+    names = [_WHOLE, f"norm={b.norm}", f"recipe={unit.recipe}", *b.flags]
+    names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or block.mlp_hidden else []
+    names += ["layout=grid"] if b.layout == "grid" else []
+    names += ["repeated"] if 0 < block.kv_heads < block.num_heads else []
+    names += ["shift"] if place.shift else []
+    names += ["relative"] if place.relative and b.variant == "window" else []
+    names += ["padded"] if block.window_size and place.grid[0] % place.window else []
+    return dict.fromkeys(names, 1.0)
+
+
+def _constant_bytes(unit: Unit) -> float:
+    """Constants that are no weights: masks, biases gathered at export, tokens drawn to stay."""
+    place = unit.block.place
+    total = 8.0 * place.kept if "random" in unit.block.flags else 0.0
+    if unit.block.variant != "window":
+        return total
+    padded = [-(-length // place.window) * place.window for length in place.grid]
+    pairs = padded[0] * padded[1] * place.window**2 if place.shift else 0
+    if place.relative:
+        pairs += place.block.num_heads * (place.window**4 - (2 * place.window - 1) ** 2)
+    return total + 4.0 * pairs
+
+
+def _additive(samples: Sequence[tuple[dict[str, float], float]]) -> dict[str, float]:
+    """What each feature adds; of one that tells nothing new, nothing."""
     names = list(dict.fromkeys(name for features, _ in samples for name in features))
     design = np.array([[f.get(name, 0.0) for name in names] for f, _ in samples])
     scale = np.maximum(np.abs(design).max(0), 1.0)
     scaled = design / scale
-    gram = scaled.T @ scaled + 1e-6 * np.eye(len(names))
-    found = np.linalg.solve(gram, scaled.T @ np.array([bytes_ for _, bytes_ in samples])) / scale
+    pull = np.diag([0.0 if name == _WHOLE else _PULL for name in names])
+    target = np.array([bytes_ for _, bytes_ in samples])
+    found = np.linalg.solve(scaled.T @ scaled + pull, scaled.T @ target) / scale
     return dict(zip(names, found.tolist(), strict=True))

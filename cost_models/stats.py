@@ -53,6 +53,17 @@ def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
     }
 
 
+def noise_floor(keys: Sequence[str], levels_ms: Array) -> float:
+    """How far a measurement is from the middle of all of the same thing, in percent on average.
+
+    No prediction can be closer than that. 0 where nothing was measured twice.
+    """
+    logs = np.log(levels_ms)
+    groups = [logs[[k == key for k in keys]] for key in dict.fromkeys(keys)]
+    apart = [abs(one - group.mean()) for group in groups if len(group) > 1 for one in group]
+    return round(float(np.mean(apart)) * 100, 3) if apart else 0.0
+
+
 def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
     """Median error of size and, where it was measured, of peak memory, in percent."""
     found: dict[str, float] = {}

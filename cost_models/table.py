@@ -17,9 +17,10 @@ from typing import Any
 
 from ..spaces.errors import CostError, did_you_mean
 from .device import fingerprint
+from .measure import IN_TURN
 
 FORMAT = 1
-KINDS = ("unit", "model", "fresh")
+KINDS = ("unit", "model", "fresh", "size")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Row:
 
     Attributes:
         kind: "unit" for a sub-block, "model" for a whole network, "fresh" for one that is kept
-            out of all fitting, to validate with.
+            out of all fitting, to validate with; "size" for a sub-block that was not timed.
         key: of the unit; of a network, its candidate in canonical JSON.
         median_ms: latency with the drift of its session divided out.
         p10_ms: tenth percentile over rounds.
@@ -37,6 +38,7 @@ class Row:
         graph_bytes: size of the graph's file.
         peak_bytes: growth of a fresh process by a network; 0 where not measured.
         stable: whether the warm-up settled.
+        way: how it was timed: "in turn" with others, or "one by one".
         drift: spread of the machine's speed during the session, relative.
         anchor_ms: a fixed kernel, timed in the same session.
         session: names the process and set in which it was measured.
@@ -52,6 +54,7 @@ class Row:
     graph_bytes: int = 0
     peak_bytes: int = 0
     stable: bool = True
+    way: str = IN_TURN
     drift: float = 0.0
     anchor_ms: float = 0.0
     session: str = ""
@@ -199,8 +202,9 @@ def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
             raise CostError(f"line {number}: {row.key!r} is there twice in session {row.session!r}")
         seen.add(mark)
         rows.append(row)
-    if len(rows) > 3 and len({row.median_ms for row in rows}) == 1:
-        raise CostError(f"median_ms is {rows[0].median_ms:g} in every row: not a measurement")
+    timed = [row.median_ms for row in rows if row.kind != "size"]
+    if len(timed) > 3 and len(set(timed)) == 1:
+        raise CostError(f"median_ms is {timed[0]:g} in every row: not a measurement")
     return identity, rows
 
 
@@ -244,7 +248,7 @@ def _row(values: dict[str, str], extra: int, line: int) -> Row:
         raise CostError(f"line {line}: {error}") from error
     if row.kind not in KINDS:
         raise CostError(f"line {line}: kind {row.kind!r} must be one of {', '.join(KINDS)}")
-    if not 0 < row.median_ms < 1e7:
+    if not 0 < row.median_ms < 1e7 and row.kind != "size":
         raise CostError(f"line {line}: median_ms must be above 0, got {row.median_ms:g}")
     return row
 

@@ -6,19 +6,23 @@ A unit is a sub-block together with the recipe that runs it. Parts that the expo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from math import log2
 
 from ..spaces import Place, Policy
 from ..spaces.mixers import find
 from ..spaces.ops import Op
 from .precision import BLOCK, Recipe, find_recipe
-from .workload import SubBlock
+from .workload import SubBlock, count_ops
 
 # Mixers without a last linear layer, into which a layer scale could be folded.
 _KEEPS_SCALE = ("pool", "token_mlp")
-_TERMS = {"linear": "macs", "conv": "macs", "depthwise": "macs", "matmul": "macs"}
+_DENSE = Policy()
+# Kinds of operation whose time is that of their products, beside what they move.
+_MACS = {
+    kind: (f"{kind}_macs", f"{kind}_elements") for kind in ("linear", "conv", "depthwise", "matmul")
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Unit:
     @cached_property
     def ops(self) -> list[Op]:
         """What is computed for one image."""
-        return self.block.ops()
+        return count_ops(self.block)
 
     def run_as(self, recipe: str) -> Unit:
         """The same work with the kernels of another recipe."""
@@ -76,10 +80,18 @@ class Unit:
         In millions: multiply-accumulates by kind of kernel, elements by kind of pass, bytes of
         weights; and a constant for the calls themselves.
         """
-        found: dict[str, float] = {"calls": 1.0}
+        found = {"calls": 1e6}
+        norm = f"{self.block.norm}_norm"
         for op in self.ops:
-            for name, amount in _terms_of(op, self.block.norm):
-                found[name] = found.get(name, 0.0) + amount / 1e6
+            kind, moved = op.kind, op.reads + op.writes
+            if names := _MACS.get(kind):
+                macs, kind = names
+                found[macs] = found.get(macs, 0.0) + op.macs
+            elif kind == "norm":
+                kind, moved = norm, op.reads
+            found[kind] = found.get(kind, 0.0) + moved
+        for name in found:
+            found[name] /= 1e6
         if act := _act_elements(self.block):
             found[self.block.place.act] = act / 1e6
         found["weight_bytes"] = self.weight_bytes / 1e6
@@ -139,8 +151,14 @@ class Unit:
                 continue
             total += 4 * op.others
             if after is not None and after.kind == "norm" and not op.others:
-                total += 4 * (after.others // 2)  # a folded batch norm leaves a bias behind
-            total += _stored_bytes(op, recipe)
+                bias = after.others // 2  # a folded batch norm leaves one behind
+                total += 4 * bias
+            else:
+                bias = op.others
+            if op.weights:
+                total += _stored_bytes(op, recipe)
+            if bias and op.kind == "conv" and recipe.name.startswith("static"):
+                total += 4 * op.shape[2]  # the scale of an integer bias
         return total
 
 
@@ -164,10 +182,29 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
 def unit_of(block: SubBlock, recipe: str) -> Unit:
     """The unit that a sub-block becomes with a recipe."""
     scaled = block.variant in _KEEPS_SCALE
-    flags = tuple(flag for flag in block.flags if flag != "scale" or scaled)
-    policy = Policy(rank_ratio=block.policy.rank_ratio)
-    place = _gridless(block.place) if _is_gridless(block) else block.place
-    return Unit(replace(block, place=place, policy=policy, flags=flags), recipe)
+    rank = block.policy.rank_ratio
+    b = SubBlock(
+        block.kind,
+        _gridless(block.place) if _is_gridless(block) else block.place,
+        _DENSE if rank == 1 else Policy(rank_ratio=rank),
+        block.norm,
+        block.variant,
+        block.inputs,
+        block.outputs,
+        block.patch_size,
+        block.flags if scaled else tuple(flag for flag in block.flags if flag != "scale"),
+    )
+    return Unit(b, recipe)
+
+
+def parse_unit(key: str) -> Unit:
+    """Inverse of `Unit.key`.
+
+    Raises:
+        CostError: the text is not a key.
+    """
+    block, _, recipe = key.rpartition("@")
+    return unit_of(SubBlock.parse(block), recipe)
 
 
 def _is_gridless(block: SubBlock) -> bool:
@@ -177,19 +214,9 @@ def _is_gridless(block: SubBlock) -> bool:
     return block.kind == "mlp" or (block.kind == "mixer" and not find(block.variant).needs_grid)
 
 
-@lru_cache(maxsize=1 << 14)
 def _gridless(place: Place) -> Place:
     rows = place.prefix + place.tokens
-    return replace(place, grid=(1, 1), prefix=0, tokens=rows, kept=rows, relative=False)
-
-
-def _terms_of(op: Op, norm: str) -> list[tuple[str, float]]:
-    if op.kind in _TERMS:
-        name = f"{op.kind}_macs"
-        return [(name, op.macs), (f"{op.kind}_elements", op.reads + op.writes)]
-    if op.kind == "norm":
-        return [(f"{norm}_norm", op.reads)]
-    return [(op.kind, op.reads + op.writes)]
+    return Place(place.block, place.width, (1, 1), 0, rows, rows, act=place.act)
 
 
 def _act_elements(block: SubBlock) -> int:

@@ -1,4 +1,7 @@
-"""Worker: the runner with this package's runtimes. `python -m vitpareto.cost_models.worker DIR`."""
+"""Worker: the runner with this package's runtimes, in a process of its own.
+
+Called as `python -m vitpareto.cost_models.worker DIR WAY`.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ def compile_file(path: str, device: dict[str, Any]) -> Any:
     return open_runtime(Device.from_dict(device)).compile(path)
 
 
-def main(folder: Path) -> None:
-    """Time the plan of a folder."""
+def main(folder: Path, way: str) -> None:
+    """Time the plan of a folder in one way."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     pin(plan["device"])
-    answer = time_folder(folder, compile_file)
+    answer = time_folder(folder, compile_file, way)
     (folder / RESULT).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

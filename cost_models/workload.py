@@ -236,8 +236,9 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
 
 
 def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
-    """The MLP of a block."""
-    return SubBlock("mlp", _after(place), _kept(policy), a.norm, "mlp", flags=_scale(a))
+    """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
+    variant = "conv" if find(place.block.mixer).layout == "grid" else "mlp"
+    return SubBlock("mlp", _after(place), _kept(policy), a.norm, variant, flags=_scale(a))
 
 
 def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
@@ -284,6 +285,11 @@ def _after(place: Place) -> Place:
 
 @lru_cache(maxsize=1 << 16)
 def _ops(unit: SubBlock) -> list[Op]:
+    return count_ops(unit)
+
+
+def count_ops(unit: SubBlock) -> list[Op]:
+    """What `SubBlock.ops` gives, counted anew: for those who ask once."""
     found = _BY_KIND[unit.kind](unit)
     if unit.policy.rank_ratio < 1:
         found = [part for op in found for part in o.low_rank(op, unit.policy.rank_ratio)]

@@ -26,8 +26,8 @@ REFUSALS = (
     *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
 )
 _FATAL_ONLY = 4
-# Providers whose choice of nodes is what the optimised graph shows.
-_FUSES_LATE = "MatMulAddFusion"
+_FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantisation looks for
+_SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
 
 
 class OrtModel:
@@ -112,7 +112,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
             model.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=[_FUSES_LATE],
+            disabled_optimizers=[_FUSES_LATE, _SHARES],
         )
         return onnx.load(path)
 

@@ -62,7 +62,7 @@ def network_ms(candidate: Candidate, recipes: dict[str, str]) -> float:
 
 def network_row(candidate: Candidate, recipes: dict[str, str], rng: random.Random) -> Row:
     blocks = workload(candidate).sub_blocks
-    size = sum(unit_of(b, recipe_for(b, recipes)).weight_bytes + 520 for b in blocks) + 300
+    size = sum(unit_of(b, recipe_for(b, recipes)).weight_bytes + 500 for b in blocks) + 300
     ms = network_ms(candidate, recipes) * math.exp(rng.gauss(0, 0.01))
     return Row("model", candidate.to_json(), ms, 0.0, 0.0, 10, graph_bytes=size, anchor_ms=0.5,
                session="m")  # fmt: skip

@@ -15,7 +15,12 @@ from vitpareto.cost_models.build import network
 from vitpareto.cost_models.bundle import collect, write_bundle
 from vitpareto.cost_models.capability import capabilities, devices
 from vitpareto.cost_models.graphs import to_onnx
-from vitpareto.cost_models.measure import measure_session
+from vitpareto.cost_models.measure import (
+    ALONE_MS,
+    ALONE_ROUNDS,
+    measure_alone,
+    measure_session,
+)
 from vitpareto.cost_models.recipes import apply_recipes
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -112,7 +117,8 @@ def test_a_bundle_measures_where_nothing_is_installed(
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     table = collect(folder)
-    assert len(table) == written
+    assert sum(row.way == "in turn" for row in table.rows) == written
+    assert {row.way for row in table.of_kind("model")} == {"in turn", "one by one"}
     assert table.identity == device.identity()
     model = calibrate(device, tiny, 5.0, tables=[folder], out=tmp_path / "m.json")
     assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
@@ -180,6 +186,15 @@ def test_the_protocol_divides_slow_spells_out() -> None:
     assert all(len(t.samples_ms) == t.n == 15 for t in session.timings)
     with pytest.raises(ValueError, match="one input a graph"):
         measure_session(graphs, [], 3)
+
+
+def test_one_alone_is_the_median_of_its_runs() -> None:
+    clock = [0.0]
+    graph = Counting(clock, 1e-3)
+    found = measure_alone(graph.run, np.zeros(1), lambda: clock[0])
+    assert 1.0 <= found.p10_ms <= found.median_ms <= found.p90_ms <= 1.31
+    assert found.stable and found.n == len(found.samples_ms) == ALONE_ROUNDS
+    assert graph.runs > ALONE_MS
 
 
 def test_results_are_plain_data(calibrated) -> None:
