@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ..spaces import Candidate
@@ -19,9 +20,16 @@ from .training import fast_matmul
 def ask(supernet: Supernet, candidate: Candidate, images: Tensor) -> Answer:
     """What a candidate says with inherited weights in training mode, compression applied."""
     network, _ = blueprint(candidate.architecture)
-    constants = {n: b.to(images.device) for n, b in network.named_buffers() if not b.is_meta}
-    params = supernet.inherit(candidate) | constants
+    params = placed(network, supernet.inherit(candidate), supernet.params["head.weight"].device)
     return answer(network.train(), params, candidate, images)
+
+
+def placed(
+    network: Network, params: Mapping[str, Tensor], device: torch.device
+) -> dict[str, Tensor]:
+    """Parameters and buffers on a device, with a blueprint's constants, which stay on the CPU."""
+    constants = {name: b for name, b in network.named_buffers() if not b.is_meta}
+    return {name: value.to(device) for name, value in (constants | {**params}).items()}
 
 
 def answer(
@@ -31,12 +39,12 @@ def answer(
 
     Args:
         network: of the candidate's architecture, in the mode that is wanted.
-        params: its parameters and buffers by name.
+        params: its parameters and buffers by name, on the device that computes.
         candidate: its compression is applied.
         images: (B, C, S, S) at any size.
     """
     a = candidate.architecture
-    images = resized(images, a.input_size)
+    images = resized(images.to(params["head.weight"].device), a.input_size)
     with fast_matmul(images.device), _listening(network) as heard:
         run(network, params, candidate, images)
     logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)

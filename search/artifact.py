@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from safetensors.torch import load
 from ..cost_models import Device
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
-from ..spaces.errors import RunError
+from ..spaces.errors import CostError, RunError, SpaceError
 from ..spaces.networks import Network
 from .data import Split, resized
+from .inventory import computes_with_integers, rounds
 
 CANDIDATE, ONNX, WEIGHTS, PREDICT, MANIFEST = (
     "candidate.json",
@@ -27,6 +29,7 @@ CANDIDATE, ONNX, WEIGHTS, PREDICT, MANIFEST = (
     "predict.py",
     "manifest.json",
 )
+TORCHSCRIPT = "model.torchscript.pt"
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class Artifact:
     Attributes:
         folder: with its files.
         candidate: what it is.
-        content: of the ONNX file.
+        file: name of the model in it, as `model_file`.
+        content: of that file.
         compiled: ready to run.
         batch: images of one run.
     """
 
     folder: Path
     candidate: Candidate
+    file: str
     content: bytes
     compiled: Compiled
     batch: int
@@ -54,10 +59,16 @@ class Artifact:
         Raises:
             RunError: a file is missing, or is not what its name says.
             CostError: the runtime refuses the graph.
+            MissingRuntimeError: it is not installed here.
         """
-        candidate, content = read_candidate(folder), read_model(folder / ONNX)
-        compiled = open_runtime(device).compile(content)
-        return cls(folder, candidate, content, compiled, device.batch)
+        candidate, file = read_candidate(folder), model_file(device)
+        content = read_model(folder / file) if file == ONNX else _read(folder / file)
+        runtime = open_runtime(device)
+        try:
+            compiled = runtime.compile(content)
+        except CostError as error:
+            raise CostError(f"{folder / file}: {error}") from error
+        return cls(folder, candidate, file, content, compiled, device.batch)
 
     def logits(self, split: Split) -> torch.Tensor:
         """Logits from the runtime, batch by batch as it will be used: (N, K)."""
@@ -67,6 +78,18 @@ class Artifact:
         runs = [self.compiled.run(x) for x in np.split(padded, len(padded) // self.batch)]
         return torch.from_numpy(np.concatenate(runs)[: len(images)])
 
+    @cached_property
+    def kernels(self) -> Mapping[str, int]:
+        """How often the runtime executes each kernel."""
+        return self.compiled.kernels()
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything is computed in float32: logits must then be torch's."""
+        return self.file == TORCHSCRIPT or not (
+            computes_with_integers(self.candidate) or rounds(self.kernels)
+        )
+
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Of one run."""
@@ -75,8 +98,13 @@ class Artifact:
 
     @property
     def size_mb(self) -> float:
-        """Size of the ONNX file in megabytes of 10^6 bytes."""
+        """Size of the model's file in megabytes of 10^6 bytes."""
         return len(self.content) / 1e6
+
+
+def model_file(device: Device) -> str:
+    """Name of the file that a device's runtime runs."""
+    return TORCHSCRIPT if device.runtime == "torch" else ONNX
 
 
 def load_network(folder: str | Path) -> Network:
@@ -99,10 +127,13 @@ def read_candidate(folder: Path) -> Candidate:
     """The candidate of an artifact.
 
     Raises:
-        RunError: the file is missing.
-        SpaceError: it holds none.
+        RunError: the file is missing, or holds none.
     """
-    return Candidate.from_json(_read(folder / CANDIDATE).decode(errors="replace"))
+    path = folder / CANDIDATE
+    try:
+        return Candidate.from_json(_read(path).decode(errors="replace"))
+    except SpaceError as error:
+        raise RunError(f"{path}: {error}") from error
 
 
 def read_model(path: Path) -> bytes:

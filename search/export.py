@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import json
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from ..cost_models import Device, workload
 from ..cost_models.build import network as random_network
-from ..cost_models.graphs import to_onnx
 from ..cost_models.precision import Book, group_of, recipe_for
-from ..cost_models.recipes import apply_recipes
 from ..spaces import Candidate
 from ..spaces.errors import RunError
 from ..spaces.networks import Network
-from .artifact import CANDIDATE, ONNX, PREDICT, WEIGHTS
-from .compress import calibrate, deliverable, run
-from .compress.network import compressed, compressible
+from .artifact import CANDIDATE, ONNX, PREDICT, TORCHSCRIPT, WEIGHTS, model_file
+from .compress import calibrate, compensated, deliverable, run
 from .data import Data, Split, resized
 from .evaluate import BATCH
 from .files import write_atomic
+from .formats import Preprocessing, input_shape, to_model, to_program
 from .predict_example import PROGRAM
+from .rollback import policies, with_policy
 
-PT2, TORCHSCRIPT = "model.pt2", "model.torchscript.pt"
+PT2 = "model.pt2"
+ROUNDED = ("float", "fp16", "stored8", "stored4")
 FEWEST = 8  # calibration images; fixed ranges from fewer cut off what most images need
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """What a user of the artifact must know of its input and output.
-
-    Attributes:
-        mean: per channel, subtracted from pixels in [0, 1].
-        std: per channel, divided by.
-        class_names: one an output.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    class_names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, data: Data) -> Preprocessing:
-        """That of a data set."""
-        return cls(data.mean, data.std, data.class_names)
 
 
 def export_trained(
@@ -63,8 +39,19 @@ def export_trained(
     device: Device,
     data: Data,
     calibration_images: int,
+    compensate: bool = False,
 ) -> tuple[str, ...]:
-    """Write candidate, weights, `predict.py` and the ONNX file of a finished network.
+    """Write candidate, weights and model of a finished network, an ONNX file with `predict.py`.
+
+    Args:
+        folder: to write to.
+        candidate: what the network is.
+        network: plain, with trained weights; as such they are kept beside the model.
+        recipes: what the device runs each precision with.
+        device: whose runtime settles the format.
+        data: for calibration and metadata.
+        calibration_images: train images from which activation ranges are taken.
+        compensate: as for `ready`.
 
     Returns:
         Names of the files.
@@ -73,104 +60,55 @@ def export_trained(
         CostError: a precision that the device cannot run.
         RunError: the folder cannot be written, or there are too few calibration images.
     """
-    images = calibration(data, candidate, calibration_images, recipes)
-    model = to_graph(
-        candidate,
-        deliverable(network, candidate),
-        recipes,
-        device.batch,
-        images.numpy(),
-        Preprocessing.of(data),
-    )
+    run_as, recipes = as_run(candidate, recipes, device)
+    images = calibration(data, run_as, calibration_images, recipes)
+    delivered = ready(network, run_as, recipes, images, compensate)
+    about = Preprocessing.of(data)
     write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
     write_atomic(folder / WEIGHTS, save(network.state_dict()))
+    content = to_model(candidate, delivered, recipes, device, images.numpy(), about)
+    write_atomic(folder / model_file(device), content)
+    if device.runtime == "torch":
+        write_atomic(folder / PT2, to_program(candidate, delivered, device.batch, about))
+        return CANDIDATE, WEIGHTS, TORCHSCRIPT, PT2
     write_atomic(folder / PREDICT, PROGRAM)
-    write_atomic(folder / ONNX, model.SerializeToString())
     return CANDIDATE, WEIGHTS, PREDICT, ONNX
 
 
-def export_random(folder: Path, candidate: Candidate, device: Device) -> Path:
-    """Write candidate and model with random weights, for latency work; the model's path.
+def ready(
+    network: Network,
+    candidate: Candidate,
+    recipes: Book | Sequence[str],
+    images: Tensor,
+    compensate: bool,
+) -> Network:
+    """A folded and factored copy, the one whose graph is exported.
+
+    Args:
+        network: plain, with trained weights.
+        candidate: what it is.
+        recipes: what the device runs each precision with.
+        images: those of the calibration.
+        compensate: whether norms and biases make up for what rounding shifts; see
+            `compress.compensated`.
+    """
+    delivered = deliverable(network, candidate)
+    return compensated(delivered, candidate, recipes, images) if compensate else delivered
+
+
+def export_random(folder: Path, candidate: Candidate, device: Device) -> str:
+    """Write candidate and model with random weights, for latency work; the model's name.
 
     Raises:
         CostError: a precision that the device cannot run.
         RunError: the folder cannot be written.
     """
-    network = random_network(candidate)
-    write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
-    if device.runtime == "torch":
-        return export_torch(folder, candidate, network, device.batch)
-    a = candidate.architecture
-    shape = (max(FEWEST, device.batch), a.in_chans, a.input_size, a.input_size)
+    shape = input_shape(candidate, max(FEWEST, device.batch))
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    model = to_graph(candidate, network, device.recipes, device.batch, images)
-    write_atomic(folder / ONNX, model.SerializeToString())
-    return folder / ONNX
-
-
-@torch.no_grad()
-def export_torch(folder: Path, candidate: Candidate, delivered: Network, batch: int) -> Path:
-    """Write a `torch.export` program and a TorchScript module; the path of the program.
-
-    Weights are rounded as their policies say; torch computes with them in float32.
-
-    Args:
-        folder: to write to.
-        candidate: what the network is.
-        delivered: folded and factored; its weights are rounded in place.
-        batch: images of one run.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    a = candidate.architecture
-    rounded = compressed(delivered.state_dict(), compressible(delivered, candidate))
-    delivered.load_state_dict(rounded)
-    example = (torch.zeros(batch, a.in_chans, a.input_size, a.input_size),)
-    program, scripted = io.BytesIO(), io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
-        torch.export.save(torch.export.export(delivered.eval(), example), program)
-        traced = torch.jit.trace(delivered, example)
-        assert isinstance(traced, torch.jit.ScriptModule)
-        torch.jit.save(traced, scripted)
-    write_atomic(folder / TORCHSCRIPT, scripted.getvalue())
-    write_atomic(folder / PT2, program.getvalue())
-    return folder / PT2
-
-
-def to_graph(
-    candidate: Candidate,
-    network: Network,
-    recipes: Book | Sequence[str],
-    batch: int,
-    images: np.ndarray,
-    preprocessing: Preprocessing | None = None,
-) -> onnx.ModelProto:
-    """The candidate's ONNX graph, quantised by recipes, with its metadata.
-
-    Args:
-        candidate: its compression settles the precision.
-        network: folded and factored, with the weights to deliver.
-        recipes: what the device runs each precision with.
-        batch: images of one run.
-        images: (N, C, S, S), from which activation ranges are taken.
-        preprocessing: goes into the metadata.
-    """
-    a = candidate.architecture
-    shape = (batch, a.in_chans, a.input_size, a.input_size)
-    # The exporter that calibration used, so that the graph is the one that was measured.
-    model = apply_recipes(to_onnx(network, shape), candidate, recipes, images)
-    about: dict[str, object] = {"key": candidate.key, "input_size": a.input_size}
-    if preprocessing is not None:
-        about |= {
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
-            "class_names": preprocessing.class_names,
-        }
-    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in about.items()})
-    onnx.checker.check_model(model)
-    return model
+    content = to_model(candidate, random_network(candidate), device.recipes, device, images)
+    write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
+    write_atomic(folder / model_file(device), content)
+    return model_file(device)
 
 
 @torch.inference_mode()
@@ -180,6 +118,7 @@ def expected_logits(
     split: Split,
     recipes: Book | Sequence[str],
     calibration_images: Tensor,
+    compensate: bool = False,
 ) -> Tensor:
     """What torch says the artifact will say, rounding for rounding: (N, K).
 
@@ -189,11 +128,12 @@ def expected_logits(
         split: of the images.
         recipes: what the device runs each precision with.
         calibration_images: those with which the artifact is calibrated.
+        compensate: as for `ready`.
 
     Raises:
         CostError: a precision that the device cannot run.
     """
-    delivered = deliverable(network, candidate)
+    delivered = ready(network, candidate, recipes, calibration_images, compensate)
     params = delivered.state_dict()
     seen = calibrate(delivered, params, candidate, calibration_images)
     batches = resized(split.images, candidate.architecture.input_size).split(BATCH)
@@ -217,6 +157,29 @@ def calibration(
             f"got {len(images)}"
         )
     return resized(images, candidate.architecture.input_size)
+
+
+def check_runs(candidate: Candidate, device: Device) -> None:
+    """See that a device can run a candidate.
+
+    Raises:
+        CostError: a precision that it cannot run.
+    """
+    chosen_recipes(*as_run(candidate, device.recipes, device))
+
+
+def as_run(
+    candidate: Candidate, recipes: Book | Sequence[str], device: Device
+) -> tuple[Candidate, Book | Sequence[str]]:
+    """What a device makes of a candidate, and by which recipes.
+
+    Torch computes in float32, with weights that were rounded once: activations keep all bits.
+    """
+    if device.runtime != "torch":
+        return candidate, recipes
+    for place, policy in policies(candidate).items():
+        candidate = with_policy(candidate, place, replace(policy, act_bits=32))
+    return candidate, ROUNDED
 
 
 def chosen_recipes(candidate: Candidate, recipes: Book | Sequence[str]) -> Mapping[str, str]:

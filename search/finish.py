@@ -19,7 +19,6 @@ from ..spaces.supernet import Supernet
 from .answer import answer
 from .checkpoint import Checkpoint, State
 from .compress import calibrate, candidate_at, prepared
-from .compress.schedule import RAMP
 from .config import FinishConfig
 from .data import Data, Split, resized
 from .evaluate import accuracy, predict
@@ -28,6 +27,7 @@ from .teacher import Lessons
 from .training import Optimiser, check_finite
 
 PATIENCE = 6  # passes without a better validation accuracy after which training stops
+RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
 
@@ -71,11 +71,13 @@ def train_finalist(
     each = steps // config.epochs
     optimiser = Optimiser(network.named_parameters(), config, steps)
     checkpoint = Checkpoint(kept, candidate.key, config.model_dump_json(), str(seed), data.name)
-    best = Best()
+    best, validation = Best(), data.split("validation")
     if state := checkpoint.load():
         network.load_state_dict(_part(state.tensors, NOW))
         optimiser.load_state_dict(state.tensors, state.step)
         best = Best(_part(state.tensors, BEST), **state.notes)
+    elif not config.ramp:
+        best.offer(candidate, network, optimiser, validation)
     params = dict(network.named_parameters()) | dict(network.named_buffers())
     batches = lessons.batches(config.batch_size, config.epochs, seed, optimiser.done)
     with progress(steps, f"training {candidate.key}") as bar:
@@ -83,7 +85,7 @@ def train_finalist(
         for lesson in batches:
             if best.stale >= PATIENCE:
                 break
-            now = candidate_at(candidate, optimiser.done / steps)
+            now = candidate_at(candidate, optimiser.done / steps, config.ramp)
             loss = lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
             loss.backward()
             value = check_finite(loss, f"training {candidate.key}", optimiser.done)
@@ -94,14 +96,46 @@ def train_finalist(
                 raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
             bar.update()
             # Before the ramp has ended it is another, less compressed model.
-            if optimiser.done % each == 0 and optimiser.done >= RAMP * steps:
-                best.offer(candidate, network, optimiser, data.split("validation"))
+            if optimiser.done % each == 0 and optimiser.done >= config.ramp * steps:
+                best.offer(candidate, network, optimiser, validation)
             if checkpoint.due():
                 held = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
                 notes = {"score": best.score, "stale": best.stale}
                 checkpoint.save(State(optimiser.done, held | optimiser.state_dict(), notes))
     network.load_state_dict(best.weights)
     return network.eval()
+
+
+def retrain(
+    candidate: Candidate,
+    network: Network,
+    lessons: Lessons,
+    data: Data,
+    config: FinishConfig,
+    seed: int,
+    kept: Path,
+) -> Network:
+    """A network trained on for a little after a step back, in place; never for the worse.
+
+    Args:
+        candidate: what it is after the step.
+        network: its weights, trained for what it was before.
+        lessons: as for `train_finalist`.
+        data: as for `train_finalist`.
+        config: of the first training; `config.retrain_epochs` says how long.
+        seed: as for `train_finalist`.
+        kept: checkpoint file, removed at the end.
+
+    Raises:
+        RunError: as `train_finalist`.
+    """
+    if not config.retrain_epochs:
+        return network
+    changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
+    short = config.model_copy(update=changes)
+    train_finalist(candidate, network, lessons, data, short, seed, kept)
+    kept.unlink(missing_ok=True)
+    return network
 
 
 @dataclass

@@ -5,22 +5,30 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..cost_models import Device
 from ..cost_models.device import presets
 from ..cost_models.runtimes import open_runtime
-from ..spaces import Candidate
 from ..spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
-from .artifact import CANDIDATE, ONNX, WEIGHTS, Artifact, load_network
-from .compress import deliverable
+from .artifact import Artifact, load_network, model_file, read_candidate
 from .data import Data
+from .describe import read_candidates
 from .evaluate import accuracy
-from .export import calibration, expected_logits, export_random, export_torch, export_trained
-from .files import read_json, sync_folder, write_atomic
-from .gate import check_answers
+from .export import (
+    as_run,
+    calibration,
+    check_runs,
+    expected_logits,
+    export_random,
+    export_trained,
+)
+from .files import sync_folder
+from .gate import accuracy_floor, check_answers
 from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
+from .progress import progress
 
 if TYPE_CHECKING:
     from .run import Run
@@ -54,7 +62,7 @@ def export_picked(run: Run, pick: str, runtime: str | None, out: Path) -> Path:
 
         def copy(folder: Path) -> str:
             shutil.copytree(source, folder, dirs_exist_ok=True)
-            return ONNX
+            return model_file(run.device)
 
         return _place(out / chosen["key"], copy)
     device = device_of(runtime)
@@ -72,26 +80,22 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         CostError: a precision that the device cannot run.
         RunError: the answers are not those of the verified model.
     """
-    candidate, network = Candidate.from_json((source / CANDIDATE).read_text()), load_network(source)
-    if device.runtime == "torch":
-        for name in (CANDIDATE, WEIGHTS):
-            write_atomic(folder / name, (source / name).read_bytes())
-        made = export_torch(folder, candidate, deliverable(network, candidate), device.batch)
-        return made.name
-    count, recipes = chosen["calibration_images"], device.recipes
-    files = export_trained(folder, candidate, network, recipes, device, data, count)
+    candidate, network = read_candidate(source), load_network(source)
+    run_as, recipes = as_run(candidate, device.recipes, device)
+    count, compensate = chosen["calibration_images"], chosen["compensated"]
+    files = export_trained(folder, candidate, network, recipes, device, data, count, compensate)
     split = data.split("validation")
-    images = calibration(data, candidate, count, recipes)
-    expected = expected_logits(candidate, network, split, recipes, images)
-    logits = Artifact.load(folder, device).logits(split)
-    low = chosen["promised"]["accuracy_low"]
-    checks = check_answers(candidate, logits, expected, split.labels, low)
+    images = calibration(data, run_as, count, recipes)
+    expected = expected_logits(run_as, network, split, recipes, images, compensate)
+    artifact = Artifact.load(folder, device)
+    logits, low = artifact.logits(split), accuracy_floor(chosen["promised"], chosen["trained"])
+    checks = check_answers(artifact.exact, logits, expected, split.labels, low)
     if failed := [check for check in checks if not check.holds]:
-        raise RunError(
-            f"{device.runtime}: {failed[0].name} is {failed[0].found}, wanted {failed[0].wanted}: "
-            "nothing was written"
-        )
-    kept = ("key", "finalists", "seeds", "calibration_images", "preprocessing", "promised")
+        raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
+    kept = (
+        *("key", "finalists", "seeds", "calibration_images", "compensated", "preprocessing"),
+        *("promised", "trained"),
+    )
     manifest = {name: chosen[name] for name in kept} | {
         "made": now(),
         "versions": versions(),
@@ -105,7 +109,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         "verified": False,
     }
     write_manifest(folder, manifest)
-    return ONNX
+    return artifact.file
 
 
 def choose(found: Sequence[Manifest], pick: str) -> Manifest:
@@ -166,12 +170,17 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
         )
     device = device_of(runtime)
     open_runtime(device)
-    raw: Any = read_json(source)
-    candidates = [Candidate.from_dict(data) for data in (raw if isinstance(raw, list) else [raw])]
-    return [
-        _place(out / c.key, lambda folder, c=c: export_random(folder, c, device).name)
-        for c in candidates
-    ]
+    candidates = {c.key: c for c in read_candidates(source)}
+    for key, candidate in candidates.items():  # what cannot be is known before anything is written
+        _check_free(out / key)
+        check_runs(candidate, device)
+    paths: list[Path] = []
+    with progress(len(candidates), "export", "model") as bar:
+        for key, candidate in candidates.items():
+            make = partial(export_random, candidate=candidate, device=device)
+            paths.append(_place(out / key, make))
+            bar.update()
+    return paths
 
 
 def device_of(runtime: str) -> Device:
@@ -194,8 +203,7 @@ def _place(folder: Path, make: Callable[[Path], str]) -> Path:
     Raises:
         RunError: it is there already.
     """
-    if folder.exists():
-        raise RunError(f"{folder}: exists already, nothing was written")
+    _check_free(folder)
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -206,3 +214,8 @@ def _place(folder: Path, make: Callable[[Path], str]) -> Path:
     unfinished.rename(folder)
     sync_folder(folder.parent)
     return folder / name
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise RunError(f"{folder}: exists already, nothing was written")

@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx
 
+from ..spaces import Candidate
+from ..spaces.compression import INTEGER_BITS
 from .operators import TARGETS
 
 BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
@@ -21,6 +23,7 @@ INTEGER_KERNELS = {
     *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
 }
 INTEGER_SUFFIXES = (":i8", ":u8")
+HALF_SUFFIXES = (":bf16", ":f16")
 TYPES = {"FLOAT": "float32", "FLOAT16": "float16"}
 
 
@@ -105,6 +108,21 @@ def integer_kernels(executed: Mapping[str, int]) -> int:
         for name, count in executed.items()
         if name in INTEGER_KERNELS or name.endswith(INTEGER_SUFFIXES)
     )
+
+
+def rounds(executed: Mapping[str, int]) -> bool:
+    """Whether any executed kernel computes with fewer bits than float32, by its own choice or ours.
+
+    OpenVINO computes float32 graphs in bfloat16 where the processor can.
+    """
+    return integer_kernels(executed) > 0 or any(name.endswith(HALF_SUFFIXES) for name in executed)
+
+
+def computes_with_integers(candidate: Candidate) -> bool:
+    """Whether activations of any sub-block are integers."""
+    c = candidate.compression
+    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
+    return any(p.act_bits <= INTEGER_BITS for p in (*policies, c.stem, c.head))
 
 
 def linears(graph: onnx.GraphProto) -> Iterator[Linear]:

@@ -24,12 +24,12 @@ from ..cost_models.runner import clock_of
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
 from ..spaces.networks import Network
-from .artifact import CANDIDATE, WEIGHTS, load_network
-from .compress import deliverable
+from .artifact import CANDIDATE, WEIGHTS, load_network, model_file
 from .data import Data, resized
 from .evaluate import accuracy
-from .export import calibration, to_graph
+from .export import calibration, ready
 from .files import write_atomic
+from .formats import to_model
 from .verify import peak_memory_mb
 
 BATCHES = (1, 2, 4, 8)
@@ -45,12 +45,14 @@ class Rung:
         candidate: what it is.
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
+        compensate: as for `export.ready`.
     """
 
     name: str
     candidate: Candidate
     network: Network
     eager: bool = False
+    compensate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +115,19 @@ def climb(
     for rung in rungs:
         size = rung.candidate.architecture.input_size
         images = resized(split.images, size).numpy()
-        delivered = deliverable(rung.network, rung.candidate)
-        seen = calibration(data, rung.candidate, count, model.recipes).numpy()
+        seen = calibration(data, rung.candidate, count, model.recipes)
+        delivered = ready(rung.network, rung.candidate, model.recipes, seen, rung.compensate)
         for batch in BATCHES:
             inputs.append(np.resize(images, (batch, *images.shape[1:])))
             place = _on(device, batch, rung.eager)
             if rung.eager:
                 compiled.append(open_runtime(place).compile(rung.network))
                 continue
-            graph = to_graph(rung.candidate, delivered, model.recipes, batch, seen)
-            content = graph.SerializeToString()
+            content = to_model(rung.candidate, delivered, model.recipes, place, seen.numpy())
             compiled.append(open_runtime(place).compile(content))
             if batch == 1:
-                facts.append((peak_memory_mb(content, place), len(content) / 1e6))
+                growth = peak_memory_mb(content, place, model_file(place))
+                facts.append((growth, len(content) / 1e6))
         if rung.eager:
             facts.append(_eager_facts(rung))
     timings = measure_session(compiled, inputs, ROUNDS, clock=clock_of(device.to_dict())).timings

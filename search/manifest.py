@@ -15,7 +15,10 @@ from .artifact import MANIFEST
 from .files import read_json, write_json
 
 FORMAT_VERSION = 1
-NEEDED = ("key", "finalists", "device", "identity", "recipes", "promised", "files", "digest")
+NEEDED = (
+    *("key", "finalists", "device", "identity", "recipes", "compensated", "promised", "trained"),
+    *("files", "digest"),
+)
 PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
 Manifest = dict[str, Any]
@@ -42,9 +45,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(found, dict):
         raise RunError(f"{path}: not a manifest: needs names and values")
     version = found.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int):
+        raise RunError(f"{path}: not a manifest: format_version must be a number, got {version!r}")
+    if version > FORMAT_VERSION:
         raise RunError(
-            f"{path}: format version {version!r} is newer than {FORMAT_VERSION}: it was written by "
+            f"{path}: format version {version} is newer than {FORMAT_VERSION}: it was written by "
             "a later release of vitpareto"
         )
     for name in NEEDED:

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..cost_models import Device
 from ..cost_models.bench import Bench, Graph
+from ..cost_models.calibrate import MODELS, UNREST, quieter
 from ..cost_models.memory import process_growth_mb
 from ..cost_models.table import Row
 from ..spaces.errors import CostError
@@ -21,6 +23,7 @@ from .evaluate import accuracy
 from .export import calibration, expected_logits
 from .gate import (
     Check,
+    accuracy_floor,
     check_answers,
     check_kernels,
     check_latency,
@@ -28,12 +31,12 @@ from .gate import (
     check_memory,
     check_size,
 )
-from .inventory import inventory_of
+from .inventory import Inventory, inventory_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .objectives import Objective
 from .store import RunFolder
 
-ROUNDS = 15  # samples of each latency
+ROUNDS = 12  # samples of each latency
 LOCAL = ("latency_ms", "peak_memory_mb", "limit of latency_ms", "limit of peak_memory_mb")
 
 
@@ -60,7 +63,10 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
 
 
 def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, Row]:
-    """Latency of artifacts by key, timed in turn in one fresh process.
+    """Latency of artifacts by key, timed as the networks of a calibration are.
+
+    As many in turn in one fresh process, and a second time where the first was restless: what
+    was predicted is what is measured.
 
     Raises:
         CostError: the runtime refuses one.
@@ -69,10 +75,16 @@ def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, R
         Graph("artifact", a.candidate.key, a.content, a.input_shape, 1, len(a.content))
         for a in artifacts
     ]
-    rows = {row.key: row for row in Bench(device).time(graphs, ROUNDS)}
+    bench, rows = Bench(device), dict[str, Row]()
+    for start in range(0, len(graphs), MODELS):
+        chosen = graphs[start : start + MODELS]
+        found = bench.time(chosen, ROUNDS)
+        if found and np.median([row.unrest for row in found]) > UNREST:
+            found = quieter(found, bench.time(chosen, ROUNDS))
+        rows |= {row.key: row for row in found}
     for artifact in artifacts:
         if artifact.candidate.key not in rows:
-            raise CostError(f"{artifact.folder / ONNX}: {device.runtime} cannot time it")
+            raise CostError(f"{artifact.folder / artifact.file}: {device.runtime} cannot time it")
     return rows
 
 
@@ -99,26 +111,34 @@ def examine(
         checks hold.
     """
     promised, logits = manifest["promised"], artifact.logits(split)
-    inventory = inventory_of(artifact.content, artifact.compiled.kernels())
+    is_onnx = artifact.file == ONNX
+    inventory = (
+        inventory_of(artifact.content, artifact.kernels)
+        if is_onnx
+        else Inventory({}, dict(artifact.kernels), [], {})
+    )
     metrics = accuracy(logits, split.labels) | {
         "latency_ms": row.median_ms,
         "latency_p10_ms": row.p10_ms,
         "latency_p90_ms": row.p90_ms,
         "drift": row.drift,
         "anchor_ms": row.anchor_ms,
-        "peak_memory_mb": peak_memory_mb(artifact.content, device),
+        "peak_memory_mb": peak_memory_mb(artifact.content, device, artifact.file),
         "size_mb": artifact.size_mb,
     }
-    low = promised["accuracy_low"]
+    low = accuracy_floor(promised, manifest["trained"])
     limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
     checks = [
-        *check_answers(artifact.candidate, logits, expected, split.labels, low),
+        *check_answers(artifact.exact, logits, expected, split.labels, low),
         check_latency(row.median_ms, promised["high_ms"]),
-        check_size(artifact.size_mb, promised["size_mb"]),
-        check_memory(metrics["peak_memory_mb"], promised["peak_memory_mb"]),
         check_kernels(inventory),
         *check_limits(metrics, limits),
     ]
+    if is_onnx:  # of which predictions of bytes are; torch's files are larger
+        checks += [
+            check_size(artifact.size_mb, promised["size_mb"]),
+            check_memory(metrics["peak_memory_mb"], promised["peak_memory_mb"]),
+        ]
     return {
         "metrics": metrics,
         # A fact beside the check: being faster than predicted breaks no promise.
@@ -129,10 +149,10 @@ def examine(
     }
 
 
-def peak_memory_mb(content: bytes, device: Device) -> float:
-    """By how much a fresh process grows that loads and runs a model."""
+def peak_memory_mb(content: bytes, device: Device, name: str = ONNX) -> float:
+    """By how much a fresh process grows that loads and runs a model file of that name."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ONNX
+        path = Path(folder) / name
         path.write_bytes(content)
         return process_growth_mb(device.to_dict(), str(path))
 
@@ -194,4 +214,5 @@ def _expected(artifact: Artifact, manifest: Mapping[str, Any], data: Data, split
     candidate, recipes = artifact.candidate, manifest["recipes"]
     images = calibration(data, candidate, manifest["calibration_images"], recipes)
     network = load_network(artifact.folder)
-    return expected_logits(candidate, network, split, recipes, images)
+    compensate = manifest["compensated"]
+    return expected_logits(candidate, network, split, recipes, images, compensate)

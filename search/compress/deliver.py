@@ -42,7 +42,8 @@ def deliverable(
     """A folded copy for export: zeros in place, matrices of low rank as two linear layers.
 
     Weights are still float, rounding is the exporter's. Norms and scales are folded into whole
-    matrices, which keeps their rank and their zeros, and these are split after.
+    matrices, which keeps their rank and their zeros; these are split after, and the zeros of a
+    split matrix are those of its factors.
 
     Args:
         network: plain, of the candidate's architecture, trained.
@@ -50,15 +51,21 @@ def deliverable(
         calibration: of the same network, for ranks that it does not have yet.
     """
     network, reads = _truncated(network, candidate, calibration)
-    for name, layer in compressible(network, candidate).items():
-        if name not in reads:
-            weight = network.get_parameter(f"{name}.weight")
-            weight.copy_(sparsify(weight, layer.policy.sparsity))
+    layers = compressible(network, candidate)
+
+    def cut(path: str, share: float) -> None:
+        weight = network.get_parameter(f"{path}.weight")
+        weight.copy_(sparsify(weight, share))
+
+    for name in layers.keys() - reads.keys():
+        cut(name, layers[name].policy.sparsity)
     network = folded(network)
     for name, read in reads.items():
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         network.set_submodule(name, factorised(layer, read))
+        for part in "01":
+            cut(f"{name}.{part}", layers[name].policy.sparsity)
     return network
 
 

@@ -122,14 +122,14 @@ def compressible(
     found: dict[str, Layer] = {}
     for prefix, unit in locate(candidate).items():
         recipe = recipe_for(unit, recipes)
-        dense = replace(unit.policy, rank_ratio=1.0, sparsity=0.0)
+        whole = replace(unit.policy, rank_ratio=1.0)
         factor = "no layer"
         for name, module in network.get_submodule(prefix).named_modules(prefix=prefix):
             conv = isinstance(module, nn.Conv2d) and module.groups == 1
             if isinstance(module, Factored):
                 factor = f"{name}."
             elif conv or isinstance(module, nn.Linear):
-                policy = dense if name.startswith(factor) else unit.policy
+                policy = whole if name.startswith(factor) else unit.policy
                 scheme = scheme_of(recipe, policy.weight_bits, conv)
                 found[name] = Layer(module, policy, scheme)
     return found
@@ -140,9 +140,8 @@ def compressed(
 ) -> dict[str, Tensor]:
     """All parameters by name, the weights of layers as their policies leave them.
 
-    A matrix of low rank is the product of two factors, each rounded as it will be stored. They
-    are dense: zeros in a matrix would not be zeros in its factors. Biases change where a
-    convolution adds them to integers.
+    A matrix of low rank is the product of two factors, each with its zeros and rounded as it will
+    be stored. Biases change where a convolution adds them to integers.
     """
     found = dict(params)
     for name, layer in layers.items():
@@ -156,11 +155,13 @@ def compressed(
 
 
 def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
-    grid = layer.scheme.weights
+    def stored(weight: Tensor) -> Tensor:
+        return quantise_weight(sparsify(weight, layer.policy.sparsity), layer.scheme.weights)
+
     if not layer.rank:
-        return quantise_weight(sparsify(weight, layer.policy.sparsity), grid)
+        return stored(weight)
     left, right = factors(weight, layer.rank, gram)
-    return quantise_weight(left, grid) @ quantise_weight(right, grid)
+    return stored(left) @ stored(right)
 
 
 def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[Touch, Touch]:

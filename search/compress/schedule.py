@@ -8,19 +8,20 @@ from ...spaces import Candidate, Policy
 from ...spaces.compression import INTEGER_BITS, Compression, StagePolicy
 
 BITS = (32, 8, 6, 4, 3, 2)  # weights stop at each of these on the way to their own
-RAMP = 0.5  # share of the training by whose end the whole compression is on
 
 
-def candidate_at(candidate: Candidate, progress: float) -> Candidate:
+def candidate_at(candidate: Candidate, progress: float, ramp: float) -> Candidate:
     """The candidate with its compression as far as it is applied at a point of its training.
 
     Args:
         candidate: what is trained.
         progress: share of the steps done, in [0, 1].
+        ramp: share of the steps by whose end the whole compression is on; 0 from the start.
     """
+    done = progress / ramp if progress < ramp else 1.0
 
     def at(policy: Policy) -> Policy:
-        return policy_at(policy, progress)
+        return policy_at(policy, done)
 
     whole = candidate.compression
     stages = tuple(
@@ -31,8 +32,8 @@ def candidate_at(candidate: Candidate, progress: float) -> Candidate:
     return Candidate(candidate.architecture, compression)
 
 
-def policy_at(policy: Policy, progress: float) -> Policy:
-    """A policy as far as it is applied at a point of the training.
+def policy_at(policy: Policy, done: float) -> Policy:
+    """A policy as far as it is applied at a point of the ramp.
 
     Weights start in float and go down in steps of equal length, 32, 8, 6, 4, to their own bits:
     lowered at once to 4 a network may not recover. Activations are rounded as soon as weights
@@ -42,12 +43,11 @@ def policy_at(policy: Policy, progress: float) -> Policy:
 
     Args:
         policy: of a finished sub-block.
-        progress: share of the steps done, in [0, 1].
+        done: share of the ramp, in [0, 1].
 
-    >>> [policy_at(Policy(4, 8), p / 12).weight_bits for p in range(8)]
-    [32, 32, 8, 8, 6, 6, 4, 4]
+    >>> [policy_at(Policy(4, 8), done / 6).weight_bits for done in range(7)]
+    [32, 32, 8, 8, 6, 6, 4]
     """
-    done = min(1.0, progress / RAMP)
     sparsity = policy.sparsity * (1 - (1 - done) ** 3)
     bits = policy.weight_bits
     if bits <= INTEGER_BITS:

@@ -1,9 +1,14 @@
+import copy
 from itertools import pairwise
 
+import onnx
 import pytest
 import torch
 
-from vitpareto.search.compress import candidate_at, run
+from vitpareto.cost_models.graphs import to_onnx
+from vitpareto.cost_models.recipes import apply_recipes
+from vitpareto.search.compress import candidate_at, deliverable, run
+from vitpareto.search.compress.network import compressible
 from vitpareto.search.compress.schedule import policy_at
 from vitpareto.search.compress.sparsity import follows_n_m, mask, mask_n_m, sparsify
 from vitpareto.spaces import Policy
@@ -72,9 +77,9 @@ def test_bits_go_down_and_zeros_up() -> None:
     sparsity = [p.sparsity for p in path]
     assert sparsity == sorted(sparsity)
     assert sparsity[0] == 0
-    assert path[-1] == path[50] == policy
+    assert path[-1] == policy
     growth = [b - a for a, b in pairwise(sparsity)]
-    assert growth[0] > growth[20] > growth[40] > growth[60] == 0
+    assert growth[0] > growth[40] > growth[80] > 0
 
 
 LADDERS = {32: [32], 16: [16], 8: [32, 8], 5: [32, 8, 6, 5], 2: [32, 8, 6, 4, 3, 2]}
@@ -88,9 +93,29 @@ def test_ladders(bits: int, ladder: list[int]) -> None:
 
 def test_candidates_start_plain_and_end_as_they_are(trained: Trained) -> None:
     chosen = candidate(trained.network.architecture, Policy(4, 8, sparsity=0.5))
-    assert candidate_at(chosen, 1.0) == chosen
+    assert candidate_at(chosen, 0.5, 0.5) == candidate_at(chosen, 0.0, 0.0) == chosen
     state, x = trained.network.state_dict(), trained.held_out[:4]
     with torch.no_grad():
         exact = trained.network(x)
-        assert run(trained.network, state, candidate_at(chosen, 0.0), x).equal(exact)
+        assert run(trained.network, state, candidate_at(chosen, 0.0, 0.5), x).equal(exact)
         assert not run(trained.network, state, chosen, x).allclose(exact, rtol=1e-2)
+
+
+@pytest.mark.onnx
+def test_a_pattern_survives_folding_and_integers(trained: Trained) -> None:
+    """What sparse kernels would multiply by is still 2:4 in the file."""
+    network = copy.deepcopy(trained.network)
+    chosen = candidate(network.architecture, Policy(8, 8))
+    layers = compressible(network, chosen)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.module.weight *= mask_n_m(layer.module.weight, 2, 4)
+    graph = to_onnx(deliverable(network, chosen), (1, 1, 16, 16))
+    recipes = ("float", "dynamic8")
+    model = apply_recipes(graph, chosen, recipes, trained.train[:8].numpy())
+    stored = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer]
+    weights = [w if w.ndim == 4 else w.T for w in stored if w.dtype == "int8" and w.ndim > 1]
+    assert len(weights) == len(layers)
+    for weight in weights:
+        rows = torch.from_numpy(weight.astype("float32"))
+        assert follows_n_m(rows, 2, 4) and not follows_n_m(rows, 1, 4)

@@ -30,7 +30,8 @@ def test_compression_in_steps_wins_back_accuracy(trained: Trained, policy: Polic
     generator = torch.Generator().manual_seed(0)
     for step in range(STEPS):
         picked = torch.randint(len(trained.train), (64,), generator=generator)
-        params, now = dict(network.train().named_parameters()), candidate_at(chosen, step / STEPS)
+        params = dict(network.train().named_parameters())
+        now = candidate_at(chosen, step / STEPS, 0.5)
         logits = run(network, params, now, trained.train[picked])
         loss = torch.nn.functional.cross_entropy(logits, trained.train_labels[picked])
         assert loss.isfinite()

@@ -47,6 +47,11 @@ def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
     return candidate
 
 
+def as_it_is(candidate: Candidate, network: Network) -> Network:
+    """No training after a step back."""
+    return network
+
+
 class Made(NamedTuple):
     """A trained network, and what is needed to deliver it."""
 
@@ -63,8 +68,8 @@ class Made(NamedTuple):
         return Evaluation(candidate, "complete", found | Costs(self.model)(candidate))
 
     def terms(self, *objectives: Objective) -> Terms:
-        count, seeds = 64, {"search.seed": 0}
-        return Terms(self.data, self.device, Costs(self.model), objectives, count, seeds)
+        costs, seeds = Costs(self.model), {"search.seed": 0}
+        return Terms(self.data, self.device, costs, objectives, 64, seeds, as_it_is)
 
     def deliver(self, pareto: Path, candidate: Candidate, *objectives: Objective) -> Path:
         evaluation = self.evaluation(candidate)

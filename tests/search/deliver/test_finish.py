@@ -109,14 +109,31 @@ def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
         weights.append({name: value.clone() for name, value in network.state_dict().items()})
         return torch.zeros(len(made.data.split("validation")), 10)
 
-    monkeypatch.setattr(finish, "RAMP", 0.0)
     monkeypatch.setattr(finish, "PATIENCE", 2)
     monkeypatch.setattr(finish, "predict", scripted)
     monkeypatch.setattr(finish, "accuracy", lambda *_: {"accuracy": scores[len(weights) - 1]})
-    config = FinishConfig(epochs=5, batch_size=128, ema=0.9)
+    config = FinishConfig(epochs=5, batch_size=128, ema=0.9, ramp=0.1)
     state = train(made, lessons, tmp_path / "kept", Policy(), config)
     assert len(weights) == 4  # two passes after the best one
     assert all(torch.equal(value, weights[1][name]) for name, value in state.items())
+
+
+def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    split, kept = made.data.split("validation"), tmp_path / "kept"
+
+    def after(epochs: int, lr: float) -> tuple[Network, float]:
+        config = FinishConfig(batch_size=128, lr=lr, retrain_epochs=epochs)
+        network = copy(made)
+        found = finish.retrain(made.candidate, network, lessons, made.data, config, 0, kept)
+        assert found is network and not kept.exists()
+        logits = predict(made.candidate, network, split)
+        return network, accuracy(logits, split.labels)["accuracy"]
+
+    _, before = after(0, 1e-3)
+    spoilt, found = after(1, 10.0)  # a rate that destroys everything
+    assert found == before
+    state = made.network.state_dict()
+    assert all(value.equal(state[name]) for name, value in spoilt.state_dict().items())
 
 
 def test_low_bits_recover_what_rounding_lost(made: Made, lessons: Lessons, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from vitpareto.search import hand_over, verify
+from vitpareto.search import export, hand_over, verify
 from vitpareto.search.artifact import load_network
+from vitpareto.search.manifest import read_manifest
 from vitpareto.search.store import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import ConfigError, MissingRuntimeError, RunError, UnknownNameError
@@ -26,7 +27,7 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
     made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
     folder = RunFolder(path, lock=False)
     verify.verify_new(folder, made.device, made.data)
-    return SimpleNamespace(folder=folder, data=made.data)
+    return SimpleNamespace(folder=folder, data=made.data, device=made.device)
 
 
 def picked(run: SimpleNamespace, runtime: str | None, out: Path) -> Path:
@@ -47,9 +48,13 @@ def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str |
 def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
     path = picked(run, "torch", tmp_path)
     names = {"candidate.json", "model.safetensors", "model.pt2", "model.torchscript.pt"}
-    assert {p.name for p in path.parent.iterdir()} == names
+    assert {p.name for p in path.parent.iterdir()} == names | {"manifest.json"}
+    manifest = read_manifest(path.parent)
+    assert all(check["holds"] for check in manifest["checks"])
+    assert manifest["checks"][0]["name"] == "logits against torch"
+    assert not manifest["verified"]  # nothing was predicted for torch
     split = made.data.split("validation")
-    program = torch.export.load(path).module()
+    program = torch.export.load(path.with_name("model.pt2")).module()
     with torch.inference_mode():
         found = torch.cat([program(x) for x in split.images.split(1)])
         wanted = load_network(path.parent)(split.images)
@@ -73,7 +78,7 @@ def test_a_failed_export_leaves_nothing_under_a_final_name(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hand_over, "export_torch", killed)
+    monkeypatch.setattr(export, "to_program", killed)
     with pytest.raises(KeyboardInterrupt):
         picked(run, "torch", tmp_path)
     assert all(path.name.startswith(".") for path in tmp_path.iterdir())

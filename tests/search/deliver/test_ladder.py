@@ -10,7 +10,7 @@ from vitpareto.cost_models import CostModel
 from vitpareto.search.evaluate import accuracy, predict
 from vitpareto.search.ladder import BATCHES, Rung, climb
 from vitpareto.search.rollback import policies
-from vitpareto.search.rungs import INT8, baselines, has_weights, only_int8
+from vitpareto.search.rungs import INT8, baselines, has_weights, named, only_int8
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.supernet import Supernet
 
@@ -57,6 +57,11 @@ def test_baselines_are_of_the_space(made: Made) -> None:
     mixers = {b.mixer for b in found["linear attention"].architecture.blocks()}
     assert mixers == {"linear"}
     assert all(has_weights(Supernet(space), candidate) for candidate in found.values())
+    for name, candidate in found.items():
+        said = named(name, candidate, made.model, target)
+        slow = latency(made.model, candidate) > 1.05 * limit
+        assert said == name or (slow and said == f"{name}, fastest")
+        assert said != name or not slow or name in ("original", "linear attention")
     plain = SearchSpace.from_text(SPACE)
     assert "linear attention" not in baselines(plain, made.model, target)
     assert not has_weights(Supernet(plain), found["linear attention"])

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from vitpareto.search.deliver import attempt
 from vitpareto.search.predict_example import PROGRAM
+from vitpareto.spaces import Policy
 
-from .conftest import Made
+from .conftest import Made, everywhere
 
 # Anything outside of the standard library and the three packages cannot be imported.
 ALONE = """
@@ -33,23 +35,44 @@ def test_it_is_ten_lines() -> None:
     assert len(code) == 10
 
 
-@pytest.mark.onnx
-def test_it_classifies_real_digits(made: Made, tmp_path: Path) -> None:
-    folder = made.deliver(tmp_path / "pareto", made.candidate)
+def right_answers(command: list[str | Path], folder: Path) -> int:
+    """On how many of ten real digits a program is right; `command` lacks only the image."""
     pixels, labels = load_digits(return_X_y=True)
     right = 0
     for index in range(0, 60, 6):
         image = Image.fromarray((pixels[index].reshape(8, 8) / 16 * 255).astype("uint8"))
-        image.save(tmp_path / "digit.png")
+        image.save(folder / "digit.png")
         done = subprocess.run(
-            [sys.executable, "-c", ALONE, folder / "predict.py", tmp_path / "digit.png"],
-            capture_output=True,
-            text=True,
-            check=False,
+            [*command, folder / "digit.png"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         right += done.stdout.strip() == str(labels[index])
-    assert right >= 9
+    return right
+
+
+@pytest.mark.onnx
+def test_it_classifies_real_digits(made: Made, tmp_path: Path) -> None:
+    folder = made.deliver(tmp_path / "pareto", made.candidate)
+    assert right_answers([sys.executable, "-c", ALONE, folder / "predict.py"], tmp_path) >= 9
+
+
+@pytest.mark.slow
+@pytest.mark.onnx
+def test_it_needs_three_packages(made: Made, tmp_path: Path) -> None:
+    """The same in a virtual environment that has nothing else."""
+    home = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    python = home / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "onnxruntime", "numpy", "pillow"]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no package index: {done.stderr.splitlines()[-1]}")
+    ours = subprocess.run([python, "-c", "import vitpareto"], capture_output=True, check=False)
+    assert ours.returncode
+    for policy in (Policy(), Policy(8, 8)):
+        candidate = everywhere(made.candidate, policy)
+        attempt(tmp_path / candidate.key, candidate, made.network, 0.0, made.terms())
+        assert right_answers([python, tmp_path / candidate.key / "predict.py"], tmp_path) >= 8
 
 
 @pytest.mark.onnx

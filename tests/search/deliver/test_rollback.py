@@ -1,18 +1,27 @@
 """Stepping back: every step takes something back, and a collapse is caught and undone."""
 
+import copy
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitpareto.search import verify
 from vitpareto.search.artifact import Artifact
-from vitpareto.search.deliver import delivered
+from vitpareto.search.config import FinishConfig
+from vitpareto.search.deliver import COMPENSATED, deliver, delivered
 from vitpareto.search.evaluate import accuracy
+from vitpareto.search.finish import retrain
 from vitpareto.search.manifest import read_manifest, write_manifest
 from vitpareto.search.objectives import Objective
 from vitpareto.search.rollback import policies, ranked, steps_back, with_policy
+from vitpareto.search.store import RunFolder
+from vitpareto.search.teacher import make_lessons
 from vitpareto.spaces import Candidate, Policy, SearchSpace
+from vitpareto.spaces.networks import Network
 
 from .conftest import Made, everywhere
 
@@ -67,9 +76,14 @@ def test_the_cheapest_step_for_what_it_regains_comes_first() -> None:
 
 
 @pytest.mark.onnx
-def test_a_collapse_to_two_bits_is_refused_and_rolled_back(made: Made, tmp_path: Path) -> None:
+def test_a_collapse_to_two_bits_is_refused_and_rolled_back(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     collapsed = everywhere(made.candidate, Policy(2))
-    folder = made.deliver(tmp_path, collapsed)
+    with caplog.at_level(logging.INFO, "vitpareto"):
+        folder = made.deliver(tmp_path, collapsed)
+    assert f"{collapsed.key} does not hold: accuracy of the artifact is" in caplog.text
+    assert "takes back" in caplog.text
     manifest = read_manifest(folder)
     story = manifest["finalists"][collapsed.key]
     assert story["taken_back"]
@@ -81,11 +95,51 @@ def test_a_collapse_to_two_bits_is_refused_and_rolled_back(made: Made, tmp_path:
     split = made.data.split("validation")
     right = accuracy(artifact.logits(split), split.labels)["accuracy"]
     assert right >= manifest["promised"]["accuracy_low"] > 0.8
-    # One step at a time: the model before the last step did not hold.
-    assert len(story["refused"]) == len(story["taken_back"])
+    # What costs nothing was tried first, then one step at a time: all but the last did not hold.
+    tried = [(r["key"], r["compensated"]) for r in story["refused"]]
+    assert tried[:2] == [(collapsed.key, False), (collapsed.key, True)]
+    assert len(dict(tried)) == len(tried) - 1 == len(story["taken_back"])
     assert delivered(tmp_path, collapsed.key)
     assert not delivered(tmp_path, made.candidate.key)
     assert [p.name for p in tmp_path.iterdir()] == [artifact.candidate.key]
+
+
+@pytest.mark.onnx
+def test_what_norms_and_biases_make_up_for_is_not_given_back(made: Made, tmp_path: Path) -> None:
+    candidate = everywhere(made.candidate, Policy(3))
+    evaluation = made.evaluation(candidate)
+    modest = replace(evaluation, metrics={**evaluation.metrics, "accuracy_low": 0.65})
+    folder = deliver(tmp_path / "pareto", modest, made.network, made.terms())
+    manifest = read_manifest(folder)
+    story = manifest["finalists"][candidate.key]
+    assert manifest["key"] == candidate.key and manifest["compensated"]
+    assert (len(story["refused"]), story["taken_back"]) == (1, [COMPENSATED])
+    (tmp_path / "config.yaml").write_text("")
+    (report,) = verify.verify_again(RunFolder(tmp_path, lock=False), made.device, made.data)
+    found = {check["name"]: check["holds"] for check in report["checks"]}
+    assert found["logits against torch"] and found["accuracy of the artifact"]
+
+
+@pytest.mark.onnx
+def test_training_after_a_step_back_saves_steps(made: Made, tmp_path: Path) -> None:
+    candidate = everywhere(made.candidate, Policy(3))
+    lessons = make_lessons(made.data, made.network, 1)
+    config = FinishConfig(batch_size=64, lr=2e-3, retrain_epochs=2)
+    trained: list[str] = []
+
+    def train_on(candidate: Candidate, network: Network) -> Network:
+        trained.append(candidate.key)
+        kept = tmp_path / "kept"
+        return retrain(candidate, network, lessons, made.data, config, 0, kept)
+
+    steps: list[int] = []
+    plain = made.terms()
+    for name, terms in (("without", plain), ("with", replace(plain, retrain=train_on))):
+        network = copy.deepcopy(made.network)
+        folder = deliver(tmp_path / name, made.evaluation(candidate), network, terms)
+        steps.append(len(read_manifest(folder)["finalists"][candidate.key]["taken_back"]))
+    assert steps[1] == len(trained) < steps[0]
+    assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.onnx

@@ -1,0 +1,73 @@
+"""Delivery: accuracy of artifacts beside what the search saw, and latency beside predictions.
+
+`python -m tests.bench delivery` needs about six minutes on one quiet core.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.bench.spaces import row
+from tests.search.deliver.parity import HEADER, pairs
+from vitpareto.cost_models import CostModel, Device, calibrate
+from vitpareto.cost_models.build import network
+from vitpareto.search.artifact import CANDIDATE, ONNX, Artifact
+from vitpareto.search.export import FEWEST
+from vitpareto.search.formats import input_shape, to_model
+from vitpareto.search.verify import time_artifacts
+from vitpareto.spaces import Candidate, SearchSpace
+
+COUNT, TIMES = 30, 3
+BUDGET_S = 180.0
+
+
+def main() -> None:
+    accuracies()
+    latencies()
+
+
+def accuracies() -> None:
+    """The table of search-time against artifact accuracy."""
+    found = pairs(COUNT)
+    gaps = [abs(pair.seen - pair.found) for pair in found]
+    exact = [pair for pair in found if pair.exact]
+    print("\n".join([HEADER, *map(str, found)]))
+    print(f"{'':58} {'figure':>14}   bar")
+    row(f"mean difference of accuracies, {COUNT} candidates", f"{np.mean(gaps):.2%}", "0.30%")
+    row("largest difference", f"{max(gaps):.2%}", "")
+    row("logits of float kernels against torch", f"{max(p.distance for p in exact):.1e}", "1e-4")
+    row("agreement of float kernels", f"{min(p.agreement for p in exact):.2%}", "99.9%")
+
+
+def latencies() -> None:
+    """How many models are inside of their predicted interval when the gate first times them."""
+    space, device = SearchSpace.from_yaml("digits"), Device.load("cpu-1t")
+    model = calibrate(device, space, BUDGET_S, 0)
+    candidates = space.sample(COUNT, seed=7)
+    predicted = model.predict(candidates)
+    inside: list[float] = []
+    errors: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = [artifact(Path(folder) / c.key, c, model, device) for c in candidates]
+        for _ in range(TIMES):
+            rows = time_artifacts(artifacts, device)
+            ms = np.array([rows[c.key].median_ms for c in candidates])
+            inside.append(float(((ms >= predicted.low_ms) & (ms <= predicted.high_ms)).mean()))
+            errors.append(float(np.abs(ms / predicted.latency_ms - 1).mean()))
+    half = np.log(predicted.high_ms / predicted.latency_ms).mean()
+    row("inside of the 90% interval at first measurement", f"{inside[0]:.0%}", "90%")
+    row("the same, all measurements", f"{np.mean(inside):.0%}", "90%")
+    row("mean error of the prediction", f"{np.mean(errors):.1%}", "")
+    row("half of an interval, mean", f"{half:.1%}", "")
+
+
+def artifact(folder: Path, candidate: Candidate, model: CostModel, device: Device) -> Artifact:
+    """A candidate with random weights, stored as the cost model says."""
+    folder.mkdir()
+    shape = input_shape(candidate, FEWEST)
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
+    content = to_model(candidate, network(candidate), model.recipes, device, images)
+    (folder / CANDIDATE).write_text(candidate.to_json())
+    (folder / ONNX).write_bytes(content)
+    return Artifact.load(folder, device)
