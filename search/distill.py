@@ -21,7 +21,7 @@ from .progress import progress
 from .sandwich import ALONE, Draw, Sandwich, Workers
 from .signals import stop_request
 from .teacher import Lessons
-from .training import Optimiser, check_finite
+from .training import Optimiser, check_finite, torch_device
 
 POSITION_STD = 0.5  # tokens start with unit variance; a weaker table takes long to be noticed
 
@@ -60,7 +60,7 @@ def train_supernet(
         RunError: a loss is no number, or memory does not suffice for half a batch.
         KeyboardInterrupt: as asked, after the checkpoint was written.
     """
-    supernet = start or start_weights(space, config, seed)
+    supernet = (start or start_weights(space, config, seed)).to(torch_device())
     batch_size = config.batch_size * workers.count
     steps = lessons.steps(batch_size, config.epochs)
     optimiser = Optimiser(supernet.params.items(), config, steps)
@@ -100,7 +100,7 @@ def train_supernet(
                 keep()
     if optimiser.average:
         supernet.load_state_dict(supernet.state_dict() | optimiser.average)
-    return supernet
+    return supernet.to("cpu")
 
 
 def _stopped(error: Exception, step: int, checkpoint: Checkpoint | None) -> RunError:
@@ -155,7 +155,7 @@ def fresh(candidate: Candidate, seed: int) -> Network:
     params = dict(network.named_parameters())
     weights = {n: p for n, p in params.items() if n.endswith("weight") and p.ndim > 1}
     _randomise(params, {n: p.shape[1:].numel() for n, p in weights.items()}, seed)
-    return network
+    return network.to(torch_device())
 
 
 def _randomise(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: int) -> None:
@@ -167,32 +167,6 @@ def _randomise(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: in
             parameter.normal_(std=POSITION_STD, generator=generator)
 
 
-def fine_tune(
-    candidate: Candidate, network: Network, lessons: Lessons, config: TrainConfig, seed: int
-) -> Network:
-    """A network trained on its own, with its compression in the loop (QAT), in place.
-
-    Args:
-        candidate: what it is.
-        network: its weights, inherited or fresh.
-        lessons: images, labels and the teacher's answers.
-        config: recipe.
-        seed: of the order of the images.
-
-    Returns:
-        The network in eval mode; its weights are float, rounding is the export's.
-
-    Raises:
-        RunError: the loss is no number.
-    """
-    steps = lessons.steps(config.batch_size, config.epochs)
-    with progress(steps, f"training {candidate.key}") as bar:
-        for loss in training_steps(candidate, network, lessons, config, seed, steps):
-            bar.set_postfix(loss=loss, refresh=False)
-            bar.update()
-    return network
-
-
 def training_steps(
     candidate: Candidate,
     network: Network,
@@ -201,7 +175,20 @@ def training_steps(
     seed: int,
     steps: int,
 ) -> Iterator[float]:
-    """`fine_tune` step by step, `steps` in all; the loss of each.
+    """Train a network on its own, with its compression in the loop (QAT), in place.
+
+    At the end it is in eval mode; its weights are float, rounding is the export's.
+
+    Args:
+        candidate: what it is.
+        network: its weights, inherited or fresh.
+        lessons: images, labels and the teacher's answers.
+        config: recipe; its schedule is stretched or shortened to the steps.
+        seed: of the order of the images.
+        steps: how long.
+
+    Yields:
+        The loss of each step.
 
     Raises:
         RunError: the loss is no number.

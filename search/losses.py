@@ -52,6 +52,13 @@ class Lesson:
         tokens = None if self.tokens is None else self.tokens[index]
         return Lesson(self.images[index], self.labels[index], self.logits[index], tokens)
 
+    def to(self, device: torch.device) -> Lesson:
+        """The same on a device."""
+        tokens = None if self.tokens is None else self.tokens.to(device)
+        return Lesson(
+            self.images.to(device), self.labels.to(device), self.logits.to(device), tokens
+        )
+
 
 def loss_of(answer: Answer, lesson: Lesson, config: DistillConfig) -> Tensor:
     """The loss of a network that learns from labels and teacher.

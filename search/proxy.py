@@ -1,4 +1,4 @@
-"""Proxy check: does scoring with inherited weights rank candidates as training them alone does?
+"""Proxy check: do scores rank candidates as training them alone does?
 
 Candidates are drawn in strata and in matched pairs, each is trained alone, some of them with
 three seeds, and what the search would have said of them is held against what came out.
@@ -6,7 +6,6 @@ three seeds, and what the search would have said of them is held against what ca
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ..spaces import Candidate
 from ..spaces.errors import RunError
 from .config import TrainConfig
 from .data import Split
-from .evaluate import Evaluation, Evaluator, wilson
+from .evaluate import Evaluation, wilson
 from .executors import open_executor
 from .files import write_atomic, write_json
 from .picture import scatter
@@ -104,17 +103,12 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     seeds = {c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)}
     validation = run.data.split("validation")
     trainer = Trainer(run.lessons, validation, config.proxy, seeds)
-    recipe = repr([getattr(config, name) for name in ("data", "teacher", "distill", "proxy")])
-    name = f"trainings-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.jsonl"
-    (folder / "proxy").mkdir(exist_ok=True)
-    log = EvaluationLog(folder / "proxy" / name)
+    log = EvaluationLog(folder / "proxy_trainings.jsonl")
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
     search = run.data.split("search")
-    scores, score_ms = score_all(
-        candidates, Evaluator(run.supernet, search, run.data.split("train")), "scoring"
-    )
+    scored, score_ms = score_all(candidates, run.evaluators[1.0], "scoring")
     runs = [list(log[c.key].metrics.values()) for c in candidates]
     found: dict[str, Any] = {
         "space": run.space.name,
@@ -126,15 +120,22 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         | {"validation": len(validation)},
         "score_ms": score_ms,
     }
-    found |= judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
+
+    def judged(scores: Sequence[float]) -> dict[str, Any]:
+        return judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
+
+    def compared(scores: Sequence[float]) -> dict[str, Any]:
+        return {name: value for name, value in judged(scores).items() if name.startswith(COMPARED)}
+
+    found |= judged([score["accuracy"] for score in scored])
+    if run.forecast:
+        found["inherited"] = compared([score["inherited"] for score in scored])
     found["short"] = {}
     for steps in config.proxy.short_steps:
         short = ShortTraining(run.lessons, search, config.proxy, steps, SHORT_SEED)
-        scores, ms = score_all(candidates, short, f"{steps} steps each")
-        about = judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
-        found["short"][str(steps)] = {"score_ms": ms} | {
-            name: value for name, value in about.items() if name.startswith(COMPARED)
-        }
+        scored, ms = score_all(candidates, short, f"{steps} steps each")
+        about = compared([score["score"] for score in scored])
+        found["short"][str(steps)] = {"score_ms": ms} | about
     write_atomic(folder / "proxy.png", scatter(found))
     write_json(folder / "proxy.json", found)
     return found
@@ -170,14 +171,14 @@ def score_all(
     candidates: Sequence[Candidate],
     evaluator: Callable[[Candidate], Mapping[str, float]],
     label: str,
-) -> tuple[list[float], float]:
-    """What a proxy says: accuracy of each, and the median milliseconds of one."""
-    found: list[float] = []
+) -> tuple[list[Mapping[str, float]], float]:
+    """What a proxy says of each, and the median milliseconds of one."""
+    found: list[Mapping[str, float]] = []
     seconds: list[float] = []
     with progress(len(candidates), label, "candidate") as bar:
         for candidate in candidates:
             start = time.perf_counter()
-            found.append(evaluator(candidate)["accuracy"])
+            found.append(evaluator(candidate))
             seconds.append(time.perf_counter() - start)
             bar.update()
     return found, 1e3 * float(np.median(seconds))

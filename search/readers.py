@@ -87,7 +87,7 @@ def read_source(config: DataConfig, size: int) -> Images:
 def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
     """The source of the splits, and that of the test split where it is a source of its own."""
     if config.name == "folder":
-        train, test = class_folders(Path(config.root))
+        train, test = class_folders(Path(config.root).expanduser())
         return Source("", train, "train"), Source("", test, "test") if test else None
     opened = Source(config.name, config.root, config.train_split)
     if not config.test_split:

@@ -131,8 +131,8 @@ class Sandwich:
     def _attempt(self, candidates: Sequence[Candidate], lesson: Lesson) -> Tensor:
         config = self._config
         alone = config.sampling == "uniform"  # nobody learns from anybody
-        losses = torch.zeros(len(candidates))
         pieces = list(self._share(lesson))
+        losses = torch.zeros(len(candidates), device=pieces[0][1].labels.device)
         targets: list[Tensor] = []
         kept: Gradients = []
         for i, candidate in enumerate(candidates):
@@ -154,15 +154,15 @@ class Sandwich:
             combined = without_conflict(kept, [p.grad for p in parameters])
             for parameter, gradient in zip(parameters, combined, strict=True):
                 parameter.grad = gradient
-        return losses
+        return losses.cpu()
 
     def _share(self, lesson: Lesson) -> Iterator[tuple[float, Lesson]]:
         """This worker's part of a batch in pieces, each with its share of the whole."""
-        total = len(lesson.labels)
+        total, device = len(lesson.labels), next(self._supernet.parameters()).device
         for index in torch.arange(self._workers.rank, total, self._workers.count).chunk(
             self._pieces
         ):
-            yield len(index) / total, lesson[index]
+            yield len(index) / total, lesson[index].to(device)
 
     def _taken(self) -> Gradients:
         """The gradients so far, taken away from the parameters."""
@@ -174,7 +174,7 @@ class Sandwich:
 
 
 def _on_labels(answer: Answer, lesson: Lesson) -> Tensor:
-    return F.cross_entropy(answer.mean.detach(), lesson.labels).cpu()
+    return F.cross_entropy(answer.mean.detach(), lesson.labels)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from ..spaces import Candidate
 from .config import TrainConfig
 from .data import Split
 from .distill import fresh, training_steps
-from .evaluate import accuracy, predict
+from .evaluate import judged, predict
 from .teacher import Lessons
 
 
@@ -36,10 +36,10 @@ class ShortTraining:
     seed: int = 0
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval."""
+        """Accuracy with its 95% interval, and score."""
         network = fresh(candidate, self.seed)
         training = training_steps(
             candidate, network, self.lessons, self.config, self.seed, self.steps
         )
         deque(training, maxlen=0)
-        return accuracy(predict(candidate, network, self.images), self.images.labels)
+        return judged(predict(candidate, network, self.images), self.images.labels)

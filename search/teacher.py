@@ -17,7 +17,7 @@ from .config import DistillConfig, TeacherConfig
 from .data import Data
 from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .progress import progress
-from .training import Optimiser, check_finite, fast_matmul
+from .training import Optimiser, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
 BATCH = 256  # images at once where no gradient is kept
@@ -78,7 +78,7 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
         RunError: the loss is no number, or as `open_teacher`.
     """
     torch.manual_seed(seed)
-    network = open_teacher(data, config)
+    network = open_teacher(data, config).to(torch_device())
     if config.model:
         return network
     views, labels = data.views(), data.train_labels
@@ -89,9 +89,11 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
         for epoch in range(config.epochs):
             order = shuffled(len(labels), config.batch_size, seed, epoch)
             for index, images in zip(order, views.batches(epoch, order), strict=True):
-                with fast_matmul():
-                    logits = network(images)
-                loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=SMOOTHING)
+                device = torch_device()
+                with fast_matmul(device):
+                    logits = network(images.to(device)).float()
+                wanted = labels[index].to(device)
+                loss = F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING)
                 loss.backward()
                 bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
                 optimiser.step()
@@ -103,7 +105,8 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits in float32: (N, C, S, S) -> (N, K)."""
-    return torch.cat([network(batch) for batch in images.split(BATCH)])
+    device = next(network.parameters()).device
+    return torch.cat([network(batch.to(device)).cpu() for batch in images.split(BATCH)])
 
 
 @dataclass(frozen=True)
@@ -152,14 +155,15 @@ class Lessons:
 
     def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
         """Of a student that learns from labels and teacher."""
-        return loss_of(answer, lesson, self.config)
+        return loss_of(answer, lesson.to(answer.tokens.device), self.config)
 
     @torch.no_grad()
     def _tokens(self, images: Tensor) -> Tensor | None:
         if self.network is None or not self.config.looks_inside:
             return None
-        with fast_matmul(images.device):
-            return self.network.tokens(images).float()
+        device = torch_device()
+        with fast_matmul(device):
+            return self.network.to(device).tokens(images.to(device)).float()
 
 
 def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:

@@ -83,7 +83,11 @@ class Optimiser:
         """Inverse of `state_dict`, at a step."""
         self.done = done
         for name, parameter in self.parameters.items():
-            moments = {m: state[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in state}
+            moments = {
+                m: state[f"{m}.{name}"].to(parameter.device)
+                for m in MOMENTS
+                if f"{m}.{name}" in state
+            }
             if moments:
                 self._adamw.state[parameter] = moments
             if name in self.average:
@@ -105,6 +109,11 @@ def check_finite(loss: Tensor, what: str, step: int) -> float:
     if not math.isfinite(value):
         raise RunError(f"{what}: the loss is {value} at step {step}; try a smaller lr")
     return value
+
+
+def torch_device() -> torch.device:
+    """Where networks are trained and scored: on the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fast_matmul(device: torch.device | None = None) -> contextlib.AbstractContextManager[object]:

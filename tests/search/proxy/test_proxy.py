@@ -108,8 +108,10 @@ def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
 def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("space.yaml").write_text(TEXT)
-    sections = "teacher: {epochs: 4}\nsupernet: {epochs: 4}\nproxy: {epochs: 2, short_steps: [2]}\n"
-    Path("tiny.yaml").write_text(f"space: space.yaml\n{sections}executor: {{threads: 1}}\n")
+    Path("tiny.yaml").write_text(
+        "space: space.yaml\nteacher: {epochs: 4}\nsupernet: {epochs: 4}\nexecutor: {threads: 1}\n"
+        "proxy: {epochs: 2, short_steps: [2]}\nforecast: {candidates: 8, steps: 3}\n"
+    )
     command = ["proxy", "tiny.yaml", "-n", "6", "--json"]
     first = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert first.exit_code == 0
@@ -117,11 +119,12 @@ def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["n"] == 6 and found["trainings"] == 10
     assert -1 <= found["kendall_tau"] <= 1
     assert json.loads(Path("runs/tiny/proxy.json").read_text()) == found
-    (log,) = Path("runs/tiny/proxy").glob("*.jsonl")
-    lines = log.read_text()
+    logs = [Path("runs/tiny") / f"{name}_trainings.jsonl" for name in ("proxy", "short")]
+    lines = [log.read_text() for log in logs]
     second = CliRunner().invoke(cli, command, catch_exceptions=False)
     again = json.loads(second.stdout)
-    assert log.read_text() == lines, "nothing is trained twice"
+    assert [log.read_text() for log in logs] == lines, "nothing is trained twice"
+    assert found["inherited"]["kendall_tau"] is not None
     assert found["short"]["2"]["kendall_tau"] is not None
     for result in (found, again, found["short"]["2"], again["short"]["2"]):
         assert result.pop("score_ms") > 0

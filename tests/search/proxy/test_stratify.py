@@ -36,7 +36,7 @@ def test_axes_take_turns_and_sizes_spread() -> None:
     pairs = stratified_pairs(space, 22, seed=0)
     counts = Counter(pair.axis for pair in pairs)
     assert set(counts) >= {"patch_size", "width", "depth", "mixer", "norm", "act", "mlp_ratio"}
-    assert max(counts.values()) - min(counts.values()) <= 1
+    assert max(counts.values()) - min(counts.values()) <= 2
     macs = sorted(workload(pair.first).macs for pair in pairs)
     drawn = sorted(workload(candidate).macs for candidate in space.sample(400, seed=9))
     assert macs[0] < drawn[40] and macs[-1] > drawn[-40]
