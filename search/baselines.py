@@ -49,24 +49,26 @@ class Sequential:
         self._plan = [(step, round(task.trials * SHARES[step] / total)) for step in sorted(steps)]
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
-        """The next of this step, or the first of the one after it."""
-        while self._current is None or not self._left or not (found := self._ask(history)):
+        """The next of this step, or the first of the one after it; the last has what is left."""
+        while True:
+            if self._current and (self._left or not self._plan):
+                self._left -= 1
+                if found := self._current.propose(history):
+                    return found
             if not self._plan:
                 return None
             step, self._left = self._plan.pop(0)
             bases = self._front(history()) if self._current else []
             self._current = _held(self._task, _of_step(step), bases)
-        return found
-
-    def _ask(self, history: History) -> Mapping[str, Scalar] | None:
-        assert self._current
-        self._left -= 1
-        return self._current.propose(history)
 
     def _front(self, history: Sequence[Told]) -> list[Individual]:
-        space, costs = self._task.space, self._task.costs
-        scored = [(Individual.of(space, told.assignment), told) for told in history if told.scores]
-        known = [Known(i, {**costs(i.candidate), **told.scores}) for i, told in scored]
+        scored = [told for told in history if told.scores]
+        found = [Individual.of(self._task.space, told.assignment) for told in scored]
+        costs = self._task.costs([i.candidate for i in found])
+        known = [
+            Known(i, {**cost, **told.scores})
+            for i, cost, told in zip(found, costs, scored, strict=True)
+        ]
         return [k.individual for k in pareto_front(known, self._task.objectives)]
 
 

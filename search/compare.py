@@ -129,7 +129,7 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
         if name not in samplers():
             raise UnknownNameError("sampler", name, samplers())
     search, folder = run.config.search, run.folder.path
-    task = Task(run.space, search.resolve(), Costs(run.cost_model), search.seed, search.trials)
+    task = Task(run.space, search.resolve(), Costs(run.cost_model).all, search.seed, search.trials)
     scores = folder / "comparison.jsonl"
     with open_executor(run.config.executor) as executor:
         outcomes = compare(

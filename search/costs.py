@@ -1,9 +1,19 @@
-"""Costs: what a cost model and exact counting say of a candidate, under the names of metrics."""
+"""Costs: what a cost model and exact counting say of candidates, under the names of metrics."""
 
 from __future__ import annotations
 
-from ..cost_models import CostModel, workload
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost_models import CostModel
+from ..cost_models.batch import Indexer
+from ..cost_models.workload import SubBlock
 from ..spaces import Candidate
+
+PREDICTED = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb")
+COUNTED = ("macs", "params")
 
 
 class Costs:
@@ -14,18 +24,40 @@ class Costs:
     """
 
     def __init__(self, model: CostModel) -> None:
-        self.model = model
+        self.model, self._counts = model, Counts()
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Latency with its interval, peak memory, size, multiply-accumulates and parameters."""
-        found = self.model.predict([candidate])
-        work = workload(candidate)
-        return {
-            "latency_ms": float(found.latency_ms[0]),
-            "low_ms": float(found.low_ms[0]),
-            "high_ms": float(found.high_ms[0]),
-            "peak_memory_mb": float(found.peak_memory_mb[0]),
-            "size_mb": float(found.size_mb[0]),
-            "macs": float(work.macs),
-            "params": float(work.params),
-        }
+        return self.all([candidate])[0]
+
+    def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """The same of many candidates, in a fraction of the time."""
+        found = self.model.predict(candidates)
+        columns = [getattr(found, name) for name in PREDICTED]
+        rows = np.column_stack([*columns, self._counts(candidates)]).tolist()
+        return [dict(zip((*PREDICTED, *COUNTED), row, strict=True)) for row in rows]
+
+
+class Counts:
+    """Multiply-accumulates and parameters, each sub-block counted once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[SubBlock, int] = {}
+        self._known, self._new = np.empty((0, len(COUNTED))), list[tuple[int, int]]()
+        self._indexer = Indexer(self._number)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+        """Those of candidates, (N, 2)."""
+        if not candidates:
+            return np.empty((0, len(COUNTED)))
+        index, starts = self._indexer.index(candidates)
+        if self._new:
+            self._known = np.vstack([self._known, self._new])
+            self._new.clear()
+        return np.add.reduceat(self._known[index], starts)
+
+    def _number(self, block: SubBlock) -> int:
+        if block not in self._numbers:
+            self._numbers[block] = len(self._numbers)
+            self._new.append((block.macs, block.params))
+        return self._numbers[block]

@@ -1,4 +1,4 @@
-"""Encode: the choices of a candidate as numbers from which its score can be predicted."""
+"""Encode: the choices of candidates as numbers from which their scores can be predicted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spaces import Choice, Scalar
+
+Array = NDArray[np.float64]
 
 
 class Encoder:
@@ -24,38 +26,37 @@ class Encoder:
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        self._codes: dict[str, dict[Scalar, NDArray[np.float64]]] = {}
-        self._columns: dict[str, slice] = {}
-        groups: dict[tuple[str, tuple[Scalar, ...]], list[str]] = {}
-        width = 0
-        for choice in choices:
-            codes = _codes(choice)
-            self._codes[choice.name] = dict(zip(choice.values, codes, strict=True))
-            self._columns[choice.name] = slice(width, width + codes.shape[1])
-            width += codes.shape[1]
+        # Row 0 of the codes of a choice stands for no effect.
+        self._rows = {c.name: {value: n for n, value in enumerate(c.values, 1)} for c in choices}
+        self._codes = [_codes(choice) for choice in choices]
+        groups: dict[tuple[str, tuple[Scalar, ...]], list[int]] = {}
+        for number, choice in enumerate(choices):
             kind = re.sub(r"\d+", "*", choice.name), choice.values
-            groups.setdefault(kind, []).append(choice.name)
-        self._own = width
-        self._groups = [names for names in groups.values() if len(names) > 1]
+            groups.setdefault(kind, []).append(number)
+        self._groups = [members for members in groups.values() if len(members) > 1]
 
-    def __call__(self, assignment: Mapping[str, Scalar]) -> NDArray[np.float64]:
-        """The vector of the choices that have an effect, (D,)."""
-        own = np.zeros(self._own)
-        for name, value in assignment.items():
-            own[self._columns[name]] = self._codes[name][value]
-        means: list[NDArray[np.float64]] = [own]
-        for names in self._groups:
-            there = [own[self._columns[name]] for name in names if name in assignment]
-            means.append(
-                sum(there, np.zeros_like(own[self._columns[names[0]]])) / max(1, len(there))
-            )
-        return np.concatenate(means)
+    def __call__(self, assignments: Sequence[Mapping[str, Scalar]]) -> Array:
+        """Vectors (N, D) of the choices that have an effect."""
+        rows = np.array(
+            [
+                [known[a[name]] if name in a else 0 for name, known in self._rows.items()]
+                for a in assignments
+            ],
+            np.intp,
+        ).reshape(len(assignments), len(self._rows))
+        own = [codes[rows[:, n]] for n, codes in enumerate(self._codes)]
+        means = [
+            sum((own[n] for n in members), np.zeros_like(own[members[0]]))
+            / np.maximum((rows[:, members] > 0).sum(1), 1)[:, None]
+            for members in self._groups
+        ]
+        return np.hstack([*own, *means])
 
 
-def _codes(choice: Choice) -> NDArray[np.float64]:
-    """One row a value."""
+def _codes(choice: Choice) -> Array:
+    """One row for no effect, then one a value."""
     n = len(choice.values)
     if any(isinstance(value, str) for value in choice.values):
-        return np.eye(n)
+        return np.eye(n + 1, n, -1)
     rank = np.argsort(np.argsort([float(value) for value in choice.values]))
-    return (2 * rank / max(1, n - 1) - 1)[:, None]
+    return np.concatenate([[0.0], 2 * rank / max(1, n - 1) - 1])[:, None]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..cost_models.precision import Book
 from ..spaces import Candidate
 from ..spaces.networks import Network
 from ..spaces.supernet import Supernet, blueprint
+from .answer import placed
 from .compress import run
 from .compress.network import DEFAULT_RECIPES
 from .data import Split, resized
+from .training import torch_device
 
 BATCH = 256  # images at once
+LEAST = 1e-3  # cross entropy and share below which differences mean nothing
 Z = 1.96  # of a 95% interval
 STATISTICS = 512  # train images from which batch-norm statistics are taken
 
@@ -82,6 +86,8 @@ class Evaluator:
         search: images that score.
         train: images from which batch-norm statistics are estimated.
         recipes: what the device runs each precision with; logits are then those of its kernels.
+        forecast: accuracy with its interval, where inherited weights are not taken at their
+            word; see `Forecast`.
     """
 
     def __init__(
@@ -90,24 +96,33 @@ class Evaluator:
         search: Split,
         train: Split,
         recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+        forecast: Callable[[Candidate], dict[str, float]] | None = None,
     ) -> None:
-        self.supernet, self._recipes = supernet, recipes
+        self.supernet, self._recipes, self._forecast = supernet, recipes, forecast
         self._search, self._train = search, train.images[:STATISTICS]
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval."""
-        return accuracy(self.logits(candidate), self._search.labels)
+        """Accuracy with its 95% interval, and beside a predicted one what was inherited."""
+        found = accuracy(self.logits(candidate), self._search.labels)
+        if self._forecast is None:
+            return found
+        inherited = {name.replace("accuracy", "inherited"): n for name, n in found.items()}
+        return self._forecast(candidate) | inherited
 
     @torch.inference_mode()
     def logits(self, candidate: Candidate) -> Tensor:
         """Logits on the search split with the candidate's compression applied: (N, K)."""
         network, _ = blueprint(candidate.architecture)
-        params = self.supernet.inherit(candidate)
-        size = candidate.architecture.input_size
-        params |= batch_statistics(network, params, candidate, resized(self._train, size))
-        batches = resized(self._search.images, size).split(BATCH)
+        device, size = torch_device(), candidate.architecture.input_size
+        params = placed(network, self.supernet.inherit(candidate), device)
+        seen = resized(self._train, size).to(device)
+        params |= batch_statistics(network, params, candidate, seen)
+        network.eval()
         return torch.cat(
-            [run(network.eval(), params, candidate, batch, self._recipes) for batch in batches]
+            [
+                run(network, params, candidate, batch.to(device), self._recipes).cpu()
+                for batch in resized(self._search.images, size).split(BATCH)
+            ]
         )
 
 
@@ -144,9 +159,28 @@ def batch_statistics(
 @torch.inference_mode()
 def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
     """Logits of a network with weights of its own, compression applied: (N, K)."""
-    params = network.state_dict()
+    params, network = network.state_dict(), network.eval()
+    device = network.head.weight.device
     batches = resized(split.images, candidate.architecture.input_size).split(BATCH)
-    return torch.cat([run(network.eval(), params, candidate, batch) for batch in batches])
+    return torch.cat([run(network, params, candidate, b.to(device)).cpu() for b in batches])
+
+
+def judged(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy with its interval and score, by name.
+
+    Raises:
+        ArithmeticError: as `accuracy`.
+    """
+    return accuracy(logits, labels) | {"score": score(logits, labels)}
+
+
+def score(logits: Tensor, labels: Tensor) -> float:
+    """How well labels are expected: minus the logarithm of the cross entropy.
+
+    It orders networks better than their accuracy does, as it uses every image and not only
+    those on which they differ in what is right.
+    """
+    return -math.log(max(F.cross_entropy(logits, labels).item(), LEAST))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -257,7 +257,7 @@ class RayExecutor(_Crew):
             try:
                 _knock(address)
                 ray.init(
-                    address=address or None,
+                    address=address or "local",  # else it joins a cluster that runs here
                     num_cpus=None if address else workers * threads,
                     include_dashboard=False,
                     log_to_driver=False,

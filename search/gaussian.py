@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 LENGTHS = (0.5, 1.0, 2.0)  # of the kernel, in typical distances between examples
 LINEAR = (0.1, 1.0)  # variance of the linear part, that of the smooth one being 1
 NOISE = (1e-3, 1e-2, 1e-1)  # variance of what no feature explains
+ENOUGH = 64  # examples to choose among these
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GaussianProcess:
         """Learn from examples.
 
         Features are standardised; length, share of the linear part and noise are those of a
-        small grid under which the targets are the most likely.
+        small grid under which the targets, or an even sample of them, are the most likely.
 
         Args:
             features: (N, D).
@@ -51,23 +52,19 @@ class GaussianProcess:
         x = (features - shift) / scale
         mean, spread = float(targets.mean()), float(targets.std()) or 1.0
         y = (targets - mean) / spread
-        squares = _squares(x, x)
-        typical = float(np.sqrt(np.median(squares))) or 1.0
-        fits: list[tuple[float, float, Array, Array, tuple[float, float, float]]] = []
-        for length, linear in product(LENGTHS, LINEAR):
-            kernel = length * typical, linear / x.shape[1]
-            values, vectors = np.linalg.eigh(_covariance(squares, x @ x.T, *kernel))
-            rotated = vectors.T @ y
-            for noise in NOISE:
-                spectrum = np.maximum(values, 0.0) + noise
-                # The likeliest one; above 0 also if all targets are equal.
-                amplitude = max(float((rotated**2 / spectrum).mean()), 1e-12)
-                loss = float(len(y) * np.log(amplitude) + np.log(spectrum).sum())
-                fits.append((loss, noise, vectors, spectrum, (*kernel, amplitude)))
-        _, noise, vectors, spectrum, kernel = min(fits, key=lambda fit: fit[0])
-        inverse = vectors / np.sqrt(spectrum * kernel[2])
-        weights = vectors @ (vectors.T @ y / spectrum)
-        return cls(x, inverse, weights, shift, scale, (mean, spread), kernel, noise)
+        some = np.linspace(0, len(x) - 1, min(len(x), ENOUGH)).round().astype(int)
+        length, linear, noise = _likeliest(x[some], y[some])
+        covariance = _covariance(_squares(x, x), x @ x.T, length, linear)
+        covariance[np.diag_indices(len(x))] += noise
+        inverse = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        rotated = y @ inverse
+        # The likeliest one; above 0 also if all targets are equal.
+        amplitude = max(float((rotated**2).mean()), 1e-12)
+        kernel = length, linear, amplitude
+        level = mean, spread
+        return cls(
+            x, inverse / amplitude**0.5, inverse @ rotated, shift, scale, level, kernel, noise
+        )
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, noise left out, of (N, D) features."""
@@ -79,6 +76,23 @@ class GaussianProcess:
         variance = np.maximum(amplitude * own - explained, 1e-12)
         mean, spread = self._level
         return mean + spread * (cross @ self._weights), spread * np.sqrt(variance)
+
+
+def _likeliest(x: Array, y: Array) -> tuple[float, float, float]:
+    """Length, variance of the linear part, and noise."""
+    squares, products = _squares(x, x), x @ x.T
+    typical = float(np.sqrt(np.median(squares))) or 1.0
+    fits: list[tuple[float, tuple[float, float, float]]] = []
+    for length, linear in product(LENGTHS, LINEAR):
+        kernel = length * typical, linear / x.shape[1]
+        values, vectors = np.linalg.eigh(_covariance(squares, products, *kernel))
+        rotated = vectors.T @ y
+        for noise in NOISE:
+            spectrum = np.maximum(values, 0.0) + noise
+            amplitude = max(float((rotated**2 / spectrum).mean()), 1e-12)
+            loss = float(len(y) * np.log(amplitude) + np.log(spectrum).sum())
+            fits.append((loss, (*kernel, noise)))
+    return min(fits)[1]
 
 
 def _squares(a: Array, b: Array) -> Array:

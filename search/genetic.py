@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spaces import Candidate, Scalar, SearchSpace
+from ..spaces import Candidate, Choice, Scalar, SearchSpace
 from .hypervolume import ranks
 
 Array = NDArray[np.float64]
@@ -17,9 +17,9 @@ Array = NDArray[np.float64]
 MUTATION = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Individual:
-    """A candidate and its active choices."""
+    """A candidate and its active choices; equal to itself alone, which is quick to look up."""
 
     candidate: Candidate
     assignment: Mapping[str, Scalar]
@@ -27,8 +27,7 @@ class Individual:
     @classmethod
     def of(cls, space: SearchSpace, assignment: Mapping[str, Scalar]) -> Individual:
         """The nearest candidate to an assignment."""
-        candidate = space.candidate(assignment)
-        return cls(candidate, space.assignment(candidate))
+        return cls(*space.resolve(assignment))
 
 
 def evolve(
@@ -54,7 +53,8 @@ def evolve(
         generations: how many.
         free: names of the choices that vary; the others stay as the mother has them.
     """
-    met = {i.candidate.key: i for i in start}
+    choices = [choice for choice in space.parameters if choice.name in free]
+    met = {i.candidate: i for i in start}
     alive = list(met.values())
     values, excess = losses(alive)
     for _ in range(generations):
@@ -66,35 +66,34 @@ def evolve(
             mother, father = (
                 alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))] for _ in range(2)
             )
-            child = Individual.of(space, cross(space, mother, father, rng, free))
-            if child.candidate.key not in met:
-                met[child.candidate.key] = child
+            child = Individual.of(space, cross(choices, mother, father, rng))
+            if met.setdefault(child.candidate, child) is child:
                 born.append(child)
         if born:
             new_values, new_excess = losses(born)
             alive, values = alive + born, np.vstack([values, new_values])
             excess = np.concatenate([excess, new_excess])
-    last = {alive[i].candidate.key: alive[i] for i in survival(values, excess)[:population]}
-    return list((last | met).values())
+    last = [alive[i] for i in survival(values, excess)[:population]]
+    return list(dict.fromkeys(last + list(met.values())))
 
 
 def cross(
-    space: SearchSpace,
-    mother: Individual,
-    father: Individual,
-    rng: random.Random,
-    free: Collection[str],
+    choices: Sequence[Choice], mother: Individual, father: Individual, rng: random.Random
 ) -> dict[str, Scalar]:
-    """Each free choice from either parent, one in twenty and at least one at random."""
+    """The mother's assignment with each of some choices from either parent.
+
+    One in twenty of them and at least one are random instead.
+    """
     child = dict(mother.assignment)
-    choices = [choice for choice in space.parameters if choice.name in free]
     changed = rng.randrange(len(choices))
+    random = rng.random
     for number, choice in enumerate(choices):
-        found = [p.assignment[choice.name] for p in (mother, father) if choice.name in p.assignment]
-        if number == changed or not found or rng.random() < MUTATION:
-            child[choice.name] = rng.choice(choice.values)
-        else:
-            child[choice.name] = rng.choice(found)
+        name = choice.name
+        one, other = mother.assignment.get(name), father.assignment.get(name)
+        found = one if other is None or (one is not None and random() < 0.5) else other
+        if number == changed or found is None or random() < MUTATION:
+            found = choice.values[int(random() * len(choice.values))]
+        child[name] = found
     return child
 
 

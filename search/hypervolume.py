@@ -5,14 +5,15 @@ Everything here is minimised; see `Objective.loss`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spaces import Candidate, SearchSpace
+from ..spaces import SearchSpace
 from .objectives import Objective
+from .proposer import Price
 
 Array = NDArray[np.float64]
 
@@ -40,12 +41,12 @@ def exclusive(point: Array, points: Array, reference: Array) -> float:
 
 def nondominated(points: Array) -> NDArray[np.bool_]:
     """Which of (N, M) points no other one dominates; of equal ones the first."""
-    order = np.lexsort(points.T[::-1])
-    kept = np.empty(points.shape)
-    mask, n = np.zeros(len(points), bool), 0
-    for i in order:  # nothing is dominated by what comes after it
-        if not (kept[:n] <= points[i]).all(1).any():
-            kept[n], n, mask[i] = points[i], n + 1, True
+    mask = np.zeros(len(points), bool)
+    left = np.lexsort(points.T[::-1])
+    while len(left):  # nothing is dominated by what comes after it
+        best = points[left[0]]
+        mask[left[0]] = True
+        left = left[(points[left] < best).any(1)]
     return mask
 
 
@@ -103,13 +104,13 @@ class Box:
         cls,
         space: SearchSpace,
         objectives: Sequence[Objective],
-        costs: Callable[[Candidate], Mapping[str, float]],
+        costs: Price,
     ) -> Box:
         """From the smallest network's costs to the limits, or to the largest network's costs.
 
         A metric that is no cost is a share: it spans 0 or its limit to 1.
         """
-        low, high = costs(space.smallest()), costs(space.largest())
+        low, high = costs([space.smallest(), space.largest()])
         pairs: list[tuple[float, float]] = []
         for o in objectives:
             if o.traded:

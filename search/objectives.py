@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+N = TypeVar("N", float, "NDArray[np.float64]")
 
 MAXIMISED = ("accuracy",)
 COSTS = ("latency_ms", "peak_memory_mb", "size_mb", "macs", "params")
 METRICS = (*MAXIMISED, *COSTS)
+UNMEASURED = ("energy", "energy_mj", "energy_j", "power_w")  # no runtime here has a meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +37,18 @@ class Objective:
         """Whether more is better."""
         return self.name in MAXIMISED
 
-    def violation(self, value: float) -> float:
+    def violation(self, value: N) -> N:
         """How far a value is beyond the limit, relative to it; at most 0 where it is kept.
 
         >>> Objective("latency_ms", 2.0).violation(3.0)
         0.5
-        >>> Objective("accuracy", 0.8).violation(0.6)
-        0.25
+        >>> Objective("accuracy", 0.8).violation(0.4)
+        0.5
         """
-        if self.limit is None:
-            return 0.0
-        excess = round(value / self.limit - 1, 12)
+        excess = value * 0 if self.limit is None else value / self.limit - 1
         return -excess if self.maximise else excess
 
-    def loss(self, value: float) -> float:
+    def loss(self, value: N) -> N:
         """The value with its sign such that less is better."""
         return -value if self.maximise else value
 
@@ -60,7 +65,7 @@ class Scored(Protocol):
 S = TypeVar("S", bound=Scored)
 
 
-def violations(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> dict[str, float]:
+def violations(metrics: Mapping[str, N], objectives: Sequence[Objective]) -> dict[str, N]:
     """Violation of every limit on a metric that is known."""
     return {
         o.name: o.violation(metrics[o.name])

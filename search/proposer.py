@@ -9,6 +9,8 @@ from typing import Protocol
 from ..spaces import Candidate, Scalar, SearchSpace
 from .objectives import Objective
 
+Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -17,14 +19,14 @@ class Task:
     Attributes:
         space: where to search.
         objectives: what is sought, and limits.
-        costs: exact costs of a candidate; a metric that is not among them must be scored.
+        costs: exact costs of candidates; a metric that is not among them must be scored.
         seed: of everything random.
         trials: how many proposals there will be.
     """
 
     space: SearchSpace
     objectives: Sequence[Objective]
-    costs: Callable[[Candidate], Mapping[str, float]]
+    costs: Price
     seed: int
     trials: int
 

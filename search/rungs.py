@@ -1,8 +1,8 @@
 """Rungs: the models of a run's ladder, made from the same weights and trained alike.
 
 The original in PyTorch, exported, in float16 and in int8, with linear attention, and compressed
-by int8 alone or by pruning alone until it is as fast as the run's best searched model; then the
-searched models.
+by int8 alone or by pruning alone until it is as fast as the run's most accurate model, as far as
+that goes; then the searched models.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ STEPS = 17  # sizes at which pruning alone is tried
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
 FP16, INT8 = Policy(16), Policy(8, 8)
 LADDER = "ladder.json"
+EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
 
 
 def build_ladder(run: Run) -> Sequence[Measured]:
@@ -51,11 +52,10 @@ def build_ladder(run: Run) -> Sequence[Measured]:
         CostError: the runtime refuses a graph.
     """
     found = manifests(run.folder.pareto)
-    folders = [run.folder.pareto / m["key"] for m in found]
-    target = read_candidate(run.folder.pareto / choose(found, "knee")["key"])
+    target = read_candidate(run.folder.pareto / choose(found, "best")["key"])
     model = run.cost_model
     made = {
-        name: trained(run, name, candidate)
+        name: trained(run, named(name, candidate, model, target), candidate)
         for name, candidate in baselines(run.space, model, target).items()
         if has_weights(run.supernet, candidate)
     }
@@ -66,7 +66,10 @@ def build_ladder(run: Run) -> Sequence[Measured]:
         if runs(candidate, model):
             rungs.append(Rung(name, candidate, original.network))
     rungs += [rung for name, rung in made.items() if name != "original"]
-    rungs += [Rung(f"searched {f.name}", read_candidate(f), load_network(f)) for f in folders]
+    for manifest in found:
+        folder, how = run.folder.pareto / manifest["key"], manifest["compensated"]
+        candidate, network = read_candidate(folder), load_network(folder)
+        rungs.append(Rung(f"searched {folder.name}", candidate, network, compensate=how))
     rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)
     write_json(run.folder.path / LADDER, [row.to_dict() for row in rows])
     return rows
@@ -107,6 +110,14 @@ def baselines(space: SearchSpace, model: CostModel, target: Candidate) -> dict[s
     fast = [c for c, ms in zip(plain, latency, strict=True) if ms <= limit]
     found["pruning only"] = fast[-1] if fast else plain[int(np.argmin(latency))]
     return found
+
+
+def named(name: str, candidate: Candidate, model: CostModel, target: Candidate) -> str:
+    """The name of a baseline, with a word on it where it is slower than the target after all."""
+    if name not in EQUALLY_FAST:
+        return name
+    ms, limit = model.predict([candidate, target]).latency_ms
+    return name if ms <= limit * (1 + CLOSE) else f"{name}, fastest"
 
 
 def with_linear_attention(candidate: Candidate, space: SearchSpace) -> Candidate | None:

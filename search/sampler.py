@@ -6,14 +6,17 @@ import contextlib
 import json
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, GrpcStorageProxy
 from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -26,7 +29,9 @@ from .proposer import Task, Told
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-SCORES = "scores"  # attribute of a trial: what is not a cost
+# Attributes of a trial: its candidate, what was scored of it, and whose it is.
+KEY, SCORES, DRIVER = "key", "scores", "driver"
+SECONDS = 10.0  # in which a storage behind a proxy must answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,18 @@ class Sampler:
 
     The same seed and the same answers in the same order give the same proposals, so a study is
     resumed by replaying it; the journal is written anew and can be opened by optuna-dashboard.
-    A study in a storage is shared instead: whoever asks goes on from what all have told.
+    A study in a storage is shared instead: whoever asks goes on from what all have told. What a
+    driver was at when it was killed is tried again by whoever asks first after its run folder
+    was opened again: as a folder has one driver at a time, nobody has to guess who is dead.
 
     Args:
         name: one of `names()`.
         task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
             to 50.
         journal: file to write, replaced if it exists; `None` keeps the study in memory.
-        storage: URL of a database that several drivers share, instead of a journal.
+        storage: what several drivers share instead of a journal: URL of a database as SQLAlchemy
+            writes it, or grpc://HOST:PORT of Optuna's proxy.
+        driver: name of the run folder among those that share a storage.
 
     Raises:
         UnknownNameError: no such sampler.
@@ -62,34 +71,43 @@ class Sampler:
     """
 
     def __init__(
-        self, name: str, task: Task, journal: Path | None = None, storage: str = ""
+        self,
+        name: str,
+        task: Task,
+        journal: Path | None = None,
+        storage: str = "",
+        driver: str = "",
     ) -> None:
         if name not in names():
             raise UnknownNameError("sampler", name, names())
+        if storage:  # or drivers with one seed would all try the same
+            task = replace(task, seed=(task.seed + crc32(driver.encode())) % 2**31)
         self._objectives = [o for o in task.objectives if o.traded]
         self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
         self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
-        self._fixed = _Fixed()
+        self._fixed, self._next = _Fixed(), dict[str, Scalar]()
         self._journal = _Journal(journal) if journal and not storage else None
         directions = [
             StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
             for o in self._objectives
         ]
-        self._storage = storage
+        self._storage, self._driver = storage, driver
+        self._trials = task.trials if storage else None
+        self._open: dict[int, optuna.Trial] = {}
         with self._reported(), warnings.catch_warnings():
             # What Optuna calls experimental is pinned by tests here.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(
                 study_name=task.space.name,
-                storage=storage or (JournalStorage(self._journal) if self._journal else None),
+                storage=_shared(storage)
+                or (JournalStorage(self._journal) if self._journal else None),
                 sampler=self._fixed if self._proposer else OPTUNA[name](task),
                 directions=directions,
                 load_if_exists=bool(storage),
             )
             self._check_objectives()
             self._study.set_metric_names([o.name for o in self._objectives])
-        self._trials = task.trials if storage else None
-        self._open: dict[int, optuna.Trial] = {}
+            self._take_up()
 
     def ask(self) -> Proposal | None:
         """The next assignment to try; None if there is nothing left.
@@ -98,16 +116,22 @@ class Sampler:
             RunError: the storage does not answer, or its study has other choices.
         """
         with self._reported():
-            if self._trials is not None and len(self._study.get_trials(False)) >= self._trials:
+            if self._trials is not None and self._begun() >= self._trials:
                 return None
-            if self._proposer:
-                assignment = self._proposer.propose(self._history)
-                if assignment is None:
+            if self._proposer and not self._next:
+                found = self._proposer.propose(self._history)
+                if found is None:
                     return None
-                self._fixed.assignment = assignment
+                self._next = self._fixed.assignment = dict(found)
             trial = self._study.ask(dict(self._choices))
+            assignment = trial.params
+            if all(assignment[name] == value for name, value in self._next.items()):
+                # Else this is a trial that was put back, and the proposal waits for the next one.
+                assignment, self._next = self._next or assignment, {}
+            if self._driver:
+                trial.set_user_attr(DRIVER, self._driver)
         self._open[trial.number] = trial
-        return Proposal(trial.number, self._fixed.assignment if self._proposer else trial.params)
+        return Proposal(trial.number, assignment)
 
     def tell(
         self,
@@ -127,7 +151,7 @@ class Sampler:
         """
         trial = self._open.pop(proposal.number)
         with self._reported():
-            trial.set_user_attr("key", key)
+            trial.set_user_attr(KEY, key)
             for name, value in violations.items():
                 trial.set_constraint(name, value)
             scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
@@ -139,9 +163,22 @@ class Sampler:
         """Report that a proposal could not be scored."""
         trial = self._open.pop(proposal.number)
         with self._reported():
-            trial.set_user_attr("key", key)
+            trial.set_user_attr(KEY, key)
             self._study.tell(trial, state=TrialState.FAIL)
         self._flush()
+
+    def _take_up(self) -> None:
+        """Put back what this driver was at when it was killed."""
+        for trial in self._study.get_trials(False, (TrialState.RUNNING,)):
+            if self._driver and trial.user_attrs.get(DRIVER) == self._driver:
+                self._study.enqueue_trial(trial.params)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _begun(self) -> int:
+        """Trials that count: those that have ended, and those that somebody is at."""
+        trials = self._study.get_trials(False)
+        ended = sum(t.state.is_finished() and KEY in t.user_attrs for t in trials)
+        return ended + sum(t.state == TrialState.RUNNING for t in trials)
 
     def _check_objectives(self) -> None:
         """A shared study is searched for the same by all.
@@ -159,9 +196,10 @@ class Sampler:
             raise ValueError(f"the study {self._study.study_name!r} has the objectives {names!r}")
 
     def _history(self) -> list[Told]:
-        """All trials that have ended."""
-        ended = self._study.get_trials(False, (TrialState.COMPLETE, TrialState.FAIL))
-        return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in ended]
+        """All trials, those without scores that somebody is still at."""
+        begun = (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING)
+        trials = self._study.get_trials(False, begun)
+        return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in trials if t.params]
 
     @contextlib.contextmanager
     def _reported(self) -> Generator[None]:
@@ -173,13 +211,38 @@ class Sampler:
 
         try:
             yield
-        except (ValueError, ImportError, StorageInternalError, SQLAlchemyError) as error:
-            reason = str(error).splitlines()[0]
+        except (
+            *(ValueError, ImportError, OSError, StorageInternalError, SQLAlchemyError),
+            *_proxy_errors(self._storage),
+        ) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"search.storage: {reason}") from error
 
     def _flush(self) -> None:
         if self._journal:
             self._journal.flush()
+
+
+def _shared(storage: str) -> BaseStorage | str | None:
+    """What Optuna opens for a storage."""
+    scheme, _, place = storage.partition("://")
+    if scheme != "grpc":
+        return storage or None
+    host, _, port = place.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ValueError(f"need grpc://HOST:PORT, got {storage!r}")
+    proxy = GrpcStorageProxy(host=host, port=int(port))
+    proxy.wait_server_ready(SECONDS)
+    return proxy
+
+
+def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
+    """What calls through a proxy raise."""
+    if not storage.startswith("grpc://") or find_spec("grpc") is None:
+        return ()
+    from grpc import RpcError  # pyright: ignore[reportMissingModuleSource]
+
+    return (RpcError,)
 
 
 OPTUNA: dict[str, Callable[[Task], BaseSampler]] = {

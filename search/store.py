@@ -32,6 +32,28 @@ class RunFolder:
         self.path = path
         self._lock = _locked(path / "lock") if lock else None
 
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Find out whether a run folder can be made, before hours are spent on what goes in.
+
+        One in which no stage has ended may be made anew: there is nothing to lose in it.
+
+        Raises:
+            RunError: there is one already, or nothing can be written there.
+        """
+        if (path / "stages.json").exists():
+            raise RunError(
+                f"{path}: holds a run already: continue it with --resume, or name another "
+                "folder with --run-dir"
+            )
+        if (path / "lock").exists():
+            os.close(_locked(path / "lock"))
+        above = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not above.is_dir():
+            raise RunError(f"{path}: {above} is a file: name another folder with --run-dir")
+        if not os.access(above, os.W_OK):
+            raise RunError(f"{path}: no permission to write in {above}: name another --run-dir")
+
     @classmethod
     def create(cls, path: Path, config: str, space: str) -> RunFolder:
         """Make a new run folder.
@@ -39,11 +61,7 @@ class RunFolder:
         Raises:
             RunError: there is one already, or it cannot be written.
         """
-        if (path / "config.yaml").exists():
-            raise RunError(
-                f"{path}: holds a run already: continue it with --resume, or name another "
-                "folder with --run-dir"
-            )
+        cls.check_free(path)
         write_atomic(path / "space.yaml", space)
         write_atomic(path / "config.yaml", config)
         return cls(path)
@@ -82,6 +100,11 @@ class RunFolder:
     def supernet(self) -> Path:
         """Shared weights."""
         return self.path / "supernet.safetensors"
+
+    @property
+    def examples(self) -> Path:
+        """Short trainings from which accuracies are predicted, one a line."""
+        return self.path / "short_trainings.jsonl"
 
     @property
     def journal(self) -> Path:

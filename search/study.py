@@ -178,7 +178,7 @@ class Study:
         if proposal is None:
             return "exhausted"
         candidate = self.task.space.candidate(proposal.assignment)
-        costs = self.task.costs(candidate)
+        (costs,) = self.task.costs([candidate])
         trial = _Trial(proposal, candidate, costs, violations(costs, self.objectives))
         self._open.append(trial)
         if trial.feasible:

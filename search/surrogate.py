@@ -12,7 +12,6 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,14 @@ from .gaussian import GaussianProcess
 from .genetic import Individual, evolve, survival
 from .hypervolume import Box, exclusive, nondominated
 from .objectives import Objective, violations
-from .proposer import History, Told
+from .proposer import History, Price, Told
 from .scaling import scalings
 
 Array = NDArray[np.float64]
 
 FIRST, SCALINGS = 10, 5  # trials before anything is predicted, and how many of them are scalings
-BATCH = 6  # proposals from one prediction; from 120 scores on a twentieth of them
-POPULATION, GENERATIONS = 60, 12
+BATCH, SHARE = 8, 0.1  # proposals from one prediction, at least, and as a share of the scores
+POPULATION, GENERATIONS = 60, 4
 OPTIMISM = 0.25  # standard deviations
 EXAMPLES = 1000  # that a prediction learns from; its time grows with their cube
 POOL = 150  # of the individuals that were met, those among which proposals are chosen
@@ -41,21 +40,13 @@ Scored = Sequence[tuple[Individual, Mapping[str, float]]]
 Predict = Callable[[Sequence[Individual]], tuple[Array, Array]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What is computed once for an individual."""
-
-    costs: Mapping[str, float]
-    features: Array
-
-
 class Surrogate:
     """Proposes assignments; the same history gives the same proposals.
 
     Args:
         space: where to search.
         objectives: what is sought, and limits.
-        costs: exact costs of a candidate; a metric that is not among them is predicted.
+        price: gives exact costs of candidates; a metric that is not among them is predicted.
         seed: of the first trials and of the inner search.
         free: which choices vary.
         bases: candidates from which the other choices are taken; by default the largest.
@@ -65,20 +56,20 @@ class Surrogate:
         self,
         space: SearchSpace,
         objectives: Sequence[Objective],
-        costs: Callable[[Candidate], Mapping[str, float]],
+        price: Price,
         seed: int,
         free: Callable[[Choice], bool] = lambda _: True,
         bases: Sequence[Individual] = (),
     ) -> None:
-        self._space, self._objectives, self._costs = space, list(objectives), costs
+        self._space, self._objectives = space, list(objectives)
         self._rng = random.Random(seed)
         self._free = {choice.name for choice in space.parameters if free(choice)}
         self._bases = list(bases) or [Individual.of(space, {})]
-        self._encode = Encoder(space.parameters)
-        self._known: dict[str, _Facts] = {}
+        self._facts = _Facts(space, price)
         self._met: dict[tuple[tuple[str, Scalar], ...], Individual] = {}  # in the history
-        self._proposed: set[str] = set()
+        self._proposed: set[Candidate] = set()
         self._queue: deque[Individual] = deque()
+        self._alive: list[Individual] = []  # after the latest inner search
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
         """The next assignment to try, or None if nothing new was found.
@@ -89,7 +80,7 @@ class Surrogate:
         """
         if not self._queue:
             self._queue.extend(self._batch(history()) if self._proposed else self._first())
-            self._proposed |= {i.candidate.key for i in self._queue}
+            self._proposed |= {i.candidate for i in self._queue}
         return self._queue.popleft().assignment if self._queue else None
 
     def _first(self) -> list[Individual]:
@@ -101,21 +92,24 @@ class Surrogate:
 
     def _batch(self, history: Sequence[Told]) -> list[Individual]:
         told = [(self._told(t.assignment), t.scores) for t in history]
-        self._proposed |= {i.candidate.key for i, _ in told}
+        self._proposed |= {i.candidate for i, _ in told}
         scored = [(i, s) for i, s in told if s]
-        wanted = max(BATCH, len(scored) // 20)
+        wanted = max(BATCH, int(len(scored) * SHARE))
         if len(scored) > 1 and (found := self._most_promising(scored, wanted)):
             return found
         return self._unseen(self._random(TRIES))[:wanted]
 
     def _most_promising(self, scored: Scored, n: int) -> list[Individual]:
         """The best of what an inner search meets and was never proposed."""
-        predict = self._learn(scored)
-        losses, excess = self._judge(scored)
-        order = survival(losses, excess)[: POPULATION // 2]
-        start = [scored[i][0] for i in order] + self._random(POPULATION // 2)
+        known, scores = [i for i, _ in scored], _columns([s for _, s in scored])
+        self._facts.keep(known)
+        predict = self._learn(known[-EXAMPLES:], scores)
+        losses, excess = self._judge(self._facts(known)[1] | scores)
+        third = POPULATION // 3
+        best = [known[i] for i in survival(losses, excess)[:third]]
+        start = best + self._alive[:third] + self._random(third)
         met = evolve(self._space, start, predict, self._rng, POPULATION, GENERATIONS, self._free)
-        self._forget_all_but(met)
+        self._alive = met[:POPULATION]
         if not (unseen := self._unseen(met)):
             return []
         hopes, over = predict(unseen)
@@ -125,39 +119,33 @@ class Surrogate:
         pool = pool[over[pool] <= 0]
         return [unseen[pool[i]] for i in choose(hopes[pool], losses[excess <= 0], n)]
 
-    def _learn(self, scored: Scored) -> Predict:
+    def _learn(self, latest: Sequence[Individual], scores: Mapping[str, Array]) -> Predict:
         """A function from individuals to their losses and excess, as far as can be hoped."""
-        latest = scored[-EXAMPLES:]
-        features = self._features([i for i, _ in latest])
+        features, _ = self._facts(latest)
         models = {
-            o: GaussianProcess.fit(features, np.array([s[o.name] for _, s in latest]))
+            o: GaussianProcess.fit(features, scores[o.name][-len(latest) :])
             for o in self._objectives
-            if o.name in latest[0][1]
+            if o.name in scores
         }
 
         def predict(individuals: Sequence[Individual]) -> tuple[Array, Array]:
-            features = self._features(individuals)
-            columns: dict[str, list[float]] = {}
+            features, metrics = self._facts(individuals)
             for o, model in models.items():
                 mean, spread = model.predict(features)
-                columns[o.name] = (mean + (1 if o.maximise else -1) * OPTIMISM * spread).tolist()
-            rows = [
-                {name: column[n] for name, column in columns.items()}
-                for n in range(len(individuals))
-            ]
-            return self._judge(list(zip(individuals, rows, strict=True)))
+                metrics[o.name] = mean + (1 if o.maximise else -1) * OPTIMISM * spread
+            return self._judge(metrics)
 
         return predict
 
-    def _judge(self, scored: Scored) -> tuple[Array, Array]:
+    def _judge(self, metrics: Mapping[str, Array]) -> tuple[Array, Array]:
         """Losses (N, M) of the traded objectives, and the excess over all limits (N,)."""
-        metrics = [{**self._facts(i).costs, **scores} for i, scores in scored]
-        traded = [o for o in self._objectives if o.traded]
-        losses = [[o.loss(m[o.name]) for o in traded] for m in metrics]
-        return np.array(losses), np.array([self._excess(m) for m in metrics])
+        losses = np.column_stack([o.loss(metrics[o.name]) for o in self._objectives if o.traded])
+        return losses, self._excess(metrics, len(losses))
 
-    def _excess(self, metrics: Mapping[str, float]) -> float:
-        return sum(max(0.0, v) for v in violations(metrics, self._objectives).values())
+    def _excess(self, metrics: Mapping[str, Array], n: int) -> Array:
+        """Sum of what is beyond the limits on metrics that are known."""
+        found = violations(metrics, self._objectives).values()
+        return sum((np.maximum(v, 0.0) for v in found), np.zeros(n))
 
     def _told(self, assignment: Mapping[str, Scalar]) -> Individual:
         choices = tuple(assignment.items())
@@ -165,36 +153,60 @@ class Surrogate:
             self._met[choices] = Individual.of(self._space, assignment)
         return self._met[choices]
 
-    def _features(self, individuals: Sequence[Individual]) -> Array:
-        return np.array([self._facts(i).features for i in individuals])
-
-    def _facts(self, individual: Individual) -> _Facts:
-        key = individual.candidate.key
-        if key not in self._known:
-            costs = self._costs(individual.candidate)
-            logs = np.log([max(costs[name], 1e-9) for name in sorted(costs)])
-            features = np.concatenate([self._encode(individual.assignment), logs])
-            self._known[key] = _Facts(costs, features)
-        return self._known[key]
-
-    def _forget_all_but(self, latest: Sequence[Individual]) -> None:
-        keep = self._proposed | {i.candidate.key for i in latest}
-        self._known = {key: facts for key, facts in self._known.items() if key in keep}
-
     def _unseen(self, individuals: Sequence[Individual]) -> list[Individual]:
         """Those that were not proposed; if the costs of some keep the limits, only these."""
-        found = {i.candidate.key: i for i in individuals}
-        unseen = [i for key, i in found.items() if key not in self._proposed]
-        return [i for i in unseen if self._excess(self._facts(i).costs) == 0] or unseen
+        found = {i.candidate: i for i in individuals if i.candidate not in self._proposed}
+        unseen = list(found.values())
+        excess = self._excess(self._facts(unseen)[1], len(unseen))
+        return [i for i, over in zip(unseen, excess, strict=True) if over == 0] or unseen
 
     def _random(self, n: int) -> list[Individual]:
-        drawn = self._space.sample(n, self._rng.randrange(2**31))
-        return [self._vary(self._rng.choice(self._bases), self._space.assignment(c)) for c in drawn]
+        drawn = [
+            {c.name: self._rng.choice(c.values) for c in self._space.parameters} for _ in range(n)
+        ]
+        return [self._vary(self._rng.choice(self._bases), assignment) for assignment in drawn]
 
     def _vary(self, base: Individual, assignment: Mapping[str, Scalar]) -> Individual:
         """The free choices of an assignment, all others from a base."""
         free = {name: value for name, value in assignment.items() if name in self._free}
         return Individual.of(self._space, {**base.assignment, **free})
+
+
+class _Facts:
+    """Features and costs of individuals, each worked out once."""
+
+    def __init__(self, space: SearchSpace, price: Price) -> None:
+        self._price, self._encode = price, Encoder(space.parameters)
+        self._rows: dict[Individual, int] = {}
+        self._features, self._costs = np.empty((0, 0)), dict[str, Array]()
+
+    def __call__(self, individuals: Sequence[Individual]) -> tuple[Array, dict[str, Array]]:
+        """Features (N, D), and costs (N,) by name."""
+        if new := [i for i in dict.fromkeys(individuals) if i not in self._rows]:
+            self._learn(new)
+        rows = [self._rows[i] for i in individuals]
+        return self._features[rows], {name: c[rows] for name, c in self._costs.items()}
+
+    def keep(self, individuals: Sequence[Individual]) -> None:
+        """Forget all others."""
+        kept = list(dict.fromkeys(individuals))
+        self._features, self._costs = self(kept)
+        self._rows = {individual: row for row, individual in enumerate(kept)}
+
+    def _learn(self, new: Sequence[Individual]) -> None:
+        costs = _columns(self._price([i.candidate for i in new]))
+        logs = [np.log(np.maximum(costs[name], 1e-9)) for name in sorted(costs)]
+        features = np.column_stack([self._encode([i.assignment for i in new]), *logs])
+        if self._rows:
+            features = np.vstack([self._features, features])
+            costs = {name: np.concatenate([self._costs[name], costs[name]]) for name in costs}
+        self._features, self._costs = features, costs
+        self._rows |= {i: row for row, i in enumerate(new, len(self._rows))}
+
+
+def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, Array]:
+    """What all rows have, as an array (N,) for each name."""
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
 
 def choose(values: Array, front: Array, n: int) -> list[int]:

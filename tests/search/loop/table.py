@@ -1,13 +1,15 @@
-"""A space small enough to know all of it: every candidate with its score and its costs."""
+"""Spaces small enough to know all of them: every candidate with its score and its costs."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
 from vitpareto.cost_models import workload
 from vitpareto.search.objectives import Objective, pareto_front
@@ -32,6 +34,7 @@ stages:
       mixer: [softmax, linear]
       mlp_ratio: [1.0, 2.0, 4.0]
 """
+DATA = Path(__file__).parents[2] / "data"
 OBJECTIVES = [Objective("accuracy"), Objective("latency_ms")]
 
 
@@ -50,10 +53,10 @@ class Table:
         self.space, self.rows = space, rows
         self.front = pareto_front(list(rows.values()), OBJECTIVES)
 
-    def costs(self, candidate: Candidate) -> dict[str, float]:
-        """What is known of a candidate without scoring it."""
-        metrics = self.rows[candidate.key].metrics
-        return {name: value for name, value in metrics.items() if name != "accuracy"}
+    def costs(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """What is known of candidates without scoring them."""
+        found = [self.rows[candidate.key].metrics for candidate in candidates]
+        return [{n: value for n, value in m.items() if n != "accuracy"} for m in found]
 
     def score(self, candidate: Candidate) -> dict[str, float]:
         """What scoring it would give."""
@@ -68,6 +71,23 @@ def make_table(depth: int) -> Table:
     """
     space = SearchSpace.from_text(SPACE.replace("DEPTH", str(depth)))
     rows = {c.key: Row(c, made_up(c)) for c in enumerate_space(space)}
+    assert len(rows) == space.size
+    return Table(space, rows)
+
+
+def recorded() -> Table:
+    """The table of `data/digits_small.yaml`: 5,280 candidates with real scores and latencies."""
+    space = SearchSpace.from_yaml(DATA / "digits_small.yaml")
+    candidates = {c.key: c for c in enumerate_space(space)}
+    (_, head, _), *lines = csv.reader((DATA / "digits_small.csv").read_text().splitlines())
+    images = int(head.rpartition("_")[2])
+    rows = {
+        key: Row(
+            candidates[key],
+            {"accuracy": int(correct) / images, "latency_ms": float(latency_us) / 1e3},
+        )
+        for key, correct, latency_us in lines
+    }
     assert len(rows) == space.size
     return Table(space, rows)
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from vitpareto.search.proposer import Task, Told
 from vitpareto.search.scaling import ascending, field, scalings
 from vitpareto.search.scores import Scores
 from vitpareto.search.store import EvaluationLog
-from vitpareto.spaces import Choice, Scalar, SearchSpace
+from vitpareto.spaces import Candidate, Choice, Scalar, SearchSpace
 
 from .table import OBJECTIVES, Table
 
@@ -23,9 +24,13 @@ VARIES = {
 }
 
 
+def _lengths(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    return [{"latency_ms": float(len(candidate.to_json()))} for candidate in candidates]
+
+
 def proposals(space: SearchSpace, name: str, n: int) -> list[dict[str, Scalar]]:
     """Active choices of what is proposed; every score is the same."""
-    task = Task(space, OBJECTIVES, lambda c: {"latency_ms": float(len(c.to_json()))}, 0, n)
+    task = Task(space, OBJECTIVES, _lengths, 0, n)
     proposer, history = PROPOSERS[name](task), list[Told]()
     found: list[dict[str, Scalar]] = []
     for _ in range(n):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.search.config import load_config
 from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LOSSES, LocalExecutor, ProcessExecutor, RayExecutor
 from vitpareto.search.proposer import Task
@@ -22,6 +23,7 @@ from vitpareto.search.store import EvaluationLog
 from vitpareto.search.study import Study, Until
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.safe_yaml import read_yaml
 
 from .test_reliability import OBJECTIVES, ROOT, costs, score, wait_for_lines
 
@@ -57,6 +59,7 @@ class Heavy:
 def _workers_find_this_file() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # Ray starts workers with it
+        patch.setenv("RAY_worker_niceness", "0")  # or they starve on a busy machine
         patch.syspath_prepend(str(ROOT))  # and Python with this
         yield
 
@@ -219,6 +222,53 @@ def test_ray_survives_what_kills_its_workers(cluster) -> None:
     with RayExecutor(workers=2, threads=1) as executor:
         check_bad_calls(executor)
         check_bad_calls(executor)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_of_a_cluster_has_room_for_its_run() -> None:
+    from ray.autoscaler._private.util import fillout_defaults, validate_config
+
+    cluster = fillout_defaults(read_yaml(ROOT / "configs" / "ray" / "aws.yaml"))
+    validate_config(cluster)
+    scorer, run = cluster["available_node_types"]["scorer"], load_config("cluster").executor
+    assert run.kind == "ray"
+    assert scorer["max_workers"] * scorer["resources"]["CPU"] >= run.workers * run.threads
+
+
+def gpus_of(n: int) -> list[int]:
+    import ray
+
+    return ray.get_gpu_ids()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_actors_wait_for_the_gpus_that_they_ask_for(cluster) -> None:
+    cluster.add_node(num_cpus=2)
+    with RayExecutor(workers=1, threads=1, gpus=1.0) as executor:
+        future = executor.submit(gpus_of, 0)
+        time.sleep(5)
+        assert not future.done()  # there are cores, but none with a GPU
+        cluster.add_node(num_cpus=1, num_gpus=1)
+        assert future.result(120) == [0]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_address_is_no_cluster_of_somebody_else(cluster) -> None:
+    import ray
+
+    other = cluster.address
+    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", other)
+        with RayExecutor(workers=1, threads=1) as executor:
+            assert executor.submit(pow, 2, 5).result(120) == 32
+            assert ray.get_runtime_context().gcs_address != other
 
 
 @pytest.mark.ray

@@ -71,8 +71,8 @@ def test_every_sampler_scores_few_in_full(table: Table, tmp_path: Path, name: st
 def test_the_best_by_fronts_go_on(table: Table, tmp_path: Path) -> None:
     scoring, scorers = halving(table, tmp_path)
     candidates = list({c.key: c for c in table.space.sample(60, seed=3)}.values())[:BRACKET]
-    for candidate in candidates:
-        scoring.submit(candidate, table.costs(candidate))
+    for candidate, known in zip(candidates, table.costs(candidates), strict=True):
+        scoring.submit(candidate, known)
     found = {c.key: scoring.result(c.key) for c in candidates}
     promoted = set(scorers[1].calls)
     assert len(promoted) == 9

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -111,9 +112,9 @@ def test_an_archive_is_up_to_date(m: int) -> None:
 
 
 def test_the_box_of_a_space_ends_at_its_limits(space: SearchSpace) -> None:
-    def costs(candidate: Candidate) -> dict[str, float]:
-        stage = candidate.architecture.stages[0]
-        return {"latency_ms": float(len(stage.blocks)), "size_mb": stage.width / 16}
+    def costs(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        stages = [candidate.architecture.stages[0] for candidate in candidates]
+        return [{"latency_ms": float(len(s.blocks)), "size_mb": s.width / 16} for s in stages]
 
     objectives = [
         Objective("accuracy", 0.5),

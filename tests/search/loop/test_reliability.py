@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,8 +30,8 @@ OBJECTIVES = [Objective("accuracy"), Objective("macs")]
 Score = Callable[[Candidate, dict[str, float]], Evaluation]
 
 
-def costs(candidate: Candidate) -> dict[str, float]:
-    return {"macs": float(workload(candidate).macs)}
+def costs(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    return [{"macs": float(workload(candidate).macs)} for candidate in candidates]
 
 
 def score(candidate: Candidate, known: dict[str, float]) -> Evaluation:
@@ -194,8 +194,12 @@ def test_a_study_ends_with_enough_scored(space: SearchSpace, tmp_path: Path) -> 
 
 
 def test_plain_lines_without_a_terminal(
-    space: SearchSpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    space: SearchSpace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("vitpareto.search.progress.EVERY_S", 0.0)
     found = study(space, tmp_path)
     found.run(Until(30))
     *_, last = capsys.readouterr().err.splitlines()
@@ -214,31 +218,6 @@ def test_every_evaluation_is_on_disk_before_its_trial_is_told(
     candidates = list({c.key: c for c in space.sample(8, seed=0)}.values())
     with ThreadPoolExecutor(2) as pool:
         scores = Scores(score, pool, log)
-        for candidate in candidates:
-            scores.submit(candidate, costs(candidate))
+        for candidate, known in zip(candidates, costs(candidates), strict=True):
+            scores.submit(candidate, known)
     assert {e.key for e in read_evaluations(tmp_path / "log")[0]} == {c.key for c in candidates}
-
-
-def test_drivers_share_a_storage(space: SearchSpace, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-
-    def drive(number: int, name: str) -> Study:
-        task = Task(space, OBJECTIVES, costs, number, 30)
-        scores = Scores(score, LocalExecutor(), EvaluationLog(tmp_path / f"{number}.jsonl"))
-        found = Study(task, Sampler(name, task, storage=url), scores)
-        found.run(Until(30))
-        return found
-
-    first = drive(0, "surrogate")
-    assert first.told == 30
-    assert drive(1, "nsga2").told == 0  # the trials are those of all drivers together
-    task = Task(space, OBJECTIVES, costs, 2, 40)
-    sampler = Sampler("surrogate", task, storage=url)
-    proposal = sampler.ask()
-    assert proposal is not None
-    assert proposal.number == 30
-    other = Task(space, [Objective("accuracy"), Objective("params")], costs, 0, 30)
-    with pytest.raises(RunError, match="objectives"):
-        Sampler("nsga2", other, storage=url)
-    with pytest.raises(RunError, match="storage"):
-        Sampler("nsga2", task, storage="nonsense://")
