@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow lint bench install
 
 demo: install
-	$(BIN)/vitpareto search digits
+	$(BIN)/vitpareto search digits --resume
 
 test: install
 	$(BIN)/pytest -q
@@ -27,5 +27,5 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --editable . --group dev
 	touch $@

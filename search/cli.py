@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters pre-empt with it
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the first of the second
+        click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
         sys.exit(FAILED)
     except click.ClickException as error:
         error.show()
@@ -51,9 +54,6 @@ def main() -> None:
     except VitParetoError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("Interrupted. What was finished is kept: --resume goes on.", err=True)
-        sys.exit(FAILED)
 
 
 @cli.command()
@@ -62,6 +62,9 @@ def main() -> None:
 @click.option("--resume", is_flag=True, help="Continue the run that is in the folder, if any.")
 @overrides_option
 @click.option("--seed", type=int, help="Short for --set search.seed=N.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, how long it takes, and stop."
+)
 @click.option(
     "--compare",
     "names",
@@ -77,23 +80,39 @@ def search(
     resume: bool,
     overrides: tuple[str, ...],
     seed: int | None,
+    dry_run: bool,
     names: tuple[str, ...],
     seeds: int,
     as_json: bool,
 ) -> None:
     """Search, and deliver the best models verified: the whole job.
 
-    CONFIG is a run file or the name of a preset, such as digits.
+    CONFIG is a run file or the name of a preset, such as digits. Stopped with Ctrl-C, it keeps
+    what was finished; the same command with --resume goes on from there.
     """
     from .config import load_config
 
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
     loaded = load_config(config, overrides)
-    from .run import Run, logging_to, open_run
-
     path = run_dir or Path("runs") / Path(config).stem
-    with open_run(loaded, path, resume) as folder, logging_to(folder.log):
+    if dry_run:
+        from .plan import plan, plan_lines
+
+        planned = plan(loaded, path)
+        _print(planned.to_dict()) if as_json else _echo(plan_lines(planned))
+        return
+    from .files import read_json
+    from .lines import model_lines
+    from .run import Run, open_run
+    from .stages import logging_to, stage_lines
+
+    changes = [word for override in overrides for word in ("--set", override)]
+    with (
+        _resumable(["search", config, "--run-dir", str(path), *changes, "--resume"]),
+        open_run(loaded, path, resume) as folder,
+        logging_to(folder.log),
+    ):
         if names:
             _compare(Run(folder), names, seeds, as_json)
             return
@@ -101,8 +120,8 @@ def search(
     if as_json:
         _print(delivered)
     else:
-        _print_models(delivered)
-        click.echo(f"Report: {folder.report}")
+        stages = stage_lines(read_json(folder.stages))
+        _echo([*model_lines(delivered), "", *stages, "", f"Report: {folder.report}"])
     sys.exit(0 if all(m["verified"] for m in delivered) else NOT_VERIFIED)
 
 
@@ -141,23 +160,14 @@ def export(
 @json_option
 def verify(run: Path, as_json: bool) -> None:
     """Check every delivered artifact of RUN again, on its runtime."""
+    from .lines import check_lines
     from .run import Run
     from .store import RunFolder
     from .verify import verify_again
 
     opened = Run(RunFolder(run, lock=False))
     reports = verify_again(opened.folder, opened.device, opened.data)
-    if as_json:
-        _print(reports)
-    else:
-        for report in reports:
-            for check in report["checks"]:
-                mark = "ok" if check["holds"] else "FAILED"
-                found = check["found"]
-                found = f"{found:.4g}" if isinstance(found, float) else found
-                click.echo(
-                    f"{report['key']}  {mark:6}  {check['name']}: {found}, wanted {check['wanted']}"
-                )
+    _print(reports) if as_json else _echo(check_lines(reports))
     sys.exit(0 if all(r["verified"] for r in reports) else NOT_VERIFIED)
 
 
@@ -169,30 +179,27 @@ def ladder(run: Path, as_json: bool) -> None:
 
     Baselines are trained first, as the delivered models were; the report of RUN shows the table.
     """
+    from .lines import ladder_lines
     from .report import build_report
-    from .run import Run, logging_to
+    from .run import Run
     from .rungs import build_ladder
+    from .stages import logging_to
     from .store import RunFolder
 
     with RunFolder(run) as folder, logging_to(folder.log):
-        rows = build_ladder(Run(folder))
+        rows = [row.to_dict() for row in build_ladder(Run(folder))]
         build_report(folder)
-    if as_json:
-        _print([row.to_dict() for row in rows])
-        return
-    click.echo(f"{'model':26}  {'accuracy':>8}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime")
-    for row in rows:
-        click.echo(
-            f"{row.name:26}  {row.accuracy:8.1%}  {row.latency_ms:8.3f}  "
-            f"{max(row.throughput.values()):8.0f}  {row.size_mb:7.3f}  {row.runtime}"
-        )
+    _print(rows) if as_json else _echo(ladder_lines(rows))
 
 
 @cli.command()
 @run_argument
+@click.option("--markdown", is_flag=True, help="Also print the delivered models as a table.")
 @json_option
-def report(run: Path, as_json: bool) -> None:
+def report(run: Path, markdown: bool, as_json: bool) -> None:
     """Build report and picture of RUN again, from its files alone."""
+    from .lines import model_table
+    from .manifest import manifests
     from .report import build_report
     from .store import RunFolder
 
@@ -202,6 +209,7 @@ def report(run: Path, as_json: bool) -> None:
         _print({"report": str(folder.report), "picture": str(folder.picture)})
     else:
         click.echo(folder.report)
+        _echo(model_table(manifests(folder.pareto)) if markdown else [])
 
 
 @cli.command()
@@ -219,40 +227,21 @@ def proxy(
     the run folder are not repeated.
     """
     from .config import load_config
+    from .lines import proxy_lines
     from .proxy import check_proxy
-    from .run import Run, logging_to, open_run
+    from .report import build_report
+    from .run import Run, open_run
+    from .stages import logging_to
 
     path = run_dir or Path("runs") / Path(config).stem
     with open_run(load_config(config, overrides), path, True) as folder, logging_to(folder.log):
         found = check_proxy(Run(folder), count)
+        if folder.report.exists():
+            build_report(folder)
     if as_json:
         _print(found)
-        return
-    best = found["best_baseline"]
-    rows = {
-        "Kendall's tau": "kendall_tau",
-        "Spearman's rho": "spearman",
-        "tau inside terciles of size": "within_tercile_tau",
-        "what seeds allow": "noise_ceiling",
-        f"ahead of {best} alone": "advantage",
-        "lost by taking the first": "top_1_regret",
-        "lost by taking the first five": "top_5_regret",
-    }
-    for label, name in rows.items():
-        low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
-        known = value is not None and low is not None
-        click.echo(f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?"))
-    for steps, short in found["short"].items():
-        low, value, high = (short[f"kendall_tau{end}"] for end in ("_low", "", "_high"))
-        label = f"tau of {steps} steps alone"
-        click.echo(
-            f"{label:30} {value:6.3f}  ({low:.3f} to {high:.3f}), {short['score_ms']:.0f} ms"
-        )
-    signs = found["sign_agreement"]["all"]
-    click.echo(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
-    click.echo(f"{'milliseconds a score':30} {found['score_ms']:6.1f}")
-    click.echo(f"{'trusted':30} {'yes' if found['trusted'] else 'no'}")
-    click.echo(f"Picture: {folder.path / 'proxy.png'}")
+    else:
+        _echo([*proxy_lines(found), f"Picture: {folder.path / 'proxy.png'}"])
 
 
 @cli.group()
@@ -403,25 +392,11 @@ def predict(model: Path, candidates: Path, as_json: bool) -> None:
     """Predict latency, memory and size of CANDIDATES, as `space sample --json` prints them."""
     from ..cost_models import CostModel
     from .describe import read_candidates
+    from .lines import prediction_lines
 
     found = CostModel.load(model).predict(read := read_candidates(candidates))
-    rows = [
-        {
-            "key": candidate.key,
-            **found.row(i),
-        }
-        for i, candidate in enumerate(read)
-    ]
-    if as_json:
-        _print(rows)
-        return
-    click.echo(f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}")
-    for r in rows:
-        interval = f"{r['low_ms']:.3f} - {r['high_ms']:.3f}"
-        click.echo(
-            f"{r['key']}  {r['latency_ms']:9.3f}  {interval:>19}  {r['peak_memory_mb']:8.1f}  "
-            f"{r['size_mb']:8.3f}{'' if r['inside'] else '  outside of what was measured'}"
-        )
+    rows = [{"key": candidate.key, **found.row(i)} for i, candidate in enumerate(read)]
+    _print(rows) if as_json else _echo(prediction_lines(rows))
 
 
 @cli.command()
@@ -432,6 +407,7 @@ def devices(device: str | None, as_json: bool) -> None:
     from ..cost_models import Device
     from ..cost_models.capability import capabilities
     from ..cost_models.capability import devices as found
+    from .lines import device_lines
     from .progress import share_bar
 
     listed = found()
@@ -442,33 +418,25 @@ def devices(device: str | None, as_json: bool) -> None:
             tables[name] = [c.to_dict() for c in capabilities(Device.load(name), progress=report)]
     if as_json:
         _print({"devices": listed, "capabilities": tables})
-        return
-    for d in listed:
-        state = f"{d['runtime']} {d['version']}" if d["available"] else d["reason"]
-        click.echo(f"{d['name']:14} {d['provider']:28} {d['threads']} threads  {state}")
-    for name, rows in tables.items():
-        click.echo(
-            f"\n{name}\n{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
-        )
-        for r in rows:
-            kernels = ", ".join(f"{k} {n}" for k, n in r["kernels"].items())
-            click.echo(
-                f"{r['kind']:12} {r['recipe']:10} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
-                f"{r['size_ratio']:6.2f}  {kernels}"
-            )
+    else:
+        _echo(device_lines(listed, tables))
 
 
 def _print(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _print_models(manifests: list[dict[str, Any]]) -> None:
-    """One line a delivered model, the fastest first."""
-    click.echo(f"{'model':16}  {'accuracy':>8}  {'test':>6}  {'ms':>7}  {'MB':>6}  verified")
-    for m in manifests:
-        found = m["metrics"]
-        click.echo(
-            f"{m['key']:16}  {found['accuracy']:8.1%}  {m['test']['accuracy']:6.1%}  "
-            f"{found['latency_ms']:7.3f}  {found['size_mb']:6.3f}  "
-            f"{'yes' if m['verified'] else 'no'}"
-        )
+def _echo(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+@contextlib.contextmanager
+def _resumable(words: Sequence[str]) -> Generator[None]:
+    """Ctrl-C and SIGTERM end with the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["vitpareto", *words])
+        click.echo(f"Interrupted. What was finished is kept; go on with: {command}", err=True)
+        sys.exit(FAILED)

@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..spaces.errors import ConfigError, did_you_mean
-from ..spaces.safe_yaml import parse_yaml, read_yaml
+from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
 from ..spaces.space import find_file
-from .objectives import METRICS, Objective
+from .objectives import METRICS, UNMEASURED, Objective
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 
@@ -21,6 +21,8 @@ Sampler = Literal["surrogate", "nsga2", "nsga3", "tpe", "gp", "random",
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+FEWEST_EXAMPLES = 8  # short trainings from which anything can be learnt
 
 
 class _Section(BaseModel):
@@ -171,6 +173,28 @@ class ProxyConfig(TrainConfig):
     short_steps: tuple[Positive, ...] = (40, 80)
 
 
+class ForecastConfig(_Section):
+    """Short trainings from scratch, from which the accuracies of all candidates are predicted.
+
+    Their recipe is that of `proxy`, with a shorter schedule. Where `supernet.pretrained` is given
+    they would say nothing of candidates that start from it, and there are none.
+
+    Attributes:
+        candidates: that are trained; 0 takes inherited accuracies as they are.
+        steps: of each, enough to be far above chance.
+    """
+
+    candidates: Annotated[int, Field(ge=0)] = 60
+    steps: Positive = 160
+
+    @field_validator("candidates")
+    @classmethod
+    def _enough(cls, candidates: int) -> int:
+        if 0 < candidates < FEWEST_EXAMPLES:
+            raise ValueError(f"need 0 or at least {FEWEST_EXAMPLES}, got {candidates}")
+        return candidates
+
+
 class SearchConfig(_Section):
     """What is searched for, and how long.
 
@@ -184,7 +208,8 @@ class SearchConfig(_Section):
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
             best third goes on.
-        storage: URL of an Optuna storage in which several drivers share the study of this space.
+        storage: in which several drivers share the study of this space: URL of a database as
+            SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
 
     sampler: Sampler = "surrogate"
@@ -203,6 +228,11 @@ class SearchConfig(_Section):
         if not names and isinstance(names, tuple):
             raise ValueError("need at least one objective")
         for name in names:
+            if name in UNMEASURED:
+                raise ValueError(
+                    f"{name!r} is measured by no runtime here, so no cost model predicts it; "
+                    f"allowed: {', '.join(METRICS)}"
+                )
             if name not in METRICS:
                 raise ValueError(f"no such metric {name!r}. {did_you_mean(name, METRICS)}")
         if len(set(names)) != len(names):
@@ -243,21 +273,27 @@ class FinishConfig(TrainConfig):
 
     Attributes:
         finalists: models taken from the front.
+        ramp: share of the steps over which bits go down and zeros come in; 0 trains the model as
+            it will be from the start.
+        retrain_epochs: passes after each step back of a model that did not hold; 0 for none.
     """
 
     epochs: Positive = 10
     lr: Annotated[float, Field(gt=0)] = 3e-4
     finalists: Positive = 4
+    ramp: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    retrain_epochs: Annotated[int, Field(ge=0)] = 4
 
 
 class ExportConfig(_Section):
     """What is delivered.
 
     Attributes:
-        calibration_images: train images from which activation ranges are taken.
+        calibration_images: train images from which activation ranges are taken; from fewer than
+            8 they cut off what most images need.
     """
 
-    calibration_images: Positive = 64
+    calibration_images: Annotated[int, Field(ge=8)] = 64
 
 
 class RunConfig(_Section):
@@ -270,6 +306,7 @@ class RunConfig(_Section):
     distill: DistillConfig = DistillConfig()
     supernet: SupernetConfig = SupernetConfig()
     proxy: ProxyConfig = ProxyConfig()
+    forecast: ForecastConfig = ForecastConfig()
     search: SearchConfig = SearchConfig()
     executor: ExecutorConfig = ExecutorConfig()
     finish: FinishConfig = FinishConfig()
@@ -288,31 +325,29 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: "section.key=value", the value in YAML.
 
     Raises:
-        ConfigError: naming file, key, rule and what was given.
+        ConfigError: naming file, line and key, or the override, with rule and what was given.
     """
     file = find_file(path, PRESETS, "run")
     raw = read_yaml(file)
-    for override in overrides:
-        _set(raw, override)
-    return parse_config(raw, str(file))
-
-
-def parse_config(raw: Mapping[str, Any], source: str) -> RunConfig:
-    """Check a mapping; `source` names it in errors.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
+    places = {_set(raw, override): f"--set {override}" for override in overrides}
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_one_line(error)}") from None
+        keys = [str(part) for part in error.errors()[0]["loc"]]
+        set_here = [
+            place
+            for key, place in places.items()
+            if all(a == b for a, b in zip(key, keys, strict=False))
+        ]
+        line = f"{file}: line {line_of(file.read_text(encoding='utf-8'), keys)}"
+        raise ConfigError(f"{[line, *set_here][-1]}: {_one_line(error)}") from None
 
 
-def _set(raw: dict[str, Any], override: str) -> None:
+def _set(raw: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Change a key of a mapping; the way to it."""
     key, sign, text = override.partition("=")
-    *sections, last = key.split(".")
-    if not sign or not all((*sections, last)):
+    *sections, last = keys = key.split(".")
+    if not sign or not all(keys):
         raise ConfigError(f"--set {override}: need key=value, such as search.trials=300")
     value = parse_yaml(f"value: {text}", f"--set {override}")["value"]
     for section in sections:
@@ -321,6 +356,7 @@ def _set(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {section!r} holds no keys")
         raw = below
     raw[last] = value
+    return tuple(keys)
 
 
 def _one_line(error: ValidationError) -> str:
@@ -334,6 +370,8 @@ def _one_line(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"needs the key {where!r}"
     rule = problem["msg"].removeprefix("Value error, ")
+    if problem["type"].startswith("model_"):
+        rule = "needs keys of its own below it"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
     return f"{where}: {rule}{given}"
 

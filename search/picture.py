@@ -27,7 +27,7 @@ def scatter(found: Mapping[str, Any]) -> bytes:
     axes.errorbar(x, y, (lows, highs), fmt="none", ecolor="0.7", linewidth=1, zorder=1)
     dots = axes.scatter(x, y, c=[c["macs"] / 1e6 for c in candidates], norm="log", zorder=2)
     figure.colorbar(dots, label="million MACs")
-    axes.set_xlabel("accuracy with inherited weights, search split, %")
+    axes.set_xlabel("accuracy as scored, search split, %")
     axes.set_ylabel("accuracy when trained alone, validation split, %")
     best = found["best_baseline"]
     tau, bar = found["kendall_tau"], found["baselines"][best]["kendall_tau"]

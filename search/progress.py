@@ -10,6 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+EVERY_S = 10.0  # between two lines of a log
+COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
+SHARE = "{desc}: {percentage:.0f}%, {remaining} left{postfix}"
+
 
 def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
     """A bar that counts to `total` and shows the rate and the time left."""
@@ -20,8 +24,9 @@ def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
         desc=label,
         unit=unit,
         file=_Lines(),
-        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}",
-        mininterval=10.0,
+        bar_format=SHARE if unit == "%" else COUNT,
+        mininterval=EVERY_S,
+        delay=EVERY_S / 2,  # what is done sooner needs no line, and at the start there is no rate
     )
 
 

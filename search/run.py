@@ -5,29 +5,32 @@ A stage whose file is in the run folder is not run again; that is all there is t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import platform
-import resource
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors.torch import load, load_file, save
 
 from ..cost_models import CostModel, Device, calibrate
+from ..cost_models.precision import Book
 from ..cost_models.runner import machine
-from ..spaces import SearchSpace
+from ..cost_models.runtimes import open_runtime
+from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import RunError
+from ..spaces.networks import Network
 from ..spaces.supernet import Supernet
 from .checkpoint import Checkpoint
+from .compress.network import DEFAULT_RECIPES
 from .config import RunConfig, load_config
 from .costs import Costs
 from .data import Data, load_data
@@ -36,15 +39,20 @@ from .distill import train_supernet
 from .evaluate import Evaluation, Evaluator, accuracy, evaluate
 from .executors import open_executor
 from .fidelity import Halving, part
-from .files import write_atomic, write_json
-from .finish import extracted, train_finalist
+from .files import read_json, write_atomic, write_json
+from .finish import extracted, retrain, train_finalist
+from .forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from .health import Health
+from .nearest import excess, misses, nearest
 from .objectives import pareto_front, spread
 from .progress import share_bar
 from .proposer import Task
+from .reference import measure_reference
 from .report import build_report
 from .sampler import Sampler
 from .scores import Scores
+from .short import ShortTraining
+from .stages import stage
 from .store import EvaluationLog, RunFolder
 from .study import Scoring, Study, Until, window
 from .teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
@@ -58,6 +66,8 @@ FIXED = (
     "teacher",
     "distill",
     "supernet",
+    "proxy",
+    "forecast",
 )  # sections that a resumed run keeps
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 
@@ -67,13 +77,23 @@ log = logging.getLogger("vitpareto")
 def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     """Make a run folder, or continue one.
 
+    Whatever can be wrong with a configuration is found here, before anything is trained.
+
     Raises:
-        RunError: there is one and `resume` is false, or it belongs to another space or data set.
+        RunError: there is one and `resume` is false, it belongs to another space or data set, or
+            it cannot be written.
+        ConfigError: no such device.
+        MissingRuntimeError: its runtime is not installed here.
+        CostError: the cost model cannot be read.
     """
-    space = SearchSpace.from_yaml(config.space)
-    data = load_data(config.data, space.largest().architecture.input_size)
-    space = space.replace(in_chans=data.in_chans, num_classes=data.num_classes)
-    if not (resume and (path / "config.yaml").exists()):
+    again = resume and (path / "stages.json").exists()
+    if not again:
+        RunFolder.check_free(path)
+    open_runtime(Device.load(config.device.name))
+    if config.device.cost_model:
+        CostModel.load(config.device.cost_model)
+    space = open_space(config)
+    if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
         return folder
@@ -92,6 +112,13 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         )
     write_atomic(folder.config, config.to_yaml())
     return folder
+
+
+def open_space(config: RunConfig) -> SearchSpace:
+    """The space of a run, with the channels and classes of its images."""
+    space = SearchSpace.from_yaml(config.space)
+    data = load_data(config.data, space.largest().architecture.input_size)
+    return space.replace(in_chans=data.in_chans, num_classes=data.num_classes)
 
 
 class Run:
@@ -193,11 +220,13 @@ class Run:
     def study(self) -> list[Evaluation]:
         """Search to the end; the front."""
         config, search = self.config, self.config.search
-        costs = Costs(self.cost_model)
+        costs = Costs(self.cost_model).all
         task = Task(self.space, search.resolve(), costs, search.seed, search.trials)
         _ = self.evaluators  # trained in stages of their own, before this one
         with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
-            sampler = Sampler(search.sampler, task, self.folder.journal, search.storage)
+            folder = self.folder
+            driver = read_json(folder.environment)["run"] if search.storage else ""
+            sampler = Sampler(search.sampler, task, folder.journal, search.storage, driver)
             study = Study(
                 task, sampler, self.scoring(executor, self.folder.evaluations), window(config)
             )
@@ -214,10 +243,34 @@ class Run:
     def evaluators(self) -> dict[float, Evaluator]:
         """Share of the search split -> what scores a candidate on it; all of it comes last."""
         search, train = self.data.split("search"), self.data.split("train")
+        supernet, recipes, forecast = self.supernet, self.recipes, self.forecast
         return {
-            share: Evaluator(self.supernet, part(search, share), train)
+            share: Evaluator(supernet, part(search, share), train, recipes, forecast)
             for share in (*sorted(self.config.search.rungs), 1.0)
         }
+
+    @property
+    def recipes(self) -> Book | Sequence[str]:
+        """What the device runs each precision with, as far as it has been measured."""
+        measured = self.folder.cost_model.exists()
+        return self.cost_model.recipes if measured else DEFAULT_RECIPES
+
+    @cached_property
+    def forecast(self) -> Forecast | None:
+        """Predicts accuracies from short trainings, which are done now if they are not yet."""
+        config, seed = self.config, self.config.search.seed
+        wanted, search = config.forecast, self.data.split("search")
+        if not wanted.candidates or config.supernet.pretrained:
+            return None
+        training = ShortTraining(
+            self.lessons, search, config.proxy, wanted.steps, EXAMPLE_SEED + seed
+        )
+        examples = draw_examples(self.space, wanted.candidates, seed)
+        log = EvaluationLog(self.folder.examples)
+        with stage(self.folder, "forecast") as facts, open_executor(config.executor) as executor:
+            trained = train_examples(examples, training, executor, log, window(config))
+            facts["trained"] = len(trained)
+        return Forecast.fit(trained)
 
     def scoring(self, executor: Executor, evaluations: Path) -> Scoring:
         """Scores candidates, and keeps what came of them in a file, or one a rung."""
@@ -236,7 +289,12 @@ class Run:
     def finish(self, evaluation: Evaluation) -> None:
         """Train a finalist on its own and make its artifact."""
         config, candidate = self.config, evaluation.candidate
-        seed = config.search.seed
+        seed, kept = config.search.seed, self.folder.pareto / f".{evaluation.key}.safetensors"
+        recipe = self.lessons, self.data, config.finish, seed
+
+        def train_on(candidate: Candidate, network: Network) -> Network:
+            return retrain(candidate, network, *recipe, kept.with_name(f".{candidate.key}.again"))
+
         terms = Terms(
             self.data,
             self.device,
@@ -244,75 +302,74 @@ class Run:
             config.search.resolve(),
             config.export.calibration_images,
             {"search.seed": seed, "data.seed": config.data.seed},
+            train_on,
         )
-        kept = self.folder.pareto / f".{evaluation.key}.safetensors"
         network = extracted(self.supernet, candidate, self.data)
-        train_finalist(candidate, network, self.lessons, self.data, config.finish, seed, kept)
+        train_finalist(candidate, network, *recipe, kept)
         deliver(self.folder.pareto, evaluation, network, terms)
         kept.unlink(missing_ok=True)
+
+    def nearest(self) -> Evaluation:
+        """What misses the limits by the least, scored, for when nothing keeps them.
+
+        Raises:
+            RunError: it cannot be scored.
+        """
+        objectives = self.config.search.resolve()
+        evaluations = EvaluationLog(self.folder.evaluations)
+        candidate, costs = self.expected()
+        evaluations.append(evaluate(self.evaluators[1.0], candidate, costs))
+        scored = [e for e in evaluations.all() if e.status == "complete"]
+        if not scored:
+            raise RunError(f"{self.folder.path}: no candidate could be scored; log.txt says why")
+        found = min(scored, key=lambda e: excess(e.metrics, objectives))
+        missed = misses(found.metrics, objectives) or "what the trials did not find"
+        log.warning(
+            "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
+            "delivered all the same, and marked where it misses them",
+            *(self.config.search.trials, found.key, missed),
+        )
+        return found
+
+    def expected(self) -> tuple[Candidate, Mapping[str, float]]:
+        """The candidate whose predicted costs are nearest to the limits, and these costs."""
+        search, costs = self.config.search, Costs(self.cost_model).all
+        return nearest(self.space, search.resolve(), costs, search.seed)
 
     def all(self) -> list[dict[str, Any]]:
         """Everything; the manifests of the delivered models.
 
+        Where nothing keeps the limits, what misses them by the least is delivered, unverified.
+
         Raises:
-            RunError: no candidate keeps the limits.
+            RunError: no candidate can be scored.
         """
-        front = self.study()
-        if not front:
-            raise RunError(
-                f"{self.folder.path}: none of {self.config.search.trials} trials kept the limits "
-                f"{self.config.search.limits!r}: loosen them, or search longer"
+        _, costs = self.expected()
+        if missed := misses(costs, self.config.search.resolve()):
+            log.warning(
+                "search: hardly any candidate can keep the limits: the nearest one that was found "
+                "is predicted to have %s",
+                missed,
             )
+        front = self.study()
+        chosen = self.finalists(front) if front else [self.nearest()]
         folder = self.folder
         with stage(folder, "finishing"):
-            for evaluation in self.finalists(front):
+            for evaluation in chosen:
                 if not delivered(folder.pareto, evaluation.key):
                     self.finish(evaluation)
         with stage(folder, "verification"):
             verify_new(folder, self.device, self.data)
             manifests = test_once(folder, self.device, self.data)
+        measure_reference(self)
         build_report(folder)
         return manifests
-
-
-@contextlib.contextmanager
-def stage(folder: RunFolder, name: str) -> Generator[dict[str, Any]]:
-    """Log a stage, and keep its time, the process's peak memory and whatever facts it adds."""
-    log.info("%s: started", name)
-    start = time.perf_counter()
-    facts: dict[str, Any] = {}
-    yield facts
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    facts = {"seconds": round(seconds, 2), "peak_memory_mb": round(peak)} | facts
-    folder.record_stage(name, facts)
-    log.info("%s: %s", name, ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-@contextlib.contextmanager
-def logging_to(path: Path) -> Generator[None]:
-    """Send what happens to standard error and, with the time, to a file."""
-    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.setLevel(logging.INFO)
-    handlers: list[logging.Handler] = [console, file]
-    for handler in handlers:
-        log.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            log.removeHandler(handler)
-        file.close()
 
 
 def environment() -> dict[str, Any]:
     """What the run depends on and does not choose."""
     return {
+        "run": uuid4().hex,
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),

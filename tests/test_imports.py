@@ -16,7 +16,7 @@ FENCED = {
     "ray": ("search/executors.py", "search/parallel.py"),
     "click": ("search/cli.py",),
     "pydantic": ("search/config.py",),
-    "matplotlib": ("search/compare.py", "search/picture.py", "search/report.py"),
+    "matplotlib": ("search/compare.py", "search/picture.py", "search/report/picture.py"),
     # Weights are converted below the search, which alone reads images and asks teachers.
     "timm": ("search/zoo.py", "spaces/networks/pretrained.py"),
     "sklearn": ("search/images.py",),

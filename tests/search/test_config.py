@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vitpareto.search.config import load_config
+from vitpareto.search.config import PRESETS, load_config
 from vitpareto.spaces import ConfigError
 
 BAD = [
@@ -31,8 +31,7 @@ def test_one_line_for_each_mistake(override: str, message: str) -> None:
 
 
 def test_every_preset_loads() -> None:
-    presets = Path(__file__).parents[2] / "configs" / "runs"
-    for path in presets.glob("*.yaml"):
+    for path in PRESETS.glob("*.yaml"):
         assert load_config(path.stem).space
         header = path.read_text().split("\n\n")[0]
         assert all(f"# {word}" in header for word in ("Purpose", "Expected", "Time", "Command"))
@@ -50,7 +49,7 @@ def test_overrides_and_round_trip(tmp_path: Path) -> None:
 def test_a_missing_space_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({"data": {"name": "digits"}}))
-    with pytest.raises(ConfigError, match=r"run.yaml: needs the key 'space'"):
+    with pytest.raises(ConfigError, match=r"run.yaml: line 1: needs the key 'space'"):
         load_config(path)
 
 
@@ -59,3 +58,43 @@ def test_limited_metrics_that_are_not_traded() -> None:
     accuracy, macs = config.search.resolve()
     assert (accuracy.traded, accuracy.limit) == (True, None)
     assert (macs.traded, macs.limit) == (False, 5.0)
+
+
+def test_the_template_explains_every_key() -> None:
+    path = PRESETS / "imagefolder.yaml"
+    raw = yaml.safe_load(path.read_text())
+    everything = load_config(path).model_dump(mode="json")
+    assert raw == everything
+    keys = {name: set(section) for name, section in raw.items() if isinstance(section, dict)}
+    explained = [
+        line.strip() for line in path.read_text().splitlines() if ":" in line and line[0] != "#"
+    ]
+    said = {line.partition(":")[0] for line in explained if "#" in line}
+    plain = {"weight_decay", "lr", "ema", "epochs", "batch_size"}  # said where they come first
+    assert set().union(*keys.values()) - plain <= said
+
+
+def test_presets_say_what_a_newcomer_needs_to_know() -> None:
+    assert {path.stem for path in PRESETS.glob("*.yaml")} >= {
+        *("digits", "imagefolder", "deit_tiny_imagenet", "cluster")
+    }
+
+
+@pytest.mark.parametrize("key", ["search.limits.latency_ms=2", "data.limit=5", "supernet.lr=0.1"])
+def test_any_key_can_be_set(key: str) -> None:
+    *sections, last = key.partition("=")[0].split(".")
+    found = load_config("digits", [key]).model_dump()
+    for section in sections:
+        found = found[section]
+    assert found[last] == float(key.partition("=")[2])
+
+
+def test_a_mistake_names_the_line_or_the_override(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("# first\nspace: digits\nsearch:\n  trials: 5\n  seed: x\n")
+    with pytest.raises(ConfigError, match=r"run.yaml: line 5: search.seed: "):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"^--set search.seed=y: search.seed: "):
+        load_config(path, ["search.seed=y"])
+    with pytest.raises(ConfigError, match=r"run.yaml: line 5: search.seed: "):
+        load_config(path, ["search.trials=7"])

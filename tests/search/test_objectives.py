@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from vitpareto.search.config import load_config
 from vitpareto.search.objectives import Objective, pareto_front, spread, violations
+from vitpareto.spaces.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,10 @@ def test_spread_keeps_both_ends(n: int) -> None:
     assert len({id(point) for point in chosen}) == len(chosen)
     assert chosen[-1].metrics["latency_ms"] == 9
     assert n == 1 or chosen[0].metrics["latency_ms"] == 0
+
+
+@pytest.mark.parametrize("override", ["search.objectives=[accuracy, energy_mj]",
+                                      "search.limits={energy_mj: 3}"])  # fmt: skip
+def test_energy_is_refused_as_nobody_measures_it(override: str) -> None:
+    with pytest.raises(ConfigError, match="'energy_mj' is measured by no runtime here"):
+        load_config("digits", [override])

@@ -1,5 +1,5 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -19,9 +19,9 @@ def costs(assignment: dict[str, object]) -> dict[str, float]:
     return {"accuracy": size / 4, "latency_ms": 2.0 * size}
 
 
-def known(candidate: Candidate) -> dict[str, float]:
-    stage = candidate.architecture.stages[0]
-    return {"latency_ms": len(stage.blocks) * stage.width / 8}
+def known(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    stages = [candidate.architecture.stages[0] for candidate in candidates]
+    return [{"latency_ms": len(stage.blocks) * stage.width / 8} for stage in stages]
 
 
 def open_sampler(

@@ -109,7 +109,8 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, "space: digits\n", "name: tiny\n").close()
+    with RunFolder.create(tmp_path, "space: digits\n", "name: tiny\n") as folder:
+        folder.record_stage("teacher", {"seconds": 1.0})
     with pytest.raises(RunError, match="--resume"):
         RunFolder.create(tmp_path, "space: digits\n", "name: tiny\n")
     with pytest.raises(RunError, match=r"no run folder: it has no config\.yaml"):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,8 +27,8 @@ Costs = dict[str, float]
 TRIALS = 40
 
 
-def costs(candidate: Candidate) -> Costs:
-    return {"macs": float(workload(candidate).macs)}
+def costs(candidates: Sequence[Candidate]) -> list[Costs]:
+    return [{"macs": float(workload(candidate).macs)} for candidate in candidates]
 
 
 def score(candidate: Candidate, known: Costs) -> Evaluation:
@@ -65,7 +65,7 @@ def test_nothing_is_scored_twice(space: SearchSpace, tmp_path: Path) -> None:
 
 
 def test_what_breaks_a_limit_is_never_scored(space: SearchSpace, tmp_path: Path) -> None:
-    limit = 0.5 * costs(space.largest())["macs"]
+    limit = 0.5 * costs([space.largest()])[0]["macs"]
     log = EvaluationLog(tmp_path / "log")
     search = study(space, log, limit=limit)
     search.run(Until(TRIALS))

@@ -1,0 +1,137 @@
+"""Lines: what commands print for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Found = Mapping[str, Any]
+
+
+def model_lines(manifests: Sequence[Found]) -> list[str]:
+    """Delivered models, and what is wrong with those that are not verified."""
+    lines = [f"{'model':16}  {'accuracy':>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
+    for m in manifests:
+        found = m["metrics"]
+        lines.append(
+            f"{m['key']:16}  {found['accuracy']:8.1%}  {m['test']['accuracy']:6.1%}  "
+            f"{found['latency_ms']:8.3f}  {found['size_mb']:7.3f}  {yes(m['verified'])}"
+        )
+    return lines + [
+        f"{m['key']} is not verified: {c['name']} is {number(c['found'])}, wanted {c['wanted']}"
+        for m in manifests
+        for c in m["checks"]
+        if not c["holds"]
+    ]
+
+
+def model_table(manifests: Sequence[Found]) -> list[str]:
+    """Delivered models as a table for a README."""
+    lines = [
+        "| model | test accuracy (95% interval) | latency | size | memory | verified |",
+        "|---|---|---|---|---|---|",
+    ]
+    for letter, m in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", manifests, strict=False):
+        t, found = m["test"], m["metrics"]
+        share = f"{t['accuracy']:.1%} ({100 * t['accuracy_low']:.1f} to"
+        lines.append(
+            f"| {letter} | {share} {100 * t['accuracy_high']:.1f}) | {found['latency_ms']:.3f} ms "
+            f"| {found['size_mb']:.2f} MB | {found['peak_memory_mb']:.0f} MB "
+            f"| {yes(m['verified'])} |"
+        )
+    return lines
+
+
+def check_lines(reports: Sequence[Found]) -> list[str]:
+    """Every check of every artifact."""
+    return [
+        f"{report['key']}  {'ok' if c['holds'] else 'FAILED':6}  {c['name']}: "
+        f"{number(c['found'])}, wanted {c['wanted']}"
+        for report in reports
+        for c in report["checks"]
+    ]
+
+
+def ladder_lines(rows: Sequence[Found]) -> list[str]:
+    """Models measured side by side."""
+    return [
+        f"{'model':26}  {'accuracy':>8}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime",
+        *(
+            f"{row['name']:26}  {row['accuracy']:8.1%}  {row['latency_ms']:8.3f}  "
+            f"{max(row['throughput'].values()):8.0f}  {row['size_mb']:7.3f}  {row['runtime']}"
+            for row in rows
+        ),
+    ]
+
+
+def proxy_lines(found: Found) -> list[str]:
+    """How far scores can be trusted."""
+    rows = {
+        "Kendall's tau": "kendall_tau",
+        "Spearman's rho": "spearman",
+        "tau inside terciles of size": "within_tercile_tau",
+        "what seeds allow": "noise_ceiling",
+        f"ahead of {found['best_baseline']} alone": "advantage",
+        "lost by taking the first": "top_1_regret",
+        "lost by taking the first five": "top_5_regret",
+    }
+    lines: list[str] = []
+    for label, name in rows.items():
+        low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
+        known = value is not None and low is not None
+        lines.append(
+            f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?")
+        )
+    others = {f"tau of {steps} steps alone": short for steps, short in found["short"].items()}
+    if "inherited" in found:
+        others = {"tau of inherited weights": found["inherited"], **others}
+    for label, other in others.items():
+        low, value, high = (other[f"kendall_tau{end}"] for end in ("_low", "", "_high"))
+        time = f", {other['score_ms']:.0f} ms" if "score_ms" in other else ""
+        lines.append(f"{label:30} {value:6.3f}  ({low:.3f} to {high:.3f}){time}")
+    signs = found["sign_agreement"]["all"]
+    lines.append(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
+    lines.append(f"{'milliseconds a score':30} {found['score_ms']:6.1f}")
+    lines.append(f"{'trusted':30} {yes(found['trusted'])}")
+    return lines
+
+
+def prediction_lines(rows: Sequence[Found]) -> list[str]:
+    """Predicted costs of candidates."""
+    lines = [f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"]
+    for r in rows:
+        interval = f"{r['low_ms']:.3f} - {r['high_ms']:.3f}"
+        lines.append(
+            f"{r['key']}  {r['latency_ms']:9.3f}  {interval:>19}  {r['peak_memory_mb']:8.1f}  "
+            f"{r['size_mb']:8.3f}{'' if r['inside'] else '  outside of what was measured'}"
+        )
+    return lines
+
+
+def device_lines(listed: Sequence[Found], tables: Mapping[str, Sequence[Found]]) -> list[str]:
+    """Devices, and what each precision really executes on those that were measured."""
+    lines = [
+        f"{d['name']:14} {d['provider']:28} {d['threads']} threads  "
+        + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
+        for d in listed
+    ]
+    header = f"{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
+    for name, rows in tables.items():
+        lines += ["", name, header]
+        for r in rows:
+            kernels = ", ".join(f"{k} {n}" for k, n in r["kernels"].items())
+            lines.append(
+                f"{r['kind']:12} {r['recipe']:10} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
+                f"{r['size_ratio']:6.2f}  {kernels}"
+            )
+    return lines
+
+
+def yes(holds: bool) -> str:
+    """Yes or no."""
+    return "yes" if holds else "no"
+
+
+def number(value: Any) -> str:
+    """A figure that may be a word."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

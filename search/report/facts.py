@@ -1,0 +1,127 @@
+"""Facts: all that a report says, read from the files of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from string import ascii_uppercase
+from typing import Any
+
+from ...cost_models import CostModel
+from ...spaces import Candidate, SearchSpace
+from ..artifact import read_candidate
+from ..config import RunConfig, load_config
+from ..evaluate import Evaluation
+from ..files import read_json
+from ..manifest import Manifest, manifests
+from ..objectives import Objective, pareto_front
+from ..store import RunFolder, read_evaluations
+
+LADDER, PROXY, REFERENCE = "ladder.json", "proxy.json", "reference.json"
+SEARCHED = "searched "  # what the ladder puts before the key of a delivered model
+PLANE = (Objective("latency_ms"), Objective("accuracy"))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run came to.
+
+    Attributes:
+        folder: the run.
+        config: as it was resolved.
+        space: as it was searched.
+        evaluations: scored candidates in the order of scoring.
+        failed: how many candidates could not be scored.
+        delivered: manifests, the fastest first.
+        candidates: key -> candidate of each of them.
+        cost_model: of the device.
+        stages: name -> seconds, peak memory and results.
+        environment: versions, machine and command.
+        ladder: models measured side by side; empty where they were not.
+        reference: the largest network of the space in eager PyTorch; empty where it was not
+            measured.
+        proxy: what a check of the scores found; empty where there was none.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+    space: SearchSpace
+    evaluations: Sequence[Evaluation]
+    failed: int
+    delivered: Sequence[Manifest]
+    candidates: Mapping[str, Candidate]
+    cost_model: CostModel
+    stages: Mapping[str, Mapping[str, Any]]
+    environment: Mapping[str, Any]
+    ladder: Sequence[Mapping[str, Any]]
+    reference: Mapping[str, Any]
+    proxy: Mapping[str, Any]
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """What was traded, and what had a limit."""
+        return self.config.search.resolve()
+
+    @cached_property
+    def front(self) -> list[Evaluation]:
+        """The scored candidates within all limits that no other one dominates."""
+        return pareto_front(self.evaluations, self.objectives)
+
+    @cached_property
+    def line(self) -> list[Evaluation]:
+        """Their front in the plane of latency and accuracy alone, the fastest first."""
+        return sorted(pareto_front(self.front, PLANE), key=lambda e: e.metrics["latency_ms"])
+
+    @cached_property
+    def measured(self) -> list[Manifest]:
+        """The delivered models that were run on the device."""
+        return [m for m in self.delivered if "metrics" in m]
+
+    def letter(self, key: str) -> str:
+        """What a delivered model is called in pictures: A is the fastest."""
+        index = [m["key"] for m in self.delivered].index(key)
+        turn, place = divmod(index, len(ascii_uppercase))
+        return ascii_uppercase[place] + (str(turn) if turn else "")
+
+    @property
+    def baselines(self) -> list[Mapping[str, Any]]:
+        """Rows of the ladder that are not delivered models, or without it the reference."""
+        found = [row for row in self.ladder if not row["name"].startswith(SEARCHED)]
+        return found or ([self.reference] if self.reference else [])
+
+    @property
+    def teacher_accuracy(self) -> float | None:
+        """Of the teacher on the validation split."""
+        return self.stages.get("teacher", {}).get("accuracy")
+
+
+def gather(folder: RunFolder) -> Facts:
+    """Read a run folder.
+
+    Raises:
+        RunError: nothing was delivered yet, or a file is missing or damaged.
+    """
+    delivered = manifests(folder.pareto)
+    scored, _ = read_evaluations(folder.evaluations)
+    complete = [e for e in scored if e.status == "complete"]
+    return Facts(
+        folder=folder,
+        config=load_config(folder.config),
+        space=SearchSpace.from_yaml(folder.space),
+        evaluations=complete,
+        failed=len(scored) - len(complete),
+        delivered=delivered,
+        candidates={m["key"]: read_candidate(folder.pareto / m["key"]) for m in delivered},
+        cost_model=CostModel.load(folder.cost_model),
+        stages=read_json(folder.stages),
+        environment=read_json(folder.environment),
+        ladder=_optional(folder, LADDER, []),
+        reference=_optional(folder, REFERENCE, {}),
+        proxy=_optional(folder, PROXY, {}),
+    )
+
+
+def _optional(folder: RunFolder, name: str, default: Any) -> Any:
+    path = folder.path / name
+    return read_json(path) if path.is_file() else default

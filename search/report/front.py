@@ -1,0 +1,158 @@
+"""Front: accuracy against latency, of all that was scored, delivered or compared."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..evaluate import Evaluation
+from ..manifest import Manifest
+from .facts import Facts
+from .markup import tag
+from .scale import Scale
+from .svg import NARROW, frame, label, path, picture, steps
+from .words import in_words, interval, mb, ms, percent
+
+SIZES = 5  # shades in which sizes are shown
+LOWEST = 0.05  # share of the scored candidates that the plot may leave below it
+CROWDED = 26  # pixels between two models where a letter has no room
+POINTS = 1500  # drawn at most beside the front
+
+
+def front_chart(facts: Facts, width: int) -> str:
+    """Accuracy against latency: scored candidates, their front, delivered models, baselines."""
+    height = 520 if width > NARROW else 400
+    x, y = _plane(facts, width, height)
+    shade, best = shades(facts), {e.key for e in facts.front}
+    rest = [e for e in facts.evaluations if e.key not in best]
+    rest = rest[:: -(-len(rest) // POINTS) or 1]
+    parts = [frame(x, y, "latency, ms", "accuracy, %"), *_levels(facts, x, y)]
+    parts += [_dot(e, x, y, shade(e.metrics), "dot") for e in rest]
+    corners = [(x(e.metrics["latency_ms"]), y(100 * e.metrics["accuracy"])) for e in facts.line]
+    if corners:
+        parts.append(path(steps(corners), "front"))
+    parts += [_dot(e, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
+    parts += [_baseline(row, x, y) for row in facts.baselines]
+    places = [x(m["metrics"]["latency_ms"]) for m in facts.measured]
+    for i, m in enumerate(facts.measured):
+        crowded = i + 1 < len(places) and places[i + 1] - places[i] < CROWDED
+        parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
+    return picture(width, height, "Accuracy against latency", *parts)
+
+
+def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
+    """Axes that show all that matters; the least accurate candidates may fall off below."""
+    limits = facts.config.search.limits
+    shown = [*(m["metrics"] for m in facts.measured), *facts.baselines]
+    scored = [e.metrics for e in facts.evaluations]
+    latencies = [m["latency_ms"] for m in (*scored, *shown)]
+    accuracies = [m["accuracy"] for m in (*shown, *(e.metrics for e in facts.line))]
+    if scored:
+        accuracies += np.quantile([m["accuracy"] for m in scored], [LOWEST, 1.0]).tolist()
+    latencies += [limits["latency_ms"]] if "latency_ms" in limits else []
+    accuracies += [limits["accuracy"]] if "accuracy" in limits else []
+    accuracies += [facts.teacher_accuracy] if facts.teacher_accuracy is not None else []
+    x = Scale.around(latencies, 52, width - 16)
+    y = Scale.around([100 * a for a in accuracies], height - 48, 30, log=False)
+    return x, Scale(max(0.0, y.low), min(100.5, y.high), y.start, y.end)
+
+
+def shades(facts: Facts) -> Callable[[Mapping[str, float]], str]:
+    """Metrics -> the class of a shade, by size."""
+    edges = size_edges([e.metrics["size_mb"] for e in facts.evaluations])
+    return lambda metrics: f"s{bisect_right(edges, metrics['size_mb'])}"
+
+
+def size_edges(sizes: Sequence[float]) -> list[float]:
+    """Sizes at which the shade changes: as many candidates in each."""
+    if not sizes:
+        return []
+    return [float(q) for q in np.quantile(sizes, np.arange(1, SIZES) / SIZES)]
+
+
+def _dot(e: Evaluation, x: Scale, y: Scale, shade: str, kind: str) -> str:
+    m = e.metrics
+    words = f"{e.key}\n{interval(m)} as the search saw it\n{ms(m['latency_ms'])} "
+    words += f"predicted, {mb(m['size_mb'])}\n{in_words(e.candidate)}"
+    return tag(
+        "circle",
+        cx=x(m["latency_ms"]),
+        cy=y(100 * m["accuracy"]),
+        r=5 if "front" in kind else 3.5,
+        class_=f"{kind} {shade}",
+        data_tip=words,
+    )
+
+
+def _levels(facts: Facts, x: Scale, y: Scale) -> list[str]:
+    """Limits and the teacher, as lines across the plot."""
+    parts: list[str] = []
+    limits = facts.config.search.limits
+    if "latency_ms" in limits:
+        at = x(limits["latency_ms"])
+        parts.append(tag("line", x1=at, x2=at, y1=y.start, y2=y.end, class_="limit"))
+        words = f"at most {ms(limits['latency_ms'])}"
+        parts.append(label(at - 6, y.start - 8, words, "limit-label", "end"))
+    lines = [("limit", limits.get("accuracy"), "at least"), ("teacher", facts.teacher_accuracy, "")]
+    for kind, level, words in lines:
+        if level is not None:
+            at = y(100 * level)
+            parts.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_=kind))
+            words = f"{words or kind} {percent(level)}"
+            parts.append(label(x.end - 4, at - 6, words, f"{kind}-label", "end"))
+    return parts
+
+
+def _baseline(row: Mapping[str, Any], x: Scale, y: Scale) -> str:
+    at, level = x(row["latency_ms"]), y(100 * row["accuracy"])
+    words = f"{row['name']}, {row['runtime']}\n{interval(row)}\n{ms(row['latency_ms'])}, "
+    words += mb(row["size_mb"])
+    square = tag(
+        "rect",
+        x=at - 5,
+        y=level - 5,
+        width=10,
+        height=10,
+        class_="baseline",
+        data_tip=words,
+    )
+    end = at > (x.start + x.end) / 2
+    return square + label(
+        at + (-10 if end else 10),
+        level + 4,
+        row["name"],
+        "baseline-label",
+        "end" if end else "start",
+    )
+
+
+def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) -> str:
+    """A delivered model, with its interval and a thin line from where the search saw it.
+
+    Its letter stands on the right, or with the anchor "end" on the left.
+    """
+    m, promised, letter = manifest["metrics"], manifest["promised"], facts.letter(manifest["key"])
+    at, level = x(m["latency_ms"]), y(100 * m["accuracy"])
+    state = "verified" if manifest["verified"] else "not verified"
+    words = f"{letter}: {manifest['key']}, {state}\n{interval(m)} on the validation split\n"
+    words += f"{ms(m['latency_ms'])}, {mb(m['size_mb'])} as measured\n"
+    words += in_words(facts.candidates[manifest["key"]])
+    before = x(promised["latency_ms"]), y(100 * promised["accuracy"])
+    low, high = y(100 * m["accuracy_low"]), y(100 * m["accuracy_high"])
+    return "".join(
+        [
+            path([before, (at, level)], "step"),
+            tag("line", x1=at, x2=at, y1=low, y2=high, class_="whisker"),
+            tag(
+                "path",
+                d=f"M{at:.1f} {level - 9:.1f}l9 9l-9 9l-9 -9z",
+                class_="model" if manifest["verified"] else "model unverified",
+                data_tip=words,
+                tabindex=0,
+            ),
+            label(at + (9 if anchor == "start" else -9), level - 8, letter, "letter", anchor),
+        ]
+    )

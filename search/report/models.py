@@ -1,0 +1,170 @@
+"""Models: what was delivered, what was promised of it, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ..manifest import Manifest
+from .bars import time_bar
+from .charts import promise_chart
+from .drawing import draw
+from .facts import SEARCHED, Facts
+from .markup import table, tag, text, yes
+from .svg import both
+from .words import interval, mb, ms, number
+
+
+def models(facts: Facts) -> list[str]:
+    """The delivered models as a table, and a card for each."""
+    header = (
+        "",
+        "test accuracy",
+        "validation accuracy",
+        "latency",
+        "predicted",
+        "speed",
+        "size",
+        "memory",
+        "verified",
+    )
+    rows = [
+        [
+            tag("span", facts.letter(m["key"]), class_="badge"),
+            text(interval(m["test"]) if "test" in m else "not read"),
+            text(interval(m["metrics"])),
+            text(ms(m["metrics"]["latency_ms"])),
+            text(ms(m["promised"]["latency_ms"])),
+            text(speed(facts, m)),
+            text(mb(m["metrics"]["size_mb"])),
+            text(mb(m["metrics"]["peak_memory_mb"])),
+            yes(m["verified"]),
+        ]
+        for m in facts.measured
+    ]
+    words = "The fastest first; accuracies with their 95% intervals."
+    if facts.reference:
+        words += " Speed is beside the largest network of the space in eager PyTorch, which takes "
+        words += f"{ms(facts.reference['latency_ms'])} and {mb(facts.reference['size_mb'])}."
+    return [
+        tag("h2", "Delivered models"),
+        tag("p", text(words), class_="note"),
+        table(header, rows),
+        *(_card(facts, m) for m in facts.delivered),
+    ]
+
+
+def speed(facts: Facts, manifest: Manifest) -> str:
+    """How many times as fast as the reference a model is, if that was measured."""
+    if not facts.reference:
+        return "not known"
+    return f"{facts.reference['latency_ms'] / manifest['metrics']['latency_ms']:.1f}x"
+
+
+def _card(facts: Facts, manifest: Manifest) -> str:
+    key, promised = manifest["key"], manifest["promised"]
+    counts = {
+        "parameters": f"{promised['params']:,.0f}",
+        "multiply-accumulates": f"{promised['macs'] / 1e6:,.2f} million",
+        "folder": f"pareto/{key}",
+        "kernels": ", ".join(dict.fromkeys(manifest["recipes"].values())),
+    }
+    name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")
+    about = (tag("span", f"{text(k)} ", tag("b", text(v))) for k, v in counts.items())
+    return tag(
+        "div",
+        tag("div", name, class_="head"),
+        tag("div", *about, class_="facts"),
+        both(partial(draw, facts.candidates[key])),
+        tag("p", "Where its time goes, as the cost model sees it:", class_="note"),
+        time_bar(facts, key),
+        _checks(manifest.get("checks", [])),
+        _operators(manifest.get("inventory", {})),
+        class_="card",
+    )
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [text(c["name"]), yes(c["holds"]), text(number(c["found"])), text(c["wanted"])]
+        for c in checks
+    ]
+    return tag(
+        "details",
+        tag("summary", f"{sum(c['holds'] for c in checks)} of {len(checks)} checks hold"),
+        table(("check", "holds", "found", "wanted"), rows),
+    )
+
+
+def _operators(inventory: Mapping[str, Any]) -> str:
+    """What the runtime made of the file, and which other runtimes would not take it."""
+    if not inventory:
+        return ""
+    stored, executed = (sum(inventory[name].values()) for name in ("stored", "executed"))
+    kernels = ", ".join(f"{n} {name}" for name, n in sorted(inventory["executed"].items()))
+    rows = [
+        [
+            text(name),
+            text(", ".join(missing) or "none"),
+            text(inventory["targets"][name]["version"]),
+        ]
+        for name, missing in inventory["unsupported"].items()
+    ]
+    return tag(
+        "details",
+        tag("summary", f"{stored} operators in the file, {executed} kernels when it runs"),
+        tag("p", text(f"Kernels: {kernels}."), class_="note"),
+        tag("p", text(f"Fused: {', '.join(inventory['fused']) or 'nothing'}."), class_="note"),
+        table(("other runtime", "operators that it does not take", "its version"), rows, wrap=1),
+    )
+
+
+def promises(facts: Facts) -> list[str]:
+    """Measured latencies in their predicted intervals."""
+    if not facts.measured:
+        return []
+    inside = sum(m["inside_interval"] for m in facts.measured)
+    caption = (
+        f"The band is the 90% interval that was predicted before the model was built, the bar its "
+        f"middle, the circle what was measured: {inside} of {len(facts.measured)} lie inside."
+    )
+    return [
+        tag("h2", "Latency: promised and measured"),
+        tag("figure", both(partial(promise_chart, facts)), tag("figcaption", text(caption))),
+    ]
+
+
+def ladder(facts: Facts) -> list[str]:
+    """Models before and after, if they were measured."""
+    if not facts.ladder:
+        return []
+    slowest = max(row["latency_ms"] for row in facts.ladder)
+    letters = {SEARCHED + m["key"]: f"searched: {facts.letter(m['key'])}" for m in facts.delivered}
+    rows = [
+        [
+            text(letters.get(row["name"], row["name"])),
+            text(row["runtime"]),
+            text(interval(row)),
+            f"{ms(row['latency_ms'])} ({row['latency_p10_ms']:.3g} to {row['latency_p90_ms']:.3g})",
+            f"{slowest / row['latency_ms']:.1f}x",
+            ", ".join(f"{rate:,.0f}" for rate in row["throughput"].values()),
+            mb(row["peak_memory_mb"]),
+            mb(row["size_mb"]),
+        ]
+        for row in facts.ladder
+    ]
+    batches = ", ".join(map(str, next(iter(facts.ladder))["throughput"]))
+    header = (
+        *("model", "runtime", "accuracy", "latency (10% to 90%)", "speed"),
+        *(f"images/s at batch {batches}", "memory", "size"),
+    )
+    return [
+        tag("h2", "Before and after"),
+        tag(
+            "p",
+            "Timed in turn, so that whatever slowed the machine slowed all of them.",
+            class_="note",
+        ),
+        table(header, rows),
+    ]

@@ -1,0 +1,146 @@
+"""Notes: what a reader must know before trusting the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..manifest import Manifest
+from ..nearest import misses
+from ..objectives import Objective
+from .facts import Facts
+from .words import percent
+
+LEVEL = 0.9  # of the predicted intervals
+
+
+def notes(facts: Facts) -> list[str]:
+    """Warnings, the gravest first."""
+    return [
+        *_unmet(facts),
+        *_unverified(facts),
+        *_beaten(facts),
+        *_rollbacks(facts),
+        *_training(facts),
+        *_trust(facts),
+        *_cost_model(facts),
+        *_test_split(facts),
+    ]
+
+
+def trust(facts: Facts) -> str:
+    """How far the accuracies of the search can be trusted to order candidates."""
+    found = facts.proxy
+    if not found:
+        return (
+            "The order in which the search put candidates was never checked against training "
+            "them alone on this data. To check it: vitpareto proxy "
+            f"{facts.folder.config} --run-dir {facts.folder.path}"
+        )
+    low, high = found.get("kendall_tau_low"), found.get("kendall_tau_high")
+    known = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
+    best = found["best_baseline"]
+    return (
+        f"The search's scores were compared with {found['n']} candidates trained alone: Kendall's "
+        f"tau {found['kendall_tau']:.2f}{known}, where {best} alone reaches "
+        f"{found['baselines'][best]['kendall_tau']:.2f}. The scores are "
+        + ("worth more than that." if found["trusted"] else "not known to be worth more than that.")
+    )
+
+
+def _unmet(facts: Facts) -> Iterator[str]:
+    for manifest in facts.measured:
+        limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
+        if missed := misses(manifest["metrics"], limits):
+            yield f"{facts.letter(manifest['key'])} does not keep the limits: it has {missed}."
+
+
+def _unverified(facts: Facts) -> Iterator[str]:
+    for manifest in facts.delivered:
+        if not manifest.get("verified"):
+            broken = [c for c in manifest.get("checks", []) if not c["holds"]]
+            reasons = ", ".join(
+                f"{c['name']} {_short(c['found'])}, wanted {c['wanted']}" for c in broken
+            )
+            yield (
+                f"{facts.letter(manifest['key'])} is not verified, so not to be relied on: "
+                f"{reasons or 'it was not measured'}."
+            )
+
+
+def _beaten(facts: Facts) -> Iterator[str]:
+    """Models that another one beats in all that was traded, now that everything is measured."""
+    for manifest in facts.measured:
+        mine = manifest["metrics"]
+        traded = [o for o in facts.objectives if o.traded and o.name in mine]
+        for other in facts.measured:
+            theirs = [o.loss(other["metrics"][o.name]) for o in traded]
+            own = [o.loss(mine[o.name]) for o in traded]
+            if theirs != own and all(a <= b for a, b in zip(theirs, own, strict=True)):
+                yield (
+                    f"{facts.letter(manifest['key'])} is beaten by {facts.letter(other['key'])} in "
+                    f"{', '.join(o.name for o in traded)}: there is no reason to take it."
+                )
+                break
+
+
+def _rollbacks(facts: Facts) -> Iterator[str]:
+    """What was taken back of the models that the search chose, and why."""
+    for manifest in facts.delivered:
+        yield from rollbacks(manifest, facts.letter(manifest["key"]))
+
+
+def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
+    """The same for one model."""
+    for key, story in manifest["finalists"].items():
+        if story["refused"]:
+            broken = [c["name"] for c in story["refused"][0]["checks"] if not c["holds"]]
+            steps = story["taken_back"]
+            yield (
+                f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
+                f"after {len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
+            )
+
+
+def _training(facts: Facts) -> Iterator[str]:
+    for name, found in facts.stages.items():
+        for alarm in found.get("alarms", []):
+            yield f"Training of the {name}: {alarm}."
+    if facts.failed:
+        yield f"{facts.failed} candidates could not be scored; log.txt says why."
+
+
+def _trust(facts: Facts) -> Iterator[str]:
+    if not facts.proxy or not facts.proxy["trusted"]:
+        yield trust(facts)
+
+
+def _cost_model(facts: Facts) -> Iterator[str]:
+    found = facts.cost_model.validation
+    if "mape" in found:
+        yield (
+            f"Latencies of candidates are predictions. On {found['networks_fresh']} networks that "
+            f"the cost model had not seen they were off by {found['mape']:.1f}% on average."
+        )
+    else:
+        yield "Latencies of candidates are predictions, which were not checked on fresh networks."
+    outside = [facts.letter(m["key"]) for m in facts.measured if not m["inside_interval"]]
+    if outside:
+        yield (
+            f"Measured latency is outside of the predicted {percent(LEVEL)} interval for "
+            f"{', '.join(outside)}."
+        )
+
+
+def _test_split(facts: Facts) -> Iterator[str]:
+    tests = [m["test"] for m in facts.delivered if "test" in m]
+    if tests:
+        half = max(t["accuracy_high"] - t["accuracy_low"] for t in tests) / 2
+        yield (
+            f"Test accuracies are known to about {percent(half)}: smaller differences mean nothing."
+        )
+        if len(tests) > 1:
+            yield "Choose by validation accuracy; the test split was read once, to report."
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,235 @@
+"""Page: the report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+
+from .bars import choice_rows
+from .charts import progress_chart
+from .choices import axes
+from .facts import Facts
+from .front import SIZES, front_chart, size_edges
+from .markup import table, tag, text
+from .models import ladder, models, promises, speed
+from .notes import notes, trust
+from .style import SCRIPT, STYLE
+from .svg import both
+from .words import duration, mb, ms, number, percent
+
+HTML = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+{body}
+<div id="tip" role="tooltip"></div>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+ENDINGS = {
+    "trials": "The search ended when all trials were made.",
+    "scored": "The search ended when enough candidates were scored.",
+    "time": "The search ended when its time was up.",
+    "stagnation": "The search ended when nothing better was found for a while.",
+    "exhausted": "The search ended when every candidate was tried.",
+}
+
+
+def page(facts: Facts) -> str:
+    """The whole report."""
+    name = facts.folder.path.resolve().name
+    body = [
+        *_head(facts, name),
+        *_front(facts),
+        *models(facts),
+        *promises(facts),
+        *ladder(facts),
+        *_progress(facts),
+        *_choices(facts),
+        tag("h2", "What to keep in mind"),
+        tag("ul", *(tag("li", text(note)) for note in notes(facts))),
+        *_stages(facts),
+        *_reproduce(facts),
+    ]
+    return HTML.format(
+        title=text(f"{name}: vitpareto"), style=STYLE, script=SCRIPT, body="\n".join(body)
+    )
+
+
+def _head(facts: Facts, name: str) -> list[str]:
+    config = facts.config
+    device = facts.cost_model.identity
+    words = (
+        f"Space {facts.space.name}, images {config.data.label}, device {config.device.name} "
+        f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
+        f"{device.get('version', '')}, {device.get('threads')} threads): "
+        f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
+        f"{len(facts.front)} on the front, {len(facts.delivered)} delivered."
+    )
+    boxes = (
+        tag("div", tag("b", text(b)), tag("span", text(s)), class_="tile") for b, s in tiles(facts)
+    )
+    return [
+        tag("h1", text(name)),
+        tag("p", text(words), class_="lead"),
+        tag("div", *boxes, class_="tiles"),
+    ]
+
+
+def tiles(facts: Facts) -> list[tuple[str, str]]:
+    """The figures that come first, each with what it is."""
+    found = facts.measured
+    if not found:
+        return []
+    best, fastest = max(found, key=lambda m: m["metrics"]["accuracy"]), found[0]
+    teacher, verified = facts.teacher_accuracy, sum(m["verified"] for m in found)
+    split = "test" if "test" in best else "validation"
+    beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
+    faster = f", {speed(facts, best)} as fast as the largest network in PyTorch"
+    return [
+        (
+            percent(best.get("test", best["metrics"])["accuracy"]),
+            f"{split} accuracy of {facts.letter(best['key'])}, the best{beside}",
+        ),
+        (
+            ms(best["metrics"]["latency_ms"]),
+            f"a run of {facts.letter(best['key'])}, in {mb(best['metrics']['size_mb'])}"
+            + (faster if facts.reference else ""),
+        ),
+        (
+            ms(fastest["metrics"]["latency_ms"]),
+            f"a run of {facts.letter(fastest['key'])}, the fastest, with "
+            f"{percent(fastest['metrics']['accuracy'])} on validation",
+        ),
+        (f"{verified} of {len(found)}", "delivered models verified on the device"),
+    ]
+
+
+def _front(facts: Facts) -> list[str]:
+    edges = size_edges([e.metrics["size_mb"] for e in facts.evaluations])
+    ramp = "".join(tag("i", class_=f"s{i}") for i in range(SIZES))
+    words = f"size {mb(edges[0])} or less … over {mb(edges[-1])}" if edges else "size"
+    marks = [
+        tag("span", ramp, " ", text(words), class_="ramp"),
+        tag("span", tag("i", class_="diamond"), "delivered: measured, fine-tuned"),
+    ]
+    if any(not m["verified"] for m in facts.measured):
+        marks.append(tag("span", tag("i", class_="diamond hollow"), "not verified"))
+    if facts.baselines:
+        marks.append(tag("span", tag("i", class_="square"), "baseline"))
+    caption = (
+        "Each dot is a candidate as the search saw it: accuracy estimated on the search split, "
+        "latency predicted. The stair is their front. A dotted line leads from where the search "
+        "saw a model to what fine-tuning and the device made of it, on the validation split, with "
+        "its 95% interval. Hover or touch to see more."
+    )
+    return [
+        tag("h2", "The front"),
+        tag(
+            "figure",
+            tag("div", *marks, class_="legend"),
+            both(partial(front_chart, facts)),
+            tag("figcaption", caption),
+        ),
+    ]
+
+
+def _progress(facts: Facts) -> list[str]:
+    found = facts.stages.get("search", {})
+    ended = ENDINGS.get(found.get("ended by", ""), "")
+    caption = (
+        "Hypervolume: the share of the space between the largest network, or the limits, and the "
+        f"smallest one that the front dominates. {ended}"
+    )
+    return [
+        tag("h2", "How the search went"),
+        tag("figure", both(partial(progress_chart, facts)), tag("figcaption", text(caption))),
+    ]
+
+
+def _choices(facts: Facts) -> list[str]:
+    found = axes(facts) if len(facts.evaluations) > 2 else []
+    if not found:
+        return []
+    words = (
+        "The thin bar is every scored candidate, the thick one the front. On the left: how much of "
+        "the differences in accuracy and latency goes with this choice alone. A search does not "
+        "sample evenly, so this describes what was tried and proves no cause."
+    )
+    return [
+        tag("h2", "What the front prefers"),
+        tag("p", words, class_="note"),
+        tag("div", choice_rows(found), class_="card"),
+    ]
+
+
+def _stages(facts: Facts) -> list[str]:
+    total = sum(found["seconds"] for found in facts.stages.values())
+    rows = [
+        [
+            text(name),
+            duration(found["seconds"]),
+            percent(found["seconds"] / (total or 1)),
+            f"{found['peak_memory_mb']:,} MB",
+            ", ".join(
+                f"{text(k)} {text(number(v))}"
+                for k, v in found.items()
+                if k not in ("seconds", "peak_memory_mb")
+            ),
+        ]
+        for name, found in facts.stages.items()
+    ]
+    rows.append([tag("b", "all"), tag("b", duration(total)), "", "", ""])
+    return [
+        tag("h2", "Time and memory"),
+        table(("stage", "time", "share", "peak memory", "results"), rows, wrap=4),
+    ]
+
+
+def _reproduce(facts: Facts) -> list[str]:
+    about = facts.environment
+    command = shlex.join(["vitpareto", *about["command"][1:]])
+    machine = about["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    words = (
+        f"Started {about['started']} on {machine['processor']} ({machine['cores']} cores, "
+        f"{machine['isa']}), {about['platform']}, Python {about['python']}. {versions}. "
+        f"Seed {facts.config.search.seed}, split seed {facts.config.data.seed}."
+    )
+    if facts.proxy:
+        words = f"{words} {trust(facts)}"
+    return [
+        tag("h2", "Reproduce"),
+        tag("p", text(words), class_="note"),
+        tag("pre", text(command)),
+        tag(
+            "details",
+            tag("summary", "configuration"),
+            tag("pre", text(facts.folder.config.read_text())),
+        ),
+        tag(
+            "details",
+            tag("summary", "search space"),
+            tag("pre", text(facts.folder.space.read_text())),
+        ),
+    ]
+
+
+def _big(n: int) -> str:
+    """A size of a space: exact while it can be read.
+
+    >>> _big(12_345), _big(1_828_915_200), _big(10**30)
+    ('12,345', '1.8 billion', '1.0e+30')
+    """
+    for one, name in ((10**9, "billion"), (10**6, "million")):
+        if one <= n < 1000 * one:
+            return f"{n / one:.1f} {name}"
+    return f"{n:,}" if n < 10**6 else f"{n:.1e}"

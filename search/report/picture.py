@@ -1,0 +1,98 @@
+"""Picture: the front as a PNG, for where no browser is."""
+
+from __future__ import annotations
+
+import io
+
+from ..objectives import MAXIMISED
+from .facts import Facts
+
+INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
+CROWDED = 1.08  # ratio of latencies below which two letters would meet
+
+
+def front_png(facts: Facts) -> bytes:
+    """Accuracy against latency: scored candidates, their front, delivered models, baselines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    scored = facts.evaluations
+    if scored:
+        spots = axes.scatter(
+            [e.metrics["latency_ms"] for e in scored],
+            [100 * e.metrics["accuracy"] for e in scored],
+            c=[e.metrics["size_mb"] for e in scored],
+            s=16,
+            alpha=0.7,
+            linewidths=0,
+            cmap="Blues",
+            vmin=-0.3 * max(e.metrics["size_mb"] for e in scored),
+            label="scored: estimated accuracy, predicted latency",
+        )
+        bar = figure.colorbar(spots, label="size, MB", pad=0.01)
+        bar.ax.set_ylim(bottom=0)
+        bar.outline.set_visible(False)
+    axes.step(
+        [e.metrics["latency_ms"] for e in facts.line],
+        [100 * e.metrics["accuracy"] for e in facts.line],
+        where="post",
+        color=SOFT,
+        linewidth=1,
+        label="their front",
+    )
+    for row in facts.baselines:  # mostly slow, so that their names have room on the left
+        at, where = (row["latency_ms"], 100 * row["accuracy"]), (-8, -3)
+        axes.plot(*at, "s", color=SOFT, markerfacecolor="white", markersize=7)
+        axes.annotate(
+            row["name"], at, where, textcoords="offset points", ha="right", color=SOFT, fontsize=8
+        )
+    for verified, face, name in ((True, ACCENT, ""), (False, "white", ", not verified")):
+        chosen = [m for m in facts.measured if m["verified"] == verified]
+        if chosen:
+            axes.errorbar(
+                [m["metrics"]["latency_ms"] for m in chosen],
+                [100 * m["metrics"]["accuracy"] for m in chosen],
+                [
+                    [
+                        100 * (m["metrics"]["accuracy"] - m["metrics"]["accuracy_low"])
+                        for m in chosen
+                    ],
+                    [
+                        100 * (m["metrics"]["accuracy_high"] - m["metrics"]["accuracy"])
+                        for m in chosen
+                    ],
+                ],
+                fmt="D",
+                color=ACCENT,
+                markerfacecolor=face,
+                markersize=8,
+                elinewidth=1,
+                label=f"delivered: measured, validation split{name}",
+            )
+    places = [m["metrics"]["latency_ms"] for m in facts.measured]
+    for i, m in enumerate(facts.measured):
+        crowded = i + 1 < len(places) and places[i + 1] < CROWDED * places[i]
+        at, where = (places[i], 100 * m["metrics"]["accuracy"]), (-16 if crowded else 7, 4)
+        letter = facts.letter(m["key"])
+        axes.annotate(letter, at, where, textcoords="offset points", color=ACCENT, weight="bold")
+    for name, limit in facts.config.search.limits.items():
+        if name == "latency_ms":
+            axes.axvline(limit, color=BAD, linestyle="--", linewidth=1, label="limit")
+        elif name in MAXIMISED:
+            axes.axhline(100 * limit, color=BAD, linestyle="--", linewidth=1, label="limit")
+    if facts.teacher_accuracy is not None:
+        axes.axhline(100 * facts.teacher_accuracy, color=SOFT, linestyle=":", label="teacher")
+    axes.set(xscale="log", xlabel="latency, ms", ylabel="accuracy, %")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="both", colors=INK, length=0)
+    axes.grid(alpha=0.25, linewidth=0.7)
+    axes.spines[:].set_visible(False)
+    axes.legend(loc="lower right", fontsize=8, framealpha=0.85, edgecolor="none")
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)
+    return stream.getvalue()

@@ -1,0 +1,88 @@
+"""Words: candidates and figures as people read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ...cost_models.workload import workload
+from ...spaces import Candidate, Policy
+from ...spaces.places import places
+
+
+def percent(share: float) -> str:
+    """A share with one digit.
+
+    >>> percent(0.98765)
+    '98.8%'
+    """
+    return f"{share:.1%}"
+
+
+def interval(metrics: Mapping[str, float]) -> str:
+    """Accuracy with its 95% interval."""
+    low, high = metrics["accuracy_low"], metrics["accuracy_high"]
+    return f"{percent(metrics['accuracy'])} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def ms(value: float) -> str:
+    """Milliseconds with three significant digits.
+
+    >>> ms(0.04237), ms(12.345)
+    ('0.0424 ms', '12.3 ms')
+    """
+    return f"{value:#.3g}".rstrip(".") + " ms"
+
+
+def mb(value: float) -> str:
+    """Megabytes with three significant digits."""
+    return f"{value:#.3g}".rstrip(".") + " MB"
+
+
+def number(value: Any) -> str:
+    """A result of a stage or a check."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42.3), duration(300), duration(7260)
+    ('42 s', '5 min 0 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def bits(policy: Policy) -> str:
+    """Precision of a sub-block.
+
+    >>> bits(Policy(8, 8)), bits(Policy(4, 32)), bits(Policy())
+    ('int8', 'w4', 'fp32')
+    """
+    if policy.weight_bits > 8:
+        return f"fp{policy.weight_bits}"
+    if policy.weight_bits == policy.act_bits:
+        return f"int{policy.weight_bits}"
+    return f"w{policy.weight_bits}" + (f"a{policy.act_bits}" if policy.act_bits < 32 else "")
+
+
+def in_words(candidate: Candidate) -> str:
+    """A candidate in one line: depth and widths, mixers, tokens, precisions."""
+    a = candidate.architecture
+    shape = " + ".join(f"{len(stage.blocks)}x{stage.width}" for stage in a.stages)
+    mixers = Counter(block.mixer for block in a.blocks())
+    kinds = ", ".join(f"{n} {name}" for name, n in mixers.most_common())
+    walk = [place for stage in places(a) for place in stage]
+    first, last = walk[0].tokens, walk[-1].kept
+    tokens = f"{first} tokens" + (f", {last} at the end" if last != first else "")
+    policies = Counter(bits(block.policy) for block in workload(candidate).sub_blocks)
+    precision = ", ".join(name for name, _ in policies.most_common())
+    return f"{shape} blocks: {kinds}; {a.input_size} px, {tokens}; {precision}"

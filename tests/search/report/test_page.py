@@ -1,0 +1,202 @@
+"""The report of a finished run: complete, sound, escaped, and from the folder alone."""
+
+import json
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from vitpareto.search.report import build_report
+from vitpareto.search.report.charts import progress_of
+from vitpareto.search.report.choices import axes
+from vitpareto.search.report.drawing import columns
+from vitpareto.search.report.facts import Facts, gather
+from vitpareto.search.report.front import front_chart, size_edges
+from vitpareto.search.report.notes import notes, trust
+from vitpareto.search.report.svg import NARROW, WIDE
+from vitpareto.search.store import RunFolder
+from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import RunError
+
+VOID = ("meta", "link", "br")
+
+
+class Sound(HTMLParser):
+    """Checks that every element is closed where it must be; keeps texts and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.tips: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        found = dict(attrs)
+        self.links += [v for k, v in found.items() if k in ("src", "href") and v]
+        self.tips += [found["data-tip"]] if found.get("data-tip") else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def parsed(page: str) -> Sound:
+    sound = Sound()
+    sound.feed(page)
+    assert sound.open == []
+    return sound
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "moved"
+    shutil.copytree(finished, path)
+    return path
+
+
+@pytest.fixture
+def facts(finished: Path) -> Facts:
+    return gather(RunFolder(finished, lock=False))
+
+
+def rebuilt(run: Path) -> Sound:
+    build_report(RunFolder(run, lock=False))
+    return parsed((run / "report.html").read_text())
+
+
+def test_it_needs_nothing_else_and_shows_everything(run: Path) -> None:
+    (run / "report.html").unlink()
+    found = rebuilt(run)
+    assert found.links == ["data:,"]
+    text = " ".join(found.texts)
+    assert "http" not in text.split("configuration")[0]
+    for manifest in run.glob("pareto/*/manifest.json"):
+        assert json.loads(manifest.read_text())["key"] in text
+    for heading in (
+        *(
+            "The front",
+            "Delivered models",
+            "Latency: promised and measured",
+            "What to keep in mind",
+        ),
+        *("How the search went", "What the front prefers", "Time and memory", "Reproduce"),
+    ):
+        assert heading in found.texts
+    lines = (run / "evaluations.jsonl").read_text().splitlines()
+    tips = {tip.split("\n")[0] for tip in found.tips}
+    assert {json.loads(line)["key"] for line in lines} <= tips
+
+
+def test_the_same_folder_gives_the_same_page(run: Path) -> None:
+    before = [rebuilt(run) and (run / name).read_bytes() for name in ("report.html", "pareto.png")]
+    assert [
+        rebuilt(run) and (run / n).read_bytes() for n in ("report.html", "pareto.png")
+    ] == before
+
+
+def test_names_of_strangers_are_escaped(run: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("name: cpu-1t", f"name: '{evil}'"))
+    found = rebuilt(run)
+    assert any(evil in text for text in found.texts)
+    assert evil not in (run / "report.html").read_text()
+
+
+def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
+    key = next(run.glob("pareto/*")).name
+    row = {
+        **{"name": "original", "key": "0", "runtime": "PyTorch eager", "size_mb": 1.0},
+        **{"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "latency_ms": 3.0},
+        **{"latency_p10_ms": 2.9, "latency_p90_ms": 3.2, "peak_memory_mb": 9.0},
+        "throughput": {"1": 333.0, "8": 700.0},
+    }
+    searched = {**row, "name": f"searched {key}", "runtime": "onnxruntime", "latency_ms": 0.5}
+    (run / "ladder.json").write_text(json.dumps([row, searched]))
+    proxy = {"n": 20, "kendall_tau": 0.8, "kendall_tau_low": 0.7, "kendall_tau_high": 0.9}
+    proxy |= {"best_baseline": "params", "baselines": {"params": {"kendall_tau": 0.5}}}
+    (run / "proxy.json").write_text(json.dumps(proxy | {"trusted": True}))
+    found = rebuilt(run)
+    text = " ".join(found.texts)
+    assert "Before and after" in text
+    assert "6.0x" in text
+    assert "tau 0.80 (0.70 to 0.90)" in text
+    assert "never checked" not in text
+    assert any(tip.startswith("original, PyTorch eager") for tip in found.tips)
+
+
+def test_what_was_never_checked_is_said(facts: Facts) -> None:
+    assert "never checked" in trust(facts)
+    assert trust(facts) in notes(facts)
+
+
+def test_progress_ends_where_the_search_did(facts: Facts) -> None:
+    volumes, best = progress_of(facts)
+    assert len(volumes) == len(facts.evaluations)
+    assert volumes == sorted(volumes)
+    assert volumes[-1] == pytest.approx(facts.stages["search"]["hypervolume"])
+    assert best[-1] == max(e.metrics["accuracy"] for e in facts.evaluations)
+
+
+def test_shares_of_a_choice_add_up(facts: Facts) -> None:
+    found = axes(facts)
+    names = {choice.name.rpartition(".")[2] for choice in facts.space.parameters}
+    assert {axis.name for axis in found} <= names
+    for axis in found:
+        assert sum(axis.scored) == pytest.approx(1)
+        assert sum(axis.front) == pytest.approx(1) or sum(axis.front) == 0
+        assert all(0 <= share <= 1 for share in axis.explains.values())
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_every_dot_is_inside_the_picture(facts: Facts, width: int) -> None:
+    class Dots(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found = dict(attrs)
+            if tag == "circle":
+                assert 0 < float(found["cx"] or "nan") < width
+
+    Dots().feed(front_chart(facts, width))
+
+
+def test_as_many_candidates_in_each_shade() -> None:
+    assert size_edges(list(range(101))) == [20, 40, 60, 80]
+    assert size_edges([]) == []
+
+
+@pytest.mark.parametrize("preset", ["digits", "deit_tiny", "mobile_hybrid"])
+def test_a_drawing_has_every_sub_block(preset: str) -> None:
+    for candidate in SearchSpace.from_yaml(preset).sample(20, seed=1):
+        a, found = candidate.architecture, columns(candidate)
+        blocks = list(a.blocks())
+        drawn = [column for column in found if column.boxes[0].kind != "plain"]
+        assert [c.boxes[0].kind for c in drawn] == [b.mixer for b in blocks]
+        mlps = [b.mlp_hidden > 0 and b.mixer != "mbconv" for b in blocks]
+        assert [len(c.boxes) == 2 for c in drawn] == mlps
+        assert len(found) == len(blocks) + 2 + len(a.stages) - 1
+        assert len({c.heading for c in found if c.heading}) == len(a.stages) + 1
+
+
+def test_a_run_without_models_says_how_to_go_on(run: Path) -> None:
+    shutil.rmtree(run / "pareto")
+    with pytest.raises(RunError, match="no delivered models; continue the run with --resume"):
+        build_report(RunFolder(run, lock=False))
+
+
+def test_a_model_that_another_one_beats_is_named(facts: Facts) -> None:
+    best, worse = (
+        {**m, "metrics": {**m["metrics"], "accuracy": a, "latency_ms": 1.0, "size_mb": 1.0}}
+        for m, a in zip(facts.delivered[:2], (0.9, 0.8), strict=True)
+    )
+    assert "B is beaten by A in accuracy" in " ".join(
+        notes(replace(facts, delivered=[best, worse]))
+    )
+    worse["metrics"]["size_mb"] = 0.5
+    assert "beaten" not in " ".join(notes(replace(facts, delivered=[best, worse])))

@@ -1,0 +1,80 @@
+"""A finished run from Python, as a notebook sees it."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+import vitpareto.search
+from vitpareto.search import load_run
+from vitpareto.spaces.errors import RunError, UnknownNameError
+
+pytestmark = pytest.mark.onnx
+
+
+def test_the_names_are_there_and_nothing_heavy_comes_with_them() -> None:
+    assert all(hasattr(vitpareto.search, name) for name in vitpareto.search.__all__)
+    assert not hasattr(vitpareto.search, "nothing")
+    code = (
+        "import sys, vitpareto.search\n"
+        "print(sorted({'torch', 'ray', 'optuna', 'onnx', 'pydantic', 'click'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_results_are_flat_rows(finished: Path) -> None:
+    run = load_run(finished)
+    for rows in (run.results(), run.evaluations()):
+        assert rows
+        for row in rows:
+            assert all(isinstance(v, str | int | float | bool) for v in row.values())
+        table = io.StringIO()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(table, names)
+        writer.writerows(rows)
+    lines = (finished / "evaluations.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["key"] for line in lines]
+    assert [row["key"] for row in run.evaluations()] == keys
+    assert {row["key"] for row in run.results()} == {p.name for p in finished.glob("pareto/*")}
+    assert any(row["front"] for row in run.evaluations())
+
+
+def test_the_best_within_limits(finished: Path) -> None:
+    run = load_run(finished)
+    slowest = max(model.metrics["latency_ms"] for model in run.models)
+    best = run.best(latency_ms=slowest)
+    sure = [model for model in run.models if model.verified] or run.models
+    assert best.metrics["accuracy"] == max(model.metrics["accuracy"] for model in sure)
+    fastest = run.models[0]
+    assert run.best(latency_ms=fastest.metrics["latency_ms"]).key == fastest.key
+    with pytest.raises(RunError, match=r"none of \d delivered models keeps latency_ms 1e-06"):
+        run.best(latency_ms=1e-6)
+    with pytest.raises(UnknownNameError, match="Did you mean 'latency_ms'"):
+        run.best(latency=2)
+
+
+def test_the_module_and_the_artifact_are_the_same_model(finished: Path) -> None:
+    for model in load_run(finished).models:
+        network = model.model()
+        assert not network.training
+        size = model.candidate.architecture.input_size
+        images = torch.rand(1, 1, size, size)
+        with torch.inference_mode():
+            wanted = network(images).numpy()
+        session = ort.InferenceSession(model.onnx, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"images": images.numpy()})
+        exact = all(recipe == "float" for recipe in model.manifest["recipes"].values())
+        assert np.abs(found - wanted).max() < (1e-3 if exact else 0.3 * np.abs(wanted).max())
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run folder"):
+        load_run(tmp_path)
