@@ -86,16 +86,19 @@ def growth_here(device: dict[str, Any], path: str) -> float:
     from .runtimes import open_runtime
 
     runtime = open_runtime(Device.from_dict(device))
-    before = _peak_mb()
+    before = peak_mb()
     graph: Any = runtime.compile(path)
     x = np.zeros(graph.input_shape, np.float32)
     for _ in range(3):
         graph.run(x)
-    return _peak_mb() - before
+    return peak_mb() - before
 
 
-def _peak_mb() -> float:
-    """Largest resident size of this process so far, in MB."""
+def peak_mb() -> float:
+    """Largest resident size of this process in MB of 10^6 bytes.
+
+    Since its start, or since /proc/self/clear_refs was told to forget it.
+    """
     status = Path("/proc/self/status")
     if status.exists():  # the only counter that a child does not inherit from its parent
         for line in status.read_text(encoding="utf-8").splitlines():

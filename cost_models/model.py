@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..spaces import Candidate
 from ..spaces.errors import CostError
+from ..spaces.files import write_atomic
 from . import conformal
 from .batch import Indexer
 from .correct import Correction, Sums, fit_correction
@@ -71,6 +71,7 @@ class CostModel:
         identity: the device that was measured, as `Device.identity` gives it.
         recipes: group of sub-blocks -> recipe that was the fastest there.
         validation: figures on whole models that were never used for fitting.
+        anchor_ms: usual time of the anchor while the device was measured; 0 where there was none.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class CostModel:
         memory: MemoryModel,
         size: SizeModel,
         validation: dict[str, Any] | None = None,
+        anchor_ms: float = 0.0,
     ) -> None:
         self.identity, self.recipes = identity, dict(recipes)
         self.validation = validation or {}
+        self.anchor_ms = anchor_ms
         self._latency, self._correction, self._interval = latency, correction, interval
         self._memory, self._size = memory, size
         runtime = str(identity.get("runtime"))
@@ -134,7 +137,11 @@ class CostModel:
         found = conformal.scores(actual, left_out[at], (base + spread)[at])
         width = conformal.quantile(found, LEVEL)
         memory = first._fit_memory([row for row in table.rows if row.peak_bytes])
-        return cls(table.identity, recipes, latency, correction, (width, base), memory, size)
+        interval, anchor_ms = (width, base), table.anchor_ms
+        return cls(
+            *(table.identity, recipes, latency, correction, interval, memory, size),
+            anchor_ms=anchor_ms,
+        )
 
     def predict(self, candidates: Sequence[Candidate]) -> Prediction:
         """Costs of candidates; those that share blocks share the work.
@@ -223,6 +230,7 @@ class CostModel:
             "fingerprint": fingerprint(self.identity),
             "recipes": self.recipes,
             "validation": self.validation,
+            "anchor_ms": self.anchor_ms,
             "correction": self._correction.to_dict(),
             "interval": {"level": LEVEL, "width": self._interval[0], "base": self._interval[1]},
             "memory": self._memory.to_dict(),
@@ -231,14 +239,12 @@ class CostModel:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write one readable JSON file, atomically."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        """Write one readable JSON file, atomically.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        write_atomic(Path(path), json.dumps(self.to_dict(), indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> CostModel:
@@ -281,6 +287,7 @@ class CostModel:
                 MemoryModel(**data["memory"]),
                 SizeModel(**data["size"]),
                 data["validation"],
+                data["anchor_ms"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"a cost model with something missing or wrong: {error!r}") from error

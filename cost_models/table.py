@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..spaces.errors import CostError, did_you_mean
+from ..spaces.files import write_atomic
 from .device import fingerprint
 from .measure import IN_TURN
 
@@ -95,10 +96,15 @@ class LatencyTable:
         """Rows of one kind."""
         return (row for row in self.rows if row.kind == kind)
 
+    @property
+    def anchor_ms(self) -> float:
+        """Usual time of the anchor; 0 where there was none."""
+        anchors = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
+        return anchors[len(anchors) // 2] if anchors else 0.0
+
     def levels(self, rows: Iterable[Row]) -> list[float]:
         """Latencies in ms as they would be in a session of usual speed, by the anchor."""
-        anchors = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
-        usual = anchors[len(anchors) // 2] if anchors else 0.0
+        usual = self.anchor_ms
         return [
             row.median_ms * (usual / row.anchor_ms if row.anchor_ms > 0 else 1.0) for row in rows
         ]
@@ -117,13 +123,12 @@ class LatencyTable:
             os.fsync(file.fileno())
 
     def save(self, path: Path) -> None:
-        """Write the whole table, atomically."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(self._header() + _lines(self.rows))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        """Write the whole table, atomically.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        write_atomic(path, self._header() + _lines(self.rows))
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:

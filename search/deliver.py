@@ -134,6 +134,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         "compensated": compensate,
         "preprocessing": asdict(Preprocessing.of(terms.data)),
         "promised": promised,
+        "anchor_ms": terms.costs.model.anchor_ms,
         "trained": trained,
         "limits": {o.name: o.limit for o in terms.objectives if o.limit is not None},
         "files": hashes(unfinished, files),

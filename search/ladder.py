@@ -20,6 +20,7 @@ from safetensors.torch import save
 
 from ..cost_models import CostModel, Device
 from ..cost_models.measure import measure_session
+from ..cost_models.memory import peak_mb
 from ..cost_models.runner import clock_of
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
@@ -158,21 +159,13 @@ def climb(
 def growth_here_mb(folder: str) -> float:
     """Peak growth of this process by a network in eager PyTorch; meant for a fresh process."""
     torch.set_num_threads(1)
-    before = _peak_mb()
+    before = peak_mb()
     network = load_network(folder)
     a = network.architecture
     with torch.inference_mode():
         for _ in range(3):
             network(torch.zeros(1, a.in_chans, a.input_size, a.input_size))
-    return _peak_mb() - before
-
-
-def _peak_mb() -> float:
-    """Largest resident size of this process so far, in MB; 0 where the system does not tell."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(found[0]) * 1024 / 1e6 if found else 0.0
+    return peak_mb() - before
 
 
 def _eager_facts(rung: Rung) -> tuple[float, float]:

@@ -16,8 +16,8 @@ from .files import read_json, write_json
 
 FORMAT_VERSION = 1
 NEEDED = (
-    *("key", "finalists", "device", "identity", "recipes", "compensated", "promised", "trained"),
-    *("files", "digest"),
+    *("key", "finalists", "device", "identity", "recipes", "compensated", "promised", "anchor_ms"),
+    *("trained", "files", "digest"),
 )
 PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")
 

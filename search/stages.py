@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import resource
 import sys
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..cost_models.memory import peak_mb
 from .store import RunFolder
-
-PEAK = "VmHWM:"  # Linux keeps the largest resident size of a process under this name
 
 log = logging.getLogger("vitpareto")
 
@@ -60,19 +58,6 @@ def stage_lines(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ),
         f"{'all':16}  {total:8.1f}",
     ]
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process in MB of 10^6 bytes.
-
-    Since the stage began, or where the system does not tell, since the process did.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(PEAK):
-                return int(line.split()[1]) * 1024 / 1e6
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / 1e6 if sys.platform == "darwin" else largest * 1024 / 1e6
 
 
 def _forget_peak() -> None:

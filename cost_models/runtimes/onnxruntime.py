@@ -90,10 +90,11 @@ def open_runtime(device: Device) -> OrtRuntime:
     """
     providers = ort.get_available_providers()
     if device.provider not in providers:
-        extra = "cuda" if "CUDA" in device.provider or "Tensorrt" in device.provider else "ort"
+        nvidia = "CUDA" in device.provider or "Tensorrt" in device.provider
+        remedy = "pip install 'vitpareto[cuda]'" if nvidia else "install a build that has it"
         raise MissingRuntimeError(
             f"device {device.name!r} needs {device.provider}, this ONNX Runtime has "
-            f"{', '.join(providers)}: pip install 'vitpareto[{extra}]'"
+            f"{', '.join(providers)}: {remedy}"
         )
     return OrtRuntime(device)
 

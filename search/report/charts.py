@@ -28,7 +28,10 @@ def promise_chart(facts: Facts, width: int) -> str:
         for m in rows
         for name in ("low_ms", "high_ms")
     ]
-    seen = [100 * (m["metrics"]["latency_ms"] / m["promised"]["latency_ms"] - 1) for m in rows]
+    seen = [
+        100 * (m["metrics"]["latency_ms"] * m["metrics"]["speed"] / m["promised"]["latency_ms"] - 1)
+        for m in rows
+    ]
     x = Scale.around([*ends, *seen, 0.0], left, right, log=False)
     parts: list[str] = []
     for tick in x.ticks(max(3, (right - left) // 100)):

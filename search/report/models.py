@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..gate import STEADY
 from ..manifest import Manifest
 from .bars import time_bar
 from .charts import promise_chart
@@ -129,6 +130,12 @@ def promises(facts: Facts) -> list[str]:
         f"The band is the 90% interval that was predicted before the model was built, the bar its "
         f"middle, the circle what was measured: {inside} of {len(facts.measured)} lie inside."
     )
+    pace = facts.measured[0]["metrics"]["speed"]
+    if abs(pace - 1) > STEADY:
+        caption += (
+            f" The machine ran at {pace:.2f} of the speed of its calibration; circles are where "
+            "they would be at that speed."
+        )
     return [
         tag("h2", "Latency: promised and measured"),
         tag("figure", both(partial(promise_chart, facts)), tag("figcaption", text(caption))),

@@ -20,7 +20,7 @@ from vitpareto.search.run import Run, open_run
 
 OVERRIDES = (
     f"space={DATA / 'digits_small.yaml'}",
-    "correction.candidates=0",  # accuracies as they are scored
+    "forecast.candidates=0",  # accuracies as they are scored
     "executor.threads=1",
 )
 
