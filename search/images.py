@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -58,14 +58,22 @@ def read_images(config: DataConfig, size: int) -> Images:
     )
 
 
-def split_by_class(labels: Tensor, shares: Mapping[str, float], seed: int) -> dict[str, Tensor]:
+def split_by_class(
+    labels: Tensor, shares: Mapping[str, float], seed: int, names: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """Indices of every split, the same shares of each class; "train" is what is left.
+
+    Args:
+        labels: (N,).
+        shares: of each split but "train".
+        seed: of the choice.
+        names: of the classes, where they have any, for people.
 
     Raises:
         RunError: a split would lack a class.
     """
-    if sum(shares.values()) >= 1:
-        raise RunError(f"data: no image is left to train on, the shares are {dict(shares)!r}")
+    if (total := sum(shares.values())) >= 1:
+        raise RunError(f"data: no image is left to train on, shares add up to {total:g}")
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
     for label in labels.unique().tolist():
@@ -79,7 +87,10 @@ def split_by_class(labels: Tensor, shares: Mapping[str, float], seed: int) -> di
         found["train"].append(members)
         for part, chosen in found.items():
             if not len(chosen[-1]):
-                raise RunError(f"data: class {label} has too few images for the {part} split")
+                name = repr(names[label]) if names else label
+                raise RunError(
+                    f"data: class {name} has too few images for the {part} split, {total} in all"
+                )
     return {part: torch.cat(chosen).sort().values for part, chosen in found.items()}
 
 

@@ -18,7 +18,7 @@ from .augment import Norm
 from .config import DataConfig
 from .images import Images, split_by_class
 from .progress import progress
-from .zoo import BROKEN, Source, eval_transform, train_transform
+from .zoo import BROKEN, Source, eval_transform, reason, train_transform
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
 NAMED = 5  # broken images that a message names
@@ -52,14 +52,14 @@ def read_source(config: DataConfig, size: int) -> Images:
     stream = None
     if listed is None or 4e-6 * len(index) * channels * size**2 <= config.memory_mb:
         pixels, labels = read(train, index)
-        parts = split_by_class(labels, shares, config.seed)
+        parts = split_by_class(labels, shares, config.seed, names)
         images = {part: (pixels[i], labels[i]) for part, i in parts.items()}
         all_labels = images["train"][1]
     else:
         if not train.indexed:
             raise RunError(f"data: {train.name} is read in one go and needs data.memory_mb")
         chosen = torch.tensor(index)
-        parts = split_by_class(torch.tensor(listed)[chosen], shares, config.seed)
+        parts = split_by_class(torch.tensor(listed)[chosen], shares, config.seed, names)
         places = {part: chosen[i] for part, i in parts.items()}
         generator = torch.Generator().manual_seed(config.seed)
         order = torch.randperm(len(places["train"]), generator=generator)
@@ -167,7 +167,7 @@ class _Decoder(Dataset[Tensor]):
             try:
                 image, _ = self._source.read(place)
             except BROKEN as error:  # the next one stands in for it
-                log.warning("data: skipped %s: %s", self._source.name_of(place), error)
+                log.warning("data: skipped %s: %s", self._source.name_of(place), reason(error))
                 continue
             with torch.random.fork_rng(devices=[]):
                 random.seed(f"{place} {view}")

@@ -23,6 +23,11 @@ IMAGENET = 1000  # classes where nothing else is said
 BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises on a damaged file
 
 
+def reason(error: Exception) -> str:
+    """Why a file could not be read, without what Pillow says of its reader."""
+    return str(error).partition(" <")[0]
+
+
 class Source:
     """Labelled images of a timm data set, by index where it has one.
 
@@ -96,7 +101,7 @@ class Source:
             try:
                 yield self.read(i)
             except BROKEN as error:
-                yield str(error)
+                yield reason(error)
 
     @property
     def grey(self) -> bool:

@@ -129,7 +129,7 @@ def test_a_broken_image_in_a_stream_is_replaced(
         (lambda root: root.mkdir(), "has none"),
         (lambda root: folder(root, classes="a"), "two or more classes, has 'a'"),
         (lambda root: (folder(root), (root / "c").mkdir()), "class folder .*c has no images"),
-        (lambda root: folder(root, each=3), "class 0 has too few images for the search split"),
+        (lambda root: folder(root, each=3), "class 'a' has too few images for the search split"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path: Path, make, message: str) -> None:
