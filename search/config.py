@@ -176,16 +176,17 @@ class ProxyConfig(TrainConfig):
 class ForecastConfig(_Section):
     """Short trainings from scratch, from which the accuracies of all candidates are predicted.
 
-    Their recipe is that of `proxy`, with a shorter schedule. Where `supernet.pretrained` is given
-    they would say nothing of candidates that start from it, and there are none.
+    Their recipe is that of `proxy`, with a schedule of its own length. Where
+    `supernet.pretrained` is given they would say nothing of candidates that start from it, and
+    there are none.
 
     Attributes:
         candidates: that are trained; 0 takes inherited accuracies as they are.
-        steps: of each, enough to be far above chance.
+        steps: of each; the fewer, the more is preferred what learns fast.
     """
 
     candidates: Annotated[int, Field(ge=0)] = 60
-    steps: Positive = 160
+    steps: Positive = 240
 
     @field_validator("candidates")
     @classmethod

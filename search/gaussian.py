@@ -37,7 +37,7 @@ class GaussianProcess:
     noise: float
 
     @classmethod
-    def fit(cls, features: Array, targets: Array) -> GaussianProcess:
+    def fit(cls, features: Array, targets: Array, weights: Array | float = 1.0) -> GaussianProcess:
         """Learn from examples.
 
         Features are standardised; length, share of the linear part and noise are those of a
@@ -46,9 +46,11 @@ class GaussianProcess:
         Args:
             features: (N, D).
             targets: (N,).
+            weights: (D,), what a standard deviation of each feature counts.
         """
         shift, scale = features.mean(0), features.std(0)
-        scale = np.where(scale > 1e-9, scale, np.inf)  # a column without variety says nothing
+        # A column without variety says nothing.
+        scale = np.where(scale > 1e-9, scale, np.inf) / weights
         x = (features - shift) / scale
         mean, spread = float(targets.mean()), float(targets.std()) or 1.0
         y = (targets - mean) / spread

@@ -31,11 +31,6 @@ stages:
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
     return SearchSpace.from_text(TEXT)

@@ -92,8 +92,8 @@ def test_candidates_that_differ_along_an_axis_have_other_traits(digits: SearchSp
     for pair, (first, second) in zip(pairs, table.reshape(22, 2, -1), strict=True):
         if pair.axis != "token_keep_at":  # which block drops tokens shows in MACs alone
             changed = {n for n, a, b in zip(traits.names, first, second, strict=True) if a != b}
-            assert changed - {"macs"}, pair.axis
-    mixers = [n for n in traits.names if n.startswith("stages.0.mixer=")]
+            assert changed - {"work.macs"}, pair.axis
+    mixers = [n for n in traits.names if n.startswith("mixer.0.mixer=")]
     assert np.allclose(table[:, [traits.names.index(n) for n in mixers]].sum(1), 1)
 
 
