@@ -36,6 +36,7 @@ from .recipes import apply_recipe, apply_recipes
 from .runner import PLAN, RESULT, clock_of
 from .runtimes import open_runtime
 from .runtimes.onnxruntime import SCRATCH
+from .runtimes.torch import scripted
 from .table import Row
 from .units import Unit
 from .workload import SubBlock
@@ -168,7 +169,8 @@ class Bench:
         """Peak growth of a fresh process that loads and runs a graph."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / "model.onnx"
-            path.write_bytes(graph.model)
+            inside = self._runtime.takes == "module"
+            path.write_bytes(scripted(graph.model, graph.shape) if inside else graph.model)
             return process_growth_mb(self.device.to_dict(), str(path))
 
     def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
@@ -212,8 +214,9 @@ def write_plan(
     rounds: int,
     seed: int,
     ways: Sequence[str],
+    growths: int = 0,
 ) -> None:
-    """Write graphs and the plan that `runner.time_folder` reads."""
+    """Write graphs and the plan that `runner` reads; the memory of the first few is measured."""
     entries: list[dict[str, Any]] = []
     for index, graph in enumerate(graphs):
         name = f"{index}.onnx"
@@ -224,6 +227,7 @@ def write_plan(
         "rounds": rounds,
         "seed": seed,
         "ways": list(ways),
+        "growths": growths,
         "graphs": entries,
     }
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")

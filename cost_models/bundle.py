@@ -3,6 +3,9 @@
 The folder holds ONNX files and two Python files that need numpy and onnxruntime only. There,
 `python run.py` times everything and writes a result beside each set; `collect` makes a table of
 them, which `calibrate --table` reads.
+
+Which recipe is the fastest there is not known when the folder is written. So sub-blocks are in it
+in every recipe that serves them, and each network in one of several books of recipes.
 """
 
 from __future__ import annotations
@@ -10,23 +13,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..spaces import SearchSpace
+from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError
 from .bench import Bench, Graph, rows_of, write_plan
 from .device import Device
 from .measure import IN_TURN, ONE_BY_ONE
-from .plan import choose, occurring, trials
+from .plan import choose, fastest, occurring, trials
+from .precision import recipe_for
 from .runner import PLAN, RESULT
+from .sizes import untold
 from .table import LatencyTable, Row
+from .units import Unit, parse_unit, unit_of
 
 HERE = Path(__file__).parent
 SURVEY = 1000
 SET = 40
+GROWTHS = 4  # networks of a set whose memory is measured
+ABOUT = "recipes.json"
 README = """Measures the latency of the graphs in this folder.
 
     pip install numpy onnxruntime
@@ -41,7 +50,7 @@ def write_bundle(
     device: Device,
     space: SearchSpace,
     folder: Path,
-    units: int = 400,
+    most: int = 600,
     networks: int = 40,
     seed: int = 0,
     progress: Callable[[float, str], None] | None = None,
@@ -52,7 +61,7 @@ def write_bundle(
         device: what to ask for there: provider, threads, batch, recipes.
         space: whose sub-blocks and networks to measure.
         folder: new, or empty.
-        units: sub-blocks at most.
+        most: sub-blocks at most, beside those on which recipes are tried.
         networks: whole networks; a quarter of them are for validation.
         seed: of what is sampled.
         progress: called with the share that is done, and what is being done.
@@ -73,11 +82,13 @@ def write_bundle(
     bench = Bench(Device("bundle", "onnxruntime", "CPUExecutionProvider", 1, device.recipes,
                          device.batch))  # fmt: skip
     found = occurring(space.sample(SURVEY, seed))
-    recipes = {group: tried[0].recipe for group, tried in trials(found, device.recipes).items()}
-    chosen = [unit for tried in trials(found, device.recipes).values() for unit in tried]
+    tried = trials(found, device.recipes)
+    books = _books(tried)
+    chosen = [unit for units in tried.values() for unit in units]
     rng = np.random.default_rng(seed)
-    known = {unit.key for unit in chosen}
-    chosen += choose(found, recipes, known, {}, max(units - len(chosen), 0), rng)
+    for left, book in zip(range(len(books), 0, -1), books, strict=True):
+        known = {unit.key for unit in chosen}
+        chosen += choose(found, book, known, {}, max(most - len(known), 0) // left, rng)
     picked = list({unit.key: unit for unit in chosen}.values())
     rng.shuffle(picked)  # type: ignore[arg-type]
     sets: list[list[Graph]] = []
@@ -91,13 +102,20 @@ def write_bundle(
             progress((len(picked) + start) / total, "writing networks")
         sample = space.sample(min(10, networks - start), seed + 1 + start)
         kind = "fresh" if start // 10 % 4 == 3 else "model"
-        sets.append([bench.network(candidate, recipes, kind) for candidate in sample])
+        sets.append([bench.network(c, _book_of(c, books), kind) for c in sample])
     for index, graphs in enumerate(sets):
         part = folder / f"{index:03d}"
         part.mkdir()
-        ways = [IN_TURN] if graphs[0].kind == "unit" else [IN_TURN, ONE_BY_ONE]
-        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways)
-    (folder / "recipes.json").write_text(json.dumps(recipes, indent=1), encoding="utf-8")
+        alone = graphs[0].kind == "unit"
+        ways, growths = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], GROWTHS)
+        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, growths)
+    needed = (unit_of(block, recipe_for(block, book)) for book in books for block in found)
+    about = {
+        "books": books,
+        "trials": {group: [unit.key for unit in units] for group, units in tried.items()},
+        "sizes": {row.key: row.graph_bytes for row in bench.sizes(untold(needed, picked))},
+    }
+    (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return sum(map(len, sets))
 
 
@@ -115,16 +133,67 @@ def collect(folder: Path) -> LatencyTable:
         for number, session in enumerate(answer["sessions"]):
             name = f"{session['unix_time']:x}-{path.parent.name}-{number}"
             rows += rows_of(plan["graphs"], session, name)
+        grown = {
+            entry["key"]: round(mb * 1e6)
+            for entry, mb in zip(plan["graphs"], answer.get("growth_mb", ()), strict=False)
+        }
+        rows = [replace(r, peak_bytes=grown.get(r.key, 0)) if r.way == IN_TURN else r for r in rows]
         own = LatencyTable(answer["identity"], rows)
         table = own if table is None else table.merged(own)
     if table is None:
         raise CostError(f"{folder}: no set has a {RESULT}; run `python run.py` there first")
+    sizes = _about(folder)["sizes"].items()
+    table.append(Row("size", key, 0.0, 0.0, 0.0, 0, graph_bytes=size) for key, size in sizes)
     return table
 
 
-def bundle_recipes(folder: Path) -> dict[str, str]:
-    """Group of sub-blocks -> recipe that the bundle's networks were made with."""
-    return _read(folder / "recipes.json")
+def recipes_of(
+    folder: Path, table: LatencyTable
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What the machine is the fastest with, and what the networks were made with.
+
+    Args:
+        folder: of a bundle.
+        table: with what it measured.
+
+    Returns:
+        Group of sub-blocks -> recipe; and key of a network's row -> group -> recipe.
+
+    Raises:
+        CostError: the machine takes no recipe of some group.
+    """
+    about = _about(folder)
+    level = {row.key: row.median_ms for row in table.of_kind("unit")}
+    best = {
+        group: fastest([parse_unit(key) for key in keys], level)
+        for group, keys in about["trials"].items()
+    }
+    keys = {row.key for row in table.rows if row.kind in ("model", "fresh")}
+    made = {key: _book_of(Candidate.from_json(key), about["books"]) for key in keys}
+    return best, made
+
+
+def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:
+    """Choices of a recipe for every group, so that each recipe is in one of them."""
+    names = {group: list(dict.fromkeys(u.recipe for u in units)) for group, units in tried.items()}
+    count = max(map(len, names.values()))
+    return [{g: found[i % len(found)] for g, found in names.items()} for i in range(count)]
+
+
+def _book_of(candidate: Candidate, books: list[dict[str, str]]) -> dict[str, str]:
+    """The book that a candidate's network is made with, the same wherever it is asked."""
+    return books[int(candidate.key, 16) % len(books)]
+
+
+def _about(folder: Path) -> Any:
+    """What the bundle says of itself."""
+    found = _read(folder / ABOUT)
+    if not isinstance(found, dict) or found.keys() != {"books", "trials", "sizes"}:
+        raise CostError(
+            f"{folder / ABOUT}: needs books, trials and sizes: the bundle was written by another "
+            "release of vitpareto"
+        )
+    return found
 
 
 def _read(path: Path) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..spaces import Candidate, SearchSpace
-from ..spaces.errors import CostError
+from ..spaces.errors import CostError, VitParetoError
 from .bench import Bench, Graph
-from .bundle import bundle_recipes, collect
+from .bundle import collect, recipes_of
 from .device import Device
 from .measure import ALARM, IN_TURN, ONE_BY_ONE
 from .model import CostModel, fit_groups
@@ -29,14 +30,16 @@ from .table import LatencyTable, Row, different
 from .units import Unit, parse_unit, unit_of
 from .workload import SubBlock
 
+log = logging.getLogger("vitpareto")
 Progress = Callable[[float, str], None]
 
 SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
 CHUNK = 72  # sub-blocks of one session
 MODELS = 10  # whole networks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
-FRESH_EVERY = 4  # every fourth network validates
+FITTED = 3  # networks fitted for each that validates
 GROWTHS = 10  # processes started to learn the memory
+SET_GROWTHS = 4  # of one set
 UNREST = 0.04  # spread of a session's rounds from which it is measured a second time
 RESERVE = 0.08  # of the time, for fitting
 
@@ -58,7 +61,8 @@ def calibrate(
     Args:
         device: where to measure.
         space: whose networks will be predicted.
-        budget_s: wall time, export and compilation included.
+        budget_s: wall time, export and compilation included; what a model cannot do without is
+            measured even if that takes longer.
         seed: of what is sampled.
         tables: measurements that are already there: CSV files of this device; or folders of
             bundles that were run elsewhere, and then nothing is measured here.
@@ -68,6 +72,7 @@ def calibrate(
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
         CostError: a table is of another device, or nothing could be measured in the time.
+        RunError: `out` cannot be written.
     """
     bundles = [path for path in tables if path.is_dir()]
     if bundles:
@@ -88,25 +93,43 @@ def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostMo
         CostError: nothing was run, or the bundles and tables are of different devices.
     """
     table = collect(bundles[0])
-    for other in (*map(collect, bundles[1:]), *map(LatencyTable.load, tables)):
+    for other in (*map(collect, bundles[1:]), *map(_checked, tables)):
         table = table.merged(other)
-    model = CostModel.fit(table, bundle_recipes(bundles[0]))
-    model.validation = validated(model, table)
+    recipes: dict[str, str] = {}
+    made: dict[str, dict[str, str]] = {}
+    for folder in bundles:
+        best, books = recipes_of(folder, table)
+        recipes, made = best | recipes, made | books
+    model = CostModel.fit(table, recipes, made)
+    model.validation = validated(model, table, made)
     return model
 
 
-def validated(model: CostModel, table: LatencyTable) -> dict[str, Any]:
-    """Figures on the networks of a table that were kept out of fitting, and what was measured."""
+def validated(
+    model: CostModel, table: LatencyTable, made: Mapping[str, Book] | None = None
+) -> dict[str, Any]:
+    """Figures on the networks of a table that were kept out of fitting, and what was measured.
+
+    Args:
+        model: fitted.
+        table: with rows of kind "fresh", and all others.
+        made: as in `CostModel.fit`.
+    """
     found: dict[str, Any] = {}
-    rows = list(table.of_kind("fresh"))
+    fitted = {row.key for row in table.of_kind("model")}
+    rows = [row for row in table.of_kind("fresh") if row.key not in fitted]
     if rows:
-        predicted = model.predict([Candidate.from_json(row.key) for row in rows])
+        predicted = model.predict([Candidate.from_json(row.key) for row in rows], made)
         levels = np.array(table.levels(rows))
         found |= accuracy(levels, predicted) | storage(rows, predicted)
         found["noise_floor"] = noise_floor([row.key for row in rows], levels)
+    else:
+        log.warning(
+            "the cost model is not validated: no network was measured that it was not fitted to"
+        )
     return found | {
         "sub_blocks": sum(1 for _ in table.of_kind("unit")),
-        "networks_fitted": len({row.key for row in table.of_kind("model")}),
+        "networks_fitted": len(fitted),
         "networks_fresh": len({row.key for row in rows}),
     }
 
@@ -142,8 +165,9 @@ class _Calibration:
         self.progress(0.0, "looking at the space")
         self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
         self.rng = np.random.default_rng([seed, len(self.table)])
+        self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
-        self.fresh = self.grown = 0
+        self.grown = 0
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
         self.alarms = 0
 
@@ -153,13 +177,18 @@ class _Calibration:
         return (time.monotonic() - self.start) / self.budget
 
     def run(self) -> CostModel:
-        """Measure until the time is up, then fit and validate."""
+        """Measure until the time is up, then fit and validate.
+
+        One set of whole networks is measured in any case: without it nothing would tell how far
+        sums are from them, nor the memory.
+        """
         recipes = self.choose_recipes()
         self.learn_sizes(recipes)
         latency: dict[str, Regressor] = {}
         fitted, spent, begun = 0, 0.0, self.used
-        networks = self.networks()
-        while (now := self.used) + min(self.last.values(), default=0.0) < 1 - RESERVE:
+        while (now := self.used) + min(self.last.values(), default=0.0) < 1 - RESERVE or (
+            "networks" not in self.last
+        ):
             units = len(list(self.table.of_kind("unit")))
             if units > 1.5 * fitted:
                 latency, fitted = fit_groups(self.table), units
@@ -169,30 +198,30 @@ class _Calibration:
                 self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
                 self.last["sub-blocks"] = self.used - now
                 continue
-            kind = "fresh" if self.fresh % FRESH_EVERY == FRESH_EVERY - 1 else "model"
-            self.fresh += 1
-            graphs = [self.bench.network(c, recipes, kind) for c in next(networks)]
+            kind, candidates = self.networks()
+            graphs = [self.bench.network(c, recipes, kind) for c in candidates]
             ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
-            self.measure("whole networks", graphs, rounds=12, growths=2, ways=ways)
+            self.measure("whole networks", graphs, rounds=12, growths=SET_GROWTHS, ways=ways)
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
 
-    def networks(self) -> Iterator[list[Candidate]]:
-        """Sets of different candidates that were not measured before, as long as there are any."""
-        seen = {row.key for row in self.table.rows if row.kind in ("model", "fresh")}
-        rng = random.Random(f"{self.seed} {len(seen)}")
-        while True:
-            found: dict[str, Candidate] = {}
-            for _ in range(5 * MODELS):
-                candidate = self.space.draw(rng)
-                if candidate.to_json() not in seen:
-                    found[candidate.to_json()] = candidate
-                if len(found) == MODELS:
-                    break
-            seen = seen | set(found) if found else set()  # a small space is measured again
-            if found:
-                yield list(found.values())
+    def networks(self) -> tuple[str, list[Candidate]]:
+        """Kind and candidates of the next set, none of which was measured before.
+
+        A small space is measured again, each network as what it was, so that none that was fitted
+        ever validates.
+        """
+        known = {row.key: row.kind for row in self.table.rows if row.kind in ("model", "fresh")}
+        drawn = (self.space.draw(self.draws) for _ in range(5 * MODELS))
+        found = {candidate.to_json(): candidate for candidate in drawn}
+        chosen = [candidate for key, candidate in found.items() if key not in known]
+        count = Counter(known.values())
+        kind = "fresh" if FITTED * count["fresh"] < count["model"] else "model"
+        if not chosen:
+            kind = known[next(iter(found))]
+            chosen = [candidate for key, candidate in found.items() if known[key] == kind]
+        return kind, chosen[:MODELS]
 
     def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
         """The next sub-blocks to measure."""
@@ -241,7 +270,7 @@ class _Calibration:
             rows = self.bench.time(graphs, rounds, way)
             if what != "recipes" and rows and np.median([r.unrest for r in rows]) > UNREST:
                 rows = quieter(rows, self.bench.time(graphs, rounds, way))
-            if wanted and way == ways[0] and self.bench.writes_files:
+            if wanted and way == ways[0]:
                 bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
                 rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
                 self.grown += len(bytes_of)
@@ -265,13 +294,28 @@ def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> Laten
     own = LatencyTable(device.identity())
     files = [*tables, *([path] if path is not None and path.exists() else [])]
     for file in files:
-        other = LatencyTable.load(file)
+        other = _checked(file)
         if other.fingerprint != own.fingerprint:
             raise CostError(
                 f"{file}: was measured on another device: "
                 + different(own.identity, other.identity)
             )
         own = own.merged(other)
-    if path is not None and tables:
-        own.save(path)
+    if path is not None and (tables or not path.exists()):
+        own.save(path)  # what cannot be written says so before anything is measured
     return own
+
+
+def _checked(file: Path) -> LatencyTable:
+    """A table whose rows all name a sub-block or a network.
+
+    Raises:
+        CostError: one does not, or the file is not a table.
+    """
+    table = LatencyTable.load(file)
+    for row in table.rows:
+        try:
+            (parse_unit if row.kind in ("unit", "size") else Candidate.from_json)(row.key)
+        except VitParetoError as error:
+            raise CostError(f"{file}: kind {row.kind!r}, key {row.key!r}: {error}") from None
+    return table

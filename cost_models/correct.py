@@ -29,6 +29,7 @@ _SHARED, _KIND = 0.1, 0.04  # of a measured time
 _CALL, _CONSTANT = 0.1, 1.0  # in units of the median sub-block's time
 _QUIET = 0.03  # unrest at which a measurement counts for half
 _MISS_MS = 0.03  # a megabyte at 33 GB/s
+LEAST = 0.1  # of its parts' time, that anything takes whatever few networks seem to say
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Correction:
         """
         factors = np.array([*self.factors, self.shared])[kind]
         missed = self.per_miss_mb * loaded_mb * share_missed(COPIES * loaded_mb, self.cache_mb)
-        return ms * factors + self.per_call_ms - missed
+        return np.maximum(ms * factors + self.per_call_ms - missed, LEAST * ms)
 
     def model_ms(self, loaded_mb: Array) -> Array:
         """What a network costs beside its sub-blocks, from its weights."""

@@ -52,9 +52,14 @@ class UnitCosts:
         self._waiting: list[_Facts] = []
         self._rows: Array = np.zeros((0, len(COLUMNS)))
 
-    def number(self, block: SubBlock) -> int:
-        """The number of a sub-block, the same for equal work."""
-        unit = unit_of(block, recipe_for(block, self._recipes))
+    def number(self, block: SubBlock, recipes: Book | None = None) -> int:
+        """The number of a sub-block, the same for equal work.
+
+        Args:
+            block: the sub-block.
+            recipes: that it is made with, where they are not the usual ones.
+        """
+        unit = unit_of(block, recipe_for(block, recipes or self._recipes))
         number = self._numbers.setdefault((unit.block, unit.recipe), len(self._numbers))
         if number == len(self._rows) + len(self._waiting):
             self._waiting.append(self._facts(unit))

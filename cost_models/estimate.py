@@ -1,21 +1,21 @@
 """Estimate: the latency of an arbitrary ViT-like ONNX file from a cost model.
 
-The graph is cut where residual streams meet, at its Adds of two activations. Each piece is
-recognised by what stands in it: linear layers, a softmax, convolutions; a piece that looks like
-a sub-block the model has measured is predicted as that sub-block, anything else by its
-multiply-accumulates alone. How much of the estimate comes from the first is its coverage.
+A piece of the graph that looks like a sub-block is predicted as that sub-block, with the kernels
+that stand in it; anything else by its multiply-accumulates alone. How much of the estimate comes
+from sub-blocks of measured groups is its coverage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
-from typing import Any
 
 from ..spaces import Block, Place, Policy
-from ..spaces.errors import CostError
 from .model import CostModel
+from .pieces import Piece, read_pieces
+from .units import unit_of
 from .workload import SubBlock
 
 
@@ -25,8 +25,9 @@ class Estimate:
 
     Attributes:
         latency_ms: of one run.
-        coverage: share of it that recognised sub-blocks explain, 0 to 1.
-        pieces: kind of each piece, key of the sub-block it was taken for ("" for none), and ms.
+        coverage: share of it that recognised sub-blocks of measured groups explain, 0 to 1.
+        pieces: kind of each piece, key of the unit it was taken for ("" for none), and ms; with
+            "rest", what a network costs beside its pieces, they add up.
     """
 
     latency_ms: float
@@ -34,162 +35,243 @@ class Estimate:
     pieces: list[tuple[str, str, float]]
 
 
-@dataclass
-class _Piece:
-    """Nodes between two meetings of the residual stream, as counts."""
-
-    linears: list[tuple[int, int, int]]  # rows, inputs, outputs
-    products: list[tuple[int, int, int, int]]  # batch, rows, inner, columns
-    convolutions: list[tuple[int, int, int, int, int]]  # positions, inputs, outputs, kernel, group
-    kinds: set[str]
-
-    @property
-    def macs(self) -> int:
-        linear = sum(rows * inputs * outputs for rows, inputs, outputs in self.linears)
-        product = sum(b * m * k * n for b, m, k, n in self.products)
-        conv = sum(p * i * o * k * k // g for p, i, o, k, g in self.convolutions)
-        return linear + product + conv
-
-
 def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     """Estimate the latency of an ONNX file on the device of a cost model.
 
     Args:
         model: calibrated on the device.
-        path: a file with static shapes; float32, or with int8 weights in the forms of
-            `recipes`.
+        path: a file with static shapes; float32, or with weights in the forms of `recipes`.
 
     Raises:
         CostError: the file cannot be read, or its shapes are not static.
     """
-    pieces = [piece for piece in _pieces(_load(Path(path))) if piece.macs]
-    blocks = [_recognised(piece, i, len(pieces)) for i, piece in enumerate(pieces)]
-    times = [model.block_ms(block) if block else 0.0 for block in blocks]
-    known_macs = sum(p.macs for p, block in zip(pieces, blocks, strict=True) if block)
+    known: list[tuple[str, str, float]] = []
+    strange: list[int] = []  # multiply-accumulates
+    macs, loaded_mb = 0, 0.0
+    for piece, block, recipe in recognise(read_pieces(Path(path))):
+        unit = None if block is None else unit_of(block, recipe)
+        if block is None or unit is None or unit.group not in model.groups:
+            strange += [piece.macs] * bool(piece.macs)
+            continue
+        known.append((block.kind, unit.key, model.block_ms(block, recipe)))
+        macs, loaded_mb = macs + piece.macs, loaded_mb + unit.weight_bytes / 1e6
+    explained = sum(ms for *_, ms in known)
     # What is not known is as slow for its size as what is, and no faster than plain layers.
-    rate = max(model.ms_per_mmac / 1e6, sum(times) / known_macs if known_macs else 0.0)
-    found = [
-        (block.kind, block.key, ms) if block else ("other", "", piece.macs * rate)
-        for piece, block, ms in zip(pieces, blocks, times, strict=True)
-    ]
-    total = sum(ms for _, _, ms in found)
-    return Estimate(total, sum(times) / total if total else 0.0, found)
+    rate = max(model.ms_per_mmac / 1e6, explained / macs if macs else 0.0)
+    other = [("other", "", work * rate) for work in strange]
+    rest = ("rest", "", model.beside_ms(loaded_mb))
+    found = [*known, *other, rest]
+    parts = explained + sum(ms for *_, ms in other)
+    latency_ms = sum(ms for *_, ms in found)
+    return Estimate(latency_ms, explained / parts if parts else 0.0, found)
 
 
-def _load(path: Path) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
+def recognise(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
+    """What each piece looks like, if it looks like a sub-block, and the recipe of its kernels.
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise CostError(f"{path}: not an ONNX file that can be read: {error}") from error
-    return onnx.shape_inference.infer_shapes(model).graph
-
-
-def _shapes(graph: Any) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {t.name: list(t.dims) for t in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if all(d.HasField("dim_value") for d in dims):
-            found[value.name] = [d.dim_value for d in dims]
-    return found
+    Layers that are factored into two are not recognised.
+    """
+    reader = _Reader(pieces)
+    for piece in pieces:
+        reader.read(piece)
+    return reader.found
 
 
-def _pieces(graph: Any) -> list[_Piece]:
-    shapes = _shapes(graph)
-    constants = {t.name for t in graph.initializer}
-    for node in graph.node:  # weights that are expanded at load are still constants
-        if node.input and all(name in constants for name in node.input if name):
-            constants.update(node.output)
-    pieces = [_Piece([], [], [], set())]
-    for node in graph.node:
-        piece = pieces[-1]
-        piece.kinds.add(node.op_type)
-        if node.op_type in ("MatMul", "Gemm", "MatMulInteger"):
-            left, right = (shapes.get(name) for name in node.input[:2])
-            if left is None or right is None:
-                raise CostError(f"the shapes of {node.name or node.op_type!r} are not static")
-            _add_product(piece, node, left, right, node.input[1] in constants)
-        elif node.op_type == "MatMulNBits":
-            sizes = {a.name: a.i for a in node.attribute}
-            rows = _count(shapes.get(node.input[0], [1])[:-1])
-            piece.linears.append((rows, sizes["K"], sizes["N"]))
-        elif node.op_type in ("Conv", "ConvInteger"):
-            weight, out = shapes.get(node.input[1]), shapes.get(node.output[0])
-            if weight is None or out is None:
-                raise CostError(f"the shapes of {node.name or node.op_type!r} are not static")
-            group = next((a.i for a in node.attribute if a.name == "group"), 1)
-            positions = _count(out[2:])
-            piece.convolutions.append((positions, weight[1] * group, out[1], weight[2], group))
-        elif node.op_type == "Add" and piece.macs and _meets(node, constants, shapes):
-            pieces.append(_Piece([], [], [], set()))
-    return pieces
+class _Reader:
+    """Goes through pieces and remembers what only the pieces before can tell."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
+        self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
+        self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
+        self.side = self.prefix = 0
+        self.found: list[tuple[Piece, SubBlock | None, str]] = []
+        self._end = pieces[-1] if pieces else None
+
+    def read(self, piece: Piece) -> None:
+        """The next piece."""
+        if piece.is_branch:
+            block = self._mlp(piece) or self._grid_mixer(piece) or self._attention(piece)
+        elif piece is self._end:
+            block = self._head(piece)
+        elif not self.side:
+            block = self._stem(piece)
+        elif not piece.convolutions and not piece.linears:
+            self._drop(piece)
+            return
+        else:
+            block = self._downsample(piece)
+        self.found.append((piece, block, _recipe(piece)))
+
+    def _place(self, piece: Piece, block: Block, shape: Sequence[int]) -> Place:
+        rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
+        tokens = rows - self.prefix
+        grid = self.side, self.side
+        return Place(block, width, grid, self.prefix, tokens, tokens, act=self.act)
+
+    def _bare(self, piece: Piece, shape: Sequence[int]) -> Place:
+        return self._place(piece, Block("pool" if len(shape) == 4 else "softmax"), shape)
+
+    def _sub_block(self, kind: str, variant: str, place: Place, *flags: str) -> SubBlock:
+        return SubBlock(kind, place, Policy(), self.norm, variant, flags=flags)
+
+    def _stem(self, piece: Piece) -> SubBlock | None:
+        first, last = piece.convolutions[:1], piece.convolutions[-1:]
+        if not first or piece.linears or len(piece.leaves) not in (3, 4):
+            return None
+        self.side = isqrt(last[0].positions)
+        if len(piece.leaves) == 3:
+            self.prefix = piece.leaves[1] - self.side**2
+        tables = [shape for shape in piece.added if len(shape) == 3 and shape[1] > 1]
+        normed = piece.kinds & {kind for kinds in _NORMS.values() for kind in kinds}
+        flags = ["pos"] * bool(tables) + ["norm"] * bool(normed)
+        variant = "patch" if len(piece.convolutions) == 1 else "conv"
+        found = self._sub_block("stem", variant, self._bare(piece, piece.leaves), *flags)
+        patch = piece.enters[-1] // self.side
+        return replace(found, inputs=first[0].inputs, patch_size=patch)
+
+    def _downsample(self, piece: Piece) -> SubBlock | None:
+        layers = len(piece.convolutions), len(piece.linears)
+        if layers == (1, 0):
+            ((positions, inputs, *_),), variant = piece.convolutions, "conv"
+        elif layers == (0, 1) and piece.linears[0].inputs % 4 == 0:
+            positions, inputs, variant = (
+                piece.linears[0].rows,
+                piece.linears[0].inputs // 4,
+                "merge",
+            )
+        else:
+            return None
+        self.side = isqrt(positions)
+        place = self._bare(piece, piece.leaves)
+        return replace(self._sub_block("downsample", variant, place), inputs=inputs)
+
+    def _drop(self, piece: Piece) -> None:
+        """Tokens that are dropped after a mixer belong to it."""
+        if not self.found or len(piece.leaves) != 3:
+            return
+        mixer, block, recipe = self.found[-1]
+        kept = piece.leaves[1] - self.prefix
+        if block is None or block.kind != "mixer" or kept == block.place.tokens:
+            return
+        flag = "evit" if "TopK" in mixer.kinds | piece.kinds else "random"
+        place = replace(block.place, kept=kept)
+        self.found[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
+
+    def _head(self, piece: Piece) -> SubBlock | None:
+        if piece.convolutions or piece.products or len(piece.linears) not in (1, 2):
+            return None
+        plain = "distill" if len(piece.linears) == 2 else "avg"
+        variant = "token" if plain == "avg" and "Gather" in piece.kinds else plain
+        place = self._bare(piece, piece.enters)
+        found = self._sub_block("head", variant, place)
+        return replace(found, outputs=piece.linears[0].outputs)
+
+    def _mlp(self, piece: Piece) -> SubBlock | None:
+        """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""
+        dense = [c for c in piece.convolutions if c.kernel == 1]
+        if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
+            place = self._place(piece, Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
+            return self._sub_block("mlp", "conv", place)
+        if len(piece.linears) != 2 or piece.products or piece.convolutions:
+            return None
+        first, second = piece.linears
+        if (first.inputs, first.outputs) != (second.outputs, second.inputs):
+            return None
+        if "Transpose" in piece.kinds and first.length == piece.enters[-1]:
+            block = Block("token_mlp", token_hidden=first.outputs)
+            place = self._place(piece, block, piece.enters)
+            return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
+        place = self._place(piece, Block(mlp_hidden=first.outputs), piece.enters)
+        return self._sub_block("mlp", "mlp", place)
+
+    def _grid_mixer(self, piece: Piece) -> SubBlock | None:
+        """Average pooling, or an inverted bottleneck."""
+        if piece.linears or piece.products:
+            return None
+        if not piece.convolutions and "AveragePool" in piece.kinds:
+            place = self._place(piece, Block("pool"), piece.enters)
+            return self._sub_block("mixer", "pool", place, *_scale(piece))
+        if len(piece.convolutions) != 3:
+            return None
+        first, middle, _ = piece.convolutions
+        if middle.groups != first.outputs:
+            return None
+        block = Block("mbconv", kernel_size=middle.kernel, mlp_hidden=first.outputs)
+        return self._sub_block("mixer", "mbconv", self._place(piece, block, piece.enters))
+
+    def _attention(self, piece: Piece) -> SubBlock | None:
+        """Attention, its queries, keys and values in one layer or in three."""
+        if len(piece.linears) not in (2, 4) or not piece.products:
+            return None
+        last = piece.linears[-1]
+        if last.outputs != piece.enters[-1]:
+            return None
+        relative = False
+        if "Softmax" not in piece.kinds:
+            block = self._linear_attention(piece)
+        elif piece.convolutions:
+            block = None
+        elif piece.rank >= 6:  # rows and columns of windows, and of tokens in them
+            heads = piece.products[0].batch * last.length // last.rows
+            block = Block("window", heads, last.inputs // heads, window_size=isqrt(last.length),
+                          shift="Concat" in piece.kinds)  # fmt: skip
+            table = [heads, last.length, last.length]
+            relative = any(shape[-3:] == table for shape in piece.added)
+        else:
+            block = self._global_attention(piece)
+        if block is None:
+            return None
+        place = replace(self._place(piece, block, piece.enters), relative=relative)
+        return self._sub_block("mixer", block.mixer, place)
+
+    def _linear_attention(self, piece: Piece) -> Block | None:
+        if len(piece.products) != 3 or len(piece.convolutions) != 1:
+            return None
+        (depthwise,), heads = piece.convolutions, piece.products[0].batch
+        if depthwise.groups != depthwise.outputs:
+            return None
+        head_dim = piece.linears[-1].inputs // heads
+        return Block("linear", heads, head_dim, kernel_size=depthwise.kernel)
+
+    def _global_attention(self, piece: Piece) -> Block | None:
+        """All tokens as queries; keys are all tokens too, or pooled ones, or shared by heads."""
+        *inner, last = piece.linears
+        if last.length != piece.enters[1]:
+            return None
+        heads = piece.products[0].batch
+        head_dim = last.inputs // heads
+        keys = min(inner, key=lambda layer: (layer.rows, layer.outputs))  # as many, or fewer
+        if keys.rows < last.rows:
+            pooled = isqrt(keys.length - self.prefix)
+            return Block("pooled", heads, head_dim, kv_pool=-(-self.side // pooled))
+        if len(inner) == 3 and keys.outputs < last.inputs:
+            return Block("grouped", heads, head_dim, kv_heads=keys.outputs // head_dim)
+        return Block("softmax", heads, head_dim)
 
 
-def _meets(node: Any, constants: set[str], shapes: dict[str, list[int]]) -> bool:
-    """Whether an Add ends a piece: two streams meet, or positions are added."""
-    added = [shapes.get(name, []) for name in node.input if name in constants]
-    if not added:
-        return len(shapes.get(node.output[0], [])) in (3, 4)
-    return len(added[0]) == 3 and _count(added[0][:-1]) > 1
+def _scale(piece: Piece) -> list[str]:
+    """A layer scale that no linear layer could take in is the last thing before the Add."""
+    return ["scale"] * (piece.last == "Mul")
 
 
-def _add_product(
-    piece: _Piece, node: Any, left: list[int], right: list[int], constant: bool
-) -> None:
-    flipped = any(a.name == "transB" and a.i for a in node.attribute)
-    inner, columns = (right[-1], right[-2]) if flipped else (right[-2], right[-1])
-    rows = _count(left[:-1])
-    if constant:
-        piece.linears.append((rows, inner, columns))
-    else:
-        piece.products.append((_count(left[:-2]), left[-2], inner, columns))
+def _recipe(piece: Piece) -> str:
+    """The recipe whose kernels a piece has."""
+    if piece.kinds & {"MatMulInteger", "ConvInteger"}:
+        return "dynamic8"
+    if piece.blocks:
+        return "blocks4a8" if all(piece.blocks) else "blocks4"
+    return "static8" if "QuantizeLinear" in piece.kinds else "float"
 
 
-def _count(dims: Sequence[int]) -> int:
-    total = 1
-    for n in dims:
-        total *= n
-    return total
-
-
-def _recognised(piece: _Piece, index: int, pieces: int) -> SubBlock | None:
-    """The sub-block that a piece looks like, None if it looks like none."""
-    act = next((a for k, a in _ACTS.items() if k in piece.kinds), "gelu")
-    norm = "layer" if "LayerNormalization" in piece.kinds else "rms"
-    bits = 8 if {"MatMulInteger", "QuantizeLinear"} & piece.kinds else 32
-    policy = Policy(bits, bits)
-    if index == pieces - 1 and len(piece.linears) == 1 and not piece.products:
-        _, width, classes = piece.linears[0]
-        place = Place(Block(), width, (1, 1), 0, 1, 1, act=act)
-        return SubBlock("head", place, policy, norm, "avg", outputs=classes)
-    if index == 0 and len(piece.convolutions) == 1 and not piece.linears:
-        positions, inputs, width, kernel, _ = piece.convolutions[0]
-        side = round(positions**0.5)
-        place = Place(Block(), width, (side, side), 0, positions, positions, act=act)
-        return SubBlock("stem", place, policy, norm, "patch", inputs=inputs, patch_size=kernel)
-    if piece.convolutions:
-        return None
-    if len(piece.linears) == 2 and not piece.products:
-        (rows, width, hidden), (_, other, back) = piece.linears
-        if hidden == other and back == width:
-            place = Place(Block(mlp_hidden=hidden), width, (1, 1), 0, rows, rows, act=act)
-            return SubBlock("mlp", place, policy, norm, "mlp")
-    if len(piece.products) == 2 and "Softmax" in piece.kinds and len(piece.linears) in (2, 4):
-        return _attention(piece, policy, norm, act)
-    return None
-
-
-def _attention(piece: _Piece, policy: Policy, norm: str, act: str) -> SubBlock | None:
-    """Softmax attention, its queries, keys and values in one layer or in three."""
-    rows, width, _ = piece.linears[0]
-    heads, queries, head_dim, keys = piece.products[0]
-    if queries != rows or keys != rows or piece.linears[-1][2] != width:
-        return None
-    block = Block(num_heads=heads, head_dim=head_dim)
-    place = Place(block, width, (1, 1), 0, rows, rows, act=act)
-    return SubBlock("mixer", place, policy, norm, "softmax")
-
-
-_ACTS = {"Gelu": "gelu", "Erf": "gelu", "HardSwish": "hardswish", "Relu": "relu"}
+_NORMS = {
+    "layer": {"LayerNormalization"},
+    "group": {"InstanceNormalization", "GroupNormalization"},
+    "rms": {"RMSNormalization", "Sqrt", "Reciprocal"},
+}
+_ACTS = {
+    "gelu": {"Gelu", "Erf"},
+    "hardswish": {"HardSwish", "HardSigmoid"},
+    "silu": {"Sigmoid"},
+    "relu": {"Relu"},
+}

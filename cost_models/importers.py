@@ -165,12 +165,16 @@ def _hat_terms(x: Mapping[str, float]) -> dict[str, float]:
         "decoder_layers": d,
         "encoder_width": e * enc / 1e3,
         "decoder_width": d * dec / 1e3,
+        "encoder_square": e * enc * enc / 1e6,
+        "encoder_heads": e * x["encoder_self_attention_heads_avg"],
         "encoder_hidden": e * enc * x["encoder_ffn_embed_dim_avg"] / 1e6,
         "decoder_hidden": d * dec * x["decoder_ffn_embed_dim_avg"] / 1e6,
         "decoder_square": d * dec * dec / 1e6,
         "decoder_heads": d * x["decoder_self_attention_heads_avg"],
+        "cross_square": d * enc * dec / 1e6,  # keys and values of what the encoder gives
         "cross_heads": d * x["decoder_ende_attention_heads_avg"],
         "cross_inputs": d * x["decoder_arbitrary_ende_attn_avg"],
+        "vocabulary": dec / 1e3,
     }
 
 

@@ -1,7 +1,9 @@
 """Memory: what a process grows by when it loads and runs a model.
 
 growth = base + a x weights as loaded + b x live activations + c x bytes of the file. Weights and
-live activations are arithmetic; the runtime's own overhead is fitted to fresh processes.
+live activations are arithmetic; the runtime's own overhead is fitted to fresh processes. A few of
+them tell the base, and small networks hardly more: where nothing else is known, a byte that is
+needed is a byte of growth.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 
 from ..spaces.errors import CostError
 from .regress import nnls
+from .runner import growth_of, peak_mb
 
 Array = NDArray[np.float64]
+_ERROR = 0.1  # relative, of the right coefficients: allocators do as they like
+_DEPARTURE = 1.0  # expected, of a coefficient from its default
 
 
 @dataclass
@@ -27,7 +31,8 @@ class MemoryModel:
     """Coefficients of a process's growth.
 
     Attributes:
-        base_mb: of the runtime itself, for an empty model.
+        base_mb: of the runtime itself, for an empty model; 0 where no process was measured, so
+            that the growth is the least that there can be.
         per_loaded: for each byte of weights as the kernels use them.
         per_live: for each byte of activations that live at once.
         per_stored: for each byte of weights as stored.
@@ -53,9 +58,24 @@ class MemoryModel:
 
 
 def fit_memory(loaded_mb: Array, live_mb: Array, stored_mb: Array, growth_mb: Array) -> MemoryModel:
-    """Non-negative coefficients from measured growths, by relative errors."""
+    """Non-negative coefficients from measured growths, by relative errors.
+
+    Ridge regression towards the defaults of `MemoryModel`, with a base that is free.
+
+    Args:
+        loaded_mb: weights as the kernels use them, of each network measured; at least one.
+        live_mb: activations that live at once.
+        stored_mb: weights as stored.
+        growth_mb: what the process grew by.
+    """
+    prior = MemoryModel()
+    usual = np.array([0.0, prior.per_loaded, prior.per_live, prior.per_stored])
     design = np.column_stack([np.ones(len(growth_mb)), loaded_mb, live_mb, stored_mb])
-    found = nnls(design / growth_mb[:, None], np.ones(len(growth_mb)))
+    pull = _ERROR / _DEPARTURE * np.eye(4)[1:]
+    found = nnls(
+        np.vstack([design / growth_mb[:, None], pull]),
+        np.concatenate([np.ones(len(growth_mb)), pull @ usual]),
+    )
     return MemoryModel(*(float(value) for value in found))
 
 
@@ -86,25 +106,6 @@ def growth_here(device: dict[str, Any], path: str) -> float:
     from .runtimes import open_runtime
 
     runtime = open_runtime(Device.from_dict(device))
-    before = peak_mb()
+    before_mb = peak_mb()
     graph: Any = runtime.compile(path)
-    x = np.zeros(graph.input_shape, np.float32)
-    for _ in range(3):
-        graph.run(x)
-    return peak_mb() - before
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process in MB of 10^6 bytes.
-
-    Since its start, or since /proc/self/clear_refs was told to forget it.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():  # the only counter that a child does not inherit from its parent
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+    return growth_of(graph.run, graph.input_shape, before_mb)

@@ -16,11 +16,11 @@ from ..spaces.errors import CostError
 from ..spaces.files import write_atomic
 from . import conformal
 from .batch import Indexer
-from .correct import Correction, Sums, fit_correction
+from .correct import LEAST, Correction, Sums, fit_correction
 from .costs import UnitCosts, kind_of
 from .device import fingerprint
 from .memory import MemoryModel, fit_memory
-from .precision import Book, kernel_recipe, recipe_for
+from .precision import Book, group_of, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
 from .table import LatencyTable, Row
@@ -45,7 +45,8 @@ class Prediction:
         latency_ms: of one run of the device's batch.
         low_ms: lower end of the 90% interval.
         high_ms: upper end of the 90% interval.
-        peak_memory_mb: growth of a process that loads and runs the model.
+        peak_memory_mb: growth of a process that loads and runs the model; without the runtime's
+            own part where no process was measured.
         size_mb: of the model's file, in 10^6 bytes.
         inside: whether every sub-block is within the range of what was measured.
     """
@@ -100,12 +101,14 @@ class CostModel:
         cls,
         table: LatencyTable,
         recipes: Book,
+        made: Mapping[str, Book] | None = None,
     ) -> CostModel:
         """Fit predictor, correction and interval to a table of sub-blocks and whole models.
 
         Args:
             table: its unit rows give the predictor, its model rows correction and interval.
             recipes: group of sub-blocks -> recipe.
+            made: key of a row -> recipes that its network was made with; `recipes` by default.
 
         Raises:
             CostError: the table has no units.
@@ -129,22 +132,29 @@ class CostModel:
         middle = np.exp(np.bincount(at, np.log(actual)) / times)
         unrest = np.bincount(at, [row.unrest for row in models]) / times
         candidates = [Candidate.from_json(key) for key in keys]
-        sums, spread = first._sums(candidates)
+        sums, spread = first._sums(candidates, made)
         correction, left_out = fit_correction(sums, middle, unrest)
         base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
-        size = size.with_models(models, first._graph_bytes(candidates)[at])
+        size = size.with_models(models, first._graph_bytes(candidates, made)[at])
         # The interval is to hold whichever way was taken.
         found = conformal.scores(actual, left_out[at], (base + spread)[at])
         width = conformal.quantile(found, LEVEL)
-        memory = first._fit_memory([row for row in table.rows if row.peak_bytes])
+        memory = first._fit_memory([row for row in models if row.peak_bytes], made)
         interval, anchor_ms = (width, base), table.anchor_ms
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
             anchor_ms=anchor_ms,
         )
 
-    def predict(self, candidates: Sequence[Candidate]) -> Prediction:
+    def predict(
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
+    ) -> Prediction:
         """Costs of candidates; those that share blocks share the work.
+
+        Args:
+            candidates: of any space.
+            made: candidate in canonical JSON -> recipes that it is made with, where they are not
+                the model's own.
 
         Raises:
             CostError: a precision that the device cannot run.
@@ -152,14 +162,14 @@ class CostModel:
         if not candidates:
             empty = np.zeros(0)
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
-        rows, index, starts = self._units(candidates)
+        rows, index, starts = self._units(candidates, made)
         own = self._corrected(rows)[index]
         total = {
             name: np.add.reduceat(rows[index, column], starts)
             for name, column in (("weights", 3), ("graph", 4), ("loaded", 6))
         }
-        latency = np.add.reduceat(own, starts) + self._correction.model_ms(total["loaded"])
-        latency = np.maximum(latency, 1e-6)
+        parts = np.add.reduceat(own, starts)
+        latency = np.maximum(parts + self._correction.model_ms(total["loaded"]), LEAST * parts)
         width, base = self._interval
         inside = np.minimum.reduceat(rows[index, 2], starts) > 0
         spread = np.add.reduceat(own * rows[index, 1], starts) / latency
@@ -185,16 +195,21 @@ class CostModel:
     def rest_ms(self, candidate: Candidate) -> float:
         """What a run costs beside its sub-blocks, in ms."""
         rows, index, _ = self._units([candidate])
-        return float(self._correction.model_ms(rows[index, 6].sum(keepdims=True))[0])
+        return self.beside_ms(float(rows[index, 6].sum()))
 
-    def block_ms(self, block: SubBlock) -> float:
-        """Time of one sub-block inside a network, in ms.
-
-        Raises:
-            CostError: a precision that the device cannot run.
-        """
-        number = self._costs.number(block)
+    def block_ms(self, block: SubBlock, recipe: str) -> float:
+        """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
+        number = self._costs.number(block, {group_of(block): recipe})
         return float(self._corrected(self._costs.rows()[number : number + 1])[0])
+
+    def beside_ms(self, loaded_mb: float) -> float:
+        """What a network costs beside its sub-blocks, in ms, from its weights as they are used."""
+        return float(self._correction.model_ms(np.array([loaded_mb]))[0])
+
+    @property
+    def groups(self) -> set[str]:
+        """Groups of units that were measured."""
+        return set(self._latency)
 
     @property
     def ms_per_mmac(self) -> float:
@@ -295,18 +310,27 @@ class CostModel:
     # Inside.
 
     def _units(
-        self, candidates: Sequence[Candidate]
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
     ) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
-        index, starts = self._indexer.index(candidates)
-        return self._costs.rows(), index, starts
+        if not made:
+            index, starts = self._indexer.index(candidates)
+            return self._costs.rows(), index, starts
+        numbers = [
+            [self._costs.number(block, made.get(c.to_json())) for block in workload(c).sub_blocks]
+            for c in candidates
+        ]
+        starts = np.cumsum([0, *map(len, numbers[:-1])])
+        return self._costs.rows(), np.concatenate(numbers), starts
 
     def _corrected(self, rows: Array) -> Array:
         """(units,) time of each inside a whole model, in ms."""
         return self._correction.unit_ms(rows[:, 0], rows[:, 7].astype(np.intp), rows[:, 6])
 
-    def _sums(self, candidates: Sequence[Candidate]) -> tuple[Sums, Array]:
+    def _sums(
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None
+    ) -> tuple[Sums, Array]:
         """What the correction is fitted to, and the relative spread of each sum."""
-        rows, index, starts = self._units(candidates)
+        rows, index, starts = self._units(candidates, made)
         ms, kind = rows[index, 0], rows[index, 7].astype(int)
         kinds = self._costs.kinds
         by_kind = [np.add.reduceat(ms * (kind == k), starts) for k in range(len(kinds))]
@@ -318,20 +342,22 @@ class CostModel:
         sums = Sums(kinds, np.column_stack(by_kind), total, calls.astype(float), loaded)
         return sums, np.add.reduceat(ms * rows[index, 1], starts) / total
 
-    def _fit_memory(self, rows: Sequence[Row]) -> MemoryModel:
+    def _fit_memory(self, rows: Sequence[Row], made: Mapping[str, Book] | None) -> MemoryModel:
         """From networks whose growth of a process was measured."""
-        if len(rows) < 4:
+        if not rows:
             return MemoryModel()
         candidates = [Candidate.from_json(row.key) for row in rows]
-        units, index, starts = self._units(candidates)
+        units, index, starts = self._units(candidates, made)
         loaded, stored = (np.add.reduceat(units[index, k], starts) for k in (6, 3))
         live = np.maximum.reduceat(units[index, 5], starts)
         growth = np.array([row.peak_bytes for row in rows]) / 1e6
         return fit_memory(loaded, live, stored, growth)
 
-    def _graph_bytes(self, candidates: Sequence[Candidate]) -> Array:
+    def _graph_bytes(
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None
+    ) -> Array:
         """Bytes of weights and of the graphs of all sub-blocks."""
-        rows, index, starts = self._units(candidates)
+        rows, index, starts = self._units(candidates, made)
         return np.add.reduceat((rows[index, 3] + rows[index, 4]) * 1e6, starts)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -157,8 +158,48 @@ def identity(device: dict[str, Any]) -> dict[str, Any]:
     return kept | {"version": ort.__version__} | machine()
 
 
+def peak_mb() -> float:
+    """Largest resident size of this process in MB of 10^6 bytes.
+
+    Since its start, or since /proc/self/clear_refs was told to forget it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():  # the only counter that a child does not inherit from its parent
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+
+
+def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> float:
+    """By how much this process has grown in MB, after three runs."""
+    x = np.zeros(shape, np.float32)
+    for _ in range(3):
+        run(x)
+    return peak_mb() - before_mb
+
+
+def growth_here(part: Path, index: int) -> float:
+    """Growth of this process, meant to be a fresh one, by one graph of a plan."""
+    import_module("onnxruntime")  # what it takes by itself is not the model's
+    plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
+    entry, before_mb = plan["graphs"][index], peak_mb()
+    graph = OrtGraph(str(part / entry["file"]), plan["device"])
+    return growth_of(graph.run, entry["shape"], before_mb)
+
+
+def growth_there(part: Path, index: int) -> float:
+    """The same in a process of its own; 0 where it does not run, or has no counter."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(part.resolve()), str(index)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return 0.0 if done.returncode else float(done.stdout)
+
+
 def main(folder: Path) -> None:
-    """Measure all sets of a bundle and write `results/*.json`; finished ones are kept."""
+    """Measure all sets of a bundle and write a result beside each; finished ones are kept."""
     plans = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
     for done, part in enumerate(plans, 1):
         if not (part / RESULT).exists():
@@ -167,6 +208,7 @@ def main(folder: Path) -> None:
             answer = {
                 "identity": identity(plan["device"]),
                 "sessions": [time_folder(part, OrtGraph, way) for way in plan["ways"]],
+                "growth_mb": [growth_there(part, index) for index in range(plan["growths"])],
             }
             temporary = part / f".{RESULT}"
             temporary.write_text(json.dumps(answer), encoding="utf-8")
@@ -175,4 +217,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(__file__).parent)
+    if sys.argv[1:]:
+        print(growth_here(Path(sys.argv[1]), int(sys.argv[2])))  # noqa: T201 - a script
+    else:
+        main(Path(__file__).parent)

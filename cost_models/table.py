@@ -12,10 +12,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..spaces.errors import CostError, did_you_mean
+from ..spaces.errors import CostError, RunError, did_you_mean
 from ..spaces.files import write_atomic
 from .device import fingerprint
 from .measure import IN_TURN
@@ -70,6 +71,11 @@ class Row:
 COLUMNS = [field.name for field in fields(Row)]
 _TYPES = {field.name: field.type for field in fields(Row)}
 _NEEDED = ("kind", "key", "median_ms")
+_FOREIGN = (
+    "not a table of `vitpareto calibrate` or of a bundle, whose first line says so. A table of "
+    "another project measures other units, of which no candidate is made: read it with "
+    "vitpareto.cost_models.importers, for checks and transfer"
+)
 
 
 class LatencyTable:
@@ -110,17 +116,24 @@ class LatencyTable:
         ]
 
     def append(self, rows: Iterable[Row], path: Path | None = None) -> None:
-        """Add rows, in the file too: whole lines, synced, so that a kill loses none."""
+        """Add rows, in the file too: whole lines, synced, so that a kill loses none.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         rows = list(rows)
         self.rows += rows
         if path is None:
             return
         new = not path.exists() or path.stat().st_size == 0
         text = self._header() if new else ""
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text + _lines(rows))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with path.open("a", encoding="utf-8", newline="") as file:
+                file.write(text + _lines(rows))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def save(self, path: Path) -> None:
         """Write the whole table, atomically.
@@ -140,8 +153,10 @@ class LatencyTable:
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CostError(f"{path}: cannot be read: {error}") from error
+        except OSError as error:
+            raise CostError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise CostError(f"{path}: {_FOREIGN}") from error
         if text and not text.endswith("\n"):
             text = text[: text.rfind("\n") + 1]
         try:
@@ -192,6 +207,8 @@ def _lines(rows: Iterable[Row]) -> str:
 def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
     lines = text.splitlines()
     notes = [line for line in lines if line.startswith("#")]
+    if not notes:
+        raise CostError(_FOREIGN)
     identity = _identity(notes)
     body = [(i, line) for i, line in enumerate(lines, 1) if line and not line.startswith("#")]
     if not body:
@@ -217,13 +234,18 @@ def _identity(notes: list[str]) -> dict[str, Any]:
     found = {name.strip(): value for name, _, value in (x[1:].partition(":") for x in notes)}
     for line in notes:
         if "format" in line and line.rstrip().split()[-1] != str(FORMAT):
-            raise CostError(f"format must be {FORMAT}, got {line.rstrip().split()[-1]!r}")
+            raise CostError(
+                f"format must be {FORMAT}, got {line.rstrip().split()[-1]!r}: the table was "
+                "written by another release of vitpareto"
+            )
     if "device" not in found:
         raise CostError("needs a line '# device: {...}' with the identity of the device")
     try:
         identity = json.loads(found["device"])
     except json.JSONDecodeError as error:
         raise CostError(f"the line '# device:' is not JSON: {error}") from error
+    if not isinstance(identity, dict):
+        raise CostError(f"the line '# device:' must hold a mapping, got {identity!r}")
     if "fingerprint" in found and found["fingerprint"].strip() != fingerprint(identity):
         raise CostError(
             f"fingerprint {found['fingerprint'].strip()!r} is not that of its device line"
@@ -253,8 +275,11 @@ def _row(values: dict[str, str], extra: int, line: int) -> Row:
         raise CostError(f"line {line}: {error}") from error
     if row.kind not in KINDS:
         raise CostError(f"line {line}: kind {row.kind!r} must be one of {', '.join(KINDS)}")
-    if not 0 < row.median_ms < 1e7 and row.kind != "size":
-        raise CostError(f"line {line}: median_ms must be above 0, got {row.median_ms:g}")
+    for name, value in asdict(row).items():
+        if isinstance(value, int | float) and not 0 <= value < inf:
+            raise CostError(f"line {line}: {name} must be finite and not negative, got {value:g}")
+    if not row.median_ms and row.kind != "size":
+        raise CostError(f"line {line}: median_ms must be above 0, got 0")
     return row
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from math import log2
 
 from ..spaces import Place, Policy
+from ..spaces.errors import CostError
 from ..spaces.mixers import find
 from ..spaces.ops import Op
 from .precision import BLOCK, Recipe, find_recipe
@@ -202,9 +203,12 @@ def parse_unit(key: str) -> Unit:
 
     Raises:
         CostError: the text is not a key.
+        UnknownNameError: no such recipe.
     """
-    block, _, recipe = key.rpartition("@")
-    return unit_of(SubBlock.parse(block), recipe)
+    block, at, recipe = key.rpartition("@")
+    if not at:
+        raise CostError(f"not the key of a sub-block with its recipe: {key!r}")
+    return unit_of(SubBlock.parse(block), find_recipe(recipe).name)
 
 
 def _is_gridless(block: SubBlock) -> bool:

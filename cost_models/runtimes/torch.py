@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,16 @@ def open_runtime(device: Device) -> TorchRuntime:
             "is none here"
         )
     return TorchRuntime(device)
+
+
+def scripted(module: nn.Module, shape: Sequence[int]) -> bytes:
+    """A module as a file of TorchScript that says the shape of its input."""
+    stream, extra = io.BytesIO(), {SHAPE: json.dumps(list(shape))}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
+        traced = torch.jit.trace(module.eval(), (torch.zeros(*shape),))
+        torch.jit.save(torch.jit.freeze(traced), stream, _extra_files=extra)
+    return stream.getvalue()
 
 
 def _loaded(model: bytes | str | Path) -> tuple[nn.Module, list[int]]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate
 from vitpareto.cost_models.bench import Bench
 from vitpareto.cost_models.build import network
-from vitpareto.cost_models.bundle import collect, write_bundle
+from vitpareto.cost_models.bundle import collect, recipes_of, write_bundle
 from vitpareto.cost_models.capability import capabilities, devices
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.measure import (
@@ -22,7 +23,8 @@ from vitpareto.cost_models.measure import (
     measure_session,
 )
 from vitpareto.cost_models.recipes import apply_recipes
-from vitpareto.spaces import SearchSpace
+from vitpareto.cost_models.table import Row
+from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
 pytestmark = pytest.mark.onnx
@@ -93,6 +95,26 @@ def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -
     assert len(set(keys)) == len(keys)
 
 
+def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
+    device: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And networks that were fitted validate nothing, however small the space is."""
+    small = SearchSpace.from_text(
+        TINY.replace("[1, 2]", "1").replace("[1.0, 2.0]", "1.0").replace("[4, 8]", "4")
+    )
+    model = calibrate(device, small, 0.1, out=tmp_path / "new" / "m.json")
+    assert model.validation["networks_fresh"] == 0 and model.validation["networks_fitted"] > 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cost model is not validated: no network was measured that it was not fitted to"
+    ]
+    assert (model.predict(small.sample(5, 1)).peak_memory_mb > 2).all()
+    calibrate(device, small, 2.0, out=tmp_path / "new" / "m.json")
+    kinds: dict[str, set[str]] = {}
+    for row in LatencyTable.load(tmp_path / "new" / "m.csv").rows:
+        kinds.setdefault(row.key, set()).add(row.kind)
+    assert all(len(found) == 1 for found in kinds.values())
+
+
 def test_a_table_of_another_device_is_refused(tiny, device: Device, tmp_path: Path) -> None:
     other = LatencyTable(device.identity() | {"processor": "another"})
     other.save(tmp_path / "other.csv")
@@ -102,11 +124,29 @@ def test_a_table_of_another_device_is_refused(tiny, device: Device, tmp_path: Pa
         calibrate(device, tiny, 5.0, tables=[tmp_path / "other.csv"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "message"),
+    [
+        ("unit", "mlp/what", "not the key of a sub-block with its recipe"),
+        ("unit", "mlp/what@float", "not the key of a sub-block: 'mlp/what'"),
+        ("size", "mlp/mlp?norm=layer&act=gelu&width=8&grid=2@int9", "unknown recipe 'int9'"),
+        ("model", "{}", "candidate: 'architecture' must be given"),
+    ],
+)
+def test_a_table_of_unknown_things_is_refused(
+    tiny, device: Device, tmp_path: Path, kind: str, key: str, message: str
+) -> None:
+    row = Row(kind, key, 1.0, 1.0, 1.0, 3)
+    LatencyTable(device.identity(), [row]).save(tmp_path / "t.csv")
+    with pytest.raises(CostError, match=rf"t\.csv: kind '{kind}', key .*{message}"):
+        calibrate(device, tiny, 5.0, tables=[tmp_path / "t.csv"])
+
+
 def test_a_bundle_measures_where_nothing_is_installed(
     tiny: SearchSpace, device: Device, tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    written = write_bundle(device, tiny, folder, units=6, networks=12)
+    written = write_bundle(device, tiny, folder, most=6, networks=12)
     with pytest.raises(CostError, match="new or empty folder"):
         write_bundle(device, tiny, folder)
     with pytest.raises(CostError, match=r"run `python run\.py` there first"):
@@ -122,7 +162,31 @@ def test_a_bundle_measures_where_nothing_is_installed(
     assert table.identity == device.identity()
     model = calibrate(device, tiny, 5.0, tables=[folder], out=tmp_path / "m.json")
     assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
-    assert (model.predict(tiny.sample(5, 1)).latency_ms > 0).all()
+    found = model.predict(tiny.sample(5, 1))
+    assert (found.latency_ms > 0).all() and (found.peak_memory_mb > 2).all()
+    _the_fastest_recipe_is_taken(folder, table, model)
+    (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
+    with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):
+        collect(folder)
+
+
+def _the_fastest_recipe_is_taken(folder: Path, table: LatencyTable, model: CostModel) -> None:
+    """Of all that serve a precision: a bundle measures each, alone and in networks."""
+    best, made = recipes_of(folder, table)
+    assert model.recipes == best and made.keys() == {row.key for row in table.of_kind("model")}
+    group = "mlp/mlp w8a8"
+    assert {book[group] for book in made.values()} == {"dynamic8", "static8"}
+    for slow in ("dynamic8", "static8"):
+        rows = [
+            replace(row, median_ms=row.median_ms * (9 if row.key.endswith(slow) else 1))
+            for row in table.rows
+        ]
+        best, _ = recipes_of(folder, LatencyTable(table.identity, rows))
+        assert {best[group], slow} == {"dynamic8", "static8"}
+    rows = list(table.of_kind("model"))
+    found = model.predict([Candidate.from_json(row.key) for row in rows], made)
+    assert found.size_mb == pytest.approx([row.graph_bytes / 1e6 for row in rows], abs=2e-4)
+    assert found.latency_ms == pytest.approx(table.levels(rows), rel=0.5)
 
 
 def test_an_arbitrary_file_is_estimated(calibrated, tiny: SearchSpace, tmp_path: Path) -> None:
@@ -155,6 +219,7 @@ def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
     rows = bench.time([bench.network(c, {}) for c in tiny.sample(2, 0)], rounds=3)
     assert len(rows) == 2 and all(row.median_ms > 0 for row in rows)
     assert not bench.writes_files
+    assert bench.growth_mb(bench.network(tiny.smallest(), {})) > 1
 
 
 def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:

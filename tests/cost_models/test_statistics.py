@@ -8,6 +8,7 @@ import scipy.stats
 from vitpareto.cost_models import conformal, drift
 from vitpareto.cost_models.correct import COPIES, Sums, fit_correction, share_missed
 from vitpareto.cost_models.measure import common_factors
+from vitpareto.cost_models.memory import fit_memory
 from vitpareto.cost_models.regress import Regressor, nnls
 from vitpareto.cost_models.stats import mape, spearman, within
 from vitpareto.cost_models.transfer import farthest, transfer
@@ -97,6 +98,30 @@ def test_a_correction_is_found() -> None:
     assert correction.per_miss_mb >= 0
     plain = mape(actual, sums.total)
     assert plain > 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_few_strange_networks_give_no_negative_times(seed: int) -> None:
+    sums, _ = known_sums(3, seed)
+    rng = np.random.default_rng(seed)
+    correction, _ = fit_correction(sums, sums.total * rng.uniform(0.02, 0.6, 3))
+    ms, kind = np.geomspace(1e-4, 10, 40), np.arange(40) % 4 - 1
+    for loaded in (0.0, 0.3, 30.0):
+        found = correction.unit_ms(ms, kind, np.full(40, loaded))
+        assert (found > 0).all() and (found >= 0.0999 * ms).all()
+
+
+def test_memory_is_learned_from_one_process_or_many() -> None:
+    rng = np.random.default_rng(0)
+    loaded, live = rng.uniform(1, 60, 60), rng.uniform(0.2, 6, 60)
+    stored = loaded * rng.choice([0.25, 1.0], 60)
+    growth = (12 + 1.1 * loaded + 1.6 * live + 0.5 * stored) * rng.uniform(0.98, 1.02, 60)
+    for count, tolerance in ((1, 0.3), (2, 0.3), (4, 0.15), (30, 0.03)):
+        known, rest = np.arange(count), np.arange(30, 60)
+        model = fit_memory(loaded[known], live[known], stored[known], growth[known])
+        errors = np.abs(model.predict(loaded[rest], live[rest], stored[rest]) / growth[rest] - 1)
+        assert np.median(errors) < tolerance
+        assert model.base_mb > 2  # an empty model is not free
 
 
 def test_left_out_means_left_out() -> None:

@@ -10,7 +10,7 @@ from vitpareto.cost_models.importers import read_hat, read_matrix, read_nnmeter_
 from vitpareto.cost_models.table import Row
 from vitpareto.cost_models.validity import check_repeats, check_table
 from vitpareto.spaces import ConfigError
-from vitpareto.spaces.errors import CostError, MissingRuntimeError
+from vitpareto.spaces.errors import CostError, MissingRuntimeError, RunError
 
 IDENTITY = {"runtime": "onnxruntime", "threads": 1}
 
@@ -43,12 +43,17 @@ def test_a_kill_loses_only_the_line_it_cut(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("median_ms", "median", "needs the column 'median_ms'.*does not say its unit"),
-        (",1.1,", ",-1.1,", "line 6: median_ms must be above 0, got -1.1"),
+        (",1.1,", ",-1.1,", "line 6: median_ms must be finite and not negative, got -1.1"),
+        (",1.1,", ",inf,", "line 6: median_ms must be finite and not negative, got inf"),
+        (",1.1,", ",nan,", "line 6: median_ms must be finite and not negative, got nan"),
+        (",1.1,", ",0,", "line 6: median_ms must be above 0, got 0"),
+        (",1.1,0.1,", ",1.1,-1,", "line 6: p10_ms must be finite and not negative, got -1"),
         (",1.1,", ",fast,", "line 6: could not convert"),
         ("n=1,x", "n=0,x", "is there twice in session 'a'"),
         ("peak_bytes", "peek_bytes", "unknown column 'peek_bytes'. Did you mean 'peak_bytes'"),
         ("unit,", "thing,", "kind 'thing' must be one of unit, model, fresh"),
-        ("format 1", "format 7", "format must be 1, got '7'"),
+        ("format 1", "format 7", "format must be 1, got '7': .* another release"),
+        ('{"runtime": "onnxruntime", "threads": 1}', "[1]", "must hold a mapping, got"),
         ("# device", "# machine", "needs a line '# device"),
         ('"threads": 1', '"threads": 2', "fingerprint .* is not that of its device line"),
         (",a,0\n", ",a\n", "1 values too few"),
@@ -137,6 +142,18 @@ def test_importers(tmp_path: Path) -> None:
         read_hat(wide)
     with pytest.raises(CostError, match="cannot be read"):
         read_hat(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("content", [b"model,a\nx,1.5\n", b"\x1f\x8b\x08\x00", b""])
+def test_a_table_of_another_project_is_told_from_ours(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lut.csv").write_bytes(content)
+    with pytest.raises(CostError, match=r"not a table of `vitpareto calibrate`.*importers"):
+        LatencyTable.load(tmp_path / "lut.csv")
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be written: No such file"):
+        LatencyTable(IDENTITY).append(rows(), tmp_path / "none" / "t.csv")
 
 
 def test_suspicious_tables_are_flagged(tmp_path: Path) -> None:
