@@ -98,6 +98,9 @@ class SearchSpace:
 
     __hash__ = object.__hash__
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SearchSpace, (self.spec,)  # all else follows from it, tests of choices included
+
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}, {len(self.parameters)} choices)"
 

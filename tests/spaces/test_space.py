@@ -1,5 +1,6 @@
 """Laws of a search space that hold for random candidates of every preset."""
 
+import pickle
 import random
 from dataclasses import replace
 
@@ -120,6 +121,12 @@ def test_yaml_round_trip(space: SearchSpace) -> None:
     again = SearchSpace.from_text(space.to_yaml())
     assert again == space
     assert again.size == space.size
+    assert again.sample(3, seed=5) == space.sample(3, seed=5)
+
+
+def test_a_space_travels_between_processes(space: SearchSpace) -> None:
+    again = pickle.loads(pickle.dumps(space))
+    assert again == space
     assert again.sample(3, seed=5) == space.sample(3, seed=5)
 
 
