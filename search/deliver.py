@@ -120,7 +120,11 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         network = terms.retrain(candidate, network)
         taken.append(step)
     story = [*map(str, taken), *([COMPENSATED] if compensate else [])]
-    promised = {name: evaluation.metrics[name] for name in PROMISED} | terms.costs(candidate)
+    # Of what the search chose, costs are those of the shortlist; of what is left, predicted.
+    costs = evaluation.metrics if candidate == evaluation.candidate else {}
+    promised = {n: evaluation.metrics[n] for n in PROMISED} | {
+        name: costs.get(name, cost) for name, cost in terms.costs(candidate).items()
+    }
     manifest: dict[str, Any] = {
         "key": candidate.key,
         "finalists": {evaluation.key: {"refused": refused, "taken_back": story}},

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -52,6 +53,7 @@ from .report import build_report
 from .sampler import Sampler
 from .scores import Scores
 from .short import ShortTraining
+from .shortlist import SHORT, corrected, error_facts, measure_shortlist
 from .stages import stage
 from .store import EvaluationLog, RunFolder
 from .study import Scoring, Study, Until, window
@@ -282,9 +284,20 @@ class Run:
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 
     def finalists(self, front: list[Evaluation]) -> list[Evaluation]:
-        """Those to deliver: spread over the front of the first two objectives, ends included."""
-        plane = [o for o in self.config.search.resolve() if o.traded][:2]
-        return spread(pareto_front(front, plane), self.config.finish.finalists, plane[-1].name)
+        """Those to deliver: spread over the front of the first two objectives, ends included.
+
+        More are measured than are wanted, and the front of what was measured counts.
+        """
+        objectives, wanted = self.config.search.resolve(), self.config.finish.finalists
+        traded = [o for o in objectives if o.traded][:2]
+        plane, last = [replace(o, traded=o in traded) for o in objectives], traded[-1].name
+        chosen = spread(pareto_front(front, plane), SHORT * wanted, last)
+        with stage(self.folder, "shortlist") as facts:
+            kept = self.folder.shortlist
+            measured = measure_shortlist(chosen, self.cost_model, self.device, kept)
+            facts |= error_facts(measured)
+        chosen = corrected(chosen, measured)
+        return spread(pareto_front(chosen, plane) or chosen, wanted, last)
 
     def finish(self, evaluation: Evaluation) -> None:
         """Train a finalist on its own and make its artifact."""

@@ -112,6 +112,11 @@ class RunFolder:
         return self.path / "study.journal"
 
     @property
+    def shortlist(self) -> Path:
+        """Measured latencies of candidates from which finalists are chosen."""
+        return self.path / "shortlist.json"
+
+    @property
     def test_seal(self) -> Path:
         """When the test split was read."""
         return self.path / "test_readings.json"

@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..cost_models import Device
 from ..cost_models.bench import Bench, Graph
-from ..cost_models.calibrate import MODELS, UNREST, quieter
 from ..cost_models.memory import process_growth_mb
 from ..cost_models.table import Row
 from ..spaces.errors import CostError
@@ -34,9 +32,9 @@ from .gate import (
 from .inventory import Inventory, inventory_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .objectives import Objective
+from .shortlist import speed_now, time_graphs
 from .store import RunFolder
 
-ROUNDS = 12  # samples of each latency
 LOCAL = ("latency_ms", "peak_memory_mb", "limit of latency_ms", "limit of peak_memory_mb")
 
 
@@ -65,9 +63,6 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
 def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, Row]:
     """Latency of artifacts by key, timed as the networks of a calibration are.
 
-    As many in turn in one fresh process, and a second time where the first was restless: what
-    was predicted is what is measured.
-
     Raises:
         CostError: the runtime refuses one.
     """
@@ -75,13 +70,7 @@ def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, R
         Graph("artifact", a.candidate.key, a.content, a.input_shape, 1, len(a.content))
         for a in artifacts
     ]
-    bench, rows = Bench(device), dict[str, Row]()
-    for start in range(0, len(graphs), MODELS):
-        chosen = graphs[start : start + MODELS]
-        found = bench.time(chosen, ROUNDS)
-        if found and np.median([row.unrest for row in found]) > UNREST:
-            found = quieter(found, bench.time(chosen, ROUNDS))
-        rows |= {row.key: row for row in found}
+    rows = time_graphs(Bench(device), graphs)
     for artifact in artifacts:
         if artifact.candidate.key not in rows:
             raise CostError(f"{artifact.folder / artifact.file}: {device.runtime} cannot time it")
@@ -148,11 +137,6 @@ def examine(
         "checks": [asdict(check) for check in checks],
         "verified": all(check.holds for check in checks),
     }
-
-
-def speed_now(usual_ms: float, anchor_ms: float) -> float:
-    """Speed of the machine, where 1 is that of the calibration, by what the anchor takes."""
-    return usual_ms / anchor_ms if usual_ms > 0 and anchor_ms > 0 else 1.0
 
 
 def peak_memory_mb(content: bytes, device: Device, name: str = ONNX) -> float:
