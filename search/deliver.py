@@ -120,11 +120,12 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         network = terms.retrain(candidate, network)
         taken.append(step)
     story = [*map(str, taken), *([COMPENSATED] if compensate else [])]
-    # Of what the search chose, costs are those of the shortlist; of what is left, predicted.
-    costs = evaluation.metrics if candidate == evaluation.candidate else {}
-    promised = {n: evaluation.metrics[n] for n in PROMISED} | {
-        name: costs.get(name, cost) for name, cost in terms.costs(candidate).items()
-    }
+    predicted = terms.costs(candidate)
+    # What the search chose was measured; what a step back made of it was not.
+    known = evaluation.metrics if candidate == evaluation.candidate else predicted
+    promised = {name: evaluation.metrics[name] for name in PROMISED}
+    promised |= {name: known[name] for name in predicted}
+    promised["predicted_ms"] = predicted["latency_ms"]
     manifest: dict[str, Any] = {
         "key": candidate.key,
         "finalists": {evaluation.key: {"refused": refused, "taken_back": story}},

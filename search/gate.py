@@ -82,7 +82,7 @@ def accuracy_floor(promised: Mapping[str, float], trained: Mapping[str, float]) 
 
 
 def check_latency(found: float, high: float, speed: float = 1.0) -> Check:
-    """The model is not slower than the upper end of its predicted interval.
+    """The model is not slower than the upper end of its promised interval.
 
     Args:
         found: measured latency in ms.

@@ -16,9 +16,9 @@ from .words import ms, percent
 
 
 def promise_chart(facts: Facts, width: int) -> str:
-    """For every delivered model its measured latency in the interval that was predicted.
+    """For every delivered model its measured latency in the interval that was promised.
 
-    All are drawn relative to the prediction, so that fast and slow ones compare.
+    All are drawn relative to the promise, so that fast and slow ones compare.
     """
     rows, left = facts.measured, 40
     height = 34 * len(rows) + 60
@@ -37,15 +37,14 @@ def promise_chart(facts: Facts, width: int) -> str:
     for tick in x.ticks(max(3, (right - left) // 100)):
         parts.append(tag("line", x1=x(tick), x2=x(tick), y1=8, y2=height - 46, class_="grid"))
         parts.append(label(x(tick), height - 28, f"{tick:+g}%" if tick else "0", "tick", "middle"))
-    words = "measured latency beside the prediction"
+    words = "measured latency beside the promise"
     parts.append(label(right, height - 8, words, "axis", "end"))
     for i, m in enumerate(rows):
         middle, letter = 26 + 34 * i, facts.letter(m["key"])
         promised, found = m["promised"], m["metrics"]["latency_ms"]
-        tip = (
-            f"{letter}: {m['key']}\n{ms(found)} measured\n{ms(promised['latency_ms'])} predicted, "
-        )
-        tip += f"90% interval {ms(promised['low_ms'])} to {ms(promised['high_ms'])}"
+        tip = f"{letter}: {m['key']}\n{ms(found)} measured\n{ms(promised['latency_ms'])} promised, "
+        tip += f"90% interval {ms(promised['low_ms'])} to {ms(promised['high_ms'])}\n"
+        tip += f"{ms(promised['predicted_ms'])} predicted by the search"
         low, high = x(ends[2 * i]), x(ends[2 * i + 1])
         kind = "model" if m["inside_interval"] else "model unverified"
         parts += [
@@ -64,9 +63,9 @@ def promise_chart(facts: Facts, width: int) -> str:
             tag("circle", cx=x(seen[i]), cy=middle, r=6, class_=kind, data_tip=tip, tabindex=0),
         ]
         if width > NARROW:
-            words = f"{ms(found)}, {ms(promised['latency_ms'])} predicted"
+            words = f"{ms(found)}, {ms(promised['latency_ms'])} promised"
             parts.append(label(right + 16, middle + 5, words, "tick"))
-    return picture(width, height, "Measured against predicted latency", *parts)
+    return picture(width, height, "Measured against promised latency", *parts)
 
 
 def progress_chart(facts: Facts, width: int) -> str:

@@ -140,7 +140,7 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
     words = f"{letter}: {manifest['key']}, {state}\n{interval(m)} on the validation split\n"
     words += f"{ms(m['latency_ms'])}, {mb(m['size_mb'])} as measured\n"
     words += in_words(facts.candidates[manifest["key"]])
-    before = x(promised["latency_ms"]), y(100 * promised["accuracy"])
+    before = x(promised["predicted_ms"]), y(100 * promised["accuracy"])
     low, high = y(100 * m["accuracy_low"]), y(100 * m["accuracy_high"])
     return "".join(
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 from ..gate import STEADY
@@ -24,7 +25,7 @@ def models(facts: Facts) -> list[str]:
         "test accuracy",
         "validation accuracy",
         "latency",
-        "predicted",
+        "promised",
         "speed",
         "size",
         "memory",
@@ -122,14 +123,23 @@ def _operators(inventory: Mapping[str, Any]) -> str:
 
 
 def promises(facts: Facts) -> list[str]:
-    """Measured latencies in their predicted intervals."""
+    """Measured latencies in the intervals that were promised."""
     if not facts.measured:
         return []
     inside = sum(m["inside_interval"] for m in facts.measured)
     caption = (
-        f"The band is the 90% interval that was predicted before the model was built, the bar its "
-        f"middle, the circle what was measured: {inside} of {len(facts.measured)} lie inside."
+        "The band is what was promised before the model was trained: the cost model's 90% "
+        "interval, around what the untrained graph took if it was measured. The circle is what "
+        f"the model takes: {inside} of {len(facts.measured)} lie inside."
     )
+    lean = median(
+        m["promised"]["latency_ms"] / m["promised"]["predicted_ms"] for m in facts.measured
+    )
+    if abs(lean - 1) > STEADY:
+        slower = "slower" if lean > 1 else "faster"
+        caption += (
+            f" Half of them are {abs(lean - 1):.0%} {slower} than the search saw them, or more."
+        )
     pace = facts.measured[0]["metrics"]["speed"]
     if abs(pace - 1) > STEADY:
         caption += (

@@ -10,7 +10,7 @@ from ..objectives import Objective
 from .facts import Facts
 from .words import percent
 
-LEVEL = 0.9  # of the predicted intervals
+LEVEL = 0.9  # of the intervals
 
 
 def notes(facts: Facts) -> list[str]:
@@ -126,7 +126,7 @@ def _cost_model(facts: Facts) -> Iterator[str]:
     outside = [facts.letter(m["key"]) for m in facts.measured if not m["inside_interval"]]
     if outside:
         yield (
-            f"Measured latency is outside of the predicted {percent(LEVEL)} interval for "
+            f"Measured latency is outside of the promised {percent(LEVEL)} interval for "
             f"{', '.join(outside)}."
         )
 

@@ -28,7 +28,7 @@ def test_everything_is_in_the_folder(finished: Path) -> None:
     names = {
         *("config.yaml", "space.yaml", "environment.json", "stages.json", "log.txt"),
         *("teacher.safetensors", "cost_model.json", "supernet.safetensors"),
-        *("study.journal", "evaluations.jsonl", "report.html", "pareto.png"),
+        *("study.journal", "evaluations.jsonl", "shortlist.json", "report.html", "pareto.png"),
     }
     assert names <= {path.name for path in finished.iterdir()}
     for folder in finished.glob("pareto/*"):
@@ -39,8 +39,8 @@ def test_everything_is_in_the_folder(finished: Path) -> None:
         }
     stages = json.loads((finished / "stages.json").read_text())
     assert stages.keys() == {
-        *("calibration", "teacher", "supernet", "forecast", "search", "finishing"),
-        *("verification", "reference"),
+        *("calibration", "teacher", "supernet", "forecast", "search", "shortlist"),
+        *("finishing", "verification", "reference"),
     }
     page = (finished / "report.html").read_text()
     assert all(folder.name in page for folder in finished.glob("pareto/*"))
