@@ -97,7 +97,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
     while True:
         shutil.rmtree(unfinished, ignore_errors=True)
         trained = accuracy(predict(candidate, network, split), split.labels)
-        low = accuracy_floor(evaluation.metrics, trained)
+        low = accuracy_floor(evaluation.metrics, trained, len(split.labels))
         checks, files = attempt(unfinished, candidate, network, low, terms, compensate)
         failed = [check for check in checks if not check.holds]
         if not failed:

@@ -119,13 +119,14 @@ class Forecast:
         return cls(traits, process, (centre, width, float(logits.mean()), float(logits.std())))
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval, by name.
+        """Accuracy with the 95% interval of a single training, by name.
 
         Predicted is the score, from which seeds take less of the order than from the accuracy.
         Its logit is put on the scale of accuracies by mean and spread over the examples (linear
         equating, Kolen and Brennan 2014, chapter 2).
         """
-        (mean,), (spread,) = self._process.predict(self._traits([candidate]))
+        (mean,), (unsure,) = self._process.predict(self._traits([candidate]))
+        spread = math.hypot(unsure, self._process.rest)
         centre, width, level, slope = self._scale
         low, value, high = (
             1 / (1 + math.exp(-level - slope * (mean + z * spread - centre) / width))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .evaluate import Z
 from .inventory import Inventory
 from .objectives import Objective
 
@@ -72,13 +74,17 @@ def check_answers(
     return [*checks, Check("accuracy of the artifact", found >= low, found, f">= {low:.4f}")]
 
 
-def accuracy_floor(promised: Mapping[str, float], trained: Mapping[str, float]) -> float:
+def accuracy_floor(
+    promised: Mapping[str, float], trained: Mapping[str, float], images: int
+) -> float:
     """The least accuracy that keeps both promises, the search's and what training reached.
 
-    A search scores inherited weights. Training then gains so much that a collapse afterwards,
+    A search promises for other images: what is found on these may be below by chance (the score
+    test of a share, one-sided at 2.5%). Training usually gains so much that a collapse afterwards,
     from ranges that a calibration chose badly, would still keep the search's promise.
     """
-    return max(promised["accuracy_low"], trained["accuracy_low"])
+    low = promised["accuracy_low"]
+    return max(low - Z * math.sqrt(low * (1 - low) / images), trained["accuracy_low"])
 
 
 def check_latency(found: float, high: float, speed: float = 1.0) -> Check:

@@ -68,6 +68,11 @@ class GaussianProcess:
             x, inverse / amplitude**0.5, inverse @ rotated, shift, scale, level, kernel, noise
         )
 
+    @property
+    def rest(self) -> float:
+        """Standard deviation of what no feature explains."""
+        return self._level[1] * (self.kernel[2] * self.noise) ** 0.5
+
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, noise left out, of (N, D) features."""
         x = (features - self._shift) / self._scale

@@ -88,7 +88,8 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     images = calibration(data, run_as, count, recipes)
     expected = expected_logits(run_as, network, split, recipes, images, compensate)
     artifact = Artifact.load(folder, device)
-    logits, low = artifact.logits(split), accuracy_floor(chosen["promised"], chosen["trained"])
+    logits = artifact.logits(split)
+    low = accuracy_floor(chosen["promised"], chosen["trained"], len(split.labels))
     checks = check_answers(artifact.exact, logits, expected, split.labels, low)
     if failed := [check for check in checks if not check.holds]:
         raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")

@@ -116,7 +116,7 @@ def examine(
         "peak_memory_mb": peak_memory_mb(artifact.content, device, artifact.file),
         "size_mb": artifact.size_mb,
     }
-    low = accuracy_floor(promised, manifest["trained"])
+    low = accuracy_floor(promised, manifest["trained"], len(split.labels))
     limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
     checks = [
         *check_answers(artifact.exact, logits, expected, split.labels, low),

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,7 +64,15 @@ def test_answers_of_integer_kernels() -> None:
 
 def test_training_raises_the_bar() -> None:
     promised, trained = {"accuracy_low": 0.3}, {"accuracy_low": 0.9}
-    assert accuracy_floor(promised, trained) == accuracy_floor(trained, promised) == 0.9
+    assert accuracy_floor(promised, trained, 100) == 0.9
+
+
+def test_chance_breaks_no_promise() -> None:
+    promised, trained = {"accuracy_low": 0.9}, {"accuracy_low": 0.0}
+    few, many = (accuracy_floor(promised, trained, images) for images in (1000, 10000))
+    assert few < many < 0.9
+    drawn = np.random.default_rng(0).binomial(1000, 0.9, 20000) / 1000
+    assert (drawn < few).mean() == pytest.approx(0.025, abs=0.006)
 
 
 @pytest.mark.onnx

@@ -55,6 +55,16 @@ def test_what_helps_is_learnt_from_examples(digits: SearchSpace) -> None:
     assert pickle.loads(pickle.dumps(forecast))(fresh[0]) == found[0]
 
 
+def test_intervals_are_those_of_single_trainings(digits: SearchSpace) -> None:
+    forecast = Forecast.fit(trained(draw_examples(digits, 60, 0), 1))
+    inside = [
+        found["accuracy_low"] <= e.metrics["accuracy"] <= found["accuracy_high"]
+        for e in trained(digits.sample(100, 98), 3)
+        for found in [forecast(e.candidate)]
+    ]
+    assert np.mean(inside) > 0.85
+
+
 def test_the_scale_is_that_of_the_examples_accuracies(digits: SearchSpace) -> None:
     """Here the logit of the accuracy is the score, so that its truth is predicted."""
     forecast = Forecast.fit(trained(draw_examples(digits, 60, 1), 2))
