@@ -18,6 +18,7 @@ BIN = Path(sys.executable).parent
 def interrupted(command: list[str], stage: str) -> str:
     """Runs until a stage has begun, then presses Ctrl-C; what it says last."""
     seen: list[str] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells take it from what they detach
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=quiet, text=True) as process:
         assert process.stderr
