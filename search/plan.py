@@ -28,12 +28,14 @@ from .distill import from_scratch
 from .evaluate import Evaluator
 from .run import VIEWS, open_space
 from .sandwich import ALONE, Draw, Sandwich
+from .shortlist import SHORT
 from .teacher import Lessons, batches_in, open_teacher, predict
 from .training import torch_device
 
 SCORED = 4  # candidates whose scoring is timed
 FEW = 64  # images on which a teacher that is not trained is timed
 VERIFY_S = 3.0  # of one model: loading, timing against the others, memory in fresh processes
+SHORT_S = 0.3  # of one network of the shortlist: exported, and timed with random weights
 REFERENCE_S = 8.0
 LINE_MB = 1.5e-3  # of a scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
@@ -119,6 +121,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             else "none beside pretrained weights",
             "search": f"at most {search.trials:,} trials by {search.sampler}, "
             f"{images['search']:,} images a score",
+            "shortlist": f"at most {SHORT * finalists} networks of the front on {device.runtime}",
             "finishing": f"{finalists} models, {steps['finishing']:,} steps each",
             "verification": f"{finalists} artifacts on {device.runtime}",
             "reference": "the largest network of the space, in PyTorch",
@@ -182,6 +185,7 @@ def _timed(
         "supernet": step_s * steps["supernet"],
         "forecast": short_s * short.steps * examples / config.executor.workers,
         "search": score_s * config.search.trials / config.executor.workers,
+        "shortlist": SHORT_S * SHORT * finalists,
         "finishing": finish_s * steps["finishing"] * finalists,
         "verification": VERIFY_S * finalists,
         "reference": REFERENCE_S,
