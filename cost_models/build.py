@@ -62,6 +62,12 @@ class Head(nn.Module):
         return self.network.forward_head(self.network.norm(x))
 
 
+def input_shape(candidate: Candidate, batch: int) -> tuple[int, int, int, int]:
+    """Of one run of a whole network."""
+    a = candidate.architecture
+    return batch, a.in_chans, a.input_size, a.input_size
+
+
 def build(unit: SubBlock, batch: int = 1) -> tuple[nn.Module, tuple[int, ...]]:
     """A sub-block with random weights, folded as for export, and the shape of its input.
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError, VitParetoError
-from .bench import Bench, Graph
+from .bench import MODELS, ROUNDS, Bench, Graph
 from .bundle import collect, recipes_of
 from .device import Device
 from .measure import ALARM, IN_TURN, ONE_BY_ONE
@@ -26,7 +26,7 @@ from .precision import Book, recipe_for
 from .regress import Regressor
 from .sizes import untold
 from .stats import accuracy, noise_floor, storage
-from .table import LatencyTable, Row, different
+from .table import LatencyTable, different
 from .units import Unit, parse_unit, unit_of
 from .workload import SubBlock
 
@@ -35,12 +35,10 @@ Progress = Callable[[float, str], None]
 
 SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
 CHUNK = 72  # sub-blocks of one session
-MODELS = 10  # whole networks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FITTED = 3  # networks fitted for each that validates
 GROWTHS = 10  # processes started to learn the memory
 SET_GROWTHS = 4  # of one set
-UNREST = 0.04  # spread of a session's rounds from which it is measured a second time
 RESERVE = 0.08  # of the time, for fitting
 
 
@@ -134,12 +132,6 @@ def validated(
     }
 
 
-def quieter(first: Sequence[Row], second: Sequence[Row]) -> list[Row]:
-    """For each graph the measurement whose rounds are closer together."""
-    again = {row.key: row for row in second}
-    return [min(row, again.get(row.key, row), key=lambda r: r.unrest) for row in first]
-
-
 def _silent(share: float, text: str) -> None:
     """No progress bar."""
 
@@ -201,7 +193,7 @@ class _Calibration:
             kind, candidates = self.networks()
             graphs = [self.bench.network(c, recipes, kind) for c in candidates]
             ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
-            self.measure("whole networks", graphs, rounds=12, growths=SET_GROWTHS, ways=ways)
+            self.measure("whole networks", graphs, rounds=ROUNDS, growths=SET_GROWTHS, ways=ways)
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
@@ -267,9 +259,8 @@ class _Calibration:
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
         for way in ways:  # each in a process of its own
-            rows = self.bench.time(graphs, rounds, way)
-            if what != "recipes" and rows and np.median([r.unrest for r in rows]) > UNREST:
-                rows = quieter(rows, self.bench.time(graphs, rounds, way))
+            time_them = self.bench.time if what == "recipes" else self.bench.time_settled
+            rows = time_them(graphs, rounds, way)
             if wanted and way == ways[0]:
                 bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
                 rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]

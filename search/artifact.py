@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ..cost_models import Device
+from ..cost_models.build import input_shape
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
 from ..spaces.errors import CostError, RunError, SpaceError
@@ -93,8 +94,7 @@ class Artifact:
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Of one run."""
-        a = self.candidate.architecture
-        return self.batch, a.in_chans, a.input_size, a.input_size
+        return input_shape(self.candidate, self.batch)
 
     @property
     def size_mb(self) -> float:

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..cost_models import Device, workload
+from ..cost_models.build import input_shape
 from ..cost_models.build import network as random_network
 from ..cost_models.precision import Book, group_of, recipe_for
 from ..spaces import Candidate
@@ -22,7 +23,7 @@ from .compress import calibrate, compensated, deliverable, run
 from .data import Data, Split, resized
 from .evaluate import BATCH
 from .files import write_atomic
-from .formats import Preprocessing, input_shape, to_model, to_program
+from .formats import Preprocessing, to_model, to_program
 from .predict_example import PROGRAM
 from .rollback import policies, with_policy
 

@@ -14,6 +14,7 @@ import onnx
 import torch
 
 from ..cost_models import Device
+from ..cost_models.build import input_shape
 from ..cost_models.graphs import to_onnx
 from ..cost_models.precision import Book
 from ..cost_models.recipes import apply_recipes
@@ -111,12 +112,6 @@ def rounded(candidate: Candidate, delivered: Network) -> Network:
     network = copy.deepcopy(delivered).eval()
     network.load_state_dict(compressed(network.state_dict(), compressible(network, candidate)))
     return network
-
-
-def input_shape(candidate: Candidate, batch: int) -> tuple[int, int, int, int]:
-    """Of one run."""
-    a = candidate.architecture
-    return batch, a.in_chans, a.input_size, a.input_size
 
 
 def to_graph(

@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from ..cost_models import CostModel, Device
-from ..cost_models.bench import Bench, Graph
-from ..cost_models.calibrate import MODELS, UNREST, quieter
+from ..cost_models.bench import MODELS, ROUNDS, Bench, Graph
 from ..cost_models.device import fingerprint
 from ..cost_models.table import Row
 from .evaluate import Evaluation
 from .files import read_json, write_json
 
-ROUNDS = 12  # samples of each latency
 SHORT = 4  # times as many are measured as are wanted
 LATENCY = ("latency_ms", "low_ms", "high_ms")
 
@@ -94,20 +92,14 @@ def error_facts(measured: Sequence[Measured]) -> dict[str, float]:
 def time_graphs(bench: Bench, graphs: Sequence[Graph]) -> dict[str, Row]:
     """Latency of graphs by key, timed as the networks of a calibration are.
 
-    As many in turn in one fresh process, and a second time where the first was restless: what
-    was predicted is what is measured. What the runtime refuses has no row.
+    As many in turn in one fresh process: what was predicted is what is measured. What the runtime
+    refuses has no row.
 
     Raises:
         CostError: measuring failed.
     """
-    rows: dict[str, Row] = {}
-    for start in range(0, len(graphs), MODELS):
-        chosen = graphs[start : start + MODELS]
-        found = bench.time(chosen, ROUNDS)
-        if found and np.median([row.unrest for row in found]) > UNREST:
-            found = quieter(found, bench.time(chosen, ROUNDS))
-        rows |= {row.key: row for row in found}
-    return rows
+    sets = (graphs[start : start + MODELS] for start in range(0, len(graphs), MODELS))
+    return {row.key: row for chosen in sets for row in bench.time_settled(chosen, ROUNDS)}
 
 
 def speed_now(usual_ms: float, anchor_ms: float) -> float:

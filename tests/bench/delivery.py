@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.spaces import row
-from tests.search.deliver.parity import HEADER, pairs
+from tests.search.deliver.parity import HEADER as PAIRS
+from tests.search.deliver.parity import pairs
 from vitpareto.cost_models import CostModel, Device, calibrate
-from vitpareto.cost_models.build import network
+from vitpareto.cost_models.build import input_shape, network
 from vitpareto.search.artifact import CANDIDATE, ONNX, Artifact
 from vitpareto.search.export import FEWEST
-from vitpareto.search.formats import input_shape, to_model
+from vitpareto.search.formats import to_model
 from vitpareto.search.verify import time_artifacts
 from vitpareto.spaces import Candidate, SearchSpace
+
+from ._row import HEADER, row
 
 COUNT, TIMES = 30, 3
 BUDGET_S = 180.0
@@ -32,8 +34,8 @@ def accuracies() -> None:
     found = pairs(COUNT)
     gaps = [abs(pair.seen - pair.found) for pair in found]
     exact = [pair for pair in found if pair.exact]
-    print("\n".join([HEADER, *map(str, found)]))
-    print(f"{'':58} {'figure':>14}   bar")
+    print("\n".join([PAIRS, *map(str, found)]))
+    print(HEADER)
     row(f"mean difference of accuracies, {COUNT} candidates", f"{np.mean(gaps):.2%}", "0.30%")
     row("largest difference", f"{max(gaps):.2%}", "")
     row("logits of float kernels against torch", f"{max(p.distance for p in exact):.1e}", "1e-4")

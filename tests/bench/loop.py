@@ -13,7 +13,6 @@ from statistics import median
 import numpy as np
 import torch
 
-from tests.bench.spaces import row
 from tests.search.loop.table import OBJECTIVES, Table, losses, make_table, recorded
 from vitpareto.search.costs import Counts
 from vitpareto.search.evaluate import Evaluation
@@ -28,6 +27,8 @@ from vitpareto.search.store import EvaluationLog
 from vitpareto.search.study import Study, Until
 from vitpareto.spaces import Candidate, SearchSpace
 
+from ._row import HEADER, row
+
 SEEDS = 10
 GOAL = 0.99  # of the true hypervolume
 LIMITS = {"tpe": 1500, "gp": 120, "nsga3": 3000, "nsga2": 3000, "surrogate": 500, "random": 20000}
@@ -37,7 +38,7 @@ IMAGES = 5000  # of a search split on which candidates are scored
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"{'':58} {'figure':>14}   bar")
+    print(HEADER)
     for trials, bar in ((1000, "3 ms"), (10_000, "5 ms")):
         ms, grown_mb = overhead(trials)
         row(f"overhead of a trial, nsga2, journal, {trials:,} trials", f"{ms:.2f} ms", bar)

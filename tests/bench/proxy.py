@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.bench.spaces import row
 from vitpareto.search.config import load_config
 from vitpareto.search.evaluate import Evaluator
 from vitpareto.search.proxy import check_proxy
@@ -24,11 +23,13 @@ from vitpareto.search.short import ShortTraining
 from vitpareto.spaces import Candidate
 from vitpareto.spaces.networks import Network
 
+from ._row import HEADER, row
+
 SCORED = 30
 
 
 def main() -> None:
-    print(f"{'':58} {'figure':>14}   bar")
+    print(HEADER)
     config = load_config("digits", ["executor.threads=1"])
     with open_run(config, Path("runs") / "bench-proxy", True) as folder:
         run = Run(folder)

@@ -12,13 +12,15 @@ from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.space import PRESETS
 from vitpareto.spaces.supernet import Supernet, blueprint
 
+from ._row import HEADER, row
+
 EXPORTED = 200  # candidates a preset
 
 
 def main() -> None:
     """Print one table: what, figure, bar."""
     torch.set_num_threads(1)
-    print(f"{'':52} {'figure':>14}   bar")
+    print(HEADER)
     row("vitpareto --help", f"{help_s():.2f} s", "0.30 s")
     spaces = [SearchSpace.from_yaml(path.stem) for path in sorted(PRESETS.glob("*.yaml"))]
     for space in spaces:
@@ -32,10 +34,6 @@ def main() -> None:
     for space in spaces:
         worst = export(space)
         row(f"{space.name}: {EXPORTED} exports, ONNX Runtime differs by", f"{worst:.1e}", "1.0e-04")
-
-
-def row(what: str, figure: str, bar: str) -> None:
-    print(f"{what:52} {figure:>14}   {bar}", flush=True)
 
 
 def best_s(
