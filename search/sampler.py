@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +16,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, GrpcStorageProxy
-from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.errors import RunError, UnknownNameError
 from ..spaces.parameter import Scalar
 from .baselines import PROPOSERS
+from .generations import NSGA2, NSGA3
+from .journal import Journal
 from .objectives import MAXIMISED
 from .proposer import Task, Told
 
@@ -60,7 +60,7 @@ class Sampler:
         name: one of `names()`.
         task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
             to 50.
-        journal: file to write, replaced if it exists; `None` keeps the study in memory.
+        journal: file for a copy of the study, replaced if it exists.
         storage: what several drivers share instead of a journal: URL of a database as SQLAlchemy
             writes it, or grpc://HOST:PORT of Optuna's proxy.
         driver: name of the run folder among those that share a storage.
@@ -86,7 +86,6 @@ class Sampler:
         self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
         self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
         self._fixed, self._next = _Fixed(), dict[str, Scalar]()
-        self._journal = _Journal(journal) if journal and not storage else None
         directions = [
             StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
             for o in self._objectives
@@ -99,14 +98,14 @@ class Sampler:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(
                 study_name=task.space.name,
-                storage=_shared(storage)
-                or (JournalStorage(self._journal) if self._journal else None),
+                storage=_shared(storage),
                 sampler=self._fixed if self._proposer else OPTUNA[name](task),
                 directions=directions,
                 load_if_exists=bool(storage),
             )
             self._check_objectives()
             self._study.set_metric_names([o.name for o in self._objectives])
+            self._journal = Journal(journal, self._study) if journal and not storage else None
             self._take_up()
 
     def ask(self) -> Proposal | None:
@@ -157,7 +156,7 @@ class Sampler:
             scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
             trial.set_user_attr(SCORES, scores)
             self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
-        self._flush()
+        self._write()
 
     def fail(self, proposal: Proposal, key: str) -> None:
         """Report that a proposal could not be scored."""
@@ -165,7 +164,7 @@ class Sampler:
         with self._reported():
             trial.set_user_attr(KEY, key)
             self._study.tell(trial, state=TrialState.FAIL)
-        self._flush()
+        self._write()
 
     def _take_up(self) -> None:
         """Put back what this driver was at when it was killed."""
@@ -218,9 +217,9 @@ class Sampler:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(f"search.storage: {reason}") from error
 
-    def _flush(self) -> None:
+    def _write(self) -> None:
         if self._journal:
-            self._journal.flush()
+            self._journal.write(self._study.get_trials(deepcopy=False))
 
 
 def _shared(storage: str) -> BaseStorage | str | None:
@@ -246,12 +245,8 @@ def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
 
 
 OPTUNA: dict[str, Callable[[Task], BaseSampler]] = {
-    "nsga2": lambda task: optuna.samplers.NSGAIISampler(
-        population_size=_population(task), seed=task.seed
-    ),
-    "nsga3": lambda task: optuna.samplers.NSGAIIISampler(
-        population_size=_population(task), seed=task.seed
-    ),
+    "nsga2": lambda task: NSGA2(population_size=_population(task), seed=task.seed),
+    "nsga3": lambda task: NSGA3(population_size=_population(task), seed=task.seed),
     "tpe": lambda task: optuna.samplers.TPESampler(seed=task.seed, multivariate=True),
     "gp": lambda task: optuna.samplers.GPSampler(seed=task.seed),
     "random": lambda task: optuna.samplers.RandomSampler(seed=task.seed),
@@ -292,33 +287,3 @@ class _Fixed(BaseSampler):
     ) -> Any:
         assert isinstance(param_distribution, CategoricalDistribution)
         return self.assignment.get(param_name, param_distribution.choices[0])
-
-
-class _Journal(BaseJournalBackend):
-    """Optuna's journal file, written a trial at a time by its only process.
-
-    Optuna's own backend locks, flushes to disk and reads back every operation, some thirty a
-    trial. Here nothing is lost with the last lines: the journal is written anew from the
-    evaluations when a run is resumed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._unread, self._lines = path, list[dict[str, Any]](), list[str]()
-        path.unlink(missing_ok=True)
-
-    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-        found, self._unread = self._unread, []
-        return found
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._unread += logs
-        self._lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
-
-    def flush(self) -> None:
-        """Hand what was logged to the operating system."""
-        try:
-            with self._path.open("a") as file:
-                file.writelines(self._lines)
-        except OSError as error:
-            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
-        self._lines.clear()

@@ -71,9 +71,8 @@ def test_the_journal_holds_constraints_and_keys(space: SearchSpace, tmp_path: Pa
     drive(sampler, 20)
     proposal = sampler.ask()
     sampler.fail(proposal, "poison")
-    backend = optuna.storages.journal.JournalFileBackend(str(journal))
-    storage = optuna.storages.journal.JournalStorage(backend)
-    study = optuna.load_study(study_name="tiny", storage=storage)
+    study = opened(journal)
+    assert study.metric_names == ["accuracy", "latency_ms"]
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     *complete, failed = study.trials
     assert len(complete) == 20
@@ -83,6 +82,23 @@ def test_the_journal_holds_constraints_and_keys(space: SearchSpace, tmp_path: Pa
         assert excess == pytest.approx(trial.values[1] / 4 - 1)
     assert failed.state == optuna.trial.TrialState.FAIL
     assert failed.user_attrs == {"key": "poison"}
+
+
+def test_the_journal_numbers_trials_as_they_were_asked(space: SearchSpace, tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    sampler = open_sampler(space, "random", journal=journal)
+    first, second, _ = [sampler.ask() for _ in range(3)]
+    for proposal in (second, first):
+        sampler.tell(proposal, f"asked {proposal.number}", costs(proposal.assignment), {})
+    trials = opened(journal).trials
+    assert [trial.user_attrs["key"] for trial in trials] == ["asked 0", "asked 1"]
+    assert [trial.params for trial in trials] == [first.assignment, second.assignment]
+
+
+def opened(journal: Path) -> optuna.Study:
+    backend = optuna.storages.journal.JournalFileBackend(str(journal))
+    storage = optuna.storages.journal.JournalStorage(backend)
+    return optuna.load_study(study_name="tiny", storage=storage)
 
 
 def test_unknown_sampler(space: SearchSpace) -> None:
