@@ -1,13 +1,16 @@
-"""Finish: a finalist is cut out of the supernet and trained on its own, bits going down in steps.
+"""Finish: finalists are cut out of the supernet and trained on their own, bits going down in steps.
 
-The training is kept as it goes and continued after a kill. It ends early where the validation
-split no longer gains.
+They are trained in slices of some seconds, each by whoever is idle. What a slice ends with is
+kept, and the next one goes on from there: a kill or a lost worker costs no more than a slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -21,121 +24,111 @@ from .checkpoint import Checkpoint, State
 from .compress import calibrate, candidate_at, prepared
 from .config import FinishConfig
 from .data import Data, Split, resized
+from .distill import fresh
 from .evaluate import accuracy, predict
+from .executors import LocalExecutor
 from .progress import progress
 from .teacher import Lessons
-from .training import Optimiser, check_finite
+from .training import Optimiser, check_finite, torch_device
 
-PATIENCE = 6  # passes without a better validation accuracy after which training stops
+SLICE_S = 10.0  # of training between two checkpoints
+PATIENCE = 0.25  # share of the passes without a better validation accuracy that ends a training
 RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
 
 
-def extracted(supernet: Supernet, candidate: Candidate, data: Data) -> Network:
-    """A finalist with inherited weights, matrices of low rank cut where it hurts least."""
-    network = supernet.extract(candidate)
-    images = data.split("train").images[:CALIBRATION]
-    images = resized(images, candidate.architecture.input_size)
-    seen = calibrate(network, network.state_dict(), candidate, images)
-    return prepared(network, candidate, seen)
+@dataclass(frozen=True)
+class Finalist:
+    """What is to be trained.
 
-
-def train_finalist(
-    candidate: Candidate,
-    network: Network,
-    lessons: Lessons,
-    data: Data,
-    config: FinishConfig,
-    seed: int,
-    kept: Path,
-) -> Network:
-    """A network fine-tuned with its compression in the loop (QAT), in place.
-
-    Args:
+    Attributes:
         candidate: what it is; its bits are reached step by step, its zeros along a ramp.
-        network: its weights, inherited.
+        network: its weights, changed in place.
+        kept: checkpoint file; the training goes on from it if it is there.
+    """
+
+    candidate: Candidate
+    network: Network
+    kept: Path
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Trains networks on their own with their compression in the loop (QAT), slice by slice.
+
+    Attributes:
         lessons: images, labels and the teacher's answers.
-        data: its validation split says when to stop, and which weights are the best.
+        validation: says which weights are the best, and when nothing gains any more.
         config: recipe.
         seed: of the order of the images.
-        kept: checkpoint file; the training continues from it if it is there.
-
-    Returns:
-        The network in eval mode with the best weights, in float; rounding is the export's.
-
-    Raises:
-        RunError: the loss is no number, or the checkpoint is of another training.
     """
-    steps = lessons.steps(config.batch_size, config.epochs)
-    each = steps // config.epochs
-    optimiser = Optimiser(network.named_parameters(), config, steps)
-    checkpoint = Checkpoint(kept, candidate.key, config.model_dump_json(), str(seed), data.name)
-    best, validation = Best(), data.split("validation")
-    if state := checkpoint.load():
+
+    lessons: Lessons
+    validation: Split
+    config: FinishConfig
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Of a whole training."""
+        return self.lessons.steps(self.config.batch_size, self.config.epochs)
+
+    def checkpoint(self, finalist: Finalist) -> Checkpoint:
+        """Where a training is kept."""
+        config = self.config.model_dump_json()
+        return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed))
+
+    def start(self, finalist: Finalist) -> State:
+        """The state before the first step."""
+        best, network = Best(), finalist.network
+        if not self.config.ramp:
+            best.offer(finalist.candidate, network, {}, self.validation)
+        tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
+        return State(0, tensors, {"score": best.score, "stale": best.stale})
+
+    def ended(self, state: State) -> bool:
+        """Whether there is nothing left to do."""
+        return state.step == self.steps or state.notes["stale"] >= self._patience
+
+    def __call__(self, candidate: Candidate, state: State) -> State:
+        """The state some seconds later.
+
+        Raises:
+            RunError: the loss or a gradient is no number.
+        """
+        network = Network(candidate.architecture).to(torch_device())
         network.load_state_dict(_part(state.tensors, NOW))
-        optimiser.load_state_dict(state.tensors, state.step)
+        optimiser = Optimiser(network.named_parameters(), self.config, self.steps)
+        if state.step:
+            optimiser.load_state_dict(state.tensors, state.step)
         best = Best(_part(state.tensors, BEST), **state.notes)
-    elif not config.ramp:
-        best.offer(candidate, network, optimiser, validation)
-    params = dict(network.named_parameters()) | dict(network.named_buffers())
-    batches = lessons.batches(config.batch_size, config.epochs, seed, optimiser.done)
-    with progress(steps, f"training {candidate.key}") as bar:
-        bar.update(optimiser.done)
+        params = dict(network.named_parameters()) | dict(network.named_buffers())
+        config, end = self.config, time.monotonic() + SLICE_S
+        each, ramp = self.steps // config.epochs, config.ramp * self.steps
+        batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
         for lesson in batches:
-            if best.stale >= PATIENCE:
-                break
-            now = candidate_at(candidate, optimiser.done / steps, config.ramp)
-            loss = lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
+            now = candidate_at(candidate, optimiser.done / self.steps, config.ramp)
+            loss = self.lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
             loss.backward()
-            value = check_finite(loss, f"training {candidate.key}", optimiser.done)
-            bar.set_postfix(loss=value, refresh=False)
+            check_finite(loss, f"training {candidate.key}", optimiser.done)
             try:
                 optimiser.step()
             except ArithmeticError as error:
                 raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
-            bar.update()
             # Before the ramp has ended it is another, less compressed model.
-            if optimiser.done % each == 0 and optimiser.done >= config.ramp * steps:
-                best.offer(candidate, network, optimiser, validation)
-            if checkpoint.due():
-                held = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
-                notes = {"score": best.score, "stale": best.stale}
-                checkpoint.save(State(optimiser.done, held | optimiser.state_dict(), notes))
-    network.load_state_dict(best.weights)
-    return network.eval()
+            if optimiser.done % each == 0 and optimiser.done >= ramp:
+                best.offer(candidate, network, optimiser.average, self.validation)
+            if best.stale >= self._patience or time.monotonic() > end:
+                break
+        tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
+        tensors |= optimiser.state_dict()
+        notes = {"score": best.score, "stale": best.stale}
+        return State(optimiser.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
-
-def retrain(
-    candidate: Candidate,
-    network: Network,
-    lessons: Lessons,
-    data: Data,
-    config: FinishConfig,
-    seed: int,
-    kept: Path,
-) -> Network:
-    """A network trained on for a little after a step back, in place; never for the worse.
-
-    Args:
-        candidate: what it is after the step.
-        network: its weights, trained for what it was before.
-        lessons: as for `train_finalist`.
-        data: as for `train_finalist`.
-        config: of the first training; `config.retrain_epochs` says how long.
-        seed: as for `train_finalist`.
-        kept: checkpoint file, removed at the end.
-
-    Raises:
-        RunError: as `train_finalist`.
-    """
-    if not config.retrain_epochs:
-        return network
-    changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
-    short = config.model_copy(update=changes)
-    train_finalist(candidate, network, lessons, data, short, seed, kept)
-    kept.unlink(missing_ok=True)
-    return network
+    @property
+    def _patience(self) -> int:
+        return max(1, round(PATIENCE * self.config.epochs))
 
 
 @dataclass
@@ -153,17 +146,102 @@ class Best:
     stale: int = 0
 
     def offer(
-        self, candidate: Candidate, network: Network, optimiser: Optimiser, split: Split
+        self, candidate: Candidate, network: Network, average: Mapping[str, Tensor], split: Split
     ) -> None:
-        """Take the averaged weights if they are better."""
+        """Take the weights, averaged where they have an average, if they are better."""
         now = {name: value.clone() for name, value in network.state_dict().items()}
-        network.load_state_dict(now | optimiser.average)
+        network.load_state_dict(now | {**average})
         score = accuracy(predict(candidate, network, split), split.labels)["accuracy"]
         self.stale += 1
         if score > self.score:
-            averaged = {name: value.clone() for name, value in optimiser.average.items()}
+            averaged = {name: value.clone() for name, value in average.items()}
             self.weights, self.score, self.stale = now | averaged, score, 0
         network.load_state_dict(now)
+
+
+def start_network(
+    supernet: Supernet, candidate: Candidate, data: Data, tuning: FineTuning
+) -> Network:
+    """A finalist before its training: inherited weights, or new ones if the recipe says so.
+
+    Matrices of low rank are cut where it hurts least.
+    """
+    if tuning.config.inherit:
+        network = supernet.extract(candidate)
+    else:
+        network = fresh(candidate, tuning.seed).cpu()
+    images = data.split("train").images[:CALIBRATION]
+    images = resized(images, candidate.architecture.input_size)
+    seen = calibrate(network, network.state_dict(), candidate, images)
+    return prepared(network, candidate, seen)
+
+
+def train_finalists(
+    finalists: Sequence[Finalist],
+    tuning: FineTuning,
+    executor: Executor | None = None,
+    at_once: int = 1,
+) -> None:
+    """Train networks in place; at the end they are in eval mode and have their best weights.
+
+    The weights are float, rounding is the export's.
+
+    Args:
+        finalists: of different candidates; best the one first that takes longest.
+        tuning: how.
+        executor: where; here without.
+        at_once: trainings under way at a time.
+
+    Raises:
+        RunError: a loss is no number, a checkpoint is of another training, or a training lost
+            one worker after the other.
+    """
+    executor = executor or LocalExecutor()
+    waiting, running = deque(finalists), dict[Future[State], Finalist]()
+    steps: dict[str, int] = {}
+    with progress(len(finalists) * tuning.steps, "finalists") as bar:
+
+        def go_on(finalist: Finalist, state: State) -> None:
+            candidate, network, ended = finalist.candidate, finalist.network, tuning.ended(state)
+            steps[candidate.key] = tuning.steps if ended else state.step
+            bar.update(sum(steps.values()) - bar.n)
+            if ended:
+                network.load_state_dict(_part(state.tensors, BEST))
+                network.eval()
+            else:
+                running[executor.submit(tuning, candidate, state)] = finalist
+
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                finalist = waiting.popleft()
+                go_on(finalist, tuning.checkpoint(finalist).load() or tuning.start(finalist))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                finalist = running.pop(future)
+                try:
+                    state = future.result()
+                except BrokenExecutor as error:
+                    raise RunError(f"training {finalist.candidate.key}: {error}") from error
+                tuning.checkpoint(finalist).save(state)
+                go_on(finalist, state)
+
+
+def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
+    """A network trained on for a little after a step back, in place; never for the worse.
+
+    Args:
+        finalist: what it is after the step, with the weights of what it was before; its
+            checkpoint is removed at the end.
+        tuning: of the first training; `config.retrain_epochs` says how long.
+
+    Raises:
+        RunError: as `train_finalists`.
+    """
+    config = tuning.config
+    if config.retrain_epochs:
+        changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
+        train_finalists([finalist], replace(tuning, config=config.model_copy(update=changes)))
+        finalist.kept.unlink(missing_ok=True)
+    return finalist.network
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -186,7 +186,7 @@ def _timed(
         "forecast": short_s * short.steps * examples / config.executor.workers,
         "search": score_s * config.search.trials / config.executor.workers,
         "shortlist": SHORT_S * SHORT * finalists,
-        "finishing": finish_s * steps["finishing"] * finalists,
+        "finishing": finish_s * steps["finishing"] * finalists / config.executor.workers,
         "verification": VERIFY_S * finalists,
         "reference": REFERENCE_S,
     }

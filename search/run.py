@@ -41,7 +41,7 @@ from .evaluate import Evaluation, Evaluator, accuracy, evaluate
 from .executors import open_executor
 from .fidelity import Halving, part
 from .files import read_json, write_atomic, write_json
-from .finish import extracted, retrain, train_finalist
+from .finish import Finalist, FineTuning, retrain, start_network, train_finalists
 from .forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from .health import Health
 from .nearest import excess, misses, nearest
@@ -299,14 +299,28 @@ class Run:
         chosen = corrected(chosen, measured)
         return spread(pareto_front(chosen, plane) or chosen, wanted, last)
 
-    def finish(self, evaluation: Evaluation) -> None:
-        """Train a finalist on its own and make its artifact."""
-        config, candidate = self.config, evaluation.candidate
-        seed, kept = config.search.seed, self.folder.pareto / f".{evaluation.key}.safetensors"
-        recipe = self.lessons, self.data, config.finish, seed
+    @cached_property
+    def tuning(self) -> FineTuning:
+        """How finalists are trained."""
+        config, validation = self.config, self.data.split("validation")
+        return FineTuning(self.lessons, validation, config.finish, config.search.seed)
+
+    def finish(self, chosen: Sequence[Evaluation]) -> None:
+        """Train finalists on their own, and make an artifact of each."""
+        config, pareto, tuning = self.config, self.folder.pareto, self.tuning
+        slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
+        new = [e for e in slow_first if not delivered(pareto, e.key)]
+        finalists = [
+            Finalist(
+                e.candidate,
+                start_network(self.supernet, e.candidate, self.data, tuning),
+                pareto / f".{e.key}.safetensors",
+            )
+            for e in new
+        ]
 
         def train_on(candidate: Candidate, network: Network) -> Network:
-            return retrain(candidate, network, *recipe, kept.with_name(f".{candidate.key}.again"))
+            return retrain(Finalist(candidate, network, pareto / f".{candidate.key}.again"), tuning)
 
         terms = Terms(
             self.data,
@@ -314,13 +328,15 @@ class Run:
             Costs(self.cost_model),
             config.search.resolve(),
             config.export.calibration_images,
-            {"search.seed": seed, "data.seed": config.data.seed},
+            {"search.seed": config.search.seed, "data.seed": config.data.seed},
             train_on,
         )
-        network = extracted(self.supernet, candidate, self.data)
-        train_finalist(candidate, network, *recipe, kept)
-        deliver(self.folder.pareto, evaluation, network, terms)
-        kept.unlink(missing_ok=True)
+        if new:
+            with open_executor(config.executor) as executor:
+                train_finalists(finalists, tuning, executor, config.executor.workers)
+        for evaluation, finalist in zip(new, finalists, strict=True):
+            deliver(pareto, evaluation, finalist.network, terms)
+            finalist.kept.unlink(missing_ok=True)
 
     def nearest(self) -> Evaluation:
         """What misses the limits by the least, scored, for when nothing keeps them.
@@ -368,9 +384,7 @@ class Run:
         chosen = self.finalists(front) if front else [self.nearest()]
         folder = self.folder
         with stage(folder, "finishing"):
-            for evaluation in chosen:
-                if not delivered(folder.pareto, evaluation.key):
-                    self.finish(evaluation)
+            self.finish(chosen)
         with stage(folder, "verification"):
             verify_new(folder, self.device, self.data)
             manifests = test_once(folder, self.device, self.data)

@@ -21,7 +21,7 @@ from ..spaces.mixers import find
 from ..spaces.supernet import Supernet
 from .artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from .files import write_atomic, write_json
-from .finish import extracted, train_finalist
+from .finish import Finalist, start_network, train_finalists
 from .hand_over import choose
 from .ladder import Measured, Rung, climb
 from .manifest import manifests
@@ -79,13 +79,12 @@ def trained(run: Run, name: str, candidate: Candidate) -> Rung:
     """A baseline with its own weights, trained as the finalists were unless that was done."""
     folder = run.folder.path / "ladder" / candidate.key
     if not (folder / WEIGHTS).exists():
-        network = extracted(run.supernet, candidate, run.data)
-        config, seed = run.config.finish, run.config.search.seed
-        kept = folder / "training.safetensors"
-        train_finalist(candidate, network, run.lessons, run.data, config, seed, kept)
+        network = start_network(run.supernet, candidate, run.data, run.tuning)
+        finalist = Finalist(candidate, network, folder / "training.safetensors")
+        train_finalists([finalist], run.tuning)
         write_atomic(folder / CANDIDATE, candidate.to_json())
         write_atomic(folder / WEIGHTS, save(network.state_dict()))
-        kept.unlink(missing_ok=True)
+        finalist.kept.unlink(missing_ok=True)
     return Rung(name, candidate, load_network(folder))
 
 

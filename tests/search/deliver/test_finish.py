@@ -1,6 +1,5 @@
 """Finishing: bits go down step by step, a kill loses little, and the best weights are kept."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,11 @@ import torch
 from torch import Tensor
 
 from vitpareto.search import finish
+from vitpareto.search.checkpoint import State
 from vitpareto.search.config import FinishConfig
 from vitpareto.search.evaluate import accuracy, predict
-from vitpareto.search.losses import Lesson
+from vitpareto.search.executors import ProcessExecutor
+from vitpareto.search.finish import Finalist, FineTuning
 from vitpareto.search.teacher import Lessons, make_lessons
 from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.errors import RunError
@@ -24,18 +25,6 @@ LOW = Policy(4, 8, sparsity=0.5)
 
 class Killed(Exception):
     pass
-
-
-class Mortal(Lessons):
-    """Lessons that end with a kill after some steps."""
-
-    after = 0
-
-    def batches(self, batch_size: int, epochs: int, seed: int, start: int = 0) -> Iterator[Lesson]:
-        for done, lesson in enumerate(super().batches(batch_size, epochs, seed, start), start):
-            if done == self.after:
-                raise Killed
-            yield lesson
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +42,50 @@ def train(
     made: Made, lessons: Lessons, kept: Path, policy: Policy = LOW, config: FinishConfig = CONFIG
 ) -> dict[str, Tensor]:
     candidate = everywhere(made.candidate, policy)
-    network = finish.train_finalist(candidate, copy(made), lessons, made.data, config, 0, kept)
-    assert not network.training
-    return network.state_dict()
+    finalist = Finalist(candidate, copy(made), kept)
+    finish.train_finalists([finalist], tuning(made, lessons, config))
+    assert not finalist.network.training
+    return finalist.network.state_dict()
+
+
+def tuning(made: Made, lessons: Lessons, config: FinishConfig = CONFIG) -> FineTuning:
+    return FineTuning(lessons, made.data.split("validation"), config, 0)
 
 
 def test_a_killed_training_ends_as_if_it_had_not_been(
     made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitpareto.search.checkpoint.Checkpoint.due", lambda self: True)
-    whole = train(made, lessons, tmp_path / "whole")
-    mortal = Mortal(lessons.views, lessons.labels, lessons.teacher)
+    whole, go_on = train(made, lessons, tmp_path / "whole"), FineTuning.__call__
     steps = lessons.steps(CONFIG.batch_size, CONFIG.epochs)
-    for Mortal.after in (3, steps // 2, steps - 1):
+    deaths = {3, steps // 2, steps - 1}
+
+    def mortal(self: FineTuning, candidate: Candidate, state: State) -> State:
+        if state.step in deaths:
+            deaths.remove(state.step)
+            raise Killed
+        return go_on(self, candidate, state)
+
+    monkeypatch.setattr(finish, "SLICE_S", 0.0)  # a step
+    monkeypatch.setattr(FineTuning, "__call__", mortal)
+    while deaths:
         with pytest.raises(Killed):
-            train(made, mortal, tmp_path / "killed")
+            train(made, lessons, tmp_path / "killed")
     resumed = train(made, lessons, tmp_path / "killed")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_another_training_is_not_continued(
-    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vitpareto.search.checkpoint.Checkpoint.due", lambda self: True)
+def test_processes_train_what_is_trained_here(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    wanted = [everywhere(made.candidate, policy) for policy in (LOW, Policy())]
+    finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
+    with ProcessExecutor(2, torch.get_num_threads()) as executor:
+        finish.train_finalists(finalists, tuning(made, lessons), executor, 2)
+    for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
+        here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
+        (tmp_path / "here").unlink()
+        assert all(torch.equal(value, found[name]) for name, value in here.items())
+
+
+def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     train(made, lessons, tmp_path / "kept")
     with pytest.raises(RunError, match="is a checkpoint of another"):
         train(made, lessons, tmp_path / "kept", config=CONFIG.model_copy(update={"lr": 0.1}))
@@ -109,7 +119,7 @@ def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
         weights.append({name: value.clone() for name, value in network.state_dict().items()})
         return torch.zeros(len(made.data.split("validation")), 10)
 
-    monkeypatch.setattr(finish, "PATIENCE", 2)
+    monkeypatch.setattr(finish, "PATIENCE", 0.4)  # two of five passes
     monkeypatch.setattr(finish, "predict", scripted)
     monkeypatch.setattr(finish, "accuracy", lambda *_: {"accuracy": scores[len(weights) - 1]})
     config = FinishConfig(epochs=5, batch_size=128, ema=0.9, ramp=0.1)
@@ -124,7 +134,8 @@ def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_pa
     def after(epochs: int, lr: float) -> tuple[Network, float]:
         config = FinishConfig(batch_size=128, lr=lr, retrain_epochs=epochs)
         network = copy(made)
-        found = finish.retrain(made.candidate, network, lessons, made.data, config, 0, kept)
+        finalist = Finalist(made.candidate, network, kept)
+        found = finish.retrain(finalist, tuning(made, lessons, config))
         assert found is network and not kept.exists()
         logits = predict(made.candidate, network, split)
         return network, accuracy(logits, split.labels)["accuracy"]

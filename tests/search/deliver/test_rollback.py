@@ -14,7 +14,7 @@ from vitpareto.search.artifact import Artifact
 from vitpareto.search.config import FinishConfig
 from vitpareto.search.deliver import COMPENSATED, deliver, delivered
 from vitpareto.search.evaluate import accuracy
-from vitpareto.search.finish import retrain
+from vitpareto.search.finish import Finalist, FineTuning, retrain
 from vitpareto.search.manifest import read_manifest, write_manifest
 from vitpareto.search.objectives import Objective
 from vitpareto.search.rollback import policies, ranked, steps_back, with_policy
@@ -125,12 +125,12 @@ def test_training_after_a_step_back_saves_steps(made: Made, tmp_path: Path) -> N
     candidate = everywhere(made.candidate, Policy(3))
     lessons = make_lessons(made.data, made.network, 1)
     config = FinishConfig(batch_size=64, lr=2e-3, retrain_epochs=2)
+    tuning = FineTuning(lessons, made.data.split("validation"), config, 0)
     trained: list[str] = []
 
     def train_on(candidate: Candidate, network: Network) -> Network:
         trained.append(candidate.key)
-        kept = tmp_path / "kept"
-        return retrain(candidate, network, lessons, made.data, config, 0, kept)
+        return retrain(Finalist(candidate, network, tmp_path / "kept"), tuning)
 
     steps: list[int] = []
     plain = made.terms()
