@@ -144,7 +144,8 @@ class SupernetConfig(TrainConfig):
         random: random candidates a step.
         project_conflicts: take out of the largest network's gradient what works against those
             of the others.
-        curriculum: share of the steps over which the axes of the space open one by one.
+        alone: share of the steps in which only the largest candidate is trained, before all are.
+        curriculum: share of the other steps over which the axes of the space open one by one.
         pretrained: timm model whose weights are the start; empty starts from scratch.
     """
 
@@ -153,6 +154,7 @@ class SupernetConfig(TrainConfig):
     sampling: Literal["sandwich", "uniform"] = "sandwich"
     random: Positive = 2
     project_conflicts: bool = False
+    alone: Annotated[float, Field(ge=0, lt=1)] = 0.0
     curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
     pretrained: str = ""
 

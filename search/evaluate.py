@@ -17,10 +17,10 @@ from ..spaces import Candidate
 from ..spaces.networks import Network
 from ..spaces.supernet import Supernet, blueprint
 from .answer import placed
-from .compress import run
+from .compress import run, run_batches
 from .compress.network import DEFAULT_RECIPES
 from .data import Split, resized
-from .training import torch_device
+from .training import fast_matmul, torch_device
 
 BATCH = 256  # images at once
 LEAST = 1e-3  # cross entropy and share below which differences mean nothing
@@ -111,19 +111,19 @@ class Evaluator:
 
     @torch.inference_mode()
     def logits(self, candidate: Candidate) -> Tensor:
-        """Logits on the search split with the candidate's compression applied: (N, K)."""
+        """Logits on the search split with the candidate's compression applied: (N, K).
+
+        They are computed with the precision that the weights were trained with.
+        """
         network, _ = blueprint(candidate.architecture)
         device, size = torch_device(), candidate.architecture.input_size
         params = placed(network, self.supernet.inherit(candidate), device)
         seen = resized(self._train, size).to(device)
         params |= batch_statistics(network, params, candidate, seen)
-        network.eval()
-        return torch.cat(
-            [
-                run(network, params, candidate, batch.to(device), self._recipes).cpu()
-                for batch in resized(self._search.images, size).split(BATCH)
-            ]
-        )
+        batches = (b.to(device) for b in resized(self._search.images, size).split(BATCH))
+        with fast_matmul(device):
+            logits = run_batches(network.eval(), params, candidate, batches, self._recipes)
+        return logits.float().cpu()
 
 
 def batch_statistics(
@@ -161,8 +161,9 @@ def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
     """Logits of a network with weights of its own, compression applied: (N, K)."""
     params, network = network.state_dict(), network.eval()
     device = network.head.weight.device
-    batches = resized(split.images, candidate.architecture.input_size).split(BATCH)
-    return torch.cat([run(network, params, candidate, b.to(device)).cpu() for b in batches])
+    images = resized(split.images, candidate.architecture.input_size)
+    batches = (batch.to(device) for batch in images.split(BATCH))
+    return run_batches(network, params, candidate, batches).cpu()
 
 
 def judged(logits: Tensor, labels: Tensor) -> dict[str, float]:

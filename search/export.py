@@ -19,7 +19,7 @@ from ..spaces import Candidate
 from ..spaces.errors import RunError
 from ..spaces.networks import Network
 from .artifact import CANDIDATE, ONNX, PREDICT, TORCHSCRIPT, WEIGHTS, model_file
-from .compress import calibrate, compensated, deliverable, run
+from .compress import calibrate, compensated, deliverable, run_batches
 from .data import Data, Split, resized
 from .evaluate import BATCH
 from .files import write_atomic
@@ -138,7 +138,7 @@ def expected_logits(
     params = delivered.state_dict()
     seen = calibrate(delivered, params, candidate, calibration_images)
     batches = resized(split.images, candidate.architecture.input_size).split(BATCH)
-    return torch.cat([run(delivered, params, candidate, x, recipes, seen) for x in batches])
+    return run_batches(delivered, params, candidate, batches, recipes, seen)
 
 
 def calibration(

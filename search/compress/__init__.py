@@ -5,7 +5,7 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 """
 
 from .deliver import compensated, deliverable, delivered_logits, prepared
-from .network import calibrate, run
+from .network import calibrate, run, run_batches
 from .schedule import candidate_at
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "delivered_logits",
     "prepared",
     "run",
+    "run_batches",
 ]

@@ -106,9 +106,27 @@ def run(
     Raises:
         CostError: a precision that the device cannot run.
     """
+    return run_batches(network, params, candidate, [images], recipes, calibration)
+
+
+def run_batches(
+    network: Network,
+    params: Weights,
+    candidate: Candidate,
+    batches: Iterable[Tensor],
+    recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+    calibration: Calibration = UNCALIBRATED,
+) -> Tensor:
+    """Logits of all batches (N, K); as `run`, but weights are compressed once."""
     layers = compressible(network, candidate, recipes)
     weights = compressed(params, layers, calibration)
-    return call(network, weights, images, layers, *roundings(layers, calibration, len(images)))
+    rounded = [name for name, layer in layers.items() if layer.scheme.acts != "float"]
+    return torch.cat(
+        [
+            call(network, weights, images, rounded, *roundings(layers, calibration, len(images)))
+            for images in batches
+        ]
+    )
 
 
 def compressible(
@@ -144,12 +162,12 @@ def compressed(
     be stored. Biases change where a convolution adds them to integers.
     """
     found = dict(params)
-    for name, layer in layers.items():
-        weight, bias = f"{name}.weight", f"{name}.bias"
-        ends = calibration.entering.get(name)
-        if layer.fixes_output and ends is not None and bias in found:
-            found[bias] = quantise_bias(found[bias], found[weight], layer.scheme.weights, *ends)
-        with torch.autocast(found[weight].device.type, enabled=False):
+    with torch.autocast(next(iter(found.values())).device.type, enabled=False):
+        for name, layer in layers.items():
+            weight, bias = f"{name}.weight", f"{name}.bias"
+            ends = calibration.entering.get(name)
+            if layer.fixes_output and ends is not None and bias in found:
+                found[bias] = quantise_bias(found[bias], found[weight], layer.scheme.weights, *ends)
             found[weight] = _compressed(found[weight], layer, calibration.gram(name))
     return found
 

@@ -96,7 +96,8 @@ def quantise_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tens
     low, high = (torch.as_tensor(end, dtype=x.dtype) for end in (low, high))
     scale = act_scale(low, high)
     zero = (-low / scale).round()
-    rounded = (((x.detach() / scale).round() + zero).clamp(0, ACT_TOP) - zero) * scale
+    rounded = x.detach() / scale  # from here on in place: memory is what this costs
+    rounded.round_().add_(zero).clamp_(0, ACT_TOP).sub_(zero).mul_(scale)
     return straight_through(x, rounded)
 
 

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseGASampler, NSGAIIISampler, NSGAIISampler
 from optuna.trial import TrialState
 
-from vitpareto.search.generations import NSGA2, NSGA3
+from vitpareto.search.sampler import NSGA2, NSGA3
 
 CHOICES = {f"choice{i}": CategoricalDistribution((0, 1, 2, 3)) for i in range(6)}
 

@@ -247,6 +247,15 @@ def test_axes_open_one_by_one(space) -> None:
     assert set().union(*seen[50:]) == set(axes) - {"act_bits"}
 
 
+def test_the_largest_learns_alone_first(space) -> None:
+    config = SHORT.model_copy(update={"alone": 0.3, "curriculum": 0.5})
+    draw = Draw(space, config, 100, 0)
+    assert all(draw(step) == [("largest", space.largest())] for step in range(30))
+    plain = Draw(space, SHORT.model_copy(update={"curriculum": 0.5}), 70, 0)
+    assert [len(draw(step)) for step in range(30, 100)] == [len(plain(0))] * 70
+    assert any(c != space.largest() for _, c in draw(30 + 34))
+
+
 def test_the_average_is_that_of_the_weights() -> None:
     layer = torch.nn.Linear(3, 2)
     optimiser = Optimiser(layer.named_parameters(), TrainConfig(ema=0.8, lr=0.1), 30)
