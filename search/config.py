@@ -210,7 +210,7 @@ class SearchConfig(_Section):
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
-            best third goes on.
+            best third goes on. A forecast looks at no images, and needs none.
         storage: in which several drivers share the study of this space: URL of a database as
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """

@@ -20,13 +20,14 @@ from .answer import placed
 from .compress import run, run_batches
 from .compress.network import DEFAULT_RECIPES
 from .data import Split, resized
-from .training import fast_matmul, torch_device
+from .training import torch_device
 
 BATCH = 256  # images at once
 LEAST = 1e-3  # cross entropy and share below which differences mean nothing
 Z = 1.96  # of a 95% interval
 STATISTICS = 512  # train images from which batch-norm statistics are taken
 
+Judge = Callable[[Candidate], dict[str, float]]  # accuracy with its interval, by name
 Status = Literal["complete", "failed"]
 
 
@@ -86,8 +87,6 @@ class Evaluator:
         search: images that score.
         train: images from which batch-norm statistics are estimated.
         recipes: what the device runs each precision with; logits are then those of its kernels.
-        forecast: accuracy with its interval, where inherited weights are not taken at their
-            word; see `Forecast`.
     """
 
     def __init__(
@@ -96,34 +95,24 @@ class Evaluator:
         search: Split,
         train: Split,
         recipes: Book | Sequence[str] = DEFAULT_RECIPES,
-        forecast: Callable[[Candidate], dict[str, float]] | None = None,
     ) -> None:
-        self.supernet, self._recipes, self._forecast = supernet, recipes, forecast
+        self.supernet, self._recipes = supernet, recipes
         self._search, self._train = search, train.images[:STATISTICS]
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval, and beside a predicted one what was inherited."""
-        found = accuracy(self.logits(candidate), self._search.labels)
-        if self._forecast is None:
-            return found
-        inherited = {name.replace("accuracy", "inherited"): n for name, n in found.items()}
-        return self._forecast(candidate) | inherited
+        """Accuracy with its 95% interval."""
+        return accuracy(self.logits(candidate), self._search.labels)
 
     @torch.inference_mode()
     def logits(self, candidate: Candidate) -> Tensor:
-        """Logits on the search split with the candidate's compression applied: (N, K).
-
-        They are computed with the precision that the weights were trained with.
-        """
+        """Logits on the search split with the candidate's compression applied: (N, K)."""
         network, _ = blueprint(candidate.architecture)
         device, size = torch_device(), candidate.architecture.input_size
         params = placed(network, self.supernet.inherit(candidate), device)
         seen = resized(self._train, size).to(device)
         params |= batch_statistics(network, params, candidate, seen)
         batches = (b.to(device) for b in resized(self._search.images, size).split(BATCH))
-        with fast_matmul(device):
-            logits = run_batches(network.eval(), params, candidate, batches, self._recipes)
-        return logits.float().cpu()
+        return run_batches(network.eval(), params, candidate, batches, self._recipes).cpu()
 
 
 def batch_statistics(
@@ -210,7 +199,7 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def evaluate(evaluator: Evaluator, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
+def evaluate(evaluator: Judge, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
     """Score a candidate whose costs are known; a failure is an outcome, not an end.
 
     Failures that more candidates of the same kind would repeat (a missing file, an interrupt)

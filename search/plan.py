@@ -33,6 +33,7 @@ from .teacher import Lessons, batches_in, open_teacher, predict
 from .training import torch_device
 
 SCORED = 4  # candidates whose scoring is timed
+PROPOSE_S = 0.01  # of one trial beside its scoring
 FEW = 64  # images on which a teacher that is not trained is timed
 VERIFY_S = 3.0  # of one model: loading, timing against the others, memory in fresh processes
 SHORT_S = 0.3  # of one network of the shortlist: exported, and timed with random weights
@@ -167,15 +168,18 @@ def _timed(
     draw = Draw(space, config.supernet, 1, config.search.seed)
     sandwich = Sandwich(supernet, lessons, config.supernet, ALONE)
     lesson = next(lessons.batches(config.supernet.batch_size, 1, config.search.seed))
-    candidates = [candidate for _, candidate in draw(0)]
-    step_s = _seconds(lambda: sandwich.step(candidates, lesson))
-    evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
-    drawn = space.sample(SCORED, config.search.seed)
-    score_s = _seconds(lambda: [evaluator(c) for c in drawn]) / SCORED
-    image_s = step_s / len(candidates) / config.supernet.batch_size  # of one network
+    candidates = [candidate for _, candidate in draw(1)]  # after the largest was alone
+    network_s = _seconds(lambda: sandwich.step(candidates, lesson)) / len(candidates)
+    alone = config.supernet.alone
+    step_s = network_s * (alone + (1 - alone) * len(candidates))
+    image_s = network_s / config.supernet.batch_size
     finish_s, short_s = (image_s * c.batch_size for c in (config.finish, config.proxy))
     short = config.forecast
     examples = 0 if config.supernet.pretrained else short.candidates
+    evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
+    drawn = space.sample(SCORED, config.search.seed)
+    inherited_s = 0.0 if examples else _seconds(lambda: [evaluator(c) for c in drawn]) / SCORED
+    score_s = PROPOSE_S + inherited_s / config.executor.workers
     teacher = open_teacher(data, config.teacher).to(torch_device())
     teacher_s, answer_s = _teacher_seconds(config, data, teacher)
     finalists = config.finish.finalists
@@ -184,7 +188,7 @@ def _timed(
         "teacher": teacher_s * steps["teacher"] + VIEWS * len(data.train_labels) * answer_s,
         "supernet": step_s * steps["supernet"],
         "forecast": short_s * short.steps * examples / config.executor.workers,
-        "search": score_s * config.search.trials / config.executor.workers,
+        "search": score_s * config.search.trials,
         "shortlist": SHORT_S * SHORT * finalists,
         "finishing": finish_s * steps["finishing"] * finalists / config.executor.workers,
         "verification": VERIFY_S * finalists,

@@ -108,7 +108,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
     search = run.data.split("search")
-    scored, score_ms = score_all(candidates, run.evaluators[1.0], "scoring")
+    scored, score_ms = score_all(candidates, run.judges[1.0], "scoring")
     runs = [list(log[c.key].metrics.values()) for c in candidates]
     found: dict[str, Any] = {
         "space": run.space.name,
@@ -129,7 +129,9 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
 
     found |= judged([score["accuracy"] for score in scored])
     if run.forecast:
-        found["inherited"] = compared([score["inherited"] for score in scored])
+        scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
+        about = compared([score["accuracy"] for score in scored])
+        found["inherited"] = {"score_ms": ms} | about
     found["short"] = {}
     for steps in config.proxy.short_steps:
         short = ShortTraining(run.lessons, search, config.proxy, steps, SHORT_SEED)

@@ -37,7 +37,7 @@ from .costs import Costs
 from .data import Data, load_data
 from .deliver import Terms, deliver, delivered
 from .distill import train_supernet
-from .evaluate import Evaluation, Evaluator, accuracy, evaluate
+from .evaluate import Evaluation, Evaluator, Judge, accuracy, evaluate
 from .executors import open_executor
 from .fidelity import Halving, part
 from .files import read_json, write_atomic, write_json
@@ -224,7 +224,7 @@ class Run:
         config, search = self.config, self.config.search
         costs = Costs(self.cost_model).all
         task = Task(self.space, search.resolve(), costs, search.seed, search.trials)
-        _ = self.evaluators  # trained in stages of their own, before this one
+        _ = self.supernet, self.judges  # trained in stages of their own, before this one
         with stage(self.folder, "search") as facts, open_executor(config.executor) as executor:
             folder = self.folder
             driver = read_json(folder.environment)["run"] if search.storage else ""
@@ -242,14 +242,19 @@ class Run:
         return study.front()
 
     @cached_property
-    def evaluators(self) -> dict[float, Evaluator]:
-        """Share of the search split -> what scores a candidate on it; all of it comes last."""
+    def judges(self) -> dict[float, Judge]:
+        """Share of the search split -> what scores a candidate on it; all of it comes last.
+
+        A forecast looks at no image; inherited weights are only asked where there is none.
+        """
+        if self.forecast:
+            return {1.0: self.forecast}
+        return {share: self.evaluator(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+
+    def evaluator(self, share: float = 1.0) -> Evaluator:
+        """What scores candidates with inherited weights."""
         search, train = self.data.split("search"), self.data.split("train")
-        supernet, recipes, forecast = self.supernet, self.recipes, self.forecast
-        return {
-            share: Evaluator(supernet, part(search, share), train, recipes, forecast)
-            for share in (*sorted(self.config.search.rungs), 1.0)
-        }
+        return Evaluator(self.supernet, part(search, share), train, self.recipes)
 
     @property
     def recipes(self) -> Book | Sequence[str]:
@@ -277,10 +282,10 @@ class Run:
     def scoring(self, executor: Executor, evaluations: Path) -> Scoring:
         """Scores candidates, and keeps what came of them in a file, or one a rung."""
         rungs: list[Scores] = []
-        for share, evaluator in self.evaluators.items():
+        for share, judge in self.judges.items():
             stem = evaluations.stem if share == 1 else f"{evaluations.stem}-{share:g}"
             log = EvaluationLog(evaluations.with_stem(stem))
-            rungs.append(Scores(partial(evaluate, evaluator), executor, log))
+            rungs.append(Scores(partial(evaluate, judge), executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 
     def finalists(self, front: list[Evaluation]) -> list[Evaluation]:
@@ -347,7 +352,7 @@ class Run:
         objectives = self.config.search.resolve()
         evaluations = EvaluationLog(self.folder.evaluations)
         candidate, costs = self.expected()
-        evaluations.append(evaluate(self.evaluators[1.0], candidate, costs))
+        evaluations.append(evaluate(self.judges[1.0], candidate, costs))
         scored = [e for e in evaluations.all() if e.status == "complete"]
         if not scored:
             raise RunError(f"{self.folder.path}: no candidate could be scored; log.txt says why")

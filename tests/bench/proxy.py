@@ -33,7 +33,7 @@ def main() -> None:
     config = load_config("digits", ["executor.threads=1"])
     with open_run(config, Path("runs") / "bench-proxy", True) as folder:
         run = Run(folder)
-        evaluator = run.evaluators[1.0]
+        evaluator = run.evaluator()
         stages = json.loads(folder.stages.read_text())
         row("teacher: seconds to train", f"{stages['teacher']['seconds']:.0f}", "120")
         row("teacher: validation accuracy", f"{stages['teacher']['accuracy']:.1%}", "98%")
