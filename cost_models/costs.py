@@ -50,7 +50,7 @@ class UnitCosts:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
         self.kinds, self._runtime = list(kinds), runtime
         self._numbers: dict[tuple[SubBlock, str], int] = {}
-        self._first: dict[SubBlock, Unit] = {}  # of every sub-block, with any recipe
+        self._first: dict[SubBlock, Unit] = {}  # of every new sub-block, with any recipe
         self._waiting: list[tuple[int, tuple[float, ...]]] = []  # kernels and sizes of units
         self._rows: Array = np.zeros((0, len(COLUMNS)))
         self._kernels: dict[tuple[SubBlock, str], int] = {}
@@ -76,6 +76,7 @@ class UnitCosts:
         if self._unpredicted:
             self._predicted = np.vstack([self._predicted, self._predict(self._unpredicted)])
             self._unpredicted = []
+            self._first.clear()
         if self._waiting:
             kernels, sizes = zip(*self._waiting, strict=True)
             latency, kind = np.split(self._predicted[list(kernels)], [3], axis=1)

@@ -58,8 +58,8 @@ class Unit:
         """The same sub-block with another recipe; what is known of it is not counted again."""
         if recipe == self.recipe:
             return self
-        other, known = Unit(self.block, recipe), self.__dict__
-        other.__dict__.update({name: known[name] for name in _OF_BLOCK if name in known})
+        other = Unit(self.block, recipe)
+        other.__dict__.update({name: getattr(self, name) for name in _OF_BLOCK})
         return other
 
     @cached_property

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
@@ -210,7 +217,8 @@ class SearchConfig(_Section):
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
-            best third goes on. A forecast looks at no images, and needs none.
+            best third goes on. Not beside a forecast, which looks
+            at no images.
         storage: in which several drivers share the study of this space: URL of a database as
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
@@ -256,7 +264,7 @@ class ExecutorConfig(_Section):
     """Who computes.
 
     Attributes:
-        kind: "local" scores on this machine, "ray" on a Ray cluster.
+        kind: "local" trains and scores on this machine, "ray" on a Ray cluster.
         workers: processes or Ray actors; a single local one is this process itself.
         threads: of torch in this process and in each worker; 0 is every core in this process,
             and one in a worker.
@@ -317,6 +325,23 @@ class RunConfig(_Section):
     executor: ExecutorConfig = ExecutorConfig()
     finish: FinishConfig = FinishConfig()
     export: ExportConfig = ExportConfig()
+
+    @field_validator("search")
+    @classmethod
+    def _check_rungs(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        forecast, supernet = info.data.get("forecast"), info.data.get("supernet")
+        if (
+            value.rungs
+            and forecast
+            and forecast.candidates
+            and supernet
+            and not supernet.pretrained
+        ):
+            raise ValueError(
+                "rungs are shares of images, at which a forecast does not look: set "
+                "forecast.candidates=0"
+            )
+        return value
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""

@@ -199,7 +199,7 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def evaluate(evaluator: Judge, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
+def evaluate(judge: Judge, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
     """Score a candidate whose costs are known; a failure is an outcome, not an end.
 
     Failures that more candidates of the same kind would repeat (a missing file, an interrupt)
@@ -207,7 +207,7 @@ def evaluate(evaluator: Judge, candidate: Candidate, costs: Mapping[str, float])
     """
     start = time.perf_counter()
     try:
-        metrics = evaluator(candidate)
+        metrics = judge(candidate)
     except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
         seconds = time.perf_counter() - start
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -42,9 +42,12 @@ class LocalExecutor(Executor):
     """Runs each call at once, in the calling thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call now; what the function raises is raised here, interrupts too."""
+        """Call now; an interrupt is raised here, an error where the result is asked for."""
         future: Future[T] = Future()
-        future.set_result(fn(*args, **kwargs))
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # whichever: it is the caller's to handle
+            future.set_exception(error)
         return future
 
 
@@ -86,6 +89,10 @@ class _Crew(Executor):
     @abstractmethod
     def _is_loss(self, error: BaseException) -> bool:
         """Whether an error means that the worker is dead."""
+
+    def _result(self, done: Future[Any]) -> Any:
+        """What a call came to."""
+        return done.result()
 
     @abstractmethod
     def _publish(self, function: Callable[..., Any]) -> None:
@@ -146,11 +153,14 @@ class _Crew(Executor):
         elif error is not None and not lost:
             call.future.set_exception(error)
         elif not lost:
-            call.future.set_result(done.result())
+            call.future.set_result(self._result(done))
 
 
 class ProcessExecutor(_Crew):
     """Runs calls in processes of this machine.
+
+    What goes to and fro is pickled here and not by the queue's own pickler, for which torch moves
+    every tensor to a file in shared memory: two descriptors each, and both sides could write to it.
 
     Args:
         workers: processes.
@@ -191,7 +201,7 @@ class ProcessExecutor(_Crew):
         raw = b"" if call.function in sent else self._pickled[call.function]
         sent.add(call.function)
         try:
-            return worker.submit(_call_in_process, call.function, raw, call.args)
+            return worker.submit(_call_in_process, call.function, raw, pickle.dumps(call.args))
         except BrokenExecutor as error:  # it died while it was idle
             lost: Future[Any] = Future()
             lost.set_exception(error)
@@ -200,18 +210,20 @@ class ProcessExecutor(_Crew):
     def _is_loss(self, error: BaseException) -> bool:
         return isinstance(error, BrokenExecutor)
 
+    def _result(self, done: Future[Any]) -> Any:
+        return pickle.loads(done.result())
+
     def _publish(self, function: Callable[..., Any]) -> None:
-        # Not by the queue's own pickler: torch would move tensors to files in shared memory.
         self._pickled.append(pickle.dumps(function))
 
 
 _received: dict[int, Callable[..., Any]] = {}
 
 
-def _call_in_process(number: int, raw: bytes, args: tuple[Any, ...]) -> Any:
+def _call_in_process(number: int, raw: bytes, args: bytes) -> bytes:
     if raw:
         _received[number] = pickle.loads(raw)
-    return _received[number](*args)
+    return pickle.dumps(_received[number](*pickle.loads(args)))
 
 
 def _prepare(threads: int) -> None:

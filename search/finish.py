@@ -6,6 +6,7 @@ kept, and the next one goes on from there: a kill or a lost worker costs no more
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -31,11 +32,13 @@ from .progress import progress
 from .teacher import Lessons
 from .training import Optimiser, check_finite, torch_device
 
-SLICE_S = 10.0  # of training between two checkpoints
-PATIENCE = 0.25  # share of the passes without a better validation accuracy that ends a training
+SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
+PATIENCE = 6, 0.25  # passes, at least, and share of all, without a gain, after which it stops
 RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
+
+log = logging.getLogger("vitpareto")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class FineTuning:
         if not self.config.ramp:
             best.offer(finalist.candidate, network, {}, self.validation)
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
-        return State(0, tensors, {"score": best.score, "stale": best.stale})
+        return State(0, tensors, {"score": best.score, "stale": best.stale, "slices": 0})
 
     def ended(self, state: State) -> bool:
         """Whether there is nothing left to do."""
@@ -102,9 +105,10 @@ class FineTuning:
         optimiser = Optimiser(network.named_parameters(), self.config, self.steps)
         if state.step:
             optimiser.load_state_dict(state.tensors, state.step)
-        best = Best(_part(state.tensors, BEST), **state.notes)
+        slices = state.notes["slices"]
+        best = Best(_part(state.tensors, BEST), state.notes["score"], state.notes["stale"])
         params = dict(network.named_parameters()) | dict(network.named_buffers())
-        config, end = self.config, time.monotonic() + SLICE_S
+        config, end = self.config, time.monotonic() + SLICES_S[min(slices, len(SLICES_S) - 1)]
         each, ramp = self.steps // config.epochs, config.ramp * self.steps
         batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
         for lesson in batches:
@@ -123,12 +127,13 @@ class FineTuning:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         tensors |= optimiser.state_dict()
-        notes = {"score": best.score, "stale": best.stale}
+        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1}
         return State(optimiser.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
     @property
     def _patience(self) -> int:
-        return max(1, round(PATIENCE * self.config.epochs))
+        least, share = PATIENCE
+        return max(least, round(share * self.config.epochs))
 
 
 @dataclass
@@ -181,7 +186,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
-) -> None:
+) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
 
     The weights are float, rounding is the export's.
@@ -192,37 +197,42 @@ def train_finalists(
         executor: where; here without.
         at_once: trainings under way at a time.
 
+    Returns:
+        Those that were trained to the end, in any order; the others are said in the log.
+
     Raises:
-        RunError: a loss is no number, a checkpoint is of another training, or a training lost
-            one worker after the other.
+        RunError: none was, a checkpoint is of another training, or it cannot be written.
     """
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
-    steps: dict[str, int] = {}
+    steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
     with progress(len(finalists) * tuning.steps, "finalists") as bar:
-
-        def go_on(finalist: Finalist, state: State) -> None:
-            candidate, network, ended = finalist.candidate, finalist.network, tuning.ended(state)
-            steps[candidate.key] = tuning.steps if ended else state.step
-            bar.update(sum(steps.values()) - bar.n)
-            if ended:
-                network.load_state_dict(_part(state.tensors, BEST))
-                network.eval()
-            else:
-                running[executor.submit(tuning, candidate, state)] = finalist
-
         while waiting or running:
-            while waiting and len(running) < at_once:
+            if waiting and len(running) < at_once:
                 finalist = waiting.popleft()
-                go_on(finalist, tuning.checkpoint(finalist).load() or tuning.start(finalist))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                state = tuning.checkpoint(finalist).load() or tuning.start(finalist)
+            else:
+                future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
                 finalist = running.pop(future)
                 try:
                     state = future.result()
-                except BrokenExecutor as error:
-                    raise RunError(f"training {finalist.candidate.key}: {error}") from error
+                except (RunError, BrokenExecutor) as error:
+                    failed.append(f"{finalist.candidate.key} is not delivered: {error}")
+                    log.warning(failed[-1])
+                    continue
                 tuning.checkpoint(finalist).save(state)
-                go_on(finalist, state)
+            ended = tuning.ended(state)
+            steps[finalist.candidate.key] = tuning.steps if ended else state.step
+            bar.update(sum(steps.values()) - bar.n)
+            if ended:
+                finalist.network.load_state_dict(_part(state.tensors, BEST))
+                finalist.network.eval()
+                trained.append(finalist)
+            else:
+                running[executor.submit(tuning, finalist.candidate, state)] = finalist
+    if not trained:
+        raise RunError(failed[0])
+    return trained
 
 
 def retrain(finalist: Finalist, tuning: FineTuning) -> Network:

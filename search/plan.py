@@ -40,6 +40,7 @@ SHORT_S = 0.3  # of one network of the shortlist: exported, and timed with rando
 REFERENCE_S = 8.0
 LINE_MB = 1.5e-3  # of a scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
+STATE = 4  # times its weights a training keeps while it goes on: now, best, two moments
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "forecast": f"{short.candidates} short trainings of {short.steps} steps"
             if not config.supernet.pretrained
             else "none beside pretrained weights",
-            "search": f"at most {search.trials:,} trials by {search.sampler}, "
-            f"{images['search']:,} images a score",
+            "search": f"at most {search.trials:,} trials by {search.sampler}",
             "shortlist": f"at most {SHORT * finalists} networks of the front on {device.runtime}",
             "finishing": f"{finalists} models, {steps['finishing']:,} steps each",
             "verification": f"{finalists} artifacts on {device.runtime}",
@@ -132,7 +132,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "teacher": teacher_mb + VIEWS * train * data.num_classes * 4 / 1e6,
             "supernet": weights_mb,
             "evaluations": search.trials * LINE_MB,
-            "pareto": finalists * COPIES * weights_mb,
+            "pareto": finalists * (COPIES + STATE) * weights_mb,
         },
         free_mb=_free_mb(path),
     )
@@ -190,7 +190,10 @@ def _timed(
         "forecast": short_s * short.steps * examples / config.executor.workers,
         "search": score_s * config.search.trials,
         "shortlist": SHORT_S * SHORT * finalists,
-        "finishing": finish_s * steps["finishing"] * finalists / config.executor.workers,
+        "finishing": finish_s
+        * steps["finishing"]
+        * finalists
+        / min(config.executor.workers, finalists),
         "verification": VERIFY_S * finalists,
         "reference": REFERENCE_S,
     }

@@ -314,14 +314,14 @@ class Run:
         """Train finalists on their own, and make an artifact of each."""
         config, pareto, tuning = self.config, self.folder.pareto, self.tuning
         slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
-        new = [e for e in slow_first if not delivered(pareto, e.key)]
+        new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
         finalists = [
             Finalist(
                 e.candidate,
                 start_network(self.supernet, e.candidate, self.data, tuning),
                 pareto / f".{e.key}.safetensors",
             )
-            for e in new
+            for e in new.values()
         ]
 
         def train_on(candidate: Candidate, network: Network) -> Network:
@@ -336,11 +336,12 @@ class Run:
             {"search.seed": config.search.seed, "data.seed": config.data.seed},
             train_on,
         )
-        if new:
-            with open_executor(config.executor) as executor:
-                train_finalists(finalists, tuning, executor, config.executor.workers)
-        for evaluation, finalist in zip(new, finalists, strict=True):
-            deliver(pareto, evaluation, finalist.network, terms)
+        if not new:
+            return
+        with open_executor(config.executor) as executor:
+            trained = train_finalists(finalists, tuning, executor, config.executor.workers)
+        for finalist in trained:
+            deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
             finalist.kept.unlink(missing_ok=True)
 
     def nearest(self) -> Evaluation:

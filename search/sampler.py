@@ -248,8 +248,8 @@ class _Generations(BaseGASampler):
     """The same generations as Optuna's, which counts all trials at every ask.
 
     That was half of the overhead of a search of 10,000 trials. Trials enter generations in the
-    order of their numbers, but for drivers that ask at the same moment: nothing older than the
-    last generation but one needs to be counted.
+    order of their numbers, but for drivers that ask at the same moment or put a trial back:
+    nothing older than the last generation but one is counted.
     """
 
     def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
@@ -257,7 +257,8 @@ class _Generations(BaseGASampler):
         if key in trial.system_attrs:
             return trial.system_attrs[key]
         newest, members = 0, 0
-        for told in reversed(study.get_trials(deepcopy=False)):
+        trials = study._get_trials(deepcopy=False, use_cache=True)  # pyright: ignore[reportPrivateUsage]
+        for told in reversed(trials):
             generation = told.system_attrs.get(key)
             if generation is None or told.state != TrialState.COMPLETE:
                 continue

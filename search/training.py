@@ -84,7 +84,7 @@ class Optimiser:
         self.done = done
         for name, parameter in self.parameters.items():
             moments = {
-                m: state[f"{m}.{name}"].to(parameter.device)
+                m: state[f"{m}.{name}"].to(parameter.device, copy=True)
                 for m in MOMENTS
                 if f"{m}.{name}" in state
             }

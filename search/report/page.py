@@ -119,7 +119,7 @@ def _front(facts: Facts) -> list[str]:
     words = f"size {mb(edges[0])} or less … over {mb(edges[-1])}" if edges else "size"
     marks = [
         tag("span", ramp, " ", text(words), class_="ramp"),
-        tag("span", tag("i", class_="diamond"), "delivered: measured, fine-tuned"),
+        tag("span", tag("i", class_="diamond"), "delivered: trained, measured"),
     ]
     if any(not m["verified"] for m in facts.measured):
         marks.append(tag("span", tag("i", class_="diamond hollow"), "not verified"))
@@ -128,7 +128,7 @@ def _front(facts: Facts) -> list[str]:
     caption = (
         "Each dot is a candidate as the search saw it: accuracy estimated on the search split, "
         "latency predicted. The stair is their front. A dotted line leads from where the search "
-        "saw a model to what fine-tuning and the device made of it, on the validation split, with "
+        "saw a model to what its training and the device made of it, on the validation split, with "
         "its 95% interval. Hover or touch to see more."
     )
     return [

@@ -40,8 +40,12 @@ def main() -> None:
         row("supernet: seconds to train", f"{stages['supernet']['seconds']:.0f}", "120")
         row("short trainings: seconds", f"{stages['forecast']['seconds']:.0f}", "")
         ours, naive = speeds(run, evaluator)
-        row("scoring: ms a candidate, median", f"{1e3 * ours:.0f}", "50")
-        row("scoring: times the naive way's candidates a second", f"{naive / ours:.1f}", "3")
+        row("inherited weights: ms a candidate, median", f"{1e3 * ours:.0f}", "50")
+        row(
+            "inherited weights: times the naive way's candidates a second",
+            f"{naive / ours:.1f}",
+            "3",
+        )
         order(check_proxy(run, 40))
     config = load_config("cifar", ["executor.threads=1"])
     if not Path(config.data.root).expanduser().is_dir():

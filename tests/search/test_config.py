@@ -20,6 +20,7 @@ BAD = [
     ("search.trials", "need key=value"),
     ("space.name.deep=3", "'space' holds no keys"),
     ("search.trials=[", "--set search.trials"),
+    ("search.rungs=[0.5]", "search: rungs are shares of images, at which a forecast does not look"),
 ]
 
 

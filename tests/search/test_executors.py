@@ -1,10 +1,12 @@
 import os
+import resource
 import time
 from concurrent.futures import BrokenExecutor
 
 import pytest
+import torch
 
-from vitpareto.search.executors import LocalExecutor, RayExecutor
+from vitpareto.search.executors import LocalExecutor, ProcessExecutor, RayExecutor
 
 
 def test_local_calls_at_once() -> None:
@@ -12,8 +14,21 @@ def test_local_calls_at_once() -> None:
         future = executor.submit(pow, 2, 5)
         assert future.done()
         assert future.result() == 32
+        failed = executor.submit(divmod, 1, 0)
         with pytest.raises(ZeroDivisionError):
-            executor.submit(divmod, 1, 0)
+            failed.result()
+
+
+def test_many_tensors_need_no_descriptors() -> None:
+    sent = {str(number): torch.full((3,), number) for number in range(600)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with ProcessExecutor(1, 1) as executor:
+            returned = executor.submit(dict, sent).result(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(torch.equal(returned[name], tensor) for name, tensor in sent.items())
 
 
 @pytest.mark.ray

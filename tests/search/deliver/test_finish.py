@@ -1,5 +1,7 @@
 """Finishing: bits go down step by step, a kill loses little, and the best weights are kept."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -65,7 +67,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
             raise Killed
         return go_on(self, candidate, state)
 
-    monkeypatch.setattr(finish, "SLICE_S", 0.0)  # a step
+    monkeypatch.setattr(finish, "SLICES_S", (0.0,))  # a step
     monkeypatch.setattr(FineTuning, "__call__", mortal)
     while deaths:
         with pytest.raises(Killed):
@@ -83,6 +85,49 @@ def test_processes_train_what_is_trained_here(made: Made, lessons: Lessons, tmp_
         here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
         (tmp_path / "here").unlink()
         assert all(torch.equal(value, found[name]) for name, value in here.items())
+
+
+class Mortal(FineTuning):
+    """Whoever trains the first slice dies with it."""
+
+    def __call__(self, candidate: Candidate, state: State) -> State:
+        found = super().__call__(candidate, state)
+        if state.step == 0 and (flag := Path(os.environ["VITPARETO_TEST_FLAG"])).exists():
+            flag.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def test_a_slice_that_lost_its_worker_is_done_again(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITPARETO_TEST_FLAG", str(tmp_path / "flag"))
+    (tmp_path / "flag").touch()
+    mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
+    finalist = Finalist(everywhere(made.candidate, LOW), copy(made), tmp_path / "kept")
+    with ProcessExecutor(1, torch.get_num_threads()) as executor:
+        assert finish.train_finalists([finalist], mortal, executor) == [finalist]
+    assert not (tmp_path / "flag").exists()
+    found = finalist.network.state_dict()
+    here = train(made, lessons, tmp_path / "here")
+    assert all(torch.equal(value, found[name]) for name, value in here.items())
+
+
+def test_one_that_diverges_does_not_keep_the_others(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, broken = FineTuning.__call__, everywhere(made.candidate, LOW)
+
+    def diverging(self: FineTuning, candidate: Candidate, state: State) -> State:
+        if candidate == broken:
+            raise RunError("the loss is nan")
+        return go_on(self, candidate, state)
+
+    monkeypatch.setattr(FineTuning, "__call__", diverging)
+    bad, good = (Finalist(c, copy(made), tmp_path / c.key) for c in (broken, made.candidate))
+    assert finish.train_finalists([bad, good], tuning(made, lessons)) == [good]
+    with pytest.raises(RunError, match=f"{broken.key} is not delivered: the loss is nan"):
+        finish.train_finalists([bad], tuning(made, lessons))
 
 
 def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
@@ -119,7 +164,7 @@ def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
         weights.append({name: value.clone() for name, value in network.state_dict().items()})
         return torch.zeros(len(made.data.split("validation")), 10)
 
-    monkeypatch.setattr(finish, "PATIENCE", 0.4)  # two of five passes
+    monkeypatch.setattr(finish, "PATIENCE", (1, 0.4))  # two of five passes
     monkeypatch.setattr(finish, "predict", scripted)
     monkeypatch.setattr(finish, "accuracy", lambda *_: {"accuracy": scores[len(weights) - 1]})
     config = FinishConfig(epochs=5, batch_size=128, ema=0.9, ramp=0.1)
