@@ -19,17 +19,16 @@ UNKNOWN_SD = 0.5  # of a group that was never measured
 
 
 class _Facts(NamedTuple):
-    """What a unit's latency is predicted from: plain values, as a search meets many units."""
+    """What a unit's costs are predicted from: plain values, as a search meets many units."""
 
     group: str
     terms: dict[str, float]
     numbers: dict[str, float]
+    bytes: tuple[float, float, float, float]  # stored weights, graph, peak, weights as loaded
 
 
 class UnitCosts:
     """Numbers units and predicts each once.
-
-    Units that are stored differently may run the same kernels; their latency is predicted once.
 
     Args:
         recipes: group -> recipe, or recipes best first.
@@ -50,12 +49,8 @@ class UnitCosts:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
         self.kinds, self._runtime = list(kinds), runtime
         self._numbers: dict[tuple[SubBlock, str], int] = {}
-        self._first: dict[SubBlock, Unit] = {}  # of every new sub-block, with any recipe
-        self._waiting: list[tuple[int, tuple[float, ...]]] = []  # kernels and sizes of units
+        self._waiting: list[_Facts] = []
         self._rows: Array = np.zeros((0, len(COLUMNS)))
-        self._kernels: dict[tuple[SubBlock, str], int] = {}
-        self._unpredicted: list[_Facts] = []
-        self._predicted: Array = np.zeros((0, 4))
 
     def number(self, block: SubBlock, recipes: Book | None = None) -> int:
         """The number of a sub-block, the same for equal work.
@@ -67,39 +62,28 @@ class UnitCosts:
         unit = unit_of(block, recipe_for(block, recipes or self._recipes))
         number = self._numbers.setdefault((unit.block, unit.recipe), len(self._numbers))
         if number == len(self._rows) + len(self._waiting):
-            first = self._first.setdefault(unit.block, unit)
-            self._meet(first.with_recipe(unit.recipe))
+            self._waiting.append(self._facts(unit))
         return number
 
     def rows(self) -> Array:
         """(units, columns) of all numbers given so far."""
-        if self._unpredicted:
-            self._predicted = np.vstack([self._predicted, self._predict(self._unpredicted)])
-            self._unpredicted = []
-            self._first.clear()
         if self._waiting:
-            kernels, sizes = zip(*self._waiting, strict=True)
-            latency, kind = np.split(self._predicted[list(kernels)], [3], axis=1)
-            self._rows = np.vstack([self._rows, np.hstack([latency, np.array(sizes) / 1e6, kind])])
+            self._rows = np.vstack([self._rows, self._predict(self._waiting)])
             self._waiting = []
         return self._rows
 
-    def _meet(self, stored: Unit) -> None:
-        run = stored.with_recipe(kernel_recipe(stored.recipe, self._runtime))
-        kernels = self._kernels.setdefault((run.block, run.recipe), len(self._kernels))
-        if kernels == len(self._predicted) + len(self._unpredicted):
-            self._unpredicted.append(_Facts(run.group, run.terms, run.numbers))
+    def _facts(self, stored: Unit) -> _Facts:
+        run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
         sizes = (
             stored.weight_bytes,
             self._graph_bytes(stored),
             run.peak_bytes,
             run.weight_bytes,
         )
-        self._waiting.append((kernels, sizes))
+        return _Facts(run.group, run.terms, run.numbers, sizes)
 
     def _predict(self, units: Sequence[_Facts]) -> Array:
-        """(units, 4): ms, sd, inside and kind."""
-        found = np.zeros((len(units), 4))
+        found = np.zeros((len(units), len(COLUMNS)))
         groups: dict[str, list[int]] = {}
         for index, unit in enumerate(units):
             groups.setdefault(unit.group, []).append(index)
@@ -113,7 +97,8 @@ class UnitCosts:
             found[indices, 1] = guess.sd if known else UNKNOWN_SD
             found[indices, 2] = guess.inside if known else 0.0
             kind = kind_of(group)
-            found[indices, 3] = self.kinds.index(kind) if kind in self.kinds else -1
+            found[indices, 7] = self.kinds.index(kind) if kind in self.kinds else -1
+        found[:, 3:7] = np.array([unit.bytes for unit in units]) / 1e6
         return found
 
     def _nearest(self, group: str) -> Regressor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,8 @@ def matrix_of(items: Sequence[Mapping[str, float]], names: Sequence[str]) -> Arr
     found = np.zeros((len(items), len(names)))
     column = {name: index for index, name in enumerate(names)}
     for keys, rows in _alike(items).items():
-        values = np.array([list(items[row].values()) for row in rows], float)
+        every = chain.from_iterable(items[row].values() for row in rows)
+        values = np.fromiter(every, float, len(rows) * len(keys)).reshape(len(rows), len(keys))
         known = [i for i, key in enumerate(keys) if key in column]
         found[np.ix_(rows, [column[keys[i]] for i in known])] = values[:, known]
     return found

@@ -33,7 +33,7 @@ class SizeModel:
     @classmethod
     def fit(cls, rows: Sequence[Row]) -> SizeModel:
         """From units whose graphs were made."""
-        found: dict[str, list[tuple[dict[str, float], float]]] = {}
+        found: dict[str, list[tuple[list[str], float]]] = {}
         for row in rows:
             if row.graph_bytes:
                 unit = parse_unit(row.key)
@@ -57,8 +57,7 @@ class SizeModel:
     def graph_bytes(self, unit: Unit) -> float:
         """Bytes of a unit's graph beside its weights."""
         known = self.kinds.get(_kind(unit), {})
-        own = sum(known.get(name, 0.0) * value for name, value in _features(unit).items())
-        return own + _constant_bytes(unit)
+        return sum(known.get(name, 0.0) for name in _features(unit)) + _constant_bytes(unit)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the arguments of the class."""
@@ -97,7 +96,7 @@ def _kind(unit: Unit) -> str:
     return f"{unit.block.kind}/{unit.block.variant}"
 
 
-def _features(unit: Unit) -> dict[str, float]:
+def _features(unit: Unit) -> list[str]:
     """What adds nodes to a graph: norm, activation, recipe, flags."""
     b, place = unit.block, unit.block.place
     block = place.block
@@ -108,7 +107,7 @@ def _features(unit: Unit) -> dict[str, float]:
     names += ["shift"] if place.shift else []
     names += ["relative"] if place.relative and b.variant == "window" else []
     names += ["padded"] if block.window_size and place.grid[0] % place.window else []
-    return dict.fromkeys(names, 1.0)
+    return names
 
 
 def _constant_bytes(unit: Unit) -> float:
@@ -124,13 +123,11 @@ def _constant_bytes(unit: Unit) -> float:
     return total + 4.0 * pairs
 
 
-def _additive(samples: Sequence[tuple[dict[str, float], float]]) -> dict[str, float]:
+def _additive(samples: Sequence[tuple[list[str], float]]) -> dict[str, float]:
     """What each feature adds; of one that tells nothing new, nothing."""
     names = list(dict.fromkeys(name for features, _ in samples for name in features))
-    design = np.array([[f.get(name, 0.0) for name in names] for f, _ in samples])
-    scale = np.maximum(np.abs(design).max(0), 1.0)
-    scaled = design / scale
+    design = np.array([[float(name in features) for name in names] for features, _ in samples])
     pull = np.diag([0.0 if name == _WHOLE else _PULL for name in names])
     target = np.array([bytes_ for _, bytes_ in samples])
-    found = np.linalg.solve(scaled.T @ scaled + pull, scaled.T @ target) / scale
+    found = np.linalg.solve(design.T @ design + pull, design.T @ target)
     return dict(zip(names, found.tolist(), strict=True))

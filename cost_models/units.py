@@ -20,7 +20,6 @@ from .workload import SubBlock, count_ops
 # Mixers without a last linear layer, into which a layer scale could be folded.
 _KEEPS_SCALE = ("pool", "token_mlp")
 _DENSE = Policy()
-_OF_BLOCK = ("ops", "work", "numbers", "peak_bytes")  # whatever the recipe
 # Kinds of operation whose time is that of their products, beside what they move.
 _MACS = {
     kind: (f"{kind}_macs", f"{kind}_elements") for kind in ("linear", "conv", "depthwise", "matmul")
@@ -54,12 +53,12 @@ class Unit:
         """What is computed for one image."""
         return count_ops(self.block)
 
-    def with_recipe(self, recipe: str) -> Unit:
-        """The same sub-block with another recipe; what is known of it is not counted again."""
+    def run_as(self, recipe: str) -> Unit:
+        """The same work with the kernels of another recipe."""
         if recipe == self.recipe:
             return self
         other = Unit(self.block, recipe)
-        other.__dict__.update({name: getattr(self, name) for name in _OF_BLOCK})
+        other.__dict__["ops"] = self.ops  # counted once
         return other
 
     @cached_property
@@ -82,11 +81,6 @@ class Unit:
         In millions: multiply-accumulates by kind of kernel, elements by kind of pass, bytes of
         weights; and a constant for the calls themselves.
         """
-        return self.work | {"weight_bytes": self.weight_bytes / 1e6}
-
-    @cached_property
-    def work(self) -> dict[str, float]:
-        """The terms that no recipe changes."""
         found = {"calls": 1e6}
         norm = f"{self.block.norm}_norm"
         for op in self.ops:
@@ -101,6 +95,7 @@ class Unit:
             found[name] /= 1e6
         if act := _act_elements(self.block):
             found[self.block.place.act] = act / 1e6
+        found["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
             if flag in ("evit", "random"):
                 found[flag] = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from .objectives import Objective
 from .shortlist import speed_now, time_graphs
 from .store import RunFolder
 
+TWIN = "twin of "  # before the key of an artifact: its graph with random weights
 LOCAL = ("latency_ms", "peak_memory_mb", "limit of latency_ms", "limit of peak_memory_mb")
 
 
@@ -51,30 +52,56 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     if all("metrics" in manifest for manifest in found):
         return
     artifacts = [Artifact.load(folder.pareto / m["key"], device) for m in found]
-    rows = time_artifacts(artifacts, device)
+    rows, speeds = time_artifacts(artifacts, found, device)
     split = data.split("validation")
     for artifact, manifest in zip(artifacts, found, strict=True):
-        row = rows[artifact.candidate.key]
+        key = manifest["key"]
         expected = _expected(artifact, manifest, data, split)
-        report = examine(artifact, manifest, split, expected, row, device)
+        report = examine(artifact, manifest, split, expected, rows[key], speeds[key], device)
         write_manifest(artifact.folder, manifest | report)
 
 
-def time_artifacts(artifacts: Sequence[Artifact], device: Device) -> dict[str, Row]:
-    """Latency of artifacts by key, timed as the networks of a calibration are.
+def time_artifacts(
+    artifacts: Sequence[Artifact], found: Sequence[Manifest], device: Device
+) -> tuple[dict[str, Row], dict[str, float]]:
+    """Latency of artifacts by key, and the speed of the machine, where 1 is the calibration's.
+
+    A promise that was measured was so on the candidate's graph with random weights (see
+    `shortlist`), which is timed again beside the artifact. The anchors of a calibration are
+    larger, and what slows the machine may slow small networks more: three of four of them once
+    failed by 3 to 10%, with nothing wrong but a host at 0.7 of its speed.
+
+    Args:
+        artifacts: of one run.
+        found: their manifests.
+        device: where they are run.
 
     Raises:
         CostError: the runtime refuses one.
     """
-    graphs = [
-        Graph("artifact", a.candidate.key, a.content, a.input_shape, 1, len(a.content))
-        for a in artifacts
-    ]
-    rows = time_graphs(Bench(device), graphs)
-    for artifact in artifacts:
-        if artifact.candidate.key not in rows:
+    bench, graphs = Bench(device), list[Graph]()
+    for a, manifest in zip(artifacts, found, strict=True):
+        key, content = a.candidate.key, a.content
+        graphs.append(Graph("artifact", key, content, a.input_shape, 1, len(content)))
+        if _was_measured(manifest):
+            twin = bench.network(a.candidate, manifest["recipes"])
+            graphs.append(replace(twin, key=TWIN + key))
+    rows, speeds = time_graphs(bench, graphs), dict[str, float]()
+    for artifact, manifest in zip(artifacts, found, strict=True):
+        key = artifact.candidate.key
+        if key not in rows:
             raise CostError(f"{artifact.folder / artifact.file}: {device.runtime} cannot time it")
-    return rows
+        if twin := rows.get(TWIN + key):
+            speeds[key] = manifest["promised"]["latency_ms"] / twin.median_ms
+        else:
+            speeds[key] = speed_now(manifest["anchor_ms"], rows[key].anchor_ms)
+    return rows, speeds
+
+
+def _was_measured(manifest: Manifest) -> bool:
+    """Whether a promise of latency is more than a prediction."""
+    promised = manifest["promised"]
+    return promised["latency_ms"] != promised["predicted_ms"]
 
 
 def examine(
@@ -83,6 +110,7 @@ def examine(
     split: Split,
     expected: Tensor,
     row: Row,
+    speed: float,
     device: Device,
 ) -> dict[str, Any]:
     """Run every check on one artifact.
@@ -93,6 +121,7 @@ def examine(
         split: images of the validation split.
         expected: logits from torch on them (N, K).
         row: measured latency.
+        speed: of the machine then, where 1 is that of the calibration.
         device: on which it is measured.
 
     Returns:
@@ -100,7 +129,6 @@ def examine(
         checks hold.
     """
     promised, logits = manifest["promised"], artifact.logits(split)
-    speed = speed_now(manifest["anchor_ms"], row.anchor_ms)
     is_onnx = artifact.file == ONNX
     inventory = (
         inventory_of(artifact.content, artifact.kernels)
@@ -183,7 +211,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[dict[str
     files = {m["key"]: changed_file(folder.pareto / m["key"], m["files"]) for m in found}
     intact = [m for m in found if not files[m["key"]]]
     artifacts = {m["key"]: Artifact.load(folder.pareto / m["key"], device) for m in intact}
-    rows = time_artifacts([*artifacts.values()], device) if artifacts else {}
+    rows, speeds = time_artifacts([*artifacts.values()], intact, device) if artifacts else ({}, {})
     reports: list[dict[str, Any]] = []
     for manifest in found:
         key = manifest["key"]
@@ -191,7 +219,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[dict[str
         report: dict[str, Any] = {"key": key, "checks": checks}
         if artifact := artifacts.get(key):
             expected = _expected(artifact, manifest, data, split)
-            seen = examine(artifact, manifest, split, expected, rows[key], device)
+            seen = examine(artifact, manifest, split, expected, rows[key], speeds[key], device)
             here = device.identity() == manifest["identity"]
             checks += [c for c in seen["checks"] if here or c["name"] not in LOCAL]
             report |= {name: seen[name] for name in ("metrics", "inside_interval")}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vitpareto.search import verify
+from vitpareto.search.artifact import Artifact
 from vitpareto.search.costs import Costs
 from vitpareto.search.data import Split
 from vitpareto.search.deliver import deliver
@@ -137,6 +138,19 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.deliver(path / "pareto", everywhere(made.candidate, policy))
     verify.verify_new(RunFolder(path), made.device, made.data)
     return path
+
+
+@pytest.mark.onnx
+def test_a_measured_promise_is_held_against_the_same_graph(made: Made, run: Path) -> None:
+    manifest = manifests(run / "pareto")[0]
+    key, promised = manifest["key"], manifest["promised"] | {"latency_ms": 100.0}
+    artifact = Artifact.load(run / "pareto" / key, made.device)
+    rows, speeds = verify.time_artifacts(
+        [artifact], [manifest | {"promised": promised}], made.device
+    )
+    own, twin = rows[key].median_ms, rows[verify.TWIN + key].median_ms
+    assert speeds[key] == 100.0 / twin  # and not what anchors say
+    assert 0.6 < own / twin < 1.6
 
 
 @pytest.mark.onnx
