@@ -101,6 +101,7 @@ class Mortal(FineTuning):
 def test_a_slice_that_lost_its_worker_is_done_again(
     made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))  # workers find this file
     monkeypatch.setenv("VITPARETO_TEST_FLAG", str(tmp_path / "flag"))
     (tmp_path / "flag").touch()
     mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
