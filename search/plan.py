@@ -6,7 +6,6 @@ untrained weights; what a step costs does not depend on what was learnt.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +81,8 @@ def plan(config: RunConfig, path: Path) -> Plan:
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
     """
-    torch.set_num_threads(config.executor.threads or len(os.sched_getaffinity(0)))
+    # As a worker has: more of them wait for each other where the machine is busy.
+    torch.set_num_threads(config.executor.threads or 1)
     device = Device.load(config.device.name)
     open_runtime(device)
     space = open_space(config)
