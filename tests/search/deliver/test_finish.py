@@ -29,6 +29,11 @@ class Killed(Exception):
     pass
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # sums of more are not the same to the last bit
+
+
 @pytest.fixture(scope="module")
 def lessons(made: Made) -> Lessons:
     return make_lessons(made.data, made.network, 2)
@@ -79,7 +84,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
 def test_processes_train_what_is_trained_here(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     wanted = [everywhere(made.candidate, policy) for policy in (LOW, Policy())]
     finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
-    with ProcessExecutor(2, torch.get_num_threads()) as executor:
+    with ProcessExecutor(2, 1) as executor:
         finish.train_finalists(finalists, tuning(made, lessons), executor, 2)
     for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
         here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
@@ -106,7 +111,7 @@ def test_a_slice_that_lost_its_worker_is_done_again(
     (tmp_path / "flag").touch()
     mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
     finalist = Finalist(everywhere(made.candidate, LOW), copy(made), tmp_path / "kept")
-    with ProcessExecutor(1, torch.get_num_threads()) as executor:
+    with ProcessExecutor(1, 1) as executor:
         assert finish.train_finalists([finalist], mortal, executor) == [finalist]
     assert not (tmp_path / "flag").exists()
     found = finalist.network.state_dict()
