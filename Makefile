@@ -10,7 +10,9 @@ demo: install
 test: install
 	$(BIN)/pytest -q
 
+# Whose tests would be skipped otherwise: a shared storage, and training over processes.
 test-slow: install
+	$(BIN)/python -m pip install --quiet --editable '.[cluster,train]'
 	$(BIN)/pytest -q -m slow
 
 lint: install
