@@ -217,8 +217,7 @@ class SearchConfig(_Section):
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
-            best third goes on. Not beside a forecast, which looks
-            at no images.
+            best third goes on. Not beside a forecast, which looks at no images.
         storage: in which several drivers share the study of this space: URL of a database as
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
@@ -342,6 +341,11 @@ class RunConfig(_Section):
                 "forecast.candidates=0"
             )
         return value
+
+    @property
+    def examples(self) -> int:
+        """Short trainings of which a forecast is made; none beside pretrained weights."""
+        return 0 if self.supernet.pretrained else self.forecast.candidates
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""

@@ -175,7 +175,7 @@ def _timed(
     image_s = network_s / config.supernet.batch_size
     finish_s, short_s = (image_s * c.batch_size for c in (config.finish, config.proxy))
     short = config.forecast
-    examples = 0 if config.supernet.pretrained else short.candidates
+    examples = config.examples
     evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
     drawn = space.sample(SCORED, config.search.seed)
     inherited_s = 0.0 if examples else _seconds(lambda: [evaluator(c) for c in drawn]) / SCORED

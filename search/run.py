@@ -267,7 +267,7 @@ class Run:
         """Predicts accuracies from short trainings, which are done now if they are not yet."""
         config, seed = self.config, self.config.search.seed
         wanted, search = config.forecast, self.data.split("search")
-        if not wanted.candidates or config.supernet.pretrained:
+        if not config.examples:
             return None
         training = ShortTraining(
             self.lessons, search, config.proxy, wanted.steps, EXAMPLE_SEED + seed
@@ -315,6 +315,8 @@ class Run:
         config, pareto, tuning = self.config, self.folder.pareto, self.tuning
         slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
         new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
+        if not new:
+            return
         finalists = [
             Finalist(
                 e.candidate,
@@ -336,8 +338,6 @@ class Run:
             {"search.seed": config.search.seed, "data.seed": config.data.seed},
             train_on,
         )
-        if not new:
-            return
         with open_executor(config.executor) as executor:
             trained = train_finalists(finalists, tuning, executor, config.executor.workers)
         for finalist in trained:

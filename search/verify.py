@@ -81,11 +81,10 @@ def time_artifacts(
     """
     bench, graphs = Bench(device), list[Graph]()
     for a, manifest in zip(artifacts, found, strict=True):
-        key, content = a.candidate.key, a.content
-        graphs.append(Graph("artifact", key, content, a.input_shape, 1, len(content)))
+        graphs.append(graph_of(a))
         if _was_measured(manifest):
             twin = bench.network(a.candidate, manifest["recipes"])
-            graphs.append(replace(twin, key=TWIN + key))
+            graphs.append(replace(twin, key=TWIN + a.candidate.key))
     rows, speeds = time_graphs(bench, graphs), dict[str, float]()
     for artifact, manifest in zip(artifacts, found, strict=True):
         key = artifact.candidate.key
@@ -96,6 +95,12 @@ def time_artifacts(
         else:
             speeds[key] = speed_now(manifest["anchor_ms"], rows[key].anchor_ms)
     return rows, speeds
+
+
+def graph_of(artifact: Artifact) -> Graph:
+    """An artifact as a graph that can be timed."""
+    content = artifact.content
+    return Graph("artifact", artifact.candidate.key, content, artifact.input_shape, 1, len(content))
 
 
 def _was_measured(manifest: Manifest) -> bool:

@@ -11,12 +11,13 @@ import numpy as np
 from tests.search.deliver.parity import HEADER as PAIRS
 from tests.search.deliver.parity import pairs
 from vitpareto.cost_models import CostModel, Device, calibrate
-from vitpareto.cost_models.bench import Bench, Graph
+from vitpareto.cost_models.bench import Bench
 from vitpareto.cost_models.build import input_shape, network
 from vitpareto.search.artifact import CANDIDATE, ONNX, Artifact
 from vitpareto.search.export import FEWEST
 from vitpareto.search.formats import to_model
 from vitpareto.search.shortlist import time_graphs
+from vitpareto.search.verify import graph_of
 from vitpareto.spaces import Candidate, SearchSpace
 
 from ._row import HEADER, row
@@ -53,10 +54,7 @@ def latencies() -> None:
     errors: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         artifacts = [artifact(Path(folder) / c.key, c, model, device) for c in candidates]
-        graphs = [
-            Graph("artifact", a.candidate.key, a.content, a.input_shape, 1, len(a.content))
-            for a in artifacts
-        ]
+        graphs = [graph_of(a) for a in artifacts]
         for _ in range(TIMES):
             rows = time_graphs(Bench(device), graphs)
             ms = np.array([rows[c.key].median_ms for c in candidates])
