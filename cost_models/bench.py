@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
@@ -22,18 +22,19 @@ import numpy as np
 import onnx
 import torch
 
-from ..spaces import Block, Candidate, Place, Policy
+from ..spaces import Candidate
 from ..spaces.errors import CostError
+from .anchors import ANCHORS, LARGE, coarseness, geometric
 from .build import build, input_shape, network
 from .correct import COPIES
 from .device import Device
 from .graphs import INPUT, OUTPUT, chained, to_onnx
-from .measure import IN_TURN, Timing, measure_session
+from .measure import IN_TURN, measure_session
 from .memory import process_growth_mb
 from .names import body_bytes, rename
 from .precision import Book
 from .recipes import apply_recipe, apply_recipes
-from .runner import PLAN, RESULT, clock_of
+from .runner import PLAN, RESULT, answer_of, clock_of
 from .runtimes import open_runtime
 from .runtimes.onnxruntime import SCRATCH
 from .runtimes.torch import scripted
@@ -52,12 +53,6 @@ PATHS = {
     "downsample": ("", "stages.1.downsample."),
     "head": ("network.", ""),
 }
-_ANCHOR = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
-ANCHORS = (
-    SubBlock("mlp", _ANCHOR, Policy(), "layer", "mlp"),
-    SubBlock("mixer", _ANCHOR, Policy(), "layer", "softmax"),
-    SubBlock("mixer", replace(_ANCHOR, width=96), Policy(), "layer", "softmax"),
-)
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,7 @@ class Graph:
         shape: of its input.
         copies: how many equal sub-blocks it holds in a row.
         graph_bytes: of a network its file; of a sub-block what it adds to one.
+        nodes: all that it has; 0 where nobody knows.
     """
 
     kind: str
@@ -79,10 +75,11 @@ class Graph:
     shape: tuple[int, ...]
     copies: int
     graph_bytes: int
+    nodes: int = 0
 
     def entry(self) -> dict[str, Any]:
         """What a plan says of it."""
-        names = ("kind", "key", "shape", "copies", "graph_bytes")
+        names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -118,25 +115,27 @@ class Bench:
         block, batch = unit.block, self.device.batch
         if self._runtime.takes == "module":
             module, shape = build(block, batch)
-            return Graph("unit", unit.key, module, shape, 1, 0)
+            return Graph("unit", unit.key, module, shape, 1, 0, _leaves(module))
         model, shape = _exported(block, batch)
         model = apply_recipe(model, unit.recipe)
         size = body_bytes(model.graph)
         copies = COPIES if _repeats(block) else 1
         model = chained(model, copies)
-        return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size)
+        nodes = len(model.graph.node)
+        return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size, nodes)
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> Graph:
         """A whole network as a graph, in the candidate's own precision."""
         built, shape = network(candidate), input_shape(candidate, self.device.batch)
+        key = candidate.to_json()
         if self._runtime.takes == "module":
-            return Graph(kind, candidate.to_json(), built, shape, 1, 0)
+            return Graph(kind, key, built, shape, 1, 0, _leaves(built))
         graph = apply_recipes(to_onnx(built, shape), candidate, recipes)
         # Exported files say this of themselves, which belongs to their size.
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
         onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
         model = graph.SerializeToString()
-        return Graph(kind, candidate.to_json(), model, shape, 1, len(model))
+        return Graph(kind, key, model, shape, 1, len(model), len(graph.graph.node))
 
     def time(self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
@@ -165,12 +164,11 @@ class Bench:
     def time_settled(
         self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN
     ) -> list[Row]:
-        """The same; where the session was restless, the quieter of two measurements of each."""
+        """The same; where the session was restless, two measurements of each."""
         first = self.time(graphs, rounds, way)
         if not first or np.median([row.unrest for row in first]) <= UNREST:
             return first
-        again = {row.key: row for row in self.time(graphs, rounds, way)}
-        return [min(row, again.get(row.key, row), key=lambda r: r.unrest) for row in first]
+        return [*first, *self.time(graphs, rounds, way)]
 
     def sizes(self, units: Sequence[Unit]) -> list[Row]:
         """Rows that tell the size of sub-blocks, and no more."""
@@ -210,12 +208,12 @@ class Bench:
             seed=self.seed + self._sessions,
             clock=clock_of(self.device.to_dict()),
         )
-        fields = [name for name in Timing.__dataclass_fields__ if name != "samples_ms"]
+        anchors_ms = [timing.median_ms for timing in session.timings[-len(ANCHORS) :]]
         return {
             "way": IN_TURN,
             "drift": session.drift,
             "unix_time": int(time.time()),
-            "graphs": [{name: getattr(t, name) for name in fields} for t in session.timings],
+            "graphs": [answer_of(timing, anchors_ms) for timing in session.timings],
         }
 
 
@@ -228,7 +226,10 @@ def write_plan(
     ways: Sequence[str],
     growths: int = 0,
 ) -> None:
-    """Write graphs and the plan that `runner` reads; the memory of the first few is measured."""
+    """Write graphs and the plan that `runner` reads; the memory of the first few is measured.
+
+    The anchors come last among the graphs.
+    """
     entries: list[dict[str, Any]] = []
     for index, graph in enumerate(graphs):
         name = f"{index}.onnx"
@@ -240,6 +241,7 @@ def write_plan(
         "seed": seed,
         "ways": list(ways),
         "growths": growths,
+        "anchors": len(ANCHORS),
         "graphs": entries,
     }
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
@@ -256,15 +258,10 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
     Raises:
         CostError: an anchor was refused.
     """
-    timings = answer["graphs"]
-    count = len(ANCHORS)
-    if any("refused" in t for t in timings[-count:]):
-        raise CostError(f"the anchors do not run: {timings[-1].get('refused', '')}")
-    levels = [
-        t["median_ms"] / entry["copies"]
-        for entry, t in zip(entries[-count:], timings[-count:], strict=True)
-    ]
-    anchor_ms = float(np.exp(np.mean(np.log(levels))))
+    timings, count = answer["graphs"], len(ANCHORS)
+    refused = [t["refused"] for t in timings[-count:] if "refused" in t]
+    if refused:
+        raise CostError(f"the anchors do not run: {refused[0]}")
     return [
         Row(
             entry["kind"],
@@ -277,13 +274,30 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
             stable=t["stable"],
             way=answer["way"],
             drift=answer["drift"],
-            anchor_ms=anchor_ms,
             session=session,
             unix_time=answer["unix_time"],
+            **_beside(entry, t, entries[-count:]),
         )
         for entry, t in zip(entries[:-count], timings[:-count], strict=True)
         if "refused" not in t
     ]
+
+
+def _beside(
+    entry: dict[str, Any], timing: dict[str, Any], anchors: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What a row says of the anchors: their times, and how like theirs its kernels are."""
+    found, large = timing["anchors_ms"], len(LARGE)
+    each = [ms / anchor["copies"] for ms, anchor in zip(found, anchors, strict=True)]
+    coarse = 1.0
+    if entry["nodes"]:
+        nodes = [ms / anchor["nodes"] for ms, anchor in zip(found, anchors, strict=True)]
+        coarse = coarseness(timing["median_ms"] / entry["nodes"], nodes)
+    return {
+        "anchor_ms": geometric(each[:large]),
+        "small_anchor_ms": geometric(each[large:]),
+        "coarse": coarse,
+    }
 
 
 @lru_cache(maxsize=8)
@@ -301,6 +315,11 @@ def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, 
     inner |= {OUTPUT: "ffff"} if block.kind != "head" else {}
     rename(model.graph, paths | inner)
     return model, shape
+
+
+def _leaves(module: torch.nn.Module) -> int:
+    """What a module has for nodes: its layers."""
+    return sum(1 for part in module.modules() if not any(part.children()))
 
 
 def _repeats(block: SubBlock) -> bool:

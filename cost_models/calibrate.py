@@ -259,12 +259,13 @@ class _Calibration:
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
         for way in ways:  # each in a process of its own
-            time_them = self.bench.time if what == "recipes" else self.bench.time_settled
+            # Another sub-block teaches more than a second look at one.
+            time_them = self.bench.time if graphs[0].kind == "unit" else self.bench.time_settled
             rows = time_them(graphs, rounds, way)
             if wanted and way == ways[0]:
                 bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
-                rows = [replace(row, peak_bytes=bytes_of.get(row.key, 0)) for row in rows]
                 self.grown += len(bytes_of)
+                rows = [replace(row, peak_bytes=bytes_of.pop(row.key, 0)) for row in rows]
             self.alarms += not rows or rows[0].drift > ALARM
             self.table.append(rows, self.path)
 

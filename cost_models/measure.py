@@ -162,6 +162,29 @@ def measure_alone(
     return Timing(float(np.median(runs)), p10, p90, len(rounds), stable, tuple(rounds))
 
 
+def measure_beside(
+    run: Callable[[Any], Any],
+    x: NDArray[np.float32],
+    anchors: Sequence[tuple[Callable[[Any], Any], NDArray[np.float32]]],
+    clock: Callable[[], float],
+) -> tuple[Timing, list[float]]:
+    """Time one graph by itself, and anchors before and after it.
+
+    Args:
+        run: what to time.
+        x: what it is given.
+        anchors: the same of each anchor.
+        clock: in seconds.
+
+    Returns:
+        Its timing, and what each anchor took in ms.
+    """
+    before = [_level(*anchor, clock) for anchor in anchors]
+    timing = measure_alone(run, x, clock)
+    after = [_level(*anchor, clock) for anchor in anchors]
+    return timing, [float(np.sqrt(a * b)) for a, b in zip(before, after, strict=True)]
+
+
 def common_factors(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each round's speed relative to the median round, by median polish (Tukey 1977).
 
@@ -191,6 +214,16 @@ def _warm_up(
             return max(level, last), True
         last = level
     return last, False
+
+
+def _level(run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]) -> float:
+    """Time in ms of something small that ran a moment ago."""
+    times: list[float] = []
+    while len(times) < MOST_LOOPS and (
+        sum(times) < HEAT_MS + LOOP_MS or len(times) < HEAT_RUNS + LOOP_RUNS
+    ):
+        times.append(_once(run, x, clock))
+    return float(np.median(times[len(times) // 3 :]))
 
 
 def _once(run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]) -> float:

@@ -15,6 +15,7 @@ from ..spaces import Candidate
 from ..spaces.errors import CostError
 from ..spaces.files import write_atomic
 from . import conformal
+from .anchors import Pace, geometric
 from .batch import Indexer
 from .correct import LEAST, Correction, Sums, fit_correction
 from .costs import UnitCosts, kind_of
@@ -72,7 +73,7 @@ class CostModel:
         identity: the device that was measured, as `Device.identity` gives it.
         recipes: group of sub-blocks -> recipe that was the fastest there.
         validation: figures on whole models that were never used for fitting.
-        anchor_ms: usual time of the anchor while the device was measured; 0 where there was none.
+        pace: usual times of the anchors while the device was measured.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class CostModel:
         memory: MemoryModel,
         size: SizeModel,
         validation: dict[str, Any] | None = None,
-        anchor_ms: float = 0.0,
+        pace: Pace | None = None,
     ) -> None:
         self.identity, self.recipes = identity, dict(recipes)
         self.validation = validation or {}
-        self.anchor_ms = anchor_ms
+        self.pace = pace or Pace()
         self._latency, self._correction, self._interval = latency, correction, interval
         self._memory, self._size = memory, size
         runtime = str(identity.get("runtime"))
@@ -140,10 +141,10 @@ class CostModel:
         found = conformal.scores(actual, left_out[at], (base + spread)[at])
         width = conformal.quantile(found, LEVEL)
         memory = first._fit_memory([row for row in models if row.peak_bytes], made)
-        interval, anchor_ms = (width, base), table.anchor_ms
+        interval = width, base
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
-            anchor_ms=anchor_ms,
+            pace=table.pace,
         )
 
     def predict(
@@ -245,7 +246,7 @@ class CostModel:
             "fingerprint": fingerprint(self.identity),
             "recipes": self.recipes,
             "validation": self.validation,
-            "anchor_ms": self.anchor_ms,
+            "anchors": self.pace.to_dict(),
             "correction": self._correction.to_dict(),
             "interval": {"level": LEVEL, "width": self._interval[0], "base": self._interval[1]},
             "memory": self._memory.to_dict(),
@@ -302,7 +303,7 @@ class CostModel:
                 MemoryModel(**data["memory"]),
                 SizeModel(**data["size"]),
                 data["validation"],
-                data["anchor_ms"],
+                Pace(**data["anchors"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"a cost model with something missing or wrong: {error!r}") from error
@@ -374,7 +375,7 @@ def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
         name: Regressor.fit(
             [unit.terms for unit, _ in found.values()],
             [unit.numbers for unit, _ in found.values()],
-            [float(np.exp(np.mean(np.log(levels)))) for _, levels in found.values()],
+            [geometric(levels) for _, levels in found.values()],
         )
         for name, found in groups.items()
     }

@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 
 if __package__:
-    from .measure import ONE_BY_ONE, Session, Timing, measure_alone, measure_session
+    from .measure import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
 else:  # copied into a bundle, beside measure.py
     from measure import (  # type: ignore[no-redef]
         ONE_BY_ONE,
         Session,
         Timing,
-        measure_alone,
+        measure_beside,
         measure_session,
     )
 
+Plan = dict[str, Any]
+Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
 # Flags that choose the kernels of CPU runtimes.
 ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
@@ -45,52 +47,88 @@ def time_folder(
     """Time every graph of a plan in one session.
 
     Args:
-        folder: with `plan.json`.
+        folder: with `plan.json`, whose last graphs are anchors.
         compile_file: (path, device) -> something with a `run`.
         way: of timing, `IN_TURN` or `ONE_BY_ONE`.
 
     Returns:
-        The session's drift, and for each graph its timing or why it was refused.
+        The session's drift, and for each graph its timing and that of the anchors, or why it was
+        refused. Of a graph that is timed by itself they are those just before and after it.
     """
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     device, graphs = plan["device"], plan["graphs"]
     rng = np.random.default_rng(plan["seed"])
     inputs = [rng.standard_normal(graph["shape"]).astype(np.float32) for graph in graphs]
     answers: list[dict[str, Any]] = [{} for _ in graphs]
-    clock = clock_of(device)
-    compiled: dict[int, Any] = {}
-    timings: dict[int, Timing] = {}
-    for index in rng.permutation(len(graphs)).tolist():
+
+    def opened(index: int) -> Any:
         try:
-            one = compile_file(str(folder / graphs[index]["file"]), device)
+            return compile_file(str(folder / graphs[index]["file"]), device)
         except (RuntimeError, ValueError, NotImplementedError) as error:
             answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
-            continue
-        if way == ONE_BY_ONE:
-            timings[index] = measure_alone(one.run, inputs[index], clock)
-        else:
-            compiled[index] = one
-    session = Session(list(timings.values()), np.ones(1))
-    if compiled:
-        chosen = [inputs[index] for index in compiled]
-        session = measure_session(
-            list(compiled.values()), chosen, plan["rounds"], seed=plan["seed"], clock=clock
-        )
-    for index, timing in zip(compiled or timings, session.timings, strict=True):
-        answers[index] = {
-            "median_ms": timing.median_ms,
-            "p10_ms": timing.p10_ms,
-            "p90_ms": timing.p90_ms,
-            "n": timing.n,
-            "stable": timing.stable,
-            "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
-        }
+            return None
+
+    order = rng.permutation(len(graphs)).tolist()
+    time_them = _one_by_one if way == ONE_BY_ONE else _in_turn
+    found, factors = time_them(plan, order, opened, inputs)
+    for index, (timing, anchors_ms) in found.items():
+        answers[index] = answer_of(timing, anchors_ms)
     return {
         "way": way,
-        "drift": session.drift,
-        "factors": [round(float(f), 5) for f in session.factors],
+        "drift": Session([], factors).drift,
+        "factors": [round(float(factor), 5) for factor in factors],
         "unix_time": int(time.time()),
         "graphs": answers,
+    }
+
+
+def _in_turn(
+    plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
+) -> Found:
+    """All graphs live at once; what the anchors took is the same for all."""
+    live = {index: one for index in order if (one := opened(index))}
+    session = measure_session(
+        list(live.values()),
+        [inputs[index] for index in live],
+        plan["rounds"],
+        seed=plan["seed"],
+        clock=clock_of(plan["device"]),
+    )
+    timings = dict(zip(live, session.timings, strict=True))
+    anchors_ms = [timings[i].median_ms for i in _anchors(plan) if i in timings]
+    return {index: (timing, anchors_ms) for index, timing in timings.items()}, session.factors
+
+
+def _one_by_one(
+    plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
+) -> Found:
+    """Each graph lives as long as it is timed, and the anchors all the while."""
+    places, clock = _anchors(plan), clock_of(plan["device"])
+    anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
+    found: dict[int, tuple[Timing, list[float]]] = {}
+    for index in order:
+        if index not in places and (one := opened(index)):
+            found[index] = measure_beside(one.run, inputs[index], anchors, clock)
+    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in found.values()])
+    return found, np.exp(levels - np.median(levels)) if found else np.ones(1)
+
+
+def _anchors(plan: Plan) -> range:
+    """Places of the anchors in a plan: its last."""
+    count = len(plan["graphs"])
+    return range(count - plan["anchors"], count)
+
+
+def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
+    """What a session says of one graph."""
+    return {
+        "median_ms": timing.median_ms,
+        "p10_ms": timing.p10_ms,
+        "p90_ms": timing.p90_ms,
+        "n": timing.n,
+        "stable": timing.stable,
+        "anchors_ms": anchors_ms,
+        "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
     }
 
 

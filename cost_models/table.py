@@ -18,6 +18,7 @@ from typing import Any
 
 from ..spaces.errors import CostError, RunError, did_you_mean
 from ..spaces.files import write_atomic
+from .anchors import Pace
 from .device import fingerprint
 from .measure import IN_TURN
 
@@ -42,7 +43,9 @@ class Row:
         stable: whether the warm-up settled.
         way: how it was timed: "in turn" with others, or "one by one".
         drift: spread of the machine's speed during the session, relative.
-        anchor_ms: a fixed kernel, timed in the same session.
+        anchor_ms: fixed sub-blocks with large kernels, timed beside it.
+        small_anchor_ms: the same with small kernels.
+        coarse: how much its own kernels are like those of the large ones, from 0 to 1.
         session: names the process and set in which it was measured.
         unix_time: when, in seconds.
     """
@@ -59,6 +62,8 @@ class Row:
     way: str = IN_TURN
     drift: float = 0.0
     anchor_ms: float = 0.0
+    small_anchor_ms: float = 0.0
+    coarse: float = 1.0
     session: str = ""
     unix_time: int = 0
 
@@ -103,17 +108,16 @@ class LatencyTable:
         return (row for row in self.rows if row.kind == kind)
 
     @property
-    def anchor_ms(self) -> float:
-        """Usual time of the anchor; 0 where there was none."""
-        anchors = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
-        return anchors[len(anchors) // 2] if anchors else 0.0
+    def pace(self) -> Pace:
+        """What the anchors usually take."""
+        large = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
+        small = sorted(row.small_anchor_ms for row in self.rows if row.small_anchor_ms > 0)
+        return Pace(*(found[len(found) // 2] if found else 0.0 for found in (large, small)))
 
     def levels(self, rows: Iterable[Row]) -> list[float]:
-        """Latencies in ms as they would be in a session of usual speed, by the anchor."""
-        usual = self.anchor_ms
-        return [
-            row.median_ms * (usual / row.anchor_ms if row.anchor_ms > 0 else 1.0) for row in rows
-        ]
+        """Latencies in ms as they would be at the usual speed of the machine, by the anchors."""
+        pace = self.pace
+        return [row.median_ms * pace.speed(row) for row in rows]
 
     def append(self, rows: Iterable[Row], path: Path | None = None) -> None:
         """Add rows, in the file too: whole lines, synced, so that a kill loses none.

@@ -139,7 +139,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         "compensated": compensate,
         "preprocessing": asdict(Preprocessing.of(terms.data)),
         "promised": promised,
-        "anchor_ms": terms.costs.model.anchor_ms,
+        "anchors": terms.costs.model.pace.to_dict(),
         "trained": trained,
         "limits": {o.name: o.limit for o in terms.objectives if o.limit is not None},
         "files": hashes(unfinished, files),

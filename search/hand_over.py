@@ -107,7 +107,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         "answers": accuracy(logits, split.labels),
         "checks": [asdict(check) for check in checks],
         # Its latency was predicted for another runtime.
-        "anchor_ms": 0.0,
+        "anchors": {},
         "verified": False,
     }
     write_manifest(folder, manifest)

@@ -16,7 +16,7 @@ from .files import read_json, write_json
 
 FORMAT_VERSION = 1
 NEEDED = (
-    *("key", "finalists", "device", "identity", "recipes", "compensated", "promised", "anchor_ms"),
+    *("key", "finalists", "device", "identity", "recipes", "compensated", "promised", "anchors"),
     *("trained", "files", "digest"),
 )
 PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")

@@ -60,7 +60,7 @@ def measure_shortlist(
         bench, predicted = Bench(device), {e.key: e.metrics["latency_ms"] for e in new}
         graphs = [replace(bench.network(e.candidate, model.recipes), key=e.key) for e in new]
         found += [
-            Measured(key, predicted[key], row.median_ms * speed_now(model.anchor_ms, row.anchor_ms))
+            Measured(key, predicted[key], row.median_ms * model.pace.speed(row))
             for key, row in time_graphs(bench, graphs).items()
         ]
         write_json(kept, [asdict(row) for row in found])
@@ -92,16 +92,12 @@ def error_facts(measured: Sequence[Measured]) -> dict[str, float]:
 def time_graphs(bench: Bench, graphs: Sequence[Graph]) -> dict[str, Row]:
     """Latency of graphs by key, timed as the networks of a calibration are.
 
-    As many in turn in one fresh process: what was predicted is what is measured. What the runtime
-    refuses has no row.
+    As many in turn in one fresh process: what was predicted is what is measured. Of two
+    measurements the quieter one counts. What the runtime refuses has no row.
 
     Raises:
         CostError: measuring failed.
     """
     sets = (graphs[start : start + MODELS] for start in range(0, len(graphs), MODELS))
-    return {row.key: row for chosen in sets for row in bench.time_settled(chosen, ROUNDS)}
-
-
-def speed_now(usual_ms: float, anchor_ms: float) -> float:
-    """Speed of the machine, where 1 is that of the calibration, by what the anchor takes."""
-    return usual_ms / anchor_ms if usual_ms > 0 and anchor_ms > 0 else 1.0
+    rows = [row for chosen in sets for row in bench.time_settled(chosen, ROUNDS)]
+    return {row.key: row for row in sorted(rows, key=lambda row: -row.unrest)}

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..cost_models import Device
+from ..cost_models.anchors import Pace
 from ..cost_models.bench import Bench, Graph
 from ..cost_models.memory import process_growth_mb
 from ..cost_models.table import Row
@@ -32,7 +33,7 @@ from .gate import (
 from .inventory import Inventory, inventory_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .objectives import Objective
-from .shortlist import speed_now, time_graphs
+from .shortlist import time_graphs
 from .store import RunFolder
 
 TWIN = "twin of "  # before the key of an artifact: its graph with random weights
@@ -67,9 +68,8 @@ def time_artifacts(
     """Latency of artifacts by key, and the speed of the machine, where 1 is the calibration's.
 
     A promise that was measured was so on the candidate's graph with random weights (see
-    `shortlist`), which is timed again beside the artifact. The anchors of a calibration are
-    larger, and what slows the machine may slow small networks more: three of four of them once
-    failed by 3 to 10%, with nothing wrong but a host at 0.7 of its speed.
+    `shortlist`), which is timed again beside the artifact: anchors are other kernels, which a busy
+    host slows by more or less than these. A promise that was predicted has only them.
 
     Args:
         artifacts: of one run.
@@ -93,7 +93,7 @@ def time_artifacts(
         if twin := rows.get(TWIN + key):
             speeds[key] = manifest["promised"]["latency_ms"] / twin.median_ms
         else:
-            speeds[key] = speed_now(manifest["anchor_ms"], rows[key].anchor_ms)
+            speeds[key] = Pace(**manifest["anchors"]).speed(rows[key])
     return rows, speeds
 
 

@@ -20,6 +20,7 @@ from vitpareto.cost_models.measure import (
     ALONE_MS,
     ALONE_ROUNDS,
     measure_alone,
+    measure_beside,
     measure_session,
 )
 from vitpareto.cost_models.recipes import apply_recipes
@@ -91,8 +92,8 @@ def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -
     calibrate(device, tiny, 4.0, out=out)
     after = LatencyTable.load(out.with_suffix(".csv"))
     assert after.rows[: len(kept)] == kept.rows and len(after) > len(kept)
-    keys = [row.key for row in after.of_kind("unit")]
-    assert len(set(keys)) == len(keys)
+    new = {row.key for row in after.rows[len(kept) :]}
+    assert not new & {row.key for row in kept.rows}
 
 
 def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
@@ -251,6 +252,22 @@ def test_the_protocol_divides_slow_spells_out() -> None:
     assert all(len(t.samples_ms) == t.n == 15 for t in session.timings)
     with pytest.raises(ValueError, match="one input a graph"):
         measure_session(graphs, [], 3)
+
+
+def test_anchors_are_timed_around_a_graph() -> None:
+    """A machine that gets slower from run to run: the anchor's time is that of the middle."""
+
+    class Slowing(Counting):
+        def run(self, x: np.ndarray) -> None:
+            self.clock[0] += self.seconds * (1 + 2 * self.clock[0])
+
+    clock = [0.0]
+    graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
+    timing, (anchor_ms,) = measure_beside(
+        graph.run, np.zeros(1), [(anchor.run, np.zeros(1))], lambda: clock[0]
+    )
+    assert timing.median_ms > 1.1  # by how much everything was slowed
+    assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
 
 
 def test_one_alone_is_the_median_of_its_runs() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vitpareto.cost_models import Device, LatencyTable
+from vitpareto.cost_models.anchors import ANCHORS, LARGE, Pace, coarseness
 from vitpareto.cost_models.importers import read_hat, read_matrix, read_nnmeter_blocks
 from vitpareto.cost_models.table import Row
 from vitpareto.cost_models.validity import check_repeats, check_table
@@ -90,6 +91,27 @@ def test_levels_are_comparable_between_sessions() -> None:
     table = LatencyTable(IDENTITY, [slow, fast])
     left, right = table.levels([slow, fast])
     assert left == right
+
+
+def test_a_busy_neighbour_slows_small_kernels_more() -> None:
+    """Large kernels at 0.9 and small ones at 0.6 of their speed: each row by what its own are."""
+    usual = [Row("unit", k, 1.0, 0, 0, 1, anchor_ms=0.9, small_anchor_ms=0.012, session="1")
+             for k in "abc"]  # fmt: skip
+    slow = [
+        Row("unit", k, ms, 0, 0, 1, anchor_ms=1.0, small_anchor_ms=0.02, coarse=coarse, session="2")
+        for k, coarse, ms in (("a", 1.0, 1 / 0.9), ("b", 0.0, 1 / 0.6), ("c", 0.5, 0.54**-0.5))
+    ]
+    table = LatencyTable(IDENTITY, [*usual, *usual, *slow])
+    assert table.levels(slow) == pytest.approx([1.0, 1.0, 1.0])
+    assert Pace().speed(slow[0]) == Pace(1.0, 0.0).speed(slow[1]) == 1.0  # nothing is known
+
+
+def test_coarse_is_between_the_anchors() -> None:
+    anchors = [0.04] * len(LARGE) + [0.001] * (len(ANCHORS) - len(LARGE))
+    assert coarseness(0.04, anchors) == coarseness(0.5, anchors) == 1
+    assert coarseness(0.001, anchors) == coarseness(0.0001, anchors) == 0
+    assert coarseness(0.04**0.5 * 0.001**0.5, anchors) == pytest.approx(0.5)
+    assert coarseness(0.01, [0.02] * len(ANCHORS)) == 1  # launching is all that it does
 
 
 @pytest.mark.parametrize("name", ["cpu-1t", "cpu-2t", "cpu-openvino", "cuda", "tensorrt"])

@@ -105,8 +105,6 @@ def test_being_faster_than_promised_breaks_no_promise() -> None:
 
 
 def test_a_promise_is_one_at_the_speed_of_the_calibration() -> None:
-    assert verify.speed_now(0.4, 0.5) == 0.8
-    assert verify.speed_now(0.0, 0.5) == verify.speed_now(0.4, 0.0) == 1.0
     slowed = check_latency(1.4, 1.2, speed=0.8)
     assert slowed.holds and slowed.found == 1.4 and "<= 1.5000" in slowed.wanted
     assert "0.80" in slowed.wanted  # the reader is told
