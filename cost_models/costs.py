@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .columns import alike
 from .precision import Book, kernel_recipe, recipe_for
 from .regress import Regressor
 from .units import Unit, unit_of
@@ -16,15 +16,6 @@ from .workload import SubBlock
 Array = NDArray[np.float64]
 COLUMNS = ("ms", "sd", "inside", "weight_mb", "graph_mb", "peak_mb", "loaded_mb", "kind")
 UNKNOWN_SD = 0.5  # of a group that was never measured
-
-
-class _Facts(NamedTuple):
-    """What a unit's costs are predicted from: plain values, as a search meets many units."""
-
-    group: str
-    terms: dict[str, float]
-    numbers: dict[str, float]
-    bytes: tuple[float, float, float, float]  # stored weights, graph, peak, weights as loaded
 
 
 class UnitCosts:
@@ -49,7 +40,7 @@ class UnitCosts:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
         self.kinds, self._runtime = list(kinds), runtime
         self._numbers: dict[tuple[SubBlock, str], int] = {}
-        self._waiting: list[_Facts] = []
+        self._waiting: list[Unit] = []
         self._rows: Array = np.zeros((0, len(COLUMNS)))
 
     def number(self, block: SubBlock, recipes: Book | None = None) -> int:
@@ -62,7 +53,7 @@ class UnitCosts:
         unit = unit_of(block, recipe_for(block, recipes or self._recipes))
         number = self._numbers.setdefault((unit.block, unit.recipe), len(self._numbers))
         if number == len(self._rows) + len(self._waiting):
-            self._waiting.append(self._facts(unit))
+            self._waiting.append(unit)
         return number
 
     def rows(self) -> Array:
@@ -72,33 +63,26 @@ class UnitCosts:
             self._waiting = []
         return self._rows
 
-    def _facts(self, stored: Unit) -> _Facts:
-        run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
-        sizes = (
-            stored.weight_bytes,
-            self._graph_bytes(stored),
-            run.peak_bytes,
-            run.weight_bytes,
-        )
-        return _Facts(run.group, run.terms, run.numbers, sizes)
-
-    def _predict(self, units: Sequence[_Facts]) -> Array:
+    def _predict(self, units: Sequence[Unit]) -> Array:
         found = np.zeros((len(units), len(COLUMNS)))
-        groups: dict[str, list[int]] = {}
-        for index, unit in enumerate(units):
-            groups.setdefault(unit.group, []).append(index)
-        for group, indices in groups.items():
-            known = self._latency.get(group)
-            regressor = known or self._nearest(group)
-            guess = regressor.predict(
-                [units[i].terms for i in indices], [units[i].numbers for i in indices]
+        for indices, stored in alike(units):
+            run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
+            known = self._latency.get(run.group)
+            regressor = known or self._nearest(run.group)
+            guess = regressor.predict_columns(run.terms, run.numbers, len(indices))
+            kind = kind_of(run.group)
+            columns = (
+                guess.ms,
+                guess.sd if known else UNKNOWN_SD,
+                guess.inside if known else 0.0,
+                stored.weight_bytes / 1e6,
+                self._graph_bytes(stored) / 1e6,
+                run.peak_bytes / 1e6,
+                run.weight_bytes / 1e6,
+                self.kinds.index(kind) if kind in self.kinds else -1,
             )
-            found[indices, 0] = guess.ms
-            found[indices, 1] = guess.sd if known else UNKNOWN_SD
-            found[indices, 2] = guess.inside if known else 0.0
-            kind = kind_of(group)
-            found[indices, 7] = self.kinds.index(kind) if kind in self.kinds else -1
-        found[:, 3:7] = np.array([unit.bytes for unit in units]) / 1e6
+            for column, values in enumerate(columns):
+                found[indices, column] = values
         return found
 
     def _nearest(self, group: str) -> Regressor:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Column = float | Array
 _INVERSE_LENGTHS = (1.5, 0.7, 0.3, 0.15, 0.08)  # to begin with, for coordinates of unit spread
 _SIZES = (0.03, 0.1, 0.3)  # of what the terms miss, relative
 _NOISES = (0.003, 0.006, 0.012, 0.025, 0.05)  # of a measurement, relative
@@ -130,7 +131,29 @@ class Regressor:
         Outside of the box the residual is that of the nearest point inside, and the spread grows
         with the distance: the terms alone extrapolate.
         """
-        t, raw = matrix_of(terms, self.terms), matrix_of(numbers, self.numbers)
+        known = np.ones(len(numbers), bool)
+        for keys, rows in _alike(numbers).items():
+            known[rows] = set(self.numbers).issuperset(keys)
+        return self._guess(matrix_of(terms, self.terms), matrix_of(numbers, self.numbers), known)
+
+    def predict_columns(
+        self, terms: Mapping[str, Column], numbers: Mapping[str, Column], count: int
+    ) -> Guess:
+        """The same of `count` points that have the same names, with all values of a name at once.
+
+        Args:
+            terms: name -> (count,) values, or one that all share.
+            numbers: the same.
+            count: points.
+        """
+        known = np.full(count, set(self.numbers).issuperset(numbers))
+        t, raw = (
+            np.column_stack([np.broadcast_to(found.get(name, 0.0), count) for name in names])
+            for found, names in ((terms, self.terms), (numbers, self.numbers))
+        )
+        return self._guess(t, raw, known)
+
+    def _guess(self, t: Array, raw: Array, known: NDArray[np.bool_]) -> Guess:
         x = (np.clip(raw, self.low, self.high) - self.centre) / self.scale
         near = self._kernel(x, self.points)
         own = self.signal**2 + self.slope**2 * (x * x).sum(1) / max(x.shape[1], 1)
@@ -138,9 +161,7 @@ class Regressor:
         sd = np.sqrt(np.maximum(own - explained, 0.0))
         beyond = np.maximum(np.maximum(raw - self.high, self.low - raw), 0.0) / self.scale
         far = beyond.max(1, initial=0.0)
-        inside = far <= 1e-9
-        for keys, rows in _alike(numbers).items():
-            inside[rows] &= set(self.numbers).issuperset(keys)
+        inside = (far <= 1e-9) & known
         sd = np.where(inside, sd, sd + self.signal * (1 + far))
         return Guess(self._base(t) * np.exp(near @ self.alpha), sd, inside)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .table import Row
-from .units import Unit, parse_unit
+from .units import Unit, parse_unit, some
 
 _WHOLE = "graph"  # the feature that every graph has
 _PULL = 1e-6  # towards no difference, where samples do not tell
@@ -101,9 +101,10 @@ def _features(unit: Unit) -> list[str]:
     b, place = unit.block, unit.block.place
     block = place.block
     names = [_WHOLE, f"norm={b.norm}", f"recipe={unit.recipe}", *b.flags]
-    names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or block.mlp_hidden else []
+    names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or some(block.mlp_hidden) else []
     names += ["layout=grid"] if b.layout == "grid" else []
-    names += ["repeated"] if 0 < block.kv_heads < block.num_heads else []
+    is_shared = (block.kv_heads > 0) & (block.kv_heads < block.num_heads)
+    names += ["repeated"] if some(is_shared) else []
     names += ["shift"] if place.shift else []
     names += ["relative"] if place.relative and b.variant == "window" else []
     names += ["padded"] if block.window_size and place.grid[0] % place.window else []

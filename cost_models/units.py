@@ -7,8 +7,11 @@ A unit is a sub-block together with the recipe that runs it. Parts that the expo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from math import log2
+from typing import Any
+
+import numpy as np
 
 from ..spaces import Place, Policy
 from ..spaces.errors import CostError
@@ -72,7 +75,7 @@ class Unit:
         stream = 0
         if block.kind in ("mixer", "mlp"):
             stream = (place.prefix + place.tokens) * place.width
-        return 4.0 * (stream + max((op.reads + op.writes for op in self.ops), default=0))
+        return 4.0 * (stream + reduce(_larger, (op.reads + op.writes for op in self.ops), 0))
 
     @cached_property
     def terms(self) -> dict[str, float]:
@@ -93,7 +96,7 @@ class Unit:
             found[kind] = found.get(kind, 0.0) + moved
         for name in found:
             found[name] /= 1e6
-        if act := _act_elements(self.block):
+        if some(act := _act_elements(self.block)):
             found[self.block.place.act] = act / 1e6
         found["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
@@ -107,7 +110,7 @@ class Unit:
         b = self.block
         place, block = b.place, b.place.block
         found = {
-            name: log2(value)
+            name: _log2(value)
             for name, value in {
                 "rows": place.prefix + place.tokens,
                 "grid": place.grid[0] if place.grid[0] > 1 else 0,
@@ -124,7 +127,7 @@ class Unit:
                 "token_hidden": block.token_hidden,
                 "mlp_hidden": block.mlp_hidden,
             }.items()
-            if value
+            if some(value)
         }
         found["kept"] = place.kept / place.tokens
         found["rank"] = b.policy.rank_ratio
@@ -151,16 +154,29 @@ class Unit:
                 total += 0 if _is_folded(self.block) else 8 * op.others
                 continue
             total += 4 * op.others
-            if after is not None and after.kind == "norm" and not op.others:
+            if after is not None and after.kind == "norm" and not some(op.others):
                 bias = after.others // 2  # a folded batch norm leaves one behind
                 total += 4 * bias
             else:
                 bias = op.others
-            if op.weights:
+            if some(op.weights):
                 total += _stored_bytes(op, recipe)
-            if bias and op.kind == "conv" and recipe.name.startswith("static"):
+            if some(bias) and op.kind == "conv" and recipe.name.startswith("static"):
                 total += 4 * op.shape[2]  # the scale of an integer bias
         return total
+
+
+def some(value: Any) -> bool:
+    """Whether a number, or all of an array of alike ones (see `columns`), is not 0."""
+    return bool(value.any()) if isinstance(value, np.ndarray) else bool(value)
+
+
+def _log2(value: Any) -> Any:
+    return np.log2(value) if isinstance(value, np.ndarray) else log2(value)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
 
 
 def _is_folded(block: SubBlock) -> bool:

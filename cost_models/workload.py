@@ -346,7 +346,7 @@ def _mixer_ops(unit: SubBlock) -> list[Op]:
         found.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
         found.append(o.matmul(1, 1, place.tokens, place.width))
         found.append(o.matmul(1, 1, place.kept - 1, place.width))
-    if place.kept != place.tokens:
+    if "evit" in unit.flags or "random" in unit.flags:
         found.append(o.elementwise((place.prefix + place.kept) * place.width))
     return found
 

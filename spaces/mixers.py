@@ -16,9 +16,15 @@ from .ops import Op
 
 
 def attention(place: Place) -> list[Op]:
-    """Softmax attention over all tokens, with as many or fewer heads for keys and values."""
-    block, rows = place.block, place.prefix + place.tokens
-    return _softmax_attention(place, rows, rows, rows, block.kv_heads or block.num_heads)
+    """Softmax attention over all tokens."""
+    rows = place.prefix + place.tokens
+    return _softmax_attention(place, rows, rows, rows, place.block.num_heads)
+
+
+def grouped(place: Place) -> list[Op]:
+    """The same with fewer heads for keys and values, which several heads of queries share."""
+    rows = place.prefix + place.tokens
+    return _softmax_attention(place, rows, rows, rows, place.block.kv_heads)
 
 
 def pooled(place: Place) -> list[Op]:
@@ -139,10 +145,10 @@ class Mixer:
 _HEADS = ("num_heads", "head_dim")
 
 
-def _plain(fields: tuple[str, ...]) -> Mixer:
+def _plain(fields: tuple[str, ...], ops: Callable[[Place], list[Op]]) -> Mixer:
     """Attention over a set of tokens: no grid, and a map that ranks them."""
     return Mixer(
-        *("attention:Attention", fields, attention),
+        *("attention:Attention", fields, ops),
         needs_grid=False,
         takes_prefix=True,
         ranks_tokens=True,
@@ -150,8 +156,8 @@ def _plain(fields: tuple[str, ...]) -> Mixer:
 
 
 MIXERS: dict[str, Mixer] = {
-    "softmax": _plain(_HEADS),
-    "grouped": _plain((*_HEADS, "kv_heads")),
+    "softmax": _plain(_HEADS, attention),
+    "grouped": _plain((*_HEADS, "kv_heads"), grouped),
     "pooled": Mixer("pooled:PooledAttention", (*_HEADS, "kv_pool"), pooled, takes_prefix=True),
     "window": Mixer("window:WindowAttention", (*_HEADS, "window_size", "shift"), window),
     "linear": Mixer(

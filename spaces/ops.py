@@ -6,7 +6,9 @@ convention of `torch.utils.flop_counter`; all counts are for one image.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class Op(NamedTuple):
@@ -59,10 +61,18 @@ def low_rank(op: Op, ratio: float) -> list[Op]:
     if op.kind != "linear":
         return [op]
     rows, inputs, outputs = op.shape
+    bias = op.others > 0
+    if isinstance(inputs * outputs, np.ndarray):  # many at once; some may not be factored
+        r = np.vectorize(rank)(inputs, outputs, ratio)
+        between: Any = np.where(r > 0, r, inputs)
+        return [
+            linear(rows * (r > 0), inputs, r, bias=False),
+            linear(rows, between, outputs, bias),
+        ]
     r = rank(inputs, outputs, ratio)
     if not r:
         return [op]
-    return [linear(rows, inputs, r, bias=False), linear(rows, r, outputs, bias=op.others > 0)]
+    return [linear(rows, inputs, r, bias=False), linear(rows, r, outputs, bias)]
 
 
 def conv(

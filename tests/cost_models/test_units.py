@@ -9,9 +9,11 @@ from onnx import TensorProto, numpy_helper
 from vitpareto.cost_models import SubBlock, workload
 from vitpareto.cost_models.batch import Indexer
 from vitpareto.cost_models.build import build
+from vitpareto.cost_models.columns import alike
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.precision import RECIPES, precision_of, recipe_for, serving, stored_bits
 from vitpareto.cost_models.recipes import apply_recipe
+from vitpareto.cost_models.sizes import SizeModel
 from vitpareto.cost_models.units import Unit, unit_of
 from vitpareto.spaces import Policy, SearchSpace, UnknownNameError
 from vitpareto.spaces.errors import CostError
@@ -99,3 +101,45 @@ def test_a_precision_without_kernel_is_refused() -> None:
     assert precision_of(block.policy) == "w4a8"
     with pytest.raises(UnknownNameError, match="Did you mean 'dynamic8'"):
         serving(Policy(), ["dynamic9"])
+
+
+LOW_RANK = """
+name: ranks
+input_size: 32
+patch_size: 4
+norm: layer
+stages:
+  - depth: [1, 2]
+    width: [32, 48, 64]
+    head_dim: 16
+    mlp_ratio: [1.0, 2.0, 4.0]
+    blocks:
+      num_heads: [1, 2, 3]
+      weight_bits: [32, 8]
+      act_bits: 8
+      rank_ratio: [1.0, 0.5, 0.9]
+"""
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, LOW_RANK])
+def test_alike_units_are_counted_at_once(preset: str) -> None:
+    """One unit whose numbers are arrays says what each of its units says."""
+    space = SearchSpace.from_text(preset) if preset is LOW_RANK else SearchSpace.from_yaml(preset)
+    found = {b for c in space.sample(60, 4) for b in workload(c).sub_blocks}
+    recipes = {8: "static8", 32: "float", 16: "fp16", 4: "blocks4"}
+    units = [unit_of(b, recipes[stored_bits(b.policy)]) for b in found]
+    size = SizeModel.fit([])
+    seen: list[int] = []
+    for indices, together in alike(units):
+        seen += indices
+        for place, one in enumerate(units[index] for index in indices):
+            for name in ("terms", "numbers"):
+                expected, columns = getattr(one, name), getattr(together, name)
+                assert columns.keys() == expected.keys()
+                values = [np.broadcast_to(v, len(indices))[place] for v in columns.values()]
+                assert values == pytest.approx(list(expected.values()), rel=1e-12)
+            for count in (lambda u: u.weight_bytes, lambda u: u.peak_bytes, size.graph_bytes):
+                assert np.broadcast_to(count(together), len(indices))[place] == count(one)
+            assert together.group == one.group
+    assert sorted(seen) == list(range(len(units)))
+    assert max(len(indices) for indices, _ in alike(units)) > 5
