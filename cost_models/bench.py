@@ -28,9 +28,9 @@ from .anchors import ANCHORS, LARGE, coarseness, geometric
 from .build import build, input_shape, network
 from .correct import COPIES
 from .device import Device
+from .footprint import Footprint, footprint
 from .graphs import INPUT, OUTPUT, chained, to_onnx
 from .measure import IN_TURN, measure_session
-from .memory import process_growth_mb
 from .names import body_bytes, rename
 from .precision import Book
 from .recipes import apply_recipe, apply_recipes
@@ -175,13 +175,13 @@ class Bench:
         graphs = [self.unit(unit) for unit in units] if self.writes_files else []
         return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
 
-    def growth_mb(self, graph: Graph) -> float:
-        """Peak growth of a fresh process that loads and runs a graph."""
+    def footprint(self, graph: Graph) -> Footprint:
+        """Memory and energy of a graph, in a fresh process."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / "model.onnx"
             inside = self._runtime.takes == "module"
             path.write_bytes(scripted(graph.model, graph.shape) if inside else graph.model)
-            return process_growth_mb(self.device.to_dict(), str(path))
+            return footprint(self.device, str(path))
 
     def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
         """A session in a fresh process; None where it hangs."""
@@ -224,9 +224,11 @@ def write_plan(
     rounds: int,
     seed: int,
     ways: Sequence[str],
-    growths: int = 0,
+    footprints: int = 0,
 ) -> None:
-    """Write graphs and the plan that `runner` reads; the memory of the first few is measured.
+    """Write graphs and the plan that `runner` reads.
+
+    The memory and the energy of the first few are measured.
 
     The anchors come last among the graphs.
     """
@@ -240,7 +242,7 @@ def write_plan(
         "rounds": rounds,
         "seed": seed,
         "ways": list(ways),
-        "growths": growths,
+        "footprints": footprints,
         "anchors": len(ANCHORS),
         "graphs": entries,
     }

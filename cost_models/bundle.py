@@ -1,6 +1,6 @@
 """Bundle: a folder that measures another machine, and what comes back from it.
 
-The folder holds ONNX files and two Python files that need numpy and onnxruntime only. There,
+The folder holds ONNX files and three Python files that need numpy and onnxruntime only. There,
 `python run.py` times everything and writes a result beside each set; `collect` makes a table of
 them, which `calibrate --table` reads.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,19 @@ from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError
 from .bench import Bench, Graph, rows_of, write_plan
 from .device import Device
+from .footprint import Footprint
 from .measure import IN_TURN, ONE_BY_ONE
 from .plan import choose, fastest, occurring, trials
 from .precision import recipe_for
 from .runner import PLAN, RESULT
 from .sizes import untold
-from .table import LatencyTable, Row
+from .table import LatencyTable, Row, with_footprints
 from .units import Unit, parse_unit, unit_of
 
 HERE = Path(__file__).parent
 SURVEY = 1000
 SET = 40
-GROWTHS = 4  # networks of a set whose memory is measured
+FOOTPRINTS = 4  # networks of a set whose memory and energy are measured
 ABOUT = "recipes.json"
 README = """Measures the latency of the graphs in this folder.
 
@@ -75,8 +75,8 @@ def write_bundle(
     if folder.exists() and any(folder.iterdir()):
         raise CostError(f"{folder}: a bundle needs a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for source, name in (("runner.py", "run.py"), ("measure.py", "measure.py")):
-        shutil.copy(HERE / source, folder / name)
+    for source, name in (("runner", "run"), ("measure", "measure"), ("meter", "meter")):
+        shutil.copy(HERE / f"{source}.py", folder / f"{name}.py")
     (folder / "README.txt").write_text(README, encoding="utf-8")
     # Graphs are made with the local runtime, whose provider need not be that of the target.
     bench = Bench(Device("bundle", "onnxruntime", "CPUExecutionProvider", 1, device.recipes,
@@ -107,8 +107,8 @@ def write_bundle(
         part = folder / f"{index:03d}"
         part.mkdir()
         alone = graphs[0].kind == "unit"
-        ways, growths = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], GROWTHS)
-        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, growths)
+        ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
+        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, footprints)
     needed = (unit_of(block, recipe_for(block, book)) for book in books for block in found)
     about = {
         "books": books,
@@ -133,11 +133,8 @@ def collect(folder: Path) -> LatencyTable:
         for number, session in enumerate(answer["sessions"]):
             name = f"{session['unix_time']:x}-{path.parent.name}-{number}"
             rows += rows_of(plan["graphs"], session, name)
-        grown = {
-            entry["key"]: round(mb * 1e6)
-            for entry, mb in zip(plan["graphs"], answer.get("growth_mb", ()), strict=False)
-        }
-        rows = [replace(r, peak_bytes=grown.get(r.key, 0)) if r.way == IN_TURN else r for r in rows]
+        found = zip(plan["graphs"], answer["footprints"], strict=False)
+        rows = with_footprints(rows, {entry["key"]: Footprint(*fp) for entry, fp in found})
         own = LatencyTable(answer["identity"], rows)
         table = own if table is None else table.merged(own)
     if table is None:

@@ -7,7 +7,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from .precision import Book, recipe_for
 from .regress import Regressor
 from .sizes import untold
 from .stats import accuracy, noise_floor, storage
-from .table import LatencyTable, different
+from .table import LatencyTable, different, with_footprints
 from .units import Unit, parse_unit, unit_of
 from .workload import SubBlock
 
@@ -37,8 +36,8 @@ SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
 CHUNK = 72  # sub-blocks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FITTED = 3  # networks fitted for each that validates
-GROWTHS = 10  # processes started to learn the memory
-SET_GROWTHS = 4  # of one set
+FOOTPRINTS = 10  # networks whose memory and energy are fitted
+SET_FOOTPRINTS = 4  # of one set
 RESERVE = 0.08  # of the time, for fitting
 
 
@@ -159,7 +158,7 @@ class _Calibration:
         self.rng = np.random.default_rng([seed, len(self.table)])
         self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
-        self.grown = 0
+        self.footprints = 0
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
         self.alarms = 0
 
@@ -193,7 +192,9 @@ class _Calibration:
             kind, candidates = self.networks()
             graphs = [self.bench.network(c, recipes, kind) for c in candidates]
             ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
-            self.measure("whole networks", graphs, rounds=ROUNDS, growths=SET_GROWTHS, ways=ways)
+            self.measure(
+                "whole networks", graphs, rounds=ROUNDS, footprints=SET_FOOTPRINTS, ways=ways
+            )
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
@@ -252,20 +253,20 @@ class _Calibration:
         what: str,
         graphs: Sequence[Graph],
         rounds: int = 7,
-        growths: int = 0,
+        footprints: int = 0,
         ways: Sequence[str] = (IN_TURN,),
     ) -> None:
-        """Time graphs, learn the memory of some, and keep what was measured."""
+        """Time graphs, learn memory and energy of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
-        wanted = self.grown < GROWTHS or any(graph.kind == "fresh" for graph in graphs)
+        wanted = self.footprints < FOOTPRINTS or any(graph.kind == "fresh" for graph in graphs)
         for way in ways:  # each in a process of its own
             # Another sub-block teaches more than a second look at one.
             time_them = self.bench.time if graphs[0].kind == "unit" else self.bench.time_settled
             rows = time_them(graphs, rounds, way)
             if wanted and way == ways[0]:
-                bytes_of = {g.key: round(self.bench.growth_mb(g) * 1e6) for g in graphs[:growths]}
-                self.grown += len(bytes_of)
-                rows = [replace(row, peak_bytes=bytes_of.pop(row.key, 0)) for row in rows]
+                found = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
+                rows = with_footprints(rows, found)
+                self.footprints += len(found)
             self.alarms += not rows or rows[0].drift > ALARM
             self.table.append(rows, self.path)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..spaces import Block, Place, Policy
 from ..spaces.errors import CostError, MissingRuntimeError
 from .device import Device, presets, runtime_version
+from .meter import find_meter
 from .units import Unit
 from .workload import SubBlock
 
@@ -65,13 +66,13 @@ class Capability:
 
 
 def devices() -> list[dict[str, Any]]:
-    """The device presets, and for each whether it can be used here."""
+    """The device presets, for each whether it can be used here, and what counts its energy."""
     from .runtimes import available
 
     found: list[dict[str, Any]] = []
     for name in presets():
         device = Device.load(name)
-        missing = available(device)
+        missing, (meter, no_meter) = available(device), find_meter(device.provider)
         found.append(
             {
                 "name": name,
@@ -82,6 +83,8 @@ def devices() -> list[dict[str, Any]]:
                 "available": not missing,
                 "measurable": not missing and device.runtime != "torch",
                 "reason": missing,
+                "meter": meter.source if meter else "",
+                "meter_reason": no_meter,
             }
         )
     return found

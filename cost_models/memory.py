@@ -8,18 +8,13 @@ needed is a byte of growth.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spaces.errors import CostError
 from .regress import nnls
-from .runner import growth_of, peak_mb
 
 Array = NDArray[np.float64]
 _ERROR = 0.1  # relative, of the right coefficients: allocators do as they like
@@ -77,35 +72,3 @@ def fit_memory(loaded_mb: Array, live_mb: Array, stored_mb: Array, growth_mb: Ar
         np.concatenate([np.ones(len(growth_mb)), pull @ usual]),
     )
     return MemoryModel(*(float(value) for value in found))
-
-
-_PROBE = """
-import json, sys
-from vitpareto.cost_models.memory import growth_here
-print(json.dumps(growth_here(json.loads(sys.argv[1]), sys.argv[2])))
-"""
-
-
-def process_growth_mb(device: dict[str, Any], path: str) -> float:
-    """Peak growth of a fresh process that compiles a model file and runs it three times.
-
-    Raises:
-        CostError: it does not run.
-    """
-    command = [sys.executable, "-c", _PROBE, json.dumps(device), path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CostError(f"the model does not run in a process of its own: {last}")
-    return float(done.stdout)
-
-
-def growth_here(device: dict[str, Any], path: str) -> float:
-    """Peak growth of this process by one model, in MB; meant for a fresh process."""
-    from .device import Device
-    from .runtimes import open_runtime
-
-    runtime = open_runtime(Device.from_dict(device))
-    before_mb = peak_mb()
-    graph: Any = runtime.compile(path)
-    return growth_of(graph.run, graph.input_shape, before_mb)

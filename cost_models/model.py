@@ -20,6 +20,7 @@ from .batch import Indexer
 from .correct import LEAST, Correction, Sums, fit_correction
 from .costs import UnitCosts, kind_of
 from .device import fingerprint
+from .energy import EnergyModel, fit_energy
 from .memory import MemoryModel, fit_memory
 from .precision import Book, group_of, kernel_recipe, recipe_for
 from .regress import Regressor
@@ -50,6 +51,9 @@ class Prediction:
             own part where no process was measured.
         size_mb: of the model's file, in 10^6 bytes.
         inside: whether every sub-block is within the range of what was measured.
+        energy_mj: of one run above idle; None where no counter told.
+        energy_low_mj: lower end of its 90% interval.
+        energy_high_mj: upper end.
     """
 
     latency_ms: Array
@@ -58,10 +62,14 @@ class Prediction:
     peak_memory_mb: Array
     size_mb: Array
     inside: NDArray[np.bool_]
+    energy_mj: Array | None = None
+    energy_low_mj: Array | None = None
+    energy_high_mj: Array | None = None
 
     def row(self, index: int) -> dict[str, float | bool]:
-        """All costs of one candidate under their names, as plain numbers."""
-        return {name: values[index].item() for name, values in vars(self).items()}
+        """All costs of one candidate that are known, under their names, as plain numbers."""
+        found = {name: values for name, values in vars(self).items() if values is not None}
+        return {name: values[index].item() for name, values in found.items()}
 
 
 class CostModel:
@@ -74,6 +82,7 @@ class CostModel:
         recipes: group of sub-blocks -> recipe that was the fastest there.
         validation: figures on whole models that were never used for fitting.
         pace: usual times of the anchors while the device was measured.
+        energy: what a run takes above idle; None where no counter told.
     """
 
     def __init__(
@@ -87,10 +96,11 @@ class CostModel:
         size: SizeModel,
         validation: dict[str, Any] | None = None,
         pace: Pace | None = None,
+        energy: EnergyModel | None = None,
     ) -> None:
         self.identity, self.recipes = identity, dict(recipes)
         self.validation = validation or {}
-        self.pace = pace or Pace()
+        self.pace, self.energy = pace or Pace(), energy
         self._latency, self._correction, self._interval = latency, correction, interval
         self._memory, self._size = memory, size
         runtime = str(identity.get("runtime"))
@@ -142,9 +152,11 @@ class CostModel:
         width = conformal.quantile(found, LEVEL)
         memory = first._fit_memory([row for row in models if row.peak_bytes], made)
         interval = width, base
+        metered = [(row, ms) for row, ms in zip(models, left_out[at], strict=True) if row.energy_mj]
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
             pace=table.pace,
+            energy=first._fit_energy(metered, made),
         )
 
     def predict(
@@ -174,7 +186,8 @@ class CostModel:
         width, base = self._interval
         inside = np.minimum.reduceat(rows[index, 2], starts) > 0
         spread = np.add.reduceat(own * rows[index, 1], starts) / latency
-        half = width * (base + spread) * np.where(inside, 1.0, _OUTSIDE)
+        wider = np.where(inside, 1.0, _OUTSIDE)
+        half = width * (base + spread) * wider
         peak = np.maximum.reduceat(rows[index, 5], starts)
         return Prediction(
             latency_ms=latency,
@@ -183,6 +196,7 @@ class CostModel:
             peak_memory_mb=self._memory.predict(total["loaded"], peak, total["weights"]),
             size_mb=total["weights"] + total["graph"] + self._size.constant_bytes / 1e6,
             inside=inside,
+            **self._energies(latency, total["loaded"], wider),
         )
 
     def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
@@ -202,6 +216,20 @@ class CostModel:
         """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
         number = self._costs.number(block, {group_of(block): recipe})
         return float(self._corrected(self._costs.rows()[number : number + 1])[0])
+
+    def block_mj(self, block: SubBlock, recipe: str) -> tuple[float, float, float] | None:
+        """Energy of one sub-block inside a network in mJ, and the ends of its 90% interval.
+
+        None where no counter told. No counter is fine enough for a sub-block: it is its share of
+        the energy of networks, by its latency and its weights.
+        """
+        if self.energy is None:
+            return None
+        number = self._costs.number(block, {group_of(block): recipe})
+        row = self._costs.rows()[number : number + 1]
+        found = self._energies(self._corrected(row), row[:, 6], np.ones(1))
+        middle, low, high = (float(values[0]) for values in found.values())
+        return middle, low, high
 
     def beside_ms(self, loaded_mb: float) -> float:
         """What a network costs beside its sub-blocks, in ms, from its weights as they are used."""
@@ -247,6 +275,7 @@ class CostModel:
             "recipes": self.recipes,
             "validation": self.validation,
             "anchors": self.pace.to_dict(),
+            "energy": self.energy.to_dict() if self.energy else None,
             "correction": self._correction.to_dict(),
             "interval": {"level": LEVEL, "width": self._interval[0], "base": self._interval[1]},
             "memory": self._memory.to_dict(),
@@ -304,6 +333,7 @@ class CostModel:
                 SizeModel(**data["size"]),
                 data["validation"],
                 Pace(**data["anchors"]),
+                EnergyModel(**data["energy"]) if data["energy"] else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(f"a cost model with something missing or wrong: {error!r}") from error
@@ -353,6 +383,31 @@ class CostModel:
         live = np.maximum.reduceat(units[index, 5], starts)
         growth = np.array([row.peak_bytes for row in rows]) / 1e6
         return fit_memory(loaded, live, stored, growth)
+
+    def _fit_energy(
+        self, metered: Sequence[tuple[Row, float]], made: Mapping[str, Book] | None
+    ) -> EnergyModel | None:
+        """From networks whose energy was measured, and their latencies as predicted."""
+        if not metered:
+            return None
+        units, index, starts = self._units(
+            [Candidate.from_json(row.key) for row, _ in metered], made
+        )
+        latency = np.array([ms for _, ms in metered])
+        energy = np.array([row.energy_mj for row, _ in metered])
+        return fit_energy(latency, np.add.reduceat(units[index, 6], starts), energy, LEVEL)
+
+    def _energies(self, latency_ms: Array, loaded_mb: Array, wider: Array) -> dict[str, Array]:
+        """Energy of runs with its interval, by the names of `Prediction`."""
+        if self.energy is None:
+            return {}
+        energy_mj = self.energy.predict(latency_ms, loaded_mb)
+        factor = np.exp(self.energy.half_width * wider)
+        return {
+            "energy_mj": energy_mj,
+            "energy_low_mj": energy_mj / factor,
+            "energy_high_mj": energy_mj * factor,
+        }
 
     def _graph_bytes(
         self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None

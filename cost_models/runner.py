@@ -3,8 +3,8 @@
 The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
 process starts from the same memory every time, as the application that will use a model does.
 
-This file and measure.py need numpy and onnxruntime only and nothing of this package. They are
-copied into bundles, where `python run.py` (this file) measures another machine.
+This file, measure.py and meter.py need numpy and onnxruntime only and nothing of this package.
+They are copied into bundles, where `python run.py` (this file) measures another machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import numpy as np
 
 if __package__:
     from .measure import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
-else:  # copied into a bundle, beside measure.py
+    from .meter import energy_mj, find_meter
+else:  # copied into a bundle, beside the other two
     from measure import (  # type: ignore[no-redef]
         ONE_BY_ONE,
         Session,
@@ -32,6 +33,7 @@ else:  # copied into a bundle, beside measure.py
         measure_beside,
         measure_session,
     )
+    from meter import energy_mj, find_meter  # type: ignore[no-redef]
 
 Plan = dict[str, Any]
 Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
@@ -220,20 +222,30 @@ def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> 
     return peak_mb() - before_mb
 
 
-def growth_here(part: Path, index: int) -> float:
-    """Growth of this process, meant to be a fresh one, by one graph of a plan."""
+def energy_of(run: Callable[[Any], Any], shape: list[int], provider: str) -> float:
+    """Energy of one run above idle in mJ; 0 where no counter tells."""
+    meter, _ = find_meter(provider)
+    if meter is None:
+        return 0.0
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return energy_mj(lambda: run(x), meter)
+
+
+def footprint_here(part: Path, index: int) -> tuple[float, float]:
+    """Growth in MB of this process, meant to be fresh, by one graph of a plan; and its energy."""
     import_module("onnxruntime")  # what it takes by itself is not the model's
     plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
     entry, before_mb = plan["graphs"][index], peak_mb()
     graph = OrtGraph(str(part / entry["file"]), plan["device"])
-    return growth_of(graph.run, entry["shape"], before_mb)
+    growth_mb = growth_of(graph.run, entry["shape"], before_mb)
+    return growth_mb, energy_of(graph.run, entry["shape"], plan["device"]["provider"])
 
 
-def growth_there(part: Path, index: int) -> float:
+def footprint_there(part: Path, index: int) -> tuple[float, float]:
     """The same in a process of its own; 0 where it does not run, or has no counter."""
     command = [sys.executable, str(Path(__file__).resolve()), str(part.resolve()), str(index)]
     done = subprocess.run(command, capture_output=True, text=True)
-    return 0.0 if done.returncode else float(done.stdout)
+    return (0.0, 0.0) if done.returncode else json.loads(done.stdout)
 
 
 def main(folder: Path) -> None:
@@ -246,7 +258,7 @@ def main(folder: Path) -> None:
             answer = {
                 "identity": identity(plan["device"]),
                 "sessions": [time_folder(part, OrtGraph, way) for way in plan["ways"]],
-                "growth_mb": [growth_there(part, index) for index in range(plan["growths"])],
+                "footprints": [footprint_there(part, i) for i in range(plan["footprints"])],
             }
             temporary = part / f".{RESULT}"
             temporary.write_text(json.dumps(answer), encoding="utf-8")
@@ -256,6 +268,6 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        print(growth_here(Path(sys.argv[1]), int(sys.argv[2])))  # noqa: T201 - a script
+        print(json.dumps(footprint_here(Path(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201
     else:
         main(Path(__file__).parent)

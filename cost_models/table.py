@@ -10,8 +10,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Row:
         n: rounds.
         graph_bytes: size of the graph's file.
         peak_bytes: growth of a fresh process by a network; 0 where not measured.
+        energy_mj: of one run above idle; 0 where no counter told.
         stable: whether the warm-up settled.
         way: how it was timed: "in turn" with others, or "one by one".
         drift: spread of the machine's speed during the session, relative.
@@ -58,6 +59,7 @@ class Row:
     n: int
     graph_bytes: int = 0
     peak_bytes: int = 0
+    energy_mj: float = 0.0
     stable: bool = True
     way: str = IN_TURN
     drift: float = 0.0
@@ -186,6 +188,21 @@ class LatencyTable:
             f"# vitpareto latency table, format {FORMAT}\n"
             f"# device: {identity}\n# fingerprint: {self.fingerprint}\n{','.join(COLUMNS)}\n"
         )
+
+
+def with_footprints(rows: Iterable[Row], found: Mapping[str, tuple[float, float]]) -> list[Row]:
+    """Rows with memory and energy, each at the first row of its network.
+
+    Args:
+        rows: of networks.
+        found: key -> growth of a process in MB, and energy of a run in mJ.
+    """
+    left = dict(found)
+    filled: list[Row] = []
+    for row in rows:
+        growth_mb, energy = left.pop(row.key, (0.0, 0.0))
+        filled.append(replace(row, peak_bytes=round(growth_mb * 1e6), energy_mj=energy))
+    return filled
 
 
 def different(left: dict[str, Any], right: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ..cost_models.workload import SubBlock
 from ..spaces import Candidate
 
 PREDICTED = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb")
+ENERGIES = ("energy_mj", "energy_low_mj", "energy_high_mj")  # where a counter told
 COUNTED = ("macs", "params")
 
 
@@ -27,15 +28,16 @@ class Costs:
         self.model, self._counts = model, Counts()
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Latency with its interval, peak memory, size, multiply-accumulates and parameters."""
+        """Latency and energy with intervals, peak memory, size, and what is counted."""
         return self.all([candidate])[0]
 
     def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         """The same of many candidates, in a fraction of the time."""
         found = self.model.predict(candidates)
-        columns = [getattr(found, name) for name in PREDICTED]
+        names = (*PREDICTED, *(ENERGIES if self.model.energy else ()))
+        columns = [getattr(found, name) for name in names]
         rows = np.column_stack([*columns, self._counts(candidates)]).tolist()
-        return [dict(zip((*PREDICTED, *COUNTED), row, strict=True)) for row in rows]
+        return [dict(zip((*names, *COUNTED), row, strict=True)) for row in rows]
 
 
 class Counts:

@@ -114,6 +114,16 @@ def check_memory(found: float, predicted: float) -> Check:
     return Check("peak_memory_mb", found <= high, found, f"<= {high:.2f}")
 
 
+def check_energy(found: float, high: float) -> Check:
+    """A run takes no more energy than the upper end of its promised interval.
+
+    Args:
+        found: measured energy in mJ.
+        high: end of the interval in mJ.
+    """
+    return Check("energy_mj", found <= high, found, f"<= {high:.4g}")
+
+
 def check_kernels(inventory: Inventory) -> Check:
     """Every layer that is stored for an integer kernel is executed by one."""
     missing = inventory.fallbacks

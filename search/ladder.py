@@ -20,8 +20,7 @@ from safetensors.torch import save
 
 from ..cost_models import CostModel, Device
 from ..cost_models.measure import measure_session
-from ..cost_models.memory import peak_mb
-from ..cost_models.runner import clock_of
+from ..cost_models.runner import clock_of, peak_mb
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
 from ..spaces.networks import Network
@@ -31,7 +30,7 @@ from .evaluate import accuracy
 from .export import calibration, ready
 from .files import write_atomic
 from .formats import to_model
-from .verify import peak_memory_mb
+from .verify import footprint_of
 
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 15
@@ -127,8 +126,8 @@ def climb(
             content = to_model(rung.candidate, delivered, model.recipes, place, seen.numpy())
             compiled.append(open_runtime(place).compile(content))
             if batch == 1:
-                growth = peak_memory_mb(content, place, model_file(place))
-                facts.append((growth, len(content) / 1e6))
+                growth_mb = footprint_of(content, place, model_file(place)).growth_mb
+                facts.append((growth_mb, len(content) / 1e6))
         if rung.eager:
             facts.append(_eager_facts(rung))
     timings = measure_session(compiled, inputs, ROUNDS, clock=clock_of(device.to_dict())).timings

@@ -98,12 +98,18 @@ def proxy_lines(found: Found) -> list[str]:
 
 def prediction_lines(rows: Sequence[Found]) -> list[str]:
     """Predicted costs of candidates."""
-    lines = [f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"]
+    has_energy = any("energy_mj" in r for r in rows)
+    header = f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"
+    lines = [header + (f"  {'mJ':>8}  {'90% interval':>19}" if has_energy else "")]
     for r in rows:
         interval = f"{r['low_ms']:.3f} - {r['high_ms']:.3f}"
+        energy = ""
+        if has_energy:
+            ends = f"{r['energy_low_mj']:.3g} - {r['energy_high_mj']:.3g}"
+            energy = f"  {r['energy_mj']:8.3g}  {ends:>19}"
         lines.append(
             f"{r['key']}  {r['latency_ms']:9.3f}  {interval:>19}  {r['peak_memory_mb']:8.1f}  "
-            f"{r['size_mb']:8.3f}{'' if r['inside'] else '  outside of what was measured'}"
+            f"{r['size_mb']:8.3f}{energy}{'' if r['inside'] else '  outside of what was measured'}"
         )
     return lines
 
@@ -114,6 +120,11 @@ def device_lines(listed: Sequence[Found], tables: Mapping[str, Sequence[Found]])
         f"{d['name']:14} {d['provider']:28} {d['threads']} threads  "
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
         for d in listed
+    ]
+    meters = {d["provider"]: d for d in listed if d["available"]}
+    lines += [""] + [
+        f"energy of {name}: " + (d["meter"] or f"not measured, {d['meter_reason']}")
+        for name, d in meters.items()
     ]
     header = f"{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
     for name, rows in tables.items():

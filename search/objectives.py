@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 N = TypeVar("N", float, "NDArray[np.float64]")
 
 MAXIMISED = ("accuracy",)
-COSTS = ("latency_ms", "peak_memory_mb", "size_mb", "macs", "params")
+COSTS = ("latency_ms", "energy_mj", "peak_memory_mb", "size_mb", "macs", "params")
 METRICS = (*MAXIMISED, *COSTS)
-UNMEASURED = ("energy", "energy_mj", "energy_j", "power_w")  # no runtime here has a meter
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ import torch
 from safetensors.torch import load, load_file, save
 
 from ..cost_models import CostModel, Device, calibrate
+from ..cost_models.energy import LEAST
+from ..cost_models.meter import find_meter
 from ..cost_models.precision import Book
 from ..cost_models.runner import machine
 from ..cost_models.runtimes import open_runtime
 from ..spaces import Candidate, SearchSpace
-from ..spaces.errors import RunError
+from ..spaces.errors import CostError, RunError
 from ..spaces.networks import Network
 from ..spaces.supernet import Supernet
 from .checkpoint import Checkpoint
@@ -73,6 +75,7 @@ FIXED = (
 )  # sections that a resumed run keeps
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 
+ENERGY = "energy_mj"
 log = logging.getLogger("vitpareto")
 
 
@@ -86,14 +89,17 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
             it cannot be written.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
-        CostError: the cost model cannot be read.
+        CostError: the cost model cannot be read, or nothing tells the energy that is asked for.
     """
     again = resume and (path / "stages.json").exists()
     if not again:
         RunFolder.check_free(path)
-    open_runtime(Device.load(config.device.name))
+    device = Device.load(config.device.name)
+    open_runtime(device)
     if config.device.cost_model:
-        CostModel.load(config.device.cost_model)
+        check_energy(config, CostModel.load(config.device.cost_model))
+    elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
+        raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
     space = open_space(config)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
@@ -114,6 +120,24 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         )
     write_atomic(folder.config, config.to_yaml())
     return folder
+
+
+def needs_energy(config: RunConfig) -> bool:
+    """Whether energy is traded or limited."""
+    return any(objective.name == ENERGY for objective in config.search.resolve())
+
+
+def check_energy(config: RunConfig, model: CostModel) -> None:
+    """A cost model knows the energy that a run asks for.
+
+    Raises:
+        CostError: it does not.
+    """
+    if needs_energy(config) and model.energy is None:
+        raise CostError(
+            f"search: the cost model says nothing of {ENERGY}: fewer than {LEAST} networks had "
+            "their energy measured"
+        )
 
 
 def open_space(config: RunConfig) -> SearchSpace:
@@ -189,7 +213,9 @@ class Run:
                         progress=bar,
                     )
                     facts |= model.validation
-        return CostModel.load(self.folder.cost_model)
+        model = CostModel.load(self.folder.cost_model)
+        check_energy(self.config, model)
+        return model
 
     @cached_property
     def supernet(self) -> Supernet:

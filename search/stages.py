@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..cost_models.memory import peak_mb
+from ..cost_models.runner import peak_mb
 from .store import RunFolder
 
 log = logging.getLogger("vitpareto")

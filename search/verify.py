@@ -13,7 +13,7 @@ from torch import Tensor
 from ..cost_models import Device
 from ..cost_models.anchors import Pace
 from ..cost_models.bench import Bench, Graph
-from ..cost_models.memory import process_growth_mb
+from ..cost_models.footprint import Footprint, footprint
 from ..cost_models.table import Row
 from ..spaces.errors import CostError
 from .artifact import ONNX, Artifact, load_network
@@ -24,6 +24,7 @@ from .gate import (
     Check,
     accuracy_floor,
     check_answers,
+    check_energy,
     check_kernels,
     check_latency,
     check_limits,
@@ -37,7 +38,8 @@ from .shortlist import time_graphs
 from .store import RunFolder
 
 TWIN = "twin of "  # before the key of an artifact: its graph with random weights
-LOCAL = ("latency_ms", "peak_memory_mb", "limit of latency_ms", "limit of peak_memory_mb")
+MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")
+LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED))  # checks of this device alone
 
 
 def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
@@ -134,6 +136,7 @@ def examine(
         checks hold.
     """
     promised, logits = manifest["promised"], artifact.logits(split)
+    taken = footprint_of(artifact.content, device, artifact.file)
     is_onnx = artifact.file == ONNX
     inventory = (
         inventory_of(artifact.content, artifact.kernels)
@@ -146,17 +149,22 @@ def examine(
         "latency_p90_ms": row.p90_ms,
         "drift": row.drift,
         "speed": speed,
-        "peak_memory_mb": peak_memory_mb(artifact.content, device, artifact.file),
+        "peak_memory_mb": taken.growth_mb,
         "size_mb": artifact.size_mb,
     }
+    metrics |= {"energy_mj": taken.energy_mj} if taken.energy_mj else {}
     low = accuracy_floor(promised, manifest["trained"], len(split.labels))
-    limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
+    # What nobody here can measure, the energy of another machine, is no limit here.
+    known = {name: limit for name, limit in manifest["limits"].items() if name in metrics}
+    limits = [Objective(name, limit) for name, limit in known.items()]
     checks = [
         *check_answers(artifact.exact, logits, expected, split.labels, low),
         check_latency(row.median_ms, promised["high_ms"], speed),
         check_kernels(inventory),
         *check_limits(metrics, limits),
     ]
+    if "energy_mj" in metrics and "energy_high_mj" in promised:
+        checks.append(check_energy(metrics["energy_mj"], promised["energy_high_mj"]))
     if is_onnx:  # of which predictions of bytes are; torch's files are larger
         checks += [
             check_size(artifact.size_mb, promised["size_mb"]),
@@ -172,12 +180,12 @@ def examine(
     }
 
 
-def peak_memory_mb(content: bytes, device: Device, name: str = ONNX) -> float:
-    """By how much a fresh process grows that loads and runs a model file of that name."""
+def footprint_of(content: bytes, device: Device, name: str = ONNX) -> Footprint:
+    """Memory and energy of a model file of that name, in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        return process_growth_mb(device.to_dict(), str(path))
+        return footprint(device, str(path))
 
 
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:

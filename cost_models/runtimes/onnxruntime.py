@@ -57,7 +57,7 @@ class OrtModel:
         return dict(Counter(node.op_type for node in graph.node))
 
     def memory_mb(self) -> None:
-        """ONNX Runtime does not say; `memory.process_growth_mb` measures it from outside."""
+        """ONNX Runtime does not say; `footprint` measures it from outside."""
         return
 
 

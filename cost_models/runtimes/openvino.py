@@ -49,7 +49,7 @@ class OpenVinoModel:
         return dict(found)
 
     def memory_mb(self) -> None:
-        """OpenVINO does not say; `memory.process_growth_mb` measures it from outside."""
+        """OpenVINO does not say; `footprint` measures it from outside."""
         return
 
 

@@ -72,6 +72,8 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         "folder": f"pareto/{key}",
         "kernels": ", ".join(dict.fromkeys(manifest["recipes"].values())),
     }
+    if (energy_mj := manifest.get("metrics", {}).get("energy_mj")) is not None:
+        counts["energy"] = f"{energy_mj:.3g} mJ a run above idle"
     name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")
     about = (tag("span", f"{text(k)} ", tag("b", text(v))) for k, v in counts.items())
     return tag(

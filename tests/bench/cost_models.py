@@ -68,7 +68,7 @@ def calibration(name: str) -> None:
     sizes = np.array([graph.graph_bytes for graph in graphs]) / 1e6
     predicted = model.predict(fresh)
     row(f"{name}: size, largest error", f"{np.abs(predicted.size_mb / sizes - 1).max():.2%}", "0 %")
-    grown = np.array([bench.growth_mb(graph) for graph in graphs[:10]])
+    grown = np.array([bench.footprint(graph).growth_mb for graph in graphs[:10]])
     errors = np.abs(predicted.peak_memory_mb[:10] / grown - 1)
     row(f"{name}: peak memory, median error", f"{np.median(errors):.1%}", "10 %")
     many = space.sample(BATCH, seed=5)

@@ -220,7 +220,7 @@ def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
     rows = bench.time([bench.network(c, {}) for c in tiny.sample(2, 0)], rounds=3)
     assert len(rows) == 2 and all(row.median_ms > 0 for row in rows)
     assert not bench.writes_files
-    assert bench.growth_mb(bench.network(tiny.smallest(), {})) > 1
+    assert bench.footprint(bench.network(tiny.smallest(), {})).growth_mb > 1
 
 
 def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.search.manifest import read_manifest, write_manifest
 from vitpareto.search.report import build_report
 from vitpareto.search.report.charts import progress_of
 from vitpareto.search.report.choices import axes
@@ -108,6 +109,14 @@ def test_names_of_strangers_are_escaped(run: Path) -> None:
     found = rebuilt(run)
     assert any(evil in text for text in found.texts)
     assert evil not in (run / "report.html").read_text()
+
+
+def test_energy_is_shown_where_it_was_measured(run: Path) -> None:
+    assert "mJ a run" not in " ".join(rebuilt(run).texts)
+    folder = next(run.glob("pareto/*"))
+    found = read_manifest(folder)
+    write_manifest(folder, found | {"metrics": found["metrics"] | {"energy_mj": 1.2345}})
+    assert "1.23 mJ a run above idle" in " ".join(rebuilt(run).texts)
 
 
 def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
