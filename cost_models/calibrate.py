@@ -36,7 +36,7 @@ SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
 CHUNK = 72  # sub-blocks of one session
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FITTED = 3  # networks fitted for each that validates
-FOOTPRINTS = 10  # networks whose memory and energy are fitted
+FOOTPRINTS = 16  # networks whose memory and energy are fitted
 SET_FOOTPRINTS = 4  # of one set
 RESERVE = 0.08  # of the time, for fitting
 

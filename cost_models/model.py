@@ -189,11 +189,12 @@ class CostModel:
         wider = np.where(inside, 1.0, _OUTSIDE)
         half = width * (base + spread) * wider
         peak = np.maximum.reduceat(rows[index, 5], starts)
+        blocks = _lengths(starts, index).astype(float)
         return Prediction(
             latency_ms=latency,
             low_ms=latency * np.exp(-half),
             high_ms=latency * np.exp(half),
-            peak_memory_mb=self._memory.predict(total["loaded"], peak, total["weights"]),
+            peak_memory_mb=self._memory.predict(total["loaded"], total["weights"], peak, blocks),
             size_mb=total["weights"] + total["graph"] + self._size.constant_bytes / 1e6,
             inside=inside,
             **self._energies(latency, total["loaded"], wider),
@@ -366,7 +367,7 @@ class CostModel:
         kinds = self._costs.kinds
         by_kind = [np.add.reduceat(ms * (kind == k), starts) for k in range(len(kinds))]
         total = np.add.reduceat(ms, starts)
-        calls = np.diff(np.append(starts, len(index)))
+        calls = _lengths(starts, index)
         loaded = np.zeros((len(starts), int(calls.max())))
         place = np.arange(len(index)) - np.repeat(starts, calls)
         loaded[np.repeat(np.arange(len(starts)), calls), place] = rows[index, 6]
@@ -381,8 +382,9 @@ class CostModel:
         units, index, starts = self._units(candidates, made)
         loaded, stored = (np.add.reduceat(units[index, k], starts) for k in (6, 3))
         live = np.maximum.reduceat(units[index, 5], starts)
+        blocks = _lengths(starts, index).astype(float)
         growth = np.array([row.peak_bytes for row in rows]) / 1e6
-        return fit_memory(loaded, live, stored, growth)
+        return fit_memory(loaded, stored, live, blocks, growth)
 
     def _fit_energy(
         self, metered: Sequence[tuple[Row, float]], made: Mapping[str, Book] | None
@@ -415,6 +417,11 @@ class CostModel:
         """Bytes of weights and of the graphs of all sub-blocks."""
         rows, index, starts = self._units(candidates, made)
         return np.add.reduceat((rows[index, 3] + rows[index, 4]) * 1e6, starts)
+
+
+def _lengths(starts: NDArray[np.intp], index: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Units of each candidate, whose numbers begin at `starts`."""
+    return np.diff(np.append(starts, len(index)))
 
 
 def fit_groups(table: LatencyTable) -> dict[str, Regressor]:

@@ -114,12 +114,14 @@ def test_a_few_strange_networks_give_no_negative_times(seed: int) -> None:
 def test_memory_is_learned_from_one_process_or_many() -> None:
     rng = np.random.default_rng(0)
     loaded, live = rng.uniform(1, 60, 60), rng.uniform(0.2, 6, 60)
-    stored = loaded * rng.choice([0.25, 1.0], 60)
-    growth = (12 + 1.1 * loaded + 1.6 * live + 0.5 * stored) * rng.uniform(0.98, 1.02, 60)
+    stored, blocks = loaded * rng.choice([0.25, 1.0], 60), rng.integers(5, 40, 60)
+    growth = 12 + 1.6 * loaded + 1.1 * (loaded - stored) + 1.6 * live + 0.1 * blocks
+    growth *= rng.uniform(0.98, 1.02, 60)
     for count, tolerance in ((1, 0.3), (2, 0.3), (4, 0.15), (30, 0.03)):
         known, rest = np.arange(count), np.arange(30, 60)
-        model = fit_memory(loaded[known], live[known], stored[known], growth[known])
-        errors = np.abs(model.predict(loaded[rest], live[rest], stored[rest]) / growth[rest] - 1)
+        design = loaded, stored, live, blocks
+        model = fit_memory(*(column[known] for column in design), growth[known])
+        errors = np.abs(model.predict(*(column[rest] for column in design)) / growth[rest] - 1)
         assert np.median(errors) < tolerance
         assert model.base_mb > 2  # an empty model is not free
 
