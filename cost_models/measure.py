@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # What ran before has filled the caches, and a model that serves runs again and again: samples
-# of 0.5 ms after one run read 11-13% above those of 10 ms, of 3 ms after five runs 1% below. On a
-# busy host, where caches fill slowly, 5 ms before a sample in place of 1.5 left networks a spread of
-# 3.1% between sessions in place of 4.5%, and as fast as when they run by themselves.
+# of 0.5 ms after one run read 11-13% above those of 10 ms, of 3 ms after five runs 1% below. On
+# a busy host, where caches fill slowly, 5 ms before a sample in place of 1.5 left networks a spread
+# of 3.1% between sessions in place of 4.5%, and as fast as when they run by themselves.
 HEAT_MS, HEAT_RUNS = 5.0, 3  # before a sample, not timed: at least this long and this often
 LOOP_MS, LOOP_RUNS = 2.5, 3  # a sample: at least this long and this many runs
 MOST_LOOPS = 100  # whatever a clock says that has just been slow to tick
