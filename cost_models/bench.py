@@ -43,7 +43,7 @@ from .units import Unit
 from .workload import SubBlock
 
 MODELS, ROUNDS = 10, 12  # whole networks of one session, and samples of each
-UNREST = 0.04  # spread of a session's rounds from which it is measured a second time
+UNREST = 0.05  # spread of a session's rounds from which it is measured a second time
 WORKER_S = 300.0  # a session that takes longer hangs
 # Where the weights of a kind of sub-block are in its module, and in a network.
 PATHS = {

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import CostError, VitParetoError
-from .bench import MODELS, ROUNDS, Bench, Graph
+from .bench import MODELS, ROUNDS, UNREST, Bench, Graph
 from .bundle import collect, recipes_of
 from .device import Device
 from .measure import ALARM, IN_TURN, ONE_BY_ONE
@@ -25,7 +25,7 @@ from .precision import Book, recipe_for
 from .regress import Regressor
 from .sizes import untold
 from .stats import accuracy, noise_floor, storage
-from .table import LatencyTable, different, with_footprints
+from .table import LatencyTable, Row, different, quietest, with_footprints
 from .units import Unit, parse_unit, unit_of
 from .workload import SubBlock
 
@@ -114,7 +114,7 @@ def validated(
     """
     found: dict[str, Any] = {}
     fitted = {row.key for row in table.of_kind("model")}
-    rows = [row for row in table.of_kind("fresh") if row.key not in fitted]
+    rows = quietest(row for row in table.of_kind("fresh") if row.key not in fitted)
     if rows:
         predicted = model.predict([Candidate.from_json(row.key) for row in rows], made)
         levels = np.array(table.levels(rows))
@@ -159,6 +159,7 @@ class _Calibration:
         self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
         self.footprints = 0
+        self.restless: list[Graph] = []  # networks whose first measurement was disturbed
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
         self.alarms = 0
 
@@ -189,15 +190,26 @@ class _Calibration:
                 self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
                 self.last["sub-blocks"] = self.used - now
                 continue
-            kind, candidates = self.networks()
-            graphs = [self.bench.network(c, recipes, kind) for c in candidates]
-            ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
-            self.measure(
-                "whole networks", graphs, rounds=ROUNDS, footprints=SET_FOOTPRINTS, ways=ways
-            )
+            self.measure_networks(recipes)
             self.last["networks"] = self.used - now
             spent += self.used - now
         return self.fit(recipes)
+
+    def measure_networks(self, recipes: Book) -> None:
+        """Measure the set that was restless before, or else a new one.
+
+        What disturbed a set is often gone half a minute later, and not before.
+        """
+        again, self.restless = self.restless, []
+        graphs = again
+        if not graphs:
+            kind, candidates = self.networks()
+            graphs = [self.bench.network(c, recipes, kind) for c in candidates]
+        ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
+        footprints = 0 if again else SET_FOOTPRINTS
+        rows = self.measure("whole networks", graphs, ROUNDS, footprints, ways)
+        if not again and rows and np.median([row.unrest for row in rows]) > UNREST:
+            self.restless = graphs
 
     def networks(self) -> tuple[str, list[Candidate]]:
         """Kind and candidates of the next set, none of which was measured before.
@@ -255,20 +267,21 @@ class _Calibration:
         rounds: int = 7,
         footprints: int = 0,
         ways: Sequence[str] = (IN_TURN,),
-    ) -> None:
+    ) -> list[Row]:
         """Time graphs, learn memory and energy of some, and keep what was measured."""
         self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
         wanted = self.footprints < FOOTPRINTS or any(graph.kind == "fresh" for graph in graphs)
+        measured: list[Row] = []
         for way in ways:  # each in a process of its own
-            # Another sub-block teaches more than a second look at one.
-            time_them = self.bench.time if graphs[0].kind == "unit" else self.bench.time_settled
-            rows = time_them(graphs, rounds, way)
+            rows = self.bench.time(graphs, rounds, way)
             if wanted and way == ways[0]:
                 found = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
                 rows = with_footprints(rows, found)
                 self.footprints += len(found)
             self.alarms += not rows or rows[0].drift > ALARM
             self.table.append(rows, self.path)
+            measured += rows
+        return measured
 
     def fit(self, recipes: Book) -> CostModel:
         """Fit everything, and validate on the networks that were kept out."""

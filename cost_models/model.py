@@ -25,7 +25,7 @@ from .memory import MemoryModel, fit_memory
 from .precision import Book, group_of, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
-from .table import LatencyTable, Row
+from .table import LatencyTable, Row, quietest
 from .units import Unit, parse_unit
 from .workload import SubBlock, workload
 
@@ -132,7 +132,7 @@ class CostModel:
         kinds = sorted({kind_of(group) for group in latency} - {""})
         plain = Correction(kinds, [1.0] * len(kinds))
         first = cls(table.identity, recipes, latency, plain, (1.0, 0.1), MemoryModel(), size)
-        models = list(table.of_kind("model"))
+        models = quietest(table.of_kind("model"))
         if not models:
             return first
         keys = list(dict.fromkeys(row.key for row in models))
@@ -150,9 +150,11 @@ class CostModel:
         # The interval is to hold whichever way was taken.
         found = conformal.scores(actual, left_out[at], (base + spread)[at])
         width = conformal.quantile(found, LEVEL)
-        memory = first._fit_memory([row for row in models if row.peak_bytes], made)
+        taken = [row for row in table.of_kind("model") if row.peak_bytes or row.energy_mj]
+        memory = first._fit_memory([row for row in taken if row.peak_bytes], made)
         interval = width, base
-        metered = [(row, ms) for row, ms in zip(models, left_out[at], strict=True) if row.energy_mj]
+        expected = dict(zip(keys, left_out, strict=True))
+        metered = [(row, expected[row.key]) for row in taken if row.energy_mj]
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
             pace=table.pace,

@@ -190,6 +190,12 @@ class LatencyTable:
         )
 
 
+def quietest(rows: Iterable[Row]) -> list[Row]:
+    """Of several measurements of a network in one way, the one whose rounds agree best."""
+    ordered = sorted(rows, key=lambda row: -row.unrest)
+    return list({(row.key, row.way): row for row in ordered}.values())
+
+
 def with_footprints(rows: Iterable[Row], found: Mapping[str, tuple[float, float]]) -> list[Row]:
     """Rows with memory and energy, each at the first row of its network.
 

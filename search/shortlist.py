@@ -16,7 +16,7 @@ import numpy as np
 from ..cost_models import CostModel, Device
 from ..cost_models.bench import MODELS, ROUNDS, Bench, Graph
 from ..cost_models.device import fingerprint
-from ..cost_models.table import Row
+from ..cost_models.table import Row, quietest
 from .evaluate import Evaluation
 from .files import read_json, write_json
 
@@ -100,4 +100,4 @@ def time_graphs(bench: Bench, graphs: Sequence[Graph]) -> dict[str, Row]:
     """
     sets = (graphs[start : start + MODELS] for start in range(0, len(graphs), MODELS))
     rows = [row for chosen in sets for row in bench.time_settled(chosen, ROUNDS)]
-    return {row.key: row for row in sorted(rows, key=lambda row: -row.unrest)}
+    return {row.key: row for row in quietest(rows)}

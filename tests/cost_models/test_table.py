@@ -8,7 +8,7 @@ import pytest
 from vitpareto.cost_models import Device, LatencyTable
 from vitpareto.cost_models.anchors import ANCHORS, LARGE, Pace, coarseness
 from vitpareto.cost_models.importers import read_hat, read_matrix, read_nnmeter_blocks
-from vitpareto.cost_models.table import Row
+from vitpareto.cost_models.table import Row, quietest
 from vitpareto.cost_models.validity import check_repeats, check_table
 from vitpareto.spaces import ConfigError
 from vitpareto.spaces.errors import CostError, MissingRuntimeError, RunError
@@ -104,6 +104,17 @@ def test_a_busy_neighbour_slows_small_kernels_more() -> None:
     table = LatencyTable(IDENTITY, [*usual, *usual, *slow])
     assert table.levels(slow) == pytest.approx([1.0, 1.0, 1.0])
     assert Pace().speed(slow[0]) == Pace(1.0, 0.0).speed(slow[1]) == 1.0  # nothing is known
+
+
+def test_the_quietest_measurement_counts() -> None:
+    def row(key: str, way: str, high: float) -> Row:
+        return Row("model", key, high, 1.0, high, 8, way=way, session=f"{high}")
+
+    found = quietest([row("a", "in turn", 1.3), row("a", "in turn", 1.1), row("b", "in turn", 1.2),
+                      row("a", "one by one", 1.4), row("a", "in turn", 1.2)])  # fmt: skip
+    assert {(r.key, r.way): r.p90_ms for r in found} == {
+        ("a", "in turn"): 1.1, ("b", "in turn"): 1.2, ("a", "one by one"): 1.4,
+    }  # fmt: skip
 
 
 def test_coarse_is_between_the_anchors() -> None:
