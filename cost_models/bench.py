@@ -278,6 +278,7 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
             drift=answer["drift"],
             session=session,
             unix_time=answer["unix_time"],
+            samples_ms=tuple(ms / entry["copies"] for ms in t["samples_ms"]),
             **_beside(entry, t, entries[-count:]),
         )
         for entry, t in zip(entries[:-count], timings[:-count], strict=True)

@@ -19,7 +19,7 @@ from .bench import MODELS, ROUNDS, UNREST, Bench, Graph
 from .bundle import collect, recipes_of
 from .device import Device
 from .measure import ALARM, IN_TURN, ONE_BY_ONE
-from .model import CostModel, fit_groups
+from .model import CostModel, Prediction, fit_groups
 from .plan import choose, fastest, occurring, trials
 from .precision import Book, recipe_for
 from .regress import Regressor
@@ -114,11 +114,11 @@ def validated(
     """
     found: dict[str, Any] = {}
     fitted = {row.key for row in table.of_kind("model")}
-    rows = quietest(row for row in table.of_kind("fresh") if row.key not in fitted)
-    if rows:
-        predicted = model.predict([Candidate.from_json(row.key) for row in rows], made)
+    every = [row for row in table.of_kind("fresh") if row.key not in fitted]
+    if rows := quietest(every):
         levels = np.array(table.levels(rows))
-        found |= accuracy(levels, predicted) | storage(rows, predicted)
+        found |= accuracy(levels, _predicted(model, rows, made))
+        found |= storage(every, _predicted(model, every, made))
         found["noise_floor"] = noise_floor([row.key for row in rows], levels)
     else:
         log.warning(
@@ -129,6 +129,28 @@ def validated(
         "networks_fitted": len(fitted),
         "networks_fresh": len({row.key for row in rows}),
     }
+
+
+def _predicted(
+    model: CostModel, rows: Sequence[Row], made: Mapping[str, Book] | None
+) -> Prediction:
+    return model.predict([Candidate.from_json(row.key) for row in rows], made)
+
+
+def complaint(unsettled: int, alarms: int, sessions: int) -> str:
+    """What to say of a machine that was too restless, if it was.
+
+    Args:
+        unsettled: measurements whose warm-up never ended.
+        alarms: sessions within which the machine changed its speed.
+        sessions: all.
+    """
+    found = [f"{unsettled} measurements never settled"] if unsettled else []
+    if alarms > sessions / 3:
+        found.append(
+            f"the speed changed by more than {ALARM:.0%} in {alarms} of {sessions} sessions"
+        )
+    return f"the machine was restless: {', '.join(found)}; all is kept" if found else ""
 
 
 def _silent(share: float, text: str) -> None:
@@ -161,7 +183,7 @@ class _Calibration:
         self.footprints = 0
         self.restless: list[Graph] = []  # networks whose first measurement was disturbed
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
-        self.alarms = 0
+        self.sessions = self.alarms = 0
 
     @property
     def used(self) -> float:
@@ -278,6 +300,7 @@ class _Calibration:
                 found = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
                 rows = with_footprints(rows, found)
                 self.footprints += len(found)
+            self.sessions += 1
             self.alarms += not rows or rows[0].drift > ALARM
             self.table.append(rows, self.path)
             measured += rows
@@ -286,8 +309,12 @@ class _Calibration:
     def fit(self, recipes: Book) -> CostModel:
         """Fit everything, and validate on the networks that were kept out."""
         self.progress(min(self.used, 1.0), "fitting")
+        unsettled = sum(not row.stable for row in self.table.rows)
+        if words := complaint(unsettled, self.alarms, self.sessions):
+            log.warning("%s", words)
         model = CostModel.fit(self.table, recipes)
         model.validation = validated(model, self.table) | {
+            "unsettled": unsettled,
             "sessions_with_alarm": self.alarms,
             "space": self.space.name,
             "measured_s": round(time.monotonic() - self.start, 1),

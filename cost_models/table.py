@@ -49,6 +49,7 @@ class Row:
         coarse: how much its own kernels are like those of the large ones, from 0 to 1.
         session: names the process and set in which it was measured.
         unix_time: when, in seconds.
+        samples_ms: the raw time of each round, nothing divided out.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Row:
     coarse: float = 1.0
     session: str = ""
     unix_time: int = 0
+    samples_ms: tuple[float, ...] = ()
 
     @property
     def unrest(self) -> float:
@@ -224,11 +226,16 @@ def _lines(rows: Iterable[Row]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     for row in rows:
         values = asdict(row)
-        writer.writerow(
-            f"{v:.6g}" if isinstance(v, float) else int(v) if isinstance(v, bool) else v
-            for v in values.values()
-        )
+        writer.writerow(map(_text, values.values()))
     return stream.getvalue()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
@@ -311,7 +318,9 @@ def _row(values: dict[str, str], extra: int, line: int) -> Row:
 
 
 def _value(name: str, text: str) -> Any:
-    kind = _TYPES[name]
+    kind = str(_TYPES[name])
     if kind == "bool":
         return bool(int(text))
-    return {"int": int, "float": float}.get(str(kind), str)(text)
+    if kind.startswith("tuple"):
+        return tuple(map(float, text.split()))
+    return {"int": int, "float": float}.get(kind, str)(text)

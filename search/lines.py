@@ -121,11 +121,12 @@ def device_lines(listed: Sequence[Found], tables: Mapping[str, Sequence[Found]])
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
         for d in listed
     ]
-    meters = {d["provider"]: d for d in listed if d["available"]}
-    lines += [""] + [
-        f"energy of {name}: " + (d["meter"] or f"not measured, {d['meter_reason']}")
-        for name, d in meters.items()
-    ]
+    meters: dict[str, list[str]] = {}
+    for d in listed:
+        if d["available"]:
+            words = d["meter"] or f"not measured, {d['meter_reason']}"
+            meters.setdefault(words, []).append(d["name"])
+    lines += ["", *(f"energy of {', '.join(names)}: {words}" for words, names in meters.items())]
     header = f"{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
     for name, rows in tables.items():
         lines += ["", name, header]

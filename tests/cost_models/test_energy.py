@@ -13,7 +13,7 @@ from vitpareto.cost_models.meter import GPUS, IDLE_S, RUN_S, Meter, energy_mj, f
 from vitpareto.cost_models.table import with_footprints
 from vitpareto.search.config import load_config
 from vitpareto.search.costs import ENERGIES, Costs
-from vitpareto.search.lines import prediction_lines
+from vitpareto.search.lines import device_lines, prediction_lines
 from vitpareto.search.run import check_energy, open_run
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -169,3 +169,18 @@ def test_a_search_for_energy_needs_a_counter(
         with pytest.raises(CostError, match="nothing here can measure energy_mj: this machine"):
             open_run(config, tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()
+
+
+def test_devices_say_what_counts() -> None:
+    common = {"available": True, "threads": 1, "runtime": "x", "version": "1", "provider": "p"}
+    lines = device_lines(
+        [
+            {"name": "a", "meter": "RAPL package-0", "meter_reason": "", **common},
+            {"name": "b", "meter": "RAPL package-0", "meter_reason": "", **common},
+            {"name": "c", "meter": "", "meter_reason": "none is known", **common},
+        ],
+        {},
+    )
+    assert lines[-2:] == [
+        "energy of a, b: RAPL package-0", "energy of c: not measured, none is known"
+    ]  # fmt: skip
