@@ -30,7 +30,7 @@ from .correct import COPIES
 from .device import Device
 from .footprint import Footprint, footprint
 from .graphs import INPUT, OUTPUT, chained, to_onnx
-from .measure import IN_TURN, measure_session
+from .measure import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
 from .names import body_bytes, rename
 from .precision import Book
 from .recipes import apply_recipe, apply_recipes
@@ -207,6 +207,7 @@ class Bench:
             rounds,
             seed=self.seed + self._sessions,
             clock=clock_of(self.device.to_dict()),
+            heat_ms=heat_of(graphs),
         )
         anchors_ms = [timing.median_ms for timing in session.timings[-len(ANCHORS) :]]
         return {
@@ -240,6 +241,7 @@ def write_plan(
     plan = {
         "device": device.to_dict(),
         "rounds": rounds,
+        "heat_ms": heat_of(graphs),
         "seed": seed,
         "ways": list(ways),
         "footprints": footprints,
@@ -247,6 +249,11 @@ def write_plan(
         "graphs": entries,
     }
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+
+
+def heat_of(graphs: Sequence[Graph]) -> float:
+    """For how long, in ms, graphs run before each sample: sub-blocks are small."""
+    return HEAT_MS if all(graph.kind == "unit" for graph in graphs) else NETWORK_HEAT_MS
 
 
 def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: str) -> list[Row]:

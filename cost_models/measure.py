@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 # What ran before has filled the caches, and a model that serves runs again and again: samples
 # of 0.5 ms after one run read 11-13% above those of 10 ms, of 3 ms after five runs 1% below. On
-# a busy host, where caches fill slowly, 5 ms before a sample in place of 1.5 left networks a spread
+# a busy host caches fill slowly: 5 ms before a sample in place of 1.5 left whole networks a spread
 # of 3.1% between sessions in place of 4.5%, and as fast as when they run by themselves.
-HEAT_MS, HEAT_RUNS = 5.0, 3  # before a sample, not timed: at least this long and this often
+HEAT_MS, HEAT_RUNS = 1.5, 3  # before a sample, not timed: at least this long and this often
+NETWORK_HEAT_MS = 5.0  # of whole networks
 LOOP_MS, LOOP_RUNS = 2.5, 3  # a sample: at least this long and this many runs
 MOST_LOOPS = 100  # whatever a clock says that has just been slow to tick
 ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
@@ -86,9 +87,10 @@ def measure(
     budget_s: float = float("inf"),
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
+    heat_ms: float = HEAT_MS,
 ) -> list[Timing]:
     """Time graphs against each other; see `measure_session`, which also tells the drift."""
-    return measure_session(compiled, inputs, rounds, budget_s, seed, clock).timings
+    return measure_session(compiled, inputs, rounds, budget_s, seed, clock, heat_ms).timings
 
 
 def measure_session(
@@ -98,6 +100,7 @@ def measure_session(
     budget_s: float = float("inf"),
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
+    heat_ms: float = HEAT_MS,
 ) -> Session:
     """Time graphs against each other.
 
@@ -108,6 +111,7 @@ def measure_session(
         budget_s: no new round is begun after this time, once there are 3.
         seed: of the order.
         clock: in seconds.
+        heat_ms: for how long a graph runs before a sample.
 
     Raises:
         ValueError: nothing to time, or not one input for each.
@@ -119,7 +123,7 @@ def measure_session(
     runs = [(graph.run, x) for graph, x in zip(compiled, inputs, strict=True)]
     warm = [_warm_up(run, x, clock) for run, x in runs]
     levels = [max(level, 1e-6) for level, _ in warm]
-    heats = [min(max(HEAT_RUNS, round(HEAT_MS / level)), MOST_LOOPS) for level in levels]
+    heats = [min(max(HEAT_RUNS, round(heat_ms / level)), MOST_LOOPS) for level in levels]
     loops = [min(max(LOOP_RUNS, round(LOOP_MS / level)), MOST_LOOPS) for level in levels]
     samples: list[list[float]] = []
     while len(samples) < max(rounds, 3) and (len(samples) < 3 or clock() < end):

@@ -17,11 +17,12 @@ from ..spaces.files import write_atomic
 from . import conformal
 from .anchors import Pace, geometric
 from .batch import Indexer
-from .correct import LEAST, Correction, Sums, fit_correction
-from .costs import UnitCosts, kind_of
+from .correct import LEAST, Correction, fit_correction
+from .costs import COLUMNS, UnitCosts, kind_of
 from .device import fingerprint
 from .energy import EnergyModel, fit_energy
 from .memory import MemoryModel, fit_memory
+from .parts import Parts
 from .precision import Book, group_of, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
@@ -142,23 +143,26 @@ class CostModel:
         times = np.bincount(at)
         middle = np.exp(np.bincount(at, np.log(actual)) / times)
         unrest = np.bincount(at, [row.unrest for row in models]) / times
-        candidates = [Candidate.from_json(key) for key in keys]
-        sums, spread = first._sums(candidates, made)
-        correction, left_out = fit_correction(sums, middle, unrest)
+        parts = first._parts([Candidate.from_json(key) for key in keys], made)
+        correction, left_out = fit_correction(parts.sums(kinds), middle, unrest)
         base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
-        size = size.with_models(models, first._graph_bytes(candidates, made)[at])
         # The interval is to hold whichever way was taken.
-        found = conformal.scores(actual, left_out[at], (base + spread)[at])
-        width = conformal.quantile(found, LEVEL)
-        taken = [row for row in table.of_kind("model") if row.peak_bytes or row.energy_mj]
-        memory = first._fit_memory([row for row in taken if row.peak_bytes], made)
-        interval = width, base
-        expected = dict(zip(keys, left_out, strict=True))
-        metered = [(row, expected[row.key]) for row in taken if row.energy_mj]
+        found = conformal.scores(actual, left_out[at], (base + parts.spread)[at])
+        interval = conformal.quantile(found, LEVEL), base
+        size = size.with_models(models, parts.graph_bytes[at])
+        memory, energy = MemoryModel(), None
+        if grown := [row for row in table.of_kind("model") if row.peak_bytes]:
+            growth_mb = np.array([row.peak_bytes for row in grown]) / 1e6
+            memory = fit_memory(*first._parts_of(grown, made).storage, growth_mb)
+        if metered := [row for row in table.of_kind("model") if row.energy_mj]:
+            expected_ms = left_out[[keys.index(row.key) for row in metered]]
+            loaded_mb, *_ = first._parts_of(metered, made).storage
+            energy_mj = np.array([row.energy_mj for row in metered])
+            energy = fit_energy(expected_ms, loaded_mb, energy_mj, LEVEL)
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
             pace=table.pace,
-            energy=first._fit_energy(metered, made),
+            energy=energy,
         )
 
     def predict(
@@ -177,29 +181,24 @@ class CostModel:
         if not candidates:
             empty = np.zeros(0)
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
-        rows, index, starts = self._units(candidates, made)
-        own = self._corrected(rows)[index]
-        total = {
-            name: np.add.reduceat(rows[index, column], starts)
-            for name, column in (("weights", 3), ("graph", 4), ("loaded", 6))
-        }
-        parts = np.add.reduceat(own, starts)
-        latency = np.maximum(parts + self._correction.model_ms(total["loaded"]), LEAST * parts)
+        parts = self._parts(candidates, made)
+        own = self._corrected(parts.rows)[parts.index]
+        loaded_mb, stored_mb, live_mb, counts = parts.storage
+        together = parts.total(own)
+        latency = np.maximum(together + self._correction.model_ms(loaded_mb), LEAST * together)
         width, base = self._interval
-        inside = np.minimum.reduceat(rows[index, 2], starts) > 0
-        spread = np.add.reduceat(own * rows[index, 1], starts) / latency
+        inside = parts.total(1 - parts["inside"]) == 0
+        spread = parts.total(own * parts["sd"]) / latency
         wider = np.where(inside, 1.0, _OUTSIDE)
         half = width * (base + spread) * wider
-        peak = np.maximum.reduceat(rows[index, 5], starts)
-        blocks = _lengths(starts, index).astype(float)
         return Prediction(
             latency_ms=latency,
             low_ms=latency * np.exp(-half),
             high_ms=latency * np.exp(half),
-            peak_memory_mb=self._memory.predict(total["loaded"], total["weights"], peak, blocks),
-            size_mb=total["weights"] + total["graph"] + self._size.constant_bytes / 1e6,
+            peak_memory_mb=self._memory.predict(loaded_mb, stored_mb, live_mb, counts),
+            size_mb=(parts.graph_bytes + self._size.constant_bytes) / 1e6,
             inside=inside,
-            **self._energies(latency, total["loaded"], wider),
+            **self._energies(latency, loaded_mb, wider),
         )
 
     def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
@@ -212,8 +211,7 @@ class CostModel:
 
     def rest_ms(self, candidate: Candidate) -> float:
         """What a run costs beside its sub-blocks, in ms."""
-        rows, index, _ = self._units([candidate])
-        return self.beside_ms(float(rows[index, 6].sum()))
+        return self.beside_ms(float(self._parts([candidate])["loaded_mb"].sum()))
 
     def block_ms(self, block: SubBlock, recipe: str) -> float:
         """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
@@ -230,7 +228,8 @@ class CostModel:
             return None
         number = self._costs.number(block, {group_of(block): recipe})
         row = self._costs.rows()[number : number + 1]
-        found = self._energies(self._corrected(row), row[:, 6], np.ones(1))
+        loaded_mb = row[:, COLUMNS.index("loaded_mb")]
+        found = self._energies(self._corrected(row), loaded_mb, np.ones(1))
         middle, low, high = (float(values[0]) for values in found.values())
         return middle, low, high
 
@@ -343,63 +342,27 @@ class CostModel:
 
     # Inside.
 
-    def _units(
+    def _parts(
         self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
-    ) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
+    ) -> Parts:
+        """The units of candidates, made as for `predict`."""
         if not made:
             index, starts = self._indexer.index(candidates)
-            return self._costs.rows(), index, starts
+            return Parts(self._costs.rows(), index, starts)
         numbers = [
             [self._costs.number(block, made.get(c.to_json())) for block in workload(c).sub_blocks]
             for c in candidates
         ]
         starts = np.cumsum([0, *map(len, numbers[:-1])])
-        return self._costs.rows(), np.concatenate(numbers), starts
+        return Parts(self._costs.rows(), np.concatenate(numbers), starts)
+
+    def _parts_of(self, rows: Sequence[Row], made: Mapping[str, Book] | None) -> Parts:
+        return self._parts([Candidate.from_json(row.key) for row in rows], made)
 
     def _corrected(self, rows: Array) -> Array:
         """(units,) time of each inside a whole model, in ms."""
-        return self._correction.unit_ms(rows[:, 0], rows[:, 7].astype(np.intp), rows[:, 6])
-
-    def _sums(
-        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None
-    ) -> tuple[Sums, Array]:
-        """What the correction is fitted to, and the relative spread of each sum."""
-        rows, index, starts = self._units(candidates, made)
-        ms, kind = rows[index, 0], rows[index, 7].astype(int)
-        kinds = self._costs.kinds
-        by_kind = [np.add.reduceat(ms * (kind == k), starts) for k in range(len(kinds))]
-        total = np.add.reduceat(ms, starts)
-        calls = _lengths(starts, index)
-        loaded = np.zeros((len(starts), int(calls.max())))
-        place = np.arange(len(index)) - np.repeat(starts, calls)
-        loaded[np.repeat(np.arange(len(starts)), calls), place] = rows[index, 6]
-        sums = Sums(kinds, np.column_stack(by_kind), total, calls.astype(float), loaded)
-        return sums, np.add.reduceat(ms * rows[index, 1], starts) / total
-
-    def _fit_memory(self, rows: Sequence[Row], made: Mapping[str, Book] | None) -> MemoryModel:
-        """From networks whose growth of a process was measured."""
-        if not rows:
-            return MemoryModel()
-        candidates = [Candidate.from_json(row.key) for row in rows]
-        units, index, starts = self._units(candidates, made)
-        loaded, stored = (np.add.reduceat(units[index, k], starts) for k in (6, 3))
-        live = np.maximum.reduceat(units[index, 5], starts)
-        blocks = _lengths(starts, index).astype(float)
-        growth = np.array([row.peak_bytes for row in rows]) / 1e6
-        return fit_memory(loaded, stored, live, blocks, growth)
-
-    def _fit_energy(
-        self, metered: Sequence[tuple[Row, float]], made: Mapping[str, Book] | None
-    ) -> EnergyModel | None:
-        """From networks whose energy was measured, and their latencies as predicted."""
-        if not metered:
-            return None
-        units, index, starts = self._units(
-            [Candidate.from_json(row.key) for row, _ in metered], made
-        )
-        latency = np.array([ms for _, ms in metered])
-        energy = np.array([row.energy_mj for row, _ in metered])
-        return fit_energy(latency, np.add.reduceat(units[index, 6], starts), energy, LEVEL)
+        ms, kind, loaded_mb = (rows[:, COLUMNS.index(n)] for n in ("ms", "kind", "loaded_mb"))
+        return self._correction.unit_ms(ms, kind.astype(np.intp), loaded_mb)
 
     def _energies(self, latency_ms: Array, loaded_mb: Array, wider: Array) -> dict[str, Array]:
         """Energy of runs with its interval, by the names of `Prediction`."""
@@ -412,18 +375,6 @@ class CostModel:
             "energy_low_mj": energy_mj / factor,
             "energy_high_mj": energy_mj * factor,
         }
-
-    def _graph_bytes(
-        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None
-    ) -> Array:
-        """Bytes of weights and of the graphs of all sub-blocks."""
-        rows, index, starts = self._units(candidates, made)
-        return np.add.reduceat((rows[index, 3] + rows[index, 4]) * 1e6, starts)
-
-
-def _lengths(starts: NDArray[np.intp], index: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Units of each candidate, whose numbers begin at `starts`."""
-    return np.diff(np.append(starts, len(index)))
 
 
 def fit_groups(table: LatencyTable) -> dict[str, Regressor]:

@@ -95,6 +95,7 @@ def _in_turn(
         plan["rounds"],
         seed=plan["seed"],
         clock=clock_of(plan["device"]),
+        heat_ms=plan["heat_ms"],
     )
     timings = dict(zip(live, session.timings, strict=True))
     anchors_ms = [timings[i].median_ms for i in _anchors(plan) if i in timings]

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from ..cost_models import CostModel, Device
-from ..cost_models.measure import measure_session
+from ..cost_models.measure import NETWORK_HEAT_MS, measure_session
 from ..cost_models.runner import clock_of, peak_mb
 from ..cost_models.runtimes import Compiled, open_runtime
 from ..spaces import Candidate
@@ -130,10 +130,11 @@ def climb(
                 facts.append((growth_mb, len(content) / 1e6))
         if rung.eager:
             facts.append(_eager_facts(rung))
-    timings = measure_session(compiled, inputs, ROUNDS, clock=clock_of(device.to_dict())).timings
+    clock = clock_of(device.to_dict())
+    session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[Measured] = []
     for i, rung in enumerate(rungs):
-        first, here = i * len(BATCHES), timings[i * len(BATCHES) : (i + 1) * len(BATCHES)]
+        first, here = i * len(BATCHES), session.timings[i * len(BATCHES) : (i + 1) * len(BATCHES)]
         images = resized(split.images, rung.candidate.architecture.input_size).numpy()
         logits = np.concatenate([compiled[first].run(x[None]) for x in images])
         rows.append(
