@@ -80,19 +80,6 @@ class Session:
         return self.drift > ALARM
 
 
-def measure(
-    compiled: Sequence[Any],
-    inputs: Sequence[NDArray[np.float32]],
-    rounds: int = 15,
-    budget_s: float = float("inf"),
-    seed: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
-    heat_ms: float = HEAT_MS,
-) -> list[Timing]:
-    """Time graphs against each other; see `measure_session`, which also tells the drift."""
-    return measure_session(compiled, inputs, rounds, budget_s, seed, clock, heat_ms).timings
-
-
 def measure_session(
     compiled: Sequence[Any],
     inputs: Sequence[NDArray[np.float32]],
