@@ -41,8 +41,9 @@ README = """Measures the latency of the graphs in this folder.
     pip install numpy onnxruntime
     python run.py
 
-Keep the machine quiet. It can be stopped and started again; finished sets are kept. Then send
-the folder back, or `python run.py` again for a second opinion.
+Energy is measured as well where /sys/class/powercap can be read, or where there
+is one NVIDIA GPU and nvidia-ml-py. Keep the machine quiet. It can be stopped and
+started again; finished sets are kept. Then send the folder back.
 """
 
 

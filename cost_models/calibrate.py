@@ -119,7 +119,9 @@ def validated(
         levels = np.array(table.levels(rows))
         found |= accuracy(levels, _predicted(model, rows, made))
         found |= storage(every, _predicted(model, every, made))
-        found["noise_floor"] = noise_floor([row.key for row in rows], levels)
+        found["noise_floor"] = noise_floor(
+            [row.key for row in every], np.array(table.levels(every))
+        )
     else:
         log.warning(
             "the cost model is not validated: no network was measured that it was not fitted to"
@@ -145,7 +147,7 @@ def complaint(unsettled: int, alarms: int, sessions: int) -> str:
         alarms: sessions within which the machine changed its speed.
         sessions: all.
     """
-    found = [f"{unsettled} measurements never settled"] if unsettled else []
+    found = [f"measurements that never settled: {unsettled}"] if unsettled else []
     if alarms > sessions / 3:
         found.append(
             f"the speed changed by more than {ALARM:.0%} in {alarms} of {sessions} sessions"
@@ -183,7 +185,7 @@ class _Calibration:
         self.footprints = 0
         self.restless: list[Graph] = []  # networks whose first measurement was disturbed
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
-        self.sessions = self.alarms = 0
+        self.sessions = self.alarms = self.unsettled = 0
 
     @property
     def used(self) -> float:
@@ -302,6 +304,7 @@ class _Calibration:
                 self.footprints += len(found)
             self.sessions += 1
             self.alarms += not rows or rows[0].drift > ALARM
+            self.unsettled += sum(not row.stable for row in rows)
             self.table.append(rows, self.path)
             measured += rows
         return measured
@@ -309,12 +312,11 @@ class _Calibration:
     def fit(self, recipes: Book) -> CostModel:
         """Fit everything, and validate on the networks that were kept out."""
         self.progress(min(self.used, 1.0), "fitting")
-        unsettled = sum(not row.stable for row in self.table.rows)
-        if words := complaint(unsettled, self.alarms, self.sessions):
+        if words := complaint(self.unsettled, self.alarms, self.sessions):
             log.warning("%s", words)
         model = CostModel.fit(self.table, recipes)
         model.validation = validated(model, self.table) | {
-            "unsettled": unsettled,
+            "unsettled": self.unsettled,
             "sessions_with_alarm": self.alarms,
             "space": self.space.name,
             "measured_s": round(time.monotonic() - self.start, 1),
@@ -334,7 +336,7 @@ def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> Laten
                 + different(own.identity, other.identity)
             )
         own = own.merged(other)
-    if path is not None and (tables or not path.exists()):
+    if path is not None:  # whole lines under today's columns, which new rows can follow
         own.save(path)  # what cannot be written says so before anything is measured
     return own
 

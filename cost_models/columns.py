@@ -47,7 +47,8 @@ def alike(units: Sequence[Unit]) -> Iterator[tuple[list[int], Unit]]:
 
 def _structure_of(unit: Unit) -> tuple[Any, ...]:
     block = unit.block.place.block
-    return *_structure(unit), 0 < block.kv_heads < block.num_heads, block.mlp_hidden > 0
+    shared = block.kv_heads > 0, block.kv_heads < block.num_heads
+    return *_structure(unit), *shared, block.mlp_hidden > 0
 
 
 def _together(units: Sequence[Unit]) -> Unit:

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 # of 0.5 ms after one run read 11-13% above those of 10 ms, of 3 ms after five runs 1% below. On
 # a busy host caches fill slowly: 5 ms before a sample in place of 1.5 left whole networks a spread
 # of 3.1% between sessions in place of 4.5%, and as fast as when they run by themselves.
-HEAT_MS, HEAT_RUNS = 1.5, 3  # before a sample, not timed: at least this long and this often
+HEAT_MS, HEAT_RUNS = 1.5, 3  # before a sample, not timed: this long and this often
 NETWORK_HEAT_MS = 5.0  # of whole networks
-LOOP_MS, LOOP_RUNS = 2.5, 3  # a sample: at least this long and this many runs
-MOST_LOOPS = 100  # whatever a clock says that has just been slow to tick
+LOOP_MS, LOOP_RUNS = 2.5, 3  # a sample: this long and this many runs
+MOST_LOOPS = 100  # of either, whatever a clock says that has just been slow to tick
 ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
 STABLE = 0.05  # two successive warm-up levels this close end the warm-up
 MAX_WARM_UP = 12

@@ -40,7 +40,8 @@ class Meter:
 
     def since(self, before: tuple[float, ...]) -> float:
         """Joules since an earlier reading, of all counters together."""
-        return sum((j - b) % end for j, b, end in zip(self.read(), before, self.ends, strict=True))
+        pairs = zip(self.read(), before, self.ends, strict=True)
+        return sum((j - b) % end if end < inf else max(j - b, 0.0) for j, b, end in pairs)
 
 
 def find_meter(provider: str, powercap: Path = POWERCAP) -> tuple[Meter | None, str]:
@@ -99,7 +100,7 @@ def _rapl(powercap: Path) -> tuple[Meter | None, str]:
         names = {zone: _text(zone / "name") for zone in sorted(powercap.glob("intel-rapl:*"))}
         chosen = [z for z, name in names.items() if name == "dram" or name.startswith("package")]
         files = [zone / "energy_uj" for zone in chosen]
-        ends = tuple(int(_text(zone / "max_energy_range_uj")) / 1e6 for zone in chosen)
+        ends = tuple(int(_text(zone / "max_energy_range_uj")) / 1e6 or inf for zone in chosen)
         _joules(files)
     except PermissionError as error:
         return None, f"only root may read {error.filename} (sudo chmod a+r {error.filename})"
@@ -112,13 +113,15 @@ def _rapl(powercap: Path) -> tuple[Meter | None, str]:
 
 
 def _nvml() -> tuple[Meter | None, str]:
-    """The first GPU, whose counter NVIDIA's library reads since Volta."""
+    """The one GPU, whose counter NVIDIA's library reads since Volta."""
     try:
         nvml: Any = import_module("pynvml")
     except ModuleNotFoundError:
         return None, "the energy of a GPU needs nvidia-ml-py: pip install 'vitpareto[cuda]'"
     try:
         nvml.nvmlInit()
+        if (count := nvml.nvmlDeviceGetCount()) > 1:
+            return None, f"there are {count} GPUs, and nothing tells which one runs a model"
         gpu = nvml.nvmlDeviceGetHandleByIndex(0)
         nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
     except nvml.NVMLError as error:

@@ -89,6 +89,8 @@ def _in_turn(
 ) -> Found:
     """All graphs live at once; what the anchors took is the same for all."""
     live = {index: one for index in order if (one := opened(index))}
+    if not live:
+        return {}, np.ones(1)
     session = measure_session(
         list(live.values()),
         [inputs[index] for index in live],

@@ -33,6 +33,8 @@ class Costs:
 
     def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         """The same of many candidates, in a fraction of the time."""
+        if not candidates:
+            return []
         found = self.model.predict(candidates)
         names = (*PREDICTED, *(ENERGIES if self.model.energy else ()))
         columns = [getattr(found, name) for name in names]

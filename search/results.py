@@ -13,6 +13,7 @@ from ..spaces import Candidate, SearchSpace
 from ..spaces.errors import RunError, UnknownNameError
 from .artifact import ONNX, load_network, model_file, read_candidate
 from .config import RunConfig, load_config
+from .costs import COUNTED
 from .evaluate import Evaluation
 from .manifest import Manifest, manifests
 from .nearest import excess
@@ -149,7 +150,8 @@ class Results:
                 raise UnknownNameError("metric", name, METRICS)
         wanted = [Objective(name, limit) for name, limit in limits.items()]
         known = [model for model in self.models if model.metrics]
-        within = [model for model in known if excess(model.metrics, wanted) == 0]
+        within = [m for m in known if limits.keys() <= _values(m).keys()]
+        within = [m for m in within if excess(_values(m), wanted) == 0]
         if not within:
             raise RunError(
                 f"{self.folder.path}: none of {len(self.models)} delivered models keeps "
@@ -160,6 +162,11 @@ class Results:
     def _row(self, e: Evaluation) -> dict[str, Any]:
         choices = self.space.assignment(e.candidate)
         return {"key": e.key, "status": e.status, "seconds": e.seconds} | dict(e.metrics) | choices
+
+
+def _values(model: Delivered) -> dict[str, float]:
+    """What limits can be held against: measured, or counted."""
+    return {name: model.manifest["promised"][name] for name in COUNTED} | dict(model.metrics)
 
 
 def load_run(path: str | Path) -> Results:

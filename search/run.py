@@ -96,8 +96,9 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         RunFolder.check_free(path)
     device = Device.load(config.device.name)
     open_runtime(device)
-    if config.device.cost_model:
-        check_energy(config, CostModel.load(config.device.cost_model))
+    kept = path / "cost_model.json" if again else path
+    if config.device.cost_model or kept.is_file():
+        require_energy(config, CostModel.load(config.device.cost_model or kept))
     elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
     space = open_space(config)
@@ -127,7 +128,7 @@ def needs_energy(config: RunConfig) -> bool:
     return any(objective.name == ENERGY for objective in config.search.resolve())
 
 
-def check_energy(config: RunConfig, model: CostModel) -> None:
+def require_energy(config: RunConfig, model: CostModel) -> None:
     """A cost model knows the energy that a run asks for.
 
     Raises:
@@ -214,7 +215,7 @@ class Run:
                     )
                     facts |= model.validation
         model = CostModel.load(self.folder.cost_model)
-        check_energy(self.config, model)
+        require_energy(self.config, model)
         return model
 
     @cached_property

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor
 
 from ..cost_models import Device
@@ -102,7 +103,10 @@ def time_artifacts(
 def graph_of(artifact: Artifact) -> Graph:
     """An artifact as a graph that can be timed."""
     content = artifact.content
-    return Graph("artifact", artifact.candidate.key, content, artifact.input_shape, 1, len(content))
+    nodes = len(onnx.load_model_from_string(content).graph.node) if artifact.file == ONNX else 0
+    return Graph(
+        "artifact", artifact.candidate.key, content, artifact.input_shape, 1, len(content), nodes
+    )
 
 
 def _was_measured(manifest: Manifest) -> bool:
@@ -154,14 +158,17 @@ def examine(
     }
     metrics |= {"energy_mj": taken.energy_mj} if taken.energy_mj else {}
     low = accuracy_floor(promised, manifest["trained"], len(split.labels))
-    # What nobody here can measure, the energy of another machine, is no limit here.
-    known = {name: limit for name, limit in manifest["limits"].items() if name in metrics}
-    limits = [Objective(name, limit) for name, limit in known.items()]
+    limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
     checks = [
         *check_answers(artifact.exact, logits, expected, split.labels, low),
         check_latency(row.median_ms, promised["high_ms"], speed),
         check_kernels(inventory),
         *check_limits(metrics, limits),
+        *(
+            Check(f"limit of {o.name}", False, "not measured", f"<= {o.limit:g}")
+            for o in limits
+            if o.name in MEASURED and o.name not in metrics
+        ),
     ]
     if "energy_mj" in metrics and "energy_high_mj" in promised:
         checks.append(check_energy(metrics["energy_mj"], promised["energy_high_mj"]))

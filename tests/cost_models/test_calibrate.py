@@ -14,7 +14,7 @@ from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate
 from vitpareto.cost_models.bench import Bench
 from vitpareto.cost_models.build import network
 from vitpareto.cost_models.bundle import collect, recipes_of, write_bundle
-from vitpareto.cost_models.calibrate import complaint
+from vitpareto.cost_models.calibrate import _resumed, complaint
 from vitpareto.cost_models.capability import capabilities, devices
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.measure import (
@@ -256,8 +256,8 @@ def test_what_never_settles_is_kept_and_said() -> None:
     assert steady.stable
     assert complaint(0, 3, 9) == ""
     assert complaint(2, 4, 9) == (
-        "the machine was restless: 2 measurements never settled, the speed changed by more than 5% "
-        "in 4 of 9 sessions; all is kept"
+        "the machine was restless: measurements that never settled: 2, the speed changed by more "
+        "than 5% in 4 of 9 sessions; all is kept"
     )
 
 
@@ -303,3 +303,24 @@ def test_results_are_plain_data(calibrated) -> None:
     data = json.loads(out.read_text())
     assert data["units"]["time"] == "ms" and data["device"]["runtime"] == "onnxruntime"
     assert data["fingerprint"] and "pickle" not in out.read_text()
+
+
+def test_a_table_with_fewer_columns_can_go_on(device: Device, tmp_path: Path) -> None:
+    """Of an earlier release, or cut short: new rows stand under today's columns."""
+    path = tmp_path / "m.csv"
+    rows = [Row("unit", key, 0.5, 0.4, 0.6, 7, session="s") for key in (
+        "mlp/mlp?norm=layer&act=gelu&width=8&grid=2&mlp_hidden=16@float",
+        "mlp/mlp?norm=layer&act=gelu&width=16&grid=2&mlp_hidden=16@float")]  # fmt: skip
+    LatencyTable(device.identity(), [replace(rows[1], median_ms=0.7)]).save(path)
+    lines = path.read_text().splitlines()
+    lines[-2:] = ["kind,key,median_ms", ",".join(lines[-1].split(",")[:3])]
+    path.write_text("\n".join([*lines, "unit,torn"]))
+    _resumed(device, [], path).append(rows[:1], path)
+    assert [row.median_ms for row in LatencyTable.load(path).rows] == [0.7, 0.5]
+
+
+def test_when_everything_is_refused_the_reason_is_told(device: Device) -> None:
+    bench = Bench(device)
+    bench.anchors = [replace(graph, model=b"garbage") for graph in bench.anchors]
+    with pytest.raises(CostError, match="the anchors do not run: ONNX Runtime refuses"):
+        bench.time(bench.anchors[:1], rounds=3)

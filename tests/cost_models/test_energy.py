@@ -14,7 +14,7 @@ from vitpareto.cost_models.table import with_footprints
 from vitpareto.search.config import load_config
 from vitpareto.search.costs import ENERGIES, Costs
 from vitpareto.search.lines import device_lines, prediction_lines
-from vitpareto.search.run import check_energy, open_run
+from vitpareto.search.run import open_run, require_energy
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
@@ -162,11 +162,11 @@ def test_a_search_for_energy_needs_a_counter(
     table: LatencyTable, metered: LatencyTable, recipes, tmp_path: Path, override: str
 ) -> None:
     config = load_config("digits", [override])
-    check_energy(config, CostModel.fit(metered, recipes))
+    require_energy(config, CostModel.fit(metered, recipes))
     with pytest.raises(CostError, match="the cost model says nothing of energy_mj: fewer than 4"):
-        check_energy(config, CostModel.fit(table, recipes))
+        require_energy(config, CostModel.fit(table, recipes))
     if find_meter("CPUExecutionProvider")[0] is None:
-        with pytest.raises(CostError, match="nothing here can measure energy_mj: this machine"):
+        with pytest.raises(CostError, match="nothing here can measure energy_mj: "):
             open_run(config, tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()
 

@@ -119,7 +119,7 @@ def test_size_memory_kernels_and_limits() -> None:
     assert not check_size(1.1, 1.0).holds
     assert check_size(0.9, 1.0).holds  # smaller than promised breaks no promise
     assert check_memory(120, 100).holds
-    assert check_energy(1.0, 1.1).holds and not check_energy(1.2, 1.1).holds
+    assert check_energy(1.2, 1.0).holds and not check_energy(1.3, 1.0).holds
     assert not check_memory(200, 100).holds
     integer = [Linear("a", "MatMulInteger", "int8", "int8")]
     assert check_kernels(Inventory({}, {"MatMulIntegerToFloat": 1}, integer, {})).holds
