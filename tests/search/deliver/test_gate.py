@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from vitpareto.cost_models.meter import find_meter
 from vitpareto.search import verify
 from vitpareto.search.artifact import Artifact
 from vitpareto.search.costs import Costs
@@ -207,3 +208,27 @@ def test_verifying_again_writes_nothing_and_finds_what_changed(
     other = {c["name"] for c in reports[manifest["key"]]["checks"]}
     assert "latency_ms" not in other  # promised for another processor
     assert "logits against torch" in other or "agreement with torch" in other
+
+
+@pytest.mark.onnx
+def test_a_limit_that_nobody_measured_is_not_kept(made: Made, run: Path) -> None:
+    if find_meter(made.device.provider)[0] is not None:
+        pytest.skip("this machine measures energy")
+    manifest = manifests(run / "pareto")[0]
+    artifact, split = (
+        Artifact.load(run / "pareto" / manifest["key"], made.device),
+        Split(*(values[:32] for values in vars(made.data.split("validation")).values())),
+    )
+    rows, _ = verify.time_artifacts([artifact], [manifest], made.device)
+    found = verify.examine(
+        artifact,
+        manifest | {"limits": {"energy_mj": 3.0}},
+        split,
+        torch.zeros(32, 10),
+        rows[manifest["key"]],
+        1.0,
+        made.device,
+    )
+    (limit,) = (c for c in found["checks"] if c["name"] == "limit of energy_mj")
+    assert not limit["holds"] and limit["found"] == "not measured" and limit["wanted"] == "<= 3"
+    assert not found["verified"]
