@@ -215,10 +215,9 @@ def test_a_limit_that_nobody_measured_is_not_kept(made: Made, run: Path) -> None
     if find_meter(made.device.provider)[0] is not None:
         pytest.skip("this machine measures energy")
     manifest = manifests(run / "pareto")[0]
-    artifact, split = (
-        Artifact.load(run / "pareto" / manifest["key"], made.device),
-        Split(*(values[:32] for values in vars(made.data.split("validation")).values())),
-    )
+    artifact = Artifact.load(run / "pareto" / manifest["key"], made.device)
+    every = made.data.split("validation")
+    split = Split(every.images[:32], every.labels[:32])
     rows, _ = verify.time_artifacts([artifact], [manifest], made.device)
     found = verify.examine(
         artifact,
