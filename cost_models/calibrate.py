@@ -183,7 +183,7 @@ class _Calibration:
         self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
         self.footprints = 0
-        self.restless: list[Graph] = []  # networks whose first measurement was disturbed
+        self.restless: list[list[Graph]] = []  # sets whose first measurement was disturbed
         self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
         self.sessions = self.alarms = self.unsettled = 0
 
@@ -220,20 +220,22 @@ class _Calibration:
         return self.fit(recipes)
 
     def measure_networks(self, recipes: Book) -> None:
-        """Measure the set that was restless before, or else a new one.
+        """Measure a set that was restless before, or else a new one.
 
-        What disturbed a set is often gone half a minute later, and not before.
+        What disturbed a set is often gone half a minute later, and not before. The first set that
+        validates comes before any that is measured again.
         """
-        again, self.restless = self.restless, []
-        graphs = again
-        if not graphs:
+        again = bool(self.restless) and any(True for _ in self.table.of_kind("fresh"))
+        if again:
+            graphs = self.restless.pop(0)
+        else:
             kind, candidates = self.networks()
             graphs = [self.bench.network(c, recipes, kind) for c in candidates]
         ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
         footprints = 0 if again else SET_FOOTPRINTS
         rows = self.measure("whole networks", graphs, ROUNDS, footprints, ways)
         if not again and rows and np.median([row.unrest for row in rows]) > UNREST:
-            self.restless = graphs
+            self.restless.append(graphs)
 
     def networks(self) -> tuple[str, list[Candidate]]:
         """Kind and candidates of the next set, none of which was measured before.

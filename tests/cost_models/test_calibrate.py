@@ -14,7 +14,7 @@ from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate
 from vitpareto.cost_models.bench import Bench
 from vitpareto.cost_models.build import network
 from vitpareto.cost_models.bundle import collect, recipes_of, write_bundle
-from vitpareto.cost_models.calibrate import _resumed, complaint
+from vitpareto.cost_models.calibrate import _Calibration, _resumed, complaint
 from vitpareto.cost_models.capability import capabilities, devices
 from vitpareto.cost_models.graphs import to_onnx
 from vitpareto.cost_models.measure import (
@@ -324,3 +324,26 @@ def test_when_everything_is_refused_the_reason_is_told(device: Device) -> None:
     bench.anchors = [replace(graph, model=b"garbage") for graph in bench.anchors]
     with pytest.raises(CostError, match="the anchors do not run: ONNX Runtime refuses"):
         bench.time(bench.anchors[:1], rounds=3)
+
+
+def test_a_restless_set_is_measured_again_after_the_first_that_validates(
+    tiny: SearchSpace, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = _Calibration(device, tiny, 1e9, 0, [], None, lambda share, text: None)
+    measured: list[tuple[str, tuple[str, ...]]] = []
+
+    def disturbed(graphs, rounds, way):
+        measured.append((graphs[0].kind, tuple(graph.key for graph in graphs)))
+        return [Row(g.kind, g.key, 1.0, 1.0, 1.5, 8, way=way, session=f"{len(measured)}")
+                for g in graphs]  # fmt: skip
+
+    monkeypatch.setattr(work.bench, "time", disturbed)
+    monkeypatch.setattr(work.bench, "footprint", lambda graph: (10.0, 0.0))
+    recipes = work.choose_recipes()
+    measured.clear()
+    for _ in range(5):
+        work.measure_networks(recipes)
+    sets = measured[::2]  # each is timed in two ways
+    assert [kind for kind, _ in sets] == ["model", "fresh", "model", "fresh", "model"]
+    assert sets[2] == sets[0] and sets[3] == sets[1]
+    assert sets[4] not in sets[:4]  # what is still disturbed is left at that
