@@ -26,7 +26,7 @@ from .parts import Parts
 from .precision import Book, group_of, kernel_recipe, recipe_for
 from .regress import Regressor
 from .sizes import SizeModel
-from .table import LatencyTable, Row, quietest
+from .table import LatencyTable, quietest
 from .units import Unit, parse_unit
 from .workload import SubBlock, workload
 
@@ -153,12 +153,13 @@ class CostModel:
         memory, energy = MemoryModel(), None
         if grown := [row for row in table.of_kind("model") if row.peak_bytes]:
             growth_mb = np.array([row.peak_bytes for row in grown]) / 1e6
-            memory = fit_memory(*first._parts_of(grown, made).storage, growth_mb)
+            taken = [keys.index(row.key) for row in grown]
+            loaded_mb, stored_mb, live_mb, counts = (column[taken] for column in parts.storage)
+            memory = fit_memory(loaded_mb, stored_mb, live_mb, counts, growth_mb)
         if metered := [row for row in table.of_kind("model") if row.energy_mj]:
-            expected_ms = left_out[[keys.index(row.key) for row in metered]]
-            loaded_mb, *_ = first._parts_of(metered, made).storage
+            taken = [keys.index(row.key) for row in metered]
             energy_mj = np.array([row.energy_mj for row in metered])
-            energy = fit_energy(expected_ms, loaded_mb, energy_mj, LEVEL)
+            energy = fit_energy(left_out[taken], parts.storage[0][taken], energy_mj, LEVEL)
         return cls(
             *(table.identity, recipes, latency, correction, interval, memory, size),
             pace=table.pace,
@@ -355,9 +356,6 @@ class CostModel:
         ]
         starts = np.cumsum([0, *map(len, numbers[:-1])])
         return Parts(self._costs.rows(), np.concatenate(numbers), starts)
-
-    def _parts_of(self, rows: Sequence[Row], made: Mapping[str, Book] | None) -> Parts:
-        return self._parts([Candidate.from_json(row.key) for row in rows], made)
 
     def _corrected(self, rows: Array) -> Array:
         """(units,) time of each inside a whole model, in ms."""

@@ -24,7 +24,7 @@ import numpy as np
 
 if __package__:
     from .measure import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
-    from .meter import energy_mj, find_meter
+    from .meter import PROCESSORS, energy_mj, find_meter
 else:  # copied into a bundle, beside the other two
     from measure import (  # type: ignore[no-redef]
         ONE_BY_ONE,
@@ -33,14 +33,13 @@ else:  # copied into a bundle, beside the other two
         measure_beside,
         measure_session,
     )
-    from meter import energy_mj, find_meter  # type: ignore[no-redef]
+    from meter import PROCESSORS, energy_mj, find_meter  # type: ignore[no-redef]
 
 Plan = dict[str, Any]
 Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
 # Flags that choose the kernels of CPU runtimes.
 ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
-ALONE = ("CPUExecutionProvider", "CPU", "cpu")  # providers that work in the calling thread
 
 
 def time_folder(
@@ -144,7 +143,7 @@ def clock_of(device: dict[str, Any]) -> Callable[[], float]:
     often the system gives the core to somebody else in between; several threads, or another
     chip, can only be timed from outside.
     """
-    alone = device["threads"] == 1 and device["provider"] in ALONE
+    alone = device["threads"] == 1 and device["provider"] in PROCESSORS
     return time.thread_time if alone and device["runtime"] != "openvino" else time.perf_counter
 
 
