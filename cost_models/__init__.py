@@ -6,26 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .device import Device
-from .model import CostModel, Prediction
-from .table import LatencyTable
-from .workload import SubBlock, Workload, workload
+from .predict.model import CostModel, Prediction
+from .tables.latency_table import LatencyTable
+from .units.workload import SubBlock, Workload, workload
 
 if TYPE_CHECKING:
-    from .calibrate import calibrate
+    from .calibration.calibrate import calibrate
+    from .foreign.onnx_estimate import Estimate, predict_onnx
 
 __all__ = [
     "CostModel",
     "Device",
+    "Estimate",
     "LatencyTable",
     "Prediction",
     "SubBlock",
     "Workload",
     "calibrate",
+    "predict_onnx",
     "workload",
 ]
 
 # These import torch and onnx, which loading and asking a cost model does not need.
-_LAZY = {"calibrate": ".calibrate"}
+_LAZY = {
+    "calibrate": ".calibration.calibrate",
+    "Estimate": ".foreign.onnx_estimate",
+    "predict_onnx": ".foreign.onnx_estimate",
+}
 
 
 def __getattr__(name: str) -> Any:

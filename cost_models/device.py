@@ -18,8 +18,8 @@ from ..spaces import ConfigError
 from ..spaces.errors import did_you_mean
 from ..spaces.safe_yaml import read_yaml
 from ..spaces.space import find_file
-from .precision import RECIPES
-from .runner import machine
+from .standalone.runner import machine
+from .units.precision_recipes import RECIPES
 
 PRESETS = Path(__file__).parents[1] / "configs" / "devices"
 RUNTIMES = ("onnxruntime", "openvino", "torch")

@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import RunConfig, load_config
-    from .evaluate import Evaluation
-    from .objectives import Objective
-    from .proposer import Task
-    from .results import Delivered, Results, load_run
-    from .run import Run, open_run
-    from .sampler import Sampler
-    from .scores import Scores
-    from .store import EvaluationLog
-    from .study import Study, Until
+    from .loop.optuna_sampler import Sampler
+    from .loop.study import Study, Until
+    from .loop.task import Task
+    from .pareto.objectives import Objective
+    from .run.assets import Run
+    from .run.opening import open_run
+    from .run.results import Delivered, Results, load_run
+    from .scoring.evaluation import Evaluation
+    from .scoring.evaluation_log import EvaluationLog
+    from .scoring.score_queue import Scores
 
 _HOMES = {
     "config": ("RunConfig", "load_config"),
-    "evaluate": ("Evaluation",),
-    "objectives": ("Objective",),
-    "proposer": ("Task",),
-    "results": ("Delivered", "Results", "load_run"),
-    "run": ("Run", "open_run"),
-    "sampler": ("Sampler",),
-    "scores": ("Scores",),
-    "store": ("EvaluationLog",),
-    "study": ("Study", "Until"),
+    "loop.optuna_sampler": ("Sampler",),
+    "loop.study": ("Study", "Until"),
+    "loop.task": ("Task",),
+    "pareto.objectives": ("Objective",),
+    "run.assets": ("Run",),
+    "run.opening": ("open_run",),
+    "run.results": ("Delivered", "Results", "load_run"),
+    "scoring.evaluation": ("Evaluation",),
+    "scoring.evaluation_log": ("EvaluationLog",),
+    "scoring.score_queue": ("Scores",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -19,7 +19,7 @@ from pydantic import (
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
 from ..spaces.space import find_file
-from .objectives import METRICS, Objective
+from .pareto.objectives import METRICS, Objective
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...cost_models.precision import Book
+from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from .network import DEFAULT_RECIPES, Calibration, call, compressed, compressible, roundings

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...cost_models.folding import folded
-from ...cost_models.precision import Book
+from ...cost_models.graphs.folding import folded
+from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from .bias_correction import correct_biases

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from ...cost_models.build import locate
-from ...cost_models.precision import Book, recipe_for
+from ...cost_models.graphs.modules import locate
+from ...cost_models.units.precision_recipes import Book, recipe_for
 from ...spaces import Candidate, Policy
 from ...spaces.networks import Network
 from ...spaces.ops import rank

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from ...spaces.errors import RunError
-from ..files import write_atomic
+from ..store.atomic_files import write_atomic
 from .quantise import Grid, integers
 
 MAGIC = b"vitpareto sparse weights 1\n"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...cost_models.precision import BLOCK
+from ...cost_models.units.precision_recipes import BLOCK
 
 TINY = 1e-12  # keeps the scale of a group of zeros away from 0
 TINY_RANGE = 1e-8  # likewise for the range of an activation

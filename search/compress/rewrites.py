@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cost_models.folding import folded
+from ...cost_models.graphs.folding import folded
 from ...spaces.errors import SpaceError
 from ...spaces.mixers import find
 from ...spaces.networks import Network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ...cost_models.precision import find_recipe
+from ...cost_models.units.precision_recipes import find_recipe
 from .quantise import Grid
 
 

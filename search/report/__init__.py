@@ -1,7 +1,7 @@
 """Report: what a run came to, from its files alone."""
 
 from ...spaces.files import write_atomic
-from ..store import RunFolder
+from ..store.run_folder import RunFolder
 from .facts import gather
 from .page import page
 from .picture import front_png

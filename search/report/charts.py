@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from ..costs import Costs
-from ..hypervolume import Archive, Box
-from ..objectives import violations
+from ..pareto.hypervolume import Archive, Box
+from ..pareto.objectives import violations
+from ..scoring.predicted_costs import Costs
 from .facts import Facts
 from .markup import tag, text
 from .scale import Scale

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Scalar
-from ..evaluate import Evaluation
+from ..scoring.evaluation import Evaluation
 from .facts import Facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...cost_models.workload import SubBlock, workload
+from ...cost_models.units.workload import SubBlock, workload
 from ...spaces import Candidate
 from .markup import tag
 from .svg import label, picture

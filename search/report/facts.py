@@ -10,13 +10,14 @@ from typing import Any
 
 from ...cost_models import CostModel
 from ...spaces import Candidate, SearchSpace
-from ..artifact import read_candidate
 from ..config import RunConfig, load_config
-from ..evaluate import Evaluation
-from ..files import read_json
-from ..manifest import Manifest, manifests
-from ..objectives import Objective, pareto_front
-from ..store import RunFolder, read_evaluations
+from ..delivery.artifact import read_candidate
+from ..delivery.manifest import Manifest, manifests
+from ..pareto.objectives import Objective, pareto_front
+from ..scoring.evaluation import Evaluation
+from ..scoring.evaluation_log import read_evaluations
+from ..store.atomic_files import read_json
+from ..store.run_folder import RunFolder
 
 LADDER, PROXY, REFERENCE = "ladder.json", "proxy.json", "reference.json"
 SEARCHED = "searched "  # what the ladder puts before the key of a delivered model

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate import Evaluation
-from ..manifest import Manifest
+from ..delivery.manifest import Manifest
+from ..scoring.evaluation import Evaluation
 from .facts import Facts
 from .markup import tag
 from .scale import Scale

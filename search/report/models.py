@@ -7,8 +7,8 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from ..gate import STEADY
-from ..manifest import Manifest
+from ..delivery.checks import STEADY
+from ..delivery.manifest import Manifest
 from .bars import time_bar
 from .charts import promise_chart
 from .drawing import draw

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..manifest import Manifest
-from ..nearest import misses
-from ..objectives import Objective
+from ..delivery.manifest import Manifest
+from ..loop.nearest_feasible import misses
+from ..pareto.objectives import Objective
 from .facts import Facts
 from .words import percent
 

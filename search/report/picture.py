@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from ..objectives import MAXIMISED
+from ..pareto.objectives import MAXIMISED
 from .facts import Facts
 
 INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ...cost_models.workload import workload
+from ...cost_models.units.workload import workload
 from ...spaces import Candidate, Policy
 from ...spaces.places import places
 

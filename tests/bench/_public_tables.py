@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpareto.cost_models import conformal
-from vitpareto.cost_models import drift as drifts
-from vitpareto.cost_models.importers import (
+from vitpareto.cost_models.foreign import drift as drifts
+from vitpareto.cost_models.foreign.table_checks import check_table
+from vitpareto.cost_models.foreign.tables import (
     ForeignTable,
     read_hat,
     read_matrix,
     read_nnmeter_blocks,
 )
-from vitpareto.cost_models.regress import Regressor, matrix_of, nnls
-from vitpareto.cost_models.stats import mape, within
-from vitpareto.cost_models.transfer import farthest, transfer
-from vitpareto.cost_models.validity import check_table
+from vitpareto.cost_models.foreign.transfer import farthest, transfer
+from vitpareto.cost_models.predict import conformal
+from vitpareto.cost_models.predict.error_figures import mape, within
+from vitpareto.cost_models.predict.regressor import Regressor, matrix_of, nnls
 
 from ._row import HEADER, row
 

@@ -10,13 +10,14 @@ import io
 import sys
 from pathlib import Path
 
-from tests.search.loop.table import DATA, enumerate_space
+from tests.search.table import DATA, enumerate_space
 from vitpareto.search.config import load_config
-from vitpareto.search.costs import Costs
+from vitpareto.search.console import progress
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.files import write_atomic
-from vitpareto.search.progress import progress
-from vitpareto.search.run import Run, open_run
+from vitpareto.search.run.assets import Run
+from vitpareto.search.run.opening import open_run
+from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.store.atomic_files import write_atomic
 
 OVERRIDES = (
     f"space={DATA / 'digits_small.yaml'}",

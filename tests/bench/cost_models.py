@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from vitpareto.cost_models import CostModel, Device, calibrate
-from vitpareto.cost_models.bench import Bench
-from vitpareto.cost_models.capability import capabilities
-from vitpareto.cost_models.stats import accuracy, mape
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.measure.capabilities import capabilities
+from vitpareto.cost_models.predict.error_figures import accuracy, mape
 from vitpareto.spaces import SearchSpace
 
 from . import _public_tables

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.search.deliver.parity import HEADER as PAIRS
-from tests.search.deliver.parity import pairs
+from tests.search.delivery.parity import HEADER as PAIRS
+from tests.search.delivery.parity import pairs
 from vitpareto.cost_models import CostModel, Device, calibrate
-from vitpareto.cost_models.bench import Bench
-from vitpareto.cost_models.build import input_shape, network
-from vitpareto.search.artifact import CANDIDATE, ONNX, Artifact
-from vitpareto.search.export import FEWEST
-from vitpareto.search.formats import to_model
-from vitpareto.search.shortlist import time_graphs
-from vitpareto.search.verify import graph_of
+from vitpareto.cost_models.graphs.modules import input_shape, network
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.search.delivery.artifact import CANDIDATE, ONNX, Artifact
+from vitpareto.search.delivery.export import FEWEST
+from vitpareto.search.delivery.formats import to_model
+from vitpareto.search.delivery.shortlist import time_graphs
+from vitpareto.search.delivery.verify import graph_of
 from vitpareto.spaces import Candidate, SearchSpace
 
 from ._row import HEADER, row

@@ -13,18 +13,18 @@ from statistics import median
 import numpy as np
 import torch
 
-from tests.search.loop.table import OBJECTIVES, Table, losses, make_table, recorded
-from vitpareto.search.costs import Counts
-from vitpareto.search.evaluate import Evaluation
+from tests.search.table import OBJECTIVES, Table, losses, make_table, recorded
 from vitpareto.search.executors import LocalExecutor, RayExecutor
-from vitpareto.search.fidelity import BRACKET, Halving
-from vitpareto.search.hypervolume import Archive, Box
-from vitpareto.search.objectives import Objective
-from vitpareto.search.proposer import Task
-from vitpareto.search.sampler import Sampler
-from vitpareto.search.scores import Scores
-from vitpareto.search.store import EvaluationLog
-from vitpareto.search.study import Study, Until
+from vitpareto.search.loop.optuna_sampler import Sampler
+from vitpareto.search.loop.study import Study, Until
+from vitpareto.search.loop.task import Task
+from vitpareto.search.pareto.hypervolume import Archive, Box
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.predicted_costs import Counts
+from vitpareto.search.scoring.score_queue import Scores
+from vitpareto.search.scoring.successive_halving import BRACKET, Halving
 from vitpareto.spaces import Candidate, SearchSpace
 
 from ._row import HEADER, row

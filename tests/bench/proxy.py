@@ -16,10 +16,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from vitpareto.search.config import load_config
-from vitpareto.search.evaluate import Evaluator
-from vitpareto.search.proxy import check_proxy
-from vitpareto.search.run import Run, open_run
-from vitpareto.search.short import ShortTraining
+from vitpareto.search.experiments.proxy_check import check_proxy
+from vitpareto.search.run.assets import Run
+from vitpareto.search.run.opening import open_run
+from vitpareto.search.scoring.inherited import Evaluator
+from vitpareto.search.scoring.scratch import ShortTraining
 from vitpareto.spaces import Candidate
 from vitpareto.spaces.networks import Network
 

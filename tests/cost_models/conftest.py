@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from vitpareto.cost_models import LatencyTable, workload
-from vitpareto.cost_models.plan import trials
-from vitpareto.cost_models.precision import kernel_recipe, recipe_for
-from vitpareto.cost_models.table import Row
-from vitpareto.cost_models.units import Unit, unit_of
+from vitpareto.cost_models.calibration.selection import trials
+from vitpareto.cost_models.tables.latency_table import Row
+from vitpareto.cost_models.units.precision_recipes import kernel_recipe, recipe_for
+from vitpareto.cost_models.units.unit import Unit, unit_of
 from vitpareto.spaces import Candidate, SearchSpace
 
 torch.set_num_threads(1)

@@ -5,8 +5,12 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from vitpareto.search.cli import cli
+from vitpareto.search.cli.commands import cli
 from vitpareto.spaces import SearchSpace
+
+from .made import made
+
+__all__ = ["invoke", "made"]
 
 TINY = """
 name: tiny

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from vitpareto.search.cli import cli
+from vitpareto.search.cli.commands import cli
 from vitpareto.search.config import load_config
 from vitpareto.spaces import SearchSpace
 

@@ -3,13 +3,7 @@
 import pytest
 import torch
 
-from vitpareto.search.compress import (
-    calibrate,
-    compensated,
-    deliverable,
-    delivered_logits,
-    run,
-)
+from vitpareto.search.compress import calibrate, compensated, deliverable, delivered_logits, run
 from vitpareto.search.compress.bias_correction import correct_biases
 from vitpareto.search.compress.network import Layers, compressible
 from vitpareto.search.compress.repq import norms_and_readers, reparametrise

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitpareto.cost_models.workload import workload
+from vitpareto.cost_models.units.workload import workload
 from vitpareto.search.compress import calibrate, deliverable, prepared, run
 from vitpareto.search.compress.low_rank import Factored, directions, factorised, factors, truncated
 from vitpareto.search.compress.network import compressed, compressible

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitpareto.cost_models.graphs import to_onnx
-from vitpareto.cost_models.recipes import apply_recipe, apply_recipes
+from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.search.compress import calibrate, deliverable, delivered_logits, run
 from vitpareto.search.compress.quantise import (
     quantise_bias,

@@ -5,8 +5,8 @@ import onnx
 import pytest
 import torch
 
-from vitpareto.cost_models.graphs import to_onnx
-from vitpareto.cost_models.recipes import apply_recipes
+from vitpareto.cost_models.graphs.quantize import apply_recipes
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.search.compress import candidate_at, deliverable, run
 from vitpareto.search.compress.network import compressible
 from vitpareto.search.compress.schedule import policy_at

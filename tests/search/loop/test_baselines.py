@@ -3,17 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from vitpareto.search.baselines import PROPOSERS
-from vitpareto.search.compare import compare, comparison_text, draw_comparison
-from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.proposer import Task, Told
-from vitpareto.search.scaling import ascending, field, scalings
-from vitpareto.search.scores import Scores
-from vitpareto.search.store import EvaluationLog
+from vitpareto.search.experiments.sampler_comparison import (
+    compare,
+    comparison_text,
+    draw_comparison,
+)
+from vitpareto.search.loop.baselines import PROPOSERS
+from vitpareto.search.loop.task import Task, Told
+from vitpareto.search.loop.uniform_scaling import ascending, field, scalings
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.spaces import Candidate, Choice, Scalar, SearchSpace
 
-from .table import OBJECTIVES, Table
+from ..table import OBJECTIVES, Table
 
 PRESETS = ["digits", "deit_tiny", "mobile_hybrid"]
 VARIES = {

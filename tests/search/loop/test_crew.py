@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from vitpareto.search.config import load_config
-from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LOSSES, LocalExecutor, ProcessExecutor, RayExecutor
-from vitpareto.search.proposer import Task
-from vitpareto.search.sampler import Sampler
-from vitpareto.search.scores import Scores
-from vitpareto.search.store import EvaluationLog
-from vitpareto.search.study import Study, Until
+from vitpareto.search.loop.optuna_sampler import Sampler
+from vitpareto.search.loop.study import Study, Until
+from vitpareto.search.loop.task import Task
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.safe_yaml import read_yaml

@@ -14,14 +14,14 @@ import optuna
 import pytest
 
 from vitpareto.cost_models import workload
-from vitpareto.search.evaluate import Evaluation
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.objectives import Objective
-from vitpareto.search.proposer import Task
-from vitpareto.search.sampler import Sampler
-from vitpareto.search.scores import Scores
-from vitpareto.search.store import EvaluationLog, read_evaluations
-from vitpareto.search.study import Study, Until
+from vitpareto.search.loop.optuna_sampler import Sampler
+from vitpareto.search.loop.study import Study, Until
+from vitpareto.search.loop.task import Task
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog, read_evaluations
+from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 
@@ -199,7 +199,7 @@ def test_plain_lines_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vitpareto.search.progress.EVERY_S", 0.0)
+    monkeypatch.setattr("vitpareto.search.console.EVERY_S", 0.0)
     found = study(space, tmp_path)
     found.run(Until(30))
     *_, last = capsys.readouterr().err.splitlines()

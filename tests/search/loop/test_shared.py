@@ -19,12 +19,12 @@ import optuna
 import pytest
 
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.objectives import Objective
-from vitpareto.search.proposer import Task
-from vitpareto.search.sampler import Sampler
-from vitpareto.search.scores import Scores
-from vitpareto.search.store import EvaluationLog
-from vitpareto.search.study import Study, Until
+from vitpareto.search.loop.optuna_sampler import Sampler
+from vitpareto.search.loop.study import Study, Until
+from vitpareto.search.loop.task import Task
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
 

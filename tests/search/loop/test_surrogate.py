@@ -10,16 +10,17 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from vitpareto.search.encode import Encoder
-from vitpareto.search.gaussian import GaussianProcess
-from vitpareto.search.genetic import Individual, crowding, evolve, survival
-from vitpareto.search.hypervolume import Archive, Box
-from vitpareto.search.objectives import Objective
-from vitpareto.search.proposer import Proposer, Task, Told
-from vitpareto.search.sampler import Sampler
-from vitpareto.search.surrogate import Surrogate, choose
+from vitpareto.search.loop.choice_encoder import Encoder
+from vitpareto.search.loop.genetic import Individual, evolve
+from vitpareto.search.loop.optuna_sampler import Sampler
+from vitpareto.search.loop.surrogate import Surrogate, choose
+from vitpareto.search.loop.task import Proposer, Task, Told
+from vitpareto.search.pareto.hypervolume import Archive, Box
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.pareto.sorting import crowding, survival
+from vitpareto.search.scoring.gaussian_process import GaussianProcess
 
-from .table import OBJECTIVES, Table, losses, recorded
+from ..table import OBJECTIVES, Table, losses, recorded
 
 
 def drive(proposer: Proposer, table: Table, n: int, history: list[Told] | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vitpareto.search.manifest import read_manifest, write_manifest
+from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.search.report import build_report
 from vitpareto.search.report.charts import progress_of
 from vitpareto.search.report.choices import axes
@@ -17,7 +17,7 @@ from vitpareto.search.report.facts import Facts, gather
 from vitpareto.search.report.front import front_chart, size_edges
 from vitpareto.search.report.notes import notes, trust
 from vitpareto.search.report.svg import NARROW, WIDE
-from vitpareto.search.store import RunFolder
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
 

@@ -1,0 +1,1 @@
+"""Calibration: what to measure within a budget, here or on another machine."""

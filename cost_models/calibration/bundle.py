@@ -1,0 +1,201 @@
+"""Bundle: a folder that measures another machine, and what comes back from it.
+
+The folder holds ONNX files and three Python files that need numpy and onnxruntime only. There,
+`python run.py` times everything and writes a result beside each set; `collect` makes a table of
+them, which `calibrate --table` reads.
+
+Which recipe is the fastest there is not known when the folder is written. So sub-blocks are in it
+in every recipe that serves them, and each network in one of several books of recipes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...spaces import Candidate, SearchSpace
+from ...spaces.errors import CostError
+from ..device import Device
+from ..measure.bench import Bench, Graph, rows_of, write_plan
+from ..measure.footprint import Footprint
+from ..predict.file_size import untold
+from ..standalone.runner import PLAN, RESULT
+from ..standalone.timing import IN_TURN, ONE_BY_ONE
+from ..tables.latency_table import LatencyTable, Row, with_footprints
+from ..units.precision_recipes import recipe_for
+from ..units.unit import Unit, parse_unit, unit_of
+from .selection import choose, fastest, occurring, trials
+
+STANDALONE = Path(__file__).parents[1] / "standalone"
+SURVEY = 1000
+SET = 40
+FOOTPRINTS = 4  # networks of a set whose memory and energy are measured
+ABOUT = "recipes.json"
+README = """Measures the latency of the graphs in this folder.
+
+    pip install numpy onnxruntime
+    python run.py
+
+Energy is measured as well where /sys/class/powercap can be read, or where there
+is one NVIDIA GPU and nvidia-ml-py. Keep the machine quiet. It can be stopped and
+started again; finished sets are kept. Then send the folder back.
+"""
+
+
+def write_bundle(
+    device: Device,
+    space: SearchSpace,
+    folder: Path,
+    most: int = 600,
+    networks: int = 40,
+    seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+) -> int:
+    """Write a bundle for a machine that is not this one.
+
+    Args:
+        device: what to ask for there: provider, threads, batch, recipes.
+        space: whose sub-blocks and networks to measure.
+        folder: new, or empty.
+        most: sub-blocks at most, beside those on which recipes are tried.
+        networks: whole networks; a quarter of them are for validation.
+        seed: of what is sampled.
+        progress: called with the share that is done, and what is being done.
+
+    Returns:
+        The number of graphs.
+
+    Raises:
+        CostError: the folder has something in it.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise CostError(f"{folder}: a bundle needs a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in (("runner", "run"), ("timing", "timing"), ("energy_meter", "energy_meter")):
+        shutil.copy(STANDALONE / f"{source}.py", folder / f"{name}.py")
+    (folder / "README.txt").write_text(README, encoding="utf-8")
+    # Graphs are made with the local runtime, whose provider need not be that of the target.
+    bench = Bench(Device("bundle", "onnxruntime", "CPUExecutionProvider", 1, device.recipes,
+                         device.batch))  # fmt: skip
+    found = occurring(space.sample(SURVEY, seed))
+    tried = trials(found, device.recipes)
+    books = _books(tried)
+    chosen = [unit for units in tried.values() for unit in units]
+    rng = np.random.default_rng(seed)
+    for left, book in zip(range(len(books), 0, -1), books, strict=True):
+        known = {unit.key for unit in chosen}
+        chosen += choose(found, book, known, {}, max(most - len(known), 0) // left, rng)
+    picked = list({unit.key: unit for unit in chosen}.values())
+    rng.shuffle(picked)  # type: ignore[arg-type]
+    sets: list[list[Graph]] = []
+    total = len(picked) + networks
+    for start in range(0, len(picked), SET):
+        if progress:
+            progress(start / total, "writing sub-blocks")
+        sets.append([bench.unit(unit) for unit in picked[start : start + SET]])
+    for start in range(0, networks, 10):
+        if progress:
+            progress((len(picked) + start) / total, "writing networks")
+        sample = space.sample(min(10, networks - start), seed + 1 + start)
+        kind = "fresh" if start // 10 % 4 == 3 else "model"
+        sets.append([bench.network(c, _book_of(c, books), kind) for c in sample])
+    for index, graphs in enumerate(sets):
+        part = folder / f"{index:03d}"
+        part.mkdir()
+        alone = graphs[0].kind == "unit"
+        ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
+        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, footprints)
+    needed = (unit_of(block, recipe_for(block, book)) for book in books for block in found)
+    about = {
+        "books": books,
+        "trials": {group: [unit.key for unit in units] for group, units in tried.items()},
+        "sizes": {row.key: row.graph_bytes for row in bench.sizes(untold(needed, picked))},
+    }
+    (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    return sum(map(len, sets))
+
+
+def collect(folder: Path) -> LatencyTable:
+    """The table of a bundle that has been run.
+
+    Raises:
+        CostError: nothing was measured, or on several machines.
+    """
+    table: LatencyTable | None = None
+    for path in sorted(folder.glob(f"*/{RESULT}")):
+        plan = _read(path.with_name(PLAN))
+        answer = _read(path)
+        rows: list[Row] = []
+        for number, session in enumerate(answer["sessions"]):
+            name = f"{session['unix_time']:x}-{path.parent.name}-{number}"
+            rows += rows_of(plan["graphs"], session, name)
+        found = zip(plan["graphs"], answer["footprints"], strict=False)
+        rows = with_footprints(rows, {entry["key"]: Footprint(*fp) for entry, fp in found})
+        own = LatencyTable(answer["identity"], rows)
+        table = own if table is None else table.merged(own)
+    if table is None:
+        raise CostError(f"{folder}: no set has a {RESULT}; run `python run.py` there first")
+    sizes = _about(folder)["sizes"].items()
+    table.append(Row("size", key, 0.0, 0.0, 0.0, 0, graph_bytes=size) for key, size in sizes)
+    return table
+
+
+def recipes_of(
+    folder: Path, table: LatencyTable
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What the machine is the fastest with, and what the networks were made with.
+
+    Args:
+        folder: of a bundle.
+        table: with what it measured.
+
+    Returns:
+        Group of sub-blocks -> recipe; and key of a network's row -> group -> recipe.
+
+    Raises:
+        CostError: the machine takes no recipe of some group.
+    """
+    about = _about(folder)
+    level = {row.key: row.median_ms for row in table.of_kind("unit")}
+    best = {
+        group: fastest([parse_unit(key) for key in keys], level)
+        for group, keys in about["trials"].items()
+    }
+    keys = {row.key for row in table.rows if row.kind in ("model", "fresh")}
+    made = {key: _book_of(Candidate.from_json(key), about["books"]) for key in keys}
+    return best, made
+
+
+def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:
+    """Choices of a recipe for every group, so that each recipe is in one of them."""
+    names = {group: list(dict.fromkeys(u.recipe for u in units)) for group, units in tried.items()}
+    count = max(map(len, names.values()))
+    return [{g: found[i % len(found)] for g, found in names.items()} for i in range(count)]
+
+
+def _book_of(candidate: Candidate, books: list[dict[str, str]]) -> dict[str, str]:
+    """The book that a candidate's network is made with, the same wherever it is asked."""
+    return books[int(candidate.key, 16) % len(books)]
+
+
+def _about(folder: Path) -> Any:
+    """What the bundle says of itself."""
+    found = _read(folder / ABOUT)
+    if not isinstance(found, dict) or found.keys() != {"books", "trials", "sizes"}:
+        raise CostError(
+            f"{folder / ABOUT}: needs books, trials and sizes: the bundle was written by another "
+            "release of vitpareto"
+        )
+    return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CostError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,358 @@
+"""Calibrate: measure what a space needs on a device within a time, fit, validate, save."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ...spaces import Candidate, SearchSpace
+from ...spaces.errors import CostError, VitParetoError
+from ..device import Device
+from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, Graph
+from ..predict.error_figures import accuracy, noise_floor, storage
+from ..predict.file_size import untold
+from ..predict.model import CostModel, Prediction, fit_groups
+from ..predict.regressor import Regressor
+from ..standalone.timing import ALARM, IN_TURN, ONE_BY_ONE
+from ..tables.latency_table import LatencyTable, Row, different, quietest, with_footprints
+from ..units.precision_recipes import Book, recipe_for
+from ..units.unit import Unit, parse_unit, unit_of
+from ..units.workload import SubBlock
+from .bundle import collect, recipes_of
+from .selection import choose, fastest, occurring, trials
+
+log = logging.getLogger("vitpareto")
+Progress = Callable[[float, str], None]
+
+SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
+CHUNK = 72  # sub-blocks of one session
+MODEL_SHARE = 0.42  # of the time, for whole networks
+FITTED = 3  # networks fitted for each that validates
+FOOTPRINTS = 16  # networks whose memory and energy are fitted
+SET_FOOTPRINTS = 4  # of one set
+RESERVE = 0.08  # of the time, for fitting
+
+
+def calibrate(
+    device: Device,
+    space: SearchSpace,
+    budget_s: float = 180.0,
+    seed: int = 0,
+    tables: Sequence[Path] = (),
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> CostModel:
+    """Measure sub-blocks and whole networks of a space, and fit a cost model.
+
+    Measurements are kept in `OUT.csv` beside the model as soon as they are made: a second call
+    with the same device goes on where the first was stopped.
+
+    Args:
+        device: where to measure.
+        space: whose networks will be predicted.
+        budget_s: wall time, export and compilation included; what a model cannot do without is
+            measured even if that takes longer.
+        seed: of what is sampled.
+        tables: measurements that are already there: CSV files of this device; or folders of
+            bundles that were run elsewhere, and then nothing is measured here.
+        out: where to save the model; not saved by default.
+        progress: called with the share of the budget that is used, and what is being done.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+        CostError: a table is of another device, or nothing could be measured in the time.
+        RunError: `out` cannot be written.
+    """
+    bundles = [path for path in tables if path.is_dir()]
+    if bundles:
+        model = from_bundles(bundles, [path for path in tables if path not in bundles])
+    else:
+        work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
+        with threadpool_limits(1):  # small matrices; threads that wait for a core cost minutes
+            model = work.run()
+    if out is not None:
+        model.save(out)
+    return model
+
+
+def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostModel:
+    """A model of the machine on which bundles were run.
+
+    Raises:
+        CostError: nothing was run, or the bundles and tables are of different devices.
+    """
+    table = collect(bundles[0])
+    for other in (*map(collect, bundles[1:]), *map(_checked, tables)):
+        table = table.merged(other)
+    recipes: dict[str, str] = {}
+    made: dict[str, dict[str, str]] = {}
+    for folder in bundles:
+        best, books = recipes_of(folder, table)
+        recipes, made = best | recipes, made | books
+    model = CostModel.fit(table, recipes, made)
+    model.validation = validated(model, table, made)
+    return model
+
+
+def validated(
+    model: CostModel, table: LatencyTable, made: Mapping[str, Book] | None = None
+) -> dict[str, Any]:
+    """Figures on the networks of a table that were kept out of fitting, and what was measured.
+
+    Args:
+        model: fitted.
+        table: with rows of kind "fresh", and all others.
+        made: as in `CostModel.fit`.
+    """
+    found: dict[str, Any] = {}
+    fitted = {row.key for row in table.of_kind("model")}
+    every = [row for row in table.of_kind("fresh") if row.key not in fitted]
+    if rows := quietest(every):
+        levels = np.array(table.levels(rows))
+        found |= accuracy(levels, _predicted(model, rows, made))
+        found |= storage(every, _predicted(model, every, made))
+        found["noise_floor"] = noise_floor(
+            [row.key for row in every], np.array(table.levels(every))
+        )
+    else:
+        log.warning(
+            "the cost model is not validated: no network was measured that it was not fitted to"
+        )
+    return found | {
+        "sub_blocks": sum(1 for _ in table.of_kind("unit")),
+        "networks_fitted": len(fitted),
+        "networks_fresh": len({row.key for row in rows}),
+    }
+
+
+def _predicted(
+    model: CostModel, rows: Sequence[Row], made: Mapping[str, Book] | None
+) -> Prediction:
+    return model.predict([Candidate.from_json(row.key) for row in rows], made)
+
+
+def complaint(unsettled: int, alarms: int, sessions: int) -> str:
+    """What to say of a machine that was too restless, if it was.
+
+    Args:
+        unsettled: measurements whose warm-up never ended.
+        alarms: sessions within which the machine changed its speed.
+        sessions: all.
+    """
+    found = [f"measurements that never settled: {unsettled}"] if unsettled else []
+    if alarms > sessions / 3:
+        found.append(
+            f"the speed changed by more than {ALARM:.0%} in {alarms} of {sessions} sessions"
+        )
+    return f"the machine was restless: {', '.join(found)}; all is kept" if found else ""
+
+
+def _silent(share: float, text: str) -> None:
+    """No progress bar."""
+
+
+class _Calibration:
+    """One calibration: what is known so far, and what to do with the time that is left."""
+
+    def __init__(
+        self,
+        device: Device,
+        space: SearchSpace,
+        budget_s: float,
+        seed: int,
+        tables: Sequence[Path],
+        out: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.start, self.budget = time.monotonic(), budget_s
+        self.progress, self.seed = progress, seed
+        self.device, self.space = device, space
+        self.path = out.with_suffix(".csv") if out is not None else None
+        self.table = _resumed(device, tables, self.path)
+        self.progress(0.0, "looking at the space")
+        self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
+        self.rng = np.random.default_rng([seed, len(self.table)])
+        self.draws = random.Random(f"{seed} {len(self.table)}")
+        self.bench = Bench(device, seed)
+        self.footprints = 0
+        self.restless: list[list[Graph]] = []  # sets whose first measurement was disturbed
+        self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
+        self.sessions = self.alarms = self.unsettled = 0
+
+    @property
+    def used(self) -> float:
+        """Share of the time that is gone."""
+        return (time.monotonic() - self.start) / self.budget
+
+    def run(self) -> CostModel:
+        """Measure until the time is up, then fit and validate.
+
+        One set of whole networks is measured in any case: without it nothing would tell how far
+        sums are from them, nor the memory.
+        """
+        recipes = self.choose_recipes()
+        self.learn_sizes(recipes)
+        latency: dict[str, Regressor] = {}
+        fitted, spent, begun = 0, 0.0, self.used
+        while (now := self.used) + min(self.last.values(), default=0.0) < 1 - RESERVE or (
+            "networks" not in self.last
+        ):
+            units = len(list(self.table.of_kind("unit")))
+            if units > 1.5 * fitted:
+                latency, fitted = fit_groups(self.table), units
+            enough = spent > MODEL_SHARE * (now - begun)
+            chosen = self.units(recipes, latency) if enough or not latency else []
+            if chosen:
+                self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
+                self.last["sub-blocks"] = self.used - now
+                continue
+            self.measure_networks(recipes)
+            self.last["networks"] = self.used - now
+            spent += self.used - now
+        return self.fit(recipes)
+
+    def measure_networks(self, recipes: Book) -> None:
+        """Measure a set that was restless before, or else a new one.
+
+        What disturbed a set is often gone half a minute later, and not before. The first set that
+        validates comes before any that is measured again.
+        """
+        again = bool(self.restless) and any(True for _ in self.table.of_kind("fresh"))
+        if again:
+            graphs = self.restless.pop(0)
+        else:
+            kind, candidates = self.networks()
+            graphs = [self.bench.network(c, recipes, kind) for c in candidates]
+        ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
+        footprints = 0 if again else SET_FOOTPRINTS
+        rows = self.measure("whole networks", graphs, ROUNDS, footprints, ways)
+        if not again and rows and np.median([row.unrest for row in rows]) > UNREST:
+            self.restless.append(graphs)
+
+    def networks(self) -> tuple[str, list[Candidate]]:
+        """Kind and candidates of the next set, none of which was measured before.
+
+        A small space is measured again, each network as what it was, so that none that was fitted
+        ever validates.
+        """
+        known = {row.key: row.kind for row in self.table.rows if row.kind in ("model", "fresh")}
+        drawn = (self.space.draw(self.draws) for _ in range(5 * MODELS))
+        found = {candidate.to_json(): candidate for candidate in drawn}
+        chosen = [candidate for key, candidate in found.items() if key not in known]
+        count = Counter(known.values())
+        kind = "fresh" if FITTED * count["fresh"] < count["model"] else "model"
+        if not chosen:
+            kind = known[next(iter(found))]
+            chosen = [candidate for key, candidate in found.items() if known[key] == kind]
+        return kind, chosen[:MODELS]
+
+    def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
+        """The next sub-blocks to measure."""
+        known = {row.key for row in self.table.of_kind("unit")}
+        runtime = self.device.runtime
+        return choose(self.found, recipes, known, latency, CHUNK, self.rng, runtime)
+
+    def choose_recipes(self) -> dict[str, str]:
+        """Try every recipe that serves a precision on typical sub-blocks; keep the fastest."""
+        tried = trials(self.found, self.device.recipes)
+        known = {row.key for row in self.table.of_kind("unit")}
+        graphs: list[Graph] = []
+        for units in tried.values():
+            for unit in units:
+                if unit.key not in known:
+                    known.add(unit.key)
+                    graphs.append(self.bench.unit(unit))
+            if len(graphs) >= CHUNK:
+                self.measure("recipes", graphs)
+                graphs = []
+        if graphs:
+            self.measure("recipes", graphs)
+        level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
+        return {group: fastest(units, level) for group, units in tried.items()}
+
+    def learn_sizes(self, recipes: Book) -> None:
+        """Make the graphs that are needed to know every size."""
+        rows = [*self.table.of_kind("unit"), *self.table.of_kind("size")]
+        known = [parse_unit(row.key) for row in rows]
+        often = sorted(self.found, key=lambda block: (-self.found[block], block.key))
+        units = (unit_of(block, recipe_for(block, recipes)) for block in often)
+        self.table.append(self.bench.sizes(untold(units, known)), self.path)
+
+    def measure(
+        self,
+        what: str,
+        graphs: Sequence[Graph],
+        rounds: int = 7,
+        footprints: int = 0,
+        ways: Sequence[str] = (IN_TURN,),
+    ) -> list[Row]:
+        """Time graphs, learn memory and energy of some, and keep what was measured."""
+        self.progress(min(self.used, 1.0), f"measuring {what}, {len(self.table)} done")
+        wanted = self.footprints < FOOTPRINTS or any(graph.kind == "fresh" for graph in graphs)
+        measured: list[Row] = []
+        for way in ways:  # each in a process of its own
+            rows = self.bench.time(graphs, rounds, way)
+            if wanted and way == ways[0]:
+                found = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
+                rows = with_footprints(rows, found)
+                self.footprints += len(found)
+            self.sessions += 1
+            self.alarms += not rows or rows[0].drift > ALARM
+            self.unsettled += sum(not row.stable for row in rows)
+            self.table.append(rows, self.path)
+            measured += rows
+        return measured
+
+    def fit(self, recipes: Book) -> CostModel:
+        """Fit everything, and validate on the networks that were kept out."""
+        self.progress(min(self.used, 1.0), "fitting")
+        if words := complaint(self.unsettled, self.alarms, self.sessions):
+            log.warning("%s", words)
+        model = CostModel.fit(self.table, recipes)
+        model.validation = validated(model, self.table) | {
+            "unsettled": self.unsettled,
+            "sessions_with_alarm": self.alarms,
+            "space": self.space.name,
+            "measured_s": round(time.monotonic() - self.start, 1),
+        }
+        return model
+
+
+def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> LatencyTable:
+    """What is measured already: the given tables, and the file beside the model."""
+    own = LatencyTable(device.identity())
+    files = [*tables, *([path] if path is not None and path.exists() else [])]
+    for file in files:
+        other = _checked(file)
+        if other.fingerprint != own.fingerprint:
+            raise CostError(
+                f"{file}: was measured on another device: "
+                + different(own.identity, other.identity)
+            )
+        own = own.merged(other)
+    if path is not None:  # whole lines under today's columns, which new rows can follow
+        own.save(path)  # what cannot be written says so before anything is measured
+    return own
+
+
+def _checked(file: Path) -> LatencyTable:
+    """A table whose rows all name a sub-block or a network.
+
+    Raises:
+        CostError: one does not, or the file is not a table.
+    """
+    table = LatencyTable.load(file)
+    for row in table.rows:
+        try:
+            (parse_unit if row.kind in ("unit", "size") else Candidate.from_json)(row.key)
+        except VitParetoError as error:
+            raise CostError(f"{file}: kind {row.kind!r}, key {row.key!r}: {error}") from None
+    return table

@@ -1,0 +1,1 @@
+"""Foreign tables, models and graphs: read, checked, transferred, estimated, written."""

@@ -1,0 +1,64 @@
+"""Exchange: cost models for other tools, as tables they can read and vectors they can test with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ...spaces import Candidate
+from ..predict.model import CostModel
+from ..tables.latency_table import LatencyTable
+from ..units.unit import unit_of
+from ..units.workload import SubBlock
+
+
+def to_flat(table: LatencyTable) -> dict[str, float]:
+    """Key of a sub-block and recipe -> latency in ms; repeats are averaged."""
+    rows = list(table.of_kind("unit"))
+    levels: dict[str, list[float]] = {}
+    for row, level in zip(rows, table.levels(rows), strict=True):
+        levels.setdefault(row.key, []).append(level)
+    return {key: sum(values) / len(values) for key, values in sorted(levels.items())}
+
+
+def to_ofa(table: LatencyTable) -> dict[str, dict[str, float]]:
+    """Once-for-all's form: key -> {count, mean, std}, in ms.
+
+    The standard deviation is that of a normal spread with the same 10th and 90th percentiles.
+    """
+    found: dict[str, dict[str, float]] = {}
+    rows = list(table.of_kind("unit"))
+    for row, level in zip(rows, table.levels(rows), strict=True):
+        spread = (row.p90_ms - row.p10_ms) / 2.563
+        found[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
+    return dict(sorted(found.items()))
+
+
+def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Inputs and expected outputs, so that another implementation can check itself.
+
+    Each candidate comes with its sub-blocks, and each of these with its terms and coordinates,
+    so that the parts can be tested one by one.
+    """
+    predicted = model.predict(candidates)
+    entries: list[dict[str, Any]] = []
+    for index, candidate in enumerate(candidates):
+        entries.append(
+            {
+                "key": candidate.key,
+                "candidate": json.loads(candidate.to_json()),
+                "sub_blocks": [
+                    _vector(block, recipe, ms) for block, recipe, ms in model.sub_blocks(candidate)
+                ],
+                "rest_ms": model.rest_ms(candidate),
+                **predicted.row(index),
+            }
+        )
+    return {"format": "vitpareto reference vectors", "version": 1, "vectors": entries}
+
+
+def _vector(block: SubBlock, recipe: str, ms: float) -> dict[str, Any]:
+    unit = unit_of(block, recipe)
+    about = {"key": unit.key, "group": unit.group, "terms": unit.terms, "numbers": unit.numbers}
+    return about | {"latency_ms": ms}

@@ -1,0 +1,277 @@
+"""Estimate: the latency of an arbitrary ViT-like ONNX file from a cost model.
+
+A piece of the graph that looks like a sub-block is predicted as that sub-block, with the kernels
+that stand in it; anything else by its multiply-accumulates alone. How much of the estimate comes
+from sub-blocks of measured groups is its coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
+from pathlib import Path
+
+from ...spaces import Block, Place, Policy
+from ..predict.model import CostModel
+from ..units.unit import unit_of
+from ..units.workload import SubBlock
+from .onnx_pieces import Piece, read_pieces
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The estimate of one file.
+
+    Attributes:
+        latency_ms: of one run.
+        coverage: share of it that recognised sub-blocks of measured groups explain, 0 to 1.
+        pieces: kind of each piece, key of the unit it was taken for ("" for none), and ms; with
+            "rest", what a network costs beside its pieces, they add up.
+    """
+
+    latency_ms: float
+    coverage: float
+    pieces: list[tuple[str, str, float]]
+
+
+def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
+    """Estimate the latency of an ONNX file on the device of a cost model.
+
+    Args:
+        model: calibrated on the device.
+        path: a file with static shapes; float32, or with weights in the forms of `recipes`.
+
+    Raises:
+        CostError: the file cannot be read, or its shapes are not static.
+    """
+    known: list[tuple[str, str, float]] = []
+    strange: list[int] = []  # multiply-accumulates
+    macs, loaded_mb = 0, 0.0
+    for piece, block, recipe in recognise(read_pieces(Path(path))):
+        unit = None if block is None else unit_of(block, recipe)
+        if block is None or unit is None or unit.group not in model.groups:
+            strange += [piece.macs] * bool(piece.macs)
+            continue
+        known.append((block.kind, unit.key, model.block_ms(block, recipe)))
+        macs, loaded_mb = macs + piece.macs, loaded_mb + unit.weight_bytes / 1e6
+    explained = sum(ms for *_, ms in known)
+    # What is not known is as slow for its size as what is, and no faster than plain layers.
+    rate = max(model.ms_per_mmac / 1e6, explained / macs if macs else 0.0)
+    other = [("other", "", work * rate) for work in strange]
+    rest = ("rest", "", model.beside_ms(loaded_mb))
+    found = [*known, *other, rest]
+    parts = explained + sum(ms for *_, ms in other)
+    latency_ms = sum(ms for *_, ms in found)
+    return Estimate(latency_ms, explained / parts if parts else 0.0, found)
+
+
+def recognise(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
+    """What each piece looks like, if it looks like a sub-block, and the recipe of its kernels.
+
+    Layers that are factored into two are not recognised.
+    """
+    reader = _Reader(pieces)
+    for piece in pieces:
+        reader.read(piece)
+    return reader.found
+
+
+class _Reader:
+    """Goes through pieces and remembers what only the pieces before can tell."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
+        self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
+        self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
+        self.side = self.prefix = 0
+        self.found: list[tuple[Piece, SubBlock | None, str]] = []
+        self._end = pieces[-1] if pieces else None
+
+    def read(self, piece: Piece) -> None:
+        """The next piece."""
+        if piece.is_branch:
+            block = self._mlp(piece) or self._grid_mixer(piece) or self._attention(piece)
+        elif piece is self._end:
+            block = self._head(piece)
+        elif not self.side:
+            block = self._stem(piece)
+        elif not piece.convolutions and not piece.linears:
+            self._drop(piece)
+            return
+        else:
+            block = self._downsample(piece)
+        self.found.append((piece, block, _recipe(piece)))
+
+    def _place(self, piece: Piece, block: Block, shape: Sequence[int]) -> Place:
+        rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
+        tokens = rows - self.prefix
+        grid = self.side, self.side
+        return Place(block, width, grid, self.prefix, tokens, tokens, act=self.act)
+
+    def _bare(self, piece: Piece, shape: Sequence[int]) -> Place:
+        return self._place(piece, Block("pool" if len(shape) == 4 else "softmax"), shape)
+
+    def _sub_block(self, kind: str, variant: str, place: Place, *flags: str) -> SubBlock:
+        return SubBlock(kind, place, Policy(), self.norm, variant, flags=flags)
+
+    def _stem(self, piece: Piece) -> SubBlock | None:
+        first, last = piece.convolutions[:1], piece.convolutions[-1:]
+        if not first or piece.linears or len(piece.leaves) not in (3, 4):
+            return None
+        self.side = isqrt(last[0].positions)
+        if len(piece.leaves) == 3:
+            self.prefix = piece.leaves[1] - self.side**2
+        tables = [shape for shape in piece.added if len(shape) == 3 and shape[1] > 1]
+        normed = piece.kinds & {kind for kinds in _NORMS.values() for kind in kinds}
+        flags = ["pos"] * bool(tables) + ["norm"] * bool(normed)
+        variant = "patch" if len(piece.convolutions) == 1 else "conv"
+        found = self._sub_block("stem", variant, self._bare(piece, piece.leaves), *flags)
+        patch = piece.enters[-1] // self.side
+        return replace(found, inputs=first[0].inputs, patch_size=patch)
+
+    def _downsample(self, piece: Piece) -> SubBlock | None:
+        layers = len(piece.convolutions), len(piece.linears)
+        if layers == (1, 0):
+            ((positions, inputs, *_),), variant = piece.convolutions, "conv"
+        elif layers == (0, 1) and piece.linears[0].inputs % 4 == 0:
+            positions, inputs, variant = (
+                piece.linears[0].rows,
+                piece.linears[0].inputs // 4,
+                "merge",
+            )
+        else:
+            return None
+        self.side = isqrt(positions)
+        place = self._bare(piece, piece.leaves)
+        return replace(self._sub_block("downsample", variant, place), inputs=inputs)
+
+    def _drop(self, piece: Piece) -> None:
+        """Tokens that are dropped after a mixer belong to it."""
+        if not self.found or len(piece.leaves) != 3:
+            return
+        mixer, block, recipe = self.found[-1]
+        kept = piece.leaves[1] - self.prefix
+        if block is None or block.kind != "mixer" or kept == block.place.tokens:
+            return
+        flag = "evit" if "TopK" in mixer.kinds | piece.kinds else "random"
+        place = replace(block.place, kept=kept)
+        self.found[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
+
+    def _head(self, piece: Piece) -> SubBlock | None:
+        if piece.convolutions or piece.products or len(piece.linears) not in (1, 2):
+            return None
+        plain = "distill" if len(piece.linears) == 2 else "avg"
+        variant = "token" if plain == "avg" and "Gather" in piece.kinds else plain
+        place = self._bare(piece, piece.enters)
+        found = self._sub_block("head", variant, place)
+        return replace(found, outputs=piece.linears[0].outputs)
+
+    def _mlp(self, piece: Piece) -> SubBlock | None:
+        """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""
+        dense = [c for c in piece.convolutions if c.kernel == 1]
+        if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
+            place = self._place(piece, Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
+            return self._sub_block("mlp", "conv", place)
+        if len(piece.linears) != 2 or piece.products or piece.convolutions:
+            return None
+        first, second = piece.linears
+        if (first.inputs, first.outputs) != (second.outputs, second.inputs):
+            return None
+        if "Transpose" in piece.kinds and first.length == piece.enters[-1]:
+            block = Block("token_mlp", token_hidden=first.outputs)
+            place = self._place(piece, block, piece.enters)
+            return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
+        place = self._place(piece, Block(mlp_hidden=first.outputs), piece.enters)
+        return self._sub_block("mlp", "mlp", place)
+
+    def _grid_mixer(self, piece: Piece) -> SubBlock | None:
+        """Average pooling, or an inverted bottleneck."""
+        if piece.linears or piece.products:
+            return None
+        if not piece.convolutions and "AveragePool" in piece.kinds:
+            place = self._place(piece, Block("pool"), piece.enters)
+            return self._sub_block("mixer", "pool", place, *_scale(piece))
+        if len(piece.convolutions) != 3:
+            return None
+        first, middle, _ = piece.convolutions
+        if middle.groups != first.outputs:
+            return None
+        block = Block("mbconv", kernel_size=middle.kernel, mlp_hidden=first.outputs)
+        return self._sub_block("mixer", "mbconv", self._place(piece, block, piece.enters))
+
+    def _attention(self, piece: Piece) -> SubBlock | None:
+        """Attention, its queries, keys and values in one layer or in three."""
+        if len(piece.linears) not in (2, 4) or not piece.products:
+            return None
+        last = piece.linears[-1]
+        if last.outputs != piece.enters[-1]:
+            return None
+        relative = False
+        if "Softmax" not in piece.kinds:
+            block = self._linear_attention(piece)
+        elif piece.convolutions:
+            block = None
+        elif piece.rank >= 6:  # rows and columns of windows, and of tokens in them
+            heads = piece.products[0].batch * last.length // last.rows
+            block = Block("window", heads, last.inputs // heads, window_size=isqrt(last.length),
+                          shift="Concat" in piece.kinds)  # fmt: skip
+            table = [heads, last.length, last.length]
+            relative = any(shape[-3:] == table for shape in piece.added)
+        else:
+            block = self._global_attention(piece)
+        if block is None:
+            return None
+        place = replace(self._place(piece, block, piece.enters), relative=relative)
+        return self._sub_block("mixer", block.mixer, place)
+
+    def _linear_attention(self, piece: Piece) -> Block | None:
+        if len(piece.products) != 3 or len(piece.convolutions) != 1:
+            return None
+        (depthwise,), heads = piece.convolutions, piece.products[0].batch
+        if depthwise.groups != depthwise.outputs:
+            return None
+        head_dim = piece.linears[-1].inputs // heads
+        return Block("linear", heads, head_dim, kernel_size=depthwise.kernel)
+
+    def _global_attention(self, piece: Piece) -> Block | None:
+        """All tokens as queries; keys are all tokens too, or pooled ones, or shared by heads."""
+        *inner, last = piece.linears
+        if last.length != piece.enters[1]:
+            return None
+        heads = piece.products[0].batch
+        head_dim = last.inputs // heads
+        keys = min(inner, key=lambda layer: (layer.rows, layer.outputs))  # as many, or fewer
+        if keys.rows < last.rows:
+            pooled = isqrt(keys.length - self.prefix)
+            return Block("pooled", heads, head_dim, kv_pool=-(-self.side // pooled))
+        if len(inner) == 3 and keys.outputs < last.inputs:
+            return Block("grouped", heads, head_dim, kv_heads=keys.outputs // head_dim)
+        return Block("softmax", heads, head_dim)
+
+
+def _scale(piece: Piece) -> list[str]:
+    """A layer scale that no linear layer could take in is the last thing before the Add."""
+    return ["scale"] * (piece.last == "Mul")
+
+
+def _recipe(piece: Piece) -> str:
+    """The recipe whose kernels a piece has."""
+    if piece.kinds & {"MatMulInteger", "ConvInteger"}:
+        return "dynamic8"
+    if piece.blocks:
+        return "blocks4a8" if all(piece.blocks) else "blocks4"
+    return "static8" if "QuantizeLinear" in piece.kinds else "float"
+
+
+_NORMS = {
+    "layer": {"LayerNormalization"},
+    "group": {"InstanceNormalization", "GroupNormalization"},
+    "rms": {"RMSNormalization", "Sqrt", "Reciprocal"},
+}
+_ACTS = {
+    "gelu": {"Gelu", "Erf"},
+    "hardswish": {"HardSwish", "HardSigmoid"},
+    "silu": {"Sigmoid"},
+    "relu": {"Relu"},
+}

@@ -1,0 +1,120 @@
+"""Folding: layer scale and batch norm absorbed by the linear layers beside them, exactly.
+
+What training needs as parameters of their own costs time at inference for nothing. Called on a
+copy before export and before measurement, so that both see the same graph.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces.networks import Network
+from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.norms import LayerScale
+from ...spaces.networks.stems import ConvDownsample, ConvStem, PatchMerging
+from ...spaces.networks.window import WindowAttention
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def folded(module: M) -> M:
+    """A copy in evaluation mode with every scale and batch norm folded that can be.
+
+    The outputs are the same up to rounding.
+    """
+    module = copy.deepcopy(module).eval()
+    with torch.no_grad():
+        for part in list(module.modules()):
+            if isinstance(part, ResidualBlock):
+                _fold_block(part)
+            elif isinstance(part, ConvStem):
+                _fold_sequence(part.layers)
+            elif isinstance(part, ConvDownsample):
+                _after(part.conv, *_affine(part.bn))
+                part.add_module("bn", nn.Identity())
+            elif isinstance(part, PatchMerging) and _is_batch_norm(part.norm):
+                _before([part.reduction], *_affine(part.norm))
+                part.norm = nn.Identity()
+            elif isinstance(part, Network) and _is_batch_norm(part.norm):
+                heads = [h for h in (part.head, part.head_dist) if isinstance(h, nn.Linear)]
+                _before(heads, *_affine(part.norm))
+                part.norm = nn.Identity()
+    return module
+
+
+def _fold_block(block: ResidualBlock) -> None:
+    mixer = block.get_submodule(block.mixer_name)
+    if isinstance(block.ls1, LayerScale):
+        last = getattr(mixer, "proj", getattr(mixer, "conv_pwl", None))
+        if isinstance(last, nn.Linear):
+            _scale(last, block.ls1.gamma)
+            block.ls1 = nn.Identity()
+        elif isinstance(last, nn.Conv2d):
+            bn = mixer.get_submodule("bn3")
+            assert isinstance(bn, nn.BatchNorm2d)
+            bn.weight.mul_(block.ls1.gamma)
+            bn.bias.mul_(block.ls1.gamma)
+            block.ls1 = nn.Identity()
+    if isinstance(block.ls2, LayerScale) and block.mlp is not None:
+        _scale(block.mlp.fc2, block.ls2.gamma)
+        block.ls2 = nn.Identity()
+    for conv, bn in (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")):
+        if hasattr(mixer, bn):
+            _after(mixer.get_submodule(conv), *_affine(mixer.get_submodule(bn)))
+            setattr(mixer, bn, nn.Identity())
+    # Padded windows hold zeros after the norm, which a folded shift would not.
+    padded = isinstance(mixer, WindowAttention) and mixer.padded != tuple(mixer.grid)
+    layers = [getattr(mixer, name, None) for name in "qkv"]
+    readers = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    if _is_batch_norm(block.norm1) and readers and not padded:
+        _before(readers, *_affine(block.norm1))
+        block.norm1 = nn.Identity()
+    if block.norm2 is not None and _is_batch_norm(block.norm2) and block.mlp is not None:
+        _before([block.mlp.fc1], *_affine(block.norm2))
+        block.norm2 = nn.Identity()
+
+
+def _fold_sequence(layers: nn.Sequential) -> None:
+    for index in range(len(layers) - 1):
+        conv, bn = layers[index], layers[index + 1]
+        if isinstance(conv, nn.Conv2d) and _is_batch_norm(bn):
+            _after(conv, *_affine(bn))
+            layers[index + 1] = nn.Identity()
+
+
+def _is_batch_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+
+
+def _affine(bn: nn.Module) -> tuple[Tensor, Tensor]:
+    """Scale and shift that a batch norm applies at inference."""
+    assert isinstance(bn, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert bn.running_mean is not None and bn.running_var is not None
+    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    return scale, bn.bias - bn.running_mean * scale
+
+
+def _scale(layer: nn.Module, scale: Tensor) -> None:
+    _after(layer, scale, torch.zeros_like(scale))
+
+
+def _after(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    """layer, then x * scale + shift."""
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    layer.weight.mul_(scale.view(-1, *(1,) * (layer.weight.ndim - 1)))
+    bias = torch.zeros_like(shift) if layer.bias is None else layer.bias
+    layer.bias = nn.Parameter(bias * scale + shift)
+
+
+def _before(layers: list[nn.Linear] | list[nn.Module], scale: Tensor, shift: Tensor) -> None:
+    """X * scale + shift, then every one of the layers (linear, or 1x1 convolutions)."""
+    for layer in layers:
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        weight = layer.weight.flatten(1)
+        extra = weight @ shift
+        layer.bias = nn.Parameter(extra if layer.bias is None else layer.bias + extra)
+        layer.weight.copy_((weight * scale).view_as(layer.weight))

@@ -1,0 +1,232 @@
+"""Build: a sub-block as a torch module made of the very modules of its network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces import Architecture, Block, Candidate, Place, Stage
+from ...spaces.networks import Network
+from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.network import to_grid, to_tokens
+from ...spaces.networks.stems import ConvDownsample, PatchMerging
+from ...spaces.ops import rank
+from ..units.workload import SubBlock, workload
+from .folding import folded
+
+EPS = 1e-6
+
+
+class Part(nn.Module):
+    """One part of a module's forward pass."""
+
+    def __init__(self, module: nn.Module, method: str = "forward") -> None:
+        super().__init__()
+        self.module, self.method = module, method
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same as the method of the wrapped module."""
+        return getattr(self.module, self.method)(x)
+
+
+class Stem(nn.Module):
+    """Stem and embedding of a network, out as tokens or grid as the next block wants."""
+
+    def __init__(self, network: Network, tokens: bool) -> None:
+        super().__init__()
+        self.network, self.tokens = network, tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, S, S) -> (B, prefix + N, C) or (B, C, H, W)."""
+        network = self.network
+        x = network.patch_embed(x)
+        embeds = network.norm_pre or network.cls_token is not None or network.pos_embed is not None
+        if not embeds:
+            return to_tokens(x) if self.tokens else x
+        x = network.embed(to_tokens(x))
+        return x if self.tokens else to_grid(x)
+
+
+class Head(nn.Module):
+    """Last norm, pooling and classifiers of a network."""
+
+    def __init__(self, network: Network, tokens: bool) -> None:
+        super().__init__()
+        self.network, self.tokens = network, tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, prefix + N, C) or (B, C, H, W) -> (B, classes)."""
+        x = x if self.tokens else to_tokens(x)
+        return self.network.forward_head(self.network.norm(x))
+
+
+def input_shape(candidate: Candidate, batch: int) -> tuple[int, int, int, int]:
+    """Of one run of a whole network."""
+    a = candidate.architecture
+    return batch, a.in_chans, a.input_size, a.input_size
+
+
+def build(unit: SubBlock, batch: int = 1) -> tuple[nn.Module, tuple[int, ...]]:
+    """A sub-block with random weights, folded as for export, and the shape of its input.
+
+    Args:
+        unit: what to build.
+        batch: images of one run.
+    """
+    place = unit.place
+    tokens = unit.layout == "tokens"
+    rows, width = place.prefix + place.tokens, place.width
+    shape: tuple[int, ...] = (batch, rows, width) if tokens else (batch, width, *place.grid)
+    if unit.kind == "stem":
+        side = place.grid[0] * unit.patch_size
+        shape = (batch, unit.inputs, side, side)
+        module: nn.Module = Stem(_network(unit), tokens)
+    elif unit.kind == "head":
+        module = Head(_network(unit), tokens)
+    elif unit.kind == "downsample":
+        grid = (2 * place.grid[0], 2 * place.grid[1])
+        if unit.variant == "merge":
+            module = PatchMerging(unit.inputs, width, grid, unit.norm, EPS)
+            shape = (batch, grid[0] * grid[1], unit.inputs)
+        else:
+            module = ConvDownsample(unit.inputs, width)
+            shape = (batch, unit.inputs, *grid)
+    else:
+        block = ResidualBlock(_built_place(unit), _architecture(unit))
+        module = Part(block, "mix" if unit.kind == "mixer" else "feed")
+        if unit.kind == "mlp":
+            block.norm1 = block.ls1 = nn.Identity()
+            block.add_module(block.mixer_name, nn.Identity())
+    randomise(module)
+    module = folded(module)
+    factorise(module, unit.policy.rank_ratio)
+    return module, shape
+
+
+def network(candidate: Candidate, seed: int = 0) -> Network:
+    """A whole network with random weights, folded and factored as for export."""
+    built = Network(candidate.architecture)
+    randomise(built, seed)
+    built = folded(built)
+    for prefix, unit in locate(candidate).items():
+        if unit.policy.rank_ratio < 1:
+            factorise(built.get_submodule(prefix), unit.policy.rank_ratio)
+    return built
+
+
+def locate(candidate: Candidate) -> dict[str, SubBlock]:
+    """Module path -> the sub-block that it belongs to.
+
+    >>> from vitpareto.spaces import SearchSpace
+    >>> found = locate(SearchSpace.from_yaml("digits").largest())
+    >>> list(found)[:3]
+    ['patch_embed', 'stages.0.blocks.0.attn', 'stages.0.blocks.0.mlp']
+    """
+    units = iter(workload(candidate).sub_blocks)
+    found = {"patch_embed": next(units)}
+    for i, stage in enumerate(candidate.architecture.stages):
+        if i:
+            found[f"stages.{i}.downsample"] = next(units)
+        for j, block in enumerate(stage.blocks):
+            unit = next(units)
+            name = "attn" if block.num_heads else block.mixer
+            found[f"stages.{i}.blocks.{j}.{name}"] = unit
+            if block.mlp_hidden and block.mixer != "mbconv":
+                found[f"stages.{i}.blocks.{j}.mlp"] = next(units)
+    found["head"] = next(units)
+    if candidate.architecture.prefix > 1:
+        found["head_dist"] = found["head"]
+    return found
+
+
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Weights that keep activations in their usual range; all different, so that none is shared."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in (*module.named_parameters(), *module.named_buffers()):
+            if not value.is_floating_point() or name.endswith("mask"):
+                continue
+            noise = torch.randn(value.shape, generator=generator)
+            if value.ndim > 1:
+                value.copy_(noise * value[0].numel() ** -0.5)
+            else:
+                positive = name.endswith(("weight", "gamma", "running_var"))
+                value.copy_(noise.abs() * 0.1 + 0.9 if positive else noise * 0.02)
+
+
+def factorise(module: nn.Module, ratio: float) -> None:
+    """Replace every linear layer by two of lower rank, where that makes it smaller.
+
+    Singular values are cut at the rank; the root of each goes into both factors.
+    """
+    if ratio >= 1:
+        return
+    for parent in list(module.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear) and (
+                kept := rank(layer.in_features, layer.out_features, ratio)
+            ):
+                setattr(parent, name, _factors(layer, kept))
+
+
+def _factors(layer: nn.Linear, kept: int) -> nn.Sequential:
+    first = nn.Linear(layer.in_features, kept, bias=False)
+    second = nn.Linear(kept, layer.out_features, bias=_has_bias(layer))
+    with torch.no_grad():
+        left, values, right = torch.linalg.svd(layer.weight, full_matrices=False)
+        root = values[:kept].sqrt()
+        first.weight.copy_(root[:, None] * right[:kept])
+        second.weight.copy_(left[:, :kept] * root)
+        if _has_bias(layer):
+            second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second)
+
+
+def _has_bias(layer: nn.Linear) -> bool:
+    return "bias" in dict(layer.named_parameters())
+
+
+def _built_place(unit: SubBlock) -> Place:
+    """The place with a mixer that can be built, which an MLP's sub-block does not settle."""
+    place = unit.place
+    if unit.kind == "mixer":
+        return place
+    return replace(place, block=replace(place.block, num_heads=1, head_dim=1))
+
+
+def _architecture(unit: SubBlock) -> Architecture:
+    place, flags = unit.place, unit.flags
+    block = replace(place.block, token_keep=0.5 if place.kept != place.tokens else 1.0)
+    return Architecture(
+        (Stage(place.width, (block,)),),
+        norm=unit.norm,
+        norm_eps=EPS,
+        act=place.act,
+        layer_scale="scale" in flags,
+        token_reduction="random" if "random" in flags else "evit",
+    )
+
+
+def _network(unit: SubBlock) -> Network:
+    """The smallest network with this stem or head."""
+    place, stem = unit.place, unit.kind == "stem"
+    pooling = {0: "avg", 1: "token", 2: "distill"}[place.prefix]
+    patch = unit.patch_size or 1
+    return Network(
+        Architecture(
+            (Stage(place.width, (Block(num_heads=1, head_dim=8),)),),
+            input_size=place.grid[0] * patch,
+            in_chans=unit.inputs or 1,
+            num_classes=unit.outputs or 1,
+            stem=unit.variant if stem else "patch",
+            patch_size=patch,
+            stem_norm="norm" in unit.flags,
+            pos_embed="learned" if "pos" in unit.flags else "none",
+            global_pool=pooling,
+            norm=unit.norm,
+            norm_eps=EPS,
+            act=place.act,
+        )
+    )

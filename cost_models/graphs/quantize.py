@@ -1,0 +1,314 @@
+"""Recipes: how the layers of an ONNX graph are stored and computed at lower precision.
+
+Only layers with constant weights and dense convolutions change; norms, softmax, activations and
+residuals stay in float32. See `precision.RECIPES` for what each recipe is, and ONNX Runtime's
+quantisation documents for the patterns that its optimiser fuses into integer kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...spaces import Candidate
+from ...spaces.compression import INTEGER_BITS
+from ..units.precision_recipes import BLOCK, Book, find_recipe, recipe_for
+from .linear_layers import CONTRIB, Graph, Layer
+
+Array = NDArray[np.float32]
+Ranges = Mapping[str, NDArray[np.float32]]
+Writer = Callable[[Graph, Layer, int, Ranges], None]
+DEFAULT_RANGE = np.array([-4.0, 4.0], np.float32)
+
+
+def apply_recipe(
+    model: onnx.ModelProto, name: str, ranges: Ranges | None = None, weight_bits: int = 0
+) -> onnx.ModelProto:
+    """One recipe on every layer of a graph.
+
+    Args:
+        model: a float graph as `graphs.to_onnx` makes it.
+        name: of the recipe.
+        ranges: tensor -> lowest and highest value, for static recipes; a fixed range where absent,
+            which is enough for latency.
+        weight_bits: levels of a weight, 2 to the power of it; those of the recipe by default.
+
+    Raises:
+        UnknownNameError: no such recipe.
+    """
+    return _rewrite(model, lambda _: (name, weight_bits or find_recipe(name).bits), ranges or {})
+
+
+def apply_recipes(
+    model: onnx.ModelProto,
+    candidate: Candidate,
+    recipes: Book | Sequence[str],
+    calibration_images: Array | None = None,
+) -> onnx.ModelProto:
+    """A candidate's precision, sub-block by sub-block.
+
+    Args:
+        model: the float graph of the candidate's network, from `graphs.to_onnx`.
+        candidate: its policies.
+        recipes: what the device runs each group with, as `CostModel.recipes` has it, or the
+            recipes of the device.
+        calibration_images: (N, in_chans, S, S); needed where activations have fixed scales.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+    """
+    from .modules import locate
+
+    units = locate(candidate)
+    chosen = {path: recipe_for(unit, recipes) for path, unit in units.items()}
+
+    def find(layer: Layer) -> tuple[str, int]:
+        path = layer.module
+        while path not in units:
+            path, dot, _ = path.rpartition(".")
+            if not dot:
+                return "float", 32
+        return chosen[path], units[path].policy.weight_bits
+
+    ranges: dict[str, Array] = {}
+    if calibration_images is not None and _is_static(chosen.values()):
+        ranges = calibrate_ranges(model, lambda layer: find(layer)[0], calibration_images)
+    return _rewrite(model, find, ranges)
+
+
+def calibrate_ranges(
+    model: onnx.ModelProto, find: Callable[[Layer], str], images: Array
+) -> dict[str, Array]:
+    """Lowest and highest value of every activation that a static recipe quantises."""
+    from ..runtimes.onnxruntime import observe
+
+    layers = [layer for layer in Graph(model).layers() if _is_static([find(layer)])]
+    wanted = {layer.source for layer in layers} | {x.result for x in layers if x.is_conv}
+    inputs = {value.name for value in model.graph.input}
+    found = observe(model, sorted(wanted - inputs), images)
+    for name in wanted & inputs:
+        found[name] = np.array([images.min(), images.max()], np.float32)
+    return found
+
+
+def _is_static(names: Iterable[str]) -> bool:
+    return any(name.startswith("static") for name in names)
+
+
+def _rewrite(
+    model: onnx.ModelProto, find: Callable[[Layer], tuple[str, int]], ranges: Ranges
+) -> onnx.ModelProto:
+    graph = Graph(model)
+    for node in model.graph.node:
+        layer = graph.layer(node)
+        name, bits = find(layer) if layer is not None else ("float", 32)
+        if layer is None or name == "float":
+            graph.nodes.append(node)
+            continue
+        _WRITERS[name](graph, layer, min(bits, INTEGER_BITS), ranges)
+    return graph.finish()
+
+
+def quantised(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
+    """Symmetric integers of a weight and a scale for each output channel.
+
+    Args:
+        weight: any shape.
+        bits: levels are -(2^(bits-1) - 1) to 2^(bits-1) - 1.
+        axis: of the output channels.
+    """
+    top = 2 ** (bits - 1) - 1
+    others = tuple(a for a in range(weight.ndim) if a != axis)
+    scale = np.abs(weight).max(axis=others, keepdims=True) / top
+    scale = np.maximum(scale, 1e-12).astype(np.float32)
+    return np.clip(np.rint(weight / scale), -top, top).astype(np.int8), scale
+
+
+def _out_axis(layer: Layer) -> int:
+    return 0 if layer.is_conv else layer.weight.ndim - 1
+
+
+def _named(layer: Layer, part: str) -> str:
+    return f"{layer.module}.{part}"
+
+
+def _bias(graph: Graph, layer: Layer, product: str) -> None:
+    """Add a bias that was inside the operator; a MatMul's own Add follows in the graph."""
+    if not layer.bias:
+        return
+    name = layer.bias
+    if layer.is_conv:
+        value = onnx.numpy_helper.to_array(graph.constants[name])
+        name = graph.constant(f"{name}:grid", value.reshape(1, -1, 1, 1))
+    graph.add("Add", [product, name], layer.result)
+
+
+def _product(layer: Layer) -> str:
+    """Name of the product before a bias."""
+    return f"{layer.result}:product" if layer.bias else layer.result
+
+
+def _conv_attributes(layer: Layer) -> dict[str, Any]:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in layer.node.attribute}
+
+
+def _fp16(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+    half = graph.constant(_named(layer, "weight:fp16"), layer.weight.astype(np.float16))
+    weight = graph.add("Cast", [half], _named(layer, "weight:float"), to=onnx.TensorProto.FLOAT)
+    _float_kernel(graph, layer, weight)
+
+
+def _integers(graph: Graph, layer: Layer, bits: int, container: int) -> tuple[str, Array]:
+    """The weight as an int8 tensor, stored in a container of 8 or 4 bits, and its scale."""
+    values, scale = quantised(layer.weight, bits, _out_axis(layer))
+    if container == 8:
+        return graph.constant(_named(layer, "weight:int8"), values), scale
+    packed = graph.packed(_named(layer, "weight:int4"), values)
+    name = _named(layer, "weight:int8")
+    return graph.add("Cast", [packed], name, to=onnx.TensorProto.INT8), scale
+
+
+def _stored(container: int) -> Writer:
+    """Integers that are cast and scaled when the model is loaded, by constant folding."""
+
+    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+        stored, scale = _integers(graph, layer, bits, container)
+        scales = graph.constant(_named(layer, "scale"), scale)
+        name = _named(layer, "weight:cast")
+        cast = graph.add("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
+        weight = graph.add("Mul", [cast, scales], _named(layer, "weight:float"))
+        _float_kernel(graph, layer, weight)
+
+    return write
+
+
+def _float_kernel(graph: Graph, layer: Layer, weight: str) -> None:
+    if layer.is_conv:
+        inputs = [layer.source, weight, *([layer.bias] if layer.bias else [])]
+        graph.add("Conv", inputs, layer.result, **_conv_attributes(layer))
+    else:
+        graph.add("MatMul", [layer.source, weight], _product(layer))
+        _bias(graph, layer, _product(layer))
+
+
+def _dynamic(container: int) -> Writer:
+    """Integer products of activations whose scale is found at every run."""
+
+    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+        x = layer.source
+        weight, scale = _integers(graph, layer, bits, container)
+        x8, x_scale, x_zero = graph.add_many(
+            "DynamicQuantizeLinear", [x], [f"{x}:int8", f"{x}:scale", f"{x}:zero"]
+        )
+        kind = "ConvInteger" if layer.is_conv else "MatMulInteger"
+        attributes = _conv_attributes(layer) if layer.is_conv else {}
+        scale = scale.reshape(1, -1, 1, 1) if layer.is_conv else scale.reshape(-1)
+        scales = [x_scale, graph.constant(_named(layer, "scale"), scale)]
+        both = graph.add("Mul", scales, f"{layer.result}:product_scale")
+        total = graph.add(kind, [x8, weight, x_zero], f"{layer.result}:int32", **attributes)
+        real = graph.add("Cast", [total], f"{layer.result}:real", to=onnx.TensorProto.FLOAT)
+        graph.add("Mul", [real, both], _product(layer))
+        _bias(graph, layer, _product(layer))
+
+    return write
+
+
+def _static(container: int) -> Writer:
+    """Integer products of activations with calibrated scales, as quantise-dequantise pairs."""
+
+    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+        stored, scale = _integers(graph, layer, bits, container)
+        scales = graph.constant(_named(layer, "scale"), scale.reshape(-1))
+        name = _named(layer, "weight:dq")
+        weight = graph.add("DequantizeLinear", [stored, scales], name, axis=_out_axis(layer))
+        x = _quantise_dequantise(graph, layer.source, ranges)
+        if not layer.is_conv:
+            graph.add("MatMul", [x, weight], _product(layer))
+            graph.keep_apart(_product(layer))
+            if layer.bias:  # of a Gemm; subtracted, as an added one would make it a float Gemm
+                value = onnx.numpy_helper.to_array(graph.constants[layer.bias])
+                less = graph.constant(_named(layer, "bias:less"), -value)
+                graph.add("Sub", [_product(layer), less], layer.result)
+            return
+        inputs = [x, weight, *([_int32_bias(graph, layer, scale, ranges)] if layer.bias else [])]
+        raw = graph.add("Conv", inputs, f"{layer.result}:raw", **_conv_attributes(layer))
+        _quantise_dequantise(graph, raw, ranges, of=layer.result, out=layer.result)
+
+    return write
+
+
+def _int32_bias(graph: Graph, layer: Layer, scale: Array, ranges: Ranges) -> str:
+    """The bias in units of input times weight scale, as integer convolutions take it."""
+    x_scale, _ = _scale_and_zero(ranges.get(layer.source, DEFAULT_RANGE))
+    value = onnx.numpy_helper.to_array(graph.constants[layer.bias])
+    unit = (scale.reshape(-1) * x_scale).astype(np.float32)
+    whole = np.clip(np.rint(value / unit), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    inputs = [
+        graph.constant(_named(layer, "bias:int32"), whole),
+        graph.constant(_named(layer, "bias:scale"), unit),
+    ]
+    return graph.add("DequantizeLinear", inputs, _named(layer, "bias:dq"), axis=0)
+
+
+def _quantise_dequantise(
+    graph: Graph, x: str, ranges: Ranges, of: str | None = None, out: str | None = None
+) -> str:
+    scale, zero = _scale_and_zero(ranges.get(of or x, DEFAULT_RANGE))
+    name = of or x
+    inputs = [graph.constant(f"{name}:scale", scale), graph.constant(f"{name}:zero", zero)]
+    q = graph.add("QuantizeLinear", [x, *inputs], f"{name}:q")
+    return graph.add("DequantizeLinear", [q, *inputs], out or f"{name}:dq")
+
+
+def _scale_and_zero(limits: Array) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Unsigned 8-bit scale and zero point whose range holds the limits and 0."""
+    low, high = min(float(limits[0]), 0.0), max(float(limits[1]), 0.0)
+    scale = max(high - low, 1e-8) / 255
+    return np.array(scale, np.float32), np.array(round(-low / scale), np.uint8)
+
+
+def _blocks(accuracy_level: int) -> Writer:
+    """MatMulNBits: 4-bit weights with a scale for every 32 inputs."""
+
+    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+        if layer.is_conv:  # there is no such kernel: keep the bytes, compute in float
+            _stored(4)(graph, layer, bits, ranges)
+            return
+        inputs, outputs = layer.weight.shape
+        blocks = -(-inputs // BLOCK)
+        padded = np.zeros((outputs, blocks * BLOCK), np.float32)
+        padded[:, :inputs] = layer.weight.T
+        values, scale = quantised(padded.reshape(-1, BLOCK), min(bits, 4), 0)
+        nibbles = (values + 8).astype(np.uint8).reshape(outputs, blocks, BLOCK // 2, 2)
+        packed = nibbles[..., 0] | nibbles[..., 1] << 4
+        names = [
+            layer.source,
+            graph.constant(_named(layer, "weight:blocks4"), packed),
+            graph.constant(_named(layer, "scale"), scale.reshape(-1)),
+        ]
+        attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": BLOCK}
+        graph.add(
+            *("MatMulNBits", names, _product(layer), CONTRIB),
+            accuracy_level=accuracy_level,
+            **attributes,
+        )
+        _bias(graph, layer, _product(layer))
+
+    return write
+
+
+_WRITERS: dict[str, Writer] = {
+    "fp16": _fp16,
+    "dynamic8": _dynamic(8),
+    "dynamic4": _dynamic(4),
+    "static8": _static(8),
+    "static4": _static(4),
+    "stored8": _stored(8),
+    "stored4": _stored(4),
+    "blocks4": _blocks(0),
+    "blocks4a8": _blocks(4),
+}

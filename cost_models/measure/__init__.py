@@ -1,0 +1,1 @@
+"""Measuring: graphs timed in fresh processes, their memory, what a precision executes."""

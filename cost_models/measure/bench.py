@@ -1,0 +1,336 @@
+"""Bench: sub-blocks and networks as graphs, timed on a device against an anchor.
+
+Graphs are written to a folder and timed in a fresh process, a session. Every session times fixed
+sub-blocks too, the anchors; numbers of different sessions are compared through them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from ...spaces import Candidate
+from ...spaces.errors import CostError
+from ..device import Device
+from ..graphs.modules import build, input_shape, network
+from ..graphs.quantize import apply_recipe, apply_recipes
+from ..graphs.short_names import body_bytes, rename
+from ..graphs.to_onnx import INPUT, OUTPUT, chained, to_onnx
+from ..predict.correction import COPIES
+from ..runtimes import open_runtime
+from ..runtimes.onnxruntime import SCRATCH
+from ..runtimes.torch import scripted
+from ..standalone.runner import PLAN, RESULT, answer_of, clock_of
+from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
+from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
+from ..tables.latency_table import Row
+from ..units.precision_recipes import Book
+from ..units.unit import Unit
+from ..units.workload import SubBlock
+from .footprint import Footprint, footprint
+
+MODELS, ROUNDS = 10, 12  # whole networks of one session, and samples of each
+UNREST = 0.05  # spread of a session's rounds from which it is measured a second time
+WORKER_S = 300.0  # a session that takes longer hangs
+# Where the weights of a kind of sub-block are in its module, and in a network.
+PATHS = {
+    "stem": ("network.", ""),
+    "mixer": ("module.", "stages.0.blocks.0."),
+    "mlp": ("module.", "stages.0.blocks.0."),
+    "downsample": ("", "stages.1.downsample."),
+    "head": ("network.", ""),
+}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that can be timed.
+
+    Attributes:
+        kind: of its row in a table.
+        key: of its row in a table.
+        model: bytes of an ONNX file, or a torch module.
+        shape: of its input.
+        copies: how many equal sub-blocks it holds in a row.
+        graph_bytes: of a network its file; of a sub-block what it adds to one.
+        nodes: all that it has; 0 where nobody knows.
+    """
+
+    kind: str
+    key: str
+    model: Any
+    shape: tuple[int, ...]
+    copies: int
+    graph_bytes: int
+    nodes: int = 0
+
+    def entry(self) -> dict[str, Any]:
+        """What a plan says of it."""
+        names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes")
+        return {name: getattr(self, name) for name in names}
+
+
+class Bench:
+    """Makes graphs and times them on one device.
+
+    Args:
+        device: where to.
+        seed: of inputs and orders.
+
+    Attributes:
+        anchors: the graphs that every session times too.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+    """
+
+    def __init__(self, device: Device, seed: int = 0) -> None:
+        torch.set_num_threads(1)
+        self.device, self.seed = device, seed
+        self._runtime = open_runtime(device)
+        self._run = token_hex(4)
+        self._sessions = 0
+        self.anchors = [self.unit(Unit(block, "float")) for block in ANCHORS]
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether graphs are files, which other processes can load."""
+        return self._runtime.takes == "onnx"
+
+    def unit(self, unit: Unit) -> Graph:
+        """A sub-block as a graph, several times in a row where its output fits its input."""
+        block, batch = unit.block, self.device.batch
+        if self._runtime.takes == "module":
+            module, shape = build(block, batch)
+            return Graph("unit", unit.key, module, shape, 1, 0, _leaves(module))
+        model, shape = _exported(block, batch)
+        model = apply_recipe(model, unit.recipe)
+        size = body_bytes(model.graph)
+        copies = COPIES if _repeats(block) else 1
+        model = chained(model, copies)
+        nodes = len(model.graph.node)
+        return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size, nodes)
+
+    def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> Graph:
+        """A whole network as a graph, in the candidate's own precision."""
+        built, shape = network(candidate), input_shape(candidate, self.device.batch)
+        key = candidate.to_json()
+        if self._runtime.takes == "module":
+            return Graph(kind, key, built, shape, 1, 0, _leaves(built))
+        graph = apply_recipes(to_onnx(built, shape), candidate, recipes)
+        # Exported files say this of themselves, which belongs to their size.
+        about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
+        onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
+        model = graph.SerializeToString()
+        return Graph(kind, key, model, shape, 1, len(model), len(graph.graph.node))
+
+    def time(self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
+        """Time graphs in one session: a row for each that the runtime takes.
+
+        A session that hangs is given up, with no rows.
+
+        Args:
+            graphs: what to time.
+            rounds: samples of each, where they are timed in turn.
+            way: `IN_TURN` or `ONE_BY_ONE`.
+
+        Raises:
+            CostError: the session's process failed.
+        """
+        self._sessions += 1
+        everything = [*graphs, *self.anchors]
+        inside = self._runtime.takes == "module"
+        answer = (
+            self._inside(everything, rounds) if inside else self._outside(everything, rounds, way)
+        )
+        if answer is None:
+            return []
+        entries = [graph.entry() for graph in everything]
+        return rows_of(entries, answer, f"{self._run}-{self._sessions}")
+
+    def time_settled(
+        self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN
+    ) -> list[Row]:
+        """The same; where the session was restless, two measurements of each."""
+        first = self.time(graphs, rounds, way)
+        if not first or np.median([row.unrest for row in first]) <= UNREST:
+            return first
+        return [*first, *self.time(graphs, rounds, way)]
+
+    def sizes(self, units: Sequence[Unit]) -> list[Row]:
+        """Rows that tell the size of sub-blocks, and no more."""
+        graphs = [self.unit(unit) for unit in units] if self.writes_files else []
+        return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
+
+    def footprint(self, graph: Graph) -> Footprint:
+        """Memory and energy of a graph, in a fresh process."""
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+            path = Path(folder) / "model.onnx"
+            inside = self._runtime.takes == "module"
+            path.write_bytes(scripted(graph.model, graph.shape) if inside else graph.model)
+            return footprint(self.device, str(path))
+
+    def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
+        """A session in a fresh process; None where it hangs."""
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
+            folder = Path(name)
+            write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions, [way])
+            command = [sys.executable, "-m", "vitpareto.cost_models.measure.worker", name, way]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_S)
+            except subprocess.TimeoutExpired:
+                return None
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise CostError(f"measuring failed in its own process: {last}")
+            return json.loads((folder / RESULT).read_text(encoding="utf-8"))
+
+    def _inside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
+        """A session in this process, for modules that no file holds."""
+        rng = np.random.default_rng(self.seed + self._sessions)
+        session = measure_session(
+            [self._runtime.compile(graph.model) for graph in graphs],
+            [rng.standard_normal(graph.shape).astype(np.float32) for graph in graphs],
+            rounds,
+            seed=self.seed + self._sessions,
+            clock=clock_of(self.device.to_dict()),
+            heat_ms=heat_of(graphs),
+        )
+        anchors_ms = [timing.median_ms for timing in session.timings[-len(ANCHORS) :]]
+        return {
+            "way": IN_TURN,
+            "drift": session.drift,
+            "unix_time": int(time.time()),
+            "graphs": [answer_of(timing, anchors_ms) for timing in session.timings],
+        }
+
+
+def write_plan(
+    folder: Path,
+    device: Device,
+    graphs: Sequence[Graph],
+    rounds: int,
+    seed: int,
+    ways: Sequence[str],
+    footprints: int = 0,
+) -> None:
+    """Write graphs and the plan that `runner` reads.
+
+    The memory and the energy of the first few are measured.
+
+    The anchors come last among the graphs.
+    """
+    entries: list[dict[str, Any]] = []
+    for index, graph in enumerate(graphs):
+        name = f"{index}.onnx"
+        (folder / name).write_bytes(graph.model)
+        entries.append(graph.entry() | {"file": name})
+    plan = {
+        "device": device.to_dict(),
+        "rounds": rounds,
+        "heat_ms": heat_of(graphs),
+        "seed": seed,
+        "ways": list(ways),
+        "footprints": footprints,
+        "anchors": len(ANCHORS),
+        "graphs": entries,
+    }
+    (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+
+
+def heat_of(graphs: Sequence[Graph]) -> float:
+    """For how long, in ms, graphs run before each sample: sub-blocks are small."""
+    return HEAT_MS if all(graph.kind == "unit" for graph in graphs) else NETWORK_HEAT_MS
+
+
+def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: str) -> list[Row]:
+    """Rows of a session's answer, without its anchors and whatever the runtime refused.
+
+    Args:
+        entries: what the plan says of each graph; the anchors come last.
+        answer: of `runner.time_folder`.
+        session: names it in the table.
+
+    Raises:
+        CostError: an anchor was refused.
+    """
+    timings, count = answer["graphs"], len(ANCHORS)
+    refused = [t["refused"] for t in timings[-count:] if "refused" in t]
+    if refused:
+        raise CostError(f"the anchors do not run: {refused[0]}")
+    return [
+        Row(
+            entry["kind"],
+            entry["key"],
+            median_ms=t["median_ms"] / entry["copies"],
+            p10_ms=t["p10_ms"] / entry["copies"],
+            p90_ms=t["p90_ms"] / entry["copies"],
+            n=t["n"],
+            graph_bytes=entry["graph_bytes"],
+            stable=t["stable"],
+            way=answer["way"],
+            drift=answer["drift"],
+            session=session,
+            unix_time=answer["unix_time"],
+            samples_ms=tuple(ms / entry["copies"] for ms in t["samples_ms"]),
+            **_beside(entry, t, entries[-count:]),
+        )
+        for entry, t in zip(entries[:-count], timings[:-count], strict=True)
+        if "refused" not in t
+    ]
+
+
+def _beside(
+    entry: dict[str, Any], timing: dict[str, Any], anchors: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What a row says of the anchors: their times, and how like theirs its kernels are."""
+    found, large = timing["anchors_ms"], len(LARGE)
+    each = [ms / anchor["copies"] for ms, anchor in zip(found, anchors, strict=True)]
+    coarse = 1.0
+    if entry["nodes"]:
+        nodes = [ms / anchor["nodes"] for ms, anchor in zip(found, anchors, strict=True)]
+        coarse = coarseness(timing["median_ms"] / entry["nodes"], nodes)
+    return {
+        "anchor_ms": geometric(each[:large]),
+        "small_anchor_ms": geometric(each[large:]),
+        "coarse": coarse,
+    }
+
+
+@lru_cache(maxsize=8)
+def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+    """The float graph of a sub-block; several recipes of one follow each other.
+
+    Its weights are called as in a network, where its file is to have the same size.
+    """
+    module, shape = build(block, batch)
+    model = to_onnx(module, shape)
+    own, there = PATHS[block.kind]
+    names = [tensor.name for tensor in model.graph.initializer]
+    paths = {name: there + name.removeprefix(own) for name in names if "." in name}
+    inner = {INPUT: "fffe"} if block.kind != "stem" else {}
+    inner |= {OUTPUT: "ffff"} if block.kind != "head" else {}
+    rename(model.graph, paths | inner)
+    return model, shape
+
+
+def _leaves(module: torch.nn.Module) -> int:
+    """What a module has for nodes: its layers."""
+    return sum(1 for part in module.modules() if not any(part.children()))
+
+
+def _repeats(block: SubBlock) -> bool:
+    return block.kind in ("mixer", "mlp") and block.place.kept == block.place.tokens

@@ -1,0 +1,139 @@
+"""Capability: what a device really executes at each precision, and how much faster that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ...spaces import Block, Place, Policy
+from ...spaces.errors import CostError, MissingRuntimeError
+from ..device import Device, presets, runtime_version
+from ..standalone.energy_meter import find_meter
+from ..units.unit import Unit
+from ..units.workload import SubBlock
+
+_GRID = Place(Block("mbconv", mlp_hidden=256, kernel_size=3), 64, (28, 28), 0, 784, 784)
+
+
+def examples() -> dict[str, SubBlock]:
+    """A sub-block of each kind, of the size that DeiT-Tiny or a small hybrid has."""
+
+    def mixer(**fields: Any) -> Place:
+        block = replace(Block(num_heads=3, head_dim=64), **fields)
+        return Place(block, 192, (14, 14), 0, 196, 196)
+
+    def unit(kind: str, place: Place, variant: str, **more: Any) -> SubBlock:
+        return SubBlock(kind, place, Policy(), more.pop("norm", "layer"), variant, **more)
+
+    bare = Place(Block(), 192, (14, 14), 0, 196, 196)
+    return {
+        "stem patch": unit("stem", bare, "patch", inputs=3, patch_size=16, flags=("pos",)),
+        "softmax": unit("mixer", mixer(), "softmax"),
+        "grouped": unit("mixer", mixer(mixer="grouped", kv_heads=1), "grouped"),
+        "pooled": unit("mixer", mixer(mixer="pooled", kv_pool=2), "pooled"),
+        "window": unit("mixer", mixer(mixer="window", window_size=7), "window"),
+        "linear": unit("mixer", mixer(mixer="linear", kernel_size=3), "linear"),
+        "mbconv": unit("mixer", _GRID, "mbconv", norm="batch"),
+        "mlp": unit("mlp", Place(Block(mlp_hidden=768), 192, (14, 14), 0, 196, 196), "mlp"),
+        "head": unit("head", bare, "avg", outputs=1000),
+    }
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One precision of one kind of sub-block on one device.
+
+    Attributes:
+        kind: of the sub-block.
+        recipe: how its weights are stored and computed.
+        latency_ms: measured.
+        speedup: float32's latency over this one's, measured in the same session.
+        kernels: how often each kind of kernel is executed.
+        size_ratio: bytes of its weights over those in float32.
+    """
+
+    kind: str
+    recipe: str
+    latency_ms: float
+    speedup: float
+    kernels: dict[str, int]
+    size_ratio: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def devices() -> list[dict[str, Any]]:
+    """The device presets, for each whether it can be used here, and what counts its energy."""
+    from ..runtimes import available
+
+    found: list[dict[str, Any]] = []
+    for name in presets():
+        device = Device.load(name)
+        missing, (meter, no_meter) = available(device), find_meter(device.provider)
+        found.append(
+            {
+                "name": name,
+                "runtime": device.runtime,
+                "version": runtime_version(device.runtime),
+                "provider": device.provider,
+                "threads": device.threads,
+                "available": not missing,
+                "measurable": not missing and device.runtime != "torch",
+                "reason": missing,
+                "meter": meter.source if meter else "",
+                "meter_reason": no_meter,
+            }
+        )
+    return found
+
+
+def capabilities(
+    device: Device,
+    kinds: Sequence[str] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> list[Capability]:
+    """Measure every recipe of a device on every kind of sub-block.
+
+    Args:
+        device: which must be usable here.
+        kinds: names of `examples`; all by default.
+        progress: called with the share that is done, and what is being done.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+    """
+    from ..runtimes import open_runtime
+    from .bench import Bench
+
+    bench, runtime = Bench(device), open_runtime(device)
+    if not bench.writes_files:
+        raise MissingRuntimeError(
+            f"device {device.name!r}: only runtimes that load files have recipes to compare"
+        )
+    found: list[Capability] = []
+    chosen = {k: b for k, b in examples().items() if kinds is None or k in kinds}
+    for done, (kind, block) in enumerate(chosen.items()):
+        if progress:
+            progress(done / len(chosen), kind)
+        units = [Unit(block, recipe) for recipe in dict.fromkeys(("float", *device.recipes))]
+        graphs = [bench.unit(unit) for unit in units]
+        level = {row.key: row.median_ms for row in bench.time(graphs)}
+        base = level[units[0].key]
+        for unit, graph in zip(units, graphs, strict=True):
+            if unit.key not in level:
+                continue  # the runtime has no such kernel
+            try:
+                kernels = runtime.compile(graph.model).kernels()
+            except CostError:
+                continue
+            found.append(
+                Capability(
+                    *(kind, unit.recipe, level[unit.key], base / level[unit.key]),
+                    {name: count // graph.copies for name, count in kernels.items()},
+                    unit.weight_bytes / units[0].weight_bytes,
+                )
+            )
+    return found

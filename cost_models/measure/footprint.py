@@ -1,0 +1,52 @@
+"""Footprint: what it takes to run a model beside its time, measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from ...spaces.errors import CostError
+from ..device import Device
+from ..runtimes import open_runtime
+from ..standalone.runner import energy_of, growth_of, peak_mb
+
+
+class Footprint(NamedTuple):
+    """What one model takes.
+
+    Attributes:
+        growth_mb: peak growth of a process that loads it and runs it three times.
+        energy_mj: of one run above idle; 0 where no counter tells.
+    """
+
+    growth_mb: float
+    energy_mj: float
+
+
+def footprint(device: Device, path: str) -> Footprint:
+    """Measure a model file in a fresh process.
+
+    Raises:
+        CostError: it does not run.
+    """
+    command = [sys.executable, "-m", __name__, json.dumps(device.to_dict()), path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CostError(f"the model does not run in a process of its own: {last}")
+    return Footprint(*json.loads(done.stdout))
+
+
+def footprint_here(device: Device, path: str) -> Footprint:
+    """The same of this process, which is meant to be a fresh one."""
+    runtime = open_runtime(device)
+    before_mb = peak_mb()
+    graph: Any = runtime.compile(path)
+    growth_mb = growth_of(graph.run, graph.input_shape, before_mb)
+    return Footprint(growth_mb, energy_of(graph.run, graph.input_shape, device.provider))
+
+
+if __name__ == "__main__":
+    print(json.dumps(footprint_here(Device.from_dict(json.loads(sys.argv[1])), sys.argv[2])))  # noqa: T201 - a script

@@ -1,0 +1,1 @@
+"""Prediction: cost models that are fitted to tables and asked about candidates."""

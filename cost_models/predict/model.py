@@ -1,0 +1,381 @@
+"""CostModel: candidates in, latency with an interval, memory and size out. numpy only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces import Candidate
+from ...spaces.errors import CostError
+from ...spaces.files import write_atomic
+from ..device import fingerprint
+from ..tables.anchors import Pace, geometric
+from ..tables.latency_table import LatencyTable, quietest
+from ..units.indexer import Indexer
+from ..units.precision_recipes import Book, group_of, kernel_recipe, recipe_for
+from ..units.unit import Unit, parse_unit
+from ..units.workload import SubBlock, workload
+from . import conformal
+from .correction import LEAST, Correction, fit_correction
+from .energy import EnergyModel, fit_energy
+from .file_size import SizeModel
+from .memory import MemoryModel, fit_memory
+from .regressor import Regressor
+from .unit_costs import COLUMNS, UnitCosts, kind_of
+from .unit_sums import Parts
+
+FORMAT = 1
+LEVEL = 0.9
+_OUTSIDE = 2.0  # an interval is this much wider outside of what was measured
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Costs of a batch of candidates, one value each.
+
+    Attributes:
+        latency_ms: of one run of the device's batch.
+        low_ms: lower end of the 90% interval.
+        high_ms: upper end of the 90% interval.
+        peak_memory_mb: growth of a process that loads and runs the model; without the runtime's
+            own part where no process was measured.
+        size_mb: of the model's file, in 10^6 bytes.
+        inside: whether every sub-block is within the range of what was measured.
+        energy_mj: of one run above idle; None where no counter told.
+        energy_low_mj: lower end of its 90% interval.
+        energy_high_mj: upper end.
+    """
+
+    latency_ms: Array
+    low_ms: Array
+    high_ms: Array
+    peak_memory_mb: Array
+    size_mb: Array
+    inside: NDArray[np.bool_]
+    energy_mj: Array | None = None
+    energy_low_mj: Array | None = None
+    energy_high_mj: Array | None = None
+
+    def row(self, index: int) -> dict[str, float | bool]:
+        """All costs of one candidate that are known, under their names, as plain numbers."""
+        found = {name: values for name, values in vars(self).items() if values is not None}
+        return {name: values[index].item() for name, values in found.items()}
+
+
+class CostModel:
+    """What candidates cost on one device.
+
+    Made by `fit`, or by `load` from what `save` wrote.
+
+    Attributes:
+        identity: the device that was measured, as `Device.identity` gives it.
+        recipes: group of sub-blocks -> recipe that was the fastest there.
+        validation: figures on whole models that were never used for fitting.
+        pace: usual times of the anchors while the device was measured.
+        energy: what a run takes above idle; None where no counter told.
+    """
+
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        recipes: Book,
+        latency: dict[str, Regressor],
+        correction: Correction,
+        interval: tuple[float, float],
+        memory: MemoryModel,
+        size: SizeModel,
+        validation: dict[str, Any] | None = None,
+        pace: Pace | None = None,
+        energy: EnergyModel | None = None,
+    ) -> None:
+        self.identity, self.recipes = identity, dict(recipes)
+        self.validation = validation or {}
+        self.pace, self.energy = pace or Pace(), energy
+        self._latency, self._correction, self._interval = latency, correction, interval
+        self._memory, self._size = memory, size
+        runtime = str(identity.get("runtime"))
+        self._costs = UnitCosts(recipes, latency, size.graph_bytes, correction.kinds, runtime)
+        self._indexer = Indexer(self._costs.number)
+
+    @classmethod
+    def fit(
+        cls,
+        table: LatencyTable,
+        recipes: Book,
+        made: Mapping[str, Book] | None = None,
+    ) -> CostModel:
+        """Fit predictor, correction and interval to a table of sub-blocks and whole models.
+
+        Args:
+            table: its unit rows give the predictor, its model rows correction and interval.
+            recipes: group of sub-blocks -> recipe.
+            made: key of a row -> recipes that its network was made with; `recipes` by default.
+
+        Raises:
+            CostError: the table has no units.
+        """
+        rows = list(table.of_kind("unit"))
+        if not rows:
+            raise CostError("the table has no measured sub-blocks")
+        size = SizeModel.fit([*rows, *table.of_kind("size")])
+        latency = fit_groups(table)
+        kinds = sorted({kind_of(group) for group in latency} - {""})
+        plain = Correction(kinds, [1.0] * len(kinds))
+        first = cls(table.identity, recipes, latency, plain, (1.0, 0.1), MemoryModel(), size)
+        models = quietest(table.of_kind("model"))
+        if not models:
+            return first
+        keys = list(dict.fromkeys(row.key for row in models))
+        at = np.array([keys.index(row.key) for row in models])
+        actual = np.array(table.levels(models))
+        # A network is timed in more ways than one, and the number to predict is their middle.
+        times = np.bincount(at)
+        middle = np.exp(np.bincount(at, np.log(actual)) / times)
+        unrest = np.bincount(at, [row.unrest for row in models]) / times
+        parts = first._parts([Candidate.from_json(key) for key in keys], made)
+        correction, left_out = fit_correction(parts.sums(kinds), middle, unrest)
+        base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
+        # The interval is to hold whichever way was taken.
+        found = conformal.scores(actual, left_out[at], (base + parts.spread)[at])
+        interval = conformal.quantile(found, LEVEL), base
+        size = size.with_models(models, parts.graph_bytes[at])
+        memory, energy = MemoryModel(), None
+        if grown := [row for row in table.of_kind("model") if row.peak_bytes]:
+            growth_mb = np.array([row.peak_bytes for row in grown]) / 1e6
+            taken = [keys.index(row.key) for row in grown]
+            loaded_mb, stored_mb, live_mb, counts = (column[taken] for column in parts.storage)
+            memory = fit_memory(loaded_mb, stored_mb, live_mb, counts, growth_mb)
+        if metered := [row for row in table.of_kind("model") if row.energy_mj]:
+            taken = [keys.index(row.key) for row in metered]
+            energy_mj = np.array([row.energy_mj for row in metered])
+            energy = fit_energy(left_out[taken], parts.storage[0][taken], energy_mj, LEVEL)
+        return cls(
+            *(table.identity, recipes, latency, correction, interval, memory, size),
+            pace=table.pace,
+            energy=energy,
+        )
+
+    def predict(
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
+    ) -> Prediction:
+        """Costs of candidates; those that share blocks share the work.
+
+        Args:
+            candidates: of any space.
+            made: candidate in canonical JSON -> recipes that it is made with, where they are not
+                the model's own.
+
+        Raises:
+            CostError: a precision that the device cannot run.
+        """
+        if not candidates:
+            empty = np.zeros(0)
+            return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
+        parts = self._parts(candidates, made)
+        own = self._corrected(parts.rows)[parts.index]
+        loaded_mb, stored_mb, live_mb, counts = parts.storage
+        together = parts.total(own)
+        latency = np.maximum(together + self._correction.model_ms(loaded_mb), LEAST * together)
+        width, base = self._interval
+        inside = parts.total(1 - parts["inside"]) == 0
+        spread = parts.total(own * parts["sd"]) / latency
+        wider = np.where(inside, 1.0, _OUTSIDE)
+        half = width * (base + spread) * wider
+        return Prediction(
+            latency_ms=latency,
+            low_ms=latency * np.exp(-half),
+            high_ms=latency * np.exp(half),
+            peak_memory_mb=self._memory.predict(loaded_mb, stored_mb, live_mb, counts),
+            size_mb=(parts.graph_bytes + self._size.constant_bytes) / 1e6,
+            inside=inside,
+            **self._energies(latency, loaded_mb, wider),
+        )
+
+    def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
+        """Sub-blocks, recipe and time of each in ms; with `rest_ms` they add up."""
+        blocks = workload(candidate).sub_blocks
+        numbers = [self._costs.number(block) for block in blocks]
+        ms = self._corrected(self._costs.rows())[numbers]
+        recipes = [recipe_for(block, self.recipes) for block in blocks]
+        return list(zip(blocks, recipes, ms.tolist(), strict=True))
+
+    def rest_ms(self, candidate: Candidate) -> float:
+        """What a run costs beside its sub-blocks, in ms."""
+        return self.beside_ms(float(self._parts([candidate])["loaded_mb"].sum()))
+
+    def block_ms(self, block: SubBlock, recipe: str) -> float:
+        """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
+        number = self._costs.number(block, {group_of(block): recipe})
+        return float(self._corrected(self._costs.rows()[number : number + 1])[0])
+
+    def block_mj(self, block: SubBlock, recipe: str) -> tuple[float, float, float] | None:
+        """Energy of one sub-block inside a network in mJ, and the ends of its 90% interval.
+
+        None where no counter told. No counter is fine enough for a sub-block: it is its share of
+        the energy of networks, by its latency and its weights.
+        """
+        if self.energy is None:
+            return None
+        number = self._costs.number(block, {group_of(block): recipe})
+        row = self._costs.rows()[number : number + 1]
+        loaded_mb = row[:, COLUMNS.index("loaded_mb")]
+        found = self._energies(self._corrected(row), loaded_mb, np.ones(1))
+        middle, low, high = (float(values[0]) for values in found.values())
+        return middle, low, high
+
+    def beside_ms(self, loaded_mb: float) -> float:
+        """What a network costs beside its sub-blocks, in ms, from its weights as they are used."""
+        return float(self._correction.model_ms(np.array([loaded_mb]))[0])
+
+    @property
+    def groups(self) -> set[str]:
+        """Groups of units that were measured."""
+        return set(self._latency)
+
+    @property
+    def ms_per_mmac(self) -> float:
+        """Usual time of a million multiply-accumulates in float32, for what is not known."""
+        float_groups = [r for g, r in self._latency.items() if g.endswith("@float")]
+        rates = [
+            weight
+            for regressor in float_groups or self._latency.values()
+            for name, weight in zip(regressor.terms, regressor.weights, strict=True)
+            if name == "linear_macs" and weight > 0
+        ]
+        return float(np.median(rates)) if rates else 0.0
+
+    # Files.
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: everything that `predict` needs, with units in the names."""
+        return {
+            "format": "vitpareto cost model",
+            "version": FORMAT,
+            "units": {"time": "ms", "memory": "10^6 bytes", "terms": "10^6"},
+            "device": self.identity,
+            "fingerprint": fingerprint(self.identity),
+            "recipes": self.recipes,
+            "validation": self.validation,
+            "anchors": self.pace.to_dict(),
+            "energy": self.energy.to_dict() if self.energy else None,
+            "correction": self._correction.to_dict(),
+            "interval": {"level": LEVEL, "width": self._interval[0], "base": self._interval[1]},
+            "memory": self._memory.to_dict(),
+            "size": self._size.to_dict(),
+            "groups": {name: r.to_dict() for name, r in sorted(self._latency.items())},
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write one readable JSON file, atomically.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        write_atomic(Path(path), json.dumps(self.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> CostModel:
+        """Read what `save` wrote.
+
+        Raises:
+            CostError: no such file, not a cost model, or of a newer version.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_dict(data)
+        except OSError as error:
+            raise CostError(f"{path}: cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CostError(f"{path}: not JSON: {error}") from error
+        except CostError as error:
+            raise CostError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, data: Any) -> CostModel:
+        """Inverse of `to_dict`.
+
+        Raises:
+            CostError: not a cost model, or of a newer version.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != "vitpareto cost model":
+            raise CostError("not a cost model: it has no name 'format' that says so")
+        if data.get("version") != FORMAT:
+            raise CostError(
+                f"version must be {FORMAT}, got {data.get('version')!r}: the model was written "
+                "by another release of vitpareto"
+            )
+        try:
+            return cls(
+                data["device"],
+                data["recipes"],
+                {name: Regressor.from_dict(item) for name, item in data["groups"].items()},
+                Correction(**data["correction"]),
+                (data["interval"]["width"], data["interval"]["base"]),
+                MemoryModel(**data["memory"]),
+                SizeModel(**data["size"]),
+                data["validation"],
+                Pace(**data["anchors"]),
+                EnergyModel(**data["energy"]) if data["energy"] else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CostError(f"a cost model with something missing or wrong: {error!r}") from error
+
+    # Inside.
+
+    def _parts(
+        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
+    ) -> Parts:
+        """The units of candidates, made as for `predict`."""
+        if not made:
+            index, starts = self._indexer.index(candidates)
+            return Parts(self._costs.rows(), index, starts)
+        numbers = [
+            [self._costs.number(block, made.get(c.to_json())) for block in workload(c).sub_blocks]
+            for c in candidates
+        ]
+        starts = np.cumsum([0, *map(len, numbers[:-1])])
+        return Parts(self._costs.rows(), np.concatenate(numbers), starts)
+
+    def _corrected(self, rows: Array) -> Array:
+        """(units,) time of each inside a whole model, in ms."""
+        ms, kind, loaded_mb = (rows[:, COLUMNS.index(n)] for n in ("ms", "kind", "loaded_mb"))
+        return self._correction.unit_ms(ms, kind.astype(np.intp), loaded_mb)
+
+    def _energies(self, latency_ms: Array, loaded_mb: Array, wider: Array) -> dict[str, Array]:
+        """Energy of runs with its interval, by the names of `Prediction`."""
+        if self.energy is None:
+            return {}
+        energy_mj = self.energy.predict(latency_ms, loaded_mb)
+        factor = np.exp(self.energy.half_width * wider)
+        return {
+            "energy_mj": energy_mj,
+            "energy_low_mj": energy_mj / factor,
+            "energy_high_mj": energy_mj * factor,
+        }
+
+
+def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
+    """A regressor for every group of units in a table."""
+    rows = list(table.of_kind("unit"))
+    groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
+    for row, level in zip(rows, table.levels(rows), strict=True):
+        unit = parse_unit(row.key)
+        if kernel_recipe(unit.recipe, str(table.identity.get("runtime"))) != unit.recipe:
+            continue  # runs the kernels of another recipe, which has rows of its own
+        groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)
+    return {
+        name: Regressor.fit(
+            [unit.terms for unit, _ in found.values()],
+            [unit.numbers for unit, _ in found.values()],
+            [geometric(levels) for _, levels in found.values()],
+        )
+        for name, found in groups.items()
+    }

@@ -1,0 +1,71 @@
+"""Parts: the units that candidates are made of, and sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .correction import Sums
+from .unit_costs import COLUMNS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Units of a batch of candidates, in the order of execution.
+
+    Attributes:
+        rows: (units, columns) what is known of every unit that was ever met.
+        index: (parts,) its place there, candidate by candidate.
+        starts: (candidates,) where each candidate begins.
+    """
+
+    rows: Array
+    index: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    def __getitem__(self, name: str) -> Array:
+        """(parts,) values of a column of `costs.COLUMNS`."""
+        return self.rows[self.index, COLUMNS.index(name)]
+
+    def total(self, values: Array) -> Array:
+        """(candidates,) sums of values of parts."""
+        return np.add.reduceat(values, self.starts)
+
+    def largest(self, name: str) -> Array:
+        """(candidates,) largest value of a column."""
+        return np.maximum.reduceat(self[name], self.starts)
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """(candidates,) number of parts."""
+        return np.diff(np.append(self.starts, len(self.index)))
+
+    @property
+    def storage(self) -> tuple[Array, Array, Array, Array]:
+        """What memory follows from: weights as loaded and as stored, live activations, parts."""
+        loaded, stored = self.total(self["loaded_mb"]), self.total(self["weight_mb"])
+        return loaded, stored, self.largest("peak_mb"), self.counts.astype(float)
+
+    @property
+    def graph_bytes(self) -> Array:
+        """(candidates,) bytes of weights and of the graphs of all parts."""
+        return self.total(self["weight_mb"] + self["graph_mb"]) * 1e6
+
+    @property
+    def spread(self) -> Array:
+        """(candidates,) relative standard deviation of the sum, as if all erred alike."""
+        return self.total(self["ms"] * self["sd"]) / self.total(self["ms"])
+
+    def sums(self, kinds: Sequence[str]) -> Sums:
+        """What a correction is fitted to."""
+        ms, kind, counts = self["ms"], self["kind"].astype(int), self.counts
+        by_kind = [self.total(ms * (kind == k)) for k in range(len(kinds))]
+        loaded = np.zeros((len(counts), int(counts.max())))
+        place = np.arange(len(self.index)) - np.repeat(self.starts, counts)
+        loaded[np.repeat(np.arange(len(counts)), counts), place] = self["loaded_mb"]
+        return Sums(kinds, np.column_stack(by_kind), self.total(ms), counts.astype(float), loaded)

@@ -1,0 +1,1 @@
+"""Standalone: what measures another machine with numpy and its runtime alone."""

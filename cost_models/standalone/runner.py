@@ -1,0 +1,275 @@
+"""Runner: times a folder of ONNX files, in a process of its own.
+
+The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
+process starts from the same memory every time, as the application that will use a model does.
+
+This file, measure.py and meter.py need numpy and onnxruntime only and nothing of this package.
+They are copied into bundles, where `python run.py` (this file) measures another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+if __package__:
+    from .energy_meter import PROCESSORS, energy_mj, find_meter
+    from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
+else:  # copied into a bundle, beside the other two
+    from energy_meter import PROCESSORS, energy_mj, find_meter  # type: ignore[no-redef]
+    from timing import (  # type: ignore[no-redef]
+        ONE_BY_ONE,
+        Session,
+        Timing,
+        measure_beside,
+        measure_session,
+    )
+
+Plan = dict[str, Any]
+Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
+PLAN, RESULT = "plan.json", "result.json"
+# Flags that choose the kernels of CPU runtimes.
+ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+
+
+def time_folder(
+    folder: Path, compile_file: Callable[[str, dict[str, Any]], Any], way: str
+) -> dict[str, Any]:
+    """Time every graph of a plan in one session.
+
+    Args:
+        folder: with `plan.json`, whose last graphs are anchors.
+        compile_file: (path, device) -> something with a `run`.
+        way: of timing, `IN_TURN` or `ONE_BY_ONE`.
+
+    Returns:
+        The session's drift, and for each graph its timing and that of the anchors, or why it was
+        refused. Of a graph that is timed by itself they are those just before and after it.
+    """
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    device, graphs = plan["device"], plan["graphs"]
+    rng = np.random.default_rng(plan["seed"])
+    inputs = [rng.standard_normal(graph["shape"]).astype(np.float32) for graph in graphs]
+    answers: list[dict[str, Any]] = [{} for _ in graphs]
+
+    def opened(index: int) -> Any:
+        try:
+            return compile_file(str(folder / graphs[index]["file"]), device)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
+            return None
+
+    order = rng.permutation(len(graphs)).tolist()
+    time_them = _one_by_one if way == ONE_BY_ONE else _in_turn
+    found, factors = time_them(plan, order, opened, inputs)
+    for index, (timing, anchors_ms) in found.items():
+        answers[index] = answer_of(timing, anchors_ms)
+    return {
+        "way": way,
+        "drift": Session([], factors).drift,
+        "factors": [round(float(factor), 5) for factor in factors],
+        "unix_time": int(time.time()),
+        "graphs": answers,
+    }
+
+
+def _in_turn(
+    plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
+) -> Found:
+    """All graphs live at once; what the anchors took is the same for all."""
+    live = {index: one for index in order if (one := opened(index))}
+    if not live:
+        return {}, np.ones(1)
+    session = measure_session(
+        list(live.values()),
+        [inputs[index] for index in live],
+        plan["rounds"],
+        seed=plan["seed"],
+        clock=clock_of(plan["device"]),
+        heat_ms=plan["heat_ms"],
+    )
+    timings = dict(zip(live, session.timings, strict=True))
+    anchors_ms = [timings[i].median_ms for i in _anchors(plan) if i in timings]
+    return {index: (timing, anchors_ms) for index, timing in timings.items()}, session.factors
+
+
+def _one_by_one(
+    plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
+) -> Found:
+    """Each graph lives as long as it is timed, and the anchors all the while."""
+    places, clock = _anchors(plan), clock_of(plan["device"])
+    anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
+    found: dict[int, tuple[Timing, list[float]]] = {}
+    for index in order:
+        if index not in places and (one := opened(index)):
+            found[index] = measure_beside(one.run, inputs[index], anchors, clock)
+    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in found.values()])
+    return found, np.exp(levels - np.median(levels)) if found else np.ones(1)
+
+
+def _anchors(plan: Plan) -> range:
+    """Places of the anchors in a plan: its last."""
+    count = len(plan["graphs"])
+    return range(count - plan["anchors"], count)
+
+
+def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
+    """What a session says of one graph."""
+    return {
+        "median_ms": timing.median_ms,
+        "p10_ms": timing.p10_ms,
+        "p90_ms": timing.p90_ms,
+        "n": timing.n,
+        "stable": timing.stable,
+        "anchors_ms": anchors_ms,
+        "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
+    }
+
+
+def clock_of(device: dict[str, Any]) -> Callable[[], float]:
+    """The clock, in seconds, that sees the least of other processes.
+
+    One thread on a processor works exactly as long as its run takes on an idle machine, however
+    often the system gives the core to somebody else in between; several threads, or another
+    chip, can only be timed from outside.
+    """
+    alone = device["threads"] == 1 and device["provider"] in PROCESSORS
+    return time.thread_time if alone and device["runtime"] != "openvino" else time.perf_counter
+
+
+def pin(device: dict[str, Any]) -> None:
+    """Stay on the device's cores, where the system allows it."""
+    if device.get("affinity") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, device["affinity"])
+
+
+class OrtGraph:
+    """An ONNX Runtime session without anything of this package."""
+
+    def __init__(self, path: str, device: dict[str, Any]) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = device["threads"]
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # ONNX Runtime's errors share no base class but Exception.
+        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        try:
+            self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
+        except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+            raise ValueError(str(error)) from error
+        self._name = self._session.get_inputs()[0].name
+
+    def run(self, x: Any) -> Any:
+        """Inputs -> first output."""
+        return self._session.run(None, {self._name: x})[0]
+
+
+def machine() -> dict[str, Any]:
+    """What of this machine belongs to the identity of a number."""
+    lines: list[str] = []
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    pairs = [(key.strip(), value.strip()) for key, _, value in (x.partition(":") for x in lines)]
+    names = [value for key, value in pairs if key in ("model name", "Hardware", "Model")]
+    flags = next((v.split() for key, v in pairs if key in ("flags", "Features")), [])
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "isa": " ".join(name for name in ISA if name in flags),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def identity(device: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a device on this machine, in the words of `Device.identity`."""
+    import onnxruntime as ort
+
+    kept = {key: value for key, value in device.items() if key not in ("name", "recipes")}
+    return kept | {"version": ort.__version__} | machine()
+
+
+def peak_mb() -> float:
+    """Largest resident size of this process in MB of 10^6 bytes.
+
+    Since its start, or since /proc/self/clear_refs was told to forget it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():  # the only counter that a child does not inherit from its parent
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+
+
+def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> float:
+    """By how much this process has grown in MB, after three runs."""
+    x = np.zeros(shape, np.float32)
+    for _ in range(3):
+        run(x)
+    return peak_mb() - before_mb
+
+
+def energy_of(run: Callable[[Any], Any], shape: list[int], provider: str) -> float:
+    """Energy of one run above idle in mJ; 0 where no counter tells."""
+    meter, _ = find_meter(provider)
+    if meter is None:
+        return 0.0
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return energy_mj(lambda: run(x), meter)
+
+
+def footprint_here(part: Path, index: int) -> tuple[float, float]:
+    """Growth in MB of this process, meant to be fresh, by one graph of a plan; and its energy."""
+    import_module("onnxruntime")  # what it takes by itself is not the model's
+    plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
+    entry, before_mb = plan["graphs"][index], peak_mb()
+    graph = OrtGraph(str(part / entry["file"]), plan["device"])
+    growth_mb = growth_of(graph.run, entry["shape"], before_mb)
+    return growth_mb, energy_of(graph.run, entry["shape"], plan["device"]["provider"])
+
+
+def footprint_there(part: Path, index: int) -> tuple[float, float]:
+    """The same in a process of its own; 0 where it does not run, or has no counter."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(part.resolve()), str(index)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return (0.0, 0.0) if done.returncode else json.loads(done.stdout)
+
+
+def main(folder: Path) -> None:
+    """Measure all sets of a bundle and write a result beside each; finished ones are kept."""
+    plans = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
+    for done, part in enumerate(plans, 1):
+        if not (part / RESULT).exists():
+            plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
+            pin(plan["device"])
+            answer = {
+                "identity": identity(plan["device"]),
+                "sessions": [time_folder(part, OrtGraph, way) for way in plan["ways"]],
+                "footprints": [footprint_there(part, i) for i in range(plan["footprints"])],
+            }
+            temporary = part / f".{RESULT}"
+            temporary.write_text(json.dumps(answer), encoding="utf-8")
+            temporary.replace(part / RESULT)
+        print(f"{done} of {len(plans)} sets", file=sys.stderr)  # noqa: T201 - a script
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        print(json.dumps(footprint_here(Path(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201
+    else:
+        main(Path(__file__).parent)

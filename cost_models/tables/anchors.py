@@ -1,0 +1,98 @@
+"""Anchors: fixed sub-blocks that are timed with everything else, to tell how fast the machine was.
+
+What slows a machine slows small kernels more than large ones. On a shared server, whose speed
+wandered by a third within seconds, networks of small kernels lost twice the share of time that
+large matrix products lost: one factor explained nine tenths of it, with a weight of 1 to 2.4 that
+follows the time of a graph's node. So anchors are large and small, and everything is compared with
+the mix of both that its own kernels are like. That left 4.8% of the spread between sessions, where
+large anchors alone had left 8.0%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ...spaces import Block, Place, Policy
+from ..units.workload import SubBlock
+
+_PLACE = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
+_SMALL = Place(Block(num_heads=2, head_dim=32, mlp_hidden=128), 64, (4, 4), 0, 16, 16)
+LARGE = (
+    SubBlock("mlp", _PLACE, Policy(), "layer", "mlp"),
+    SubBlock("mixer", _PLACE, Policy(), "layer", "softmax"),
+    SubBlock("mixer", replace(_PLACE, width=96), Policy(), "layer", "softmax"),
+)
+SMALL = (
+    SubBlock("mlp", _SMALL, Policy(), "layer", "mlp"),
+    SubBlock("mixer", _SMALL, Policy(), "layer", "softmax"),
+)
+ANCHORS = (*LARGE, *SMALL)
+
+
+class Anchored(Protocol):
+    """Anything that was timed beside the anchors."""
+
+    @property
+    def anchor_ms(self) -> float:
+        """Time of the large ones."""
+        ...
+
+    @property
+    def small_anchor_ms(self) -> float:
+        """Time of the small ones."""
+        ...
+
+    @property
+    def coarse(self) -> float:
+        """How much its kernels are like those of the large ones, from 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the anchors usually take while a device is measured.
+
+    Attributes:
+        large_ms: geometric mean of those with large kernels; 0 where there were none.
+        small_ms: of those with small ones.
+    """
+
+    large_ms: float = 0.0
+    small_ms: float = 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data, the arguments of the class."""
+        return asdict(self)
+
+    def speed(self, row: Anchored) -> float:
+        """Speed of the machine for kernels like those of a row when it was timed; 1 is usual."""
+        large = _ratio(self.large_ms, row.anchor_ms)
+        small = _ratio(self.small_ms, row.small_anchor_ms)
+        return large**row.coarse * small ** (1 - row.coarse)
+
+
+def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
+    """How much kernels are like those of the large anchors: 0 is like the small ones, 1 like them.
+
+    Args:
+        node_ms: mean time of a node of the graph.
+        anchors: the same of `ANCHORS`.
+    """
+    logs = np.log(anchors)
+    large, small = logs[: len(LARGE)].mean(), logs[len(LARGE) :].mean()
+    if large <= small:  # where launching costs more than computing, all are alike
+        return 1.0
+    return float(np.clip((np.log(node_ms) - small) / (large - small), 0.0, 1.0))
+
+
+def _ratio(usual_ms: float, now_ms: float) -> float:
+    return usual_ms / now_ms if usual_ms > 0 and now_ms > 0 else 1.0
+
+
+def geometric(values: Sequence[float]) -> float:
+    """Geometric mean of positive values."""
+    return float(np.exp(np.mean(np.log(values))))

@@ -1,0 +1,162 @@
+"""Batch: many candidates as rows of unit numbers, fast enough for a search to predict everything.
+
+A block at its place always gives the same units, so each is looked up by what a walk through
+the candidate has at hand, as small integers: its mixer, its policies, its width, the tokens that
+enter, and the network's own choices.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces import Architecture, Block, Candidate, Policy
+from ...spaces.mixers import find
+from ...spaces.places import place_of
+from .workload import SubBlock, downsample_unit, has_mlp, head_unit, mixer_unit, mlp_unit, stem_unit
+
+MixerKey = tuple[int, int, int, int, int, int]
+MlpKey = tuple[int, int, int, int, int, str]
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Without garbage collection, which would look through all candidates again and again.
+
+    Nothing that is made here refers back to itself, and everything new is to be kept.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+class Indexer:
+    """Numbers every sub-block that occurs, and gives candidates as lists of these numbers.
+
+    Args:
+        number: gives a sub-block its number, the same for equal ones.
+    """
+
+    def __init__(self, number: Callable[[SubBlock], int]) -> None:
+        self._number = number
+        self._networks: dict[object, int] = {}
+        self._policies: dict[Policy, int] = {}
+        self._policy_ids: dict[tuple[float, ...], int] = {}
+        self._mixer_ids: dict[Block, int] = {}
+        self._blocks: dict[Block, tuple[int, int, str]] = {}
+        self._mixers: dict[MixerKey, tuple[int, int]] = {}
+        self._mlps: dict[MlpKey, int] = {}
+        self._others: dict[object, int] = {}
+
+    def index(self, candidates: Sequence[Candidate]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Numbers of all units of all candidates in order, and where each candidate begins."""
+        found: list[int] = []
+        starts: list[int] = []
+        with _uncollected():
+            for candidate in candidates:
+                starts.append(len(found))
+                self._walk(candidate, found)
+        return np.array(found, np.intp), np.array(starts, np.intp)
+
+    def _walk(self, candidate: Candidate, found: list[int]) -> None:
+        a, compression = candidate.architecture, candidate.compression
+        network, policies, blocks = self._network(a), self._policies, self._blocks
+        mixers, mlps = self._mixers, self._mlps
+        tokens = before = 0  # what leaves, and what enters, the block that was met last
+        found.append(self._stem(candidate, network))
+        for i, (stage, bits) in enumerate(zip(a.stages, compression.stages, strict=True)):
+            width, side = stage.width, a.grid >> i
+            tokens = side * side
+            if i:
+                found.append(self._downsample(candidate, i, network))
+            for j, block in enumerate(stage.blocks):
+                known = blocks.get(block)
+                if known is None:
+                    known = self._learn_block(block)
+                mixer, hidden, layout = known
+                policy = policies.get(bits.mixer[j])
+                if policy is None:
+                    policy = self._learn_policy(bits.mixer[j])
+                here = (mixer, policy, width, side, tokens, network)
+                pair = mixers.get(here)
+                if pair is None:
+                    place = place_of(a, block, width, side, tokens)
+                    pair = self._number(mixer_unit(a, place, bits.mixer[j])), place.kept
+                    mixers[here] = pair
+                found.append(pair[0])
+                before, tokens = tokens, pair[1]
+                if hidden:
+                    policy = policies.get(bits.mlp[j])
+                    if policy is None:
+                        policy = self._learn_policy(bits.mlp[j])
+                    after = (hidden, policy, width, tokens, network, layout)
+                    number = mlps.get(after)
+                    if number is None:
+                        place = place_of(a, block, width, side, before)
+                        number = self._number(mlp_unit(a, place, bits.mlp[j]))
+                        mlps[after] = number
+                    found.append(number)
+        found.append(self._head(candidate, before, tokens, network))
+
+    def _network(self, a: Architecture) -> int:
+        """A number for everything that blocks share, and that stem and head depend on."""
+        key = (
+            *(a.input_size, a.patch_size, a.in_chans, a.num_classes, a.stem, a.stem_norm),
+            *(a.norm, a.act, a.layer_scale, a.token_reduction, a.pos_embed, a.global_pool),
+        )
+        return self._networks.setdefault(key, len(self._networks))
+
+    def _learn_block(self, block: Block) -> tuple[int, int, str]:
+        """Mixer, hidden units of the MLP, and layout; blocks that mix alike share the first."""
+        traits = find(block.mixer)
+        rest = 0 if not traits.is_mlp else block.mlp_hidden
+        fields = {name: getattr(block, name) for name in traits.fields}
+        mixer = Block(block.mixer, mlp_hidden=rest, token_keep=block.token_keep, **fields)
+        number = self._mixer_ids.setdefault(mixer, len(self._mixer_ids))
+        entry = number, block.mlp_hidden if has_mlp(block) else 0, traits.layout
+        self._blocks[block] = entry
+        return entry
+
+    def _learn_policy(self, policy: Policy) -> int:
+        """Pruning is already in the block's numbers."""
+        key = (policy.weight_bits, policy.act_bits, policy.rank_ratio, policy.sparsity)
+        number = self._policy_ids.setdefault(key, len(self._policy_ids))
+        self._policies[policy] = number
+        return number
+
+    def _stem(self, candidate: Candidate, network: int) -> int:
+        a, policy = candidate.architecture, candidate.compression.stem
+        first = a.stages[0]
+        key = ("stem", network, policy, first.width, first.blocks[0].mixer)
+        if key not in self._others:
+            place = place_of(a, first.blocks[0], first.width, a.grid, a.grid**2)
+            self._others[key] = self._number(stem_unit(a, place, policy))
+        return self._others[key]
+
+    def _downsample(self, candidate: Candidate, i: int, network: int) -> int:
+        a, policy = candidate.architecture, candidate.compression.stages[i].downsample
+        stage, before = a.stages[i], a.stages[i - 1].width
+        key = (i, network, policy, before, stage.width, stage.downsample, stage.blocks[0].mixer)
+        if key not in self._others:
+            side = a.grid >> i
+            place = place_of(a, stage.blocks[0], stage.width, side, side * side)
+            self._others[key] = self._number(downsample_unit(a, i, place, policy))
+        return self._others[key]
+
+    def _head(self, candidate: Candidate, before: int, tokens: int, network: int) -> int:
+        a, policy = candidate.architecture, candidate.compression.head
+        last = a.stages[-1]
+        key = (tokens, network, policy, last.width, len(a.stages), last.blocks[-1].mixer)
+        if key not in self._others:
+            side = a.grid >> len(a.stages) - 1
+            place = place_of(a, last.blocks[-1], last.width, side, before)
+            self._others[key] = self._number(head_unit(a, place, policy))
+        return self._others[key]

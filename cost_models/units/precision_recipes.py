@@ -1,0 +1,189 @@
+"""Precision: the recipes by which a policy's bits become stored bytes and executed kernels.
+
+A policy says how many bits a weight has. A recipe says how a graph stores them and what
+computes with them; which one is best is measured, per device and kind of sub-block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...spaces import Policy, UnknownNameError
+from ...spaces.compression import INTEGER_BITS
+from ...spaces.errors import CostError
+from .workload import SubBlock
+
+Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
+BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the constant weights of linear layers and dense convolutions are kept and used.
+
+    Attributes:
+        name: as in device files.
+        bits: bits of a stored weight.
+        act_bits: 8 where activations are integers inside the kernel, else 32.
+        kernel: the recipe that runs where constants are folded at load; itself for most.
+        summary: what it does, for people.
+    """
+
+    name: str
+    bits: int
+    act_bits: int
+    kernel: str
+    summary: str
+
+    def serves(self, policy: Policy) -> bool:
+        """Whether the recipe can hold the policy's weights and keeps to its activations."""
+        integer_acts = policy.act_bits <= INTEGER_BITS
+        return self.bits == stored_bits(policy) and integer_acts == (self.act_bits <= INTEGER_BITS)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("float", 32, 32, "float", "float32 weights and kernels"),
+        Recipe("fp16", 16, 32, "float", "float16 weights, cast to float32 once at load"),
+        Recipe(
+            "dynamic8",
+            8,
+            8,
+            "dynamic8",
+            "int8 weights per channel, activations quantised at each run",
+        ),
+        Recipe(
+            "static8", 8, 8, "static8", "int8 weights per channel, activations by calibrated scales"
+        ),
+        Recipe(
+            "stored8", 8, 32, "float", "int8 weights per channel, expanded to float32 once at load"
+        ),
+        Recipe(
+            "dynamic4",
+            4,
+            8,
+            "dynamic8",
+            "as dynamic8 with 4-bit weights, widened to int8 once at load",
+        ),
+        Recipe(
+            "static4",
+            4,
+            8,
+            "static8",
+            "as static8 with 4-bit weights, widened to int8 once at load",
+        ),
+        Recipe(
+            "stored4", 4, 32, "float", "4-bit weights per channel, expanded to float32 once at load"
+        ),
+        Recipe(
+            "blocks4",
+            4,
+            32,
+            "blocks4",
+            "4-bit weights in blocks of 32, unpacked inside float kernels",
+        ),
+        Recipe(
+            "blocks4a8",
+            4,
+            8,
+            "blocks4a8",
+            "4-bit weights in blocks of 32, unpacked inside int8 kernels",
+        ),
+    )
+}
+
+
+def stored_bits(policy: Policy) -> int:
+    """Bits that one weight takes in a file: the smallest of 4, 8, 16, 32 that holds it.
+
+    >>> stored_bits(Policy(3)), stored_bits(Policy(6)), stored_bits(Policy())
+    (4, 8, 32)
+    """
+    return next(bits for bits in (4, 8, 16, 32) if policy.weight_bits <= bits)
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownNameError: no such recipe; the message names the closest one.
+    """
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise UnknownNameError("recipe", name, RECIPES) from None
+
+
+def kernel_recipe(name: str, runtime: str) -> str:
+    """The recipe whose kernels a runtime runs for a recipe.
+
+    ONNX Runtime folds constants when it loads a graph, so that a weight that is only stored in
+    another form costs nothing afterwards; others keep the form and have kernels for it.
+    """
+    return find_recipe(name).kernel if runtime == "onnxruntime" else name
+
+
+def serving(policy: Policy, names: Iterable[str]) -> list[str]:
+    """The recipes among `names` that can run a policy.
+
+    Raises:
+        CostError: none can: the device has no kernel for that precision.
+    """
+    names = list(names)
+    found = [name for name in names if find_recipe(name).serves(policy)]
+    if not found:
+        raise CostError(
+            f"no recipe of this device holds {policy.weight_bits}-bit weights with "
+            f"{policy.act_bits}-bit activations; it has {', '.join(names)}"
+        )
+    return found
+
+
+def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
+    """The recipes among `names` that can run a sub-block, the likely best first.
+
+    That is the order of the names, but convolutions are left to the others before dynamic
+    recipes: no CPU runtime here has a fast kernel for them (`vitpareto devices` shows 0.2x).
+
+    Raises:
+        CostError: none can.
+    """
+    found = serving(block.policy, names)
+    if any(op.kind == "conv" for op in block.ops()):
+        found.sort(key=lambda name: name.startswith("dynamic"))
+    return found
+
+
+def precision_of(policy: Policy) -> str:
+    """Weight and activation bits as a short name.
+
+    >>> precision_of(Policy(8, 8)), precision_of(Policy())
+    ('w8a8', 'w32a32')
+    """
+    return f"w{policy.weight_bits}a{policy.act_bits}"
+
+
+def group_of(block: SubBlock) -> str:
+    """What a recipe is chosen for: kind, variant and precision of a sub-block."""
+    return f"{block.kind}/{block.variant} {precision_of(block.policy)}"
+
+
+def recipe_for(block: SubBlock, recipes: Book | Sequence[str]) -> str:
+    """The recipe that a device runs a sub-block with.
+
+    Args:
+        block: the sub-block.
+        recipes: group -> recipe as measured, or the recipes of a device, best first.
+
+    Raises:
+        CostError: the device has none for this precision.
+    """
+    if not isinstance(recipes, Mapping):
+        return ranked(block, recipes)[0]
+    chosen = recipes.get(group_of(block))
+    if chosen is None:  # a group that was not measured: what its precision runs with elsewhere
+        order = [*dict.fromkeys(recipes.values()), *RECIPES]
+        chosen = ranked(block, dict.fromkeys(order))[0]
+    return chosen

@@ -1,0 +1,252 @@
+"""Units: what of a sub-block matters to its cost, as a key, as physical terms, and as numbers.
+
+A unit is a sub-block together with the recipe that runs it. Parts that the export folds away
+(layer scale) or that no dense kernel sees (sparsity) are dropped, so that equal work has one key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from math import log2
+from typing import Any
+
+import numpy as np
+
+from ...spaces import Place, Policy
+from ...spaces.errors import CostError
+from ...spaces.mixers import find
+from ...spaces.ops import Op
+from .precision_recipes import BLOCK, Recipe, find_recipe
+from .workload import SubBlock, count_ops
+
+# Mixers without a last linear layer, into which a layer scale could be folded.
+_KEEPS_SCALE = ("pool", "token_mlp")
+_DENSE = Policy()
+# Kinds of operation whose time is that of their products, beside what they move.
+_MACS = {
+    kind: (f"{kind}_macs", f"{kind}_elements") for kind in ("linear", "conv", "depthwise", "matmul")
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work that can be measured.
+
+    Attributes:
+        block: the sub-block, with nothing in it that has no effect on its cost.
+        recipe: how its weights are stored and computed.
+    """
+
+    block: SubBlock
+    recipe: str
+
+    @property
+    def key(self) -> str:
+        """Canonical text that names the unit in tables."""
+        return f"{self.block.key}@{self.recipe}"
+
+    @property
+    def group(self) -> str:
+        """Units that share a predictor: kind, variant and recipe."""
+        return f"{self.block.kind}/{self.block.variant}@{self.recipe}"
+
+    @cached_property
+    def ops(self) -> list[Op]:
+        """What is computed for one image."""
+        return count_ops(self.block)
+
+    def run_as(self, recipe: str) -> Unit:
+        """The same work with the kernels of another recipe."""
+        if recipe == self.recipe:
+            return self
+        other = Unit(self.block, recipe)
+        other.__dict__["ops"] = self.ops  # counted once
+        return other
+
+    @cached_property
+    def peak_bytes(self) -> float:
+        """Activations that live at once inside, in bytes for one image.
+
+        The residual stream stays while the branch runs; beside it live what an operation reads
+        and what it writes.
+        """
+        block, place = self.block, self.block.place
+        stream = 0
+        if block.kind in ("mixer", "mlp"):
+            stream = (place.prefix + place.tokens) * place.width
+        return 4.0 * (stream + reduce(_larger, (op.reads + op.writes for op in self.ops), 0))
+
+    @cached_property
+    def terms(self) -> dict[str, float]:
+        """Physical terms, each of which can only add time.
+
+        In millions: multiply-accumulates by kind of kernel, elements by kind of pass, bytes of
+        weights; and a constant for the calls themselves.
+        """
+        found = {"calls": 1e6}
+        norm = f"{self.block.norm}_norm"
+        for op in self.ops:
+            kind, moved = op.kind, op.reads + op.writes
+            if names := _MACS.get(kind):
+                macs, kind = names
+                found[macs] = found.get(macs, 0.0) + op.macs
+            elif kind == "norm":
+                kind, moved = norm, op.reads
+            found[kind] = found.get(kind, 0.0) + moved
+        for name in found:
+            found[name] /= 1e6
+        if some(act := _act_elements(self.block)):
+            found[self.block.place.act] = act / 1e6
+        found["weight_bytes"] = self.weight_bytes / 1e6
+        for flag in self.block.flags:
+            if flag in ("evit", "random"):
+                found[flag] = 1.0
+        return found
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """Coordinates for interpolation: logarithms of shapes, 0 or 1 for named choices."""
+        b = self.block
+        place, block = b.place, b.place.block
+        found = {
+            name: _log2(value)
+            for name, value in {
+                "rows": place.prefix + place.tokens,
+                "grid": place.grid[0] if place.grid[0] > 1 else 0,
+                "width": place.width,
+                "inputs": b.inputs,
+                "outputs": b.outputs,
+                "patch_size": b.patch_size,
+                "num_heads": block.num_heads if b.kind == "mixer" else 0,
+                "head_dim": block.head_dim if b.kind == "mixer" else 0,
+                "kv_heads": block.kv_heads,
+                "kv_pool": block.kv_pool,
+                "window": place.window if block.window_size else 0,
+                "kernel_size": block.kernel_size,
+                "token_hidden": block.token_hidden,
+                "mlp_hidden": block.mlp_hidden,
+            }.items()
+            if some(value)
+        }
+        found["kept"] = place.kept / place.tokens
+        found["rank"] = b.policy.rank_ratio
+        for name in (f"norm={b.norm}", f"act={place.act}", *b.flags):
+            found[name] = 1.0
+        if place.shift:
+            found["shift"] = 1.0
+        if place.relative and b.variant == "window":
+            found["relative"] = 1.0
+        return found
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants as the recipe stores them, scales included; exact.
+
+        Depthwise kernels, biases, norms and tables stay in float32.
+        """
+        recipe = find_recipe(self.recipe)
+        ops = self.ops
+        total = 0
+        for op, after in zip(ops, [*ops[1:], None], strict=True):
+            if op.kind == "norm" and self.block.norm == "batch":
+                # Folded into its neighbour; or left, with running statistics beside its scale.
+                total += 0 if _is_folded(self.block) else 8 * op.others
+                continue
+            total += 4 * op.others
+            if after is not None and after.kind == "norm" and not some(op.others):
+                bias = after.others // 2  # a folded batch norm leaves one behind
+                total += 4 * bias
+            else:
+                bias = op.others
+            if some(op.weights):
+                total += _stored_bytes(op, recipe)
+            if some(bias) and op.kind == "conv" and recipe.name.startswith("static"):
+                total += 4 * op.shape[2]  # the scale of an integer bias
+        return total
+
+
+def some(value: Any) -> bool:
+    """Whether a number, or all of an array of alike ones (see `columns`), is not 0."""
+    return bool(value.any()) if isinstance(value, np.ndarray) else bool(value)
+
+
+def _log2(value: Any) -> Any:
+    return np.log2(value) if isinstance(value, np.ndarray) else log2(value)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
+
+
+def _is_folded(block: SubBlock) -> bool:
+    padded = block.variant == "window" and block.place.grid[0] % max(block.place.window, 1)
+    return block.norm == "batch" and block.variant not in ("pool", "token_mlp") and not padded
+
+
+def _stored_bytes(op: Op, recipe: Recipe) -> int:
+    """Bytes of an op's matrix or kernel, and of its scales."""
+    if op.kind not in ("linear", "conv") or recipe.bits == 32:
+        return 4 * op.weights
+    if recipe.bits == 16:
+        return 2 * op.weights
+    _, inputs, outputs = op.shape
+    if recipe.name.startswith("blocks") and op.kind == "linear":
+        return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
+    return -(-op.weights * recipe.bits // 8) + 4 * outputs
+
+
+def unit_of(block: SubBlock, recipe: str) -> Unit:
+    """The unit that a sub-block becomes with a recipe."""
+    scaled = block.variant in _KEEPS_SCALE
+    rank = block.policy.rank_ratio
+    b = SubBlock(
+        block.kind,
+        _gridless(block.place) if _is_gridless(block) else block.place,
+        _DENSE if rank == 1 else Policy(rank_ratio=rank),
+        block.norm,
+        block.variant,
+        block.inputs,
+        block.outputs,
+        block.patch_size,
+        block.flags if scaled else tuple(flag for flag in block.flags if flag != "scale"),
+    )
+    return Unit(b, recipe)
+
+
+def parse_unit(key: str) -> Unit:
+    """Inverse of `Unit.key`.
+
+    Raises:
+        CostError: the text is not a key.
+        UnknownNameError: no such recipe.
+    """
+    block, at, recipe = key.rpartition("@")
+    if not at:
+        raise CostError(f"not the key of a sub-block with its recipe: {key!r}")
+    return unit_of(SubBlock.parse(block), find_recipe(recipe).name)
+
+
+def _is_gridless(block: SubBlock) -> bool:
+    """Whether only the number of rows matters, not how they are arranged."""
+    if block.layout != "tokens" or block.place.kept != block.place.tokens:
+        return False
+    return block.kind == "mlp" or (block.kind == "mixer" and not find(block.variant).needs_grid)
+
+
+def _gridless(place: Place) -> Place:
+    rows = place.prefix + place.tokens
+    return Place(place.block, place.width, (1, 1), 0, rows, rows, act=place.act)
+
+
+def _act_elements(block: SubBlock) -> int:
+    """Elements that pass through an activation function."""
+    place = block.place
+    rows = place.prefix + place.tokens
+    if block.kind == "mlp":
+        return rows * place.block.mlp_hidden
+    if block.variant == "mbconv":
+        return 2 * place.tokens * place.block.mlp_hidden
+    if block.variant == "token_mlp":
+        return place.width * place.block.token_hidden
+    return 0

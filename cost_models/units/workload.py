@@ -1,0 +1,391 @@
+"""Workload: a candidate as the ordered residual sub-blocks that a device will run.
+
+The sub-block (norm + mixer + add, norm + MLP + add, stem, downsampling, head) is the unit of
+measurement: built from the same modules as the network, so that what a runtime fuses is inside
+the number. Everything here is exact arithmetic on the candidate; nothing imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+
+from ...spaces import Architecture, Block, Candidate, Place, Policy
+from ...spaces import ops as o
+from ...spaces.errors import CostError
+from ...spaces.mixers import find
+from ...spaces.ops import Op
+from ...spaces.places import places
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SubBlock:
+    """One unit of work; equal sub-blocks cost the same.
+
+    Attributes:
+        kind: stem, mixer, mlp, downsample or head.
+        place: shapes; of a stem or head, those of the block beside it.
+        policy: compression of its weights.
+        norm: norm of the network.
+        variant: mixer name, stem, downsampling or pooling, by kind.
+        inputs: channels in, where they differ from the width: image channels of a stem,
+            width before a downsampling.
+        outputs: classes of a head.
+        patch_size: of a stem.
+        flags: "pos" (table added), "norm" (norm after the stem), "scale" (layer scale),
+            "evit" or "random" (tokens dropped).
+    """
+
+    kind: str
+    place: Place
+    policy: Policy
+    norm: str
+    variant: str
+    inputs: int = 0
+    outputs: int = 0
+    patch_size: int = 0
+    flags: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Canonical text: kind, variant and all numbers that differ from their default."""
+        p = self.place
+        parts = [f"norm={self.norm}", f"act={p.act}", f"width={p.width}", f"grid={p.grid[0]}"]
+        parts += [f"{n}={getattr(self, n)}" for n in ("inputs", "outputs", "patch_size")
+                  if getattr(self, n)]  # fmt: skip
+        if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
+            parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
+        parts += [f"prefix={p.prefix}"] if p.prefix else []
+        names = _KEY_FIELDS if self.kind == "mixer" else ("mlp_hidden",)
+        if self.kind in ("mixer", "mlp"):
+            parts += [f"{n}={getattr(p.block, n)}" for n in names if getattr(p.block, n)]
+        parts += [f"{n}={v}" for n, v in _changed(self.policy)]
+        parts += ["relative"] if p.relative and self.variant == "window" else []
+        # A mixer's layout is its own; stem, MLP and head take that of the block beside them.
+        parts += ["layout=grid"] if self.kind in _BETWEEN and self.layout == "grid" else []
+        return f"{self.kind}/{self.variant}?{'&'.join([*parts, *self.flags])}"
+
+    @classmethod
+    def parse(cls, key: str) -> SubBlock:
+        """Inverse of `key`, up to what has no effect on cost.
+
+        Raises:
+            CostError: the text is not a key.
+        """
+        return _parse(key)
+
+    @property
+    def layout(self) -> str:
+        """Tokens or grid, the form of its input."""
+        return find(self.place.block.mixer).layout
+
+    def ops(self) -> list[Op]:
+        """What is computed for one image, low-rank factors included."""
+        return _ops(self)
+
+    @property
+    def params(self) -> int:
+        """Weights, biases, norms and tables."""
+        return sum(op.weights + op.others for op in self.ops())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(op.macs for op in self.ops())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters: matrices and kernels at their bits, all else in float32."""
+        bits = sum(op.weights for op in self.ops()) * self.policy.weight_bits
+        return -(-bits // 8) + FLOAT_BYTES * sum(op.others for op in self.ops())
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read and written by one image if every op goes to memory: the upper bound."""
+        activations = sum(op.reads + op.writes for op in self.ops())
+        return FLOAT_BYTES * activations + self.weight_bytes
+
+
+@lru_cache(maxsize=1 << 14)
+def _parse(key: str) -> SubBlock:
+    head, _, rest = key.partition("?")
+    kind, _, variant = head.partition("/")
+    words = [part.partition("=") for part in rest.split("&")]
+    given = {name: value for name, equals, value in words if equals}
+    flags = tuple(name for name, equals, _ in words if not equals and name != "relative")
+    try:
+        width, side = int(given["width"]), int(given["grid"])
+        tokens = int(given.get("tokens", side * side))
+        numbers = {n: int(given[n]) for n in ("inputs", "outputs", "patch_size") if n in given}
+        block = Block(
+            variant if kind == "mixer" else "pool" if "layout" in given else "softmax",
+            **{n: int(given[n]) for n in _KEY_FIELDS if n in given and n != "shift"},
+            shift="shift" in given,
+        )
+        policy = Policy(
+            int(given.get("weight_bits", 32)),
+            int(given.get("act_bits", 32)),
+            rank_ratio=float(given.get("rank_ratio", 1)),
+            sparsity=float(given.get("sparsity", 0)),
+        )
+        place = Place(
+            *(block, width, (side, side), int(given.get("prefix", 0)), tokens),
+            int(given.get("kept", tokens)),
+            relative="relative" in rest.split("&"),
+            act=given["act"],
+        )
+        return SubBlock(kind, place, policy, given["norm"], variant, flags=flags, **numbers)
+    except (KeyError, ValueError) as error:
+        raise CostError(f"not the key of a sub-block: {key!r} ({error!r})") from error
+
+
+_KEY_FIELDS = tuple(
+    field.name for field in fields(Block) if field.name not in ("mixer", "token_keep")
+)
+_DEFAULT = Policy()
+_BETWEEN = ("stem", "mlp", "head")
+
+
+def _changed(policy: Policy) -> Iterator[tuple[str, int | float]]:
+    for name in ("weight_bits", "act_bits", "rank_ratio", "sparsity"):
+        if getattr(policy, name) != getattr(_DEFAULT, name):
+            yield name, getattr(policy, name)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sub-blocks of a candidate in the order of execution, and their totals."""
+
+    sub_blocks: tuple[SubBlock, ...]
+
+    @cached_property
+    def params(self) -> int:
+        """Parameters of the network."""
+        return sum(unit.params for unit in self.sub_blocks)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(unit.macs for unit in self.sub_blocks)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters at their precision."""
+        return sum(unit.weight_bytes for unit in self.sub_blocks)
+
+    @cached_property
+    def moved_bytes(self) -> int:
+        """Bytes read and written by one image, at most."""
+        return sum(unit.moved_bytes for unit in self.sub_blocks)
+
+
+def workload(candidate: Candidate) -> Workload:
+    """The workload of a candidate."""
+    return Workload(tuple(_walk(candidate)))
+
+
+def _walk(candidate: Candidate) -> Iterator[SubBlock]:
+    a, compression = candidate.architecture, candidate.compression
+    placed = places(a)
+    yield stem_unit(a, placed[0][0], compression.stem)
+    for i, (stage, policies) in enumerate(zip(placed, compression.stages, strict=True)):
+        if i:
+            yield downsample_unit(a, i, stage[0], policies.downsample)
+        for place, mixer, mlp in zip(stage, policies.mixer, policies.mlp, strict=True):
+            yield mixer_unit(a, place, mixer)
+            if has_mlp(place.block):
+                yield mlp_unit(a, place, mlp)
+    yield head_unit(a, placed[-1][-1], compression.head)
+
+
+def has_mlp(block: Block) -> bool:
+    """Whether an MLP follows the mixer."""
+    return block.mlp_hidden > 0 and not find(block.mixer).is_mlp
+
+
+def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
+    """The stem that leads to the first block."""
+    flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
+    return SubBlock(
+        *("stem", _bare(first), _kept(policy), a.norm, a.stem),
+        inputs=a.in_chans,
+        patch_size=a.patch_size,
+        flags=flags,
+    )
+
+
+def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -> SubBlock:
+    """The downsampling that leads to the first block of a stage."""
+    before, variant = a.stages[stage - 1].width, a.stages[stage].downsample
+    return SubBlock(
+        *("downsample", _bare(first), _kept(policy), a.norm, variant),
+        inputs=before,
+    )
+
+
+def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
+    """The mixer of a block, with its token reduction."""
+    drop = (a.token_reduction,) if place.kept != place.tokens else ()
+    return SubBlock(
+        *("mixer", _mixing(place), _kept(policy), a.norm, place.block.mixer),
+        flags=_scale(a) + drop,
+    )
+
+
+def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
+    """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
+    variant = "conv" if find(place.block.mixer).layout == "grid" else "mlp"
+    return SubBlock("mlp", _after(place), _kept(policy), a.norm, variant, flags=_scale(a))
+
+
+def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
+    """Last norm, pooling and classifier after the last block."""
+    return SubBlock(
+        *("head", _bare(_after(last)), _kept(policy), a.norm, a.global_pool),
+        outputs=a.num_classes,
+    )
+
+
+def _scale(a: Architecture) -> tuple[str, ...]:
+    return ("scale",) if a.layer_scale else ()
+
+
+def _kept(policy: Policy) -> Policy:
+    """What is left of a policy at run time: pruned numbers are already in the block."""
+    return Policy(policy.weight_bits, policy.act_bits, 0.0, policy.rank_ratio, policy.sparsity)
+
+
+@lru_cache(maxsize=1 << 14)
+def _bare(place: Place) -> Place:
+    """The place without what stem, downsampling and head do not depend on."""
+    layout = Block("pool" if find(place.block.mixer).layout == "grid" else "softmax")
+    return Place(layout, place.width, place.grid, place.prefix, place.tokens, place.tokens,
+                 act=place.act)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 14)
+def _mixing(place: Place) -> Place:
+    """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
+    if find(place.block.mixer).is_mlp:
+        return place
+    return replace(place, block=replace(place.block, mlp_hidden=0))
+
+
+@lru_cache(maxsize=1 << 14)
+def _after(place: Place) -> Place:
+    """The place as the MLP sees it: tokens are already dropped, the mixer does not matter."""
+    mixer = "pool" if find(place.block.mixer).layout == "grid" else "softmax"
+    block = Block(mixer, mlp_hidden=place.block.mlp_hidden)
+    return Place(block, place.width, place.grid, place.prefix, place.kept, place.kept,
+                 act=place.act)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 16)
+def _ops(unit: SubBlock) -> list[Op]:
+    return count_ops(unit)
+
+
+def count_ops(unit: SubBlock) -> list[Op]:
+    """What `SubBlock.ops` gives, counted anew: for those who ask once."""
+    found = _BY_KIND[unit.kind](unit)
+    if unit.policy.rank_ratio < 1:
+        found = [part for op in found for part in o.low_rank(op, unit.policy.rank_ratio)]
+    return found
+
+
+def _stem_ops(unit: SubBlock) -> list[Op]:
+    place, inputs, patch = unit.place, unit.inputs, unit.patch_size
+    grid = place.grid[0] * place.grid[1]
+    found: list[Op] = []
+    if unit.variant == "patch":
+        found.append(o.conv(grid, inputs, place.width, patch, patch))
+    else:
+        steps = patch.bit_length() - 1
+        for step in range(steps):
+            outputs = max(8, place.width >> (steps - 1 - step))
+            positions = grid << 2 * (steps - 1 - step)
+            found.append(o.conv(positions, inputs, outputs, 3, 2, bias=False))
+            found.append(o.norm("batch", positions, outputs))
+            found.append(o.elementwise(positions * outputs))
+            inputs = outputs
+        found.append(o.conv(grid, inputs, place.width, 1))
+    if "norm" in unit.flags:
+        found.append(o.norm(unit.norm, grid, place.width))
+    rows = place.prefix + grid
+    table = rows * place.width if "pos" in unit.flags else 0
+    if place.prefix or table:
+        found.append(
+            o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table)
+        )
+    return found
+
+
+def _downsample_ops(unit: SubBlock) -> list[Op]:
+    place = unit.place
+    if unit.variant == "merge":
+        return [
+            o.norm(unit.norm, place.tokens, 4 * unit.inputs),
+            o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+        ]
+    return [
+        o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
+        o.norm("batch", place.tokens, place.width),
+    ]
+
+
+def _mixer_ops(unit: SubBlock) -> list[Op]:
+    place, traits = unit.place, find(unit.place.block.mixer)
+    rows = place.prefix + place.tokens
+    found = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
+    found += traits.ops(place)
+    found += _residual(unit, rows)
+    if "evit" in unit.flags:
+        found.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
+        found.append(o.matmul(1, 1, place.tokens, place.width))
+        found.append(o.matmul(1, 1, place.kept - 1, place.width))
+    if "evit" in unit.flags or "random" in unit.flags:
+        found.append(o.elementwise((place.prefix + place.kept) * place.width))
+    return found
+
+
+def _mlp_ops(unit: SubBlock) -> list[Op]:
+    place, hidden = unit.place, unit.place.block.mlp_hidden
+    rows, width = place.prefix + place.tokens, place.width
+    first, second = o.linear(rows, width, hidden), o.linear(rows, hidden, width)
+    if unit.layout == "grid":  # 1x1 convolutions, which are not factored
+        first, second = o.conv(rows, width, hidden, 1), o.conv(rows, hidden, width, 1)
+    return [
+        o.norm(unit.norm, rows, width),
+        first,
+        o.elementwise(rows * hidden),
+        second,
+        *_residual(unit, rows),
+    ]
+
+
+def _residual(unit: SubBlock, rows: int) -> list[Op]:
+    elements = rows * unit.place.width
+    scale = [o.elementwise(elements, others=unit.place.width)] if "scale" in unit.flags else []
+    return [*scale, o.elementwise(elements, 2)]
+
+
+def _head_ops(unit: SubBlock) -> list[Op]:
+    place = unit.place
+    rows = place.prefix + place.tokens
+    found = [o.norm(unit.norm, rows, place.width)]
+    if unit.variant == "avg":
+        found.append(o.pool(rows * place.width, place.width))
+    heads = 2 if unit.variant == "distill" else 1
+    return found + [o.linear(1, place.width, unit.outputs)] * heads
+
+
+_BY_KIND = {
+    "stem": _stem_ops,
+    "downsample": _downsample_ops,
+    "mixer": _mixer_ops,
+    "mlp": _mlp_ops,
+    "head": _head_ops,
+}

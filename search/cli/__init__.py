@@ -1,0 +1,5 @@
+"""The command line: commands, and what they print."""
+
+from .commands import cli, main
+
+__all__ = ["cli", "main"]

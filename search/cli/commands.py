@@ -1,0 +1,445 @@
+"""The command line. Everything heavy is imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...spaces.errors import VitParetoError
+
+if TYPE_CHECKING:
+    from ..run.assets import Run
+
+FAILED, BAD_INPUT, NOT_VERIFIED = 1, 2, 3
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+run_dir_option = click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default."
+)
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the configuration, such as search.trials=300.",
+)
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vitpareto")
+def cli() -> None:
+    """Find, compress and deliver the vision transformers that suit a device."""
+
+
+def main() -> None:
+    """Run the command line; every error the project raises on purpose is one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters pre-empt with it
+    try:
+        cli(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the first of the second
+        click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
+        sys.exit(FAILED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(BAD_INPUT)
+    except VitParetoError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(BAD_INPUT)
+
+
+@cli.command()
+@click.argument("config")
+@run_dir_option
+@click.option("--resume", is_flag=True, help="Continue the run that is in the folder, if any.")
+@overrides_option
+@click.option("--seed", type=int, help="Short for --set search.seed=N.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, how long it takes, and stop."
+)
+@click.option(
+    "--compare",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Deliver nothing; compare this sampler or baseline with the others that are named.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Searches of each of them.")
+@json_option
+def search(
+    config: str,
+    run_dir: Path | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    dry_run: bool,
+    names: tuple[str, ...],
+    seeds: int,
+    as_json: bool,
+) -> None:
+    """Search, and deliver the best models verified: the whole job.
+
+    CONFIG is a run file or the name of a preset, such as digits. Stopped with Ctrl-C, it keeps
+    what was finished; the same command with --resume goes on from there.
+    """
+    from ..config import load_config
+
+    if seed is not None:
+        overrides = (*overrides, f"search.seed={seed}")
+    loaded = load_config(config, overrides)
+    path = run_dir or Path("runs") / Path(config).stem
+    if dry_run:
+        from ..dry_run import plan, plan_lines
+
+        planned = plan(loaded, path)
+        _print(planned.to_dict()) if as_json else _echo(plan_lines(planned))
+        return
+    from ..run.assets import Run
+    from ..run.opening import open_run
+    from ..run.stages import logging_to, stage_lines
+    from ..store.atomic_files import read_json
+    from .text import model_lines
+
+    changes = [word for override in overrides for word in ("--set", override)]
+    with (
+        _resumable(["search", config, "--run-dir", str(path), *changes, "--resume"]),
+        open_run(loaded, path, resume) as folder,
+        logging_to(folder.log),
+    ):
+        if names:
+            _compare(Run(folder), names, seeds, as_json)
+            return
+        delivered = Run(folder).all()
+    if as_json:
+        _print(delivered)
+    else:
+        stages = stage_lines(read_json(folder.stages))
+        _echo([*model_lines(delivered), "", *stages, "", f"Report: {folder.report}"])
+    sys.exit(0 if all(m["verified"] for m in delivered) else NOT_VERIFIED)
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--pick", default="knee", metavar="KEY|knee|fastest|best", help="Which of a run.")
+@click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
+@click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@json_option
+def export(
+    source: Path, pick: str, random_weights: bool, runtime: str | None, out: Path, as_json: bool
+) -> None:
+    """Write a deployable artifact of a run, or of candidates with random weights.
+
+    SOURCE is a run folder, or a JSON file with one candidate or a list of them.
+    """
+    from ..delivery.handover import export_candidates, export_picked
+
+    if source.is_dir():
+        from ..run.assets import Run
+        from ..store.run_folder import RunFolder
+
+        run = Run(RunFolder(source, lock=False))
+        paths = [export_picked(run.folder.pareto, lambda: run.data, pick, runtime, out)]
+    else:
+        paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
+    if as_json:
+        _print([{"key": path.parent.name, "path": str(path)} for path in paths])
+    else:
+        for path in paths:
+            click.echo(path)
+
+
+@cli.command()
+@run_argument
+@json_option
+def verify(run: Path, as_json: bool) -> None:
+    """Check every delivered artifact of RUN again, on its runtime."""
+    from ..delivery.verify import verify_again
+    from ..run.assets import Run
+    from ..store.run_folder import RunFolder
+    from .text import check_lines
+
+    opened = Run(RunFolder(run, lock=False))
+    reports = verify_again(opened.folder, opened.device, opened.data)
+    _print(reports) if as_json else _echo(check_lines(reports))
+    sys.exit(0 if all(r["verified"] for r in reports) else NOT_VERIFIED)
+
+
+@cli.command()
+@run_argument
+@json_option
+def ladder(run: Path, as_json: bool) -> None:
+    """Measure the models of RUN beside the original, float16, int8 and other baselines.
+
+    Baselines are trained first, as the delivered models were; the report of RUN shows the table.
+    """
+    from ..experiments.ladder import build_ladder
+    from ..report import build_report
+    from ..run.assets import Run
+    from ..run.stages import logging_to
+    from ..store.run_folder import RunFolder
+    from .text import ladder_lines
+
+    with RunFolder(run) as folder, logging_to(folder.log):
+        rows = [row.to_dict() for row in build_ladder(Run(folder))]
+        build_report(folder)
+    _print(rows) if as_json else _echo(ladder_lines(rows))
+
+
+@cli.command()
+@run_argument
+@click.option("--markdown", is_flag=True, help="Also print the delivered models as a table.")
+@json_option
+def report(run: Path, markdown: bool, as_json: bool) -> None:
+    """Build report and picture of RUN again, from its files alone."""
+    from ..delivery.manifest import manifests
+    from ..report import build_report
+    from ..store.run_folder import RunFolder
+    from .text import model_table
+
+    folder = RunFolder(run, lock=False)
+    build_report(folder)
+    if as_json:
+        _print({"report": str(folder.report), "picture": str(folder.picture)})
+    else:
+        click.echo(folder.report)
+        _echo(model_table(manifests(folder.pareto)) if markdown else [])
+
+
+@cli.command()
+@click.argument("config")
+@click.option("-n", "count", type=click.IntRange(min=4), default=40, help="Candidates to train.")
+@run_dir_option
+@overrides_option
+@json_option
+def proxy(
+    config: str, count: int, run_dir: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Check how far scores can be trusted: train candidates alone, and compare.
+
+    CONFIG is a run file or the name of a preset. Teacher, supernet and trainings that are in
+    the run folder are not repeated.
+    """
+    from ..config import load_config
+    from ..experiments.proxy_check import check_proxy
+    from ..report import build_report
+    from ..run.assets import Run
+    from ..run.opening import open_run
+    from ..run.stages import logging_to
+    from .text import proxy_lines
+
+    path = run_dir or Path("runs") / Path(config).stem
+    with open_run(load_config(config, overrides), path, True) as folder, logging_to(folder.log):
+        found = check_proxy(Run(folder), count)
+        if folder.report.exists():
+            build_report(folder)
+    if as_json:
+        _print(found)
+    else:
+        _echo([*proxy_lines(found), f"Picture: {folder.path / 'proxy.png'}"])
+
+
+@cli.group()
+def space() -> None:
+    """Look into a search space before anything is trained."""
+
+
+space_argument = click.argument("source", metavar="SPACE")
+
+
+@space.command()
+@space_argument
+@json_option
+def show(source: str, as_json: bool) -> None:
+    """Print what SPACE, a file or a preset, holds."""
+    from ...spaces import SearchSpace
+    from .describe import describe_space, space_text
+
+    opened = SearchSpace.from_yaml(source)
+    if as_json:
+        _print(describe_space(opened))
+    else:
+        click.echo(space_text(opened))
+
+
+@space.command()
+@space_argument
+@json_option
+def size(source: str, as_json: bool) -> None:
+    """Print how many different candidates SPACE has, exactly."""
+    from ...spaces import SearchSpace
+
+    found = SearchSpace.from_yaml(source).size
+    if as_json:
+        _print({"size": found})
+    else:
+        click.echo(found)
+
+
+@space.command()
+@space_argument
+@click.option("-n", "count", type=click.IntRange(min=1), default=1, help="How many.")
+@click.option("--seed", type=int, default=0, help="The same seed draws the same candidates.")
+@json_option
+def sample(source: str, count: int, seed: int, as_json: bool) -> None:
+    """Draw candidates from SPACE; --json prints what `predict` and `export` read."""
+    from ...spaces import SearchSpace
+    from .describe import describe_candidate, facts
+
+    candidates = SearchSpace.from_yaml(source).sample(count, seed)
+    if as_json:
+        _print([describe_candidate(candidate) for candidate in candidates])
+    else:
+        click.echo(f"{'key':16}  {'blocks':>6}  {'params':>12}  {'MACs':>14}  {'weights':>10}")
+        for candidate in candidates:
+            f = facts(candidate)
+            click.echo(
+                f"{f['key']}  {f['blocks']:6}  {f['params']:12,}  {f['macs']:14,}  "
+                f"{f['weight_mb']:7.2f} MB"
+            )
+
+
+def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
+    from ..experiments.sampler_comparison import compare_run, comparison_text
+
+    outcomes = compare_run(run, names, seeds)
+    if as_json:
+        _print([outcome.to_dict() for outcome in outcomes])
+    else:
+        click.echo(comparison_text(outcomes))
+        click.echo(f"Fronts: {run.folder.path / 'comparison.png'}")
+
+
+@cli.command()
+@click.argument("device")
+@click.option("--space", "space_name", required=True, help="Whose networks will be predicted.")
+@click.option("--out", type=click.Path(path_type=Path), help="MODEL.json to write.")
+@click.option(
+    "--budget-s",
+    type=click.FloatRange(min=5),
+    default=180.0,
+    show_default=True,
+    help="Wall time in seconds, export and compilation included.",
+)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Measurements that are there already: a CSV, or the folder of a bundle.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Measure nothing here: write a folder that measures another machine.",
+)
+@click.option("--seed", type=int, default=0, help="Of what is sampled and measured.")
+@json_option
+def calibrate(
+    device: str,
+    space_name: str,
+    out: Path | None,
+    budget_s: float,
+    tables: tuple[Path, ...],
+    bundle: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure DEVICE, a file or a preset, and fit a cost model that others can load.
+
+    Stopped with Ctrl-C it keeps what it measured in a CSV beside the model; the same command
+    goes on from there.
+    """
+    from ...cost_models import Device
+    from ...spaces import SearchSpace
+    from ..console import share_bar
+
+    opened, space = Device.load(device), SearchSpace.from_yaml(space_name)
+    if bundle is not None:
+        from ...cost_models.calibration.bundle import write_bundle
+
+        with share_bar("bundle") as report:
+            graphs = write_bundle(opened, space, bundle, seed=seed, progress=report)
+        _print({"bundle": str(bundle), "graphs": graphs}) if as_json else click.echo(
+            f"{bundle}: {graphs} graphs; copy it to the device and run `python run.py` there"
+        )
+        return
+    if out is None:
+        raise click.UsageError("--out MODEL.json is needed, or --bundle DIR")
+    from ...cost_models.calibration.calibrate import calibrate as measure
+
+    with share_bar("calibrate") as report:
+        model = measure(opened, space, budget_s, seed, tables=tables, out=out, progress=report)
+    if as_json:
+        _print(model.validation)
+    else:
+        for name, value in model.validation.items():
+            click.echo(
+                f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
+            )
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("candidates", type=click.Path(path_type=Path))
+@json_option
+def predict(model: Path, candidates: Path, as_json: bool) -> None:
+    """Predict latency, memory and size of CANDIDATES, as `space sample --json` prints them."""
+    from ...cost_models import CostModel
+    from ..store.candidate_files import read_candidates
+    from .text import prediction_lines
+
+    found = CostModel.load(model).predict(read := read_candidates(candidates))
+    rows = [{"key": candidate.key, **found.row(i)} for i, candidate in enumerate(read)]
+    _print(rows) if as_json else _echo(prediction_lines(rows))
+
+
+@cli.command()
+@click.argument("device", required=False)
+@json_option
+def devices(device: str | None, as_json: bool) -> None:
+    """List the runtimes found here; with DEVICE, measure what each precision really executes."""
+    from ...cost_models import Device
+    from ...cost_models.measure.capabilities import capabilities
+    from ...cost_models.measure.capabilities import devices as found
+    from ..console import share_bar
+    from .text import device_lines
+
+    listed = found()
+    chosen = [device] if device else [d["name"] for d in listed if d["measurable"]]
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in chosen:
+        with share_bar(name) as report:
+            tables[name] = [c.to_dict() for c in capabilities(Device.load(name), progress=report)]
+    if as_json:
+        _print({"devices": listed, "capabilities": tables})
+    else:
+        _echo(device_lines(listed, tables))
+
+
+def _print(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _echo(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+@contextlib.contextmanager
+def _resumable(words: Sequence[str]) -> Generator[None]:
+    """Ctrl-C and SIGTERM end with the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["vitpareto", *words])
+        click.echo(f"Interrupted. What was finished is kept; go on with: {command}", err=True)
+        sys.exit(FAILED)

@@ -1,0 +1,86 @@
+"""The console of long work: progress on standard error, and a first Ctrl-C that only asks to stop.
+
+Progress is drawn in full on a terminal, and is a line now and then in a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+EVERY_S = 10.0  # between two lines of a log
+COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # clusters pre-empt with SIGTERM
+SHARE = "{desc}: {percentage:.0f}%, {remaining} left{postfix}"
+
+
+def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
+    """A bar that counts to `total` and shows the rate and the time left."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, mininterval=0.2)
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        file=_Lines(),
+        bar_format=SHARE if unit == "%" else COUNT,
+        mininterval=EVERY_S,
+        delay=EVERY_S / 2,  # what is done sooner needs no line, and at the start there is no rate
+    )
+
+
+class _Lines(io.StringIO):
+    """Standard error, what would be written over each other line by line."""
+
+    def write(self, text: str, /) -> int:
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def share_bar(label: str) -> Generator[Callable[[float, str], None]]:
+    """A bar for work that reports the share that is done and what it is at."""
+    with progress(100, label, "%") as bar:
+
+        def report(share: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(round(100 * share) - bar.n)
+
+        yield report
+        bar.update(100 - bar.n)
+
+
+@contextlib.contextmanager
+def stop_request() -> Generator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one interrupts as usual.
+
+    Outside of the main thread, where Python delivers no signals, nothing ever sets it.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Delivery: from a finished network to files that were measured and verified."""

@@ -1,0 +1,125 @@
+"""Rollback: the way back from a model that does not hold, one step at a time.
+
+A step takes back part of the compression of one sub-block. All steps from where a model stands
+are ranked by the latency that they lose for the accuracy that they regain; they are then taken
+in that order, and ranked anew when all have been taken. NNCF's accuracy control ranks and reverts
+groups of quantisers in the same way, by accuracy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ...spaces import Candidate, Policy
+from ...spaces.compression import INTEGER_BITS, Compression, StagePolicy
+
+BITS = (2, 3, 4, 6, 8, 32)  # stops on the way up
+RANKS = (0.25, 0.5, 0.75, 1.0)
+
+Score = Callable[[Candidate], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step back.
+
+    Attributes:
+        place: of the sub-block, such as "stages.0.mlp.3" or "head".
+        before: its policy.
+        after: its policy one step back.
+    """
+
+    place: str
+    before: Policy
+    after: Policy
+
+    def __str__(self) -> str:
+        """What changes, in words."""
+        changes = [
+            f"{name} {getattr(self.before, name):g} to {getattr(self.after, name):g}"
+            for name in ("weight_bits", "act_bits", "sparsity", "rank_ratio")
+            if getattr(self.before, name) != getattr(self.after, name)
+        ]
+        return f"{self.place}: {', '.join(changes)}"
+
+    def apply(self, candidate: Candidate) -> Candidate:
+        """The candidate after the step."""
+        return with_policy(candidate, self.place, self.after)
+
+
+def steps_back(candidate: Candidate) -> list[Step]:
+    """Every step that is possible from a candidate; none where nothing is compressed."""
+    return [
+        Step(place, policy, after)
+        for place, policy in policies(candidate).items()
+        for after in less_compressed(policy)
+    ]
+
+
+def less_compressed(policy: Policy) -> Iterator[Policy]:
+    """Policies that are one step less compressed in one respect."""
+    if policy.weight_bits < 32:
+        yield replace(policy, weight_bits=next(b for b in BITS if b > policy.weight_bits))
+    if policy.act_bits <= INTEGER_BITS:
+        yield replace(policy, act_bits=32)
+    if policy.sparsity:
+        yield replace(policy, sparsity=0.0)
+    if policy.rank_ratio < 1:
+        yield replace(policy, rank_ratio=next(r for r in RANKS if r > policy.rank_ratio))
+
+
+def ranked(
+    candidate: Candidate, accuracy: Score, latency: Score, allowed: Callable[[Candidate], bool]
+) -> list[Step]:
+    """The steps from a candidate, the least latency lost per accuracy regained first.
+
+    Steps that lose no latency come first, those that regain most of them; steps that regain
+    nothing alone come last.
+
+    Args:
+        candidate: where the model stands.
+        accuracy: of a candidate; the smoother, the better it ranks.
+        latency: of a candidate.
+        allowed: whether a candidate can be delivered.
+    """
+    here, now = accuracy(candidate), latency(candidate)
+    found: list[tuple[tuple[float, ...], Step]] = []
+    for step in steps_back(candidate):
+        after = step.apply(candidate)
+        if allowed(after):
+            gain, lost = accuracy(after) - here, max(0.0, latency(after) - now)
+            order = (0, lost / gain, -gain) if gain > 0 else (1, -gain, lost)
+            found.append((order, step))
+    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+
+
+def policies(candidate: Candidate) -> dict[str, Policy]:
+    """Place -> policy, of all sub-blocks that have one."""
+    c = candidate.compression
+    found = {"stem": c.stem}
+    for i, stage in enumerate(c.stages):
+        if i:
+            found[f"stages.{i}.downsample"] = stage.downsample
+        for part in ("mixer", "mlp"):
+            found |= {f"stages.{i}.{part}.{j}": p for j, p in enumerate(getattr(stage, part))}
+    return found | {"head": c.head}
+
+
+def with_policy(candidate: Candidate, place: str, policy: Policy) -> Candidate:
+    """The candidate with another policy at a place of `policies`."""
+    c = candidate.compression
+    if place in ("stem", "head"):
+        return Candidate(candidate.architecture, replace(c, **{place: policy}))
+    _, i, part, *rest = place.split(".")
+    stages = list(c.stages)
+    stages[int(i)] = _changed(stages[int(i)], part, policy, *map(int, rest))
+    return Candidate(candidate.architecture, Compression(tuple(stages), c.stem, c.head))
+
+
+def _changed(stage: StagePolicy, part: str, policy: Policy, j: int = 0) -> StagePolicy:
+    if part == "downsample":
+        return replace(stage, downsample=policy)
+    listed = list(getattr(stage, part))
+    listed[j] = policy
+    return replace(stage, **{part: tuple(listed)})

@@ -1,0 +1,215 @@
+"""Hand over: artifacts of a run, or of candidates with random weights, in a folder of choice."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from ...cost_models import Device
+from ...cost_models.device import presets
+from ...cost_models.runtimes import open_runtime
+from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
+from ..console import progress
+from ..data.dataset import Data
+from ..store.atomic_files import sync_folder
+from ..store.candidate_files import read_candidates
+from ..training.accuracy import accuracy
+from .artifact import Artifact, load_network, model_file, read_candidate
+from .checks import accuracy_floor, check_answers
+from .export import as_run, calibration, check_runs, expected_logits, export_random, export_trained
+from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
+
+PICKS = ("knee", "fastest", "best")
+
+
+def export_picked(
+    pareto: Path, data: Callable[[], Data], pick: str, runtime: str | None, out: Path
+) -> Path:
+    """One delivered model of a run, as it was verified or made anew for another runtime.
+
+    Args:
+        pareto: folder of a run's delivered models.
+        data: gives the images of the run; asked where the model is made anew.
+        pick: as for `choose`.
+        runtime: that of the run's device, the default, gives the verified files.
+        out: gets a folder with the model.
+
+    Returns:
+        Path of the model.
+
+    Raises:
+        UnknownNameError: no such model.
+        ConfigError: no such runtime.
+        MissingRuntimeError: the runtime is not installed here.
+        RunError: nothing was delivered, a file has changed since, or the folder is there.
+    """
+    chosen = choose(manifests(pareto), pick)
+    source = pareto / chosen["key"]
+    if changed := changed_file(source, chosen["files"]):
+        raise RunError(f"{source / changed}: has changed since it was verified")
+    if runtime in (None, chosen["device"]["runtime"]):
+
+        def copy(folder: Path) -> str:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            return model_file(Device.from_dict(chosen["device"]))
+
+        return _place(out / chosen["key"], copy)
+    device = device_of(runtime)
+    open_runtime(device)
+    return _place(out / chosen["key"], lambda to: remake(source, chosen, data(), device, to))
+
+
+def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:
+    """Make a verified model again for another runtime, and check its answers there.
+
+    Returns:
+        Name of the model's file.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+        RunError: the answers are not those of the verified model.
+    """
+    candidate, network = read_candidate(source), load_network(source)
+    run_as, recipes = as_run(candidate, device.recipes, device)
+    count, compensate = chosen["calibration_images"], chosen["compensated"]
+    files = export_trained(folder, candidate, network, recipes, device, data, count, compensate)
+    split = data.split("validation")
+    images = calibration(data, run_as, count, recipes)
+    expected = expected_logits(run_as, network, split, recipes, images, compensate)
+    artifact = Artifact.load(folder, device)
+    logits = artifact.logits(split)
+    low = accuracy_floor(chosen["promised"], chosen["trained"], len(split.labels))
+    checks = check_answers(artifact.exact, logits, expected, split.labels, low)
+    if failed := [check for check in checks if not check.holds]:
+        raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
+    kept = (
+        *("key", "finalists", "seeds", "calibration_images", "compensated", "preprocessing"),
+        *("promised", "trained"),
+    )
+    manifest = {name: chosen[name] for name in kept} | {
+        "made": now(),
+        "versions": versions(),
+        "device": device.to_dict(),
+        "identity": device.identity(),
+        "recipes": list(recipes),
+        "files": hashes(folder, files),
+        "answers": accuracy(logits, split.labels),
+        "checks": [asdict(check) for check in checks],
+        # Its latency was predicted for another runtime.
+        "anchors": {},
+        "verified": False,
+    }
+    write_manifest(folder, manifest)
+    return artifact.file
+
+
+def choose(found: Sequence[Manifest], pick: str) -> Manifest:
+    """One of several manifests.
+
+    Args:
+        found: manifests.
+        pick: a key; "fastest"; "best" for the most accurate; or "knee", the one that is farthest
+            above the line from the fastest to the best.
+
+    Raises:
+        UnknownNameError: no such model.
+        RunError: the run was not verified to its end.
+    """
+    for manifest in found:
+        if "metrics" not in manifest:
+            raise RunError(f"{manifest['key']}: was not measured; continue the run with --resume")
+    keys = {m["key"]: m for m in found}
+    if pick in keys:
+        return keys[pick]
+    fastest = min(found, key=lambda m: m["metrics"]["latency_ms"])
+    best = max(found, key=lambda m: (m["metrics"]["accuracy"], -m["metrics"]["latency_ms"]))
+    if pick == "fastest":
+        return fastest
+    if pick == "best":
+        return best
+    if pick != "knee":
+        raise UnknownNameError("model", pick, [*PICKS, *keys])
+    (x0, y0), (x1, y1) = (
+        (m["metrics"]["latency_ms"], m["metrics"]["accuracy"]) for m in (fastest, best)
+    )
+
+    def above(manifest: Manifest) -> float:
+        x = (manifest["metrics"]["latency_ms"] - x0) / ((x1 - x0) or 1.0)
+        return (manifest["metrics"]["accuracy"] - y0) / ((y1 - y0) or 1.0) - x
+
+    return max(found, key=above)
+
+
+def export_candidates(source: Path, random_weights: bool, runtime: str, out: Path) -> list[Path]:
+    """Models of candidates with random weights, each in its own precision.
+
+    Args:
+        source: JSON with one candidate or a list of them.
+        random_weights: must be true; a candidate alone has no trained weights.
+        runtime: whose recipes settle how a precision is stored.
+        out: gets a folder for each.
+
+    Raises:
+        ConfigError: a file without candidates, or no runtime of that name.
+        CostError: a precision that the runtime cannot run.
+        MissingRuntimeError: the runtime is not installed here.
+        RunError: a folder is there.
+    """
+    if not random_weights:
+        raise ConfigError(
+            f"{source}: a candidate has no weights: give a run folder, or --random-weights"
+        )
+    device = device_of(runtime)
+    open_runtime(device)
+    candidates = {c.key: c for c in read_candidates(source)}
+    for key, candidate in candidates.items():  # what cannot be is known before anything is written
+        _check_free(out / key)
+        check_runs(candidate, device)
+    paths: list[Path] = []
+    with progress(len(candidates), "export", "model") as bar:
+        for key, candidate in candidates.items():
+            make = partial(export_random, candidate=candidate, device=device)
+            paths.append(_place(out / key, make))
+            bar.update()
+    return paths
+
+
+def device_of(runtime: str) -> Device:
+    """The first preset device with a runtime.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    devices = {d.runtime: d for d in map(Device.load, reversed(presets()))}
+    if runtime not in devices:
+        raise ConfigError(
+            f"--runtime: no such runtime {runtime!r}. {did_you_mean(runtime, devices)}"
+        )
+    return devices[runtime]
+
+
+def _place(folder: Path, make: Callable[[Path], str]) -> Path:
+    """Fill a folder under another name, then give it its own; the path of the file made.
+
+    Raises:
+        RunError: it is there already.
+    """
+    _check_free(folder)
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{unfinished}: cannot be written: {error.strerror}") from error
+    name = make(unfinished)
+    unfinished.rename(folder)
+    sync_folder(folder.parent)
+    return folder / name
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise RunError(f"{folder}: exists already, nothing was written")

@@ -1,0 +1,155 @@
+"""Inventory: the operators of a graph as stored and as executed, and who else can run them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from ...spaces import Candidate
+from ...spaces.compression import INTEGER_BITS
+from .converter_operators import TARGETS
+
+BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
+INTEGER_LEVEL = 4  # its `accuracy_level` for integer ones
+LINEAR = ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger", BLOCKS)
+PASSED = ("DequantizeLinear", "Cast", "Mul", "Transpose")  # between a stored weight and its use
+# Kernels of ONNX Runtime that multiply integers; OpenVINO names the precision itself.
+INTEGER_KERNELS = {
+    *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),
+    *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
+}
+INTEGER_SUFFIXES = (":i8", ":u8")
+HALF_SUFFIXES = (":bf16", ":f16")
+TYPES = {"FLOAT": "float32", "FLOAT16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear layer or dense convolution.
+
+    Attributes:
+        name: of its module.
+        operator: by which the file computes it.
+        weights: type in which they are stored.
+        computes: "float32" or "int8": what its kernel multiplies.
+    """
+
+    name: str
+    operator: str
+    weights: str
+    computes: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a graph is made of.
+
+    Attributes:
+        stored: operator -> how often it stands in the file.
+        executed: kernel -> how often the runtime runs it, after its own optimisation.
+        linears: every layer with constant weights.
+        unsupported: other runtime -> operators of the file that it does not take.
+    """
+
+    stored: dict[str, int]
+    executed: dict[str, int]
+    linears: list[Linear]
+    unsupported: dict[str, list[str]]
+
+    @property
+    def fused(self) -> list[str]:
+        """Kernels that the runtime made of several operators of the file."""
+        return sorted(self.executed.keys() - self.stored.keys())
+
+    @property
+    def fallbacks(self) -> int:
+        """Layers stored for integer kernels that are executed by others."""
+        blocks = [x.computes for x in self.linears if x.operator == BLOCKS].count("float32")
+        wanted = [layer.computes for layer in self.linears].count("int8")
+        found = integer_kernels(self.executed) + self.executed.get(BLOCKS, 0) - blocks
+        return max(0, wanted - found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        targets = {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
+        return asdict(self) | {
+            "fused": self.fused,
+            "fallbacks": self.fallbacks,
+            "targets": targets,
+        }
+
+
+def inventory_of(content: bytes, executed: Mapping[str, int]) -> Inventory:
+    """The inventory of an ONNX file.
+
+    Args:
+        content: of the file.
+        executed: kernels of the compiled model, as `Compiled.kernels` counts them.
+    """
+    graph = onnx.load_model_from_string(content).graph
+    stored = Counter(node.op_type for node in graph.node)
+    return Inventory(dict(stored), dict(executed), list(linears(graph)), unsupported(graph))
+
+
+def unsupported(graph: onnx.GraphProto) -> dict[str, list[str]]:
+    """Other runtime -> operators of a graph that it has no converter for."""
+    used = {f"{n.domain}:{n.op_type}".removeprefix(":") for n in graph.node}
+    return {target.name: sorted(used - target.operators) for target in TARGETS}
+
+
+def integer_kernels(executed: Mapping[str, int]) -> int:
+    """How many executed kernels multiply integers."""
+    return sum(
+        count
+        for name, count in executed.items()
+        if name in INTEGER_KERNELS or name.endswith(INTEGER_SUFFIXES)
+    )
+
+
+def rounds(executed: Mapping[str, int]) -> bool:
+    """Whether any executed kernel computes with fewer bits than float32, by its own choice or ours.
+
+    OpenVINO computes float32 graphs in bfloat16 where the processor can.
+    """
+    return integer_kernels(executed) > 0 or any(name.endswith(HALF_SUFFIXES) for name in executed)
+
+
+def computes_with_integers(candidate: Candidate) -> bool:
+    """Whether activations of any sub-block are integers."""
+    c = candidate.compression
+    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
+    return any(p.act_bits <= INTEGER_BITS for p in (*policies, c.stem, c.head))
+
+
+def linears(graph: onnx.GraphProto) -> Iterator[Linear]:
+    """Layers with constant weights, with the precision that the file asks for."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    made = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type not in LINEAR:
+            continue
+        weight = node.input[1]
+        while weight in made and made[weight].op_type in PASSED:
+            weight = made[weight].input[0]
+        if weight not in constants:
+            continue
+        kind = onnx.TensorProto.DataType.Name(constants[weight].data_type)
+        kind = "int4" if node.op_type == BLOCKS else TYPES.get(kind, kind.lower())
+        computes = "int8" if _multiplies_integers(node, weight, made) else "float32"
+        name = weight.partition(":")[0].rpartition(".")[0]
+        yield Linear(name, node.op_type, kind, computes)
+
+
+def _multiplies_integers(
+    node: onnx.NodeProto, weight: str, made: Mapping[str, onnx.NodeProto]
+) -> bool:
+    """Whether the file asks for an integer kernel."""
+    if node.op_type == BLOCKS:
+        return any(a.name == "accuracy_level" and a.i == INTEGER_LEVEL for a in node.attribute)
+    entering = made.get(node.input[0])
+    quantised = entering is not None and entering.op_type == "DequantizeLinear"
+    return node.op_type.endswith("Integer") or (quantised and weight != node.input[1])

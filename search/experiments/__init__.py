@@ -1,0 +1,1 @@
+"""Experiments on a run: is the proxy right, what does each technique bring, which sampler wins."""

@@ -1,0 +1,183 @@
+"""Rungs: the models of a run's ladder, made from the same weights and trained alike.
+
+The original in PyTorch, exported, in float16 and in int8, with linear attention, and compressed
+by int8 alone or by pruning alone until it is as fast as the run's most accurate model, as far as
+that goes; then the searched models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.torch import save
+
+from ...cost_models import CostModel
+from ...spaces import Candidate, Policy, SearchSpace
+from ...spaces.errors import CostError, SpaceError
+from ...spaces.mixers import find
+from ...spaces.supernet import Supernet
+from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
+from ..delivery.decompression import policies, with_policy
+from ..delivery.handover import choose
+from ..delivery.manifest import manifests
+from ..loop.uniform_scaling import field, scalings
+from ..store.atomic_files import write_atomic, write_json
+from ..training.finetune import Finalist, start_network, train_finalists
+from .side_by_side import Measured, Rung, climb
+
+if TYPE_CHECKING:
+    from ..run.assets import Run
+
+STEPS = 17  # sizes at which pruning alone is tried
+PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
+FP16, INT8 = Policy(16), Policy(8, 8)
+LADDER = "ladder.json"
+EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
+
+
+def build_ladder(run: Run) -> Sequence[Measured]:
+    """Train what is not there yet, measure everything, and write `ladder.json`.
+
+    Args:
+        run: with delivered models.
+
+    Returns:
+        A row a model.
+
+    Raises:
+        RunError: nothing was delivered, or a file cannot be written.
+        CostError: the runtime refuses a graph.
+    """
+    found = manifests(run.folder.pareto)
+    target = read_candidate(run.folder.pareto / choose(found, "best")["key"])
+    model = run.cost_model
+    made = {
+        name: trained(run, named(name, candidate, model, target), candidate)
+        for name, candidate in baselines(run.space, model, target).items()
+        if has_weights(run.supernet, candidate)
+    }
+    original = made["original"]
+    rungs = [replace(original, name="original", eager=True)]
+    for name, policy in (("float32", Policy()), ("float16", FP16), ("int8", INT8)):
+        candidate = everywhere(original.candidate, policy)
+        if runs(candidate, model):
+            rungs.append(Rung(name, candidate, original.network))
+    rungs += [rung for name, rung in made.items() if name != "original"]
+    for manifest in found:
+        folder, how = run.folder.pareto / manifest["key"], manifest["compensated"]
+        candidate, network = read_candidate(folder), load_network(folder)
+        rungs.append(Rung(f"searched {folder.name}", candidate, network, compensate=how))
+    rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)
+    write_json(run.folder.path / LADDER, [row.to_dict() for row in rows])
+    return rows
+
+
+def trained(run: Run, name: str, candidate: Candidate) -> Rung:
+    """A baseline with its own weights, trained as the finalists were unless that was done."""
+    folder = run.folder.path / "ladder" / candidate.key
+    if not (folder / WEIGHTS).exists():
+        network = start_network(run.supernet, candidate, run.data, run.tuning)
+        finalist = Finalist(candidate, network, folder / "training.safetensors")
+        train_finalists([finalist], run.tuning)
+        write_atomic(folder / CANDIDATE, candidate.to_json())
+        write_atomic(folder / WEIGHTS, save(network.state_dict()))
+        finalist.kept.unlink(missing_ok=True)
+    return Rung(name, candidate, load_network(folder))
+
+
+def baselines(space: SearchSpace, model: CostModel, target: Candidate) -> dict[str, Candidate]:
+    """What is to be trained, by name, the original first.
+
+    Args:
+        space: its largest network is the original.
+        model: predicts latencies.
+        target: searched model whose latency the one-technique baselines must reach; where they
+            cannot, they come as close as they can.
+    """
+    original = Candidate.uncompressed(space.largest().architecture)
+    found = {"original": original}
+    if linear := with_linear_attention(original, space):
+        found["linear attention"] = linear
+    limit = float(model.predict([target]).latency_ms[0])
+    found["int8 only"] = only_int8(original, model, limit)
+    pruned = [space.candidate(s) for s in scalings(space, STEPS, lambda c: field(c) in PRUNED)]
+    plain = [Candidate.uncompressed(c.architecture) for c in pruned]
+    latency = model.predict(plain).latency_ms
+    fast = [c for c, ms in zip(plain, latency, strict=True) if ms <= limit]
+    found["pruning only"] = fast[-1] if fast else plain[int(np.argmin(latency))]
+    return found
+
+
+def named(name: str, candidate: Candidate, model: CostModel, target: Candidate) -> str:
+    """The name of a baseline, with a word on it where it is slower than the target after all."""
+    if name not in EQUALLY_FAST:
+        return name
+    ms, limit = model.predict([candidate, target]).latency_ms
+    return name if ms <= limit * (1 + CLOSE) else f"{name}, fastest"
+
+
+def with_linear_attention(candidate: Candidate, space: SearchSpace) -> Candidate | None:
+    """The candidate with every attention linear; None where the space has no such mixer."""
+    known = [b for c in space.covering() for b in c.architecture.blocks() if b.mixer == "linear"]
+    if not known:
+        return None
+    a = candidate.architecture
+    stages = tuple(
+        replace(
+            stage,
+            blocks=tuple(
+                replace(b, mixer="linear", kernel_size=known[0].kernel_size)
+                if "num_heads" in find(b.mixer).fields
+                else b
+                for b in stage.blocks
+            ),
+        )
+        for stage in a.stages
+    )
+    return Candidate(replace(a, stages=stages), candidate.compression)
+
+
+def only_int8(candidate: Candidate, model: CostModel, limit: float) -> Candidate:
+    """As few sub-blocks in int8 as reach a latency, those first that gain most."""
+    latency = float(model.predict([candidate]).latency_ms[0])
+    while latency > limit:
+        options: list[Candidate] = []
+        for place, policy in policies(candidate).items():
+            changed = with_policy(candidate, place, INT8)
+            if policy != INT8 and runs(changed, model):
+                options.append(changed)
+        if not options:
+            break
+        levels = model.predict(options).latency_ms
+        if levels.min() >= latency:
+            break
+        candidate, latency = options[int(levels.argmin())], float(levels.min())
+    return candidate
+
+
+def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
+    """The candidate with one policy for all its sub-blocks."""
+    for place in policies(candidate):
+        candidate = with_policy(candidate, place, policy)
+    return candidate
+
+
+def has_weights(supernet: Supernet, candidate: Candidate) -> bool:
+    """Whether a supernet can start a candidate."""
+    try:
+        supernet.inherit(candidate)
+    except SpaceError:
+        return False
+    return True
+
+
+def runs(candidate: Candidate, model: CostModel) -> bool:
+    """Whether a device runs a candidate."""
+    try:
+        model.predict([candidate])
+    except CostError:
+        return False
+    return True

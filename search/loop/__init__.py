@@ -1,0 +1,1 @@
+"""The loop: who proposes candidates, and the study that asks and tells."""

@@ -1,0 +1,398 @@
+"""Sampler: ask and tell over an Optuna study; nothing else knows Optuna."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.samplers import BaseGASampler, BaseSampler, NSGAIIISampler, NSGAIISampler
+from optuna.storages import BaseStorage, GrpcStorageProxy
+from optuna.storages.journal import BaseJournalBackend, JournalStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ...spaces.errors import RunError, UnknownNameError
+from ...spaces.parameter import Scalar
+from ..pareto.objectives import MAXIMISED
+from .baselines import PROPOSERS
+from .task import Task, Told
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+# Attributes of a trial: its candidate, what was scored of it, and whose it is.
+KEY, SCORES, DRIVER = "key", "scores", "driver"
+SECONDS = 10.0  # in which a storage behind a proxy must answer
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One trial that was asked for and not yet told.
+
+    Attributes:
+        number: of the trial, from 0.
+        assignment: name of a choice -> value.
+    """
+
+    number: int
+    assignment: Mapping[str, Scalar]
+
+
+class Sampler:
+    """Ask and tell over an Optuna study.
+
+    The same seed and the same answers in the same order give the same proposals, so a study is
+    resumed by replaying it; the journal is written anew and can be opened by optuna-dashboard.
+    A study in a storage is shared instead: whoever asks goes on from what all have told. What a
+    driver was at when it was killed is tried again by whoever asks first after its run folder
+    was opened again: as a folder has one driver at a time, nobody has to guess who is dead.
+
+    Args:
+        name: one of `names()`.
+        task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
+            to 50.
+        journal: file for a copy of the study, replaced if it exists.
+        storage: what several drivers share instead of a journal: URL of a database as SQLAlchemy
+            writes it, or grpc://HOST:PORT of Optuna's proxy.
+        driver: name of the run folder among those that share a storage.
+
+    Raises:
+        UnknownNameError: no such sampler.
+        RunError: the storage cannot be opened, or its study has other objectives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task: Task,
+        journal: Path | None = None,
+        storage: str = "",
+        driver: str = "",
+    ) -> None:
+        if name not in names():
+            raise UnknownNameError("sampler", name, names())
+        if storage:  # or drivers with one seed would all try the same
+            task = replace(task, seed=(task.seed + crc32(driver.encode())) % 2**31)
+        self._objectives = [o for o in task.objectives if o.traded]
+        self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
+        self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
+        self._fixed, self._next = _Fixed(), dict[str, Scalar]()
+        directions = [
+            StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
+            for o in self._objectives
+        ]
+        self._storage, self._driver = storage, driver
+        self._trials = task.trials if storage else None
+        self._open: dict[int, optuna.Trial] = {}
+        with self._reported(), warnings.catch_warnings():
+            # What Optuna calls experimental is pinned by tests here.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(
+                study_name=task.space.name,
+                storage=_shared(storage),
+                sampler=self._fixed if self._proposer else OPTUNA[name](task),
+                directions=directions,
+                load_if_exists=bool(storage),
+            )
+            self._check_objectives()
+            self._study.set_metric_names([o.name for o in self._objectives])
+            self._journal = _Journal(journal, self._study) if journal and not storage else None
+            self._take_up()
+
+    def ask(self) -> Proposal | None:
+        """The next assignment to try; None if there is nothing left.
+
+        Raises:
+            RunError: the storage does not answer, or its study has other choices.
+        """
+        with self._reported():
+            if self._trials is not None and self._begun() >= self._trials:
+                return None
+            if self._proposer and not self._next:
+                found = self._proposer.propose(self._history)
+                if found is None:
+                    return None
+                self._next = self._fixed.assignment = dict(found)
+            trial = self._study.ask(dict(self._choices))
+            assignment = trial.params
+            if all(assignment[name] == value for name, value in self._next.items()):
+                # Else this is a trial that was put back, and the proposal waits for the next one.
+                assignment, self._next = self._next or assignment, {}
+            if self._driver:
+                trial.set_user_attr(DRIVER, self._driver)
+        self._open[trial.number] = trial
+        return Proposal(trial.number, assignment)
+
+    def tell(
+        self,
+        proposal: Proposal,
+        key: str,
+        metrics: Mapping[str, float],
+        violations: Mapping[str, float],
+    ) -> None:
+        """Report what a proposal came to.
+
+        Args:
+            proposal: from `ask`.
+            key: of the candidate that it became.
+            metrics: values by name; accuracy may be missing where it was not worth scoring.
+            violations: relative excess over each limit, at most 0 where it is kept. Optuna adds
+                them up, which only works for ratios.
+        """
+        trial = self._open.pop(proposal.number)
+        with self._reported():
+            trial.set_user_attr(KEY, key)
+            for name, value in violations.items():
+                trial.set_constraint(name, value)
+            scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
+            trial.set_user_attr(SCORES, scores)
+            self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
+        self._write()
+
+    def fail(self, proposal: Proposal, key: str) -> None:
+        """Report that a proposal could not be scored."""
+        trial = self._open.pop(proposal.number)
+        with self._reported():
+            trial.set_user_attr(KEY, key)
+            self._study.tell(trial, state=TrialState.FAIL)
+        self._write()
+
+    def _take_up(self) -> None:
+        """Put back what this driver was at when it was killed."""
+        for trial in self._study.get_trials(False, (TrialState.RUNNING,)):
+            if self._driver and trial.user_attrs.get(DRIVER) == self._driver:
+                self._study.enqueue_trial(trial.params)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _begun(self) -> int:
+        """Trials that count: those that have ended, and those that somebody is at."""
+        trials = self._study.get_trials(False)
+        ended = sum(t.state.is_finished() and KEY in t.user_attrs for t in trials)
+        return ended + sum(t.state == TrialState.RUNNING for t in trials)
+
+    def _check_objectives(self) -> None:
+        """A shared study is searched for the same by all.
+
+        Raises:
+            ValueError: it is not.
+        """
+        wanted = [(o.name, o.maximise) for o in self._objectives]
+        names = self._study.metric_names or [name for name, _ in wanted]
+        found = [
+            (name, direction == StudyDirection.MAXIMIZE)
+            for name, direction in zip(names, self._study.directions, strict=False)
+        ]
+        if found != wanted:
+            raise ValueError(f"the study {self._study.study_name!r} has the objectives {names!r}")
+
+    def _history(self) -> list[Told]:
+        """All trials, those without scores that somebody is still at."""
+        begun = (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING)
+        trials = self._study.get_trials(False, begun)
+        return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in trials if t.params]
+
+    @contextlib.contextmanager
+    def _reported(self) -> Generator[None]:
+        """What a shared storage complains about, as an error of one line."""
+        if not self._storage:
+            yield
+            return
+        from sqlalchemy.exc import SQLAlchemyError  # comes with Optuna
+
+        try:
+            yield
+        except (
+            *(ValueError, ImportError, OSError, StorageInternalError, SQLAlchemyError),
+            *_proxy_errors(self._storage),
+        ) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise RunError(f"search.storage: {reason}") from error
+
+    def _write(self) -> None:
+        if self._journal:
+            self._journal.write(self._study.get_trials(deepcopy=False))
+
+
+def _shared(storage: str) -> BaseStorage | str | None:
+    """What Optuna opens for a storage."""
+    scheme, _, place = storage.partition("://")
+    if scheme != "grpc":
+        return storage or None
+    host, _, port = place.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ValueError(f"need grpc://HOST:PORT, got {storage!r}")
+    proxy = GrpcStorageProxy(host=host, port=int(port))
+    proxy.wait_server_ready(SECONDS)
+    return proxy
+
+
+def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
+    """What calls through a proxy raise."""
+    if not storage.startswith("grpc://") or find_spec("grpc") is None:
+        return ()
+    from grpc import RpcError  # pyright: ignore[reportMissingModuleSource]
+
+    return (RpcError,)
+
+
+class _Generations(BaseGASampler):
+    """The same generations and parents as Optuna's, which goes through all trials at every ask.
+
+    That was most of the overhead of a search of 10,000 trials. Trials enter generations in the
+    order of their numbers, but for drivers that ask at the same moment or put a trial back:
+    nothing older than the last generation but one is counted. The parents of a generation stay;
+    Optuna gives them in the order of selection at first, and of their numbers from then on.
+    """
+
+    _parents: tuple[int, list[FrozenTrial]] = (0, [])
+
+    def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        key = self._get_generation_key()
+        if key in trial.system_attrs:
+            return trial.system_attrs[key]
+        newest, members = 0, 0
+        trials = study._get_trials(deepcopy=False, use_cache=True)  # pyright: ignore[reportPrivateUsage]
+        for told in reversed(trials):
+            generation = told.system_attrs.get(key)
+            if generation is None or told.state != TrialState.COMPLETE:
+                continue
+            if generation < newest - 1:
+                break
+            if generation > newest:
+                newest, members = generation, 0
+            members += generation == newest
+        assert self.population_size is not None
+        generation = newest + (members >= self.population_size)
+        study._storage.set_trial_system_attr(trial._trial_id, key, generation)  # pyright: ignore[reportPrivateUsage]
+        return generation
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        if self._parents[0] == generation:
+            return self._parents[1]
+        found = super().get_parent_population(study, generation)
+        self._parents = generation, sorted(found, key=lambda trial: trial.number)
+        return found
+
+
+class NSGA2(_Generations, NSGAIISampler):
+    """`optuna.samplers.NSGAIISampler`."""
+
+
+class NSGA3(_Generations, NSGAIIISampler):
+    """`optuna.samplers.NSGAIIISampler`."""
+
+
+OPTUNA: dict[str, Callable[[Task], BaseSampler]] = {
+    "nsga2": lambda task: NSGA2(population_size=_population(task), seed=task.seed),
+    "nsga3": lambda task: NSGA3(population_size=_population(task), seed=task.seed),
+    "tpe": lambda task: optuna.samplers.TPESampler(seed=task.seed, multivariate=True),
+    "gp": lambda task: optuna.samplers.GPSampler(seed=task.seed),
+    "random": lambda task: optuna.samplers.RandomSampler(seed=task.seed),
+}
+
+
+def names() -> list[str]:
+    """Every sampler."""
+    return [*OPTUNA, *PROPOSERS]
+
+
+def _population(task: Task) -> int:
+    return min(50, max(10, task.trials // 10))
+
+
+class _Fixed(BaseSampler):
+    """Gives a trial what was decided elsewhere; a choice without effect its first value."""
+
+    def __init__(self) -> None:
+        self.assignment: Mapping[str, Scalar] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        assert isinstance(param_distribution, CategoricalDistribution)
+        return self.assignment.get(param_name, param_distribution.choices[0])
+
+
+class _Journal:
+    """A copy of a study in the format of Optuna's journal, a line a trial.
+
+    The study itself is in memory, where Optuna is fast. Nothing is lost with the last lines: the
+    journal is written anew from the evaluations when a run is resumed.
+
+    Args:
+        path: of the file, replaced if it exists.
+        study: to be copied; it has no trials yet.
+    """
+
+    def __init__(self, path: Path, study: optuna.Study) -> None:
+        path.unlink(missing_ok=True)
+        self._file, self._written = _File(path), 0
+        self._copy = optuna.create_study(
+            study_name=study.study_name,
+            storage=JournalStorage(self._file),
+            directions=study.directions,
+        )
+        self._copy.set_metric_names(study.metric_names or [])
+
+    def write(self, trials: Sequence[FrozenTrial]) -> None:
+        """Append what has ended since, in the order of the numbers; a trial that runs holds it up.
+
+        Args:
+            trials: all of the study.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        for trial in trials[self._written :]:
+            if not trial.state.is_finished():
+                break
+            self._copy.add_trial(trial)
+            self._written += 1
+        self._file.flush()
+
+
+class _File(BaseJournalBackend):
+    """The file of a journal with one process: its own lines need no lock, and are not read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._unread, self._lines = path, list[dict[str, Any]](), list[str]()
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        found, self._unread = self._unread, []
+        return found
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._unread += logs
+        self._lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+
+    def flush(self) -> None:
+        """Hand what was logged to the operating system."""
+        try:
+            with self._path.open("a") as file:
+                file.writelines(self._lines)
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
+        self._lines.clear()

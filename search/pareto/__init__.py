@@ -1,0 +1,1 @@
+"""Pareto: objectives, fronts, and the volume that they dominate."""

@@ -1,0 +1,103 @@
+"""Objective: a metric to trade or to keep within a limit, and what is best among many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ...spaces import Candidate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Exact costs of candidates, by name.
+Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
+N = TypeVar("N", float, "NDArray[np.float64]")
+
+MAXIMISED = ("accuracy",)
+COSTS = ("latency_ms", "energy_mj", "peak_memory_mb", "size_mb", "macs", "params")
+METRICS = (*MAXIMISED, *COSTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric of a candidate.
+
+    Attributes:
+        name: one of `METRICS`; costs are minimised, accuracy is maximised.
+        limit: the worst value that is still acceptable.
+        traded: whether it is an objective; a metric that is not only has its limit.
+    """
+
+    name: str
+    limit: float | None = None
+    traded: bool = True
+
+    @property
+    def maximise(self) -> bool:
+        """Whether more is better."""
+        return self.name in MAXIMISED
+
+    def violation(self, value: N) -> N:
+        """How far a value is beyond the limit, relative to it; at most 0 where it is kept.
+
+        >>> Objective("latency_ms", 2.0).violation(3.0)
+        0.5
+        >>> Objective("accuracy", 0.8).violation(0.4)
+        0.5
+        """
+        excess = value * 0 if self.limit is None else value / self.limit - 1
+        return -excess if self.maximise else excess
+
+    def loss(self, value: N) -> N:
+        """The value with its sign such that less is better."""
+        return -value if self.maximise else value
+
+
+class Scored(Protocol):
+    """Anything with metrics."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Values by name."""
+        ...
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def violations(metrics: Mapping[str, N], objectives: Sequence[Objective]) -> dict[str, N]:
+    """Violation of every limit on a metric that is known."""
+    return {
+        o.name: o.violation(metrics[o.name])
+        for o in objectives
+        if o.limit is not None and o.name in metrics
+    }
+
+
+def pareto_front(scored: Sequence[S], objectives: Sequence[Objective]) -> list[S]:
+    """Those within all limits that no other one dominates, the best of the first objective first.
+
+    Of several with equal values the first is kept.
+    """
+    within = [s for s in scored if all(v <= 0 for v in violations(s.metrics, objectives).values())]
+    traded = [o for o in objectives if o.traded]
+    points = [tuple(o.loss(s.metrics[o.name]) for o in traded) for s in within]
+    found: list[tuple[tuple[float, ...], S]] = []
+    # In lexicographic order nothing is dominated by what comes after it.
+    for point, item in sorted(zip(points, within, strict=True), key=lambda pair: pair[0]):
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other, _ in found):
+            found.append((point, item))
+    return [item for _, item in found]
+
+
+def spread(front: Sequence[S], n: int, by: str) -> list[S]:
+    """At most `n` members of a front, evenly spread over one metric, both ends included."""
+    ordered = sorted(front, key=lambda s: s.metrics[by])
+    if n >= len(ordered):
+        return ordered
+    if n == 1:
+        return [ordered[-1]]
+    return [ordered[round(i * (len(ordered) - 1) / (n - 1))] for i in range(n)]

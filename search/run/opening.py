@@ -1,0 +1,118 @@
+"""Opening: a run folder is made or continued, after whatever can be wrong was looked for."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ...cost_models import CostModel, Device
+from ...cost_models.predict.energy import LEAST
+from ...cost_models.runtimes import open_runtime
+from ...cost_models.standalone.energy_meter import find_meter
+from ...cost_models.standalone.runner import machine
+from ...spaces import SearchSpace
+from ...spaces.errors import CostError, RunError
+from ..config import RunConfig, load_config
+from ..data.dataset import load_data
+from ..store.atomic_files import write_atomic, write_json
+from ..store.run_folder import RunFolder
+
+FIXED = (
+    "space",
+    "data",
+    "device",
+    "teacher",
+    "distill",
+    "supernet",
+    "proxy",
+    "forecast",
+)  # sections that a resumed run keeps
+VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
+ENERGY = "energy_mj"
+
+
+def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
+    """Make a run folder, or continue one.
+
+    Whatever can be wrong with a configuration is found here, before anything is trained.
+
+    Raises:
+        RunError: there is one and `resume` is false, it belongs to another space or data set, or
+            it cannot be written.
+        ConfigError: no such device.
+        MissingRuntimeError: its runtime is not installed here.
+        CostError: the cost model cannot be read, or nothing tells the energy that is asked for.
+    """
+    again = resume and (path / "stages.json").exists()
+    if not again:
+        RunFolder.check_free(path)
+    device = Device.load(config.device.name)
+    open_runtime(device)
+    kept = path / "cost_model.json" if again else path
+    if config.device.cost_model or kept.is_file():
+        require_energy(config, CostModel.load(config.device.cost_model or kept))
+    elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
+        raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
+    space = open_space(config)
+    if not again:
+        folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
+        write_json(folder.environment, environment())
+        return folder
+    folder = RunFolder(path)
+    before = load_config(folder.config)
+    changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
+    if before.search.seed != config.search.seed:
+        changed.append("search.seed")
+    if not changed and SearchSpace.from_yaml(folder.space) != space:
+        changed.append(f"the contents of {config.space}")
+    if changed:
+        folder.close()
+        raise RunError(
+            f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
+            "not fit; name another folder with --run-dir"
+        )
+    write_atomic(folder.config, config.to_yaml())
+    return folder
+
+
+def needs_energy(config: RunConfig) -> bool:
+    """Whether energy is traded or limited."""
+    return any(objective.name == ENERGY for objective in config.search.resolve())
+
+
+def require_energy(config: RunConfig, model: CostModel) -> None:
+    """A cost model knows the energy that a run asks for.
+
+    Raises:
+        CostError: it does not.
+    """
+    if needs_energy(config) and model.energy is None:
+        raise CostError(
+            f"search: the cost model says nothing of {ENERGY}: fewer than {LEAST} networks had "
+            "their energy measured"
+        )
+
+
+def open_space(config: RunConfig) -> SearchSpace:
+    """The space of a run, with the channels and classes of its images."""
+    space = SearchSpace.from_yaml(config.space)
+    data = load_data(config.data, space.largest().architecture.input_size)
+    return space.replace(in_chans=data.in_chans, num_classes=data.num_classes)
+
+
+def environment() -> dict[str, Any]:
+    """What the run depends on and does not choose."""
+    return {
+        "run": uuid4().hex,
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": machine(),
+        "versions": {name: metadata.version(name) for name in VERSIONS},
+    }

@@ -1,0 +1,182 @@
+"""Results: a run folder as Python sees it, for notebooks and other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...cost_models import Device
+from ...spaces import Candidate, SearchSpace
+from ...spaces.errors import RunError, UnknownNameError
+from ..config import RunConfig, load_config
+from ..delivery.artifact import ONNX, load_network, model_file, read_candidate
+from ..delivery.manifest import Manifest, manifests
+from ..loop.nearest_feasible import excess
+from ..pareto.objectives import METRICS, Objective, pareto_front
+from ..scoring.evaluation import Evaluation
+from ..scoring.evaluation_log import read_evaluations
+from ..scoring.predicted_costs import COUNTED
+from ..store.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ...spaces.networks import Network
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A delivered model.
+
+    Attributes:
+        folder: with its files.
+        manifest: everything that is known of it.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def key(self) -> str:
+        """Its candidate's key."""
+        return self.manifest["key"]
+
+    @property
+    def verified(self) -> bool:
+        """Whether every check held on the device."""
+        return bool(self.manifest.get("verified"))
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Accuracy on the validation split, latency, memory and size as measured."""
+        return self.manifest.get("metrics", {})
+
+    @property
+    def candidate(self) -> Candidate:
+        """What it is."""
+        return read_candidate(self.folder)
+
+    @property
+    def artifact(self) -> Path:
+        """What was measured: the file that the device's runtime runs."""
+        return self.folder / model_file(Device.from_dict(self.manifest["device"]))
+
+    @property
+    def onnx(self) -> Path:
+        """The artifact of a device that runs ONNX files, all but those with torch.
+
+        Raises:
+            RunError: this one is TorchScript.
+        """
+        if self.artifact.name != ONNX:
+            raise RunError(
+                f"{self.artifact}: no ONNX file; `vitpareto export --runtime onnxruntime` makes one"
+            )
+        return self.artifact
+
+    def model(self) -> Network:
+        """A plain torch module with the trained weights, in eval mode.
+
+        Weights are float32; what few bits do to them is in the artifact alone.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+        return load_network(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A flat row: measured figures under their names, test accuracy, and where it is."""
+        test = {f"test_{name}": value for name, value in self.manifest.get("test", {}).items()}
+        return {"key": self.key, "verified": self.verified, **self.metrics, **test} | {
+            "artifact": str(self.artifact)
+        }
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run came to; from `load_run`.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    folder: RunFolder
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Every key of its configuration."""
+        return load_config(self.folder.config)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space that was searched."""
+        return SearchSpace.from_yaml(self.folder.space)
+
+    @cached_property
+    def models(self) -> list[Delivered]:
+        """The delivered models, the fastest first.
+
+        Raises:
+            RunError: there are none, or one is damaged.
+        """
+        return [Delivered(self.folder.pareto / m["key"], m) for m in manifests(self.folder.pareto)]
+
+    def results(self) -> list[dict[str, Any]]:
+        """The delivered models as rows, for `pandas.DataFrame`."""
+        return [model.to_dict() for model in self.models]
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """All scored candidates as rows in the order of scoring, for `pandas.DataFrame`.
+
+        A row has key, status, metrics, whether the candidate is on the front, and its choices.
+        """
+        found, _ = read_evaluations(self.folder.evaluations)
+        complete = [e for e in found if e.status == "complete"]
+        front = {e.key for e in pareto_front(complete, self.config.search.resolve())}
+        return [self._row(e) | {"front": e.key in front} for e in found]
+
+    def best(self, **limits: float) -> Delivered:
+        """The most accurate delivered model within limits, the verified ones before all others.
+
+        Args:
+            limits: metric -> worst value that is acceptable, such as `latency_ms=2.0`.
+
+        Raises:
+            UnknownNameError: no such metric.
+            RunError: no delivered model keeps the limits.
+        """
+        for name in limits:
+            if name not in METRICS:
+                raise UnknownNameError("metric", name, METRICS)
+        wanted = [Objective(name, limit) for name, limit in limits.items()]
+        known = [model for model in self.models if model.metrics]
+        within = [m for m in known if limits.keys() <= _values(m).keys()]
+        within = [m for m in within if excess(_values(m), wanted) == 0]
+        if not within:
+            raise RunError(
+                f"{self.folder.path}: none of {len(self.models)} delivered models keeps "
+                + ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
+            )
+        return max(within, key=lambda m: (m.verified, m.metrics["accuracy"]))
+
+    def _row(self, e: Evaluation) -> dict[str, Any]:
+        choices = self.space.assignment(e.candidate)
+        return {"key": e.key, "status": e.status, "seconds": e.seconds} | dict(e.metrics) | choices
+
+
+def _values(model: Delivered) -> dict[str, float]:
+    """What limits can be held against: measured, or counted."""
+    return {name: model.manifest["promised"][name] for name in COUNTED} | dict(model.metrics)
+
+
+def load_run(path: str | Path) -> Results:
+    """The results of a run, while it goes on or when it has ended.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        RunError: no run folder.
+    """
+    return Results(RunFolder(Path(path), lock=False))

@@ -1,0 +1,70 @@
+"""Stages: what a run does one after the other, with the time and the memory that each took."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...cost_models.standalone.runner import peak_mb
+from ..store.run_folder import RunFolder
+
+log = logging.getLogger("vitpareto")
+
+
+@contextlib.contextmanager
+def stage(folder: RunFolder, name: str) -> Generator[dict[str, Any]]:
+    """Log a stage, and keep its time, its peak memory and whatever facts it adds."""
+    log.info("%s: started", name)
+    _forget_peak()
+    start = time.perf_counter()
+    facts: dict[str, Any] = {}
+    yield facts
+    seconds = time.perf_counter() - start
+    facts = {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_mb())} | facts
+    folder.record_stage(name, facts)
+    log.info("%s: %s", name, ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Generator[None]:
+    """Send what happens to standard error and, with the time, to a file."""
+    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [console, file]
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+        file.close()
+
+
+def stage_lines(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Time and memory of every stage, a line each, for people."""
+    total = sum(found["seconds"] for found in stages.values())
+    return [
+        f"{'stage':16}  {'seconds':>8}  {'peak memory':>11}",
+        *(
+            f"{name:16}  {found['seconds']:8.1f}  {found['peak_memory_mb']:>8,} MB"
+            for name, found in stages.items()
+        ),
+        f"{'all':16}  {total:8.1f}",
+    ]
+
+
+def _forget_peak() -> None:
+    """Start the largest resident size anew, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

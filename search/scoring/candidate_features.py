@@ -1,0 +1,79 @@
+"""Traits: candidates of any space as a table of numbers, from which outcomes can be predicted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cost_models import workload
+from ...spaces import Candidate
+
+GROUPS = {"patch_size": "work", "mixer": "mixer"}  # of settings that are not in that of their kind
+
+
+class Traits:
+    """Tables with the same columns for all candidates, in groups that count alike.
+
+    A network has its settings, the logarithms of its size, work, depth and widths, and for each
+    stage the means over its blocks and policies. A name such as that of a mixer is a share of
+    the blocks, and one column more for the first block, through which all others see the image.
+
+    The kinds of mixers or the settings of policies fill many columns, and size is one. Weighed by
+    group, 80 short trainings of `digits` ordered those of another seed with a Kendall tau of 0.82
+    instead of 0.81, and candidates that were trained to the end with 0.78 instead of 0.75.
+
+    Args:
+        candidates: whose differences are the columns.
+
+    Attributes:
+        names: of the columns, `group.trait`.
+        weights: (D,), those of a group have squares that add up to 1.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.names = sorted({name for candidate in candidates for name in _traits(candidate)})
+        varied = np.ptp(self(candidates), axis=0) > 1e-9  # more than shares are off by rounding
+        self.names = [name for name, is_varied in zip(self.names, varied, strict=True) if is_varied]
+        groups = Counter(name.partition(".")[0] for name in self.names)
+        self.weights = np.array([groups[n.partition(".")[0]] ** -0.5 for n in self.names])
+
+    def __call__(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+        """A row each (N, D); what a candidate does not have is 0."""
+        rows = [_traits(candidate) for candidate in candidates]
+        return np.array([[row.get(name, 0.0) for name in self.names] for row in rows])
+
+
+def _traits(candidate: Candidate) -> dict[str, float]:
+    found: defaultdict[str, float] = defaultdict(float)
+
+    def add(group: str, place: str, settings: Any, weight: float = 1.0) -> None:
+        for field in fields(settings):
+            name = f"{GROUPS.get(field.name, group)}.{place}{field.name}"
+            value = getattr(settings, field.name)
+            if isinstance(value, str):
+                found[f"{name}={value}"] += weight
+            elif isinstance(value, int | float):
+                found[name] += weight * value
+
+    architecture, work = candidate.architecture, workload(candidate)
+    add("network", "", architecture)
+    found["size.params"], found["work.macs"] = math.log(work.params), math.log(work.macs)
+    for index, (stage, policies) in enumerate(
+        zip(architecture.stages, candidate.compression.stages, strict=True)
+    ):
+        share, place = 1 / len(stage.blocks), f"{index}."
+        found[f"shape.{place}depth"] = math.log(len(stage.blocks))
+        found[f"shape.{place}width"] = math.log(stage.width)
+        found[f"mixer.{place}first={stage.blocks[0].mixer}"] = 1.0
+        for block in stage.blocks:
+            add("block", place, block, share)
+        for part in ("mixer", "mlp"):
+            for policy in getattr(policies, part):
+                add("policy", f"{place}{part}_", policy, share)
+    return found

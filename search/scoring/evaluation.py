@@ -1,0 +1,77 @@
+"""Evaluation: what is known of a candidate, and the call that scores one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ...spaces import Candidate
+
+Judge = Callable[[Candidate], dict[str, float]]  # accuracy with its interval, by name
+Status = Literal["complete", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome of scoring one candidate.
+
+    Attributes:
+        candidate: what was scored.
+        status: "complete", or "failed" with a reason.
+        metrics: values by name, costs and accuracy with its interval.
+        seconds: that scoring took.
+        reason: why it failed.
+    """
+
+    candidate: Candidate
+    status: Status
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The candidate's key."""
+        return self.candidate.key
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` reads it."""
+        found: dict[str, Any] = {
+            "key": self.key,
+            "status": self.status,
+            "metrics": dict(self.metrics),
+            "seconds": round(self.seconds, 4),
+        }
+        if self.reason:
+            found["reason"] = self.reason
+        return found | {"candidate": self.candidate.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
+        """Inverse of `to_dict`.
+
+        Raises:
+            SpaceError: the candidate in it is none.
+        """
+        candidate = Candidate.from_dict(data["candidate"])
+        return cls(
+            candidate, data["status"], data["metrics"], data["seconds"], data.get("reason", "")
+        )
+
+
+def evaluate(judge: Judge, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
+    """Score a candidate whose costs are known; a failure is an outcome, not an end.
+
+    Failures that more candidates of the same kind would repeat (a missing file, an interrupt)
+    are raised all the same.
+    """
+    start = time.perf_counter()
+    try:
+        metrics = judge(candidate)
+    except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
+        seconds = time.perf_counter() - start
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Evaluation(candidate, "failed", dict(costs), seconds, reason)
+    return Evaluation(candidate, "complete", {**metrics, **costs}, time.perf_counter() - start)

@@ -1,0 +1,94 @@
+"""EvaluationLog: scored candidates, a line each, such that a kill loses none that was finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+from ...spaces.errors import RunError
+from ..store.atomic_files import write_atomic
+from .evaluation import Evaluation
+
+
+class EvaluationLog:
+    """Scored candidates by key, each one line of a file that only grows.
+
+    A last line that a kill left incomplete is cut off when the log is opened, after a copy of
+    it was put beside the file.
+
+    Args:
+        path: the file; it need not exist.
+
+    Raises:
+        RunError: a line that is not the last is broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        evaluations, whole = read_evaluations(path)
+        self._found = {evaluation.key: evaluation for evaluation in evaluations}
+        if path.exists() and path.stat().st_size > whole:
+            torn = path.with_name(f"{path.name}.torn-{time.time_ns()}")
+            write_atomic(torn, path.read_bytes()[whole:])
+            os.truncate(path, whole)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._found
+
+    def __getitem__(self, key: str) -> Evaluation:
+        return self._found[key]
+
+    def all(self) -> list[Evaluation]:
+        """Every evaluation in the order of its writing."""
+        return list(self._found.values())
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Write an evaluation to disk, in one piece; the first of a key stays.
+
+        Raises:
+            RunError: the disk is full or the file cannot be written.
+        """
+        with self._lock:
+            if evaluation.key not in self._found:
+                self._write(evaluation)
+                self._found[evaluation.key] = evaluation
+
+    def _write(self, evaluation: Evaluation) -> None:
+        line = json.dumps(evaluation.to_dict(), separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                written = file.write(line)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
+        if written != len(line):
+            raise RunError(f"{self._path}: only part of a line could be written: disk full?")
+
+
+def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
+    """The evaluations in a log, and how many bytes of it are whole lines.
+
+    Raises:
+        RunError: a line that is not the last is broken.
+    """
+    found: list[Evaluation] = []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            evaluation = Evaluation.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            if number < len(lines):
+                raise RunError(f"{path}: line {number} is broken: {error}") from error
+            break
+        if not line.endswith(b"\n"):
+            break
+        found.append(evaluation)
+        whole += len(line)
+    return found, whole

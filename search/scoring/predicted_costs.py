@@ -1,0 +1,67 @@
+"""Costs: what a cost model and exact counting say of candidates, under the names of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cost_models import CostModel
+from ...cost_models.units.indexer import Indexer
+from ...cost_models.units.workload import SubBlock
+from ...spaces import Candidate
+
+PREDICTED = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb")
+ENERGIES = ("energy_mj", "energy_low_mj", "energy_high_mj")  # where a counter told
+COUNTED = ("macs", "params")
+
+
+class Costs:
+    """Predicted costs of candidates on one device.
+
+    Args:
+        model: the calibrated cost model.
+    """
+
+    def __init__(self, model: CostModel) -> None:
+        self.model, self._counts = model, Counts()
+
+    def __call__(self, candidate: Candidate) -> dict[str, float]:
+        """Latency and energy with intervals, peak memory, size, and what is counted."""
+        return self.all([candidate])[0]
+
+    def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """The same of many candidates, in a fraction of the time."""
+        if not candidates:
+            return []
+        found = self.model.predict(candidates)
+        names = (*PREDICTED, *(ENERGIES if self.model.energy else ()))
+        columns = [getattr(found, name) for name in names]
+        rows = np.column_stack([*columns, self._counts(candidates)]).tolist()
+        return [dict(zip((*names, *COUNTED), row, strict=True)) for row in rows]
+
+
+class Counts:
+    """Multiply-accumulates and parameters, each sub-block counted once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[SubBlock, int] = {}
+        self._known, self._new = np.empty((0, len(COUNTED))), list[tuple[int, int]]()
+        self._indexer = Indexer(self._number)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+        """Those of candidates, (N, 2)."""
+        if not candidates:
+            return np.empty((0, len(COUNTED)))
+        index, starts = self._indexer.index(candidates)
+        if self._new:
+            self._known = np.vstack([self._known, self._new])
+            self._new.clear()
+        return np.add.reduceat(self._known[index], starts)
+
+    def _number(self, block: SubBlock) -> int:
+        if block not in self._numbers:
+            self._numbers[block] = len(self._numbers)
+            self._new.append((block.macs, block.params))
+        return self._numbers[block]

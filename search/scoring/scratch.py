@@ -1,0 +1,46 @@
+"""Short: a candidate scored by how far a training of its own takes it, short or not.
+
+Slower than inherited weights and closer to the truth: nothing is shared, so nothing interferes.
+The teacher's cached answers make its steps as cheap as those of training on labels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from ...spaces import Candidate
+from ..config import TrainConfig
+from ..data.dataset import Split
+from ..training.accuracy import judged
+from ..training.forward import predict
+from ..training.supernet import fresh, training_steps
+from ..training.teacher import Lessons
+
+
+@dataclass(frozen=True, slots=True)
+class ShortTraining:
+    """Scores candidates after some steps from scratch.
+
+    Attributes:
+        lessons: images, labels and the teacher's answers.
+        images: that score.
+        config: recipe; its schedule is shortened to the steps.
+        steps: the level of fidelity; more steps rank better.
+        seed: of weights and order.
+    """
+
+    lessons: Lessons
+    images: Split
+    config: TrainConfig
+    steps: int
+    seed: int = 0
+
+    def __call__(self, candidate: Candidate) -> dict[str, float]:
+        """Accuracy with its 95% interval, and score."""
+        network = fresh(candidate, self.seed)
+        training = training_steps(
+            candidate, network, self.lessons, self.config, self.seed, self.steps
+        )
+        deque(training, maxlen=0)
+        return judged(predict(candidate, network, self.images), self.images.labels)

@@ -1,0 +1,1 @@
+"""Training: teacher, supernet, single networks."""

@@ -1,0 +1,262 @@
+"""Finish: finalists are cut out of the supernet and trained on their own, bits going down in steps.
+
+They are trained in slices of some seconds, each by whoever is idle. What a slice ends with is
+kept, and the next one goes on from there: a kill or a lost worker costs no more than a slice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ...spaces import Candidate
+from ...spaces.errors import RunError
+from ...spaces.networks import Network
+from ...spaces.supernet import Supernet
+from ..compress import calibrate, candidate_at, prepared
+from ..config import FinishConfig
+from ..console import progress
+from ..data.dataset import Data, Split, resized
+from ..executors import LocalExecutor
+from .accuracy import accuracy
+from .checkpoint import Checkpoint, State
+from .forward import answer, predict
+from .optimizer import Optimiser, check_finite, torch_device
+from .supernet import fresh
+from .teacher import Lessons
+
+SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
+PATIENCE = 6, 0.25  # passes, at least, and share of all, without a gain, after which it stops
+RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
+CALIBRATION = 64  # train images that say where low rank hurts least
+BEST, NOW = "best.", "now."
+
+log = logging.getLogger("vitpareto")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """What is to be trained.
+
+    Attributes:
+        candidate: what it is; its bits are reached step by step, its zeros along a ramp.
+        network: its weights, changed in place.
+        kept: checkpoint file; the training goes on from it if it is there.
+    """
+
+    candidate: Candidate
+    network: Network
+    kept: Path
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Trains networks on their own with their compression in the loop (QAT), slice by slice.
+
+    Attributes:
+        lessons: images, labels and the teacher's answers.
+        validation: says which weights are the best, and when nothing gains any more.
+        config: recipe.
+        seed: of the order of the images.
+    """
+
+    lessons: Lessons
+    validation: Split
+    config: FinishConfig
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Of a whole training."""
+        return self.lessons.steps(self.config.batch_size, self.config.epochs)
+
+    def checkpoint(self, finalist: Finalist) -> Checkpoint:
+        """Where a training is kept."""
+        config = self.config.model_dump_json()
+        return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed))
+
+    def start(self, finalist: Finalist) -> State:
+        """The state before the first step."""
+        best, network = Best(), finalist.network
+        if not self.config.ramp:
+            best.offer(finalist.candidate, network, {}, self.validation)
+        tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
+        return State(0, tensors, {"score": best.score, "stale": best.stale, "slices": 0})
+
+    def ended(self, state: State) -> bool:
+        """Whether there is nothing left to do."""
+        return state.step == self.steps or state.notes["stale"] >= self._patience
+
+    def __call__(self, candidate: Candidate, state: State) -> State:
+        """The state some seconds later.
+
+        Raises:
+            RunError: the loss or a gradient is no number.
+        """
+        network = Network(candidate.architecture).to(torch_device())
+        network.load_state_dict(_part(state.tensors, NOW))
+        optimiser = Optimiser(network.named_parameters(), self.config, self.steps)
+        if state.step:
+            optimiser.load_state_dict(state.tensors, state.step)
+        slices = state.notes["slices"]
+        best = Best(_part(state.tensors, BEST), state.notes["score"], state.notes["stale"])
+        params = dict(network.named_parameters()) | dict(network.named_buffers())
+        config, end = self.config, time.monotonic() + SLICES_S[min(slices, len(SLICES_S) - 1)]
+        each, ramp = self.steps // config.epochs, config.ramp * self.steps
+        batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
+        for lesson in batches:
+            now = candidate_at(candidate, optimiser.done / self.steps, config.ramp)
+            loss = self.lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
+            loss.backward()
+            check_finite(loss, f"training {candidate.key}", optimiser.done)
+            try:
+                optimiser.step()
+            except ArithmeticError as error:
+                raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
+            # Before the ramp has ended it is another, less compressed model.
+            if optimiser.done % each == 0 and optimiser.done >= ramp:
+                best.offer(candidate, network, optimiser.average, self.validation)
+            if best.stale >= self._patience or time.monotonic() > end:
+                break
+        tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
+        tensors |= optimiser.state_dict()
+        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1}
+        return State(optimiser.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
+
+    @property
+    def _patience(self) -> int:
+        least, share = PATIENCE
+        return max(least, round(share * self.config.epochs))
+
+
+@dataclass
+class Best:
+    """The weights that were right most often, and since when they are.
+
+    Attributes:
+        weights: by name.
+        score: their accuracy.
+        stale: how often others were offered since.
+    """
+
+    weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    score: float = -1.0
+    stale: int = 0
+
+    def offer(
+        self, candidate: Candidate, network: Network, average: Mapping[str, Tensor], split: Split
+    ) -> None:
+        """Take the weights, averaged where they have an average, if they are better."""
+        now = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(now | {**average})
+        score = accuracy(predict(candidate, network, split), split.labels)["accuracy"]
+        self.stale += 1
+        if score > self.score:
+            averaged = {name: value.clone() for name, value in average.items()}
+            self.weights, self.score, self.stale = now | averaged, score, 0
+        network.load_state_dict(now)
+
+
+def start_network(
+    supernet: Supernet, candidate: Candidate, data: Data, tuning: FineTuning
+) -> Network:
+    """A finalist before its training: inherited weights, or new ones if the recipe says so.
+
+    Matrices of low rank are cut where it hurts least.
+    """
+    if tuning.config.inherit:
+        network = supernet.extract(candidate)
+    else:
+        network = fresh(candidate, tuning.seed).cpu()
+    images = data.split("train").images[:CALIBRATION]
+    images = resized(images, candidate.architecture.input_size)
+    seen = calibrate(network, network.state_dict(), candidate, images)
+    return prepared(network, candidate, seen)
+
+
+def train_finalists(
+    finalists: Sequence[Finalist],
+    tuning: FineTuning,
+    executor: Executor | None = None,
+    at_once: int = 1,
+) -> list[Finalist]:
+    """Train networks in place; at the end they are in eval mode and have their best weights.
+
+    The weights are float, rounding is the export's.
+
+    Args:
+        finalists: of different candidates; best the one first that takes longest.
+        tuning: how.
+        executor: where; here without.
+        at_once: trainings under way at a time.
+
+    Returns:
+        Those that were trained to the end, in any order; the others are said in the log.
+
+    Raises:
+        RunError: none was, a checkpoint is of another training, or it cannot be written.
+    """
+    executor = executor or LocalExecutor()
+    waiting, running = deque(finalists), dict[Future[State], Finalist]()
+    steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
+    with progress(len(finalists) * tuning.steps, "finalists") as bar:
+        while waiting or running:
+            if waiting and len(running) < at_once:
+                finalist = waiting.popleft()
+                state = tuning.checkpoint(finalist).load() or tuning.start(finalist)
+            else:
+                future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+                finalist = running.pop(future)
+                try:
+                    state = future.result()
+                except (RunError, BrokenExecutor) as error:
+                    failed.append(f"{finalist.candidate.key} is not delivered: {error}")
+                    log.warning(failed[-1])
+                    continue
+                tuning.checkpoint(finalist).save(state)
+            ended = tuning.ended(state)
+            steps[finalist.candidate.key] = tuning.steps if ended else state.step
+            bar.update(sum(steps.values()) - bar.n)
+            if ended:
+                finalist.network.load_state_dict(_part(state.tensors, BEST))
+                finalist.network.eval()
+                trained.append(finalist)
+            else:
+                running[executor.submit(tuning, finalist.candidate, state)] = finalist
+    if not trained:
+        raise RunError(failed[0])
+    return trained
+
+
+def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
+    """A network trained on for a little after a step back, in place; never for the worse.
+
+    Args:
+        finalist: what it is after the step, with the weights of what it was before; its
+            checkpoint is removed at the end.
+        tuning: of the first training; `config.retrain_epochs` says how long.
+
+    Raises:
+        RunError: as `train_finalists`.
+    """
+    config = tuning.config
+    if config.retrain_epochs:
+        changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
+        train_finalists([finalist], replace(tuning, config=config.model_copy(update=changes)))
+        finalist.kept.unlink(missing_ok=True)
+    return finalist.network
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}

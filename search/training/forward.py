@@ -1,0 +1,83 @@
+"""Answer: what a network in training says of a batch, with all that a loss can look at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces import Candidate
+from ...spaces.networks import Network
+from ...spaces.supernet import Supernet, blueprint
+from ..compress import run, run_batches
+from ..data.dataset import Split, resized
+from .losses import Answer
+from .optimizer import fast_matmul
+
+BATCH = 256  # images at once
+
+
+def ask(supernet: Supernet, candidate: Candidate, images: Tensor) -> Answer:
+    """What a candidate says with inherited weights in training mode, compression applied."""
+    network, _ = blueprint(candidate.architecture)
+    params = placed(network, supernet.inherit(candidate), supernet.params["head.weight"].device)
+    return answer(network.train(), params, candidate, images)
+
+
+def placed(
+    network: Network, params: Mapping[str, Tensor], device: torch.device
+) -> dict[str, Tensor]:
+    """Parameters and buffers on a device, with a blueprint's constants, which stay on the CPU."""
+    constants = {name: b for name, b in network.named_buffers() if not b.is_meta}
+    return {name: value.to(device) for name, value in (constants | {**params}).items()}
+
+
+def answer(
+    network: Network, params: Mapping[str, Tensor], candidate: Candidate, images: Tensor
+) -> Answer:
+    """What a network says in float32 with these parameters, compression applied.
+
+    Args:
+        network: of the candidate's architecture, in the mode that is wanted.
+        params: its parameters and buffers by name, on the device that computes.
+        candidate: its compression is applied.
+        images: (B, C, S, S) at any size.
+    """
+    a = candidate.architecture
+    images = resized(images.to(params["head.weight"].device), a.input_size)
+    with fast_matmul(images.device), _listening(network) as heard:
+        run(network, params, candidate, images)
+    logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)
+    return Answer(logits, heard["norm"][:, a.prefix :])
+
+
+@contextlib.contextmanager
+def _listening(network: Network) -> Generator[dict[str, Tensor]]:
+    """What the last norm and the heads put out, by name, as long as the context lasts."""
+    heard: dict[str, Tensor] = {}
+
+    def hook(name: str):
+        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+            heard[name] = output
+
+        return keep
+
+    modules = {name: getattr(network, name) for name in ("norm", "head", "head_dist")}
+    handles = [m.register_forward_hook(hook(n)) for n, m in modules.items() if m is not None]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
+    """Logits of a network with weights of its own, compression applied: (N, K)."""
+    params, network = network.state_dict(), network.eval()
+    device = network.head.weight.device
+    images = resized(split.images, candidate.architecture.input_size)
+    batches = (batch.to(device) for batch in images.split(BATCH))
+    return run_batches(network, params, candidate, batches).cpu()

@@ -1,0 +1,157 @@
+"""Losses: what a student is told to match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..config import DistillConfig
+
+SMOOTHING = 0.1  # of labels, where they are learnt directly
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a network says of a batch of images.
+
+    Attributes:
+        logits: of each head (B, K); the second, if any, is the distillation head.
+        tokens: the last tokens, normalised (B, N, C), class tokens left out.
+    """
+
+    logits: tuple[Tensor, ...]
+    tokens: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Logits that the network would give (B, K)."""
+        return torch.stack(self.logits).mean(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is known of a batch of images.
+
+    Attributes:
+        images: (B, C, S, S).
+        labels: (B,).
+        logits: of the teacher (B, K).
+        tokens: of the teacher, pooled to a coarse grid (B, G, C); only where a loss asks for it.
+    """
+
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+    tokens: Tensor | None = None
+
+    def __getitem__(self, index: Tensor) -> Lesson:
+        """Part of the batch."""
+        tokens = None if self.tokens is None else self.tokens[index]
+        return Lesson(self.images[index], self.labels[index], self.logits[index], tokens)
+
+    def to(self, device: torch.device) -> Lesson:
+        """The same on a device."""
+        tokens = None if self.tokens is None else self.tokens.to(device)
+        return Lesson(
+            self.images.to(device), self.labels.to(device), self.logits.to(device), tokens
+        )
+
+
+def loss_of(answer: Answer, lesson: Lesson, config: DistillConfig) -> Tensor:
+    """The loss of a network that learns from labels and teacher.
+
+    "soft" and "hard" are half the labels and half the teacher: its probabilities (Hinton et al.,
+    arXiv:1503.02531) or its decision. "token" gives the labels to the class head and the
+    decision to the distillation head (DeiT, arXiv:2012.12877); a network with one head learns
+    as with "hard".
+    """
+    told = lesson.logits
+    labels = F.cross_entropy(answer.logits[0], lesson.labels, label_smoothing=SMOOTHING)
+    if config.loss == "soft":
+        taught = soft_cross_entropy(answer.logits[-1], told.softmax(-1))
+    else:
+        taught = F.cross_entropy(answer.logits[-1], told.argmax(-1))
+    loss = 0.5 * labels + 0.5 * taught
+    if lesson.tokens is not None:
+        if config.features:
+            loss = loss + config.features * relation_loss(answer.tokens, lesson.tokens)
+        if config.attention:
+            loss = loss + config.attention * attention_loss(answer.tokens, lesson.tokens)
+    return loss
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross entropy of logits (B, K) against probabilities (B, K)."""
+    return -(target * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """How differently two networks see which images of a batch are alike.
+
+    The squared distance of their normalised similarity matrices (Tung and Mori,
+    arXiv:1907.09682), which needs no layer to translate between widths: one loss fits every
+    candidate.
+
+    Args:
+        student: tokens (B, N, C).
+        teacher: tokens (B, M, D).
+    """
+    a, b = (_similarities(tokens.float().mean(1)) for tokens in (student, teacher))
+    return (a - b).square().sum(1).mean()
+
+
+def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """How differently two networks see where in the image something is.
+
+    The squared distance of their normalised maps of activation energy (Zagoruyko and Komodakis,
+    arXiv:1612.03928), at the coarser of the two grids. It is defined for every mixer; a student
+    that has dropped tokens has no grid and loses nothing.
+
+    Args:
+        student: tokens (B, N, C).
+        teacher: tokens (B, M, D), a square grid.
+    """
+    maps = [tokens.float().square().mean(-1) for tokens in (student, teacher)]
+    sides = [round(energy.shape[1] ** 0.5) for energy in maps]
+    if sides[0] ** 2 != maps[0].shape[1]:
+        return maps[0].sum() * 0
+    side = min(sides)
+    a, b = (
+        F.normalize(
+            F.adaptive_avg_pool2d(energy.unflatten(1, (1, own, own)), side).flatten(1), dim=1
+        )
+        for energy, own in zip(maps, sides, strict=True)
+    )
+    return (a - b).square().sum(1).mean()
+
+
+def _similarities(x: Tensor) -> Tensor:
+    """Rows of unit length that say how similar each image is to each: (B, C) -> (B, B)."""
+    return F.normalize(x @ x.T, dim=1)
+
+
+Gradients = list[Tensor | None]
+
+
+def without_conflict(first: Gradients, others: Gradients) -> Gradients:
+    """The sum of two gradients, the first without what works against the others.
+
+    Where both point apart in a parameter, the first is projected on what the others leave free
+    (Gong et al., NASViT, ICLR 2022).
+
+    Args:
+        first: gradient of the largest network by parameter; None where it has none.
+        others: of all other networks of the step.
+    """
+    found: Gradients = []
+    for a, b in zip(first, others, strict=True):
+        if a is None or b is None:
+            found.append(b if a is None else a)
+            continue
+        dot = torch.sum(a * b)
+        share = (dot / b.square().sum().clamp_min(1e-12)).clamp(-2, 0)
+        found.append(a + b - share * b)
+    return found

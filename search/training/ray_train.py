@@ -1,0 +1,114 @@
+"""Parallel: the training of a supernet shared by processes of a Ray cluster, each on its part."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import train
+from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
+from ray.train.base_trainer import TrainingFailedError
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed
+
+from ...spaces import SearchSpace
+from ...spaces.errors import RunError
+from ...spaces.supernet import Supernet
+from ..config import SupernetConfig
+from .loss_curves import Health
+from .sandwich import Workers
+from .supernet import train_supernet
+from .teacher import Lessons
+
+WEIGHTS = "supernet.safetensors"
+
+
+def train_in_parallel(
+    space: SearchSpace,
+    lessons: Lessons,
+    config: SupernetConfig,
+    seed: int,
+    workers: int,
+    threads: int = 1,
+    gpu: bool = False,
+) -> tuple[Supernet, Health]:
+    """`train_supernet` by several processes, as if by one with so many times the batch.
+
+    All draw the same candidates and add up their gradients (Ray Train sets up the process
+    group), so that weights stay alike without being sent.
+
+    Args:
+        space: whose candidates are served.
+        lessons: images, labels and the teacher's answers; they go to each node once.
+        config: recipe; `config.batch_size` images a worker and step.
+        seed: of everything random.
+        workers: processes.
+        threads: of torch in each of them, and the cores that Ray reserves for it.
+        gpu: whether each gets a GPU.
+
+    Raises:
+        RunError: a worker failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={
+                "space": space.to_yaml(),
+                "lessons": ray.put(lessons),
+                "config": config,
+                "seed": seed,
+                "threads": threads,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads}
+            ),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise RunError(f"supernet: a worker failed: {error}") from error
+        assert result.checkpoint is not None
+        with result.checkpoint.as_directory() as found:
+            weights = load_file(Path(found) / WEIGHTS)
+    supernet, health = Supernet(space), Health()
+    supernet.load_state_dict(weights)
+    assert result.metrics is not None
+    health.restore(result.metrics["health"])
+    return supernet, health
+
+
+def _work(config: dict[str, Any]) -> None:
+    torch.set_num_threads(config["threads"])
+    context, health = train.get_context(), Health()
+    workers = Workers(context.get_world_rank(), context.get_world_size(), _add)
+    trained = train_supernet(
+        SearchSpace.from_text(config["space"]),
+        ray.get(config["lessons"]),
+        config["config"],
+        config["seed"],
+        workers=workers,
+        health=health,
+    )
+    if workers.rank > 0:
+        train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {name: value.contiguous() for name, value in trained.state_dict().items()}
+        save_file(tensors, Path(folder) / WEIGHTS)
+        train.report({"health": health.notes()}, checkpoint=Checkpoint.from_directory(folder))
+
+
+def _add(tensors: Sequence[Tensor]) -> None:
+    """Sums over all workers, in place; one message for all."""
+    if not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(flat)
+    for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(summed.view_as(tensor))

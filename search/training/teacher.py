@@ -1,0 +1,189 @@
+"""The teacher: a small hybrid trained here or a timm model, and what it says of every view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...spaces import Architecture, Block, Stage
+from ...spaces.networks import Network
+from ..config import DistillConfig, TeacherConfig
+from ..console import progress
+from ..data.augment import Norm, Views
+from ..data.dataset import Data
+from .losses import SMOOTHING, Answer, Lesson, loss_of
+from .optimizer import Optimiser, check_finite, fast_matmul, torch_device
+
+SOFT = DistillConfig()
+BATCH = 256  # images at once where no gradient is kept
+
+
+def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Architecture:
+    """Convolutions on three grids and attention on the last, where it is cheap.
+
+    The stem makes the first grid 16x16, whatever the size of the images.
+    """
+    widths, patch = (32, 64, 128), max(2, input_size // 16)
+    convolutions = [Block("mbconv", kernel_size=3, mlp_hidden=3 * w) for w in widths]
+    attention = Block("softmax", num_heads=4, head_dim=32, mlp_hidden=2 * widths[-1])
+    return Architecture(
+        stages=(
+            Stage(widths[0], (convolutions[0],) * 2),
+            Stage(widths[1], (convolutions[1],) * 2),
+            Stage(widths[2], (convolutions[2], attention)),
+        ),
+        input_size=input_size,
+        in_chans=in_chans,
+        num_classes=num_classes,
+        stem="conv",
+        patch_size=patch,
+        pos_embed="none",
+        global_pool="avg",
+    )
+
+
+class Teacher(Network):
+    """The small teacher that is trained here."""
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, N, D)."""
+        return self.forward_features(x)
+
+
+def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
+    """The teacher before any training here: new, or one of timm's that needs none.
+
+    It has a method `tokens` beside its logits.
+
+    Raises:
+        RunError: timm has no such model, or not with these classes.
+    """
+    if not config.model:
+        return Teacher(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
+    from .timm_models import Expert, load_model
+
+    model = load_model(config.model, data.in_chans, data.num_classes, config.checkpoint)
+    return Expert(model, Norm(data.mean, data.std)).eval()
+
+
+def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
+    """The teacher; one of our own is trained on the train split with labels alone.
+
+    Raises:
+        RunError: the loss is no number, or as `open_teacher`.
+    """
+    torch.manual_seed(seed)
+    network = open_teacher(data, config).to(torch_device())
+    if config.model:
+        return network
+    views, labels = data.views(), data.train_labels
+    steps = config.epochs * batches_in(len(labels), config.batch_size)
+    optimiser = Optimiser(network.named_parameters(), config, steps)
+    network.train()
+    with progress(steps, "teacher") as bar:
+        for epoch in range(config.epochs):
+            order = shuffled(len(labels), config.batch_size, seed, epoch)
+            for index, images in zip(order, views.batches(epoch, order), strict=True):
+                device = torch_device()
+                with fast_matmul(device):
+                    logits = network(images.to(device)).float()
+                wanted = labels[index].to(device)
+                loss = F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING)
+                loss.backward()
+                bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
+                optimiser.step()
+                bar.update()
+    network.load_state_dict(network.state_dict() | optimiser.average)
+    return network.eval()
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits in float32: (N, C, S, S) -> (N, K)."""
+    device = next(network.parameters()).device
+    return torch.cat([network(batch.to(device)).cpu() for batch in images.split(BATCH)])
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What students learn from.
+
+    Attributes:
+        views: images of any view of the train split.
+        labels: (N,).
+        teacher: its logits for every view (V, N, K), so that no student runs it again.
+        config: what the losses look at.
+        network: the teacher, which is run again only for losses on features.
+    """
+
+    views: Views
+    labels: Tensor
+    teacher: Tensor
+    config: DistillConfig = SOFT
+    network: Any = None
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        teacher: Tensor,
+        config: DistillConfig = SOFT,
+        network: Any = None,
+    ) -> Lessons:
+        """The lessons behind cached logits (V, N, K); their views are made again."""
+        return cls(data.views(), data.train_labels, teacher, config, network)
+
+    def batches(self, batch_size: int, epochs: int, seed: int, start: int = 0) -> Iterator[Lesson]:
+        """Batches from step `start` on; each epoch sees the next view of every image."""
+        first, skipped = divmod(start, batches_in(len(self.labels), batch_size))
+        for epoch in range(first, epochs):
+            view = epoch % len(self.teacher)
+            order = shuffled(len(self.labels), batch_size, seed, epoch)[skipped:]
+            skipped = 0
+            for index, images in zip(order, self.views.batches(view, order), strict=True):
+                logits = self.teacher[view, index].float()
+                yield Lesson(images, self.labels[index], logits, self._tokens(images))
+
+    def steps(self, batch_size: int, epochs: int) -> int:
+        """Number of batches."""
+        return epochs * batches_in(len(self.labels), batch_size)
+
+    def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
+        """Of a student that learns from labels and teacher."""
+        return loss_of(answer, lesson.to(answer.tokens.device), self.config)
+
+    @torch.no_grad()
+    def _tokens(self, images: Tensor) -> Tensor | None:
+        if self.network is None or not self.config.looks_inside:
+            return None
+        device = torch_device()
+        with fast_matmul(device):
+            return self.network.to(device).tokens(images.to(device)).float()
+
+
+def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
+    """Views of the train split with the teacher's logits; the same every time."""
+    made, n = data.views(), len(data.train_labels)
+    chunks = torch.arange(n).split(BATCH)
+    logits = [
+        torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
+        for view in range(views)
+    ]
+    return Lessons(made, data.train_labels, torch.stack(logits))
+
+
+def batches_in(images: int, batch_size: int) -> int:
+    """Batches of one pass."""
+    return -(-images // batch_size)
+
+
+def shuffled(images: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
+    """Indices of each batch of one pass, a function of seed and epoch alone."""
+    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    order = torch.randperm(images, generator=generator)
+    return order.chunk(batches_in(images, batch_size))

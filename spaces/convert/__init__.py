@@ -1,0 +1,1 @@
+"""Converters of foreign networks, a family a file."""

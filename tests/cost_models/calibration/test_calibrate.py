@@ -1,0 +1,349 @@
+"""Measuring for real: a small calibration, its resumption, a bundle, an estimate of a file."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate, predict_onnx
+from vitpareto.cost_models.calibration.bundle import collect, recipes_of, write_bundle
+from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, complaint
+from vitpareto.cost_models.graphs.modules import network
+from vitpareto.cost_models.graphs.quantize import apply_recipes
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.measure.capabilities import capabilities, devices
+from vitpareto.cost_models.standalone.timing import (
+    ALONE_MS,
+    ALONE_ROUNDS,
+    measure_alone,
+    measure_beside,
+    measure_session,
+)
+from vitpareto.cost_models.tables.latency_table import Row
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.errors import CostError
+
+pytestmark = pytest.mark.onnx
+TINY = """
+name: tiny
+in_chans: 1
+num_classes: 4
+input_size: 16
+patch_size: [4, 8]
+global_pool: avg
+stages:
+  - depth: [1, 2]
+    width: [16, 32]
+    head_dim: 8
+    num_heads: 2
+    weight_bits: [32, 8]
+    act_bits: 8
+    mlp_ratio: [1.0, 2.0]
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny() -> SearchSpace:
+    return SearchSpace.from_text(TINY)
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    names = ("float", "dynamic8", "static8")
+    return Device("here", "onnxruntime", "CPUExecutionProvider", 1, names)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tiny: SearchSpace, device: Device, tmp_path_factory) -> tuple[CostModel, Path]:
+    out = tmp_path_factory.mktemp("model") / "m.json"
+    said: list[tuple[float, str]] = []
+    model = calibrate(device, tiny, 12.0, out=out, progress=lambda s, t: said.append((s, t)))
+    assert said[0][0] == 0.0 and said[-1][1] == "fitting"
+    return model, out
+
+
+def test_a_calibration_predicts_what_it_has_not_seen(calibrated, tiny: SearchSpace) -> None:
+    model, out = calibrated
+    found = model.validation
+    assert found["sub_blocks"] > 10 and found["networks_fitted"] > 0
+    assert found["space"] == "tiny"
+    predicted = CostModel.load(out).predict(tiny.sample(20, 99))
+    assert (predicted.latency_ms > 0).all() and (predicted.latency_ms < 5).all()
+    assert (predicted.low_ms <= predicted.latency_ms).all()
+    assert predicted.peak_memory_mb.min() > 0
+
+
+def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -> None:
+    out = tmp_path / "m.json"
+
+    def stop(share: float, text: str) -> None:
+        if "whole networks" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(device, tiny, 20.0, out=out, progress=stop)
+    kept = LatencyTable.load(out.with_suffix(".csv"))
+    assert len(kept) > 0 and not out.exists()
+    assert all(len(row.samples_ms) == row.n for row in kept.of_kind("unit"))
+    calibrate(device, tiny, 4.0, out=out)
+    after = LatencyTable.load(out.with_suffix(".csv"))
+    assert after.rows[: len(kept)] == kept.rows and len(after) > len(kept)
+    new = {row.key for row in after.rows[len(kept) :]}
+    assert not new & {row.key for row in kept.rows}
+
+
+def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
+    device: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And networks that were fitted validate nothing, however small the space is."""
+    small = SearchSpace.from_text(
+        TINY.replace("[1, 2]", "1").replace("[1.0, 2.0]", "1.0").replace("[4, 8]", "4")
+    )
+    model = calibrate(device, small, 0.1, out=tmp_path / "new" / "m.json")
+    assert model.validation["networks_fresh"] == 0 and model.validation["networks_fitted"] > 0
+    words = "the cost model is not validated: no network was measured that it was not fitted to"
+    assert words in [record.getMessage() for record in caplog.records]
+    assert (model.predict(small.sample(5, 1)).peak_memory_mb > 2).all()
+    calibrate(device, small, 2.0, out=tmp_path / "new" / "m.json")
+    kinds: dict[str, set[str]] = {}
+    for row in LatencyTable.load(tmp_path / "new" / "m.csv").rows:
+        kinds.setdefault(row.key, set()).add(row.kind)
+    assert all(len(found) == 1 for found in kinds.values())
+
+
+def test_a_table_of_another_device_is_refused(tiny, device: Device, tmp_path: Path) -> None:
+    other = LatencyTable(device.identity() | {"processor": "another"})
+    other.save(tmp_path / "other.csv")
+    with pytest.raises(
+        CostError, match=r"other\.csv: was measured on another device: processor is"
+    ):
+        calibrate(device, tiny, 5.0, tables=[tmp_path / "other.csv"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "message"),
+    [
+        ("unit", "mlp/what", "not the key of a sub-block with its recipe"),
+        ("unit", "mlp/what@float", "not the key of a sub-block: 'mlp/what'"),
+        ("size", "mlp/mlp?norm=layer&act=gelu&width=8&grid=2@int9", "unknown recipe 'int9'"),
+        ("model", "{}", "candidate: 'architecture' must be given"),
+    ],
+)
+def test_a_table_of_unknown_things_is_refused(
+    tiny, device: Device, tmp_path: Path, kind: str, key: str, message: str
+) -> None:
+    row = Row(kind, key, 1.0, 1.0, 1.0, 3)
+    LatencyTable(device.identity(), [row]).save(tmp_path / "t.csv")
+    with pytest.raises(CostError, match=rf"t\.csv: kind '{kind}', key .*{message}"):
+        calibrate(device, tiny, 5.0, tables=[tmp_path / "t.csv"])
+
+
+def test_a_bundle_measures_where_nothing_is_installed(
+    tiny: SearchSpace, device: Device, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    written = write_bundle(device, tiny, folder, most=6, networks=12)
+    with pytest.raises(CostError, match="new or empty folder"):
+        write_bundle(device, tiny, folder)
+    with pytest.raises(CostError, match=r"run `python run\.py` there first"):
+        collect(folder)
+    blocked = "import sys; sys.modules['vitpareto'] = sys.modules['torch'] = None; "
+    code = f"{blocked} import runpy; sys.argv = ['run.py']; sys.path.insert(0, '.'); "
+    code += "runpy.run_path('run.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = collect(folder)
+    assert sum(row.way == "in turn" for row in table.rows) == written
+    assert {row.way for row in table.of_kind("model")} == {"in turn", "one by one"}
+    assert table.identity == device.identity()
+    model = calibrate(device, tiny, 5.0, tables=[folder], out=tmp_path / "m.json")
+    assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
+    found = model.predict(tiny.sample(5, 1))
+    assert (found.latency_ms > 0).all() and (found.peak_memory_mb > 2).all()
+    _the_fastest_recipe_is_taken(folder, table, model)
+    (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
+    with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):
+        collect(folder)
+
+
+def _the_fastest_recipe_is_taken(folder: Path, table: LatencyTable, model: CostModel) -> None:
+    """Of all that serve a precision: a bundle measures each, alone and in networks."""
+    best, made = recipes_of(folder, table)
+    assert model.recipes == best and made.keys() == {row.key for row in table.of_kind("model")}
+    group = "mlp/mlp w8a8"
+    assert {book[group] for book in made.values()} == {"dynamic8", "static8"}
+    for slow in ("dynamic8", "static8"):
+        rows = [
+            replace(row, median_ms=row.median_ms * (9 if row.key.endswith(slow) else 1))
+            for row in table.rows
+        ]
+        best, _ = recipes_of(folder, LatencyTable(table.identity, rows))
+        assert {best[group], slow} == {"dynamic8", "static8"}
+    rows = list(table.of_kind("model"))
+    found = model.predict([Candidate.from_json(row.key) for row in rows], made)
+    assert found.size_mb == pytest.approx([row.graph_bytes / 1e6 for row in rows], abs=2e-4)
+    assert found.latency_ms == pytest.approx(table.levels(rows), rel=0.5)
+
+
+def test_an_arbitrary_file_is_estimated(calibrated, tiny: SearchSpace, tmp_path: Path) -> None:
+    model, _ = calibrated
+    for candidate in tiny.sample(4, 50):
+        a = candidate.architecture
+        graph = to_onnx(network(candidate), (1, a.in_chans, a.input_size, a.input_size))
+        onnx.save(apply_recipes(graph, candidate, model.recipes), tmp_path / "x.onnx")
+        found = predict_onnx(model, tmp_path / "x.onnx")
+        assert found.coverage > 0.9
+        assert found.latency_ms == pytest.approx(model.predict([candidate]).latency_ms[0], rel=0.5)
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(CostError, match="not an ONNX file"):
+        predict_onnx(model, tmp_path / "bad.onnx")
+
+
+def test_capabilities_show_executed_kernels(device: Device) -> None:
+    found = {(c.kind, c.recipe): c for c in capabilities(device, kinds=["mlp"])}
+    assert found["mlp", "float"].speedup == 1
+    assert found["mlp", "dynamic8"].kernels["DynamicQuantizeMatMul"] == 2
+    assert found["mlp", "static8"].kernels["MatMulIntegerToFloat"] == 2
+    assert found["mlp", "dynamic8"].size_ratio < 0.3
+    presets = {entry["name"]: entry for entry in devices()}
+    assert presets["cpu-1t"]["available"]
+    assert "pip install" in presets["cuda"]["reason"]
+
+
+def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
+    bench = Bench(Device("torch", "torch", "cpu", 1, ("float",)))
+    rows = bench.time([bench.network(c, {}) for c in tiny.sample(2, 0)], rounds=3)
+    assert len(rows) == 2 and all(row.median_ms > 0 for row in rows)
+    assert not bench.writes_files
+    assert bench.footprint(bench.network(tiny.smallest(), {})).growth_mb > 1
+
+
+def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:
+    bench = Bench(device)
+    good = bench.network(tiny.sample(1, 0)[0], ["float", "dynamic8"])
+    broken = type(good)("model", "broken", b"garbage", good.shape, 1, 0)
+    assert [row.key for row in bench.time([broken, good], rounds=3)] == [good.key]
+
+
+class Counting:
+    """A graph that takes a known number of ticks of a known clock."""
+
+    def __init__(self, clock: list[float], seconds: float) -> None:
+        self.clock, self.seconds, self.runs = clock, seconds, 0
+
+    def run(self, x: np.ndarray) -> None:
+        self.runs += 1
+        slow = 1.3 if self.clock[0] * 1000 % 100 > 40 else 1.0  # the machine is slow at times
+        self.clock[0] += self.seconds * slow
+
+
+def test_what_never_settles_is_kept_and_said() -> None:
+    class Erratic(Counting):
+        def run(self, x: np.ndarray) -> None:
+            self.runs += 1
+            self.clock[0] += self.seconds * (1 + (self.runs + 1) // 3 % 2)
+
+    clock = [0.0]
+    graphs = [Erratic(clock, 1e-3), Counting(clock, 1e-5)]
+    erratic, steady = measure_session(graphs, [np.zeros(1)] * 2, 5, clock=lambda: clock[0]).timings
+    assert not erratic.stable and erratic.median_ms > 0
+    assert steady.stable
+    assert complaint(0, 3, 9) == ""
+    assert complaint(2, 4, 9) == (
+        "the machine was restless: measurements that never settled: 2, the speed changed by more "
+        "than 5% in 4 of 9 sessions; all is kept"
+    )
+
+
+def test_the_protocol_divides_slow_spells_out() -> None:
+    clock = [0.0]
+    graphs = [Counting(clock, s) for s in np.linspace(1e-5, 2e-3, 12)]
+    session = measure_session(graphs, [np.zeros(1)] * 12, 15, clock=lambda: clock[0])
+    ratios = [t.median_ms / g.seconds / 1e3 for t, g in zip(session.timings, graphs, strict=True)]
+    assert max(ratios) / min(ratios) < 1.31
+    assert graphs[0].runs > 10 * graphs[-1].runs
+    assert all(len(t.samples_ms) == t.n == 15 for t in session.timings)
+    with pytest.raises(ValueError, match="one input a graph"):
+        measure_session(graphs, [], 3)
+
+
+def test_anchors_are_timed_around_a_graph() -> None:
+    """A machine that gets slower from run to run: the anchor's time is that of the middle."""
+
+    class Slowing(Counting):
+        def run(self, x: np.ndarray) -> None:
+            self.clock[0] += self.seconds * (1 + 2 * self.clock[0])
+
+    clock = [0.0]
+    graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
+    timing, (anchor_ms,) = measure_beside(
+        graph.run, np.zeros(1), [(anchor.run, np.zeros(1))], lambda: clock[0]
+    )
+    assert timing.median_ms > 1.1  # by how much everything was slowed
+    assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
+
+
+def test_one_alone_is_the_median_of_its_runs() -> None:
+    clock = [0.0]
+    graph = Counting(clock, 1e-3)
+    found = measure_alone(graph.run, np.zeros(1), lambda: clock[0])
+    assert 1.0 <= found.p10_ms <= found.median_ms <= found.p90_ms <= 1.31
+    assert found.stable and found.n == len(found.samples_ms) == ALONE_ROUNDS
+    assert graph.runs > ALONE_MS
+
+
+def test_results_are_plain_data(calibrated) -> None:
+    _, out = calibrated
+    data = json.loads(out.read_text())
+    assert data["units"]["time"] == "ms" and data["device"]["runtime"] == "onnxruntime"
+    assert data["fingerprint"] and "pickle" not in out.read_text()
+
+
+def test_a_table_with_fewer_columns_can_go_on(device: Device, tmp_path: Path) -> None:
+    """Of an earlier release, or cut short: new rows stand under today's columns."""
+    path = tmp_path / "m.csv"
+    rows = [Row("unit", key, 0.5, 0.4, 0.6, 7, session="s") for key in (
+        "mlp/mlp?norm=layer&act=gelu&width=8&grid=2&mlp_hidden=16@float",
+        "mlp/mlp?norm=layer&act=gelu&width=16&grid=2&mlp_hidden=16@float")]  # fmt: skip
+    LatencyTable(device.identity(), [replace(rows[1], median_ms=0.7)]).save(path)
+    lines = path.read_text().splitlines()
+    lines[-2:] = ["kind,key,median_ms", ",".join(lines[-1].split(",")[:3])]
+    path.write_text("\n".join([*lines, "unit,torn"]))
+    _resumed(device, [], path).append(rows[:1], path)
+    assert [row.median_ms for row in LatencyTable.load(path).rows] == [0.7, 0.5]
+
+
+def test_when_everything_is_refused_the_reason_is_told(device: Device) -> None:
+    bench = Bench(device)
+    bench.anchors = [replace(graph, model=b"garbage") for graph in bench.anchors]
+    with pytest.raises(CostError, match="the anchors do not run: ONNX Runtime refuses"):
+        bench.time(bench.anchors[:1], rounds=3)
+
+
+def test_a_restless_set_is_measured_again_after_the_first_that_validates(
+    tiny: SearchSpace, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = _Calibration(device, tiny, 1e9, 0, [], None, lambda share, text: None)
+    measured: list[tuple[str, tuple[str, ...]]] = []
+
+    def disturbed(graphs, rounds, way):
+        measured.append((graphs[0].kind, tuple(graph.key for graph in graphs)))
+        return [Row(g.kind, g.key, 1.0, 1.0, 1.5, 8, way=way, session=f"{len(measured)}")
+                for g in graphs]  # fmt: skip
+
+    monkeypatch.setattr(work.bench, "time", disturbed)
+    monkeypatch.setattr(work.bench, "footprint", lambda graph: (10.0, 0.0))
+    recipes = work.choose_recipes()
+    measured.clear()
+    for _ in range(5):
+        work.measure_networks(recipes)
+    sets = measured[::2]  # each is timed in two ways
+    assert [kind for kind, _ in sets] == ["model", "fresh", "model", "fresh", "model"]
+    assert sets[2] == sets[0] and sets[3] == sets[1]
+    assert sets[4] not in sets[:4]  # what is still disturbed is left at that

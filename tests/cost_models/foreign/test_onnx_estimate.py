@@ -1,0 +1,137 @@
+"""Files are read back as the sub-blocks that they were made of."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx, workload
+from vitpareto.cost_models.foreign.onnx_estimate import recognise
+from vitpareto.cost_models.foreign.onnx_pieces import read_pieces
+from vitpareto.cost_models.graphs.modules import network
+from vitpareto.cost_models.graphs.quantize import apply_recipes
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.units.precision_recipes import Book, kernel_recipe, recipe_for
+from vitpareto.cost_models.units.unit import Unit, unit_of
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.errors import CostError
+
+from ..conftest import law_ms
+
+pytestmark = pytest.mark.onnx
+DEVICE = Device.load("cpu-1t").recipes
+OTHERS = """
+name: others
+num_classes: 12
+input_size: 64
+patch_size: 4
+stem: conv
+stem_norm: true
+pos_embed: none
+global_pool: avg
+norm: [group, rms]
+act: [silu, hardswish]
+stages:
+  - depth: 1
+    width: [32, 48]
+    mixer: [mbconv, linear]
+    kernel_size: [3, 5]
+    num_heads: 2
+    head_dim: 16
+    mlp_ratio: 2.0
+  - depth: 2
+    width: 96
+    downsample: [merge, conv]
+    mixer: [window, token_mlp, pooled]
+    window_size: 4
+    kv_pool: 2
+    token_mlp_ratio: 0.5
+    num_heads: 4
+    head_dim: 16
+    mlp_ratio: 2.0
+"""
+
+
+def write(path: Path, candidate: Candidate, recipes: Book | tuple[str, ...]) -> Path:
+    a = candidate.architecture
+    graph = to_onnx(network(candidate), (1, a.in_chans, a.input_size, a.input_size))
+    onnx.save(apply_recipes(graph, candidate, recipes), path)
+    return path
+
+
+def alike(unit: Unit) -> str:
+    """Its key, the same for all that are one and the same graph."""
+    block = unit.block.place.block
+    key = unit.key
+    if block.kv_heads and block.kv_heads == block.num_heads:
+        key = key.replace("grouped", "softmax").replace(f"&kv_heads={block.kv_heads}", "")
+    if block.window_size >= unit.block.place.grid[0]:
+        key = key.replace("&shift=True", "")
+    return key
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4)],
+)
+def test_what_was_exported_is_recognised(name: str, count: int, order: int, tmp_path: Path) -> None:
+    """With every precision in the kernels that it was written with."""
+    space = SearchSpace.from_text(name) if "\n" in name else SearchSpace.from_yaml(name)
+    recipes = DEVICE[::order]
+    for candidate in space.sample(count, 11):
+        pieces = recognise(read_pieces(write(tmp_path / "x.onnx", candidate, recipes)))
+        found = [(piece, block, recipe) for piece, block, recipe in pieces if block or piece.macs]
+        wanted = [
+            unit_of(block, kernel_recipe(recipe_for(block, recipes), "onnxruntime"))
+            for block in workload(candidate).sub_blocks
+        ]
+        seen = [alike(unit_of(block, recipe)) for _, block, recipe in found if block is not None]
+        assert seen == [alike(unit) for unit in wanted] and len(seen) == len(found)
+
+
+def test_the_estimate_is_the_prediction(
+    table: LatencyTable, space: SearchSpace, recipes: dict[str, str], tmp_path: Path
+) -> None:
+    model = CostModel.fit(table, recipes)
+    for candidate in space.sample(6, 77):
+        found = predict_onnx(model, write(tmp_path / "x.onnx", candidate, recipes))
+        wanted = float(model.predict([candidate]).latency_ms[0])
+        assert found.latency_ms == pytest.approx(wanted, rel=1e-3) and found.coverage == 1
+        assert sum(ms for *_, ms in found.pieces) == pytest.approx(found.latency_ms)
+        law = sum(
+            law_ms(unit_of(b, recipe_for(b, recipes))) for b in workload(candidate).sub_blocks
+        )
+        assert found.latency_ms == pytest.approx(law * 1.05 + 0.01, rel=0.1)
+
+
+def test_what_is_strange_is_not_covered(
+    table: LatencyTable, recipes: dict[str, str], tmp_path: Path
+) -> None:
+    """It is as slow as its size, and says that nothing is known of it."""
+    layers = (
+        nn.Conv2d(1, 64, 3),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3),
+        nn.Flatten(),
+        nn.Linear(2304, 9),
+    )
+    module = nn.Sequential(*layers).eval()
+    onnx.save(to_onnx(module, (1, 1, 10, 10)), tmp_path / "cnn.onnx")
+    model = CostModel.fit(table, recipes)
+    found = predict_onnx(model, tmp_path / "cnn.onnx")
+    macs = 64 * 64 * 9 + 36 * 64 * 64 * 9 + 2304 * 9
+    assert found.coverage < 0.1
+    assert found.latency_ms > 0.5 * model.ms_per_mmac * macs / 1e6
+
+
+def test_shapes_must_be_known(table: LatencyTable, recipes, tmp_path: Path) -> None:
+    model = to_onnx(nn.Linear(4, 4), (1, 3, 4))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "tokens"
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(CostError, match="are not static"):
+        predict_onnx(CostModel.fit(table, recipes), tmp_path / "x.onnx")
+    assert torch.get_num_threads() == 1

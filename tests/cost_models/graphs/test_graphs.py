@@ -1,0 +1,139 @@
+"""Graphs: folding, exporting and rewriting change bytes and kernels, not what is computed."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from vitpareto.cost_models import Device, workload
+from vitpareto.cost_models.graphs.folding import folded
+from vitpareto.cost_models.graphs.modules import build, locate, network, randomise
+from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
+from vitpareto.cost_models.graphs.to_onnx import chained, to_onnx
+from vitpareto.cost_models.runtimes import open_runtime
+from vitpareto.cost_models.units.precision_recipes import RECIPES
+from vitpareto.cost_models.units.unit import unit_of
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.networks import Network
+
+pytestmark = pytest.mark.onnx
+PRESETS = ("cifar", "deit_tiny", "digits", "mobile_hybrid")
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    return open_runtime(Device.load("cpu-1t"))
+
+
+def difference(left: np.ndarray, right: np.ndarray) -> float:
+    return float(np.abs(left - right).max() / np.abs(right).max())
+
+
+def images(candidate: Candidate, count: int = 1) -> np.ndarray:
+    a = candidate.architecture
+    shape = (count, a.in_chans, a.input_size, a.input_size)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_folding_changes_nothing(preset: str) -> None:
+    for candidate in SearchSpace.from_yaml(preset).sample(3, 1):
+        plain = Network(candidate.architecture).eval()
+        randomise(plain)
+        x = torch.from_numpy(images(candidate))
+        with torch.no_grad():
+            assert difference(folded(plain)(x).numpy(), plain(x).numpy()) < 1e-4
+        left = [m for m in folded(plain).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        # Only norms with no layer beside them that could take them stay.
+        assert len(left) <= sum(b.mixer == "pool" for b in candidate.architecture.blocks())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_sub_blocks_follow_each_other(preset: str, runtime) -> None:
+    """The output of each has as many elements as the next one takes."""
+    for candidate in SearchSpace.from_yaml(preset).sample(2, 5):
+        before = images(candidate).size
+        for block in workload(candidate).sub_blocks:
+            module, shape = build(unit_of(block, "float").block)
+            assert np.prod(shape) == before, block.key
+            x = torch.randn(*shape)
+            y = runtime.compile(to_onnx(module, shape)).run(x.numpy())
+            assert difference(y, module(x).detach().numpy()) < 1e-4
+            before = y.size
+        assert before == candidate.architecture.num_classes
+
+
+@pytest.mark.parametrize("preset", ["cifar", "mobile_hybrid"])
+def test_the_fast_export_runs_the_same_kernels(preset: str, runtime) -> None:
+    candidate = SearchSpace.from_yaml(preset).sample(1, 8)[0]
+    built, x = network(candidate), images(candidate)
+    graphs = [runtime.compile(to_onnx(built, x.shape, fast=fast)) for fast in (True, False)]
+    assert difference(graphs[0].run(x), graphs[1].run(x)) < 1e-4
+    heavy = ("Gemm", "MatMul", "FusedMatMul", "Conv", "FusedConv", "LayerNormalization", "Softmax")
+    kernels = [Counter({k: g.kernels().get(k, 0) for k in heavy}) for g in graphs]
+    assert kernels[0] == kernels[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_stay_close_and_get_smaller(recipe: str, runtime) -> None:
+    candidate = SearchSpace.from_yaml("digits").largest()
+    built, x = network(candidate), images(candidate)
+    plain = to_onnx(built, x.shape)
+    small = apply_recipe(plain, recipe)
+    onnx.checker.check_model(small) if RECIPES[recipe].bits > 4 else None
+    error = difference(runtime.compile(small).run(x), runtime.compile(plain).run(x))
+    assert error < {4: 0.6, 8: 0.2, 16: 0.01, 32: 1e-6}[RECIPES[recipe].bits]
+    if recipe != "float":
+        assert error > 0
+        assert small.ByteSize() < plain.ByteSize() * (RECIPES[recipe].bits / 32 + 0.15)
+
+
+def test_each_sub_block_has_its_own_precision(runtime) -> None:
+    space = SearchSpace.from_yaml("cifar")
+    candidate = next(
+        c for c in space.sample(50, 0)
+        if len({u.policy.weight_bits for u in workload(c).sub_blocks}) == 3
+    )  # fmt: skip
+    plain = to_onnx(network(candidate), images(candidate).shape)
+    mixed = apply_recipes(plain, candidate, ["float", "dynamic8", "dynamic4", "static8"])
+    types: dict[str, set[int]] = {}
+    for tensor in mixed.graph.initializer:
+        path = next((p for p in locate(candidate) if tensor.name.startswith(f"{p}.")), "")
+        if ".weight" in tensor.name and len(tensor.dims) == 2:
+            types.setdefault(path, set()).add(tensor.data_type)
+    expected = {32: onnx.TensorProto.FLOAT, 8: onnx.TensorProto.INT8, 4: onnx.TensorProto.INT4}
+    for path, unit in locate(candidate).items():
+        if path in types:
+            assert types[path] == {expected[unit.policy.weight_bits]}, path
+    assert runtime.compile(mixed).run(images(candidate)).shape == (1, 10)
+
+
+def test_calibration_images_give_better_scales(runtime) -> None:
+    """On the whole: where a norm comes before, the fixed range is already a good one."""
+    errors: list[list[float]] = []
+    for candidate in SearchSpace.from_yaml("digits").sample(24, 3):
+        if any(p.weight_bits != 8 for p in candidate.compression.stages[0].mlp):
+            continue
+        plain = to_onnx(network(candidate), images(candidate).shape)
+        x = images(candidate, 8) * 3
+        exact = runtime.compile(plain).run(x[:1])
+        both = [apply_recipes(plain, candidate, ["static8", "float"], c) for c in (x, None)]
+        errors.append([difference(runtime.compile(graph).run(x[:1]), exact) for graph in both])
+    calibrated, fixed = np.mean(errors, axis=0)
+    assert len(errors) > 3
+    assert calibrated < fixed
+
+
+def test_copies_in_a_row(runtime) -> None:
+    block = next(
+        u for c in SearchSpace.from_yaml("digits").sample(5, 0)
+        for u in workload(c).sub_blocks if u.kind == "mlp"
+    )  # fmt: skip
+    module, shape = build(block)
+    graph = to_onnx(module, shape)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    once, thrice = runtime.compile(graph), runtime.compile(chained(graph, 3))
+    expected = once.run(once.run(once.run(x)))
+    assert difference(thrice.run(x), expected) < 1e-5

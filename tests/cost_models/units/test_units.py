@@ -1,0 +1,151 @@
+"""Sub-blocks, units and the batch walk agree with each other and with the graphs they stand for."""
+
+import random
+
+import numpy as np
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from vitpareto.cost_models import SubBlock, workload
+from vitpareto.cost_models.graphs.modules import build
+from vitpareto.cost_models.graphs.quantize import apply_recipe
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.predict.file_size import SizeModel
+from vitpareto.cost_models.units.indexer import Indexer
+from vitpareto.cost_models.units.precision_recipes import (
+    RECIPES,
+    precision_of,
+    recipe_for,
+    serving,
+    stored_bits,
+)
+from vitpareto.cost_models.units.unit import Unit, unit_of
+from vitpareto.cost_models.units.vectorized import alike
+from vitpareto.spaces import Policy, SearchSpace, UnknownNameError
+from vitpareto.spaces.errors import CostError
+
+PRESETS = ("cifar", "deit_tiny", "digits", "mobile_hybrid")
+
+
+def blocks(preset: str, count: int, seed: int = 0) -> list[SubBlock]:
+    found = {
+        unit.key: unit
+        for candidate in SearchSpace.from_yaml(preset).sample(30, seed)
+        for unit in workload(candidate).sub_blocks
+    }
+    return random.Random(seed).sample(list(found.values()), count)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_keys_can_be_read_back(preset: str) -> None:
+    for block in blocks(preset, 60):
+        again = SubBlock.parse(block.key)
+        assert again.key == block.key
+        left, right = unit_of(block, "float"), unit_of(again, "float")
+        assert (left.terms, left.numbers, left.key) == (right.terms, right.numbers, right.key)
+
+
+@pytest.mark.parametrize("key", ["", "mixer/softmax", "mixer/softmax?width=1", "x?width=a&grid=1"])
+def test_what_is_not_a_key(key: str) -> None:
+    with pytest.raises(CostError, match="not the key of a sub-block"):
+        SubBlock.parse(key)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_batch_walk_is_the_workload(preset: str) -> None:
+    candidates = SearchSpace.from_yaml(preset).sample(150, 3)
+    numbers: dict[SubBlock, int] = {}
+    index, starts = Indexer(lambda u: numbers.setdefault(u, len(numbers))).index(candidates)
+    known = [unit_of(block, "float").key for block in numbers]
+    for candidate, start, end in zip(candidates, starts, [*starts[1:], len(index)], strict=True):
+        expected = [unit_of(unit, "float").key for unit in workload(candidate).sub_blocks]
+        assert [known[i] for i in index[start:end]] == expected
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weight_bytes_are_those_of_the_graph(preset: str) -> None:
+    recipes = ["float", "fp16", "dynamic8", "stored8", "stored4", "blocks4"]
+    for i, block in enumerate(blocks(preset, 8, seed=1)):
+        if block.variant == "window" and (block.place.shift or block.place.relative):
+            continue  # masks and gathered tables are no weights
+        recipe = recipes[i % len(recipes)]
+        unit = unit_of(block, recipe)
+        module, shape = build(unit.block)
+        graph = apply_recipe(to_onnx(module, shape), recipe).graph
+        floats = [t for t in graph.initializer if t.data_type != TensorProto.INT64]
+        stored = sum(
+            (int(np.prod(t.dims)) + 1) // 2
+            if t.data_type == TensorProto.INT4
+            else numpy_helper.to_array(t).nbytes
+            for t in floats
+            if int(np.prod(t.dims)) > 1
+        )
+        assert stored == unit.weight_bytes, unit.key
+
+
+def test_equal_work_has_one_key() -> None:
+    block = next(b for b in blocks("cifar", 60) if b.kind == "mlp" and "scale" in b.flags)
+    assert "scale" not in unit_of(block, "float").key
+    assert Unit(block, "float").group == unit_of(block, "float").group
+
+
+def test_a_policy_gets_a_recipe_that_holds_it() -> None:
+    for bits in (2, 4, 8, 16, 32):
+        for acts in (8, 32):
+            policy = Policy(bits, acts)
+            for name in serving(policy, RECIPES):
+                assert RECIPES[name].bits == stored_bits(policy)
+                assert (RECIPES[name].act_bits == 8) == (policy.act_bits == 8)
+
+
+def test_a_precision_without_kernel_is_refused() -> None:
+    block = SubBlock("mlp", blocks("cifar", 1)[0].place, Policy(4, 8), "layer", "mlp")
+    with pytest.raises(CostError, match="no recipe of this device holds 4-bit weights"):
+        recipe_for(block, ["float", "dynamic8"])
+    assert recipe_for(block, {"mlp/mlp w4a8": "static4"}) == "static4"
+    assert precision_of(block.policy) == "w4a8"
+    with pytest.raises(UnknownNameError, match="Did you mean 'dynamic8'"):
+        serving(Policy(), ["dynamic9"])
+
+
+LOW_RANK = """
+name: ranks
+input_size: 32
+patch_size: 4
+norm: layer
+stages:
+  - depth: [1, 2]
+    width: [32, 48, 64]
+    head_dim: 16
+    mlp_ratio: [1.0, 2.0, 4.0]
+    blocks:
+      num_heads: [1, 2, 3]
+      weight_bits: [32, 8]
+      act_bits: 8
+      rank_ratio: [1.0, 0.5, 0.9]
+"""
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, LOW_RANK])
+def test_alike_units_are_counted_at_once(preset: str) -> None:
+    """One unit whose numbers are arrays says what each of its units says."""
+    space = SearchSpace.from_text(preset) if preset is LOW_RANK else SearchSpace.from_yaml(preset)
+    found = {b for c in space.sample(60, 4) for b in workload(c).sub_blocks}
+    recipes = {8: "static8", 32: "float", 16: "fp16", 4: "blocks4"}
+    units = [unit_of(b, recipes[stored_bits(b.policy)]) for b in found]
+    size = SizeModel.fit([])
+    seen: list[int] = []
+    for indices, together in alike(units):
+        seen += indices
+        for place, one in enumerate(units[index] for index in indices):
+            for name in ("terms", "numbers"):
+                expected, columns = getattr(one, name), getattr(together, name)
+                assert columns.keys() == expected.keys()
+                values = [np.broadcast_to(v, len(indices))[place] for v in columns.values()]
+                assert values == pytest.approx(list(expected.values()), rel=1e-12)
+            for count in (lambda u: u.weight_bytes, lambda u: u.peak_bytes, size.graph_bytes):
+                assert np.broadcast_to(count(together), len(indices))[place] == count(one)
+            assert together.group == one.group
+    assert sorted(seen) == list(range(len(units)))
+    assert max(len(indices) for indices, _ in alike(units)) > 5

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitpareto.search.config import DataConfig
+from vitpareto.search.data.augment import augmented, draws
+from vitpareto.search.data.dataset import SPLITS, load_data
+from vitpareto.search.data.splits import split_by_class
+from vitpareto.spaces import UnknownNameError
+from vitpareto.spaces.errors import RunError
+
+
+def test_splits_are_apart_stratified_and_complete() -> None:
+    labels = torch.arange(1000) % 10
+    parts = split_by_class(labels, {"search": 0.2, "validation": 0.1, "test": 0.1}, seed=3)
+    together = torch.cat(list(parts.values()))
+    assert together.sort().values.equal(torch.arange(1000))
+    assert {name: len(index) for name, index in parts.items()} == {
+        "train": 600,
+        "search": 200,
+        "validation": 100,
+        "test": 100,
+    }
+    for index in parts.values():
+        assert labels[index].bincount().unique().numel() == 1
+    again = split_by_class(labels, {"search": 0.2, "validation": 0.1, "test": 0.1}, seed=3)
+    assert all(parts[name].equal(again[name]) for name in parts)
+
+
+def test_too_few_images_of_a_class() -> None:
+    with pytest.raises(RunError, match="class 1 has too few images for the search split"):
+        split_by_class(torch.tensor([0] * 50 + [1] * 3), {"search": 0.2}, seed=0)
+
+
+def test_shares_that_leave_nothing() -> None:
+    with pytest.raises(RunError, match="no image is left to train on"):
+        split_by_class(torch.zeros(9), {"search": 0.5, "test": 0.5}, seed=0)
+
+
+def test_digits_are_normalised_by_the_train_split() -> None:
+    data = load_data(DataConfig(), 32)
+    images = data.split("train").images
+    assert images.shape[1:] == (1, 32, 32)
+    assert abs(images.mean().item()) < 1e-5
+    assert abs(images.std().item() - 1) < 1e-3
+    assert data.class_names == tuple("0123456789")
+    assert len({len(data.split(name)) for name in SPLITS[:3]}) > 1
+
+
+def test_the_test_split_is_read_once(tmp_path: Path) -> None:
+    seal = tmp_path / "seal.json"
+    data = load_data(DataConfig(), 8, seal)
+    data.split("test")
+    with pytest.raises(RunError, match="already read at"):
+        data.split("test")
+    other_process = load_data(DataConfig(), 8, seal)
+    with pytest.raises(RunError, match="already read at"):
+        other_process.split("test")
+    other_process.split("test", force=True)
+    assert seal.read_text().count('"forced": true') == 1
+    assert seal.read_text().count('"forced": false') == 1
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'validation'"):
+        load_data(DataConfig(), 8).split("valid")
+
+
+def test_views_repeat_and_stay_close() -> None:
+    images = load_data(DataConfig(), 32).split("search").images
+    views = augmented(images, draws(len(images), seed=1))
+    assert views.equal(augmented(images, draws(len(images), seed=1)))
+    assert not views.equal(augmented(images, draws(len(images), seed=2)))
+    moved = (views - images).abs().mean()
+    strangers = (images.roll(1, 0) - images).abs().mean()
+    assert 0 < moved < 0.7 * strangers

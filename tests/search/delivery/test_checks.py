@@ -1,0 +1,233 @@
+"""The gate: what holds, what does not, and what is only a fact."""
+
+import copy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitpareto.cost_models.standalone.energy_meter import find_meter
+from vitpareto.search.data.dataset import Split
+from vitpareto.search.delivery import verify
+from vitpareto.search.delivery.artifact import Artifact
+from vitpareto.search.delivery.checks import (
+    accuracy_floor,
+    check_answers,
+    check_energy,
+    check_kernels,
+    check_latency,
+    check_limits,
+    check_memory,
+    check_size,
+)
+from vitpareto.search.delivery.deliver import deliver
+from vitpareto.search.delivery.export import chosen_recipes
+from vitpareto.search.delivery.kernel_inventory import Inventory, Linear
+from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.spaces import Policy
+
+from ..made import Made, everywhere
+
+LABELS = torch.arange(10).repeat(10)
+RIGHT = torch.nn.functional.one_hot(LABELS, 10).float()
+
+
+def names(checks) -> dict[str, bool]:
+    return {check.name: check.holds for check in checks}
+
+
+def test_answers_of_float_kernels() -> None:
+    near, far = RIGHT + 5e-5, RIGHT + 2e-4
+    assert names(check_answers(True, near, RIGHT, LABELS, 0.9)) == {
+        "logits against torch": True,
+        "accuracy of the artifact": True,
+    }
+    assert not names(check_answers(True, far, RIGHT, LABELS, 0.9))["logits against torch"]
+    (check,) = check_answers(True, RIGHT / 0, RIGHT, LABELS, 0.9)
+    assert not check.holds
+
+
+def test_answers_of_integer_kernels() -> None:
+    off = RIGHT + 0.1  # other logits, the same answers
+    assert all(names(check_answers(False, off, RIGHT, LABELS, 1.0)).values())
+    wrong = RIGHT.clone()
+    wrong[:3] = RIGHT[3:6]
+    assert names(check_answers(False, wrong, RIGHT, LABELS, 0.9)) == {
+        "agreement with torch": False,
+        "accuracy beside torch": False,
+        "accuracy of the artifact": True,
+    }
+
+
+def test_training_raises_the_bar() -> None:
+    promised, trained = {"accuracy_low": 0.3}, {"accuracy_low": 0.9}
+    assert accuracy_floor(promised, trained, 100) == 0.9
+
+
+def test_chance_breaks_no_promise() -> None:
+    promised, trained = {"accuracy_low": 0.9}, {"accuracy_low": 0.0}
+    few, many = (accuracy_floor(promised, trained, images) for images in (1000, 10000))
+    assert few < many < 0.9
+    drawn = np.random.default_rng(0).binomial(1000, 0.9, 20000) / 1000
+    assert (drawn < few).mean() == pytest.approx(0.025, abs=0.006)
+
+
+@pytest.mark.onnx
+def test_a_collapse_after_training_is_caught(made: Made, tmp_path: Path) -> None:
+    """Ranges from images that are nothing like the others: the search promised little, but the
+    trained network is much better than its artifact.
+    """
+    candidate, terms = everywhere(made.candidate, Policy(8, 8)), made.terms()
+    evaluation = made.evaluation(candidate)
+    modest = replace(evaluation, metrics={**evaluation.metrics, "accuracy_low": 0.05})
+    model, data = copy.copy(made.model), copy.copy(made.data)
+    model.recipes = dict.fromkeys(chosen_recipes(candidate, ("static8",)), "static8")
+    train = made.data.split("train")
+    data._splits = made.data._splits | {"train": Split(train.images * 1e-3, train.labels)}
+    bad = replace(terms, data=data, costs=Costs(model))
+    manifest = read_manifest(deliver(tmp_path, modest, made.network, bad))
+    (story,) = manifest["finalists"].values()
+    first = {check["name"]: check for check in story["refused"][0]["checks"]}
+    assert first["agreement with torch"]["holds"]  # torch says the same
+    assert not first["accuracy of the artifact"]["holds"]
+    assert first["accuracy of the artifact"]["found"] > 0.05  # all that the search promised
+    assert story["taken_back"]
+
+
+def test_being_faster_than_promised_breaks_no_promise() -> None:
+    assert check_latency(0.1, 1.2).holds
+    assert check_latency(1.2, 1.2).holds
+    assert not check_latency(1.21, 1.2).holds
+
+
+def test_a_promise_is_one_at_the_speed_of_the_calibration() -> None:
+    slowed = check_latency(1.4, 1.2, speed=0.8)
+    assert slowed.holds and slowed.found == 1.4 and "<= 1.5000" in slowed.wanted
+    assert "0.80" in slowed.wanted  # the reader is told
+    assert not check_latency(1.6, 1.2, speed=0.8).holds
+    assert not check_latency(1.1, 1.2, speed=1.2).holds  # a faster machine excuses nothing
+    assert "speed" not in check_latency(1.0, 1.2, speed=1.01).wanted
+
+
+def test_size_memory_kernels_and_limits() -> None:
+    assert check_size(1.01, 1.0).holds
+    assert not check_size(1.1, 1.0).holds
+    assert check_size(0.9, 1.0).holds  # smaller than promised breaks no promise
+    assert check_memory(120, 100).holds
+    assert check_energy(1.2, 1.0).holds and not check_energy(1.3, 1.0).holds
+    assert not check_memory(200, 100).holds
+    integer = [Linear("a", "MatMulInteger", "int8", "int8")]
+    assert check_kernels(Inventory({}, {"MatMulIntegerToFloat": 1}, integer, {})).holds
+    assert not check_kernels(Inventory({}, {"MatMul": 1}, integer, {})).holds
+    limits = [Objective("latency_ms", 2.0), Objective("accuracy", 0.9), Objective("size_mb")]
+    found = check_limits({"latency_ms": 2.1, "accuracy": 0.95, "size_mb": 9.0}, limits)
+    assert names(found) == {"limit of latency_ms": False, "limit of accuracy": True}
+
+
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with two measured artifacts and nothing else."""
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    for policy in (Policy(), Policy(8, 8)):
+        made.deliver(path / "pareto", everywhere(made.candidate, policy))
+    verify.verify_new(RunFolder(path), made.device, made.data)
+    return path
+
+
+@pytest.mark.onnx
+def test_a_measured_promise_is_held_against_the_same_graph(made: Made, run: Path) -> None:
+    manifest = manifests(run / "pareto")[0]
+    key, promised = manifest["key"], manifest["promised"] | {"latency_ms": 100.0}
+    artifact = Artifact.load(run / "pareto" / key, made.device)
+    rows, speeds = verify.time_artifacts(
+        [artifact], [manifest | {"promised": promised}], made.device
+    )
+    own, twin = rows[key].median_ms, rows[verify.TWIN + key].median_ms
+    assert speeds[key] == 100.0 / twin  # and not what anchors say
+    assert 0.6 < own / twin < 1.6
+
+
+@pytest.mark.onnx
+def test_a_measured_manifest_holds_everything(made: Made, run: Path) -> None:
+    found = manifests(run / "pareto")
+    assert len(found) == 2
+    for manifest in found:
+        assert manifest.keys() >= {
+            *("key", "made", "versions", "seeds", "device", "identity", "recipes", "files"),
+            *("preprocessing", "promised", "limits", "metrics", "inventory", "checks"),
+            *("inside_interval", "verified", "finalists", "calibration_images"),
+        }
+        metrics = manifest["metrics"]
+        assert 0 < metrics["latency_p10_ms"] <= metrics["latency_ms"] <= metrics["latency_p90_ms"]
+        assert metrics["peak_memory_mb"] >= 0
+        assert metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"]
+        assert manifest["verified"] == all(c["holds"] for c in manifest["checks"])
+        holds = {c["name"]: c["holds"] for c in manifest["checks"]}
+        # The others depend on how well seconds of calibration on a busy machine went.
+        assert holds["accuracy of the artifact"] and holds["silent fallbacks"]
+
+
+@pytest.mark.onnx
+def test_measured_manifests_are_not_measured_again(made: Made, run: Path) -> None:
+    before = [p.read_bytes() for p in sorted(run.glob("pareto/*/*"))]
+    verify.verify_new(RunFolder(run, lock=False), made.device, made.data)
+    assert [p.read_bytes() for p in sorted(run.glob("pareto/*/*"))] == before
+
+
+@pytest.mark.onnx
+def test_verifying_again_writes_nothing_and_finds_what_changed(
+    made: Made, run: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    folder = RunFolder(copy, lock=False)
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    reports = verify.verify_again(folder, made.device, made.data)
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+    for report in reports:
+        found = {c["name"]: c["holds"] for c in report["checks"]}
+        assert found["files"] and found["accuracy of the artifact"]
+        assert "latency_ms" in found
+    manifest = read_manifest(copy / "pareto" / reports[0]["key"])
+    elsewhere = manifest["identity"] | {"processor": "another"}
+    write_manifest(copy / "pareto" / manifest["key"], manifest | {"identity": elsewhere})
+    artifact = copy / "pareto" / reports[1]["key"] / "model.onnx"
+    raw = bytearray(artifact.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    artifact.write_bytes(raw)
+    reports = {r["key"]: r for r in verify.verify_again(folder, made.device, made.data)}
+    changed = reports[artifact.parent.name]
+    assert [c["name"] for c in changed["checks"]] == ["files"]
+    assert not changed["verified"]
+    other = {c["name"] for c in reports[manifest["key"]]["checks"]}
+    assert "latency_ms" not in other  # promised for another processor
+    assert "logits against torch" in other or "agreement with torch" in other
+
+
+@pytest.mark.onnx
+def test_a_limit_that_nobody_measured_is_not_kept(made: Made, run: Path) -> None:
+    if find_meter(made.device.provider)[0] is not None:
+        pytest.skip("this machine measures energy")
+    manifest = manifests(run / "pareto")[0]
+    artifact = Artifact.load(run / "pareto" / manifest["key"], made.device)
+    every = made.data.split("validation")
+    split = Split(every.images[:32], every.labels[:32])
+    rows, _ = verify.time_artifacts([artifact], [manifest], made.device)
+    found = verify.examine(
+        artifact,
+        manifest | {"limits": {"energy_mj": 3.0}},
+        split,
+        torch.zeros(32, 10),
+        rows[manifest["key"]],
+        1.0,
+        made.device,
+    )
+    (limit,) = (c for c in found["checks"] if c["name"] == "limit of energy_mj")
+    assert not limit["holds"] and limit["found"] == "not measured" and limit["wanted"] == "<= 3"
+    assert not found["verified"]

@@ -1,0 +1,109 @@
+"""Handing over: the verified files as they are, or the same model made for another runtime."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnxruntime as ort
+import pytest
+import torch
+
+from vitpareto.search.delivery import export, handover, verify
+from vitpareto.search.delivery.artifact import load_network
+from vitpareto.search.delivery.manifest import read_manifest
+from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.spaces import Policy, SearchSpace
+from vitpareto.spaces.errors import ConfigError, MissingRuntimeError, RunError, UnknownNameError
+
+from ..made import Made, everywhere
+
+pytestmark = pytest.mark.onnx
+
+
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
+    folder = RunFolder(path, lock=False)
+    verify.verify_new(folder, made.device, made.data)
+    return SimpleNamespace(pareto=folder.pareto, data=made.data)
+
+
+def picked(run: SimpleNamespace, runtime: str | None, out: Path) -> Path:
+    return handover.export_picked(run.pareto, lambda: run.data, "best", runtime, out)
+
+
+@pytest.mark.parametrize("runtime", [None, "onnxruntime"])
+def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str | None) -> None:
+    path = picked(run, runtime, tmp_path)
+    source = run.pareto / path.parent.name
+    assert {p.name: p.read_bytes() for p in source.iterdir()} == {
+        p.name: p.read_bytes() for p in path.parent.iterdir()
+    }
+    with pytest.raises(RunError, match="exists already, nothing was written"):
+        picked(run, runtime, tmp_path)
+
+
+def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
+    path = picked(run, "torch", tmp_path)
+    names = {"candidate.json", "model.safetensors", "model.pt2", "model.torchscript.pt"}
+    assert {p.name for p in path.parent.iterdir()} == names | {"manifest.json"}
+    manifest = read_manifest(path.parent)
+    assert all(check["holds"] for check in manifest["checks"])
+    assert manifest["checks"][0]["name"] == "logits against torch"
+    assert not manifest["verified"]  # nothing was predicted for torch
+    split = made.data.split("validation")
+    program = torch.export.load(path.with_name("model.pt2")).module()
+    with torch.inference_mode():
+        found = torch.cat([program(x) for x in split.images.split(1)])
+        wanted = load_network(path.parent)(split.images)
+    assert (found.argmax(1) == wanted.argmax(1)).double().mean() > 0.97
+
+
+def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
+        picked(run, "onxruntime", tmp_path / "out")
+    try:
+        import openvino  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(MissingRuntimeError, match="openvino, which is not installed"):
+            picked(run, "openvino", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_export_leaves_nothing_under_a_final_name(
+    run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "to_program", killed)
+    with pytest.raises(KeyboardInterrupt):
+        picked(run, "torch", tmp_path)
+    assert all(path.name.startswith(".") for path in tmp_path.iterdir())
+    monkeypatch.undo()
+    assert picked(run, "torch", tmp_path).is_file()
+
+
+def test_unknown_models(run: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'fastest'"):
+        handover.export_picked(run.pareto, lambda: run.data, "fastes", None, tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["mobile_hybrid", "cifar"])
+@pytest.mark.parametrize("count", [1, pytest.param(50, marks=pytest.mark.slow)])
+def test_candidates_with_random_weights(preset: str, count: int, tmp_path: Path) -> None:
+    candidates = SearchSpace.from_yaml(preset).sample(count, seed=count)
+    source = tmp_path / "candidates.json"
+    source.write_text(json.dumps([c.to_dict() for c in candidates]))
+    paths = handover.export_candidates(source, True, "onnxruntime", tmp_path / "out")
+    assert [p.parent.name for p in paths] == [c.key for c in candidates]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    for path in paths:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        (asked,) = session.get_inputs()
+        x = torch.randn(asked.shape).numpy()
+        (logits,) = session.run(None, {asked.name: x})
+        assert torch.from_numpy(logits).isfinite().all()

@@ -1,0 +1,86 @@
+"""Artifacts of runtimes other than ONNX Runtime pass the same gate."""
+
+import json
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from vitpareto.cost_models import Device, calibrate
+from vitpareto.search.delivery import handover, verify
+from vitpareto.search.delivery.artifact import Artifact
+from vitpareto.search.delivery.manifest import manifests, read_manifest
+from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.spaces import Policy, SearchSpace
+from vitpareto.spaces.errors import CostError
+
+from ..made import SPACE, Made, everywhere
+
+FLOAT = SPACE.replace("[32, 8]", "32").replace("[8, 32]", "32")
+
+
+def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
+    device, space = Device.load("torch-1t"), SearchSpace.from_text(FLOAT)
+    there = made._replace(device=device, model=calibrate(device, space, 5.0, 0))
+    folder = there.deliver(tmp_path / "pareto", made.candidate)
+    (tmp_path / "config.yaml").write_text("")
+    run = RunFolder(tmp_path, lock=False)
+    verify.verify_new(run, device, made.data)
+    (manifest,) = manifests(run.pareto)
+    assert set(manifest["files"]) == {
+        *("candidate.json", "model.safetensors", "model.torchscript.pt", "model.pt2"),
+    }
+    found = {check["name"]: check for check in manifest["checks"]}
+    assert found["logits against torch"]["holds"] and found["accuracy of the artifact"]["holds"]
+    assert manifest["metrics"]["latency_ms"] > 0 and manifest["metrics"]["size_mb"] > 0
+    assert any("linear" in name or "addmm" in name for name in manifest["inventory"]["executed"])
+    (report,) = verify.verify_again(run, device, made.data)
+    assert report["checks"][0]["name"] == "files" and report["checks"][0]["holds"]
+    path = folder / "model.torchscript.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CostError, match="torch refuses the file") as caught:
+        Artifact.load(folder, device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A verified run of models of several precisions, keys by name."""
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    policies = {"float": Policy(), "int8": Policy(8, 8), "sparse": Policy(8, 8, sparsity=0.5)}
+    keys = {
+        name: made.deliver(path / "pareto", everywhere(made.candidate, policy)).name
+        for name, policy in policies.items()
+    }
+    folder = RunFolder(path, lock=False)
+    verify.verify_new(folder, made.device, made.data)
+    return SimpleNamespace(pareto=folder.pareto, data=made.data, keys=keys)
+
+
+@pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.onnx
+def test_models_made_again_for_another_runtime(
+    made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str, name: str
+) -> None:
+    pytest.importorskip(runtime)
+    path = handover.export_picked(run.pareto, lambda: run.data, run.keys[name], runtime, tmp_path)
+    manifest = read_manifest(path.parent)
+    assert manifest["device"]["runtime"] == runtime
+    assert manifest["checks"] and all(check["holds"] for check in manifest["checks"])
+    assert not manifest["verified"]  # nothing was predicted for this runtime
+    split = made.data.split("validation")
+    artifact = Artifact.load(path.parent, Device.from_dict(manifest["device"]))
+    right = (artifact.logits(split).argmax(1) == split.labels).double().mean().item()
+    assert right == manifest["answers"]["accuracy"]
+    if runtime == "torch":
+        x = split.images[:1]
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is on its way out
+            fact = {"about.json": ""}
+            program = torch.export.load(path.with_name("model.pt2"), extra_files=fact).module()
+            assert json.loads(fact["about.json"])["key"] == run.keys[name] == manifest["key"]
+            assert (program(x) - torch.jit.load(path)(x)).abs().max() < 1e-5

@@ -1,0 +1,132 @@
+"""The proxy check: its verdict on proxies whose worth is known, and the command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from vitpareto.search.cli.commands import cli
+from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.experiments.proxy_check import FEATURES, Trainer, features, judge, train_all
+from vitpareto.search.experiments.proxy_plot import scatter
+from vitpareto.search.experiments.stratified_pairs import stratified_pairs
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.score_queue import Scores
+from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import RunError
+
+from ..small import TEXT
+
+IMAGES = 1000
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """Candidates whose true accuracy is known: size helps, and so does something hidden."""
+    space = SearchSpace.from_yaml("digits")
+    pairs = stratified_pairs(space, 20, 0)
+    candidates = [c for pair in pairs for c in (pair.first, pair.second)]
+    rng = np.random.default_rng(0)
+    size = np.log(features(candidates)[:, FEATURES.index("params")])
+    size = (size - size.mean()) / size.std()
+    true = 0.85 + 0.03 * size + 0.03 * rng.normal(size=40)
+    runs = [
+        (t + 0.005 * rng.normal(size=3 if i % 4 == 0 else 1)).tolist() for i, t in enumerate(true)
+    ]
+    return candidates, pairs, true, runs, rng
+
+
+def test_a_good_proxy_is_trusted(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    assert found["trusted"] and found["kendall_tau"] > 0.85
+    assert found["kendall_tau_low"] < found["kendall_tau"] < found["kendall_tau_high"]
+    assert found["noise_ceiling"] == pytest.approx(found["kendall_tau"], abs=0.06)
+    assert found["seed_sd"] == pytest.approx(0.005, rel=0.5)
+    assert found["advantage_low"] > 0 and found["top_5_regret"] == 0
+    signs = found["sign_agreement"]
+    assert signs["all"]["share"] > 0.85
+    assert signs["all"]["pairs"] == sum(v["pairs"] for k, v in signs.items() if k != "all")
+
+
+def test_size_alone_is_not(setting) -> None:
+    candidates, pairs, _, runs, _ = setting
+    size = features(candidates)[:, 0]
+    found = judge(candidates, size.tolist(), runs, pairs, IMAGES)
+    assert not found["trusted"]
+    assert found["kendall_tau"] == found["baselines"]["params"]["kendall_tau"]
+    assert found["advantage"] <= 0
+
+
+def test_chance_is_not(setting) -> None:
+    candidates, pairs, _, runs, rng = setting
+    found = judge(candidates, rng.normal(size=40).tolist(), runs, pairs, IMAGES)
+    assert not found["trusted"] and found["kendall_tau_low"] < 0.1
+
+
+def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    json.dumps(found, allow_nan=False)
+    picture = scatter(found | {"space": "digits", "n": 40})
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_nothing_to_rank(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    with pytest.raises(RunError, match="all 40 candidates are equally accurate when scored"):
+        judge(candidates, [0.5] * 40, runs, pairs, IMAGES)
+    with pytest.raises(RunError, match="equally accurate when trained alone"):
+        judge(candidates, true.tolist(), [[0.5]] * 40, pairs, IMAGES)
+
+
+def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
+    candidates = setting[0][:10]
+    asked: list[str] = []
+
+    class Stopping(Trainer):
+        def __call__(self, candidate, costs) -> Evaluation:
+            asked.append(candidate.key)
+            if len(asked) == 7:
+                raise KeyboardInterrupt
+            return Evaluation(candidate, "complete", {"seed_0": 0.5})
+
+    trainer = Stopping(None, None, None, {c.key: range(1) for c in candidates})  # trains nothing
+    log = EvaluationLog(tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 1)
+    log = EvaluationLog(tmp_path / "log")
+    assert len(log) == 6
+    train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 3)
+    assert [*asked[:6], *asked[7:]] == [c.key for c in candidates] and len(log) == 10
+
+
+@pytest.mark.slow
+def test_the_command_checks_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(TEXT)
+    Path("tiny.yaml").write_text(
+        "space: space.yaml\nteacher: {epochs: 4}\nsupernet: {epochs: 4}\nexecutor: {threads: 1}\n"
+        "proxy: {epochs: 2, short_steps: [2]}\nforecast: {candidates: 8, steps: 3}\n"
+    )
+    command = ["proxy", "tiny.yaml", "-n", "6", "--json"]
+    first = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert first.exit_code == 0
+    found = json.loads(first.stdout)
+    assert found["n"] == 6 and found["trainings"] == 10
+    assert -1 <= found["kendall_tau"] <= 1
+    assert json.loads(Path("runs/tiny/proxy.json").read_text()) == found
+    logs = [Path("runs/tiny") / f"{name}_trainings.jsonl" for name in ("proxy", "short")]
+    lines = [log.read_text() for log in logs]
+    second = CliRunner().invoke(cli, command, catch_exceptions=False)
+    again = json.loads(second.stdout)
+    assert [log.read_text() for log in logs] == lines, "nothing is trained twice"
+    assert found["inherited"]["kendall_tau"] is not None
+    assert found["short"]["2"]["kendall_tau"] is not None
+    for whole in (found, again):  # but scores are timed again
+        for result in (whole, whole["short"]["2"], whole["inherited"]):
+            assert result.pop("score_ms") > 0
+    assert again == found

@@ -1,0 +1,53 @@
+"""Comparing samplers from the command line, on what a finished run has trained and measured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.spaces.errors import UnknownNameError
+
+from ..conftest import invoke
+
+pytestmark = pytest.mark.onnx
+
+
+def test_search_compare(finished: Path, run_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    delivered = sorted(path.name for path in (run / "pareto").iterdir())
+    command = ["search", run_file, "--run-dir", run, "--resume", "--set", "search.trials=5"]
+    names = ["surrogate", "sequential", "int8"]
+    command += [word for name in names for word in ("--compare", name)] + ["--seeds", "2"]
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    header, *rows, last = result.stdout.splitlines()
+    assert header.split() == ["sampler", "hypervolume", "95%", "interval", "scored"]
+    assert {row.split()[0] for row in rows} == set(names)
+    assert last == f"Fronts: {run / 'comparison.png'}"
+    outcomes = json.loads((run / "comparison.json").read_text())
+    volumes = [o["hypervolume"] for o in outcomes]
+    assert volumes == sorted(volumes, reverse=True)
+    for outcome in outcomes:
+        assert len(outcome["hypervolumes"]) == len(outcome["fronts"]) == 2
+        assert all(n <= 5 for n in outcome["scored"])
+    assert (run / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    # Scored once, whoever proposed it, and apart from the run's own evaluations.
+    scored, _ = read_evaluations(run / "comparison.jsonl")
+    assert len(scored) <= sum(n for outcome in outcomes for n in outcome["scored"])
+    own = (finished / "evaluations.jsonl").read_bytes()
+    assert (run / "evaluations.jsonl").read_bytes() == own
+    assert sorted(path.name for path in (run / "pareto").iterdir()) == delivered
+    again = invoke(*command, "--json")
+    assert json.loads(again.stdout) == outcomes
+    assert read_evaluations(run / "comparison.jsonl")[0] == scored
+
+
+def test_an_unknown_sampler(finished: Path, run_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    result = invoke("search", run_file, "--run-dir", run, "--resume", "--compare", "sequentiel")
+    assert isinstance(result.exception, UnknownNameError)
+    assert "Did you mean 'sequential'?" in str(result.exception)

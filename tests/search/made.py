@@ -1,0 +1,105 @@
+"""A small network trained on real digits, and a cost model of this machine, made once."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitpareto.cost_models import CostModel, Device, calibrate
+from vitpareto.search.config import DataConfig
+from vitpareto.search.data.dataset import Data, load_data
+from vitpareto.search.delivery.decompression import policies, with_policy
+from vitpareto.search.delivery.deliver import Terms, deliver
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.training.accuracy import accuracy
+from vitpareto.search.training.forward import predict
+from vitpareto.spaces import Candidate, Policy, SearchSpace
+from vitpareto.spaces.networks import Network
+
+torch.set_num_threads(1)
+
+SPACE = """
+name: deliver
+in_chans: 1
+num_classes: 10
+input_size: 16
+patch_size: 4
+global_pool: avg
+act: gelu
+stages:
+  - depth: [1, 2]
+    width: 32
+    head_dim: 8
+    num_heads: 4
+    mlp_ratio: [1.0, 2.0]
+    weight_bits: [32, 8]
+    act_bits: [8, 32]
+"""
+
+
+def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
+    """The candidate with one policy for all its sub-blocks."""
+    for place in policies(candidate):
+        candidate = with_policy(candidate, place, policy)
+    return candidate
+
+
+def as_it_is(candidate: Candidate, network: Network) -> Network:
+    """No training after a step back."""
+    return network
+
+
+class Made(NamedTuple):
+    """A trained network, and what is needed to deliver it."""
+
+    candidate: Candidate
+    network: Network
+    data: Data
+    device: Device
+    model: CostModel
+
+    def evaluation(self, candidate: Candidate) -> Evaluation:
+        """As if the search had found the candidate as good as the float network."""
+        split = self.data.split("search")
+        found = accuracy(predict(self.candidate, self.network, split), split.labels)
+        return Evaluation(candidate, "complete", found | Costs(self.model)(candidate))
+
+    def terms(self, *objectives: Objective) -> Terms:
+        costs, seeds = Costs(self.model), {"search.seed": 0}
+        return Terms(self.data, self.device, costs, objectives, 64, seeds, as_it_is)
+
+    def deliver(self, pareto: Path, candidate: Candidate, *objectives: Objective) -> Path:
+        evaluation = self.evaluation(candidate)
+        return deliver(pareto, evaluation, self.network, self.terms(*objectives))
+
+
+@pytest.fixture(scope="session")
+def made() -> Made:
+    space = SearchSpace.from_text(SPACE)
+    candidate = Candidate.uncompressed(space.largest().architecture)
+    data = load_data(DataConfig(), 16)
+    train = data.split("train")
+    torch.manual_seed(0)
+    network = Network(candidate.architecture).train()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    for step in range(250):
+        picked = torch.randint(len(train), (64,))
+        loss = F.cross_entropy(network(train.images[picked]), train.labels[picked])
+        optimiser.zero_grad()
+        loss.backward()
+        for group in optimiser.param_groups:
+            group["lr"] = 4e-3 * (1 - step / 250)
+        optimiser.step()
+    device = replace(
+        Device.load("cpu-1t"), recipes=("float", "dynamic8", "stored8", "dynamic4", "stored4")
+    )
+    return Made(candidate, network.eval(), data, device, calibrate(device, space, 4.0, 0))

@@ -1,0 +1,76 @@
+import itertools
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from vitpareto.search.config import load_config
+from vitpareto.search.pareto.objectives import Objective, pareto_front, spread, violations
+from vitpareto.spaces.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Point:
+    metrics: dict[str, float]
+
+
+TWO = [Objective("accuracy"), Objective("latency_ms")]
+
+
+def points(n: int, seed: int) -> list[Point]:
+    rng = random.Random(seed)
+    # Few distinct values, so that ties occur.
+    return [
+        Point({"accuracy": rng.randrange(12) / 12, "latency_ms": float(rng.randrange(1, 12))})
+        for _ in range(n)
+    ]
+
+
+def dominates(a: Point, b: Point) -> bool:
+    pairs = [(-a.metrics["accuracy"], -b.metrics["accuracy"])]
+    pairs.append((a.metrics["latency_ms"], b.metrics["latency_ms"]))
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_front_is_what_nothing_dominates(seed: int) -> None:
+    all_points = points(60, seed)
+    front = pareto_front(all_points, TWO)
+    for member, other in itertools.product(front, all_points):
+        assert not dominates(other, member)
+    for point in all_points:
+        kept = point.metrics in [member.metrics for member in front]
+        assert kept or any(dominates(member, point) for member in front)
+    values = [tuple(member.metrics.values()) for member in front]
+    assert len(set(values)) == len(values)
+
+
+def test_limits_come_before_the_front() -> None:
+    fast, slow = (
+        Point({"accuracy": 0.5, "latency_ms": 1.0}),
+        Point({"accuracy": 0.9, "latency_ms": 3.0}),
+    )
+    assert pareto_front([fast, slow], [TWO[0], Objective("latency_ms", 2.0)]) == [fast]
+    assert pareto_front([fast, slow], [Objective("accuracy", 0.8), TWO[1]]) == [slow]
+
+
+def test_violations_are_ratios() -> None:
+    limits = [Objective("latency_ms", 2.0), Objective("accuracy", 0.8), Objective("size_mb")]
+    found = violations({"latency_ms": 3.0, "accuracy": 0.6, "size_mb": 9.0}, limits)
+    assert found == pytest.approx({"latency_ms": 0.5, "accuracy": 0.25})
+    assert violations({"latency_ms": 2.0}, limits) == {"latency_ms": 0.0}
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 50])
+def test_spread_keeps_both_ends(n: int) -> None:
+    front = [Point({"latency_ms": float(ms)}) for ms in range(10)]
+    chosen = spread(front, n, "latency_ms")
+    assert len(chosen) == min(n, 10)
+    assert len({id(point) for point in chosen}) == len(chosen)
+    assert chosen[-1].metrics["latency_ms"] == 9
+    assert n == 1 or chosen[0].metrics["latency_ms"] == 0
+
+
+def test_other_words_for_energy_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no such metric 'energy'\. Did you mean 'energy_mj'"):
+        load_config("digits", ["search.objectives=[accuracy, energy]"])

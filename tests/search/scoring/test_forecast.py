@@ -1,0 +1,128 @@
+"""Forecasts: what some short trainings say is found again in candidates that were not trained."""
+
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitpareto.search.config import TrainConfig
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.experiments.rank_statistics import kendall_tau
+from vitpareto.search.experiments.stratified_pairs import stratified_pairs
+from vitpareto.search.scoring.candidate_features import Traits
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog
+from vitpareto.search.scoring.forecast import Forecast, draw_examples, train_examples
+from vitpareto.search.scoring.scratch import ShortTraining
+from vitpareto.search.training.accuracy import judged, score
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def digits() -> SearchSpace:
+    return SearchSpace.from_yaml("digits")
+
+
+def truth(candidate: Candidate) -> float:
+    """Width helps, and so do linear mixers, wherever they are."""
+    blocks = list(candidate.architecture.blocks())
+    linear = sum(block.mixer == "linear" for block in blocks) / len(blocks)
+    return 0.3 * math.log(candidate.architecture.stages[0].width) + linear
+
+
+def trained(candidates: list[Candidate], seed: int) -> list[Evaluation]:
+    rng = np.random.default_rng(seed)
+    found = [truth(c) + 0.1 * rng.normal() for c in candidates]
+    return [
+        Evaluation(c, "complete", {"score": v, "accuracy": 1 / (1 + math.exp(-v))})
+        for c, v in zip(candidates, found, strict=True)
+    ]
+
+
+def test_what_helps_is_learnt_from_examples(digits: SearchSpace) -> None:
+    forecast = Forecast.fit(trained(draw_examples(digits, 60, 0), 1))
+    fresh = digits.sample(60, 99)
+    found = [forecast(candidate) for candidate in fresh]
+    true = np.array([truth(candidate) for candidate in fresh])
+    assert kendall_tau(np.array([f["accuracy"] for f in found]), true) > 0.8
+    for metrics in found:
+        assert 0 < metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"] < 1
+    assert pickle.loads(pickle.dumps(forecast))(fresh[0]) == found[0]
+
+
+def test_intervals_are_those_of_single_trainings(digits: SearchSpace) -> None:
+    forecast = Forecast.fit(trained(draw_examples(digits, 60, 0), 1))
+    inside = [
+        found["accuracy_low"] <= e.metrics["accuracy"] <= found["accuracy_high"]
+        for e in trained(digits.sample(100, 98), 3)
+        for found in [forecast(e.candidate)]
+    ]
+    assert np.mean(inside) > 0.85
+
+
+def test_the_scale_is_that_of_the_examples_accuracies(digits: SearchSpace) -> None:
+    """Here the logit of the accuracy is the score, so that its truth is predicted."""
+    forecast = Forecast.fit(trained(draw_examples(digits, 60, 1), 2))
+    errors = [
+        math.log(share / (1 - share)) - truth(candidate)
+        for candidate in digits.sample(60, 98)
+        if (share := forecast(candidate)["accuracy"])
+    ]
+    assert abs(np.mean(errors)) < 0.05 and np.std(errors) < 0.15
+
+
+def test_failed_trainings_are_left_out_and_too_few_are_refused(digits: SearchSpace) -> None:
+    examples = trained(draw_examples(digits, 12, 0), 0)
+    failed = [Evaluation(e.candidate, "failed", reason="no") for e in examples[:4]]
+    assert 0 < Forecast.fit([*failed, *examples[4:]])(digits.largest())["accuracy"] < 1
+    with pytest.raises(RunError, match="7 short trainings succeeded, 8 are needed"):
+        Forecast.fit([*failed, *examples[5:]])
+
+
+def test_examples_are_different_and_the_same_again(digits: SearchSpace) -> None:
+    found = draw_examples(digits, 30, 5)
+    assert len({candidate.key for candidate in found}) == 30
+    assert found == draw_examples(digits, 30, 5) != draw_examples(digits, 30, 6)
+    few = SearchSpace.from_text(
+        "patch_size: [8, 16]\nstages: [{depth: 1, width: 16, num_heads: 2}]"
+    )
+    assert len(draw_examples(few, 10, 0)) == few.size == 2
+
+
+def test_candidates_that_differ_along_an_axis_have_other_traits(digits: SearchSpace) -> None:
+    pairs = stratified_pairs(digits, 22, 0)
+    traits = Traits([c for pair in pairs for c in (pair.first, pair.second)])
+    table = traits([c for pair in pairs for c in (pair.first, pair.second)])
+    assert table.shape == (44, len(traits.names)) and np.isfinite(table).all()
+    for pair, (first, second) in zip(pairs, table.reshape(22, 2, -1), strict=True):
+        if pair.axis != "token_keep_at":  # which block drops tokens shows in MACs alone
+            changed = {n for n, a, b in zip(traits.names, first, second, strict=True) if a != b}
+            assert changed - {"work.macs"}, pair.axis
+    mixers = [n for n in traits.names if n.startswith("mixer.0.mixer=")]
+    assert np.allclose(table[:, [traits.names.index(n) for n in mixers]].sum(1), 1)
+
+
+def test_short_trainings_are_kept(space, data: Data, lessons, tmp_path: Path) -> None:
+    candidates = draw_examples(space, 8, 0)
+    training = ShortTraining(lessons, data.split("search"), TrainConfig(batch_size=64), 3)
+    log = EvaluationLog(tmp_path / "short.jsonl")
+    first = train_examples(candidates[:5], training, LocalExecutor(), log, 1)
+    lines = (tmp_path / "short.jsonl").read_text()
+    log = EvaluationLog(tmp_path / "short.jsonl")
+    found = train_examples(candidates, training, LocalExecutor(), log, 2)
+    assert (tmp_path / "short.jsonl").read_text().startswith(lines)
+    assert [e.key for e in found] == [c.key for c in candidates]
+    assert [e.metrics for e in found[:5]] == [e.metrics for e in first]
+
+
+def test_the_score_is_minus_the_logarithm_of_the_loss() -> None:
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    losses = [math.log(1 + math.exp(-2)), math.log(1 + math.e)]
+    assert score(logits, labels) == pytest.approx(-math.log(sum(losses) / 2))
+    assert judged(logits, labels)["accuracy"] == 0.5
+    assert score(1e3 * torch.eye(2), torch.tensor([0, 1])) == pytest.approx(-math.log(1e-3))

@@ -1,0 +1,41 @@
+"""--dry-run: what is said before anything starts, against what then happened."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vitpareto.search.config import load_config
+from vitpareto.search.dry_run import plan
+from vitpareto.spaces import SearchSpace
+
+from .conftest import invoke
+
+pytestmark = pytest.mark.onnx
+
+
+def test_a_dry_run_says_what_happens_and_writes_nothing(run_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = invoke("search", run_file, "--run-dir", run, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert not run.exists()
+    found = json.loads(result.stdout)
+    assert found["space"]["size"] == SearchSpace.from_yaml(load_config(run_file).space).size
+    assert sum(found["images"][name] for name in ("train", "search", "validation")) < 1797
+    assert found["work"].keys() == found["seconds"].keys()
+    printed = invoke("search", run_file, "--run-dir", run, "--dry-run").stdout
+    for name, what in found["work"].items():
+        (line,) = [line for line in printed.splitlines() if line.startswith(name)]
+        assert line.endswith(what)
+
+
+def test_the_plan_names_the_stages_and_sizes_of_the_run(finished: Path, run_file: Path) -> None:
+    found = plan(load_config(run_file), finished)
+    stages = json.loads((finished / "stages.json").read_text())
+    assert found.seconds.keys() == stages.keys()
+    for name in ("teacher", "supernet"):
+        written = (finished / f"{name}.safetensors").stat().st_size / 1e6
+        assert 0.3 * written < found.disk_mb[name] < 3 * written
+    # The machine is shared: what is held to is the order of magnitude.
+    total, took = sum(found.seconds.values()), sum(s["seconds"] for s in stages.values())
+    assert took / 10 < total < took * 10

@@ -1,0 +1,212 @@
+"""Finishing: bits go down step by step, a kill loses little, and the best weights are kept."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitpareto.search.config import FinishConfig
+from vitpareto.search.executors import ProcessExecutor
+from vitpareto.search.training import finetune as finish
+from vitpareto.search.training.accuracy import accuracy
+from vitpareto.search.training.checkpoint import State
+from vitpareto.search.training.finetune import Finalist, FineTuning
+from vitpareto.search.training.forward import predict
+from vitpareto.search.training.teacher import Lessons, make_lessons
+from vitpareto.spaces import Candidate, Policy
+from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.networks import Network
+
+from ..made import Made, everywhere
+
+CONFIG = FinishConfig(epochs=4, batch_size=128, lr=1e-3, ema=0.9)
+LOW = Policy(4, 8, sparsity=0.5)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # sums of more are not the same to the last bit
+
+
+@pytest.fixture(scope="module")
+def lessons(made: Made) -> Lessons:
+    return make_lessons(made.data, made.network, 2)
+
+
+def copy(made: Made) -> Network:
+    network = Network(made.candidate.architecture)
+    network.load_state_dict(made.network.state_dict())
+    return network
+
+
+def train(
+    made: Made, lessons: Lessons, kept: Path, policy: Policy = LOW, config: FinishConfig = CONFIG
+) -> dict[str, Tensor]:
+    candidate = everywhere(made.candidate, policy)
+    finalist = Finalist(candidate, copy(made), kept)
+    finish.train_finalists([finalist], tuning(made, lessons, config))
+    assert not finalist.network.training
+    return finalist.network.state_dict()
+
+
+def tuning(made: Made, lessons: Lessons, config: FinishConfig = CONFIG) -> FineTuning:
+    return FineTuning(lessons, made.data.split("validation"), config, 0)
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, go_on = train(made, lessons, tmp_path / "whole"), FineTuning.__call__
+    steps = lessons.steps(CONFIG.batch_size, CONFIG.epochs)
+    deaths = {3, steps // 2, steps - 1}
+
+    def mortal(self: FineTuning, candidate: Candidate, state: State) -> State:
+        if state.step in deaths:
+            deaths.remove(state.step)
+            raise Killed
+        return go_on(self, candidate, state)
+
+    monkeypatch.setattr(finish, "SLICES_S", (0.0,))  # a step
+    monkeypatch.setattr(FineTuning, "__call__", mortal)
+    while deaths:
+        with pytest.raises(Killed):
+            train(made, lessons, tmp_path / "killed")
+    resumed = train(made, lessons, tmp_path / "killed")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_processes_train_what_is_trained_here(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    wanted = [everywhere(made.candidate, policy) for policy in (LOW, Policy())]
+    finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
+    with ProcessExecutor(2, 1) as executor:
+        finish.train_finalists(finalists, tuning(made, lessons), executor, 2)
+    for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
+        here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
+        (tmp_path / "here").unlink()
+        assert all(torch.equal(value, found[name]) for name, value in here.items())
+
+
+class Mortal(FineTuning):
+    """Whoever trains the first slice dies with it."""
+
+    def __call__(self, candidate: Candidate, state: State) -> State:
+        found = super().__call__(candidate, state)
+        if state.step == 0 and (flag := Path(os.environ["VITPARETO_TEST_FLAG"])).exists():
+            flag.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def test_a_slice_that_lost_its_worker_is_done_again(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))  # workers find this file
+    monkeypatch.setenv("VITPARETO_TEST_FLAG", str(tmp_path / "flag"))
+    (tmp_path / "flag").touch()
+    mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
+    finalist = Finalist(everywhere(made.candidate, LOW), copy(made), tmp_path / "kept")
+    with ProcessExecutor(1, 1) as executor:
+        assert finish.train_finalists([finalist], mortal, executor) == [finalist]
+    assert not (tmp_path / "flag").exists()
+    found = finalist.network.state_dict()
+    here = train(made, lessons, tmp_path / "here")
+    assert all(torch.equal(value, found[name]) for name, value in here.items())
+
+
+def test_one_that_diverges_does_not_keep_the_others(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, broken = FineTuning.__call__, everywhere(made.candidate, LOW)
+
+    def diverging(self: FineTuning, candidate: Candidate, state: State) -> State:
+        if candidate == broken:
+            raise RunError("the loss is nan")
+        return go_on(self, candidate, state)
+
+    monkeypatch.setattr(FineTuning, "__call__", diverging)
+    bad, good = (Finalist(c, copy(made), tmp_path / c.key) for c in (broken, made.candidate))
+    assert finish.train_finalists([bad, good], tuning(made, lessons)) == [good]
+    with pytest.raises(RunError, match=f"{broken.key} is not delivered: the loss is nan"):
+        finish.train_finalists([bad], tuning(made, lessons))
+
+
+def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    train(made, lessons, tmp_path / "kept")
+    with pytest.raises(RunError, match="is a checkpoint of another"):
+        train(made, lessons, tmp_path / "kept", config=CONFIG.model_copy(update={"lr": 0.1}))
+
+
+def test_bits_go_down_and_zeros_come_in_steps(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Policy] = []
+    answer = finish.answer
+
+    def watched(network: Network, params: object, candidate: Candidate, images: Tensor) -> object:
+        seen.append(candidate.compression.head)
+        return answer(network, params, candidate, images)
+
+    monkeypatch.setattr(finish, "answer", watched)
+    train(made, lessons, tmp_path / "kept")
+    bits = [policy.weight_bits for policy in seen]
+    assert list(dict.fromkeys(bits)) == [32, 8, 6, 4]
+    zeros = [policy.sparsity for policy in seen]
+    assert zeros == sorted(zeros)
+    assert zeros[0] == 0 and zeros[-1] == 0.5
+
+
+def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
+    made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, weights = [0.5, 0.9, 0.6, 0.7, 0.99], list[dict[str, Tensor]]()
+
+    def scripted(candidate: Candidate, network: Network, split: object) -> Tensor:
+        weights.append({name: value.clone() for name, value in network.state_dict().items()})
+        return torch.zeros(len(made.data.split("validation")), 10)
+
+    monkeypatch.setattr(finish, "PATIENCE", (1, 0.4))  # two of five passes
+    monkeypatch.setattr(finish, "predict", scripted)
+    monkeypatch.setattr(finish, "accuracy", lambda *_: {"accuracy": scores[len(weights) - 1]})
+    config = FinishConfig(epochs=5, batch_size=128, ema=0.9, ramp=0.1)
+    state = train(made, lessons, tmp_path / "kept", Policy(), config)
+    assert len(weights) == 4  # two passes after the best one
+    assert all(torch.equal(value, weights[1][name]) for name, value in state.items())
+
+
+def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    split, kept = made.data.split("validation"), tmp_path / "kept"
+
+    def after(epochs: int, lr: float) -> tuple[Network, float]:
+        config = FinishConfig(batch_size=128, lr=lr, retrain_epochs=epochs)
+        network = copy(made)
+        finalist = Finalist(made.candidate, network, kept)
+        found = finish.retrain(finalist, tuning(made, lessons, config))
+        assert found is network and not kept.exists()
+        logits = predict(made.candidate, network, split)
+        return network, accuracy(logits, split.labels)["accuracy"]
+
+    _, before = after(0, 1e-3)
+    spoilt, found = after(1, 10.0)  # a rate that destroys everything
+    assert found == before
+    state = made.network.state_dict()
+    assert all(value.equal(state[name]) for name, value in spoilt.state_dict().items())
+
+
+def test_low_bits_recover_what_rounding_lost(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    candidate = everywhere(made.candidate, Policy(3))
+    split = made.data.split("validation")
+
+    def score(network: Network) -> float:
+        return accuracy(predict(candidate, network, split), split.labels)["accuracy"]
+
+    before = score(copy(made))
+    network = copy(made)
+    network.load_state_dict(train(made, lessons, tmp_path / "kept", Policy(3)))
+    assert score(network) > before + 0.05
