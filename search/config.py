@@ -29,7 +29,7 @@ Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-FEWEST_EXAMPLES = 8  # short trainings from which anything can be learnt
+FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
 class _Section(BaseModel):

@@ -1,7 +1,7 @@
 """Plan: what a run would do, how long it would take and what it would write, before it starts.
 
 Nothing is written. One step of each training and a few scores are timed on this machine, with
-untrained weights; what a step costs does not depend on what was learnt.
+untrained weights; what a step costs does not depend on what was learned.
 """
 
 from __future__ import annotations

@@ -189,12 +189,12 @@ class Constraints:
     def _check_numbers(self, site: Site) -> None:
         """Heads must divide a width without head_dim; equal numbers must have one spelling."""
         layout = self.layout
-        spelt = {
+        spelled = {
             "num_heads": "num_heads",
             "mlp_hidden": "mlp_ratio",
             "token_hidden": "token_mlp_ratio",
         }
-        for built, name in spelt.items():
+        for built, name in spelled.items():
             feeds = layout.only_variables(layout.parents(site, *schema.FEEDS[built]))
             source = site.sources[name]
             seen: dict[tuple[Any, ...], Any] = {}

@@ -48,7 +48,7 @@ class UnknownNameError(VitParetoError, KeyError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """One sentence that leads from a misspelt name to the right one.
+    """One sentence that leads from a misspelled name to the right one.
 
     >>> did_you_mean("sofmax", ["softmax", "window"])
     "Did you mean 'softmax'?"

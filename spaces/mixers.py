@@ -78,7 +78,7 @@ def token_mlp(place: Place) -> list[Op]:
 
 
 def average_pool(place: Place) -> list[Op]:
-    """The mean of a 3x3 neighbourhood minus the token itself, as in PoolFormer."""
+    """The mean of a 3x3 neighborhood minus the token itself, as in PoolFormer."""
     elements = place.tokens * place.width
     return [ops.pool(elements, elements), ops.elementwise(elements, 2)]
 

@@ -123,12 +123,12 @@ def elementwise(elements: int, operands: int = 1, others: int = 0) -> Op:
 
 
 def pool(reads: int, writes: int) -> Op:
-    """An average over neighbours or over all tokens."""
+    """An average over neighbors or over all tokens."""
     return Op("pool", reads=reads, writes=writes)
 
 
 def norm(kind: str, rows: int, channels: int) -> Op:
-    """A normalisation of `rows` vectors; RMS has a scale only, the others a shift too."""
+    """A normalization of `rows` vectors; RMS has a scale only, the others a shift too."""
     elements = rows * channels
     others = channels if kind == "rms" else 2 * channels
     return Op("norm", others=others, reads=elements, writes=elements)

@@ -155,7 +155,7 @@ class SearchSpace:
         values = self._nearest(assignment)
         return self._build(values), self._active(values)
 
-    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+    def neighbors(self, candidate: Candidate) -> list[Candidate]:
         """All candidates that differ in one choice, and in what that choice forces."""
         values = self._values(candidate)
         found: dict[str, Candidate] = {}

@@ -72,7 +72,7 @@ class Supernet:
         return supernet
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All shared parameters, for an optimiser."""
+        """All shared parameters, for an optimizer."""
         yield from self.params.values()
 
     def to(self, device: torch.device | str) -> Supernet:
@@ -230,7 +230,7 @@ def _along(value: Tensor, axis: int) -> Tensor:
 
 
 def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Timm's initialisation by the kind of parameter, which its name tells."""
+    """Timm's initialization by the kind of parameter, which its name tells."""
     last = name.partition("@")[0].rpartition(".")[2]
     module = name.partition("@")[0].rpartition(".")[0].rpartition(".")[2]
     if last in ("bias", "running_mean", "bias_table"):

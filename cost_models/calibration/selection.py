@@ -86,7 +86,7 @@ def choose(
     """Units whose measurement would teach most.
 
     The gain of one is its share of the space's time times how unsure its prediction is; a random
-    draw in proportion to it (Efraimidis and Spirakis 2006) keeps neighbours apart.
+    draw in proportion to it (Efraimidis and Spirakis 2006) keeps neighbors apart.
 
     Args:
         found: sub-blocks and how often they occur.

@@ -28,7 +28,7 @@ def segments(residual: Array) -> list[int]:
     if n < 2 * SHORTEST:
         return [0]
     values = np.clip(residual, *np.percentile(residual, [1, 99]))
-    # Neighbours differ by noise only, whatever the drift.
+    # Neighbors differ by noise only, whatever the drift.
     noise = 1.4826 * float(np.median(np.abs(np.diff(values)))) / np.sqrt(2)
     penalty = 2 * np.log(n) * max(noise, 1e-6) ** 2 * CERTAIN
     total, square = np.cumsum(np.append(0, values)), np.cumsum(np.append(0, values**2))

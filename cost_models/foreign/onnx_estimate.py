@@ -25,7 +25,7 @@ class Estimate:
 
     Attributes:
         latency_ms: of one run.
-        coverage: share of it that recognised sub-blocks of measured groups explain, 0 to 1.
+        coverage: share of it that recognized sub-blocks of measured groups explain, 0 to 1.
         pieces: kind of each piece, key of the unit it was taken for ("" for none), and ms; with
             "rest", what a network costs beside its pieces, they add up.
     """
@@ -48,7 +48,7 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     known: list[tuple[str, str, float]] = []
     strange: list[int] = []  # multiply-accumulates
     macs, loaded_mb = 0, 0.0
-    for piece, block, recipe in recognise(read_pieces(Path(path))):
+    for piece, block, recipe in recognize(read_pieces(Path(path))):
         unit = None if block is None else unit_of(block, recipe)
         if block is None or unit is None or unit.group not in model.groups:
             strange += [piece.macs] * bool(piece.macs)
@@ -66,10 +66,10 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     return Estimate(latency_ms, explained / parts if parts else 0.0, found)
 
 
-def recognise(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
+def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
     """What each piece looks like, if it looks like a sub-block, and the recipe of its kernels.
 
-    Layers that are factored into two are not recognised.
+    Layers that are factored into two are not recognized.
     """
     reader = _Reader(pieces)
     for piece in pieces:

@@ -83,8 +83,8 @@ def _kriged(spread: Array, at: NDArray[np.intp], rest: Array) -> Array:
     for pull in _PULLS:
         precision = np.linalg.inv(own + pull * size * np.eye(count))
         total = precision @ one
-        centred = precision - np.outer(total, total) / total.sum()
-        left_out = (centred @ rest) / np.diag(centred)
+        centered = precision - np.outer(total, total) / total.sum()
+        left_out = (centered @ rest) / np.diag(centered)
         error = float(np.abs(left_out).mean())
         if error < best:
             constant = float(total @ rest / total.sum())

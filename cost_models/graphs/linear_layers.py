@@ -105,7 +105,7 @@ class Graph:
     def add_many(
         self, kind: str, inputs: list[str], names: list[str], domain: str = "", **attrs: Any
     ) -> list[str]:
-        """Add a node unless it is there already, so that one input is quantised once."""
+        """Add a node unless it is there already, so that one input is quantized once."""
         if names[0] not in self._made:
             self._made.add(names[0])
             self.nodes.append(

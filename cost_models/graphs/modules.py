@@ -99,20 +99,20 @@ def build(unit: SubBlock, batch: int = 1) -> tuple[nn.Module, tuple[int, ...]]:
         if unit.kind == "mlp":
             block.norm1 = block.ls1 = nn.Identity()
             block.add_module(block.mixer_name, nn.Identity())
-    randomise(module)
+    randomize(module)
     module = folded(module)
-    factorise(module, unit.policy.rank_ratio)
+    factorize(module, unit.policy.rank_ratio)
     return module, shape
 
 
 def network(candidate: Candidate, seed: int = 0) -> Network:
     """A whole network with random weights, folded and factored as for export."""
     built = Network(candidate.architecture)
-    randomise(built, seed)
+    randomize(built, seed)
     built = folded(built)
     for prefix, unit in locate(candidate).items():
         if unit.policy.rank_ratio < 1:
-            factorise(built.get_submodule(prefix), unit.policy.rank_ratio)
+            factorize(built.get_submodule(prefix), unit.policy.rank_ratio)
     return built
 
 
@@ -141,7 +141,7 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
     return found
 
 
-def randomise(module: nn.Module, seed: int = 0) -> None:
+def randomize(module: nn.Module, seed: int = 0) -> None:
     """Weights that keep activations in their usual range; all different, so that none is shared."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
                 value.copy_(noise.abs() * 0.1 + 0.9 if positive else noise * 0.02)
 
 
-def factorise(module: nn.Module, ratio: float) -> None:
+def factorize(module: nn.Module, ratio: float) -> None:
     """Replace every linear layer by two of lower rank, where that makes it smaller.
 
     Singular values are cut at the rank; the root of each goes into both factors.

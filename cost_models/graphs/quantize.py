@@ -2,7 +2,7 @@
 
 Only layers with constant weights and dense convolutions change; norms, softmax, activations and
 residuals stay in float32. See `precision.RECIPES` for what each recipe is, and ONNX Runtime's
-quantisation documents for the patterns that its optimiser fuses into integer kernels.
+quantization documents for the patterns that its optimizer fuses into integer kernels.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def apply_recipes(
 def calibrate_ranges(
     model: onnx.ModelProto, find: Callable[[Layer], str], images: Array
 ) -> dict[str, Array]:
-    """Lowest and highest value of every activation that a static recipe quantises."""
+    """Lowest and highest value of every activation that a static recipe quantizes."""
     from ..runtimes.onnxruntime import observe
 
     layers = [layer for layer in Graph(model).layers() if _is_static([find(layer)])]
@@ -113,7 +113,7 @@ def _rewrite(
     return graph.finish()
 
 
-def quantised(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
+def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
     """Symmetric integers of a weight and a scale for each output channel.
 
     Args:
@@ -164,7 +164,7 @@ def _fp16(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
 
 def _integers(graph: Graph, layer: Layer, bits: int, container: int) -> tuple[str, Array]:
     """The weight as an int8 tensor, stored in a container of 8 or 4 bits, and its scale."""
-    values, scale = quantised(layer.weight, bits, _out_axis(layer))
+    values, scale = quantized(layer.weight, bits, _out_axis(layer))
     if container == 8:
         return graph.constant(_named(layer, "weight:int8"), values), scale
     packed = graph.packed(_named(layer, "weight:int4"), values)
@@ -218,14 +218,14 @@ def _dynamic(container: int) -> Writer:
 
 
 def _static(container: int) -> Writer:
-    """Integer products of activations with calibrated scales, as quantise-dequantise pairs."""
+    """Integer products of activations with calibrated scales, as quantize-dequantize pairs."""
 
     def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
         stored, scale = _integers(graph, layer, bits, container)
         scales = graph.constant(_named(layer, "scale"), scale.reshape(-1))
         name = _named(layer, "weight:dq")
         weight = graph.add("DequantizeLinear", [stored, scales], name, axis=_out_axis(layer))
-        x = _quantise_dequantise(graph, layer.source, ranges)
+        x = _quantize_dequantize(graph, layer.source, ranges)
         if not layer.is_conv:
             graph.add("MatMul", [x, weight], _product(layer))
             graph.keep_apart(_product(layer))
@@ -236,7 +236,7 @@ def _static(container: int) -> Writer:
             return
         inputs = [x, weight, *([_int32_bias(graph, layer, scale, ranges)] if layer.bias else [])]
         raw = graph.add("Conv", inputs, f"{layer.result}:raw", **_conv_attributes(layer))
-        _quantise_dequantise(graph, raw, ranges, of=layer.result, out=layer.result)
+        _quantize_dequantize(graph, raw, ranges, of=layer.result, out=layer.result)
 
     return write
 
@@ -254,7 +254,7 @@ def _int32_bias(graph: Graph, layer: Layer, scale: Array, ranges: Ranges) -> str
     return graph.add("DequantizeLinear", inputs, _named(layer, "bias:dq"), axis=0)
 
 
-def _quantise_dequantise(
+def _quantize_dequantize(
     graph: Graph, x: str, ranges: Ranges, of: str | None = None, out: str | None = None
 ) -> str:
     scale, zero = _scale_and_zero(ranges.get(of or x, DEFAULT_RANGE))
@@ -282,7 +282,7 @@ def _blocks(accuracy_level: int) -> Writer:
         blocks = -(-inputs // BLOCK)
         padded = np.zeros((outputs, blocks * BLOCK), np.float32)
         padded[:, :inputs] = layer.weight.T
-        values, scale = quantised(padded.reshape(-1, BLOCK), min(bits, 4), 0)
+        values, scale = quantized(padded.reshape(-1, BLOCK), min(bits, 4), 0)
         nibbles = (values + 8).astype(np.uint8).reshape(outputs, blocks, BLOCK // 2, 2)
         packed = nibbles[..., 0] | nibbles[..., 1] << 4
         names = [

@@ -3,7 +3,7 @@
 latency = c + sum over sub-blocks of (a_kind x measured + b) + d x misses. What a whole model does
 differently from its parts: an overhead of its own, one for each call, and a cache that its
 weights fill together. A sub-block is measured as a few copies in a row; a network has other
-neighbours, so that weights come from further away, or from nearer, than in the measurement.
+neighbors, so that weights come from further away, or from nearer, than in the measurement.
 
 Bayesian linear regression on relative errors, whose prior is the plain sum, so that few whole
 models are enough; how far to leave the prior, and the size of the cache, are those whose

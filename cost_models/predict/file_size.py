@@ -13,7 +13,7 @@ from ..tables.latency_table import Row
 from ..units.unit import Unit, parse_unit, some
 
 _WHOLE = "graph"  # the feature that every graph has
-_PULL = 1e-6  # towards no difference, where samples do not tell
+_PULL = 1e-6  # toward no difference, where samples do not tell
 _MOST_FEATURES = 128
 
 

@@ -66,7 +66,7 @@ def fit_memory(
 ) -> MemoryModel:
     """Non-negative coefficients from measured growths, by relative errors.
 
-    Ridge regression towards what is usual, with a base that is free.
+    Ridge regression toward what is usual, with a base that is free.
 
     Args:
         loaded_mb: weights as the kernels use them, of each network measured; at least one.

@@ -87,7 +87,7 @@ class Regressor:
         self.terms, self.numbers = list(terms), list(numbers)
         size = len(self.numbers)
         self.weights = np.zeros(len(self.terms))
-        self.centre, self.scale = np.zeros(size), np.ones(size)
+        self.center, self.scale = np.zeros(size), np.ones(size)
         self.low, self.high = np.zeros(size), np.zeros(size)
         self.inverse_lengths = np.full(size, 0.3)
         self.points, self.alpha = np.zeros((0, size)), np.zeros(0)
@@ -112,10 +112,10 @@ class Regressor:
         y = np.asarray(ms, float)
         t, raw = matrix_of(terms, model.terms), matrix_of(numbers, model.numbers)
         model.weights = nnls(t / y[:, None], np.ones(len(y)))
-        model.centre, spread = raw.mean(0), raw.std(0)
+        model.center, spread = raw.mean(0), raw.std(0)
         model.scale = np.where(spread > 1e-9, spread, 1.0)
         model.low, model.high = raw.min(0), raw.max(0)
-        model.points = (raw - model.centre) / model.scale
+        model.points = (raw - model.center) / model.scale
         residual = np.log(y / model._base(t))
         some = np.linspace(0, len(y) - 1, min(len(y), _MOST)).astype(int)
         model._choose_scales(model.points[some], residual[some])
@@ -154,7 +154,7 @@ class Regressor:
         return self._guess(t, raw, known)
 
     def _guess(self, t: Array, raw: Array, known: NDArray[np.bool_]) -> Guess:
-        x = (np.clip(raw, self.low, self.high) - self.centre) / self.scale
+        x = (np.clip(raw, self.low, self.high) - self.center) / self.scale
         near = self._kernel(x, self.points)
         own = self.signal**2 + self.slope**2 * (x * x).sum(1) / max(x.shape[1], 1)
         explained = np.einsum("ij,ij->i", near @ self._inverse, near)
@@ -174,6 +174,8 @@ class Regressor:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Regressor:
         """Inverse of `to_dict`; the inverse kernel matrix is computed anew."""
+        data = dict[str, Any](data)
+        data.setdefault("center", data.get("centre"))  # as version 0.1.0 spelled it
         model = cls(data["terms"], data["numbers"])
         for name in _ARRAYS:
             setattr(model, name, np.array(data[name], float))
@@ -230,7 +232,7 @@ class Regressor:
 
 
 _ARRAYS = (
-    *("weights", "centre", "scale", "low", "high"),
+    *("weights", "center", "scale", "low", "high"),
     *("inverse_lengths", "points", "alpha"),
 )
 

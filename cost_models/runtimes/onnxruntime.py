@@ -26,7 +26,7 @@ REFUSALS = (
     *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
 )
 _FATAL_ONLY = 4
-_FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantisation looks for
+_FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
 
 
@@ -49,10 +49,10 @@ class OrtModel:
         return self._session.run(None, {self._name: images})[0]
 
     def kernels(self) -> dict[str, int]:
-        """Operators of the graph that is executed, after all optimisation."""
+        """Operators of the graph that is executed, after all optimization."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-            path = Path(folder) / "optimised.onnx"
-            _session(self._source, self._device, optimised=path)
+            path = Path(folder) / "optimized.onnx"
+            _session(self._source, self._device, optimized=path)
             graph = onnx.load(path, load_external_data=False).graph
         return dict(Counter(node.op_type for node in graph.node))
 
@@ -102,7 +102,7 @@ def open_runtime(device: Device) -> OrtRuntime:
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants and shapes, in standard operators only: ONNX Runtime's basic pass.
 
-    Linear layers stay MatMul and Add, which is what quantisation looks for.
+    Linear layers stay MatMul and Add, which is what quantization looks for.
     """
     options = _options(1)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -152,7 +152,7 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _session(source: bytes | str, device: Device, optimised: Path | None = None) -> Any:
+def _session(source: bytes | str, device: Device, optimized: Path | None = None) -> Any:
     options = _options(device.threads)
     # Threads that spin between runs would disturb whatever is measured next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
@@ -160,6 +160,6 @@ def _session(source: bytes | str, device: Device, optimised: Path | None = None)
     if device.affinity and device.threads > 1:
         pinned = ";".join(str(core + 1) for core in device.affinity[1:])
         options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
-    if optimised is not None:
-        options.optimized_model_filepath = str(optimised)
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     return ort.InferenceSession(source, options, providers=[device.provider])

@@ -52,7 +52,7 @@ RECIPES: dict[str, Recipe] = {
             8,
             8,
             "dynamic8",
-            "int8 weights per channel, activations quantised at each run",
+            "int8 weights per channel, activations quantized at each run",
         ),
         Recipe(
             "static8", 8, 8, "static8", "int8 weights per channel, activations by calibrated scales"

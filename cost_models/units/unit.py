@@ -150,7 +150,7 @@ class Unit:
         total = 0
         for op, after in zip(ops, [*ops[1:], None], strict=True):
             if op.kind == "norm" and self.block.norm == "batch":
-                # Folded into its neighbour; or left, with running statistics beside its scale.
+                # Folded into its neighbor; or left, with running statistics beside its scale.
                 total += 0 if _is_folded(self.block) else 8 * op.others
                 continue
             total += 4 * op.others

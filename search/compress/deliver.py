@@ -13,10 +13,10 @@ from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from .bias_correction import correct_biases
-from .low_rank import directions, factorised
+from .low_rank import directions, factorized
 from .network import UNCALIBRATED, Calibration, calibrate, compressible, run
 from .observe import Range, min_max
-from .repq import reparametrise
+from .repq import reparametrize
 from .sparsity import sparsify
 
 
@@ -25,7 +25,7 @@ def prepared(network: Network, candidate: Candidate, calibration: Calibration) -
     """A copy to be fine-tuned: matrices of low rank are cut where their inputs lose least.
 
     Training cuts them again at every step, by the weights alone. On digits at a rank of 0.3 this
-    start was worth 9 to 21 points after 80 steps, and whole matrices learnt better than factors.
+    start was worth 9 to 21 points after 80 steps, and whole matrices learned better than factors.
 
     Args:
         network: plain, of the candidate's architecture.
@@ -63,7 +63,7 @@ def deliverable(
     for name, read in reads.items():
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
-        network.set_submodule(name, factorised(layer, read))
+        network.set_submodule(name, factorized(layer, read))
         for part in "01":
             cut(f"{name}.{part}", layers[name].policy.sparsity)
     return network
@@ -95,7 +95,7 @@ def compensated(
     layers = compressible(network, candidate, recipes)
     params = network.state_dict()
     seen = calibrate(network, params, candidate, images)
-    network.load_state_dict(reparametrise(network, params, seen, layers))
+    network.load_state_dict(reparametrize(network, params, seen, layers))
     params = network.state_dict()
     seen = calibrate(network, params, candidate, images)
     network.load_state_dict(correct_biases(network, params, candidate, images, seen, recipes))

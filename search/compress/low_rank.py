@@ -37,7 +37,7 @@ class Factored(nn.Sequential):
     """Two linear layers that stand for one."""
 
 
-def factorised(layer: nn.Linear, read: Tensor) -> Factored:
+def factorized(layer: nn.Linear, read: Tensor) -> Factored:
     """Two linear layers for one whose weight has the rank already.
 
     Args:

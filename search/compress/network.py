@@ -18,12 +18,12 @@ from ...spaces.networks import Network
 from ...spaces.ops import rank
 from .low_rank import Factored, factors
 from .observe import Observer, Range, min_max
-from .quantise import (
-    quantise_bias,
-    quantise_blocks,
-    quantise_dynamic,
-    quantise_range,
-    quantise_weight,
+from .quantize import (
+    quantize_bias,
+    quantize_blocks,
+    quantize_dynamic,
+    quantize_range,
+    quantize_weight,
 )
 from .scheme import Scheme, scheme_of
 from .sparsity import sparsify
@@ -167,14 +167,14 @@ def compressed(
             weight, bias = f"{name}.weight", f"{name}.bias"
             ends = calibration.entering.get(name)
             if layer.fixes_output and ends is not None and bias in found:
-                found[bias] = quantise_bias(found[bias], found[weight], layer.scheme.weights, *ends)
+                found[bias] = quantize_bias(found[bias], found[weight], layer.scheme.weights, *ends)
             found[weight] = _compressed(found[weight], layer, calibration.gram(name))
     return found
 
 
 def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
     def stored(weight: Tensor) -> Tensor:
-        return quantise_weight(sparsify(weight, layer.policy.sparsity), layer.scheme.weights)
+        return quantize_weight(sparsify(weight, layer.policy.sparsity), layer.scheme.weights)
 
     if not layer.rank:
         return stored(weight)
@@ -196,14 +196,14 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
         if acts == "float":
             return x
         if acts == "blocks":
-            return quantise_blocks(x)
+            return quantize_blocks(x)
         if acts == "static" and ends is not None:
-            return quantise_range(x, *ends)
-        return quantise_dynamic(x, images)
+            return quantize_range(x, *ends)
+        return quantize_dynamic(x, images)
 
     def leave(name: str, y: Tensor) -> Tensor:
         ends = calibration.leaving.get(name)
-        return quantise_range(y, *ends) if ends and layers[name].fixes_output else y
+        return quantize_range(y, *ends) if ends and layers[name].fixes_output else y
 
     return enter, leave
 

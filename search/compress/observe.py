@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .quantise import quantise_range
+from .quantize import quantize_range
 
 SAMPLE = 4096  # values kept of every batch, for percentiles and errors
 TAIL = 1e-4  # share of the values that a percentile range cuts off at each end
@@ -96,7 +96,7 @@ def least_error(seen: Observer) -> Tensor:
     """The part of the full range (2,) whose 256 values are closest to the sample on average."""
     full, sample = min_max(seen), seen.sample
     tried = [full * shrink for shrink in SHRINKS]
-    errors = [(quantise_range(sample, *ends) - sample).square().mean() for ends in tried]
+    errors = [(quantize_range(sample, *ends) - sample).square().mean() for ends in tried]
     return tried[int(torch.stack(errors).argmin())]
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, from_numpy
 
 from ...spaces.errors import RunError
 from ..store.atomic_files import write_atomic
-from .quantise import Grid, integers
+from .quantize import Grid, integers
 
 MAGIC = b"vitpareto sparse weights 1\n"
 GAP_BITS = 4

@@ -21,7 +21,7 @@ from ...spaces.networks.norms import RmsNorm
 from ...spaces.networks.window import WindowAttention
 from .low_rank import Factored
 from .network import Calibration, Layers
-from .quantise import Grid
+from .quantize import Grid
 from .scheme import Scheme
 
 GAINS = Scheme(Grid(8), "static")  # what readers must be for the rescaling to pay
@@ -29,7 +29,7 @@ FLOOR = 1e-6  # of the widest channel; a channel that never varies counts as tha
 
 
 @torch.no_grad()
-def reparametrise(
+def reparametrize(
     network: Network, params: Mapping[str, Tensor], calibration: Calibration, layers: Layers
 ) -> dict[str, Tensor]:
     """All parameters by name, norms and their readers rescaled; the network's function is the same.

@@ -100,7 +100,7 @@ def layer_to_rms(network: Network) -> nn.Module:
     layers that read (Jiang et al., Pre-RMSNorm, arXiv:2305.14858).
 
     Raises:
-        SpaceError: something reads or writes the stream in a way that cannot be centred.
+        SpaceError: something reads or writes the stream in a way that cannot be centered.
     """
     _check_stream(network)
     network = folded(network)
@@ -130,7 +130,7 @@ def layer_to_rms_naive(network: Network) -> nn.Module:
 
 
 REWRITES: dict[str, Rewrite] = {
-    "layer_to_rms": Rewrite(True, layer_to_rms, "layer norm as RMS norm of a centred stream"),
+    "layer_to_rms": Rewrite(True, layer_to_rms, "layer norm as RMS norm of a centered stream"),
     "layer_to_rms_naive": Rewrite(False, layer_to_rms_naive, "layer norm as RMS norm"),
     "group_to_instance": Rewrite(
         True, group_to_instance, "group norm as reshape, instance norm, scale and shift"
@@ -177,7 +177,7 @@ def _check_stream(network: Network) -> None:
         raise SpaceError("layer_to_rms: downsampling needs the mean of every token")
     for block in a.blocks():
         if "num_heads" not in find(block.mixer).fields:
-            raise SpaceError(f"layer_to_rms: mixer {block.mixer!r} writes what cannot be centred")
+            raise SpaceError(f"layer_to_rms: mixer {block.mixer!r} writes what cannot be centered")
     for path, module in network.named_modules():
         if isinstance(module, WindowAttention) and module.padded != tuple(module.grid):
             raise SpaceError(f"layer_to_rms: {path} pads its windows with zeros after the norm")

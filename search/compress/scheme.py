@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from ...cost_models.units.precision_recipes import find_recipe
-from .quantise import Grid
+from .quantize import Grid
 
 
 class Scheme(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .quantise import straight_through
+from .quantize import straight_through
 
 
 def mask(weight: Tensor, share: float, importance: Tensor | None = None) -> Tensor:

@@ -37,7 +37,7 @@ class Views(Protocol):
     """Train images, as training sees them."""
 
     def batches(self, view: int, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """A view of the images of each chunk of indices, normalised: (B, C, S, S).
+        """A view of the images of each chunk of indices, normalized: (B, C, S, S).
 
         The same view of an image is the same each time.
         """
@@ -48,7 +48,7 @@ class Kept:
     """Images in memory, whose views are made on tensors.
 
     Args:
-        images: normalised (N, C, S, S).
+        images: normalized (N, C, S, S).
         flip: whether left and right may change sides in a view.
     """
 
@@ -71,7 +71,7 @@ def augmented(images: Tensor, drawn: Tensor, flip: bool = False) -> Tensor:
     """One view of every image: rotated by up to 10 degrees, shifted by 8%, zoomed by 10%.
 
     Args:
-        images: normalised, (N, C, S, S); what comes in from outside repeats the border.
+        images: normalized, (N, C, S, S); what comes in from outside repeats the border.
         drawn: from `draws`, (5, N).
         flip: whether left and right may change sides.
 

@@ -1,4 +1,4 @@
-"""Data: labelled images in four splits, of which the last can be read only once."""
+"""Data: labeled images in four splits, of which the last can be read only once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPLITS = ("train", "search", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Normalised images (N, C, S, S) in float32 and their labels (N,)."""
+    """Normalized images (N, C, S, S) in float32 and their labels (N,)."""
 
     images: Tensor
     labels: Tensor

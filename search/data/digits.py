@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def read_digits(size: int) -> tuple[Tensor, Tensor]:
-    """1,797 scans of handwritten digits, 8x8 in 17 levels of grey (Alpaydin and Kaynak, UCI)."""
+    """1,797 scans of handwritten digits, 8x8 in 17 levels of gray (Alpaydin and Kaynak, UCI)."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)

@@ -39,15 +39,15 @@ def read_source(config: DataConfig, size: int) -> Images:
             them, too many broken images, or too few images for the splits.
     """
     train, test = open_sources(config)
-    names, listed, grey = train.class_names, train.labels(), train.grey
-    channels = 1 if grey else 3
+    names, listed, gray = train.class_names, train.labels(), train.gray
+    channels = 1 if gray else 3
     index = range(len(train))
     if config.limit and listed is not None:
         index = _first_of_each(listed, config.limit)
     shares = {part: n for part, n in config.shares.items() if part != "test" or test is None}
 
     def read(source: Source, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return decode(source, chosen, size, grey, config.broken)
+        return decode(source, chosen, size, gray, config.broken)
 
     stream = None
     if listed is None or 4e-6 * len(index) * channels * size**2 <= config.memory_mb:
@@ -70,7 +70,7 @@ def read_source(config: DataConfig, size: int) -> Images:
         }
         norm = Norm.of(images["train"][0])
         stream = Streamed(
-            train, places["train"].tolist(), size, grey, norm, config.flip, config.workers
+            train, places["train"].tolist(), size, gray, norm, config.flip, config.workers
         )
         all_labels = torch.tensor(listed)[places["train"]]
     if test is not None:
@@ -120,7 +120,7 @@ class Streamed:
         source: of the images.
         index: which of them (N,).
         size: side in pixels.
-        grey: one channel instead of three.
+        gray: one channel instead of three.
         norm: of pixels.
         flip: whether left and right may change sides in a view.
         workers: processes that decode.
@@ -131,12 +131,12 @@ class Streamed:
         source: Source,
         index: Sequence[int],
         size: int,
-        grey: bool,
+        gray: bool,
         norm: Norm,
         flip: bool,
         workers: int,
     ) -> None:
-        self._decoder = _Decoder(source, index, size, "L" if grey else "RGB", flip)
+        self._decoder = _Decoder(source, index, size, "L" if gray else "RGB", flip)
         self._norm, self._workers = norm, workers
 
     def batches(self, view: int, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -200,7 +200,7 @@ def class_folders(root: Path) -> tuple[Path, Path | None]:
 
 
 def decode(
-    source: Source, index: Sequence[int], size: int, grey: bool, broken: float
+    source: Source, index: Sequence[int], size: int, gray: bool, broken: float
 ) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, C, S, S) and labels (N,), without those that are broken.
 
@@ -208,13 +208,13 @@ def decode(
         source: of the images.
         index: which of them.
         size: side in pixels.
-        grey: one channel instead of three.
+        gray: one channel instead of three.
         broken: the largest share of broken images to put up with.
 
     Raises:
         RunError: more are broken.
     """
-    transform = eval_transform(size, "L" if grey else "RGB")
+    transform = eval_transform(size, "L" if gray else "RGB")
     images: list[Tensor] = []
     labels: list[int] = []
     skipped: list[str] = []

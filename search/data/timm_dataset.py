@@ -23,7 +23,7 @@ def reason(error: Exception) -> str:
 
 
 class Source:
-    """Labelled images of a timm data set, by index where it has one.
+    """Labeled images of a timm data set, by index where it has one.
 
     Args:
         name: timm's name of a reader, "" for class folders, "torch/cifar10", "hfds/...".
@@ -98,14 +98,14 @@ class Source:
                 yield reason(error)
 
     @property
-    def grey(self) -> bool:
+    def gray(self) -> bool:
         """Whether the first image that can be read has one channel."""
         image = next(item[0] for item in self.items(range(len(self))) if not isinstance(item, str))
         return image.mode in ("1", "L", "I", "I;16", "F")
 
 
 def eval_transform(size: int, mode: str) -> Transform:
-    """PIL image -> uint8 tensor (C, size, size): shorter side resized, centre cropped."""
+    """PIL image -> uint8 tensor (C, size, size): shorter side resized, center cropped."""
     made: Any = create_transform(size, interpolation="bicubic", crop_pct=1.0, normalize=False)
     return lambda image: made(image.convert(mode))
 

@@ -18,7 +18,7 @@ AGREEMENT = 0.98  # share of images on which kernels of fewer bits say the same 
 ACCURACY = 0.01  # difference of their accuracies
 STEADY = 0.02  # change of the machine's speed that needs no mention
 SIZE = 0.05  # relative excess of the file over its predicted size ...
-METADATA_MB = 0.002  # ... beside labels and normalisation, which no prediction counts
+METADATA_MB = 0.002  # ... beside labels and normalization, which no prediction counts
 ENERGY = 0.25  # relative excess over the upper end of the promised interval
 MEMORY = 0.25  # relative excess over the predicted peak ...
 RUNTIME_MB = 16.0  # ... beside arenas that a runtime takes whatever the model
@@ -95,7 +95,7 @@ def check_latency(found: float, high: float, speed: float = 1.0) -> Check:
         found: measured latency in ms.
         high: end of the interval in ms.
         speed: of the machine, where 1 is that of the calibration: what was promised of a machine
-            says nothing of one that a neighbour, or heat, has made slower.
+            says nothing of one that a neighbor, or heat, has made slower.
     """
     wanted = f"<= {high / speed:.4f}"
     if abs(speed - 1) > STEADY:
@@ -141,7 +141,7 @@ def check_limits(metrics: Mapping[str, float], objectives: Sequence[Objective]) 
             f"limit of {o.name}",
             o.violation(metrics[o.name]) <= 0,
             metrics[o.name],
-            f"{'>=' if o.maximise else '<='} {o.limit:g}",
+            f"{'>=' if o.maximize else '<='} {o.limit:g}",
         )
         for o in objectives
         if o.limit is not None and o.name in metrics

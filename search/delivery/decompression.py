@@ -3,7 +3,7 @@
 A step takes back part of the compression of one sub-block. All steps from where a model stands
 are ranked by the latency that they lose for the accuracy that they regain; they are then taken
 in that order, and ranked anew when all have been taken. NNCF's accuracy control ranks and reverts
-groups of quantisers in the same way, by accuracy alone.
+groups of quantizers in the same way, by accuracy alone.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def to_graph(
     images: np.ndarray,
     preprocessing: Preprocessing | None = None,
 ) -> onnx.ModelProto:
-    """The candidate's ONNX graph, quantised by recipes, with its metadata.
+    """The candidate's ONNX graph, quantized by recipes, with its metadata.
 
     Args:
         candidate: its compression settles the precision.

@@ -50,7 +50,7 @@ class Inventory:
 
     Attributes:
         stored: operator -> how often it stands in the file.
-        executed: kernel -> how often the runtime runs it, after its own optimisation.
+        executed: kernel -> how often the runtime runs it, after its own optimization.
         linears: every layer with constant weights.
         unsupported: other runtime -> operators of the file that it does not take.
     """
@@ -151,5 +151,5 @@ def _multiplies_integers(
     if node.op_type == BLOCKS:
         return any(a.name == "accuracy_level" and a.i == INTEGER_LEVEL for a in node.attribute)
     entering = made.get(node.input[0])
-    quantised = entering is not None and entering.op_type == "DequantizeLinear"
-    return node.op_type.endswith("Integer") or (quantised and weight != node.input[1])
+    quantized = entering is not None and entering.op_type == "DequantizeLinear"
+    return node.op_type.endswith("Integer") or (quantized and weight != node.input[1])

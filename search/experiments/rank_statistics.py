@@ -213,8 +213,8 @@ def ridge(features: Vector, truth: Vector, seed: int = 0, halvings: int = 20) ->
     for _ in range(halvings):
         order = rng.permutation(n)
         for out, fit in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
-            centre = scaled[fit].mean(0)
-            x, mean = scaled[fit] - centre, truth[fit].mean()
+            center = scaled[fit].mean(0)
+            x, mean = scaled[fit] - center, truth[fit].mean()
             weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (truth[fit] - mean))
-            total[out] += mean + (scaled[out] - centre) @ weights
+            total[out] += mean + (scaled[out] - center) @ weights
     return total / halvings

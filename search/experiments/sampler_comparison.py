@@ -164,8 +164,8 @@ def draw_comparison(outcomes: Sequence[Outcome], objectives: Sequence[Objective]
             two = two[nondominated(two)]
             two = two[np.argsort(two[:, 1])]
             axes.step(
-                two[:, 1] * (-1 if second.maximise else 1),
-                two[:, 0] * (-1 if first.maximise else 1),
+                two[:, 1] * (-1 if second.maximize else 1),
+                two[:, 0] * (-1 if first.maximize else 1),
                 where="post",
                 color=f"C{number}",
                 alpha=0.6,

@@ -47,7 +47,7 @@ def evolve(
     Args:
         space: where.
         start: the first population.
-        losses: individuals -> what is minimised (N, M) and the excess over limits (N,).
+        losses: individuals -> what is minimized (N, M) and the excess over limits (N,).
         rng: of crossover and mutation.
         population: individuals of a generation.
         generations: how many.

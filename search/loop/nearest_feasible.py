@@ -38,7 +38,7 @@ def nearest(
 ) -> tuple[Candidate, Mapping[str, float]]:
     """The candidate whose costs come nearest to the limits, and its costs.
 
-    The best of the smallest and a sample, then from neighbour to neighbour while that helps.
+    The best of the smallest and a sample, then from neighbor to neighbor while that helps.
 
     Args:
         space: where to look.
@@ -55,7 +55,7 @@ def nearest(
 
     here = best([space.smallest(), *space.sample(SAMPLED, seed)])
     while here[0] > 0:
-        there = best([here[1], *space.neighbours(here[1])])
+        there = best([here[1], *space.neighbors(here[1])])
         if there[0] >= here[0]:
             break
         here = there

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...spaces.errors import RunError, UnknownNameError
 from ...spaces.parameter import Scalar
-from ..pareto.objectives import MAXIMISED
+from ..pareto.objectives import MAXIMIZED
 from .baselines import PROPOSERS
 from .task import Task, Told
 
@@ -87,7 +87,7 @@ class Sampler:
         self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
         self._fixed, self._next = _Fixed(), dict[str, Scalar]()
         directions = [
-            StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE
+            StudyDirection.MAXIMIZE if o.maximize else StudyDirection.MINIMIZE
             for o in self._objectives
         ]
         self._storage, self._driver = storage, driver
@@ -153,7 +153,7 @@ class Sampler:
             trial.set_user_attr(KEY, key)
             for name, value in violations.items():
                 trial.set_constraint(name, value)
-            scores = {name: metrics[name] for name in MAXIMISED if name in metrics}
+            scores = {name: metrics[name] for name in MAXIMIZED if name in metrics}
             trial.set_user_attr(SCORES, scores)
             self._study.tell(trial, [metrics.get(o.name, 0.0) for o in self._objectives])
         self._write()
@@ -185,7 +185,7 @@ class Sampler:
         Raises:
             ValueError: it is not.
         """
-        wanted = [(o.name, o.maximise) for o in self._objectives]
+        wanted = [(o.name, o.maximize) for o in self._objectives]
         names = self._study.metric_names or [name for name, _ in wanted]
         found = [
             (name, direction == StudyDirection.MAXIMIZE)

@@ -2,7 +2,7 @@
 
 The loop of LINAS (Cummings et al., arXiv:2205.10358): predict the scored objectives, search the
 predictor together with exact costs, score the best unseen candidates, repeat. Here the predictor
-is a Gaussian process, and the best are those whose optimistic prediction adds the most
+is a Gaussian process, and the best are those whose optimiztic prediction adds the most
 hypervolume to the front, each chosen as if the ones before it had come true.
 """
 
@@ -133,7 +133,7 @@ class Surrogate:
             features, metrics = self._facts(individuals)
             for o, model in models.items():
                 mean, spread = model.predict(features)
-                metrics[o.name] = mean + (1 if o.maximise else -1) * OPTIMISM * spread
+                metrics[o.name] = mean + (1 if o.maximize else -1) * OPTIMISM * spread
             return self._judge(metrics)
 
         return predict

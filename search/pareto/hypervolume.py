@@ -1,6 +1,6 @@
 """Hypervolume: how much of the space of objectives a front dominates, exactly.
 
-Everything here is minimised; see `Objective.loss`.
+Everything here is minimized; see `Objective.loss`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Box:
         pairs: list[tuple[float, float]] = []
         for o in objectives:
             if o.traded:
-                best, worst = (1.0, 0.0) if o.maximise else (low[o.name], high[o.name])
+                best, worst = (1.0, 0.0) if o.maximize else (low[o.name], high[o.name])
                 worst = worst if o.limit is None else o.limit
                 pairs.append((o.loss(best), max(o.loss(worst), o.loss(best) + 1e-9)))
         best, worst = np.array(pairs).T

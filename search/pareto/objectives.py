@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
 N = TypeVar("N", float, "NDArray[np.float64]")
 
-MAXIMISED = ("accuracy",)
+MAXIMIZED = ("accuracy",)
 COSTS = ("latency_ms", "energy_mj", "peak_memory_mb", "size_mb", "macs", "params")
-METRICS = (*MAXIMISED, *COSTS)
+METRICS = (*MAXIMIZED, *COSTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Objective:
     """A metric of a candidate.
 
     Attributes:
-        name: one of `METRICS`; costs are minimised, accuracy is maximised.
+        name: one of `METRICS`; costs are minimized, accuracy is maximized.
         limit: the worst value that is still acceptable.
         traded: whether it is an objective; a metric that is not only has its limit.
     """
@@ -36,9 +36,9 @@ class Objective:
     traded: bool = True
 
     @property
-    def maximise(self) -> bool:
+    def maximize(self) -> bool:
         """Whether more is better."""
-        return self.name in MAXIMISED
+        return self.name in MAXIMIZED
 
     def violation(self, value: N) -> N:
         """How far a value is beyond the limit, relative to it; at most 0 where it is kept.
@@ -49,11 +49,11 @@ class Objective:
         0.5
         """
         excess = value * 0 if self.limit is None else value / self.limit - 1
-        return -excess if self.maximise else excess
+        return -excess if self.maximize else excess
 
     def loss(self, value: N) -> N:
         """The value with its sign such that less is better."""
-        return -value if self.maximise else value
+        return -value if self.maximize else value
 
 
 class Scored(Protocol):

@@ -10,7 +10,7 @@ from .markup import tag, text
 from .words import ms, percent
 
 KINDS = ("stem", "mixer", "mlp", "downsample", "head", "rest")
-LABELLED = 0.09  # share from which a part has room for its name
+LABELED = 0.09  # share from which a part has room for its name
 SHOWN = 14  # choices; the others are folded away
 
 
@@ -26,7 +26,7 @@ def bar(parts: Iterable[tuple[str, float, str, str]], class_: str = "") -> str:
         *(
             tag(
                 "span",
-                text(label if share >= LABELLED else ""),
+                text(label if share >= LABELED else ""),
                 style=f"flex:{share:.4f}",
                 class_=kind,
                 data_tip=tip,

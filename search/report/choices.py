@@ -88,15 +88,15 @@ def explained(table: NDArray[np.float64], target: NDArray[np.float64]) -> float:
         table: (N, V) how often each candidate uses each value.
         target: (N,).
     """
-    centred = target - target.mean()
-    total = float(centred @ centred)
+    centered = target - target.mean()
+    total = float(centered @ centered)
     columns = table - table.mean(0)
     rank = int(np.linalg.matrix_rank(columns))
     free = len(target) - 1 - rank
     if total <= 0 or free < 1 or rank == 0:
         return 0.0
-    fit = columns @ np.linalg.lstsq(columns, centred, rcond=None)[0]
-    left = float(((centred - fit) ** 2).sum())
+    fit = columns @ np.linalg.lstsq(columns, centered, rcond=None)[0]
+    left = float(((centered - fit) ** 2).sum())
     return max(0.0, 1 - left / total * (len(target) - 1) / free)
 
 

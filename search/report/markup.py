@@ -56,5 +56,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], wrap: int | None
 
 
 def yes(holds: bool) -> str:
-    """Yes or no, in its colour."""
+    """Yes or no, in its color."""
     return tag("span", "yes" if holds else "no", class_="good" if holds else "bad")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from ..pareto.objectives import MAXIMISED
+from ..pareto.objectives import MAXIMIZED
 from .facts import Facts
 
 INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
@@ -81,7 +81,7 @@ def front_png(facts: Facts) -> bytes:
     for name, limit in facts.config.search.limits.items():
         if name == "latency_ms":
             axes.axvline(limit, color=BAD, linestyle="--", linewidth=1, label="limit")
-        elif name in MAXIMISED:
+        elif name in MAXIMIZED:
             axes.axhline(100 * limit, color=BAD, linestyle="--", linewidth=1, label="limit")
     if facts.teacher_accuracy is not None:
         axes.axhline(100 * facts.teacher_accuracy, color=SOFT, linestyle=":", label="teacher")

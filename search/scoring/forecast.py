@@ -1,4 +1,4 @@
-"""Forecast: what training a candidate alone would come to, learnt from some that were.
+"""Forecast: what training a candidate alone would come to, learned from some that were.
 
 Shared weights are unfair: they serve some choices better than others. In four runs of `digits`,
 accuracies inherited after a minute of shared training had a Kendall tau of 0.67 with those of 40
@@ -116,8 +116,8 @@ class Forecast:
         features = traits([e.candidate for e in complete])
         process = GaussianProcess.fit(features, scores, traits.weights)
         logits = np.array([_logit(e.metrics["accuracy"]) for e in complete])
-        centre, width = float(scores.mean()), float(scores.std()) or 1.0
-        return cls(traits, process, (centre, width, float(logits.mean()), float(logits.std())))
+        center, width = float(scores.mean()), float(scores.std()) or 1.0
+        return cls(traits, process, (center, width, float(logits.mean()), float(logits.std())))
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Accuracy with the 95% interval of a single training, by name.
@@ -128,9 +128,9 @@ class Forecast:
         """
         (mean,), (unsure,) = self._process.predict(self._traits([candidate]))
         spread = math.hypot(unsure, self._process.rest)
-        centre, width, level, slope = self._scale
+        center, width, level, slope = self._scale
         low, value, high = (
-            1 / (1 + math.exp(-level - slope * (mean + z * spread - centre) / width))
+            1 / (1 + math.exp(-level - slope * (mean + z * spread - center) / width))
             for z in (-Z, 0.0, Z)
         )
         return {"accuracy": value, "accuracy_low": low, "accuracy_high": high}

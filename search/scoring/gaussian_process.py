@@ -40,7 +40,7 @@ class GaussianProcess:
     def fit(cls, features: Array, targets: Array, weights: Array | float = 1.0) -> GaussianProcess:
         """Learn from examples.
 
-        Features are standardised; length, share of the linear part and noise are those of a
+        Features are standardized; length, share of the linear part and noise are those of a
         small grid under which the targets, or an even sample of them, are the most likely.
 
         Args:

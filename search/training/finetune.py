@@ -28,7 +28,7 @@ from ..executors import LocalExecutor
 from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
 from .forward import answer, predict
-from .optimizer import Optimiser, check_finite, torch_device
+from .optimizer import Optimizer, check_finite, torch_device
 from .supernet import fresh
 from .teacher import Lessons
 
@@ -102,9 +102,9 @@ class FineTuning:
         """
         network = Network(candidate.architecture).to(torch_device())
         network.load_state_dict(_part(state.tensors, NOW))
-        optimiser = Optimiser(network.named_parameters(), self.config, self.steps)
+        optimizer = Optimizer(network.named_parameters(), self.config, self.steps)
         if state.step:
-            optimiser.load_state_dict(state.tensors, state.step)
+            optimizer.load_state_dict(state.tensors, state.step)
         slices = state.notes["slices"]
         best = Best(_part(state.tensors, BEST), state.notes["score"], state.notes["stale"])
         params = dict(network.named_parameters()) | dict(network.named_buffers())
@@ -112,23 +112,23 @@ class FineTuning:
         each, ramp = self.steps // config.epochs, config.ramp * self.steps
         batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
         for lesson in batches:
-            now = candidate_at(candidate, optimiser.done / self.steps, config.ramp)
+            now = candidate_at(candidate, optimizer.done / self.steps, config.ramp)
             loss = self.lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
             loss.backward()
-            check_finite(loss, f"training {candidate.key}", optimiser.done)
+            check_finite(loss, f"training {candidate.key}", optimizer.done)
             try:
-                optimiser.step()
+                optimizer.step()
             except ArithmeticError as error:
                 raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
             # Before the ramp has ended it is another, less compressed model.
-            if optimiser.done % each == 0 and optimiser.done >= ramp:
-                best.offer(candidate, network, optimiser.average, self.validation)
+            if optimizer.done % each == 0 and optimizer.done >= ramp:
+                best.offer(candidate, network, optimizer.average, self.validation)
             if best.stale >= self._patience or time.monotonic() > end:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
-        tensors |= optimiser.state_dict()
+        tensors |= optimizer.state_dict()
         notes = {"score": best.score, "stale": best.stale, "slices": slices + 1}
-        return State(optimiser.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
+        return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
     @property
     def _patience(self) -> int:

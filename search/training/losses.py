@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..config import DistillConfig
 
-SMOOTHING = 0.1  # of labels, where they are learnt directly
+SMOOTHING = 0.1  # of labels, where they are learned directly
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Answer:
 
     Attributes:
         logits: of each head (B, K); the second, if any, is the distillation head.
-        tokens: the last tokens, normalised (B, N, C), class tokens left out.
+        tokens: the last tokens, normalized (B, N, C), class tokens left out.
     """
 
     logits: tuple[Tensor, ...]
@@ -91,7 +91,7 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """How differently two networks see which images of a batch are alike.
 
-    The squared distance of their normalised similarity matrices (Tung and Mori,
+    The squared distance of their normalized similarity matrices (Tung and Mori,
     arXiv:1907.09682), which needs no layer to translate between widths: one loss fits every
     candidate.
 
@@ -106,7 +106,7 @@ def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """How differently two networks see where in the image something is.
 
-    The squared distance of their normalised maps of activation energy (Zagoruyko and Komodakis,
+    The squared distance of their normalized maps of activation energy (Zagoruyko and Komodakis,
     arXiv:1612.03928), at the coarser of the two grids. It is defined for every mixer; a student
     that has dropped tokens has no grid and loses nothing.
 

@@ -1,4 +1,4 @@
-"""What every training here shares: optimiser, average, precision, the check for NaN."""
+"""What every training here shares: optimizer, average, precision, the check for NaN."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARMUP = 0.1  # share of the steps
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-class Optimiser:
+class Optimizer:
     """AdamW with linear warm-up and a cosine to zero; matrices decay, biases and norms do not.
 
     Args:

@@ -18,7 +18,7 @@ from ..console import progress, stop_request
 from .checkpoint import Checkpoint, State
 from .forward import answer
 from .loss_curves import Health
-from .optimizer import Optimiser, check_finite, torch_device
+from .optimizer import Optimizer, check_finite, torch_device
 from .sandwich import ALONE, Draw, Sandwich, Workers
 from .teacher import Lessons
 
@@ -62,32 +62,32 @@ def train_supernet(
     supernet = (start or start_weights(space, config, seed)).to(torch_device())
     batch_size = config.batch_size * workers.count
     steps = lessons.steps(batch_size, config.epochs)
-    optimiser = Optimiser(supernet.params.items(), config, steps)
+    optimizer = Optimizer(supernet.params.items(), config, steps)
     health = health or Health()
     if checkpoint and (state := checkpoint.load()):
         supernet.load_state_dict({n: state.tensors[n] for n in supernet.state_dict()})
-        optimiser.load_state_dict(state.tensors, state.step)
+        optimizer.load_state_dict(state.tensors, state.step)
         health.restore(state.notes)
     sandwich = Sandwich(supernet, lessons, config, workers)
     draw = Draw(space, config, steps, seed)
 
     def keep() -> None:
         if checkpoint and workers.rank == 0:
-            tensors = supernet.state_dict() | optimiser.state_dict()
-            checkpoint.save(State(optimiser.done, tensors, health.notes()))
+            tensors = supernet.state_dict() | optimizer.state_dict()
+            checkpoint.save(State(optimizer.done, tensors, health.notes()))
 
     begun, seen = time.perf_counter(), 0
     with progress(steps, "supernet") as bar, stop_request() as asked:
-        bar.update(optimiser.done)
-        for lesson in lessons.batches(batch_size, config.epochs, seed, optimiser.done):
-            names, candidates = zip(*draw(optimiser.done), strict=True)
+        bar.update(optimizer.done)
+        for lesson in lessons.batches(batch_size, config.epochs, seed, optimizer.done):
+            names, candidates = zip(*draw(optimizer.done), strict=True)
             losses = sandwich.step(candidates, lesson)
             try:
-                check_finite(losses.sum(), "supernet", optimiser.done)
-                optimiser.step()
+                check_finite(losses.sum(), "supernet", optimizer.done)
+                optimizer.step()
             except (RunError, ArithmeticError) as error:
-                raise _stopped(error, optimiser.done, checkpoint) from None
-            health.observe(optimiser.done, dict(zip(names, losses.tolist(), strict=True)))
+                raise _stopped(error, optimizer.done, checkpoint) from None
+            health.observe(optimizer.done, dict(zip(names, losses.tolist(), strict=True)))
             seen += len(lesson.labels)
             rate = seen / (time.perf_counter() - begun)
             bar.set_postfix(health.latest() | {"images/s": f"{rate:.0f}"}, refresh=False)
@@ -97,8 +97,8 @@ def train_supernet(
                 raise KeyboardInterrupt
             if checkpoint and checkpoint.due():
                 keep()
-    if optimiser.average:
-        supernet.load_state_dict(supernet.state_dict() | optimiser.average)
+    if optimizer.average:
+        supernet.load_state_dict(supernet.state_dict() | optimizer.average)
     return supernet.to("cpu")
 
 
@@ -131,7 +131,7 @@ def from_scratch(space: SearchSpace, seed: int) -> Supernet:
     """Shared weights to start from: every layer keeps the variance of what enters it.
 
     With timm's standard deviation of 0.02, made for widths of several hundred, narrow networks
-    pass on almost nothing. One candidate of `digits` had learnt 47% after 150 steps from that
+    pass on almost nothing. One candidate of `digits` had learned 47% after 150 steps from that
     start, 81% from this one.
     """
     supernet = Supernet(space, seed)
@@ -141,7 +141,7 @@ def from_scratch(space: SearchSpace, seed: int) -> Supernet:
             if name.endswith("weight") and len(shape) > 1:
                 shared = shared_name(name, rule)
                 fan_in[shared] = max(fan_in.get(shared, 0), shape[1:].numel())
-    _randomise(supernet.params, fan_in, seed)
+    _randomize(supernet.params, fan_in, seed)
     return supernet
 
 
@@ -153,11 +153,11 @@ def fresh(candidate: Candidate, seed: int) -> Network:
         network = Network(candidate.architecture)
     params = dict(network.named_parameters())
     weights = {n: p for n, p in params.items() if n.endswith("weight") and p.ndim > 1}
-    _randomise(params, {n: p.shape[1:].numel() for n, p in weights.items()}, seed)
+    _randomize(params, {n: p.shape[1:].numel() for n, p in weights.items()}, seed)
     return network.to(torch_device())
 
 
-def _randomise(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: int) -> None:
+def _randomize(params: Mapping[str, Tensor], fan_in: Mapping[str, int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in params.items():
         if name in fan_in:
@@ -193,7 +193,7 @@ def training_steps(
         RunError: the loss is no number.
     """
     epochs = -(-steps // lessons.steps(config.batch_size, 1))
-    optimiser = Optimiser(network.named_parameters(), config, steps)
+    optimizer = Optimizer(network.named_parameters(), config, steps)
     network.train()
     params = dict(network.named_parameters()) | dict(network.named_buffers())
     batches = lessons.batches(config.batch_size, epochs, seed)
@@ -201,7 +201,7 @@ def training_steps(
         loss = lessons.loss(answer(network, params, candidate, lesson.images), lesson)
         value = check_finite(loss, f"training {candidate.key}", step)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         yield value
-    network.load_state_dict(network.state_dict() | optimiser.average)
+    network.load_state_dict(network.state_dict() | optimizer.average)
     network.eval()

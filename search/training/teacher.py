@@ -17,7 +17,7 @@ from ..console import progress
 from ..data.augment import Norm, Views
 from ..data.dataset import Data
 from .losses import SMOOTHING, Answer, Lesson, loss_of
-from .optimizer import Optimiser, check_finite, fast_matmul, torch_device
+from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
 BATCH = 256  # images at once where no gradient is kept
@@ -83,7 +83,7 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
         return network
     views, labels = data.views(), data.train_labels
     steps = config.epochs * batches_in(len(labels), config.batch_size)
-    optimiser = Optimiser(network.named_parameters(), config, steps)
+    optimizer = Optimizer(network.named_parameters(), config, steps)
     network.train()
     with progress(steps, "teacher") as bar:
         for epoch in range(config.epochs):
@@ -96,9 +96,9 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
                 loss = F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING)
                 loss.backward()
                 bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
-                optimiser.step()
+                optimizer.step()
                 bar.update()
-    network.load_state_dict(network.state_dict() | optimiser.average)
+    network.load_state_dict(network.state_dict() | optimizer.average)
     return network.eval()
 
 

@@ -138,7 +138,7 @@ def _swin(model: Any) -> tuple[Architecture, dict[str, Tensor]]:
         if name.endswith("bias_table"):
             side = round(tensor.shape[0] ** 0.5)
             state[name] = tensor.T.unflatten(1, (side, side))
-        elif ".downsample." in name:  # four neighbours side by side: ours are within a channel
+        elif ".downsample." in name:  # four neighbors side by side: ours are within a channel
             state[name] = tensor.unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
     return architecture, state
 

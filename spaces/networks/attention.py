@@ -14,7 +14,7 @@ class Attention(nn.Module):
 
     Queries, keys and values are three layers, not timm's one: each is sliced by heads on its
     own, and every converter understands them. Softmax is written out so that the exported
-    graph is the one that is quantised and fused.
+    graph is the one that is quantized and fused.
 
     Args:
         place: block and shapes.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..block import Place
 from .attention import by_heads
-from .sharing import Fold, Shared, centre, uncentre
+from .sharing import Fold, Shared, center, uncenter
 
 
 class LinearAttention(nn.Module):
@@ -59,9 +59,9 @@ class LinearAttention(nn.Module):
 
 
 def _kernel(side: int) -> Fold:
-    crop = centre(side)
+    crop = center(side)
     return lambda source: crop(source).flatten(0, 1)[:, None]
 
 
 def _unkernel(parameter: Tensor, shape: torch.Size) -> Tensor:
-    return uncentre(parameter[:, 0].unflatten(0, (-1, shape[1])), shape)
+    return uncenter(parameter[:, 0].unflatten(0, (-1, shape[1])), shape)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..block import Place
 from .norms import make_act
-from .sharing import Shared, centre, uncentre
+from .sharing import Shared, center, uncenter
 
 
 class MBConv(nn.Module):
@@ -30,7 +30,7 @@ class MBConv(nn.Module):
         self.shared = {
             "conv_pw.weight": Shared((hidden, width), "hidden _"),
             "conv_dw.weight": Shared(
-                (hidden, 1, kernel, kernel), "hidden _ whole whole", centre(kernel), uncentre
+                (hidden, 1, kernel, kernel), "hidden _ whole whole", center(kernel), uncenter
             ),
             "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
         } | {

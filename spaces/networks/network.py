@@ -88,7 +88,7 @@ class Network(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, in_chans, S, S) -> normalised tokens (B, N, C)."""
+        """Images (B, in_chans, S, S) -> normalized tokens (B, N, C)."""
         x, layout = self.patch_embed(x), "grid"
         if self.norm_pre or self.cls_token is not None or self.pos_embed is not None:
             x, layout = self.embed(to_tokens(x)), "tokens"
@@ -122,7 +122,7 @@ class Network(nn.Module):
         return (self.head(x[:, 0] if self.architecture.prefix else x.mean(1)),)
 
     def init_weights(self) -> None:
-        """Timm's initialisation: truncated normal weights, zero biases."""
+        """Timm's initialization: truncated normal weights, zero biases."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)

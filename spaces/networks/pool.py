@@ -9,7 +9,7 @@ from ..block import Place
 
 
 class AveragePool(nn.Module):
-    """Mean of a 3x3 neighbourhood minus the token itself; no weights."""
+    """Mean of a 3x3 neighborhood minus the token itself; no weights."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 Every parameter has named axes. It is shared by a leading slice along each of them; axes named
 "whole" are taken whole and given to `fold`, which makes the parameter from the slice: a mean
-over heads, a resized kernel, the centre of a table. `unfold` goes the other way, to fill the
+over heads, a resized kernel, the center of a table. `unfold` goes the other way, to fill the
 larger parameter from a pretrained one. A module lists its exceptions in a dict named `shared`;
 a parameter that is not listed is sliced along the axes of its own shape.
 """
@@ -75,7 +75,7 @@ def plain(shape: torch.Size) -> Shared:
     return Shared(tuple(shape), " ".join("_" for _ in shape))
 
 
-def centre(side: int) -> Fold:
+def center(side: int) -> Fold:
     """The middle `side` x `side` of the last two axes, as smaller kernels and windows need."""
 
     def fold(source: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def centre(side: int) -> Fold:
     return fold
 
 
-def uncentre(parameter: Tensor, shape: torch.Size) -> Tensor:
+def uncenter(parameter: Tensor, shape: torch.Size) -> Tensor:
     """A larger table that is zero around the given one."""
     pad = [
         (large - small) // 2 for large, small in zip(shape[-2:], parameter.shape[-2:], strict=True)

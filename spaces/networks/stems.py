@@ -67,7 +67,7 @@ class ConvDownsample(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Swin's downsampling: four neighbours side by side, norm, linear (arXiv:2103.14030)."""
+    """Swin's downsampling: four neighbors side by side, norm, linear (arXiv:2103.14030)."""
 
     layout = "tokens"
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..block import Place
 from .attention import Attention
-from .sharing import Shared, centre, uncentre
+from .sharing import Shared, center, uncenter
 
 
 class WindowAttention(Attention):
@@ -31,7 +31,7 @@ class WindowAttention(Attention):
         )
         if self.bias_table is not None:
             shape = (self.num_heads, span, span)
-            rule = Shared(shape, "heads whole whole", centre(span), uncentre)
+            rule = Shared(shape, "heads whole whole", center(span), uncenter)
             self.shared["bias_table"] = rule
         self.register_buffer("offsets", _offsets(self.window), persistent=False)
         mask = _mask(self.padded, self.window, self.shift) if self.shift else None
@@ -90,7 +90,7 @@ def _offsets(window: int) -> Tensor:
 
 
 def _mask(grid: tuple[int, ...], window: int, shift: int) -> Tensor:
-    """-100 between tokens of a window that were not neighbours before the shift."""
+    """-100 between tokens of a window that were not neighbors before the shift."""
     parts = [_part(length, window, shift) for length in grid]
     region = parts[0][:, None] * 3 + parts[1]
     cells = region.unflatten(1, (-1, window)).unflatten(0, (-1, window)).transpose(1, 2)

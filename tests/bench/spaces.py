@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from tests.spaces.helpers import difference, images, randomise, run_onnx, to_onnx
+from tests.spaces.helpers import difference, images, randomize, run_onnx, to_onnx
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.space import PRESETS
 from vitpareto.spaces.supernet import Supernet, blueprint
@@ -25,7 +25,7 @@ def main() -> None:
     spaces = [SearchSpace.from_yaml(path.stem) for path in sorted(PRESETS.glob("*.yaml"))]
     for space in spaces:
         rate = samples_per_s(space)
-        row(f"{space.name}: sample, canonicalise and key", f"{rate:,.0f} /s", "5,000 /s")
+        row(f"{space.name}: sample, canonicalize and key", f"{rate:,.0f} /s", "5,000 /s")
     for space in spaces:
         row(f"{space.name}: size of {space.size:.2e}", f"{size_s(space):.3f} s", "")
     for space in spaces:
@@ -80,7 +80,7 @@ def inherit_ms(space: SearchSpace, n: int = 20) -> float:
 def export(space: SearchSpace) -> float:
     """Largest difference of logits between torch and ONNX Runtime."""
     supernet = Supernet(space)
-    randomise(supernet.state_dict())
+    randomize(supernet.state_dict())
     worst = 0.0
     for candidate in space.sample(EXPORTED, seed=0):
         network, x = supernet.extract(candidate), images(candidate, 1)

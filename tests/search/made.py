@@ -90,15 +90,15 @@ def made() -> Made:
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     for step in range(250):
         picked = torch.randint(len(train), (64,))
         loss = F.cross_entropy(network(train.images[picked]), train.labels[picked])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 4e-3 * (1 - step / 250)
-        optimiser.step()
+        optimizer.step()
     device = replace(
         Device.load("cpu-1t"), recipes=("float", "dynamic8", "stored8", "dynamic4", "stored4")
     )

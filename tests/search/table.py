@@ -164,7 +164,7 @@ def fraction(key: str) -> float:
 
 
 def losses(metrics: Mapping[str, float]) -> list[float]:
-    """What is minimised."""
+    """What is minimized."""
     return [o.loss(metrics[o.name]) for o in OBJECTIVES]
 
 

@@ -7,7 +7,7 @@ from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.space import PRESETS
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import randomise
+from .helpers import randomize
 
 torch.set_num_threads(1)
 
@@ -27,5 +27,5 @@ def candidates(space: SearchSpace) -> list[Candidate]:
 def supernet(space: SearchSpace) -> Supernet:
     """Weights of which none is at its initial value, so that no term is silently zero."""
     supernet = Supernet(space)
-    randomise(supernet.state_dict())
+    randomize(supernet.state_dict())
     return supernet

@@ -16,7 +16,7 @@ from vitpareto.spaces.mixers import canonical
 from vitpareto.spaces.networks import Network
 
 
-def randomise(state: Mapping[str, Tensor], seed: int = 0) -> None:
+def randomize(state: Mapping[str, Tensor], seed: int = 0) -> None:
     """Fill weights and running statistics in place, keeping activations of size one."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in state.items():
@@ -29,10 +29,10 @@ def randomise(state: Mapping[str, Tensor], seed: int = 0) -> None:
             tensor.normal_(0, (tensor.numel() / tensor.shape[0]) ** -0.5, generator=generator)
 
 
-def randomised(architecture: Architecture, seed: int = 0) -> Network:
+def randomized(architecture: Architecture, seed: int = 0) -> Network:
     """A network in evaluation mode, none of whose weights is at its initial value."""
     network = Network(architecture).eval()
-    randomise(network.state_dict(), seed)
+    randomize(network.state_dict(), seed)
     return network
 
 
@@ -79,12 +79,12 @@ def run_onnx(model: onnx.ModelProto, x: Tensor) -> tuple[Tensor, set[str]]:
     """Logits of ONNX Runtime on one thread, and the kinds of operators that it executed."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # it warns that an optimised graph is for this machine only
-    with NamedTemporaryFile(suffix=".onnx") as optimised:
-        options.optimized_model_filepath = optimised.name
+    options.log_severity_level = 3  # it warns that an optimized graph is for this machine only
+    with NamedTemporaryFile(suffix=".onnx") as optimized:
+        options.optimized_model_filepath = optimized.name
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        executed = {node.op_type for node in onnx.load(optimised.name).graph.node}
+        executed = {node.op_type for node in onnx.load(optimized.name).graph.node}
     [logits] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     return torch.from_numpy(logits), executed

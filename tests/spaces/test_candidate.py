@@ -60,8 +60,8 @@ def test_golden_key() -> None:
 
 def test_key_tells_all_differences(space: SearchSpace, candidates: list[Candidate]) -> None:
     for candidate in candidates[:4]:
-        keys = {other.key for other in space.neighbours(candidate)}
-        assert len(keys) == len(space.neighbours(candidate)) > 10
+        keys = {other.key for other in space.neighbors(candidate)}
+        assert len(keys) == len(space.neighbors(candidate)) > 10
         assert candidate.key not in keys
 
 

@@ -8,7 +8,7 @@ from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import difference, images, randomised, run_onnx, small, to_onnx
+from .helpers import difference, images, randomized, run_onnx, small, to_onnx
 
 DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 
@@ -37,7 +37,7 @@ def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candida
 def test_every_mixer_with_both_exporters(mixer: str) -> None:
     values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 3, "token_hidden": 12}
     block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values)
-    network = randomised(small(block, block))
+    network = randomized(small(block, block))
     agree(network)
     agree(network, dynamo=True)
 
@@ -47,7 +47,7 @@ def test_every_mixer_with_both_exporters(mixer: str) -> None:
 @pytest.mark.parametrize("act", ["gelu", "relu", "silu", "hardswish"])
 def test_every_norm_and_activation(norm: str, act: str) -> None:
     blocks = (Block("softmax", 2, 8, mlp_hidden=48), Block("pool", mlp_hidden=48))
-    agree(randomised(small(*blocks, norm=norm, act=act, stem="conv", layer_scale=True)))
+    agree(randomized(small(*blocks, norm=norm, act=act, stem="conv", layer_scale=True)))
 
 
 @pytest.mark.onnx
@@ -55,7 +55,7 @@ def test_every_norm_and_activation(norm: str, act: str) -> None:
 @pytest.mark.parametrize("how", ["evit", "random"])
 def test_token_reduction(pool: str, how: str) -> None:
     dropping = Block("softmax", 2, 8, mlp_hidden=48, token_keep=0.5)
-    agree(randomised(small(dropping, dropping, global_pool=pool, token_reduction=how)))
+    agree(randomized(small(dropping, dropping, global_pool=pool, token_reduction=how)))
 
 
 @pytest.mark.onnx
@@ -63,7 +63,7 @@ def test_token_reduction(pool: str, how: str) -> None:
 def test_stages(downsample: str) -> None:
     block = Block("window", 2, 8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))
-    agree(randomised(Architecture(stages, 32, 3, 5, "conv", 4, True, "relative", "avg")))
+    agree(randomized(Architecture(stages, 32, 3, 5, "conv", 4, True, "relative", "avg")))
 
 
 @pytest.mark.onnx

@@ -16,7 +16,7 @@ from vitpareto.spaces.networks.pooled import PooledAttention
 from vitpareto.spaces.networks.token_mlp import TokenMlp
 from vitpareto.spaces.networks.window import WindowAttention
 
-from .helpers import difference, place, randomise, randomised, small
+from .helpers import difference, place, randomize, randomized, small
 
 HEADS = {"num_heads": 4, "head_dim": 6}
 
@@ -29,7 +29,7 @@ def _no_gradients():
 
 def make(kind: type[nn.Module], at: Place, seed: int = 0) -> nn.Module:
     module = kind(at).eval()
-    randomise(module.state_dict(), seed)
+    randomize(module.state_dict(), seed)
     return module
 
 
@@ -62,7 +62,7 @@ def test_as_many_groups_as_heads_is_plain_attention() -> None:
     grouped = Block("grouped", 3, 8, kv_heads=3, mlp_hidden=48)
     plain = Block("softmax", 3, 8, mlp_hidden=48)
     x = torch.randn(2, 3, 32, 32)
-    assert difference(randomised(small(grouped))(x), randomised(small(plain))(x)) == 0
+    assert difference(randomized(small(grouped))(x), randomized(small(plain))(x)) == 0
 
 
 @pytest.mark.parametrize(("grid", "pool"), [(6, 2), (7, 2), (7, 3), (6, 6)])
@@ -98,7 +98,7 @@ def test_window_of_the_whole_grid_is_plain_attention(window: int, shift: bool) -
 @pytest.mark.parametrize("grid", [6, 7, 8])
 @pytest.mark.parametrize("shift", [False, True])
 def test_window_attention(grid: int, shift: bool) -> None:
-    """A token sees those of its (shifted, padded) window that were its neighbours."""
+    """A token sees those of its (shifted, padded) window that were its neighbors."""
     window = 3
     at = place(0, grid, mixer="window", window_size=window, shift=shift)
     module, x = make(WindowAttention, at), tokens(at)

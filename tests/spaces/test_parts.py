@@ -12,7 +12,7 @@ from vitpareto.spaces.networks.reduction import RandomReduction, TokenReduction
 from vitpareto.spaces.networks.stems import PatchEmbed, PatchMerging
 from vitpareto.spaces.places import places
 
-from .helpers import difference, place, randomise, randomised, small
+from .helpers import difference, place, randomize, randomized, small
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _no_gradients():
 
 def norm_of(kind: str, layout: str = "tokens", width: int = 24) -> nn.Module:
     norm = make_norm(kind, width, 1e-5, layout).eval()
-    randomise({f"norm.{name}": t for name, t in norm.state_dict().items()})
+    randomize({f"norm.{name}": t for name, t in norm.state_dict().items()})
     return norm
 
 
@@ -91,7 +91,7 @@ def test_a_kernel_survives_being_shared(own: int, shared: int) -> None:
     assert difference(rule.cut(large, kernel.shape), kernel) < 1e-4
 
 
-def test_patch_merging_reads_four_neighbours() -> None:
+def test_patch_merging_reads_four_neighbors() -> None:
     module = PatchMerging(8, 12, (4, 4), "layer", 1e-6)
     x = torch.arange(16.0)[None, :, None].expand(1, 16, 8)
     module.norm = nn.Identity()
@@ -144,7 +144,7 @@ def test_reduction_inside_a_network(pool: str) -> None:
     dropping = Block("softmax", 3, 8, mlp_hidden=48, token_keep=0.5)
     x = torch.randn(2, 3, 32, 32)
     logits = {
-        how: randomised(small(dropping, block, global_pool=pool, token_reduction=how))(x)
+        how: randomized(small(dropping, block, global_pool=pool, token_reduction=how))(x)
         for how in ("evit", "random")
     }
     assert difference(logits["evit"], logits["random"]) > 1e-3
@@ -156,7 +156,7 @@ def test_keeping_all_is_the_identity() -> None:
     keeping = Block("softmax", 3, 8, mlp_hidden=48, token_keep=1.0)
     plain = Block("softmax", 3, 8, mlp_hidden=48)
     x = torch.randn(2, 3, 32, 32)
-    assert difference(randomised(small(keeping))(x), randomised(small(plain))(x)) == 0
+    assert difference(randomized(small(keeping))(x), randomized(small(plain))(x)) == 0
     # The last token can only be fused into itself: what is left out is scaled, nothing more.
     at = place(0, keep=36)
     scores, tokens = scores_and_tokens(0)

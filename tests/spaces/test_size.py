@@ -240,4 +240,4 @@ def test_any_space_keeps_the_laws(spec: dict[str, Any]) -> None:
         assert candidate.key in everything
         assert candidate in space
         assert space.candidate(space.assignment(candidate)) == candidate
-        assert {other.key for other in space.neighbours(candidate)} < set(everything)
+        assert {other.key for other in space.neighbors(candidate)} < set(everything)

@@ -51,15 +51,15 @@ def test_resolve_gives_both_at_once(space: SearchSpace) -> None:
         assert active == space.assignment(candidate)
 
 
-def test_neighbours(space: SearchSpace, candidates: list[Candidate]) -> None:
+def test_neighbors(space: SearchSpace, candidates: list[Candidate]) -> None:
     for candidate in candidates[:3]:
-        neighbours = space.neighbours(candidate)
-        assert candidate not in neighbours
-        for neighbour in neighbours[::7]:
-            assert neighbour in space
+        neighbors = space.neighbors(candidate)
+        assert candidate not in neighbors
+        for neighbor in neighbors[::7]:
+            assert neighbor in space
     # What a choice alone can change, it can change back.
-    near = space.neighbours(candidates[0])
-    assert sum(candidates[0] in space.neighbours(other) for other in near[:20]) > 10
+    near = space.neighbors(candidates[0])
+    assert sum(candidates[0] in space.neighbors(other) for other in near[:20]) > 10
 
 
 def test_repair_leaves_valid_candidates_alone(

@@ -9,7 +9,7 @@ from vitpareto.spaces import Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet, blueprint, shared_name
 
-from .helpers import difference, images, randomise
+from .helpers import difference, images, randomize
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def digits() -> tuple[SearchSpace, Supernet]:
     """A supernet of its own, to be changed."""
     space = SearchSpace.from_yaml("digits")
     supernet = Supernet(space)
-    randomise(supernet.state_dict())
+    randomize(supernet.state_dict())
     return space, supernet
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx, workload
-from vitpareto.cost_models.foreign.onnx_estimate import recognise
+from vitpareto.cost_models.foreign.onnx_estimate import recognize
 from vitpareto.cost_models.foreign.onnx_pieces import read_pieces
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
@@ -77,12 +77,12 @@ def alike(unit: Unit) -> str:
     ("name", "count"),
     [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4)],
 )
-def test_what_was_exported_is_recognised(name: str, count: int, order: int, tmp_path: Path) -> None:
+def test_what_was_exported_is_recognized(name: str, count: int, order: int, tmp_path: Path) -> None:
     """With every precision in the kernels that it was written with."""
     space = SearchSpace.from_text(name) if "\n" in name else SearchSpace.from_yaml(name)
     recipes = DEVICE[::order]
     for candidate in space.sample(count, 11):
-        pieces = recognise(read_pieces(write(tmp_path / "x.onnx", candidate, recipes)))
+        pieces = recognize(read_pieces(write(tmp_path / "x.onnx", candidate, recipes)))
         found = [(piece, block, recipe) for piece, block, recipe in pieces if block or piece.macs]
         wanted = [
             unit_of(block, kernel_recipe(recipe_for(block, recipes), "onnxruntime"))

@@ -9,7 +9,7 @@ import torch
 
 from vitpareto.cost_models import Device, workload
 from vitpareto.cost_models.graphs.folding import folded
-from vitpareto.cost_models.graphs.modules import build, locate, network, randomise
+from vitpareto.cost_models.graphs.modules import build, locate, network, randomize
 from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import chained, to_onnx
 from vitpareto.cost_models.runtimes import open_runtime
@@ -41,7 +41,7 @@ def images(candidate: Candidate, count: int = 1) -> np.ndarray:
 def test_folding_changes_nothing(preset: str) -> None:
     for candidate in SearchSpace.from_yaml(preset).sample(3, 1):
         plain = Network(candidate.architecture).eval()
-        randomise(plain)
+        randomize(plain)
         x = torch.from_numpy(images(candidate))
         with torch.no_grad():
             assert difference(folded(plain)(x).numpy(), plain(x).numpy()) < 1e-4

@@ -93,7 +93,7 @@ def test_levels_are_comparable_between_sessions() -> None:
     assert left == right
 
 
-def test_a_busy_neighbour_slows_small_kernels_more() -> None:
+def test_a_busy_neighbor_slows_small_kernels_more() -> None:
     """Large kernels at 0.9 and small ones at 0.6 of their speed: each row by what its own are."""
     usual = [Row("unit", k, 1.0, 0, 0, 1, anchor_ms=0.9, small_anchor_ms=0.012, session="1")
              for k in "abc"]  # fmt: skip

@@ -39,14 +39,14 @@ def trained() -> Trained:
     data = load_data(DataConfig(), 16)
     train, held_out = data.split("train"), data.split("validation")
     network = random_network(architecture()).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
     generator = torch.Generator().manual_seed(0)
     for step in range(200):
         picked = torch.randint(len(train), (64,), generator=generator)
         loss = F.cross_entropy(network(train.images[picked]), train.labels[picked])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 3e-3 * (1 - step / 200)
-        optimiser.step()
+        optimizer.step()
     return Trained(network.eval(), train.images, train.labels, held_out.images, held_out.labels)

@@ -6,7 +6,7 @@ import torch
 from vitpareto.search.compress import calibrate, compensated, deliverable, delivered_logits, run
 from vitpareto.search.compress.bias_correction import correct_biases
 from vitpareto.search.compress.network import Layers, compressible
-from vitpareto.search.compress.repq import norms_and_readers, reparametrise
+from vitpareto.search.compress.repq import norms_and_readers, reparametrize
 from vitpareto.spaces import Block, Candidate, Policy
 from vitpareto.spaces.networks import Network
 
@@ -76,7 +76,7 @@ def test_repq_changes_nothing_in_float(block: Block, norm: str) -> None:
     a = architecture(block, block, norm=norm)
     network, x = random_network(a), images(a)
     chosen, state = candidate(a, Policy(8, 8)), network.state_dict()
-    moved = reparametrise(
+    moved = reparametrize(
         network, state, calibrate(network, state, chosen, x), integers(network, chosen)
     )
     changed = {name.split(".")[4] for name in state if not state[name].equal(moved[name])}
@@ -93,7 +93,7 @@ def test_repq_makes_all_channels_equally_wide() -> None:
     chosen = candidate(network.architecture, Policy(8, 8))
     state = network.state_dict()
     calibration = calibrate(network, state, chosen, x)
-    moved = reparametrise(network, state, calibration, integers(network, chosen))
+    moved = reparametrize(network, state, calibration, integers(network, chosen))
     seen = calibrate(network, moved, chosen, x).before
     for _, readers in norms_and_readers(network):
         lows, highs = seen[readers[0]].lows, seen[readers[0]].highs
@@ -107,7 +107,7 @@ def test_repq_leaves_coarse_weights_alone(trained: Trained) -> None:
         chosen = candidate(trained.network.architecture, policy)
         calibration = calibrate(trained.network, state, chosen, trained.train[:64])
         layers = compressible(trained.network, chosen, recipes)
-        moved = reparametrise(trained.network, state, calibration, layers)
+        moved = reparametrize(trained.network, state, calibration, layers)
         assert all(moved[name].equal(state[name]) for name in state)
 
 
@@ -131,7 +131,7 @@ def test_repq_lowers_the_error_of_one_range_for_all_channels(norm: str) -> None:
 
     before = error(state)
     calibration = calibrate(network, state, chosen, x)
-    moved = reparametrise(network, state, calibration, integers(network, chosen))
+    moved = reparametrize(network, state, calibration, integers(network, chosen))
     assert error(moved) < 0.5 * before
 
 
@@ -166,7 +166,7 @@ def test_repq_of_factored_networks(block: Block) -> None:
     thin = deliverable(random_network(a), chosen)
     state = thin.state_dict()
     calibration = calibrate(thin, state, chosen, x)
-    moved = reparametrise(thin, state, calibration, integers(thin, chosen))
+    moved = reparametrize(thin, state, calibration, integers(thin, chosen))
     assert not moved["stages.0.blocks.0.norm2.weight"].equal(
         state["stages.0.blocks.0.norm2.weight"]
     )

@@ -4,7 +4,7 @@ from torch import nn
 
 from vitpareto.cost_models.units.workload import workload
 from vitpareto.search.compress import calibrate, deliverable, prepared, run
-from vitpareto.search.compress.low_rank import Factored, directions, factorised, factors, truncated
+from vitpareto.search.compress.low_rank import Factored, directions, factorized, factors, truncated
 from vitpareto.search.compress.network import compressed, compressible
 from vitpareto.spaces import Block, Policy
 from vitpareto.spaces.ops import rank
@@ -62,7 +62,7 @@ def test_two_layers_are_the_matrix_they_replace() -> None:
     scale = torch.rand(48, 1, generator=GENERATOR) + 0.5
     with torch.no_grad():
         layer.weight.copy_(scale * WEIGHT @ read @ right)
-        pair = factorised(layer, read)
+        pair = factorized(layer, read)
         assert largest(pair(INPUTS), layer(INPUTS)) < 1e-4
         assert largest(pair[0].weight, right) < 1e-3, "rows that are scaled keep the right factor"
     assert not hasattr(pair[0], "bias") or pair[0].bias is None
@@ -96,11 +96,11 @@ def test_what_was_trained_at_a_rank_is_delivered(sparsity: float) -> None:
         weighted = run(network, network.state_dict(), chosen, x, calibration=calibration)
         # The zeros of factors depend on their basis, which is another one from now on.
         assert sparsity or relative(run(start, start.state_dict(), chosen, x), weighted) < 1e-4
-    optimiser = torch.optim.SGD(start.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(start.parameters(), lr=0.01)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         run(start, dict(start.named_parameters()), chosen, x).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         trained_logits = run(start, start.state_dict(), chosen, x)
         assert relative(trained_logits, weighted) > 0.01

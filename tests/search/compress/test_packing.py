@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitpareto.search.compress.packing import load_packed, pack, packed_bits, save_packed, unpack
-from vitpareto.search.compress.quantise import Grid, quantise_weight
+from vitpareto.search.compress.quantize import Grid, quantize_weight
 from vitpareto.search.compress.sparsity import sparsify
 from vitpareto.spaces.errors import RunError
 
@@ -51,7 +51,7 @@ def test_files_hold_what_was_rounded(tmp_path: Path, index: str, bits: int) -> N
     found = load_packed(tmp_path / "weights")
     assert list(found) == list(weights)
     for name, weight in weights.items():
-        assert found[name].allclose(quantise_weight(weight, Grid(bits)), atol=1e-6)
+        assert found[name].allclose(quantize_weight(weight, Grid(bits)), atol=1e-6)
 
 
 @pytest.mark.parametrize("index", INDICES)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.search.compress import calibrate, deliverable, delivered_logits, run
-from vitpareto.search.compress.quantise import (
-    quantise_bias,
-    quantise_blocks,
-    quantise_dynamic,
-    quantise_range,
-    quantise_weight,
+from vitpareto.search.compress.quantize import (
+    quantize_bias,
+    quantize_blocks,
+    quantize_dynamic,
+    quantize_range,
+    quantize_weight,
 )
 from vitpareto.search.compress.scheme import scheme_of
 from vitpareto.spaces import Block, Candidate, Policy
@@ -65,20 +65,20 @@ def _simulated(
     conv = isinstance(layer, nn.Conv2d)
     scheme = scheme_of(recipe, bits, conv)
     if scheme.acts == "dynamic":
-        x = quantise_dynamic(x, len(x))
+        x = quantize_dynamic(x, len(x))
     elif scheme.acts == "blocks":
-        x = quantise_blocks(x)
+        x = quantize_blocks(x)
     elif scheme.acts == "static":
-        x = quantise_range(x, *map(float, ranges["images"]))
-    weight = quantise_weight(layer.weight, scheme.weights)
+        x = quantize_range(x, *map(float, ranges["images"]))
+    weight = quantize_weight(layer.weight, scheme.weights)
     if not conv:
         return nn.functional.linear(x, weight, layer.bias)
     if scheme.acts != "static":
         return nn.functional.conv2d(x, weight, layer.bias, layer.stride)
     ends = torch.from_numpy(ranges["images"])
-    bias = quantise_bias(layer.bias, layer.weight, scheme.weights, *ends)
+    bias = quantize_bias(layer.bias, layer.weight, scheme.weights, *ends)
     y = nn.functional.conv2d(x, weight, bias, layer.stride)
-    return quantise_range(y, *map(float, ranges["logits"]))
+    return quantize_range(y, *map(float, ranges["logits"]))
 
 
 ATTENTION = {"num_heads": 4, "head_dim": 8, "mlp_hidden": 64}

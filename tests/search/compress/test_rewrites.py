@@ -71,7 +71,7 @@ def test_exact_rewrites_and_what_the_naive_swap_costs(name: str, a: Architecture
         (architecture(Block("window", **ATTENTION, window_size=3)), "pads its windows"),
     ],
 )
-def test_streams_that_cannot_be_centred_are_refused(a: Architecture, why: str) -> None:
+def test_streams_that_cannot_be_centered_are_refused(a: Architecture, why: str) -> None:
     with pytest.raises(SpaceError, match=why):
         REWRITES["layer_to_rms"].apply(Network(a))
 

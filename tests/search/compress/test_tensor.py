@@ -78,12 +78,12 @@ def test_training_recovers_what_was_lost(trained: Trained) -> None:
         factors = tucker(qkv_tensor(thin.state_dict(), prefix, 8), (3, 3, 6))
         decompose(thin.get_submodule(prefix), factors)  # type: ignore[arg-type]
     before = trained.accuracy(thin)
-    optimiser = torch.optim.AdamW(thin.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(thin.parameters(), lr=1e-3)
     for step in range(60):
         loss = trained.loss(thin.train(), 64 * (step % 10))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     exact = trained.accuracy(trained.network)
     after = trained.accuracy(thin.eval())
     assert before < exact - 0.05

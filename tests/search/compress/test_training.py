@@ -26,7 +26,7 @@ def test_compression_in_steps_wins_back_accuracy(trained: Trained, policy: Polic
     before = accuracy(trained, trained.network, chosen)
     state, seen = trained.network.state_dict(), trained.train[:128]
     network = prepared(trained.network, chosen, calibrate(trained.network, state, chosen, seen))
-    optimiser = torch.optim.AdamW(network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters())
     generator = torch.Generator().manual_seed(0)
     for step in range(STEPS):
         picked = torch.randint(len(trained.train), (64,), generator=generator)
@@ -35,10 +35,10 @@ def test_compression_in_steps_wins_back_accuracy(trained: Trained, policy: Polic
         logits = run(network, params, now, trained.train[picked])
         loss = torch.nn.functional.cross_entropy(logits, trained.train_labels[picked])
         assert loss.isfinite()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - step / STEPS)
-        optimiser.step()
+        optimizer.step()
     assert before < exact - 0.2
     assert accuracy(trained, network, chosen) > before + 0.6 * (exact - before)

@@ -18,9 +18,9 @@ from vitpareto.spaces.errors import RunError
 
 
 def picture(path: Path, seed: int, mode: str = "RGB", side: int = 20) -> None:
-    """A picture in which every pixel has the same colour, which is made of its seed."""
-    colour = np.array([seed % 256, (seed * 7) % 256, (seed * 31) % 256], dtype=np.uint8)
-    pixels = np.broadcast_to(colour, (side, side + 6, 3))
+    """A picture in which every pixel has the same color, which is made of its seed."""
+    color = np.array([seed % 256, (seed * 7) % 256, (seed * 31) % 256], dtype=np.uint8)
+    pixels = np.broadcast_to(color, (side, side + 6, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.ascontiguousarray(pixels)).convert(mode).save(path)
 
@@ -32,7 +32,7 @@ def folder(root: Path, each: int = 20, classes: str = "ab", mode: str = "RGB", a
     return root
 
 
-def colours(images: torch.Tensor, data) -> torch.Tensor:
+def colors(images: torch.Tensor, data) -> torch.Tensor:
     mean, std = (torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
     return (images * std + mean).mul(255).round()
 
@@ -44,7 +44,7 @@ def test_every_image_is_in_one_split_under_its_label(tmp_path: Path) -> None:
     for name in SPLITS:
         split = data.split(name)
         assert split.images.shape[1:] == (3, 8, 8)
-        red = colours(split.images, data)[:, 0]
+        red = colors(split.images, data)[:, 0]
         assert (red == red[:, :1, :1]).all(), "a plain picture stays plain"
         assert split.labels.equal((red[:, 0, 0] >= 100).long())
         seen += red[:, 0, 0].tolist()
@@ -56,7 +56,7 @@ def test_a_test_folder_is_the_test_split(tmp_path: Path) -> None:
     folder(tmp_path / "test", each=5, at=50)
     data = load_data(DataConfig(name="folder", root=str(tmp_path)), 8)
     test = data.split("test")
-    assert sorted(colours(test.images, data)[:, 0, 0, 0].tolist()) == [
+    assert sorted(colors(test.images, data)[:, 0, 0, 0].tolist()) == [
         float(v) for v in (*range(50, 55), *range(150, 155))
     ]
     assert len(data.train_labels) == 40 - len(data.split("search")) - len(data.split("validation"))
@@ -65,7 +65,7 @@ def test_a_test_folder_is_the_test_split(tmp_path: Path) -> None:
         load_data(DataConfig(name="folder", root=str(tmp_path), seed=1), 8)
 
 
-def test_grey_images_have_one_channel(tmp_path: Path) -> None:
+def test_gray_images_have_one_channel(tmp_path: Path) -> None:
     data = load_data(DataConfig(name="folder", root=str(folder(tmp_path, mode="L"))), 8)
     assert data.in_chans == 1
 
@@ -79,7 +79,7 @@ def test_what_does_not_fit_into_memory_is_streamed(tmp_path: Path) -> None:
     assert whole.train_labels.equal(streamed.train_labels)
     for name in ("search", "validation"):
         assert torch.allclose(
-            colours(whole.split(name).images, whole), colours(streamed.split(name).images, streamed)
+            colors(whole.split(name).images, whole), colors(streamed.split(name).images, streamed)
         )
     chunks = torch.arange(len(whole.train_labels)).split(4)
     views = [torch.cat([*streamed.views().batches(v, chunks)]) for v in (0, 0, 1)]
@@ -165,7 +165,7 @@ def test_a_timm_teacher_speaks_from_its_checkpoint(tmp_path: Path) -> None:
     config = TeacherConfig(model=NAME, checkpoint=checkpoint(tmp_path / "vit.safetensors", 2))
     teacher = train_teacher(data, config, 0)
     images = data.split("search").images
-    pixels = colours(images, data) / 255
+    pixels = colors(images, data) / 255
     own = timm.create_model(NAME, num_classes=2).eval()
     own.load_state_dict(teacher.model.state_dict())
     larger = torch.nn.functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)

@@ -38,7 +38,7 @@ def test_shares_that_leave_nothing() -> None:
         split_by_class(torch.zeros(9), {"search": 0.5, "test": 0.5}, seed=0)
 
 
-def test_digits_are_normalised_by_the_train_split() -> None:
+def test_digits_are_normalized_by_the_train_split() -> None:
     data = load_data(DataConfig(), 32)
     images = data.split("train").images
     assert images.shape[1:] == (1, 32, 32)

@@ -57,7 +57,7 @@ def test_the_same_seed_proposes_the_same(space: SearchSpace, name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["nsga2", "nsga3", "tpe"])
-def test_limits_are_learnt(space: SearchSpace, name: str) -> None:
+def test_limits_are_learned(space: SearchSpace, name: str) -> None:
     def infeasible(sampler_name: str) -> int:
         late = drive(open_sampler(space, sampler_name, trials=100), 100)[60:]
         return sum(costs(assignment)["latency_ms"] > 4 for assignment in late)

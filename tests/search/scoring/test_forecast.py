@@ -44,7 +44,7 @@ def trained(candidates: list[Candidate], seed: int) -> list[Evaluation]:
     ]
 
 
-def test_what_helps_is_learnt_from_examples(digits: SearchSpace) -> None:
+def test_what_helps_is_learned_from_examples(digits: SearchSpace) -> None:
     forecast = Forecast.fit(trained(draw_examples(digits, 60, 0), 1))
     fresh = digits.sample(60, 99)
     found = [forecast(candidate) for candidate in fresh]

@@ -16,7 +16,7 @@ from vitpareto.search.data.dataset import Data
 from vitpareto.search.training import sandwich
 from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.loss_curves import LARGEST, Health
-from vitpareto.search.training.optimizer import Optimiser
+from vitpareto.search.training.optimizer import Optimizer
 from vitpareto.search.training.sandwich import Draw, Sandwich, Workers
 from vitpareto.search.training.supernet import fresh, from_scratch, train_supernet, training_steps
 from vitpareto.search.training.teacher import Lessons, Teacher, teacher_architecture
@@ -260,24 +260,24 @@ def test_the_largest_learns_alone_first(space) -> None:
 
 def test_the_average_is_that_of_the_weights() -> None:
     layer = torch.nn.Linear(3, 2)
-    optimiser = Optimiser(layer.named_parameters(), TrainConfig(ema=0.8, lr=0.1), 30)
+    optimizer = Optimizer(layer.named_parameters(), TrainConfig(ema=0.8, lr=0.1), 30)
     expected = layer.weight.detach().clone()
     for step in range(1, 31):
         layer(torch.randn(4, 3)).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
         decay = min(0.8, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * layer.weight.detach()
-    assert torch.allclose(optimiser.average["weight"], expected, atol=1e-6)
+    assert torch.allclose(optimizer.average["weight"], expected, atol=1e-6)
 
 
 def test_a_gradient_that_is_no_number_changes_nothing() -> None:
     layer = torch.nn.Linear(3, 2)
-    optimiser = Optimiser(layer.named_parameters(), TrainConfig(), 10)
+    optimizer = Optimizer(layer.named_parameters(), TrainConfig(), 10)
     before = layer.weight.detach().clone()
     (layer.weight.sum() * float("inf")).backward()
     with pytest.raises(ArithmeticError, match="gradient is"):
-        optimiser.step()
-    assert layer.weight.equal(before) and optimiser.done == 0
+        optimizer.step()
+    assert layer.weight.equal(before) and optimizer.done == 0
 
 
 def test_alone_a_network_learns_and_repeats(space, data: Data, lessons) -> None:

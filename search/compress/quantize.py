@@ -1,4 +1,4 @@
-"""Fake quantisation: numbers rounded to what an integer kernel would see, kept in float.
+"""Fake quantization: numbers rounded to what an integer kernel would see, kept in float.
 
 The formulas are those of ONNX QuantizeLinear and DynamicQuantizeLinear: scales from the range,
 rounding half to even, saturation. The gradient passes straight through the rounding (Bengio et
@@ -45,7 +45,7 @@ class Integers(NamedTuple):
     zero: Tensor
 
 
-def quantise_weight(weight: Tensor, grid: Grid) -> Tensor:
+def quantize_weight(weight: Tensor, grid: Grid) -> Tensor:
     """Weights (out, ...) rounded to a grid."""
     if grid.bits >= 32:
         return weight
@@ -74,11 +74,11 @@ def integers(weight: Tensor, grid: Grid) -> Integers:
     return Integers(((rows / scale).round() + zero).clamp(0, top), scale, zero)
 
 
-def quantise_dynamic(x: Tensor, images: int) -> Tensor:
+def quantize_dynamic(x: Tensor, images: int) -> Tensor:
     """Activations on 256 values between the smallest and the largest of each image.
 
     The range always holds 0, which is then exact. It is taken image by image, as a runtime
-    does that quantises at each run with batch 1.
+    does that quantizes at each run with batch 1.
 
     Args:
         x: any shape whose first axis is the images, or their windows one after the other.
@@ -88,10 +88,10 @@ def quantise_dynamic(x: Tensor, images: int) -> Tensor:
     low, high = values.amin(1).clamp_max(0), values.amax(1).clamp_min(0)
     shape = (images, *(1,) * x.ndim)
     split = x.reshape(images, -1, *x.shape[1:])
-    return quantise_range(split, low.view(shape), high.view(shape)).reshape(x.shape)
+    return quantize_range(split, low.view(shape), high.view(shape)).reshape(x.shape)
 
 
-def quantise_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+def quantize_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
     low, high = (torch.as_tensor(end, dtype=x.dtype) for end in (low, high))
     scale = act_scale(low, high)
@@ -101,7 +101,7 @@ def quantise_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tens
     return straight_through(x, rounded)
 
 
-def quantise_bias(bias: Tensor, weight: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
+def quantize_bias(bias: Tensor, weight: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
     """A bias (out,) in whole multiples of input scale times weight scale.
 
     Integer convolutions add it to their sums as such.
@@ -122,7 +122,7 @@ def act_scale(low: Tensor, high: Tensor) -> Tensor:
     return (high - low).clamp_min(TINY_RANGE) / ACT_TOP
 
 
-def quantise_blocks(x: Tensor) -> Tensor:
+def quantize_blocks(x: Tensor) -> Tensor:
     """Activations (..., C) on 255 symmetric values for every 32 channels of each vector.
 
     What ONNX Runtime's MatMulNBits does at `accuracy_level=4` before its integer kernel.

@@ -5,12 +5,12 @@ from torch.nn import functional as F
 
 from vitpareto.search.compress import run
 from vitpareto.search.compress.observe import Observer, least_error, min_max, percentile
-from vitpareto.search.compress.quantise import (
+from vitpareto.search.compress.quantize import (
     Grid,
     integers,
-    quantise_dynamic,
-    quantise_range,
-    quantise_weight,
+    quantize_dynamic,
+    quantize_range,
+    quantize_weight,
 )
 from vitpareto.spaces import Policy
 
@@ -35,18 +35,18 @@ def test_weights_are_on_the_grid(bits: int, per: str, symmetric: bool) -> None:
     else:
         assert found.values.min() >= 0
         assert found.values.max() <= 2**bits - 1
-    rounded = quantise_weight(weight, grid)
+    rounded = quantize_weight(weight, grid)
     step = {"tensor": found.scale.max(), "channel": found.scale, "block": found.scale.max()}[per]
     assert ((rounded - weight).abs() <= step * 0.501).all()
-    assert quantise_weight(rounded, grid).allclose(rounded, atol=1e-6), "it is a projection"
-    assert quantise_weight(torch.zeros(2, 8), grid).eq(0).all()
+    assert quantize_weight(rounded, grid).allclose(rounded, atol=1e-6), "it is a projection"
+    assert quantize_weight(torch.zeros(2, 8), grid).eq(0).all()
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_error_falls_with_every_bit(symmetric: bool) -> None:
     weight = randn(32, 64)
     errors = [
-        (quantise_weight(weight, Grid(bits, symmetric=symmetric)) - weight).norm().item()
+        (quantize_weight(weight, Grid(bits, symmetric=symmetric)) - weight).norm().item()
         for bits in range(2, 9)
     ]
     assert errors == sorted(errors, reverse=True)
@@ -59,7 +59,7 @@ def test_per_channel_is_never_worse_than_per_tensor(trained: Trained) -> None:
         weight = layer.weight.detach()
         for bits in (4, 8):
             tensor, channel = (
-                (quantise_weight(weight, Grid(bits, per)) - weight).norm()
+                (quantize_weight(weight, Grid(bits, per)) - weight).norm()
                 for per in ("tensor", "channel")
             )
             assert channel <= tensor
@@ -68,28 +68,28 @@ def test_per_channel_is_never_worse_than_per_tensor(trained: Trained) -> None:
 @pytest.mark.parametrize("skewed", [F.gelu(randn(1, 4096)), randn(1, 64, 64).softmax(-1)[0]])
 def test_skewed_values_need_a_zero_point(skewed: torch.Tensor) -> None:
     symmetric, asymmetric = (
-        (quantise_weight(skewed, Grid(8, "tensor", sym)) - skewed).norm() for sym in (True, False)
+        (quantize_weight(skewed, Grid(8, "tensor", sym)) - skewed).norm() for sym in (True, False)
     )
     assert asymmetric < 0.75 * symmetric
 
 
 def test_gradients_pass_straight_through() -> None:
     weight = randn(4, 8).requires_grad_()
-    quantise_weight(weight, Grid(4)).mul(randn(4, 8, seed=1)).sum().backward()
+    quantize_weight(weight, Grid(4)).mul(randn(4, 8, seed=1)).sum().backward()
     assert weight.grad is not None
     assert weight.grad.allclose(randn(4, 8, seed=1))
     x = randn(2, 3, 8).requires_grad_()
-    quantise_dynamic(x, 2).sum().backward()
+    quantize_dynamic(x, 2).sum().backward()
     assert x.grad is not None
     assert x.grad.eq(1).all()
 
 
 def test_each_image_has_its_own_range() -> None:
     small, large = randn(1, 4, 8), 100 * randn(1, 4, 8, seed=1)
-    alone = quantise_dynamic(small, 1)
-    assert quantise_dynamic(torch.cat([small, large]), 2)[:1].allclose(alone)
+    alone = quantize_dynamic(small, 1)
+    assert quantize_dynamic(torch.cat([small, large]), 2)[:1].allclose(alone)
     windows = torch.cat([small, large]).view(4, 2, 8)  # two windows of each image
-    assert quantise_dynamic(windows, 2)[:2].reshape(1, 4, 8).allclose(alone)
+    assert quantize_dynamic(windows, 2)[:2].reshape(1, 4, 8).allclose(alone)
 
 
 def test_ranges_of_known_activations() -> None:
@@ -103,7 +103,7 @@ def test_ranges_of_known_activations() -> None:
     assert low == pytest.approx(-1, abs=1e-3)
     assert high == pytest.approx(1, abs=1e-3)
     full, least = (
-        (quantise_range(observer.sample, *ends) - observer.sample).square().mean()
+        (quantize_range(observer.sample, *ends) - observer.sample).square().mean()
         for ends in (min_max(observer), least_error(observer))
     )
     assert least < full
@@ -127,7 +127,7 @@ def test_positive_activations_have_a_range_from_zero() -> None:
 
 
 def test_accuracy_survives_8_bits_and_collapses_at_2(trained: Trained) -> None:
-    """Min-max grids at 2 bits are the over-quantisation that a gate must catch."""
+    """Min-max grids at 2 bits are the over-quantization that a gate must catch."""
     accuracy = {
         bits: trained.accuracy(
             lambda x, bits=bits: run(
