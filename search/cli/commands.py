@@ -102,6 +102,7 @@ def search(
         planned = plan(loaded, path)
         _print(planned.to_dict()) if as_json else _echo(plan_lines(planned))
         return
+    from .. import pipeline
     from ..run.assets import Run
     from ..run.opening import open_run
     from ..run.stages import logging_to, stage_lines
@@ -113,11 +114,12 @@ def search(
         _resumable(["search", config, "--run-dir", str(path), *changes, "--resume"]),
         open_run(loaded, path, resume) as folder,
         logging_to(folder.log),
+        Run(folder) as run,
     ):
         if names:
-            _compare(Run(folder), names, seeds, as_json)
+            _compare(run, names, seeds, as_json)
             return
-        delivered = Run(folder).all()
+        delivered = pipeline.search(run)
     if as_json:
         _print(delivered)
     else:
@@ -167,8 +169,8 @@ def verify(run: Path, as_json: bool) -> None:
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
-    opened = Run(RunFolder(run, lock=False))
-    reports = verify_again(opened.folder, opened.device, opened.data)
+    with Run(RunFolder(run, lock=False)) as opened:
+        reports = verify_again(opened.folder, opened.device, opened.data)
     _print(reports) if as_json else _echo(check_lines(reports))
     sys.exit(0 if all(r["verified"] for r in reports) else NOT_VERIFIED)
 
@@ -188,8 +190,8 @@ def ladder(run: Path, as_json: bool) -> None:
     from ..store.run_folder import RunFolder
     from .text import ladder_lines
 
-    with RunFolder(run) as folder, logging_to(folder.log):
-        rows = [row.to_dict() for row in build_ladder(Run(folder))]
+    with RunFolder(run) as folder, logging_to(folder.log), Run(folder) as opened:
+        rows = [row.to_dict() for row in build_ladder(opened)]
         build_report(folder)
     _print(rows) if as_json else _echo(ladder_lines(rows))
 
@@ -237,14 +239,15 @@ def proxy(
     from .text import proxy_lines
 
     path = run_dir or Path("runs") / Path(config).stem
-    with open_run(load_config(config, overrides), path, True) as folder, logging_to(folder.log):
-        found = check_proxy(Run(folder), count)
+    loaded = load_config(config, overrides)
+    with open_run(loaded, path, True) as folder, logging_to(folder.log), Run(folder) as run:
+        found = check_proxy(run, count)
         if folder.report.exists():
             build_report(folder)
     if as_json:
         _print(found)
     else:
-        _echo([*proxy_lines(found), f"Picture: {folder.path / 'proxy.png'}"])
+        _echo([*proxy_lines(found), f"Picture: {folder.proxy_picture}"])
 
 
 @cli.group()
@@ -315,7 +318,7 @@ def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
         _print([outcome.to_dict() for outcome in outcomes])
     else:
         click.echo(comparison_text(outcomes))
-        click.echo(f"Fronts: {run.folder.path / 'comparison.png'}")
+        click.echo(f"Fronts: {run.folder.comparison_picture}")
 
 
 @cli.command()

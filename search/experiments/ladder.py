@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.torch import save
@@ -24,17 +23,14 @@ from ..delivery.decompression import policies, with_policy
 from ..delivery.handover import choose
 from ..delivery.manifest import manifests
 from ..loop.uniform_scaling import field, scalings
+from ..run.assets import Run
 from ..store.atomic_files import write_atomic, write_json
 from ..training.finetune import Finalist, start_network, train_finalists
 from .side_by_side import Measured, Rung, climb
 
-if TYPE_CHECKING:
-    from ..run.assets import Run
-
 STEPS = 17  # sizes at which pruning alone is tried
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
 FP16, INT8 = Policy(16), Policy(8, 8)
-LADDER = "ladder.json"
 EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
 
 
@@ -53,11 +49,11 @@ def build_ladder(run: Run) -> Sequence[Measured]:
     """
     found = manifests(run.folder.pareto)
     target = read_candidate(run.folder.pareto / choose(found, "best")["key"])
-    model = run.cost_model
+    model, supernet = run.ensure_cost_model(), run.ensure_supernet()
     made = {
         name: trained(run, named(name, candidate, model, target), candidate)
         for name, candidate in baselines(run.space, model, target).items()
-        if has_weights(run.supernet, candidate)
+        if has_weights(supernet, candidate)
     }
     original = made["original"]
     rungs = [replace(original, name="original", eager=True)]
@@ -71,15 +67,15 @@ def build_ladder(run: Run) -> Sequence[Measured]:
         candidate, network = read_candidate(folder), load_network(folder)
         rungs.append(Rung(f"searched {folder.name}", candidate, network, compensate=how))
     rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)
-    write_json(run.folder.path / LADDER, [row.to_dict() for row in rows])
+    write_json(run.folder.ladder, [row.to_dict() for row in rows])
     return rows
 
 
 def trained(run: Run, name: str, candidate: Candidate) -> Rung:
     """A baseline with its own weights, trained as the finalists were unless that was done."""
-    folder = run.folder.path / "ladder" / candidate.key
+    folder = run.folder.ladder_models / candidate.key
     if not (folder / WEIGHTS).exists():
-        network = start_network(run.supernet, candidate, run.data, run.tuning)
+        network = start_network(run.ensure_supernet(), candidate, run.data, run.tuning)
         finalist = Finalist(candidate, network, folder / "training.safetensors")
         train_finalists([finalist], run.tuning)
         write_atomic(folder / CANDIDATE, candidate.to_json())

@@ -97,19 +97,19 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         SpaceError: the space has fewer candidates.
         RunError: the loss of a training is no number.
     """
-    config, folder = run.config, run.folder.path
+    config, folder = run.config, run.folder
     pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
     candidates = [c for pair in pairs for c in (pair.first, pair.second)][:n]
     every = config.proxy.repeat_every
     seeds = {c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)}
-    validation = run.data.split("validation")
-    trainer = Trainer(run.lessons, validation, config.proxy, seeds)
-    log = EvaluationLog(folder / "proxy_trainings.jsonl")
+    lessons, validation = run.ensure_lessons(), run.data.split("validation")
+    trainer = Trainer(lessons, validation, config.proxy, seeds)
+    log = EvaluationLog(folder.proxy_trainings)
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
     search = run.data.split("search")
-    scored, score_ms = score_all(candidates, run.judges[1.0], "scoring")
+    scored, score_ms = score_all(candidates, run.ensure_judges()[1.0], "scoring")
     runs = [list(log[c.key].metrics.values()) for c in candidates]
     found: dict[str, Any] = {
         "space": run.space.name,
@@ -129,18 +129,18 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         return {name: value for name, value in judged(scores).items() if name.startswith(COMPARED)}
 
     found |= judged([score["accuracy"] for score in scored])
-    if run.forecast:
+    if run.ensure_forecast():
         scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
         about = compared([score["accuracy"] for score in scored])
         found["inherited"] = {"score_ms": ms} | about
     found["short"] = {}
     for steps in config.proxy.short_steps:
-        short = ShortTraining(run.lessons, search, config.proxy, steps, SHORT_SEED)
+        short = ShortTraining(lessons, search, config.proxy, steps, SHORT_SEED)
         scored, ms = score_all(candidates, short, f"{steps} steps each")
         about = compared([score["score"] for score in scored])
         found["short"][str(steps)] = {"score_ms": ms} | about
-    write_atomic(folder / "proxy.png", scatter(found))
-    write_json(folder / "proxy.json", found)
+    write_atomic(folder.proxy_picture, scatter(found))
+    write_json(folder.proxy, found)
     return found
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,8 @@ from ..loop.study import Scoring, Study, Until, window
 from ..loop.task import Task
 from ..pareto.hypervolume import Box, nondominated
 from ..pareto.objectives import Objective
-from ..scoring.predicted_costs import Costs
+from ..run.assets import Run
 from ..store.atomic_files import write_atomic, write_json
-
-if TYPE_CHECKING:
-    from ..run.assets import Run
 
 Array = NDArray[np.float64]
 
@@ -128,15 +125,18 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
     for name in names:
         if name not in samplers():
             raise UnknownNameError("sampler", name, samplers())
-    search, folder = run.config.search, run.folder.path
-    task = Task(run.space, search.resolve(), Costs(run.cost_model).all, search.seed, search.trials)
-    scores = folder / "comparison.jsonl"
+    search, folder = run.config.search, run.folder
+    task = Task(run.space, search.resolve(), run.costs.all, search.seed, search.trials)
     with open_executor(run.config.executor) as executor:
         outcomes = compare(
-            names, task, lambda: run.scoring(executor, scores), seeds, window(run.config)
+            names,
+            task,
+            lambda: run.scoring(executor, folder.comparison_scores),
+            seeds,
+            window(run.config),
         )
-    write_json(folder / "comparison.json", [outcome.to_dict() for outcome in outcomes])
-    write_atomic(folder / "comparison.png", draw_comparison(outcomes, task.objectives))
+    write_json(folder.comparison, [outcome.to_dict() for outcome in outcomes])
+    write_atomic(folder.comparison_picture, draw_comparison(outcomes, task.objectives))
     return outcomes
 
 

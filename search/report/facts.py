@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -14,12 +15,12 @@ from ..config import RunConfig, load_config
 from ..delivery.artifact import read_candidate
 from ..delivery.manifest import Manifest, manifests
 from ..pareto.objectives import Objective, pareto_front
+from ..run.stages import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
 
-LADDER, PROXY, REFERENCE = "ladder.json", "proxy.json", "reference.json"
 SEARCHED = "searched "  # what the ladder puts before the key of a delivered model
 PLANE = (Objective("latency_ms"), Objective("accuracy"))
 
@@ -94,7 +95,7 @@ class Facts:
     @property
     def teacher_accuracy(self) -> float | None:
         """Of the teacher on the validation split."""
-        return self.stages.get("teacher", {}).get("accuracy")
+        return self.stages.get(Stage.TEACHER, {}).get("accuracy")
 
 
 def gather(folder: RunFolder) -> Facts:
@@ -117,12 +118,11 @@ def gather(folder: RunFolder) -> Facts:
         cost_model=CostModel.load(folder.cost_model),
         stages=read_json(folder.stages),
         environment=read_json(folder.environment),
-        ladder=_optional(folder, LADDER, []),
-        reference=_optional(folder, REFERENCE, {}),
-        proxy=_optional(folder, PROXY, {}),
+        ladder=_optional(folder.ladder, []),
+        reference=_optional(folder.reference, {}),
+        proxy=_optional(folder.proxy, {}),
     )
 
 
-def _optional(folder: RunFolder, name: str, default: Any) -> Any:
-    path = folder.path / name
+def _optional(path: Path, default: Any) -> Any:
     return read_json(path) if path.is_file() else default

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 
+from ..run.stages import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes
@@ -143,7 +144,7 @@ def _front(facts: Facts) -> list[str]:
 
 
 def _progress(facts: Facts) -> list[str]:
-    found = facts.stages.get("search", {})
+    found = facts.stages.get(Stage.SEARCH, {})
     ended = ENDINGS.get(found.get("ended by", ""), "")
     caption = (
         "Hypervolume: the share of the space between the largest network, or the limits, and the "

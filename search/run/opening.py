@@ -20,7 +20,7 @@ from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.dataset import load_data
 from ..store.atomic_files import write_atomic, write_json
-from ..store.run_folder import RunFolder
+from ..store.run_folder import RunFolder, RunPaths
 
 FIXED = (
     "space",
@@ -48,14 +48,14 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         MissingRuntimeError: its runtime is not installed here.
         CostError: the cost model cannot be read, or nothing tells the energy that is asked for.
     """
-    again = resume and (path / "stages.json").exists()
+    paths = RunPaths(path)
+    again = resume and paths.begun
     if not again:
         RunFolder.check_free(path)
     device = Device.load(config.device.name)
     open_runtime(device)
-    kept = path / "cost_model.json" if again else path
-    if config.device.cost_model or kept.is_file():
-        require_energy(config, CostModel.load(config.device.cost_model or kept))
+    if config.device.cost_model or (again and paths.cost_model.is_file()):
+        require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
     elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
     space = open_space(config)

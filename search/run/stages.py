@@ -1,4 +1,4 @@
-"""Stages: what a run does one after the other, with the time and the memory that each took."""
+"""Stages of a run by name, and what is kept of each: its time, its peak memory, its results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Generator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,24 @@ from ..store.run_folder import RunFolder
 log = logging.getLogger("vitpareto")
 
 
+class Stage(str, Enum):
+    """What a run does, in this order; `pipeline.STEPS` says how."""
+
+    CALIBRATION = "calibration"
+    TEACHER = "teacher"
+    SUPERNET = "supernet"
+    FORECAST = "forecast"
+    SEARCH = "search"
+    SHORTLIST = "shortlist"
+    FINISHING = "finishing"
+    VERIFICATION = "verification"
+    REFERENCE = "reference"
+
+
 @contextlib.contextmanager
-def stage(folder: RunFolder, name: str) -> Generator[dict[str, Any]]:
+def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
     """Log a stage, and keep its time, its peak memory and whatever facts it adds."""
+    name = stage.value
     log.info("%s: started", name)
     _forget_peak()
     start = time.perf_counter()
@@ -35,6 +51,7 @@ def logging_to(path: Path) -> Generator[None]:
     """Send what happens to standard error and, with the time, to a file."""
     console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level = log.level
     log.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [console, file]
     for handler in handlers:
@@ -42,6 +59,7 @@ def logging_to(path: Path) -> Generator[None]:
     try:
         yield
     finally:
+        log.setLevel(level)
         for handler in handlers:
             log.removeHandler(handler)
         file.close()
@@ -49,12 +67,12 @@ def logging_to(path: Path) -> Generator[None]:
 
 def stage_lines(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Time and memory of every stage, a line each, for people."""
-    total = sum(found["seconds"] for found in stages.values())
+    total = sum(facts["seconds"] for facts in stages.values())
     return [
         f"{'stage':16}  {'seconds':>8}  {'peak memory':>11}",
         *(
-            f"{name:16}  {found['seconds']:8.1f}  {found['peak_memory_mb']:>8,} MB"
-            for name, found in stages.items()
+            f"{name:16}  {facts['seconds']:8.1f}  {facts['peak_memory_mb']:>8,} MB"
+            for name, facts in stages.items()
         ),
         f"{'all':16}  {total:8.1f}",
     ]

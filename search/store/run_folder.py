@@ -12,21 +12,84 @@ from ...spaces.errors import RunError
 from .atomic_files import read_json, write_atomic, write_json
 
 
-class RunFolder:
-    """The files of one run; see the names of the properties.
+class _File:
+    """A path inside a run folder, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, paths: RunPaths, owner: type[RunPaths]) -> Path:
+        return paths.path / self.name
+
+
+class RunPaths:
+    """Where everything in a run folder is; every path of one is asked here.
+
+    Args:
+        path: of the folder, which need not exist.
+    """
+
+    config = _File("config.yaml")  # resolved, every key
+    space = _File("space.yaml")  # as it was searched, with the classes and channels of the data
+    environment = _File("environment.json")  # versions, processor and command
+    stages = _File("stages.json")  # seconds, peak memory and results of every finished stage
+    log = _File("log.txt")
+    lock = _File("lock")
+
+    cost_model = _File("cost_model.json")
+    teacher = _File("teacher.safetensors")  # weights and cached logits
+    supernet = _File("supernet.safetensors")
+    supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained
+    short_trainings = _File("short_trainings.jsonl")  # from which accuracies are forecast
+
+    journal = _File("study.journal")  # Optuna's
+    evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
+    shortlist = _File("shortlist.json")  # measured latencies of members of the front
+    pareto = _File("pareto")  # a folder for each delivered model, named by its key
+    test_seal = _File("test_readings.json")  # when the test split was read
+
+    reference = _File("reference.json")  # the largest network, a row as in `ladder`
+    report = _File("report.html")
+    picture = _File("pareto.png")
+
+    ladder = _File("ladder.json")  # models measured side by side
+    ladder_models = _File("ladder")  # weights of those that were trained for it
+    proxy = _File("proxy.json")  # how far scores can be trusted
+    proxy_picture = _File("proxy.png")
+    proxy_trainings = _File("proxy_trainings.jsonl")
+    comparison = _File("comparison.json")  # of samplers
+    comparison_picture = _File("comparison.png")
+    comparison_scores = _File("comparison.jsonl")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def training_of(self, key: str, again: bool = False) -> Path:
+        """Checkpoint of a finalist while it is trained, or trained again after a step back."""
+        return self.pareto / f".{key}{'.again' if again else ''}.safetensors"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stage has ended there: before that nothing would be lost with it."""
+        return self.stages.exists()
+
+
+class RunFolder(RunPaths):
+    """The folder of one run, which one process at a time works in.
 
     Args:
         path: an existing folder.
+        lock: whether this process will write into it.
 
     Raises:
-        RunError: it is no folder, or another process works in it.
+        RunError: it is no run folder, or another process works in it.
     """
 
     def __init__(self, path: Path, lock: bool = True) -> None:
-        if not (path / "config.yaml").is_file():
-            raise RunError(f"{path}: no run folder: it has no config.yaml")
-        self.path = path
-        self._lock = _locked(path / "lock") if lock else None
+        super().__init__(path)
+        if not self.config.is_file():
+            raise RunError(f"{path}: no run folder: it has no {self.config.name}")
+        self._lock = _locked(self.lock) if lock else None
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -37,13 +100,14 @@ class RunFolder:
         Raises:
             RunError: there is one already, or nothing can be written there.
         """
-        if (path / "stages.json").exists():
+        paths = RunPaths(path)
+        if paths.begun:
             raise RunError(
                 f"{path}: holds a run already: continue it with --resume, or name another "
                 "folder with --run-dir"
             )
-        if (path / "lock").exists():
-            os.close(_locked(path / "lock"))
+        if paths.lock.exists():
+            os.close(_locked(paths.lock))
         above = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not above.is_dir():
             raise RunError(f"{path}: {above} is a file: name another folder with --run-dir")
@@ -58,89 +122,10 @@ class RunFolder:
             RunError: there is one already, or it cannot be written.
         """
         cls.check_free(path)
-        write_atomic(path / "space.yaml", space)
-        write_atomic(path / "config.yaml", config)
+        paths = RunPaths(path)
+        write_atomic(paths.space, space)
+        write_atomic(paths.config, config)
         return cls(path)
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def space(self) -> Path:
-        """The space as it was searched, with the classes and channels of the data."""
-        return self.path / "space.yaml"
-
-    @property
-    def environment(self) -> Path:
-        """Versions, processor and command."""
-        return self.path / "environment.json"
-
-    @property
-    def stages(self) -> Path:
-        """Seconds, peak memory and results of every finished stage."""
-        return self.path / "stages.json"
-
-    @property
-    def teacher(self) -> Path:
-        """Weights and cached logits of the teacher."""
-        return self.path / "teacher.safetensors"
-
-    @property
-    def cost_model(self) -> Path:
-        """The calibrated cost model."""
-        return self.path / "cost_model.json"
-
-    @property
-    def supernet(self) -> Path:
-        """Shared weights."""
-        return self.path / "supernet.safetensors"
-
-    @property
-    def examples(self) -> Path:
-        """Short trainings from which accuracies are predicted, one a line."""
-        return self.path / "short_trainings.jsonl"
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal."""
-        return self.path / "study.journal"
-
-    @property
-    def shortlist(self) -> Path:
-        """Measured latencies of candidates from which finalists are chosen."""
-        return self.path / "shortlist.json"
-
-    @property
-    def test_seal(self) -> Path:
-        """When the test split was read."""
-        return self.path / "test_readings.json"
-
-    @property
-    def pareto(self) -> Path:
-        """A folder for each delivered model, named by its key."""
-        return self.path / "pareto"
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
-
-    @property
-    def picture(self) -> Path:
-        """The front as a picture."""
-        return self.path / "pareto.png"
-
-    @property
-    def log(self) -> Path:
-        """What was done when."""
-        return self.path / "log.txt"
-
-    @property
-    def evaluations(self) -> Path:
-        """Scored candidates, one a line."""
-        return self.path / "evaluations.jsonl"
 
     def record_stage(self, name: str, facts: Mapping[str, Any]) -> None:
         """Add a finished stage to `stages.json`; one that did nothing again changes nothing."""

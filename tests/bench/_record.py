@@ -16,7 +16,6 @@ from vitpareto.search.console import progress
 from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.opening import open_run
-from vitpareto.search.scoring.predicted_costs import Costs
 from vitpareto.search.store.atomic_files import write_atomic
 
 OVERRIDES = (
@@ -30,7 +29,7 @@ def main(path: Path) -> None:
     """Score what is not in the run folder yet, and write the table."""
     with open_run(load_config("digits", OVERRIDES), path, resume=True) as folder:
         run = Run(folder)
-        candidates, costs = enumerate_space(run.space), Costs(run.cost_model)
+        candidates, costs = enumerate_space(run.space), run.costs
         images = len(run.data.split("search"))
         scoring = run.scoring(LocalExecutor(), folder.evaluations)
         rows = [("key", f"correct_of_{images}", "latency_us")]

@@ -74,9 +74,9 @@ def largest(run: Run) -> tuple[float, float]:
     """Validation accuracy of the largest candidate with shared weights, and trained alone."""
     config, judges = run.config.supernet, run.data.split("validation")
     candidate = run.space.largest()
-    inherited = Evaluator(run.supernet, judges, run.data.split("train"))(candidate)
-    steps = run.lessons.steps(config.batch_size, config.epochs)
-    alone = ShortTraining(run.lessons, judges, config, steps, seed=1)(candidate)
+    inherited = Evaluator(run.ensure_supernet(), judges, run.data.split("train"))(candidate)
+    steps = run.ensure_lessons().steps(config.batch_size, config.epochs)
+    alone = ShortTraining(run.ensure_lessons(), judges, config, steps, seed=1)(candidate)
     return inherited["accuracy"], alone["accuracy"]
 
 
@@ -96,7 +96,9 @@ def speeds(run: Run, evaluator: Evaluator) -> tuple[float, float]:
 def naive_accuracy(run: Run, candidate: Candidate) -> float:
     """Build the module, copy the weights, evaluate in float32 with a DataLoader."""
     network = Network(candidate.architecture)
-    inherited = {name: value.clone() for name, value in run.supernet.inherit(candidate).items()}
+    inherited = {
+        name: value.clone() for name, value in run.ensure_supernet().inherit(candidate).items()
+    }
     network.load_state_dict(network.state_dict() | inherited)
     network.eval()
     split = run.data.split("search")

@@ -102,7 +102,8 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", "space: digits\n", "name: tiny\n")
     folder.close()
     script = (
-        "import os, signal\nfrom pathlib import Path\nfrom vitpareto.search.store import RunFolder"
+        "import os, signal\nfrom pathlib import Path\n"
+        "from vitpareto.search.store.run_folder import RunFolder"
         f"\nRunFolder(Path({str(folder.path)!r}))\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9

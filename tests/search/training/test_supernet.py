@@ -150,11 +150,11 @@ import sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from safetensors.torch import save_file
-from vitpareto.search import checkpoint
+from vitpareto.search.training import checkpoint
 from vitpareto.search.config import DataConfig, SupernetConfig
-from vitpareto.search.data import load_data
-from vitpareto.search.distill import train_supernet
-from vitpareto.search.teacher import Lessons
+from vitpareto.search.data.dataset import load_data
+from vitpareto.search.training.supernet import train_supernet
+from vitpareto.search.training.teacher import Lessons
 from vitpareto.spaces import SearchSpace
 checkpoint.EVERY_S, checkpoint.SHARE = 0.0, 1e9
 data = load_data(DataConfig(), 16)

@@ -1,0 +1,320 @@
+"""The whole job: from images and a device to a verified front, stage by stage.
+
+Every stage leaves a file in the run folder and is not done again where that is there; that is
+all there is to resuming. `STEPS` is the one table of them: the pipeline runs it, `--dry-run`
+describes and estimates it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..spaces import Candidate
+from ..spaces.errors import RunError
+from ..spaces.networks import Network
+from .delivery.deliver import Terms, deliver, delivered
+from .delivery.manifest import Manifest, manifests
+from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
+from .delivery.verify import test_once, verify_new
+from .executors import open_executor
+from .experiments.reference import measure_reference
+from .loop.nearest_feasible import excess, misses, nearest
+from .loop.optuna_sampler import Sampler
+from .loop.study import Study, Until, window
+from .loop.task import Task
+from .pareto.objectives import pareto_front, spread
+from .report import build_report
+from .run.assets import Run
+from .run.rates import Rates
+from .run.stages import Stage, running
+from .scoring.evaluation import Evaluation, evaluate
+from .scoring.evaluation_log import EvaluationLog, read_evaluations
+from .store.atomic_files import read_json
+from .store.run_folder import RunPaths
+from .training.finetune import Finalist, retrain, start_network, train_finalists
+
+SHORT_S = 0.3  # of one network of the shortlist: exported, and timed with random weights
+VERIFY_S = 3.0  # of one model: loading, timing against the others, memory in fresh processes
+REFERENCE_S = 8.0
+
+log = logging.getLogger("vitpareto")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the job.
+
+    Attributes:
+        stage: its name.
+        output: what it leaves in the folder.
+        run: does it, or what is left of it.
+        seconds: estimate from what a step costs on this machine.
+        about: what it does, for people.
+    """
+
+    stage: Stage
+    output: Callable[[RunPaths], Path]
+    run: Callable[[Run], object]
+    seconds: Callable[[Rates], float]
+    about: Callable[[Rates], str]
+
+
+def search(run: Run) -> list[Manifest]:
+    """Do everything that is not done yet; the manifests of the delivered models.
+
+    Where nothing keeps the limits, what misses them by the least is delivered, unverified.
+
+    Raises:
+        RunError: no candidate can be scored.
+    """
+    for step in STEPS:
+        step.run(run)
+    build_report(run.folder)
+    return manifests(run.folder.pareto)
+
+
+def search_candidates(run: Run) -> None:
+    """Search to the end: propose candidates, score them, and log what came of each."""
+    config, search, folder = run.config, run.config.search, run.folder
+    objectives, costs = search.resolve(), run.costs.all
+    _, expected = expected_best(run)
+    if missed := misses(expected, objectives):
+        log.warning(
+            "search: hardly any candidate can keep the limits: the nearest one that was found "
+            "is predicted to have %s",
+            missed,
+        )
+    task = Task(run.space, objectives, costs, search.seed, search.trials)
+    run.ensure_judges()  # trained in stages of their own, before this one
+    with running(folder, Stage.SEARCH) as facts, open_executor(config.executor) as executor:
+        driver = read_json(folder.environment)["run"] if search.storage else ""
+        sampler = Sampler(search.sampler, task, folder.journal, search.storage, driver)
+        study = Study(task, sampler, run.scoring(executor, folder.evaluations), window(config))
+        ending = study.run(Until(search.trials, seconds=search.max_s, patience=search.patience))
+        facts |= {
+            "ended by": ending,
+            "trials": study.told,
+            "scored": len(study.scoring.log),
+            "hypervolume": study.archive.volume,
+        }
+    if not scored_front(run):
+        add_nearest(run)
+
+
+def scored_front(run: Run) -> list[Evaluation]:
+    """The best of all that was scored, within the limits, the most accurate first."""
+    return pareto_front(_complete(run), run.config.search.resolve())
+
+
+def add_nearest(run: Run) -> None:
+    """Score what is predicted to miss the limits by the least, for when nothing keeps them.
+
+    Raises:
+        RunError: it cannot be scored.
+    """
+    candidate, costs = expected_best(run)
+    evaluations = EvaluationLog(run.folder.evaluations)
+    evaluations.append(evaluate(run.ensure_judges()[1.0], candidate, costs))
+    if not _complete(run):
+        raise RunError(f"{run.folder.path}: no candidate could be scored; log.txt says why")
+
+
+def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
+    """The candidate whose predicted costs are nearest to the limits, and these costs."""
+    search = run.config.search
+    return nearest(run.space, search.resolve(), run.costs.all, search.seed)
+
+
+def shortlisted(run: Run) -> list[Evaluation]:
+    """Candidates to measure: spread over the front of the first two objectives, ends included.
+
+    More are measured than are wanted. Where nothing keeps the limits, it is what misses them by
+    the least, and measured when it is delivered.
+    """
+    front, objectives = scored_front(run), run.config.search.resolve()
+    if front:
+        return _spread(run, front, SHORT * run.config.finish.finalists)
+    found = min(_complete(run), key=lambda e: excess(e.metrics, objectives))
+    log.warning(
+        "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
+        "delivered all the same, and marked where it misses them",
+        run.config.search.trials,
+        found.key,
+        misses(found.metrics, objectives) or "what the trials did not find",
+    )
+    return [found]
+
+
+def measure_front(run: Run) -> None:
+    """Measure the latency of what is shortlisted, before any of it is trained."""
+    if not scored_front(run):
+        return
+    with running(run.folder, Stage.SHORTLIST) as facts:
+        model, kept = run.ensure_cost_model(), run.folder.shortlist
+        facts |= error_facts(measure_shortlist(shortlisted(run), model, run.device, kept))
+
+
+def finalists(run: Run) -> list[Evaluation]:
+    """Those to deliver: the front of what is shortlisted, as it was measured."""
+    chosen = shortlisted(run)
+    if not scored_front(run):
+        return chosen
+    measured = measure_shortlist(chosen, run.ensure_cost_model(), run.device, run.folder.shortlist)
+    return _spread(run, corrected(chosen, measured), run.config.finish.finalists)
+
+
+def finish(run: Run) -> None:
+    """Train finalists on their own, and make an artifact of each."""
+    chosen = finalists(run)
+    with running(run.folder, Stage.FINISHING):
+        _finish(run, chosen)
+
+
+def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
+    config, pareto, tuning = run.config, run.folder.pareto, run.tuning
+    slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
+    new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
+    if not new:
+        return
+    supernet = run.ensure_supernet()
+    waiting = [
+        Finalist(
+            e.candidate,
+            start_network(supernet, e.candidate, run.data, tuning),
+            run.folder.training_of(e.key),
+        )
+        for e in new.values()
+    ]
+
+    def train_on(candidate: Candidate, network: Network) -> Network:
+        again = run.folder.training_of(candidate.key, again=True)
+        return retrain(Finalist(candidate, network, again), tuning)
+
+    terms = Terms(
+        run.data,
+        run.device,
+        run.costs,
+        config.search.resolve(),
+        config.export.calibration_images,
+        {"search.seed": config.search.seed, "data.seed": config.data.seed},
+        train_on,
+    )
+    with open_executor(config.executor) as executor:
+        trained = train_finalists(waiting, tuning, executor, config.executor.workers)
+    for finalist in trained:
+        deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
+        finalist.kept.unlink(missing_ok=True)
+
+
+def verify(run: Run) -> None:
+    """Measure the artifacts where they will run, and hold them to what was promised."""
+    with running(run.folder, Stage.VERIFICATION):
+        verify_new(run.folder, run.device, run.data)
+        test_once(run.folder, run.device, run.data)
+
+
+def _complete(run: Run) -> list[Evaluation]:
+    scored, _ = read_evaluations(run.folder.evaluations)
+    return [e for e in scored if e.status == "complete"]
+
+
+def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
+    """Some of the front of the first two objectives, spread over it, ends included."""
+    objectives = run.config.search.resolve()
+    traded = [o for o in objectives if o.traded][:2]
+    plane = [replace(o, traded=o in traded) for o in objectives]
+    return spread(pareto_front(chosen, plane) or chosen, count, traded[-1].name)
+
+
+STEPS = (
+    Step(
+        Stage.CALIBRATION,
+        lambda paths: paths.cost_model,
+        Run.ensure_cost_model,
+        lambda r: 0.0 if r.config.device.cost_model else r.config.device.calibrate_s,
+        lambda r: (
+            r.config.device.cost_model or f"sub-blocks and whole networks on {r.config.device.name}"
+        ),
+    ),
+    Step(
+        Stage.TEACHER,
+        lambda paths: paths.teacher,
+        Run.ensure_lessons,
+        lambda r: r.teacher_step_s * r.steps(r.config.teacher) + r.lessons_s,
+        lambda r: (
+            r.config.teacher.model
+            or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
+        ),
+    ),
+    Step(
+        Stage.SUPERNET,
+        lambda paths: paths.supernet,
+        Run.ensure_supernet,
+        lambda r: r.supernet_step_s * r.steps(r.config.supernet),
+        lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
+    ),
+    Step(
+        Stage.FORECAST,
+        lambda paths: paths.short_trainings,
+        Run.ensure_forecast,
+        lambda r: (
+            r.image_s
+            * r.config.proxy.batch_size
+            * r.config.forecast.steps
+            * r.config.examples
+            / r.config.executor.workers
+        ),
+        lambda r: (
+            f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
+            if r.config.examples
+            else "none beside pretrained weights"
+        ),
+    ),
+    Step(
+        Stage.SEARCH,
+        lambda paths: paths.evaluations,
+        search_candidates,
+        lambda r: r.trial_s * r.config.search.trials,
+        lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
+    ),
+    Step(
+        Stage.SHORTLIST,
+        lambda paths: paths.shortlist,
+        measure_front,
+        lambda r: SHORT_S * SHORT * r.config.finish.finalists,
+        lambda r: (
+            f"at most {SHORT * r.config.finish.finalists} networks of the front on "
+            f"{r.config.device.name}"
+        ),
+    ),
+    Step(
+        Stage.FINISHING,
+        lambda paths: paths.pareto,
+        finish,
+        lambda r: (
+            r.image_s
+            * r.config.finish.batch_size
+            * r.steps(r.config.finish)
+            * r.config.finish.finalists
+            / min(r.config.executor.workers, r.config.finish.finalists)
+        ),
+        lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
+    ),
+    Step(
+        Stage.VERIFICATION,
+        lambda paths: paths.test_seal,
+        verify,
+        lambda r: VERIFY_S * r.config.finish.finalists,
+        lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.name}",
+    ),
+    Step(
+        Stage.REFERENCE,
+        lambda paths: paths.reference,
+        measure_reference,
+        lambda r: REFERENCE_S,
+        lambda r: "the largest network of the space, in PyTorch",
+    ),
+)
