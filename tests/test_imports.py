@@ -1,15 +1,43 @@
-"""The import graph is the architecture: edges point down, heavy libraries stay in one file."""
+"""The import graph is the architecture: edges point down, heavy libraries stay in one file.
+
+An import counts wherever it stands: inside a function and under `TYPE_CHECKING` it is an edge like
+any other. `python tests/test_imports.py` prints the graph's figures.
+"""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those before it
+# Rooms of a package, floor by floor: a room may import itself and what is below it.
+FLOORS = {
+    "cost_models": (
+        ("standalone", "units"),
+        ("device",),
+        ("runtimes", "tables"),
+        ("graphs", "predict"),
+        ("measure", "foreign"),
+        ("calibration",),
+    ),
+    "search": (
+        ("console", "pareto", "store"),
+        ("config", "compress"),
+        ("data", "executors"),
+        ("training",),
+        ("scoring",),
+        ("loop", "delivery"),
+        ("run",),
+        ("experiments", "report"),
+        ("pipeline",),
+        ("dry_run",),
+        ("cli",),
+    ),
+}
 FENCED = {
     "optuna": ("search/loop/optuna_sampler.py",),
     # Scoring is tasks, training together a process group: two uses with nothing in common.
@@ -97,17 +125,69 @@ def test_nothing_unsafe_is_read(path: Path) -> None:
     assert not loads or name_of(path) == "spaces/safe_yaml.py"
 
 
-def test_no_cycles() -> None:
-    """Modules that import each other when they are loaded are one module in two files."""
-    graph: dict[str, set[str]] = {}
+@cache
+def edges() -> Mapping[str, frozenset[str]]:
+    """File -> files of ours that it imports, wherever in it the import stands."""
+    graph: dict[str, frozenset[str]] = {}
     for path in FILES:
         needed: set[str] = set()
-        for parts in imports(path, iter(tree_of(path).body)):
-            if parts[0]:
-                module, package = ROOT.joinpath(*parts).with_suffix(".py"), ROOT.joinpath(*parts)
-                inside = ROOT.joinpath(*parts[:-1])
-                found = (module, package / "__init__.py", inside.with_suffix(".py"))
-                chosen = next((p for p in found if p.is_file()), inside / "__init__.py")
-                needed.add(name_of(chosen))
-        graph[name_of(path)] = needed - {name_of(path)}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
+        for parts in imports(path, ast.walk(tree_of(path))):
+            if parts[0] not in LAYERS:
+                continue
+            module, package = ROOT.joinpath(*parts).with_suffix(".py"), ROOT.joinpath(*parts)
+            inside = ROOT.joinpath(*parts[:-1])
+            candidates = (module, package / "__init__.py", inside.with_suffix(".py"))
+            chosen = next((p for p in candidates if p.is_file()), inside / "__init__.py")
+            needed.add(name_of(chosen))
+        graph[name_of(path)] = frozenset(needed - {name_of(path)})
+    return graph
+
+
+def room_of(file: str) -> str:
+    """Folder in its package, or the file itself where it stands alone: "search/run"."""
+    package, name = file.split("/")[:2]
+    return f"{package}/{name.removesuffix('.py')}"
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names that lead back to the first one; empty where nothing does."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_circles() -> None:
+    """Modules that import each other are one module in two files."""
+    assert not circle(edges())
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_floors(package: str) -> None:
+    floor = {f"{package}/{room}": i for i, rooms in enumerate(FLOORS[package]) for room in rooms}
+    inner = {f: e for f, e in edges().items() if f.startswith(package) and "__init__" not in f}
+    assert {room_of(file) for file in inner} == floor.keys()
+    upward = [
+        f"{file} -> {other}"
+        for file, others in inner.items()
+        for other in others
+        if other.startswith(package)
+        and room_of(other) != room_of(file)
+        and floor[room_of(other)] >= floor[room_of(file)]
+    ]
+    assert not upward
+
+
+def test_what_is_counted() -> None:
+    """The graph above sees late imports: the commands have no others."""
+    assert any(f.startswith("search/run/") for f in edges()["search/cli/commands.py"])
+
+
+if __name__ == "__main__":
+    count = sum(map(len, edges().values()))
+    print(f"{len(FILES)} files, {count} edges, circle: {circle(edges()) or 'none'}")
+    for name, floors in FLOORS.items():
+        print(f"{name}: {sum(map(len, floors))} rooms on {len(floors)} floors")
+        for number, rooms in enumerate(floors):
+            print(f"  {number}  {', '.join(rooms)}")
