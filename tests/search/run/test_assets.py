@@ -1,0 +1,66 @@
+"""What a run has: made when it is asked for, kept, and the same whoever asks first."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from vitpareto.cost_models import CostModel
+from vitpareto.search.pipeline import STEPS
+from vitpareto.search.run.assets import Run
+from vitpareto.search.run.stages import Stage
+from vitpareto.search.store.run_folder import RunFolder, RunPaths
+from vitpareto.spaces import Candidate
+
+pytestmark = pytest.mark.onnx
+
+
+def test_every_stage_is_a_step_and_leaves_its_file(finished: Path) -> None:
+    assert [step.stage for step in STEPS] == list(Stage)
+    assert list(json.loads(RunPaths(finished).stages.read_text())) == [s.value for s in Stage]
+    assert all(step.output(RunPaths(finished)).exists() for step in STEPS)
+
+
+def test_what_is_there_is_not_made_again(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+    run = Run(RunFolder(finished, lock=False))
+    assert run.ensure_supernet() is run.ensure_supernet()
+    assert run.ensure_forecast() is not None
+    assert run.ensure_lessons().labels.shape == run.data.train_labels.shape
+    assert isinstance(run.ensure_cost_model(), CostModel)
+    after = {path: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+    assert {p for p in before if before[p] != after[p]} <= {finished / "stages.json"}
+
+
+def test_scores_do_not_depend_on_what_was_measured_first(finished: Path, tmp_path: Path) -> None:
+    """Inherited weights are rounded by the device's recipes, also before a calibration."""
+    known, fresh = tmp_path / "known", tmp_path / "fresh"
+    for path in (known, fresh):
+        shutil.copytree(finished, path)
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["device"]["cost_model"] = str(finished / "cost_model.json")
+        config["forecast"]["candidates"] = 0
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+    (fresh / "cost_model.json").unlink()
+    runs = [Run(RunFolder(path, lock=False)) for path in (fresh, known)]
+    sample = runs[0].space.sample(30, seed=1)
+    candidates = [c for c in sample if c != Candidate.uncompressed(c.architecture)]
+    first, second = (run.evaluator() for run in runs)
+    assert candidates
+    for candidate in candidates[:6]:
+        assert first.logits(candidate).equal(second.logits(candidate))
+
+
+def test_torch_has_its_threads_back(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    config["executor"]["threads"] = torch.get_num_threads() + 1
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    before = torch.get_num_threads()
+    with Run(RunFolder(path, lock=False)):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
