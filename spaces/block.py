@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+Numbers = tuple[tuple[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Block:
     """The numbers of one block, as built: structured pruning is already in them.
 
+    Which numbers a mixer has is in its file in `mixers/`; they are given and read by name, and
+    one that a block does not have reads 0: `Block("softmax", num_heads=3, head_dim=64).kv_heads`.
+
     Attributes:
         mixer: what mixes tokens, a name of `mixers.MIXERS`.
-        num_heads: attention heads.
-        head_dim: channels of a head; heads times head_dim need not equal the width.
-        kv_heads: heads of keys and values in grouped attention; divides num_heads.
-        kv_pool: side of the average pool on keys and values in pooled attention.
-        window_size: side of an attention window, in tokens.
-        shift: whether windows are shifted by half a window, as in every second Swin block.
-        kernel_size: side of the depthwise convolution inside linear attention and MBConv.
-        token_hidden: hidden units of the token-MLP.
-        mlp_hidden: hidden units of the MLP, or expanded channels of MBConv; 0 for no MLP.
+        mlp_hidden: hidden units of the MLP, or of a mixer that is one; 0 for no MLP.
         token_keep: share of the tokens that leaves the mixer; 1.0 keeps all.
+        numbers: (name, value) of the mixer's numbers that are not 0, by name.
     """
 
     mixer: str = "softmax"
-    num_heads: int = 0
-    head_dim: int = 0
-    kv_heads: int = 0
-    kv_pool: int = 0
-    window_size: int = 0
-    shift: bool = False
-    kernel_size: int = 0
-    token_hidden: int = 0
     mlp_hidden: int = 0
     token_keep: float = 1.0
+    numbers: Numbers = ()
+
+    def __init__(
+        self,
+        mixer: str = "softmax",
+        *,
+        mlp_hidden: int = 0,
+        token_keep: float = 1.0,
+        numbers: Numbers = (),
+        **named: Any,
+    ) -> None:
+        if named:
+            merged = dict(numbers) | named
+            numbers = tuple(sorted((name, value) for name, value in merged.items() if value))
+        object.__setattr__(self, "mixer", mixer)
+        object.__setattr__(self, "mlp_hidden", mlp_hidden)
+        object.__setattr__(self, "token_keep", token_keep)
+        object.__setattr__(self, "numbers", numbers)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what `copy` and `pickle` ask every object for
+            raise AttributeError(name)
+        for known, value in self.numbers:
+            if known == name:
+                return value
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +76,3 @@ class Place:
     kept: int
     relative: bool = False
     act: str = "gelu"
-
-    @property
-    def window(self) -> int:
-        """Window side that is really used: a window never exceeds the grid."""
-        return min(self.block.window_size, *self.grid)
-
-    @property
-    def shift(self) -> int:
-        """Tokens by which windows are shifted; 0 where one window covers the grid."""
-        return self.window // 2 if self.block.shift and self.window < max(self.grid) else 0

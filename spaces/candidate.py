@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from . import mixers
 from .architecture import Architecture, Stage
 from .block import Block
 from .codec import from_plain, mapping, sequence, to_plain
@@ -134,7 +135,7 @@ class Candidate:
 
 @lru_cache(maxsize=1 << 16)
 def _plain_block(block: Block) -> dict[str, Any]:
-    return to_plain(block) | {"mixer": block.mixer}
+    return to_plain(block) | {"mixer": block.mixer} | dict(block.numbers)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -163,7 +164,8 @@ def _stages(data: object, where: str) -> tuple[Stage, ...]:
 
 def _blocks(data: object, where: str) -> tuple[Block, ...]:
     return tuple(
-        from_plain(Block, block, f"{where}[{j}]") for j, block in enumerate(sequence(data, where))
+        from_plain(Block, block, f"{where}[{j}]", mixers.block_defaults())
+        for j, block in enumerate(sequence(data, where))
     )
 
 

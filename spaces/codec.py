@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
 from . import architecture as a
+from . import mixers
 from .compression import BITS
 from .errors import SpaceError, did_you_mean
-from .mixers import MIXERS
 
 T = TypeVar("T")
 
-CHOICES: dict[str, Sequence[str | int]] = {
-    "mixer": tuple(MIXERS),
+CHOICES: dict[str, Collection[str | int]] = {
+    "mixer": mixers.MIXERS,
     "stem": a.STEMS,
     "pos_embed": a.POS_EMBEDS,
     "global_pool": a.GLOBAL_POOLS,
@@ -36,7 +36,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "patch_size": (1, 1024),
     "in_chans": (1, 1024),
     "num_classes": (1, 1_000_000),
-    "num_heads": (0, 1024),
     "depth": (1, 256),
 }
 KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
@@ -58,14 +57,21 @@ def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
         raw = float(raw)
     if type(raw) is not kind:
         raise SpaceError(f"{where}: need {KINDS[kind]}, got {short(raw)}")
-    options = CHOICES.get(name)
-    if options is not None and raw not in options:
+    options, (low, high) = _allowed(name)
+    if options and raw not in options:
         hint = did_you_mean(str(raw), map(str, options))
         raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
-    low, high = RANGES.get(name, (0, 1_000_000))
     if isinstance(raw, int | float) and not low <= raw <= high:
         raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
     return raw
+
+
+def _allowed(name: str) -> tuple[Collection[Any], tuple[float, float]]:
+    """Options and range of a field; those of a mixer's number are in its file."""
+    number = mixers.fields().get(name)
+    if number:
+        return number.options, (number.low, number.high)
+    return CHOICES.get(name, ()), RANGES.get(name, (0, 1_000_000))
 
 
 def to_plain(value: Any) -> dict[str, Any]:
@@ -78,14 +84,25 @@ def to_plain(value: Any) -> dict[str, Any]:
 
 
 def from_plain(
-    kind: type[T], data: object, where: str, **convert: Callable[[object, str], object]
+    kind: type[T],
+    data: object,
+    where: str,
+    known: Mapping[str, Any] | None = None,
+    **convert: Callable[[object, str], object],
 ) -> T:
     """Inverse of `to_plain`; fields that are no scalars need a function in `convert`.
+
+    Args:
+        kind: what to make.
+        data: names and values.
+        where: place in the file, for messages.
+        known: its arguments and their defaults, where they are not the fields of `kind`.
+        **convert: field -> its value from what is given and where.
 
     Raises:
         SpaceError: an unknown or missing name, or a value that is not allowed.
     """
-    known = defaults(kind)
+    known = defaults(kind) if known is None else known
     values: dict[str, Any] = {}
     for name, value in mapping(data, where).items():
         if name not in known:

@@ -10,8 +10,9 @@ from . import schema
 from .counting import FactorGraph
 from .errors import SpaceError
 from .layout import Layout, Site, Test, Values
-from .mixers import find
-from .rules import BLOCK_RULES, GRID_LOST, NETWORK_RULES, Rule, explain
+from .mixers import block_defaults, find, numbers
+from .mixers.spec import Rule
+from .rules import GRID_LOST, NETWORK_RULES, block_rules, explain
 from .usage import Use, drop, find_uses, in_use, may_drop, remembered, use_parents
 
 Table = dict[tuple[Any, ...], bool]
@@ -35,7 +36,7 @@ class Constraints:
         self.layout = layout
         self.tables: dict[tuple[int, ...], Table] = {}
         for site in layout.sites():
-            for rule in (NETWORK_RULES, (), BLOCK_RULES)[len(site.where)]:
+            for rule in (NETWORK_RULES, (), block_rules())[len(site.where)]:
                 self._add_rule(site, rule)
             if site.is_block:
                 self._check_numbers(site)
@@ -83,7 +84,7 @@ class Constraints:
     # The rules of `rules.py`, for the variables of this space.
 
     def _add_rule(self, site: Site, rule: Rule) -> None:
-        feeds = [f for name in rule.fields for f in schema.FEEDS.get(name, (name,))]
+        feeds = [f for name in rule.fields for f in schema.feeds(name)]
         if site.is_block:
             feeds.append("depth")
 
@@ -112,7 +113,7 @@ class Constraints:
             elif name == "grid":
                 size, patch = (layout.get(site, n, values) for n in ("input_size", "patch_size"))
                 found[name] = size // patch >> site.where[0]
-            elif block is not None and hasattr(block, name):
+            elif block is not None and name in block_defaults():
                 found[name] = getattr(block, name)
             else:
                 found[name] = layout.get(site, name, values)
@@ -187,27 +188,17 @@ class Constraints:
     # What a space must not leave open.
 
     def _check_numbers(self, site: Site) -> None:
-        """Heads must divide a width without head_dim; equal numbers must have one spelling."""
+        """Equal numbers must have one spelling."""
         layout = self.layout
-        spelled = {
-            "num_heads": "num_heads",
-            "mlp_hidden": "mlp_ratio",
-            "token_hidden": "token_mlp_ratio",
-        }
-        for built, name in spelled.items():
-            feeds = layout.only_variables(layout.parents(site, *schema.FEEDS[built]))
+        spelled = {n.name: n.field for n in numbers().values() if n.build or n.axis}
+        for built, name in (spelled | {"mlp_hidden": "mlp_ratio"}).items():
+            feeds = layout.only_variables(layout.parents(site, *schema.feeds(built)))
             source = site.sources[name]
             seen: dict[tuple[Any, ...], Any] = {}
             for values in layout.assignments(feeds):
                 if not in_use(layout, site, name, values):
                     continue
                 block = layout.build_block(site, values)[0]
-                if name == "num_heads" and not block.head_dim and block.num_heads:
-                    width, heads = layout.get(site, "width", values), values[source]
-                    raise SpaceError(
-                        f"{_path(site)}.num_heads: {heads} heads do not divide width {width}; "
-                        "give head_dim, or numbers that divide"
-                    )
                 key = (getattr(block, built), *(values[f] for f in feeds if f != source))
                 if seen.setdefault(key, values[source]) != values[source]:
                     raise SpaceError(

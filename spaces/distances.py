@@ -7,6 +7,8 @@ from typing import Any
 from . import schema
 from .candidate import Candidate
 from .layout import Layout, Site
+from .mixers import find
+from .mixers.spec import Given, kept_units
 from .parameter import Scalar
 
 
@@ -82,13 +84,14 @@ class Distances:
         if not schema.in_use(name, block.mixer, block.mlp_hidden > 0, bits):
             return None
         cut = policies["mixer"].prune_ratio
-        if name == "num_heads":
-            return abs(schema.kept_heads(value, cut) - block.num_heads)
+        own = find(block.mixer).numbers
+        number = next((number for number in own if number.field == name), None)
+        if number:
+            given = Given({n.field: getattr(block, n.name) for n in own}, width, j % 2 == 1)
+            return _distance(getattr(block, number.name), number.make(value, given, cut))
         if name == "mlp_ratio":
-            ratio = cut if schema.find(block.mixer).is_mlp else policies["mlp"].prune_ratio
-            return abs(schema.kept_units(int(width * value), ratio) - block.mlp_hidden)
-        if name == "token_mlp_ratio":
-            return abs(schema.kept_units(int(width * value), cut) - block.token_hidden)
+            ratio = cut if find(block.mixer).is_mlp else policies["mlp"].prune_ratio
+            return abs(kept_units(int(width * value), ratio) - block.mlp_hidden)
         if name == "token_keep":
             # A block that keeps all may only stand outside of `token_keep_at`: ask it last.
             return abs(block.token_keep - value) + (block.token_keep == 1)

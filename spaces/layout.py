@@ -209,7 +209,7 @@ class _Reader:
             own = schema.level(name)
             path = f"{prefix}{name}"
             if own is None:
-                known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK, *extra]
+                known = [*schema.names(), *extra]
                 raise SpaceError(f"{path}: unknown name. {did_you_mean(name, known)}")
             if own < outermost:
                 level = ("the top of the file", "a stage")[own]
@@ -244,7 +244,7 @@ class _Reader:
                 group = self.position(groups, f"{prefix}groups.{j // size}.", 2)
             own = self.position(blocks, f"{prefix}blocks.{j}.", 2)
             positions = [own, group, stage, network]
-            here = self.sources(schema.BLOCK, positions, f"{prefix}blocks.{j}.")
+            here = self.sources(schema.block(), positions, f"{prefix}blocks.{j}.")
             self.blocks[index].append(Site((index, j), here))
 
     def sources(
@@ -253,7 +253,7 @@ class _Reader:
         """Field -> source: a specific name before a general one, inner before outer."""
         found: dict[str, int] = {}
         for name, default in names.items():
-            general = schema.plain(name) if names is schema.BLOCK else name
+            general = schema.plain(name) if names is schema.block() else name
             for wanted, position in product((name, general), positions):
                 if wanted in position:
                     found[name] = position[wanted]
@@ -279,8 +279,7 @@ class _Reader:
             raise SpaceError(f"{where}: need the names 'choice' and 'when', got {sorted(raw)}")
         level = schema.level(str(raw["choice"]))
         if level is None:
-            known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK]
-            hint = did_you_mean(str(raw["choice"]), known)
+            hint = did_you_mean(str(raw["choice"]), schema.names())
             raise SpaceError(f"{where}.choice: unknown name {raw['choice']!r}. {hint}")
         when = self.clause(raw["when"], f"{where}.when", level)
         for name in schema.specific(raw["choice"]):
@@ -325,8 +324,9 @@ class _Reader:
         for name, value in mapping(raw, where).items():
             own = schema.level(name)
             if own is None:
-                known = [*schema.BLOCK, *schema.POLICY, *schema.STAGE, *schema.NETWORK]
-                raise SpaceError(f"{where}.{name}: unknown name. {did_you_mean(name, known)}")
+                raise SpaceError(
+                    f"{where}.{name}: unknown name. {did_you_mean(name, schema.names())}"
+                )
             if own > level:
                 raise SpaceError(f"{where}.{name}: differs between blocks, the choice does not")
             found[name] = _values(name, value, f"{where}.{name}")
@@ -350,7 +350,7 @@ def _values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
     found = tuple(_scalar(name, value, where) for value in listed)
     if len(set(found)) != len(found):
         raise SpaceError(f"{where}: values must be all different, got {_list(found)}")
-    if len(found) > 1 and name in schema.FIXED:
+    if len(found) > 1 and schema.is_fixed(name):
         raise SpaceError(f"{where}: takes one value, not a choice, got {_list(found)}")
     return found
 

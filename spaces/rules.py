@@ -7,35 +7,16 @@ of its stage and network; it names the fields it looks at, so that only those ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from .architecture import Architecture
 from .errors import SpaceError
-from .mixers import find
+from .mixers import MIXERS, find
+from .mixers.spec import Rule
 
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A law on some fields of a block and its surroundings.
-
-    Attributes:
-        fields: arguments of `holds`: names of Block, Stage or Architecture, and `stage`
-            (index), `stages` (number of them) and `grid` (side of the stage's token grid).
-        holds: whether the combination works.
-        reason: why not; may quote the fields.
-    """
-
-    fields: tuple[str, ...]
-    holds: Callable[..., bool]
-    reason: str
-
-
-def _uses(mixer: str, *names: str) -> bool:
-    return all(name in find(mixer).fields for name in names)
 
 
 NETWORK_RULES = (
@@ -57,7 +38,8 @@ NETWORK_RULES = (
     ),
 )
 
-BLOCK_RULES = (
+# Before and after the rules that each mixer brings with it.
+_FIRST = (
     Rule(
         ("norm", "width"),
         lambda norm, width: norm != "group" or width % GROUP_CHANNELS == 0,
@@ -68,37 +50,8 @@ BLOCK_RULES = (
         lambda pool, mixer: pool == "avg" or find(mixer).takes_prefix,
         "mixer {mixer!r} cannot carry a class token: use global_pool 'avg'",
     ),
-    Rule(
-        ("mixer", "num_heads", "head_dim", "width"),
-        lambda mixer, heads, dim, width: not _uses(mixer, "num_heads") or (heads > 0 and dim > 0),
-        "mixer {mixer!r} needs num_heads, and head_dim or a width that the heads divide, "
-        "not num_heads {num_heads} and width {width}",
-    ),
-    Rule(
-        ("mixer", "num_heads", "kv_heads"),
-        lambda mixer, heads, kv: not _uses(mixer, "kv_heads") or (kv > 0 and heads % kv == 0),
-        "kv_heads {kv_heads} must divide num_heads {num_heads}",
-    ),
-    Rule(
-        ("mixer", "window_size", "grid"),
-        lambda mixer, window, grid: not _uses(mixer, "window_size") or 1 <= window <= grid,
-        "window_size {window_size} is larger than the token grid of {grid}x{grid}",
-    ),
-    Rule(
-        ("mixer", "kv_pool", "grid"),
-        lambda mixer, pool, grid: not _uses(mixer, "kv_pool") or 1 <= pool <= grid,
-        "kv_pool {kv_pool} is larger than the token grid of {grid}x{grid}",
-    ),
-    Rule(
-        ("mixer", "kernel_size"),
-        lambda mixer, kernel: not _uses(mixer, "kernel_size") or (kernel > 0 and kernel % 2 == 1),
-        "kernel_size must be odd, not {kernel_size}",
-    ),
-    Rule(
-        ("mixer", "token_hidden"),
-        lambda mixer, hidden: not _uses(mixer, "token_hidden") or hidden > 0,
-        "mixer {mixer!r} needs token_mlp_ratio above 0",
-    ),
+)
+_LAST = (
     Rule(
         ("mixer", "mlp_hidden"),
         lambda mixer, hidden: not find(mixer).is_mlp or hidden > 0,
@@ -128,6 +81,26 @@ BLOCK_RULES = (
 GRID_LOST = "mixer {mixer!r} needs the whole token grid, but tokens were dropped before it"
 
 
+@cache
+def block_rules() -> tuple[Rule, ...]:
+    """The rules of every block, and those of each mixer for blocks that have it."""
+    owners: dict[Rule, list[str]] = {}
+    for name in MIXERS:
+        for rule in find(name).rules:
+            owners.setdefault(rule, []).append(name)
+    return *_FIRST, *(_of(names, rule) for rule, names in owners.items()), *_LAST
+
+
+def _of(mixers: Iterable[str], rule: Rule) -> Rule:
+    """A rule of some mixers as one that every block keeps."""
+    own = frozenset(mixers)
+    return Rule(
+        ("mixer", *rule.fields),
+        lambda mixer, *values: mixer not in own or rule.holds(*values),
+        rule.reason,
+    )
+
+
 def explain(rule: Rule, values: Mapping[str, Any]) -> str:
     """The reason of a rule that does not hold, with the values it was given."""
     return rule.reason.format(**values)
@@ -151,9 +124,11 @@ def problems(architecture: Architecture) -> Iterator[str]:
         around = network | {"stage": i, "width": stage.width, "grid": architecture.grid >> i}
         for j, block in enumerate(stage.blocks):
             where = f"architecture.stages[{i}].blocks[{j}]"
-            values = around | {name: getattr(block, name) for name in block.__slots__}
-            yield from _broken(BLOCK_RULES, values, where)
-            if reduced and find(block.mixer).needs_grid:
+            mixer = find(block.mixer)
+            names = ("mixer", "mlp_hidden", "token_keep", *mixer.fields)
+            values = around | {name: getattr(block, name) for name in names}
+            yield from _broken((*_FIRST, *mixer.rules, *_LAST), values, where)
+            if reduced and mixer.needs_grid:
                 yield f"{where}: {GRID_LOST.format(mixer=block.mixer)}"
             reduced |= block.token_keep < 1
 
@@ -168,7 +143,7 @@ def check(architecture: Architecture) -> None:
         raise SpaceError(problem)
 
 
-def _broken(rules: tuple[Rule, ...], values: dict[str, Any], where: str) -> Iterator[str]:
+def _broken(rules: Iterable[Rule], values: dict[str, Any], where: str) -> Iterator[str]:
     for rule in rules:
         if not rule.holds(*(values[name] for name in rule.fields)):
             yield f"{where}: {explain(rule, values)}"

@@ -8,6 +8,7 @@ once for the network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING
 from functools import cache, lru_cache
 from typing import Any
@@ -16,7 +17,9 @@ from .architecture import Architecture
 from .block import Block
 from .codec import defaults
 from .compression import INTEGER_BITS, Policy
-from .mixers import canonical, find
+from .errors import ConfigError
+from .mixers import fields, find, numbers
+from .mixers.spec import Given, kept_units
 from .parameter import Scalar
 
 POLICY: dict[str, Scalar] = defaults(Policy)
@@ -33,37 +36,58 @@ STAGE: dict[str, Scalar] = {
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
 } | {f"downsample_{name}": _UNPRUNED[name] for name in _UNPRUNED}
 
-BLOCK: dict[str, Scalar] = {
-    "mixer": "softmax",
-    "num_heads": 0,
-    "head_dim": 0,  # 0: width / num_heads
-    "kv_heads": 1,
-    "kv_pool": 2,
-    "window_size": 7,
-    "shift": True,
-    "kernel_size": 3,
-    "token_mlp_ratio": 0.5,
-    "mlp_ratio": 4.0,
-    "token_keep": 1.0,
-} | {f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY}
+_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "token_keep": 1.0} | {
+    f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY
+}
 
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
-LEVELS = (NETWORK, STAGE, BLOCK)
-BLOCK_NAMES = tuple(BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
-FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm", "shift")
+FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm")
 # For these the smallest number makes the largest network.
-INVERSE = ("patch_size", "kv_pool", "prune_ratio", "sparsity")
+INVERSE = ("patch_size", "prune_ratio", "sparsity")
+
+
+@cache
+def block() -> Mapping[str, Scalar]:
+    """The fields of a block and what they are by default, those of all mixers among them.
+
+    Raises:
+        ConfigError: a plugin's mixer has a name that means something else.
+    """
+    own = {name: number.default for name, number in fields().items()}
+    if taken := own.keys() & {"mixer", *_BLOCK, *POLICY, *STAGE, *NETWORK}:
+        raise ConfigError(f"a number of a mixer needs another name than {min(taken)!r}")
+    return {"mixer": "softmax"} | own | _BLOCK
+
+
+def levels() -> tuple[Mapping[str, Scalar], ...]:
+    """Fields and defaults of the network, of a stage and of a block."""
+    return NETWORK, STAGE, block()
+
+
+def names() -> list[str]:
+    """All that may stand in a space file, the innermost first."""
+    return [*block(), *POLICY, *STAGE, *NETWORK]
 
 
 def level(name: str) -> int | None:
     """0 for a field of the network, 1 of a stage, 2 of a block; None for an unknown name."""
-    return 2 if name in POLICY else next((n for n, f in enumerate(LEVELS) if name in f), None)
+    return 2 if name in POLICY else next((n for n, f in enumerate(levels()) if name in f), None)
 
 
 def default(name: str) -> Scalar:
     """What a field is where a file does not say."""
-    return next(names[name] for names in (*LEVELS, POLICY) if name in names)
+    return next(names[name] for names in (*levels(), POLICY) if name in names)
+
+
+def is_fixed(name: str) -> bool:
+    """Whether a field takes one value a space."""
+    return name in FIXED or (name in fields() and fields()[name].fixed)
+
+
+def is_inverse(name: str) -> bool:
+    """Whether the smallest value of a field makes the largest network."""
+    return name in INVERSE or (name in fields() and fields()[name].inverse)
 
 
 def plain(name: str) -> str:
@@ -89,26 +113,24 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
     """Whether a block field has an effect beside its block's mixer and weight bits.
 
     Args:
-        name: field of `BLOCK`.
+        name: field of `block`.
         mixer: the block's mixer.
         has_mlp: whether `mlp_ratio` is above 0.
         bits: weight bits of the same part of the block, for `act_bits`.
     """
     traits = find(mixer)
-    if name == "token_mlp_ratio":
-        return "token_hidden" in traits.fields
     if name in ("mixer", "mlp_ratio", "token_keep"):
         return True
     rule = plain(name)
     if rule == name:
-        return name in traits.fields
+        return name in traits.spelled
     if rule == "act_bits" and bits > INTEGER_BITS:
         return False
     if name.startswith("mlp_"):
         return has_mlp and not traits.is_mlp
     if rule == "prune_ratio":
-        return traits.is_mlp or bool({"num_heads", "token_hidden"} & set(traits.fields))
-    return bool(traits.fields)
+        return bool(traits.pruned)
+    return traits.has_weights
 
 
 @lru_cache(maxsize=1 << 16)
@@ -118,13 +140,13 @@ def build_block(
     """A block and the policies of its mixer and MLP.
 
     Args:
-        odd: whether the block's position in the stage is; windows are shifted there.
+        odd: whether the block's position in the stage is.
         width: channels of the stage.
         may_drop: whether `token_keep_at` has the position.
-        values: the fields of `BLOCK` in order.
+        values: the fields of `block` in order.
     """
-    given = dict(zip(BLOCK_NAMES, values, strict=True))
-    mixer, heads = given["mixer"], given["num_heads"]
+    given = dict(zip(block(), values, strict=True))
+    mixer = given["mixer"]
     traits = find(mixer)
     has_mlp = given["mlp_ratio"] > 0
     policy = {
@@ -132,22 +154,15 @@ def build_block(
         for part in ("mixer", "mlp")
     }
     cut = policy["mixer"].prune_ratio
-    block = Block(
-        mixer=mixer,
-        num_heads=kept_heads(heads, cut),
-        head_dim=given["head_dim"] or (width // heads if heads and width % heads == 0 else 0),
-        kv_heads=given["kv_heads"],
-        kv_pool=given["kv_pool"],
-        window_size=given["window_size"],
-        shift=given["shift"] and odd,
-        kernel_size=given["kernel_size"],
-        token_hidden=kept_units(int(width * given["token_mlp_ratio"]), cut),
+    built = Block(
+        mixer,
+        numbers=traits.build(Given(given, width, odd), cut),
         mlp_hidden=kept_units(
             int(width * given["mlp_ratio"]), cut if traits.is_mlp else policy["mlp"].prune_ratio
         ),
         token_keep=given["token_keep"] if may_drop else 1.0,
     )
-    return canonical(block), policy["mixer"], policy["mlp"]
+    return built, policy["mixer"], policy["mlp"]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -157,12 +172,9 @@ def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Po
     return Policy(**{n: v for n, v in given.items() if in_use(f"{part}_{n}", mixer, has_mlp, bits)})
 
 
-# Which fields settle a number that is built from several.
-FEEDS: dict[str, tuple[str, ...]] = {
-    "num_heads": ("num_heads", "mixer_prune_ratio", "mixer"),
-    "head_dim": ("head_dim", "num_heads", "width"),
+# Which fields settle what is built from several.
+_FEEDS: dict[str, tuple[str, ...]] = {
     "mlp_hidden": ("mlp_ratio", "width", "mixer", "mixer_prune_ratio", "mlp_prune_ratio"),
-    "token_hidden": ("token_mlp_ratio", "width", "mixer_prune_ratio"),
     "token_keep": ("token_keep", "token_keep_at"),
     "grid": ("input_size", "patch_size"),
     "stage": (),
@@ -170,18 +182,14 @@ FEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def kept_heads(heads: int, prune_ratio: float) -> int:
-    """Heads left after pruning, at least one."""
-    return max(1, round(heads * (1 - prune_ratio))) if heads else 0
-
-
-def kept_units(units: int, prune_ratio: float) -> int:
-    """Hidden units left after pruning, in whole groups of 8 as kernels like them.
-
-    >>> kept_units(192, 0.0), kept_units(192, 0.3)
-    (192, 136)
-    """
-    return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
+@cache
+def feeds(name: str) -> tuple[str, ...]:
+    """The fields that settle a number as built, or a name that a rule looks at."""
+    number = numbers().get(name)
+    if number is None:
+        return _FEEDS.get(name, (name,))
+    pruning = ("mixer_prune_ratio",) if number.axis else ()
+    return number.field, *number.reads, *pruning, "mixer"
 
 
 @cache

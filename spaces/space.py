@@ -260,7 +260,7 @@ class SearchSpace:
         name = schema.plain(choice.name.rpartition(".")[2])
         if any(isinstance(value, str | bool) for value in choice.values):
             return choice.values
-        return sorted(choice.values, reverse=name not in schema.INVERSE)
+        return sorted(choice.values, reverse=not schema.is_inverse(name))
 
     # Values to candidate and back.
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 from ...spaces import Block, Place, Policy
 from ..predict.model import CostModel
 from ..units.unit import unit_of
 from ..units.workload import SubBlock
-from .onnx_pieces import Piece, read_pieces
+from .onnx_pieces import Linear, Piece, read_pieces
 
 
 @dataclass(frozen=True)
@@ -214,8 +215,12 @@ class _Reader:
             block = None
         elif piece.rank >= 6:  # rows and columns of windows, and of tokens in them
             heads = piece.products[0].batch * last.length // last.rows
-            block = Block("window", heads, last.inputs // heads, window_size=isqrt(last.length),
-                          shift="Concat" in piece.kinds)  # fmt: skip
+            block = Block(
+                "window",
+                **_heads(heads, last),
+                window_size=isqrt(last.length),
+                shift="Concat" in piece.kinds,
+            )
             table = [heads, last.length, last.length]
             relative = any(shape[-3:] == table for shape in piece.added)
         else:
@@ -231,8 +236,7 @@ class _Reader:
         (depthwise,), heads = piece.convolutions, piece.products[0].batch
         if depthwise.groups != depthwise.outputs:
             return None
-        head_dim = piece.linears[-1].inputs // heads
-        return Block("linear", heads, head_dim, kernel_size=depthwise.kernel)
+        return Block("linear", **_heads(heads, piece.linears[-1]), kernel_size=depthwise.kernel)
 
     def _global_attention(self, piece: Piece) -> Block | None:
         """All tokens as queries; keys are all tokens too, or pooled ones, or shared by heads."""
@@ -240,14 +244,19 @@ class _Reader:
         if last.length != piece.enters[1]:
             return None
         heads = piece.products[0].batch
-        head_dim = last.inputs // heads
+        given = _heads(heads, last)
         keys = min(inner, key=lambda layer: (layer.rows, layer.outputs))  # as many, or fewer
         if keys.rows < last.rows:
             pooled = isqrt(keys.length - self.prefix)
-            return Block("pooled", heads, head_dim, kv_pool=-(-self.side // pooled))
+            return Block("pooled", **given, kv_pool=-(-self.side // pooled))
         if len(inner) == 3 and keys.outputs < last.inputs:
-            return Block("grouped", heads, head_dim, kv_heads=keys.outputs // head_dim)
-        return Block("softmax", heads, head_dim)
+            return Block("grouped", **given, kv_heads=keys.outputs // given["head_dim"])
+        return Block("softmax", **given)
+
+
+def _heads(heads: int, last: Linear) -> dict[str, Any]:
+    """Numbers of attention whose last layer reads the heads side by side."""
+    return {"num_heads": heads, "head_dim": last.inputs // heads}
 
 
 def _scale(piece: Piece) -> list[str]:

@@ -7,11 +7,13 @@ copy before export and before measurement, so that both see the same graph.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...spaces.mixers import find
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.norms import LayerScale
@@ -47,35 +49,32 @@ def folded(module: M) -> M:
 
 
 def _fold_block(block: ResidualBlock) -> None:
-    mixer = block.get_submodule(block.mixer_name)
-    if isinstance(block.ls1, LayerScale):
-        last = getattr(mixer, "proj", getattr(mixer, "conv_pwl", None))
-        if isinstance(last, nn.Linear):
-            _scale(last, block.ls1.gamma)
-            block.ls1 = nn.Identity()
-        elif isinstance(last, nn.Conv2d):
-            bn = mixer.get_submodule("bn3")
-            assert isinstance(bn, nn.BatchNorm2d)
-            bn.weight.mul_(block.ls1.gamma)
-            bn.bias.mul_(block.ls1.gamma)
-            block.ls1 = nn.Identity()
+    mixer, traits = block.get_submodule(block.mixer_name), find(block.mixer)
+    for bn, conv in traits.batch_norms.items():
+        _after(mixer.get_submodule(conv), *_affine(mixer.get_submodule(bn)))
+        mixer.add_module(bn, nn.Identity())
+    last = _layers(mixer, traits.last)
+    if isinstance(block.ls1, LayerScale) and last:
+        _scale(last[0], block.ls1.gamma)
+        block.ls1 = nn.Identity()
     if isinstance(block.ls2, LayerScale) and block.mlp is not None:
         _scale(block.mlp.fc2, block.ls2.gamma)
         block.ls2 = nn.Identity()
-    for conv, bn in (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")):
-        if hasattr(mixer, bn):
-            _after(mixer.get_submodule(conv), *_affine(mixer.get_submodule(bn)))
-            setattr(mixer, bn, nn.Identity())
     # Padded windows hold zeros after the norm, which a folded shift would not.
     padded = isinstance(mixer, WindowAttention) and mixer.padded != tuple(mixer.grid)
-    layers = [getattr(mixer, name, None) for name in "qkv"]
-    readers = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    readers = _layers(mixer, *traits.readers)
     if _is_batch_norm(block.norm1) and readers and not padded:
         _before(readers, *_affine(block.norm1))
         block.norm1 = nn.Identity()
     if block.norm2 is not None and _is_batch_norm(block.norm2) and block.mlp is not None:
         _before([block.mlp.fc1], *_affine(block.norm2))
         block.norm2 = nn.Identity()
+
+
+def _layers(mixer: nn.Module, *names: str) -> list[nn.Module]:
+    """Those of the layers that can take something in; an MLP that is measured has no mixer."""
+    found = [getattr(mixer, name, None) for name in names if name]
+    return [layer for layer in found if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def _fold_sequence(layers: nn.Sequential) -> None:
@@ -110,7 +109,7 @@ def _after(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     layer.bias = nn.Parameter(bias * scale + shift)
 
 
-def _before(layers: list[nn.Linear] | list[nn.Module], scale: Tensor, shift: Tensor) -> None:
+def _before(layers: Sequence[nn.Module], scale: Tensor, shift: Tensor) -> None:
     """X * scale + shift, then every one of the layers (linear, or 1x1 convolutions)."""
     for layer in layers:
         assert isinstance(layer, nn.Linear | nn.Conv2d)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces import Architecture, Block, Candidate, Place, Stage
+from ...spaces.mixers import attribute_of
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.network import to_grid, to_tokens
 from ...spaces.networks.stems import ConvDownsample, PatchMerging
 from ...spaces.ops import rank
-from ..units.workload import SubBlock, workload
+from ..units.workload import SubBlock, has_mlp, workload
 from .folding import folded
 
 EPS = 1e-6
@@ -131,9 +132,8 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
             found[f"stages.{i}.downsample"] = next(units)
         for j, block in enumerate(stage.blocks):
             unit = next(units)
-            name = "attn" if block.num_heads else block.mixer
-            found[f"stages.{i}.blocks.{j}.{name}"] = unit
-            if block.mlp_hidden and block.mixer != "mbconv":
+            found[f"stages.{i}.blocks.{j}.{attribute_of(block.mixer)}"] = unit
+            if has_mlp(block):
                 found[f"stages.{i}.blocks.{j}.mlp"] = next(units)
     found["head"] = next(units)
     if candidate.architecture.prefix > 1:

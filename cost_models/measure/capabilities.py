@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError, MissingRuntimeError
+from ...spaces.mixers import MIXERS, find
 from ..device import Device, presets, runtime_version
 from ..standalone.energy_meter import find_meter
 from ..units.unit import Unit
 from ..units.workload import SubBlock
 
-_GRID = Place(Block("mbconv", mlp_hidden=256, kernel_size=3), 64, (28, 28), 0, 784, 784)
-
 
 def examples() -> dict[str, SubBlock]:
     """A sub-block of each kind, of the size that DeiT-Tiny or a small hybrid has."""
 
-    def mixer(**fields: Any) -> Place:
-        block = replace(Block(num_heads=3, head_dim=64), **fields)
+    def at(block: Block) -> Place:
+        if find(block.mixer).layout == "grid":
+            return Place(block, 64, (28, 28), 0, 784, 784)
         return Place(block, 192, (14, 14), 0, 196, 196)
 
-    def unit(kind: str, place: Place, variant: str, **more: Any) -> SubBlock:
-        return SubBlock(kind, place, Policy(), more.pop("norm", "layer"), variant, **more)
+    def unit(kind: str, block: Block, variant: str, **more: Any) -> SubBlock:
+        norm = "batch" if find(block.mixer).layout == "grid" else "layer"
+        return SubBlock(kind, at(block), Policy(), norm, variant, **more)
 
-    bare = Place(Block(), 192, (14, 14), 0, 196, 196)
+    mixers = {name: find(name) for name in MIXERS}
     return {
-        "stem patch": unit("stem", bare, "patch", inputs=3, patch_size=16, flags=("pos",)),
-        "softmax": unit("mixer", mixer(), "softmax"),
-        "grouped": unit("mixer", mixer(mixer="grouped", kv_heads=1), "grouped"),
-        "pooled": unit("mixer", mixer(mixer="pooled", kv_pool=2), "pooled"),
-        "window": unit("mixer", mixer(mixer="window", window_size=7), "window"),
-        "linear": unit("mixer", mixer(mixer="linear", kernel_size=3), "linear"),
-        "mbconv": unit("mixer", _GRID, "mbconv", norm="batch"),
-        "mlp": unit("mlp", Place(Block(mlp_hidden=768), 192, (14, 14), 0, 196, 196), "mlp"),
-        "head": unit("head", bare, "avg", outputs=1000),
+        "stem patch": unit("stem", Block(), "patch", inputs=3, patch_size=16, flags=("pos",)),
+        **{n: unit("mixer", mixer.example, n) for n, mixer in mixers.items() if mixer.has_weights},
+        "mlp": unit("mlp", Block(mlp_hidden=768), "mlp"),
+        "head": unit("head", Block(), "avg", outputs=1000),
     }
 
 

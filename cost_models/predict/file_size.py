@@ -99,29 +99,19 @@ def _kind(unit: Unit) -> str:
 def _features(unit: Unit) -> list[str]:
     """What adds nodes to a graph: norm, activation, recipe, flags."""
     b, place = unit.block, unit.block.place
-    block = place.block
     names = [_WHOLE, f"norm={b.norm}", f"recipe={unit.recipe}", *b.flags]
-    names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or some(block.mlp_hidden) else []
+    names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or some(unit.act_elements) else []
     names += ["layout=grid"] if b.layout == "grid" else []
-    is_shared = (block.kv_heads > 0) & (block.kv_heads < block.num_heads)
-    names += ["repeated"] if some(is_shared) else []
-    names += ["shift"] if place.shift else []
-    names += ["relative"] if place.relative and b.variant == "window" else []
-    names += ["padded"] if block.window_size and place.grid[0] % place.window else []
-    return names
+    names += [*unit.nodes, *unit.flags]
+    return [*names, "padded"] if b.mixer and b.mixer.pads(place) else names
 
 
 def _constant_bytes(unit: Unit) -> float:
     """Constants that are no weights: masks, biases gathered at export, tokens drawn to stay."""
     place = unit.block.place
     total = 8.0 * place.kept if "random" in unit.block.flags else 0.0
-    if unit.block.variant != "window":
-        return total
-    padded = [-(-length // place.window) * place.window for length in place.grid]
-    pairs = padded[0] * padded[1] * place.window**2 if place.shift else 0
-    if place.relative:
-        pairs += place.block.num_heads * (place.window**4 - (2 * place.window - 1) ** 2)
-    return total + 4.0 * pairs
+    mixer = unit.block.mixer
+    return total + 4.0 * mixer.constants(place) if mixer else total
 
 
 def _additive(samples: Sequence[tuple[list[str], float]]) -> dict[str, float]:

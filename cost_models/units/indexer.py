@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +119,7 @@ class Indexer:
         """Mixer, hidden units of the MLP, and layout; blocks that mix alike share the first."""
         traits = find(block.mixer)
         rest = 0 if not traits.is_mlp else block.mlp_hidden
-        fields = {name: getattr(block, name) for name in traits.fields}
-        mixer = Block(block.mixer, mlp_hidden=rest, token_keep=block.token_keep, **fields)
+        mixer = replace(block, mlp_hidden=rest)
         number = self._mixer_ids.setdefault(mixer, len(self._mixer_ids))
         entry = number, block.mlp_hidden if has_mlp(block) else 0, traits.layout
         self._blocks[block] = entry

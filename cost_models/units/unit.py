@@ -15,13 +15,10 @@ import numpy as np
 
 from ...spaces import Place, Policy
 from ...spaces.errors import CostError
-from ...spaces.mixers import find
 from ...spaces.ops import Op
 from .precision_recipes import BLOCK, Recipe, find_recipe
 from .workload import SubBlock, count_ops
 
-# Mixers without a last linear layer, into which a layer scale could be folded.
-_KEEPS_SCALE = ("pool", "token_mlp")
 _DENSE = Policy()
 # Kinds of operation whose time is that of their products, beside what they move.
 _MACS = {
@@ -88,16 +85,16 @@ class Unit:
         norm = f"{self.block.norm}_norm"
         for op in self.ops:
             kind, moved = op.kind, op.reads + op.writes
-            if names := _MACS.get(kind):
-                macs, kind = names
+            if kind in _MACS or some(op.macs):
+                macs, kind = _MACS.get(kind) or (f"{kind}_macs", f"{kind}_elements")
                 found[macs] = found.get(macs, 0.0) + op.macs
             elif kind == "norm":
                 kind, moved = norm, op.reads
             found[kind] = found.get(kind, 0.0) + moved
         for name in found:
             found[name] /= 1e6
-        if some(act := _act_elements(self.block)):
-            found[self.block.place.act] = act / 1e6
+        if some(self.act_elements):
+            found[self.block.place.act] = self.act_elements / 1e6
         found["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
             if flag in ("evit", "random"):
@@ -107,37 +104,42 @@ class Unit:
     @cached_property
     def numbers(self) -> dict[str, float]:
         """Coordinates for interpolation: logarithms of shapes, 0 or 1 for named choices."""
-        b = self.block
-        place, block = b.place, b.place.block
-        found = {
-            name: _log2(value)
-            for name, value in {
-                "rows": place.prefix + place.tokens,
-                "grid": place.grid[0] if place.grid[0] > 1 else 0,
-                "width": place.width,
-                "inputs": b.inputs,
-                "outputs": b.outputs,
-                "patch_size": b.patch_size,
-                "num_heads": block.num_heads if b.kind == "mixer" else 0,
-                "head_dim": block.head_dim if b.kind == "mixer" else 0,
-                "kv_heads": block.kv_heads,
-                "kv_pool": block.kv_pool,
-                "window": place.window if block.window_size else 0,
-                "kernel_size": block.kernel_size,
-                "token_hidden": block.token_hidden,
-                "mlp_hidden": block.mlp_hidden,
-            }.items()
-            if some(value)
+        b, place = self.block, self.block.place
+        shapes = {
+            "rows": place.prefix + place.tokens,
+            "grid": place.grid[0] if place.grid[0] > 1 else 0,
+            "width": place.width,
+            "inputs": b.inputs,
+            "outputs": b.outputs,
+            "patch_size": b.patch_size,
+            **(b.mixer.located(place) if b.mixer else {}),
+            "mlp_hidden": place.block.mlp_hidden,
         }
+        found = dict(_coordinate(name, value) for name, value in shapes.items() if some(value))
         found["kept"] = place.kept / place.tokens
         found["rank"] = b.policy.rank_ratio
-        for name in (f"norm={b.norm}", f"act={place.act}", *b.flags):
+        for name in (f"norm={b.norm}", f"act={place.act}", *b.flags, *self.flags):
             found[name] = 1.0
-        if place.shift:
-            found["shift"] = 1.0
-        if place.relative and b.variant == "window":
-            found["relative"] = 1.0
         return found
+
+    @property
+    def act_elements(self) -> Any:
+        """Elements that pass through an activation function."""
+        place, mixer = self.block.place, self.block.mixer
+        if self.block.kind == "mlp":
+            return (place.prefix + place.tokens) * place.block.mlp_hidden
+        return mixer.act_elements(place) if mixer else 0
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """Named choices of its mixer that change its time."""
+        own = self.block.mixer.flags(self.block.place) if self.block.mixer else ()
+        return (*own, "relative") if self.block.is_relative else own
+
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        """Further choices of its mixer that change the nodes of its graph."""
+        return self.block.mixer.nodes(self.block.place) if self.block.mixer else ()
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -171,8 +173,12 @@ def some(value: Any) -> bool:
     return bool(value.any()) if isinstance(value, np.ndarray) else bool(value)
 
 
-def _log2(value: Any) -> Any:
-    return np.log2(value) if isinstance(value, np.ndarray) else log2(value)
+def _coordinate(name: str, value: Any) -> tuple[str, Any]:
+    if isinstance(value, str):
+        return f"{name}={value}", 1.0
+    if isinstance(value, bool):
+        return name, 1.0
+    return name, np.log2(value) if isinstance(value, np.ndarray) else log2(value)
 
 
 def _larger(a: Any, b: Any) -> Any:
@@ -180,8 +186,9 @@ def _larger(a: Any, b: Any) -> Any:
 
 
 def _is_folded(block: SubBlock) -> bool:
-    padded = block.variant == "window" and block.place.grid[0] % max(block.place.window, 1)
-    return block.norm == "batch" and block.variant not in ("pool", "token_mlp") and not padded
+    mixer = block.mixer
+    takes = mixer is None or mixer.batch_norms or (mixer.readers and not mixer.pads(block.place))
+    return block.norm == "batch" and bool(takes)
 
 
 def _stored_bytes(op: Op, recipe: Recipe) -> int:
@@ -198,7 +205,7 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
 
 def unit_of(block: SubBlock, recipe: str) -> Unit:
     """The unit that a sub-block becomes with a recipe."""
-    scaled = block.variant in _KEEPS_SCALE
+    scaled = block.mixer is not None and not block.mixer.last
     rank = block.policy.rank_ratio
     b = SubBlock(
         block.kind,
@@ -231,22 +238,9 @@ def _is_gridless(block: SubBlock) -> bool:
     """Whether only the number of rows matters, not how they are arranged."""
     if block.layout != "tokens" or block.place.kept != block.place.tokens:
         return False
-    return block.kind == "mlp" or (block.kind == "mixer" and not find(block.variant).needs_grid)
+    return block.kind == "mlp" or (block.mixer is not None and not block.mixer.needs_grid)
 
 
 def _gridless(place: Place) -> Place:
     rows = place.prefix + place.tokens
     return Place(place.block, place.width, (1, 1), 0, rows, rows, act=place.act)
-
-
-def _act_elements(block: SubBlock) -> int:
-    """Elements that pass through an activation function."""
-    place = block.place
-    rows = place.prefix + place.tokens
-    if block.kind == "mlp":
-        return rows * place.block.mlp_hidden
-    if block.variant == "mbconv":
-        return 2 * place.tokens * place.block.mlp_hidden
-    if block.variant == "token_mlp":
-        return place.width * place.block.token_hidden
-    return 0

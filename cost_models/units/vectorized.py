@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from ...spaces import Block
+from ...spaces.block import Block, Numbers
+from ...spaces.mixers import find
 from .unit import Unit
 
-_BLOCK = ("num_heads", "head_dim", "kv_heads", "mlp_hidden")
 _PLACE = ("width", "tokens", "kept")
-_FREE = (*_BLOCK, "token_keep")  # kept tokens are counted in the place
-_numbers = attrgetter(
-    *(f"block.place.{name}" for name in _PLACE), *(f"block.place.block.{name}" for name in _BLOCK)
-)
+_free = attrgetter(*(f"block.place.{name}" for name in _PLACE), "block.place.block.mlp_hidden")
 _structure = attrgetter(
     *("recipe", "block.kind", "block.variant", "block.norm", "block.flags", "block.policy"),
     *(f"block.place.{name}" for name in ("grid", "prefix", "relative", "act")),
-    *(f"block.place.block.{field}" for field in Block.__dataclass_fields__ if field not in _FREE),
+    *("block.place.block.mixer", "flags", "nodes"),
 )
 
 
@@ -47,14 +45,31 @@ def alike(units: Sequence[Unit]) -> Iterator[tuple[list[int], Unit]]:
 
 def _structure_of(unit: Unit) -> tuple[Any, ...]:
     block = unit.block.place.block
-    shared = block.kv_heads > 0, block.kv_heads < block.num_heads
-    return *_structure(unit), *shared, block.mlp_hidden > 0
+    names, _, rest = _split(block.mixer, block.numbers)
+    return *_structure(unit), names, rest, block.mlp_hidden > 0
+
+
+@lru_cache(maxsize=1 << 14)
+def _split(mixer: str, numbers: Numbers) -> tuple[tuple[str, ...], tuple[Any, ...], Numbers]:
+    """Names and values of the numbers that may be arrays, and the numbers that may not."""
+    arithmetic = {number.name for number in find(mixer).numbers if number.arithmetic}
+    free = [pair for pair in numbers if pair[0] in arithmetic]
+    rest = tuple(pair for pair in numbers if pair[0] not in arithmetic)
+    return tuple(name for name, _ in free), tuple(value for _, value in free), rest
 
 
 def _together(units: Sequence[Unit]) -> Unit:
     first = units[0].block
-    columns = np.array([_numbers(unit) for unit in units]).T
-    place: dict[str, Any] = dict(zip(_PLACE, columns[: len(_PLACE)], strict=True))
-    block: dict[str, Any] = dict(zip(_BLOCK, columns[len(_PLACE) :], strict=True))
-    inner = replace(first.place.block, **block)
-    return Unit(replace(first, place=replace(first.place, block=inner, **place)), units[0].recipe)
+    blocks = [unit.block.place.block for unit in units]
+    names, _, rest = _split(blocks[0].mixer, blocks[0].numbers)
+    *place, mlp_hidden = np.array([_free(unit) for unit in units]).T
+    own = np.array([_split(block.mixer, block.numbers)[1] for block in blocks]).T
+    block = Block(
+        blocks[0].mixer,
+        mlp_hidden=mlp_hidden,
+        numbers=tuple(sorted((*rest, *zip(names, own, strict=True)))),
+    )
+    shapes: dict[str, Any] = dict(zip(_PLACE, place, strict=True))
+    found = Unit(replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe)
+    found.__dict__.update(flags=units[0].flags, nodes=units[0].nodes)  # the same for all
+    return found

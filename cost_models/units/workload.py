@@ -8,13 +8,14 @@ the number. Everything here is exact arithmetic on the candidate; nothing import
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy
 from ...spaces import ops as o
 from ...spaces.errors import CostError
 from ...spaces.mixers import find
+from ...spaces.mixers.spec import Mixer
 from ...spaces.ops import Op
 from ...spaces.places import places
 
@@ -59,11 +60,13 @@ class SubBlock:
         if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
             parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
         parts += [f"prefix={p.prefix}"] if p.prefix else []
-        names = _KEY_FIELDS if self.kind == "mixer" else ("mlp_hidden",)
-        if self.kind in ("mixer", "mlp"):
-            parts += [f"{n}={getattr(p.block, n)}" for n in names if getattr(p.block, n)]
+        if self.kind == "mixer":
+            numbers = dict(p.block.numbers)
+            parts += [f"{n}={numbers[n]}" for n in find(self.variant).fields if n in numbers]
+        if self.kind in ("mixer", "mlp") and p.block.mlp_hidden:
+            parts.append(f"mlp_hidden={p.block.mlp_hidden}")
         parts += [f"{n}={v}" for n, v in _changed(self.policy)]
-        parts += ["relative"] if p.relative and self.variant == "window" else []
+        parts += ["relative"] if self.is_relative else []
         # A mixer's layout is its own; stem, MLP and head take that of the block beside them.
         parts += ["layout=grid"] if self.kind in _BETWEEN and self.layout == "grid" else []
         return f"{self.kind}/{self.variant}?{'&'.join([*parts, *self.flags])}"
@@ -81,6 +84,16 @@ class SubBlock:
     def layout(self) -> str:
         """Tokens or grid, the form of its input."""
         return find(self.place.block.mixer).layout
+
+    @property
+    def mixer(self) -> Mixer | None:
+        """What there is to say of its mixer, if it is one."""
+        return find(self.variant) if self.kind == "mixer" else None
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it adds a bias by relative position."""
+        return self.place.relative and self.mixer is not None and self.mixer.relative
 
     def ops(self) -> list[Op]:
         """What is computed for one image, low-rank factors included."""
@@ -120,10 +133,11 @@ def _parse(key: str) -> SubBlock:
         width, side = int(given["width"]), int(given["grid"])
         tokens = int(given.get("tokens", side * side))
         numbers = {n: int(given[n]) for n in ("inputs", "outputs", "patch_size") if n in given}
+        mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
         block = Block(
-            variant if kind == "mixer" else "pool" if "layout" in given else "softmax",
-            **{n: int(given[n]) for n in _KEY_FIELDS if n in given and n != "shift"},
-            shift="shift" in given,
+            mixer,
+            mlp_hidden=int(given.get("mlp_hidden", 0)),
+            **{n.name: n.parse(given[n.name]) for n in find(mixer).numbers if n.name in given},
         )
         policy = Policy(
             int(given.get("weight_bits", 32)),
@@ -142,9 +156,6 @@ def _parse(key: str) -> SubBlock:
         raise CostError(f"not the key of a sub-block: {key!r} ({error!r})") from error
 
 
-_KEY_FIELDS = tuple(
-    field.name for field in fields(Block) if field.name not in ("mixer", "token_keep")
-)
 _DEFAULT = Policy()
 _BETWEEN = ("stem", "mlp", "head")
 

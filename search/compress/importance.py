@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ...spaces import Architecture
+from ...spaces.mixers import find
+from ...spaces.mixers.spec import KEPT
 from ...spaces.networks import Network, Shared, shared_of
-from ...spaces.schema import kept_heads, kept_units
 from ...spaces.supernet import SORTED_AXES
 
 Weights = Mapping[str, Tensor]
@@ -114,8 +115,7 @@ def allot(network: Network, scores: Weights, share: float) -> Architecture:
         cut = everything[min(round(len(everything) * share), len(everything) - 1)]
         for units, values in members:
             left = int((values >= cut).sum()) / units.length
-            count = kept_heads if units.axis == "heads" else kept_units
-            kept[units] = count(units.length, 1 - left)
+            kept[units] = KEPT[units.axis](units.length, 1 - left)
     return _resized(network.architecture, kept)
 
 
@@ -153,8 +153,7 @@ def _resized(architecture: Architecture, kept: Mapping[Units, int]) -> Architect
     stages = [[*stage.blocks] for stage in architecture.stages]
     for units, count in kept.items():
         i, j, name = units.place
-        hidden = "token_hidden" if name == "token_mlp" else "mlp_hidden"
-        field = "num_heads" if units.axis == "heads" else hidden
-        stages[i][j] = replace(stages[i][j], **{field: count})
+        pruned = {} if name == "mlp" else find(stages[i][j].mixer).pruned
+        stages[i][j] = replace(stages[i][j], **{pruned.get(units.axis, "mlp_hidden"): count})
     blocks = zip(architecture.stages, stages, strict=True)
     return replace(architecture, stages=tuple(replace(s, blocks=tuple(b)) for s, b in blocks))

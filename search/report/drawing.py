@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from ...cost_models.units.workload import SubBlock, workload
 from ...spaces import Candidate
+from ...spaces.mixers.window import side_of
 from .markup import tag
 from .svg import label, picture
 from .words import bits
 
 CELL, GAP, TALL = 84, 7, 52  # pixels: width of a column, between columns, height of a box
+UNTOLD = ("head_dim", "kv_pool", "shift")  # numbers of mixers that a box has no room for
 BAR = 26  # of the tokens that are left
 
 
@@ -93,11 +95,12 @@ def _mixer(unit: SubBlock) -> Box:
     b = unit.place.block
     details = {
         "num_heads": f"{b.num_heads} head{'s'[: b.num_heads > 1]}",
-        "window_size": f"{unit.place.window}x{unit.place.window}",
+        "window_size": f"{side_of(unit.place)}x{side_of(unit.place)}",
         "kv_heads": f"{b.kv_heads}kv",
         "kernel_size": f"{b.kernel_size}x{b.kernel_size}",
         "token_hidden": f"{b.token_hidden} hidden",
     }
+    details |= {name: f"{name} {v}" for name, v in b.numbers if name not in (*details, *UNTOLD)}
     words = [text for name, text in details.items() if getattr(b, name)][:2]
     return Box(b.mixer, b.mixer.replace("_", " "), ", ".join(words), bits(unit.policy))
 

@@ -53,9 +53,9 @@ def _traits(candidate: Candidate) -> dict[str, float]:
     found: defaultdict[str, float] = defaultdict(float)
 
     def add(group: str, place: str, settings: Any, weight: float = 1.0) -> None:
-        for field in fields(settings):
-            name = f"{GROUPS.get(field.name, group)}.{place}{field.name}"
-            value = getattr(settings, field.name)
+        named = {field.name: getattr(settings, field.name) for field in fields(settings)}
+        for field, value in (*named.items(), *named.get("numbers", ())):
+            name = f"{GROUPS.get(field, group)}.{place}{field}"
             if isinstance(value, str):
                 found[f"{name}={value}"] += weight
             elif isinstance(value, int | float):

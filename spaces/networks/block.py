@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ..architecture import Architecture
 from ..block import Place
-from ..mixers import find
-from .attention import Attention
+from ..mixers import attribute_of, find
 from .mlp import Mlp
 from .norms import LayerScale, make_norm
 from .reduction import REDUCTIONS
@@ -30,10 +31,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         block, traits, width = place.block, find(place.block.mixer), place.width
         norm, eps, layout = architecture.norm, architecture.norm_eps, traits.layout
-        self.layout = layout
+        self.mixer, self.layout = block.mixer, layout
         self.norm1 = make_norm(norm, width, eps, layout) if traits.pre_norm else nn.Identity()
-        # timm's name for everything that projects queries, keys and values is `attn`.
-        self.mixer_name = "attn" if "num_heads" in traits.fields else block.mixer
+        self.mixer_name = attribute_of(block.mixer)
         self.add_module(self.mixer_name, mixer_class(traits.module)(place))
         self.ls1 = self._scale(architecture, width, block.mixer)
         reduces = block.token_keep < 1
@@ -57,8 +57,8 @@ class ResidualBlock(nn.Module):
         mixer = self.get_submodule(self.mixer_name)
         if self.reduction is None:
             return x + self.ls1(mixer(self.norm1(x)))
-        assert isinstance(mixer, Attention)  # a rule: only mixers that rank tokens drop them
-        mixed, scores = mixer.with_scores(self.norm1(x))
+        # A rule: only mixers that rank tokens drop them.
+        mixed, scores = cast("Any", mixer).with_scores(self.norm1(x))
         return self.reduction(x + self.ls1(mixed), scores)
 
     def feed(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
 
 
 @cache
-def mixer_class(module: str) -> type[nn.Module]:
-    """The class behind "file:Class" of the registry."""
-    file, name = module.split(":")
-    return getattr(import_module(f".{file}", __package__), name)
+def mixer_class(module: str) -> Callable[[Place], nn.Module]:
+    """The class or function behind `Mixer.module`."""
+    file, _, name = module.partition(":")
+    return getattr(import_module(file, __package__), name)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..block import Place
+from ..mixers.window import padded, shift_of, side_of
 from .attention import Attention
 from .sharing import Shared, center, uncenter
 
@@ -23,8 +24,8 @@ class WindowAttention(Attention):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.grid, self.window, self.shift = place.grid, place.window, place.shift
-        self.padded = tuple(-(-length // self.window) * self.window for length in place.grid)
+        self.grid, self.padded = place.grid, padded(place)
+        self.window, self.shift = side_of(place), shift_of(place)
         span = 2 * self.window - 1
         self.bias_table = (
             nn.Parameter(torch.zeros(self.num_heads, span, span)) if place.relative else None

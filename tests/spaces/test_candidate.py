@@ -1,7 +1,9 @@
 """A candidate is data: canonical, the same in every process, and read back as it was written."""
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +19,7 @@ from vitpareto.spaces import (
     StagePolicy,
     UnknownNameError,
 )
-from vitpareto.spaces.mixers import MIXERS, find
+from vitpareto.spaces.mixers import MIXERS, find, numbers
 
 from .helpers import small
 
@@ -67,11 +69,22 @@ def test_key_tells_all_differences(space: SearchSpace, candidates: list[Candidat
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_fields_without_effect_are_dropped(mixer: str) -> None:
-    given = Block(mixer, 2, 8, 1, 2, 4, True, 5, 12, 48)
+    given = Block(mixer, mlp_hidden=48, **{name: n + 1 for n, name in enumerate(numbers())})
     kept = small(given).stages[0].blocks[0]
-    for name in set(Block.__slots__) - {"mixer", "mlp_hidden", "token_keep"}:
-        expected = getattr(given if name in find(mixer).fields else Block(), name)
-        assert getattr(kept, name) == expected
+    assert kept.mlp_hidden == 48
+    for name in numbers():
+        assert getattr(kept, name) == (getattr(given, name) if name in find(mixer).fields else 0)
+
+
+def test_numbers_are_data() -> None:
+    assert Block("softmax", head_dim=8, num_heads=2) == replace(PLAIN, mlp_hidden=0)
+    assert Block(num_heads=2, kv_heads=0) == Block(num_heads=2) != Block(num_heads=3)
+    for copied in (copy.deepcopy(PLAIN), pickle.loads(pickle.dumps(PLAIN))):
+        assert copied == PLAIN and hash(copied) == hash(PLAIN)
+    with pytest.raises(SpaceError, match=r"no mixer has a number 'num_headz'.*'num_heads'"):
+        small(Block(num_headz=2))
+    with pytest.raises(TypeError):
+        Block("softmax", 2)
 
 
 def test_activation_bits_need_integer_weights() -> None:

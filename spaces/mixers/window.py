@@ -1,0 +1,87 @@
+"""Softmax attention inside (shifted) windows, with a bias by relative position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import ops
+from ..block import Block, Place
+from ..ops import Op
+from .common import HEADS, HEADS_GIVEN, QKV, softmax_attention
+from .spec import Mixer, Number, Rule
+
+
+def side_of(place: Place) -> int:
+    """Side of a window that is really used: it never exceeds the grid."""
+    return min(place.block.window_size, *place.grid)
+
+
+def shift_of(place: Place) -> int:
+    """Tokens by which windows are shifted; 0 where one window covers the grid."""
+    side = side_of(place)
+    return side // 2 if place.block.shift and side < max(place.grid) else 0
+
+
+def padded(place: Place) -> tuple[int, ...]:
+    """Rows and columns of the grid, filled up to whole windows."""
+    side = side_of(place)
+    return tuple(-(-length // side) * side for length in place.grid)
+
+
+def attention(place: Place) -> list[Op]:
+    """Every token sees those of its window."""
+    block, side = place.block, side_of(place)
+    rows, columns = padded(place)
+    found = softmax_attention(place, rows * columns, rows * columns, side * side, block.num_heads)
+    if place.relative:
+        table = (2 * side - 1) ** 2 * block.num_heads
+        elements = block.num_heads * rows * columns * side * side
+        found.append(ops.elementwise(elements, 2, others=table))
+    return found
+
+
+def coordinates(place: Place) -> Mapping[str, Any]:
+    """The side that is used, in place of the one that was asked for."""
+    heads, dim = place.block.num_heads, place.block.head_dim
+    return {"num_heads": heads, "head_dim": dim, "window": side_of(place)}
+
+
+def flags(place: Place) -> tuple[str, ...]:
+    """Whether windows are shifted."""
+    return ("shift",) if shift_of(place) else ()
+
+
+def constants(place: Place) -> Any:
+    """Masks of shifted windows, and biases gathered from their tables."""
+    side, (rows, columns) = side_of(place), padded(place)
+    pairs = rows * columns * side**2 if shift_of(place) else 0
+    if place.relative:
+        pairs += place.block.num_heads * (side**4 - (2 * side - 1) ** 2)
+    return pairs
+
+
+WINDOW_SIZE = Number("window_size", 7)  # side of a window, in tokens
+# Every second block's windows are shifted by half a window, as in Swin.
+SHIFT = Number("shift", True, build=lambda shift, given: shift and given.odd, fixed=True)
+WINDOW_FITS = Rule(
+    ("window_size", "grid"),
+    lambda window, grid: 1 <= window <= grid,
+    "window_size {window_size} is larger than the token grid of {grid}x{grid}",
+)
+
+SPEC = Mixer(
+    module=".window:WindowAttention",
+    ops=attention,
+    example=Block("window", num_heads=3, head_dim=64, window_size=7),
+    numbers=(*HEADS, WINDOW_SIZE, SHIFT),
+    rules=(HEADS_GIVEN, WINDOW_FITS),
+    attribute="attn",
+    relative=True,
+    readers=QKV,
+    last="proj",
+    coordinates=coordinates,
+    flags=flags,
+    pads=lambda place: padded(place) != place.grid,
+    constants=constants,
+)
