@@ -13,6 +13,7 @@ from typing import Literal
 from ...spaces import Policy, UnknownNameError
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.errors import CostError
+from ..runtime_spec import RUNTIMES
 from .workload import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
@@ -119,10 +120,15 @@ def find_recipe(name: str) -> Recipe:
 def kernel_recipe(name: str, runtime: str) -> str:
     """The recipe whose kernels a runtime runs for a recipe.
 
-    ONNX Runtime folds constants when it loads a graph, so that a weight that is only stored in
-    another form costs nothing afterwards; others keep the form and have kernels for it.
+    One that folds constants has widened a weight that is only stored in another form before the
+    first run; others keep the form and have kernels for it.
+
+    Args:
+        name: of the recipe.
+        runtime: as a cost model says, which may be that of another machine and not known here.
     """
-    return find_recipe(name).kernel if runtime == "onnxruntime" else name
+    spec = RUNTIMES.get(runtime)
+    return find_recipe(name).kernel if spec and spec.folds_constants else name
 
 
 def serving(policy: Policy, names: Iterable[str]) -> list[str]:

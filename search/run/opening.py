@@ -56,7 +56,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     kept = path / "cost_model.json" if again else path
     if config.device.cost_model or kept.is_file():
         require_energy(config, CostModel.load(config.device.cost_model or kept))
-    elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
+    elif needs_energy(config) and not (found := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
     space = open_space(config)
     if not again:
