@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..cost_models import Device
 from ..cost_models.runtimes import open_runtime
+from ..cost_models.runtimes.torch import threads
 from ..cost_models.units.workload import workload
 from ..spaces import SearchSpace
 from .config import RunConfig
@@ -82,8 +83,6 @@ def plan(config: RunConfig, path: Path) -> Plan:
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
     """
-    # As a worker has: more of them wait for each other where the machine is busy.
-    torch.set_num_threads(config.executor.threads or 1)
     device = Device.load(config.device.name)
     open_runtime(device)
     space = open_space(config)
@@ -102,7 +101,9 @@ def plan(config: RunConfig, path: Path) -> Plan:
             ("finishing", config.finish),
         )
     }
-    seconds, weights_mb, teacher_mb = _timed(config, space, data, steps)
+    # As a worker has: more of them wait for each other where the machine is busy.
+    with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
+        seconds, weights_mb, teacher_mb = _timed(config, space, data, steps)
     search, finalists, short = config.search, config.finish.finalists, config.forecast
     teacher = f"{steps['teacher']:,} steps of {config.teacher.batch_size} images"
     measured = f"sub-blocks and whole networks on {device.name}"

@@ -117,7 +117,9 @@ def load_network(folder: str | Path) -> Network:
         RunError: a file is missing, or is not what its name says.
     """
     folder = Path(folder)
-    network = Network(read_candidate(folder).architecture).eval()
+    architecture = read_candidate(folder).architecture
+    with torch.random.fork_rng(devices=[]):
+        network = Network(architecture).eval()
     try:
         network.load_state_dict(load(_read(folder / WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:

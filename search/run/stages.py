@@ -35,6 +35,7 @@ def logging_to(path: Path) -> Generator[None]:
     """Send what happens to standard error and, with the time, to a file."""
     console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level = log.level
     log.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [console, file]
     for handler in handlers:
@@ -44,6 +45,7 @@ def logging_to(path: Path) -> Generator[None]:
     finally:
         for handler in handlers:
             log.removeHandler(handler)
+        log.setLevel(level)
         file.close()
 
 
