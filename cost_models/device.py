@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from ..spaces import ConfigError
 from ..spaces.errors import did_you_mean
 from ..spaces.safe_yaml import read_yaml
 from ..spaces.space import find_file
-from .standalone.runner import machine
+from .runtime_spec import RUNTIMES, find_runtime
+from .standalone.energy_meter import PROCESSOR
+from .standalone.runner import THREAD, WALL, machine
 from .units.precision_recipes import RECIPES
 
 PRESETS = Path(__file__).parents[1] / "configs" / "devices"
-RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Device:
 
     Attributes:
         name: of the device file.
-        runtime: onnxruntime, openvino or torch.
+        runtime: name of `runtime_spec.RUNTIMES`.
         provider: what the runtime calls its back end.
         threads: threads inside an operator.
         recipes: precisions to try, names of `precision.RECIPES`.
@@ -82,6 +82,22 @@ class Device:
                 raise ConfigError(f"{key}: must be given")
         return cls(**values)
 
+    @property
+    def chip(self) -> str:
+        """What it runs on, as `standalone.energy_meter` calls it; the provider where unknown."""
+        return find_runtime(self.runtime).chips.get(self.provider, self.provider)
+
+    @property
+    def clock(self) -> str:
+        """Name in `standalone.runner.CLOCKS` of the clock that sees the least of other processes.
+
+        One thread on a processor works exactly as long as its run takes on an idle machine,
+        however often the system gives the core to somebody else in between; several threads, or
+        another chip, can only be timed from outside.
+        """
+        alone = self.threads == 1 and self.chip == PROCESSOR
+        return THREAD if alone and find_runtime(self.runtime).in_caller else WALL
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it."""
         return json.loads(json.dumps(asdict(self)))
@@ -89,7 +105,7 @@ class Device:
     def identity(self) -> dict[str, Any]:
         """What is wanted and what is found here: processor, versions, provider's own name."""
         found = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
-        return found | {"version": runtime_version(self.runtime)} | machine()
+        return found | {"version": find_runtime(self.runtime).version} | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""
@@ -105,16 +121,6 @@ def fingerprint(identity: dict[str, Any]) -> str:
 def presets() -> list[str]:
     """Names of the device files that come with the package."""
     return sorted(file.stem for file in PRESETS.glob("*.yaml"))
-
-
-def runtime_version(runtime: str) -> str:
-    """Installed version of a runtime, "" where it is not installed."""
-    for package in (runtime, f"{runtime}-gpu", f"{runtime}-openvino"):
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
 
 
 def _checked(key: str, value: object) -> Any:

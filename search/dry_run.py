@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..cost_models import Device, workload
 from ..cost_models.runtimes import open_runtime
+from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
 from .data.dataset import load_data
 from .pipeline import STEPS
 from .run.opening import open_space
 from .run.rates import measure_rates
-from .training.optimizer import torch_threads
 
 LINE_MB = 1.5e-3  # of a scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
@@ -69,7 +71,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
     space = open_space(config)
     data = load_data(config.data, space.largest().architecture.input_size)
     # As a worker has: more of them wait for each other where the machine is busy.
-    with torch_threads(config.executor.threads or 1):
+    with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data)
     return Plan(
         space={

@@ -24,7 +24,7 @@ from ..device import Device
 from ..measure.bench import Bench, Graph, rows_of, write_plan
 from ..measure.footprint import Footprint
 from ..predict.file_size import untold
-from ..standalone.runner import PLAN, RESULT
+from ..standalone.runner import PLAN, RESULT, RUNTIME
 from ..standalone.timing import IN_TURN, ONE_BY_ONE
 from ..tables.latency_table import LatencyTable, Row, with_footprints
 from ..units.precision_recipes import recipe_for
@@ -71,8 +71,10 @@ def write_bundle(
         The number of graphs.
 
     Raises:
-        CostError: the folder has something in it.
+        CostError: the folder has something in it, or the device has another runtime.
     """
+    if device.runtime != RUNTIME:
+        raise CostError(f"a bundle measures {RUNTIME}; device {device.name!r} has {device.runtime}")
     if folder.exists() and any(folder.iterdir()):
         raise CostError(f"{folder}: a bundle needs a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,7 @@ def write_bundle(
         shutil.copy(STANDALONE / f"{source}.py", folder / f"{name}.py")
     (folder / "README.txt").write_text(README, encoding="utf-8")
     # Graphs are made with the local runtime, whose provider need not be that of the target.
-    bench = Bench(Device("bundle", "onnxruntime", "CPUExecutionProvider", 1, device.recipes,
+    bench = Bench(Device("bundle", RUNTIME, "CPUExecutionProvider", 1, device.recipes,
                          device.batch))  # fmt: skip
     found = occurring(space.sample(SURVEY, seed))
     tried = trials(found, device.recipes)
@@ -89,7 +91,7 @@ def write_bundle(
     rng = np.random.default_rng(seed)
     for left, book in zip(range(len(books), 0, -1), books, strict=True):
         known = {unit.key for unit in chosen}
-        chosen += choose(found, book, known, {}, max(most - len(known), 0) // left, rng)
+        chosen += choose(found, book, known, {}, max(most - len(known), 0) // left, rng, RUNTIME)
     picked = list({unit.key: unit for unit in chosen}.values())
     rng.shuffle(picked)  # type: ignore[arg-type]
     sets: list[list[Graph]] = []

@@ -81,7 +81,7 @@ def choose(
     latency: Mapping[str, Regressor],
     count: int,
     rng: np.random.Generator,
-    runtime: str = "onnxruntime",
+    runtime: str,
 ) -> list[Unit]:
     """Units whose measurement would teach most.
 

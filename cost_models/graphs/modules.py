@@ -76,6 +76,11 @@ def build(unit: SubBlock, batch: int = 1) -> tuple[nn.Module, tuple[int, ...]]:
         unit: what to build.
         batch: images of one run.
     """
+    with torch.random.fork_rng(devices=[]):  # modules start with numbers of torch's own generator
+        return _build(unit, batch)
+
+
+def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
     place = unit.place
     tokens = unit.layout == "tokens"
     rows, width = place.prefix + place.tokens, place.width
@@ -108,12 +113,13 @@ def build(unit: SubBlock, batch: int = 1) -> tuple[nn.Module, tuple[int, ...]]:
 
 def network(candidate: Candidate, seed: int = 0) -> Network:
     """A whole network with random weights, folded and factored as for export."""
-    built = Network(candidate.architecture)
-    randomize(built, seed)
-    built = folded(built)
-    for prefix, unit in locate(candidate).items():
-        if unit.policy.rank_ratio < 1:
-            factorize(built.get_submodule(prefix), unit.policy.rank_ratio)
+    with torch.random.fork_rng(devices=[]):
+        built = Network(candidate.architecture)
+        randomize(built, seed)
+        built = folded(built)
+        for prefix, unit in locate(candidate).items():
+            if unit.policy.rank_ratio < 1:
+                factorize(built.get_submodule(prefix), unit.policy.rank_ratio)
     return built
 
 

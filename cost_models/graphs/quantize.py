@@ -7,7 +7,7 @@ quantization documents for the patterns that its optimizer fuses into integer ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.compression import INTEGER_BITS
-from ..units.precision_recipes import BLOCK, Book, find_recipe, recipe_for
+from ..units.precision_recipes import BLOCK, Book, Recipe, find_recipe, recipe_for
 from .linear_layers import CONTRIB, Graph, Layer
 
 Array = NDArray[np.float32]
 Ranges = Mapping[str, NDArray[np.float32]]
 Writer = Callable[[Graph, Layer, int, Ranges], None]
+FLOAT = find_recipe("float")  # leaves a layer as it is
+BLOCKS_OF_INTEGERS = 4  # `accuracy_level` by which MatMulNBits rounds what enters it to int8
 DEFAULT_RANGE = np.array([-4.0, 4.0], np.float32)
 
 
@@ -40,7 +42,8 @@ def apply_recipe(
     Raises:
         UnknownNameError: no such recipe.
     """
-    return _rewrite(model, lambda _: (name, weight_bits or find_recipe(name).bits), ranges or {})
+    recipe = find_recipe(name)
+    return _rewrite(model, lambda _: (recipe, weight_bits or recipe.weights), ranges or {})
 
 
 def apply_recipes(
@@ -64,29 +67,30 @@ def apply_recipes(
     from .modules import locate
 
     units = locate(candidate)
-    chosen = {path: recipe_for(unit, recipes) for path, unit in units.items()}
+    chosen = {path: find_recipe(recipe_for(unit, recipes)) for path, unit in units.items()}
 
-    def find(layer: Layer) -> tuple[str, int]:
+    def find(layer: Layer) -> tuple[Recipe, int]:
         path = layer.module
         while path not in units:
             path, dot, _ = path.rpartition(".")
             if not dot:
-                return "float", 32
+                return FLOAT, FLOAT.weights
         return chosen[path], units[path].policy.weight_bits
 
     ranges: dict[str, Array] = {}
-    if calibration_images is not None and _is_static(chosen.values()):
+    static = any(recipe.activations == "static" for recipe in chosen.values())
+    if calibration_images is not None and static:
         ranges = calibrate_ranges(model, lambda layer: find(layer)[0], calibration_images)
     return _rewrite(model, find, ranges)
 
 
 def calibrate_ranges(
-    model: onnx.ModelProto, find: Callable[[Layer], str], images: Array
+    model: onnx.ModelProto, find: Callable[[Layer], Recipe], images: Array
 ) -> dict[str, Array]:
     """Lowest and highest value of every activation that a static recipe quantizes."""
     from ..runtimes.onnxruntime import observe
 
-    layers = [layer for layer in Graph(model).layers() if _is_static([find(layer)])]
+    layers = [layer for layer in Graph(model).layers() if find(layer).activations == "static"]
     wanted = {layer.source for layer in layers} | {x.result for x in layers if x.is_conv}
     inputs = {value.name for value in model.graph.input}
     found = observe(model, sorted(wanted - inputs), images)
@@ -95,22 +99,29 @@ def calibrate_ranges(
     return found
 
 
-def _is_static(names: Iterable[str]) -> bool:
-    return any(name.startswith("static") for name in names)
-
-
 def _rewrite(
-    model: onnx.ModelProto, find: Callable[[Layer], tuple[str, int]], ranges: Ranges
+    model: onnx.ModelProto, find: Callable[[Layer], tuple[Recipe, int]], ranges: Ranges
 ) -> onnx.ModelProto:
     graph = Graph(model)
     for node in model.graph.node:
         layer = graph.layer(node)
-        name, bits = find(layer) if layer is not None else ("float", 32)
-        if layer is None or name == "float":
+        recipe, bits = find(layer) if layer is not None else (FLOAT, FLOAT.weights)
+        if layer is None or recipe == FLOAT:
             graph.nodes.append(node)
             continue
-        _WRITERS[name](graph, layer, min(bits, INTEGER_BITS), ranges)
+        write = _writer(recipe.of_convs if layer.is_conv else recipe)
+        write(graph, layer, min(bits, INTEGER_BITS), ranges)
     return graph.finish()
+
+
+def _writer(recipe: Recipe) -> Writer:
+    """What writes the layers of a recipe that is not `FLOAT`."""
+    if recipe.layout == "blocks":
+        return _blocks(BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0)
+    if recipe.weights > INTEGER_BITS:
+        return _fp16
+    make = {"float": _stored, "dynamic": _dynamic, "static": _static}[recipe.activations]
+    return make(recipe.weights)
 
 
 def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
@@ -275,9 +286,6 @@ def _blocks(accuracy_level: int) -> Writer:
     """MatMulNBits: 4-bit weights with a scale for every 32 inputs."""
 
     def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
-        if layer.is_conv:  # there is no such kernel: keep the bytes, compute in float
-            _stored(4)(graph, layer, bits, ranges)
-            return
         inputs, outputs = layer.weight.shape
         blocks = -(-inputs // BLOCK)
         padded = np.zeros((outputs, blocks * BLOCK), np.float32)
@@ -299,16 +307,3 @@ def _blocks(accuracy_level: int) -> Writer:
         _bias(graph, layer, _product(layer))
 
     return write
-
-
-_WRITERS: dict[str, Writer] = {
-    "fp16": _fp16,
-    "dynamic8": _dynamic(8),
-    "dynamic4": _dynamic(4),
-    "static8": _static(8),
-    "static4": _static(4),
-    "stored8": _stored(8),
-    "stored4": _stored(4),
-    "blocks4": _blocks(0),
-    "blocks4a8": _blocks(4),
-}

@@ -30,10 +30,11 @@ from ..graphs.quantize import apply_recipe, apply_recipes
 from ..graphs.short_names import body_bytes, rename
 from ..graphs.to_onnx import INPUT, OUTPUT, chained, to_onnx
 from ..predict.correction import COPIES
+from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.onnxruntime import SCRATCH
-from ..runtimes.torch import scripted
-from ..standalone.runner import PLAN, RESULT, answer_of, clock_of
+from ..runtimes.torch import threads
+from ..standalone.runner import CLOCKS, PLAN, RESULT, answer_of
 from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
 from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
 from ..tables.latency_table import Row
@@ -98,9 +99,9 @@ class Bench:
     """
 
     def __init__(self, device: Device, seed: int = 0) -> None:
-        torch.set_num_threads(1)
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
+        self._format = find_runtime(device.runtime).format
         self._run = token_hex(4)
         self._sessions = 0
         self.anchors = [self.unit(Unit(block, "float")) for block in ANCHORS]
@@ -108,15 +109,16 @@ class Bench:
     @property
     def writes_files(self) -> bool:
         """Whether graphs are files, which other processes can load."""
-        return self._runtime.takes == "onnx"
+        return self._format == ONNX
 
     def unit(self, unit: Unit) -> Graph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
         block, batch = unit.block, self.device.batch
-        if self._runtime.takes == "module":
-            module, shape = build(block, batch)
-            return Graph("unit", unit.key, module, shape, 1, 0, _leaves(module))
-        model, shape = _exported(block, batch)
+        with threads(1):
+            if not self.writes_files:
+                module, shape = build(block, batch)
+                return Graph("unit", unit.key, module, shape, 1, 0, _leaves(module))
+            model, shape = _exported(block, batch)
         model = apply_recipe(model, unit.recipe)
         size = body_bytes(model.graph)
         copies = COPIES if _repeats(block) else 1
@@ -126,11 +128,13 @@ class Bench:
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> Graph:
         """A whole network as a graph, in the candidate's own precision."""
-        built, shape = network(candidate), input_shape(candidate, self.device.batch)
-        key = candidate.to_json()
-        if self._runtime.takes == "module":
-            return Graph(kind, key, built, shape, 1, 0, _leaves(built))
-        graph = apply_recipes(to_onnx(built, shape), candidate, recipes)
+        key, shape = candidate.to_json(), input_shape(candidate, self.device.batch)
+        with threads(1):
+            built = network(candidate)
+            if not self.writes_files:
+                return Graph(kind, key, built, shape, 1, 0, _leaves(built))
+            exported = to_onnx(built, shape)
+        graph = apply_recipes(exported, candidate, recipes)
         # Exported files say this of themselves, which belongs to their size.
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
         onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
@@ -152,9 +156,9 @@ class Bench:
         """
         self._sessions += 1
         everything = [*graphs, *self.anchors]
-        inside = self._runtime.takes == "module"
+        outside = self.writes_files
         answer = (
-            self._inside(everything, rounds) if inside else self._outside(everything, rounds, way)
+            self._outside(everything, rounds, way) if outside else self._inside(everything, rounds)
         )
         if answer is None:
             return []
@@ -178,9 +182,8 @@ class Bench:
     def footprint(self, graph: Graph) -> Footprint:
         """Memory and energy of a graph, in a fresh process."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-            path = Path(folder) / "model.onnx"
-            inside = self._runtime.takes == "module"
-            path.write_bytes(scripted(graph.model, graph.shape) if inside else graph.model)
+            path = Path(folder) / f"model.{self._format}"
+            path.write_bytes(self._runtime.encode(graph.model, graph.shape))
             return footprint(self.device, str(path))
 
     def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
@@ -201,14 +204,15 @@ class Bench:
     def _inside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
         """A session in this process, for modules that no file holds."""
         rng = np.random.default_rng(self.seed + self._sessions)
-        session = measure_session(
-            [self._runtime.compile(graph.model) for graph in graphs],
-            [rng.standard_normal(graph.shape).astype(np.float32) for graph in graphs],
-            rounds,
-            seed=self.seed + self._sessions,
-            clock=clock_of(self.device.to_dict()),
-            heat_ms=heat_of(graphs),
-        )
+        with threads(self.device.threads):
+            session = measure_session(
+                [self._runtime.compile(graph.model) for graph in graphs],
+                [rng.standard_normal(graph.shape).astype(np.float32) for graph in graphs],
+                rounds,
+                seed=self.seed + self._sessions,
+                clock=CLOCKS[self.device.clock],
+                heat_ms=heat_of(graphs),
+            )
         anchors_ms = [timing.median_ms for timing in session.timings[-len(ANCHORS) :]]
         return {
             "way": IN_TURN,
@@ -240,6 +244,8 @@ def write_plan(
         entries.append(graph.entry() | {"file": name})
     plan = {
         "device": device.to_dict(),
+        "clock": device.clock,
+        "chip": device.chip,
         "rounds": rounds,
         "heat_ms": heat_of(graphs),
         "seed": seed,

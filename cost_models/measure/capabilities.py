@@ -9,7 +9,8 @@ from typing import Any
 from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError, MissingRuntimeError
 from ...spaces.mixers import MIXERS, find
-from ..device import Device, presets, runtime_version
+from ..device import Device, presets
+from ..runtime_spec import ONNX, find_runtime
 from ..standalone.energy_meter import find_meter
 from ..units.unit import Unit
 from ..units.workload import SubBlock
@@ -68,16 +69,17 @@ def devices() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in presets():
         device = Device.load(name)
-        missing, (meter, no_meter) = available(device), find_meter(device.provider)
+        runtime = find_runtime(device.runtime)
+        missing, (meter, no_meter) = available(device), find_meter(device.chip)
         found.append(
             {
                 "name": name,
                 "runtime": device.runtime,
-                "version": runtime_version(device.runtime),
+                "version": runtime.version,
                 "provider": device.provider,
                 "threads": device.threads,
                 "available": not missing,
-                "measurable": not missing and device.runtime != "torch",
+                "measurable": not missing and runtime.format == ONNX,
                 "reason": missing,
                 "meter": meter.source if meter else "",
                 "meter_reason": no_meter,

@@ -45,7 +45,7 @@ def footprint_here(device: Device, path: str) -> Footprint:
     before_mb = peak_mb()
     graph: Any = runtime.compile(path)
     growth_mb = growth_of(graph.run, graph.input_shape, before_mb)
-    return Footprint(growth_mb, energy_of(graph.run, graph.input_shape, device.provider))
+    return Footprint(growth_mb, energy_of(graph.run, graph.input_shape, device.chip))
 
 
 if __name__ == "__main__":

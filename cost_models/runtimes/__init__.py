@@ -1,23 +1,41 @@
-"""Runtimes: one adapter a file behind one protocol."""
+"""Runtimes: one adapter a file behind one protocol; see `runtime_spec` for what each states."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...spaces.errors import MissingRuntimeError
 from ..device import Device
+from ..runtime_spec import ONNX, RUNTIMES, RuntimeSpec, find_runtime
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+__all__ = [
+    "ONNX",
+    "RUNTIMES",
+    "Compiled",
+    "Runtime",
+    "RuntimeSpec",
+    "Source",
+    "as_bytes",
+    "available",
+    "find_runtime",
+    "open_runtime",
+]
 Source = Any  # onnx.ModelProto, its bytes, a path to it, or a torch module for torch
 
 
 class Compiled(Protocol):
     """A graph that is ready to run."""
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Of its one input; empty where nothing tells."""
+        ...
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inputs of the compiled shape -> outputs."""
@@ -33,37 +51,46 @@ class Compiled(Protocol):
 
 
 class Runtime(Protocol):
-    """Compiles graphs for one device.
-
-    Attributes:
-        takes: "onnx" or "module": what `compile` wants.
-    """
-
-    takes: str
+    """Compiles graphs for one device."""
 
     def compile(self, model: Source) -> Compiled:
         """Make a graph ready to run.
 
+        Args:
+            model: a file of the runtime's format as its path or its bytes, or an `onnx.ModelProto`
+                or a torch module where it takes these.
+
         Raises:
-            CostError: the runtime refuses the graph.
+            CostError: the runtime refuses the graph, in one line.
         """
         ...
+
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
+        """What `compile` takes as a file of the runtime's format, which other processes can load.
+
+        Args:
+            model: an ONNX model, which is one already; or a torch module in evaluation mode,
+                where the format is another.
+            shape: of its input.
+        """
+        found = as_bytes(model)
+        return found if isinstance(found, bytes) else Path(found).read_bytes()
 
 
 def open_runtime(device: Device) -> Runtime:
     """The runtime that a device names.
 
     Raises:
-        MissingRuntimeError: it is not installed, with the extra that installs it.
+        MissingRuntimeError: it is not installed, with what installs it.
     """
+    spec = find_runtime(device.runtime)
     try:
-        adapter = import_module(f".{device.runtime}", __package__)
+        return spec.open(device)
     except ModuleNotFoundError as error:
         raise MissingRuntimeError(
-            f"device {device.name!r} needs {device.runtime}, which is not installed: "
-            f"pip install 'vitpareto[{device.runtime}]'"
+            f"device {device.name!r} needs {spec.name}, which is not installed: "
+            f"pip install {spec.install!r}"
         ) from error
-    return adapter.open_runtime(device)
 
 
 def available(device: Device) -> str:

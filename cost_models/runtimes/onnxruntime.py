@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
-from . import Source, as_bytes
+from ..runtime_spec import ONNX, RuntimeSpec
+from ..standalone.energy_meter import NVIDIA, PROCESSOR
+from . import Runtime, Source, as_bytes
+
+if TYPE_CHECKING:
+    import onnx
 
 Array = NDArray[np.float32]
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-REFUSALS = (
-    *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
-    *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
-)
 _FATAL_ONLY = 4
 _FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
@@ -50,6 +49,8 @@ class OrtModel:
 
     def kernels(self) -> dict[str, int]:
         """Operators of the graph that is executed, after all optimization."""
+        import onnx
+
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / "optimized.onnx"
             _session(self._source, self._device, optimized=path)
@@ -61,10 +62,8 @@ class OrtModel:
         return
 
 
-class OrtRuntime:
+class OrtRuntime(Runtime):
     """Compiles for one provider and number of threads."""
-
-    takes = "onnx"
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -77,7 +76,7 @@ class OrtRuntime:
         """
         try:
             return OrtModel(model, self._device)
-        except REFUSALS as error:
+        except _refusals() as error:
             first = str(error).splitlines()[0]
             raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
 
@@ -88,10 +87,15 @@ def open_runtime(device: Device) -> OrtRuntime:
     Raises:
         MissingRuntimeError: this build has no such provider.
     """
+    import onnxruntime as ort
+
     providers = ort.get_available_providers()
     if device.provider not in providers:
-        nvidia = "CUDA" in device.provider or "Tensorrt" in device.provider
-        remedy = "pip install 'vitpareto[cuda]'" if nvidia else "install a build that has it"
+        remedy = (
+            "pip install 'vitpareto[cuda]'"
+            if device.chip == NVIDIA
+            else "install a build that has it"
+        )
         raise MissingRuntimeError(
             f"device {device.name!r} needs {device.provider}, this ONNX Runtime has "
             f"{', '.join(providers)}: {remedy}"
@@ -99,11 +103,33 @@ def open_runtime(device: Device) -> OrtRuntime:
     return OrtRuntime(device)
 
 
+SPEC = RuntimeSpec(
+    name="onnxruntime",
+    distributions=("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    install="onnxruntime",
+    format=ONNX,
+    chips={
+        "CPUExecutionProvider": PROCESSOR,
+        "CUDAExecutionProvider": NVIDIA,
+        "TensorrtExecutionProvider": NVIDIA,
+    },
+    open=open_runtime,
+    folds_constants=True,
+    integer_kernels=(
+        *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),
+        *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
+    ),
+)
+
+
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants and shapes, in standard operators only: ONNX Runtime's basic pass.
 
     Linear layers stay MatMul and Add, which is what quantization looks for.
     """
+    import onnx
+    import onnxruntime as ort
+
     options = _options(1)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
@@ -124,6 +150,9 @@ def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[s
     Returns:
         name -> array of two.
     """
+    import onnx
+    import onnxruntime as ort
+
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -143,7 +172,19 @@ def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[s
     return found
 
 
+@cache
+def _refusals() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's errors, which share no base class but Exception."""
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return (
+        *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+        *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
+    )
+
+
 def _options(threads: int) -> Any:
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -153,6 +194,8 @@ def _options(threads: int) -> Any:
 
 
 def _session(source: bytes | str, device: Device, optimized: Path | None = None) -> Any:
+    import onnxruntime as ort
+
     options = _options(device.threads)
     # Threads that spin between runs would disturb whatever is measured next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")

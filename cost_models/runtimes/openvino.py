@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...spaces.errors import CostError
 from ..device import Device
-from . import Source, as_bytes
+from ..runtime_spec import ONNX, RuntimeSpec
+from ..standalone.energy_meter import PROCESSOR
+from . import Runtime, Source, as_bytes
 
-openvino: Any = import_module("openvino")  # an extra, without type stubs
 Array = NDArray[np.float32]
 
 
@@ -53,12 +54,11 @@ class OpenVinoModel:
         return
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(Runtime):
     """Compiles for one plugin and number of threads."""
 
-    takes = "onnx"
-
     def __init__(self, device: Device) -> None:
+        openvino: Any = import_module("openvino")  # an extra, without type stubs
         self._device, self._core = device, openvino.Core()
 
     def compile(self, model: Source) -> OpenVinoModel:
@@ -74,6 +74,14 @@ class OpenVinoRuntime:
             raise CostError(f"OpenVINO refuses the graph: {first}") from error
 
 
-def open_runtime(device: Device) -> OpenVinoRuntime:
-    """OpenVINO with the device's plugin."""
-    return OpenVinoRuntime(device)
+SPEC = RuntimeSpec(
+    name="openvino",
+    distributions=("openvino",),
+    install="vitpareto[openvino]",
+    format=ONNX,
+    chips={"CPU": PROCESSOR},
+    open=OpenVinoRuntime,
+    in_caller=False,  # even one thread is one of its own
+    integer_kernels=("*:i8", "*:u8"),  # kernels are named with the precision in which they run
+    half_kernels=("*:bf16", "*:f16"),
+)

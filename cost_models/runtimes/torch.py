@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.autograd.profiler import profile
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
-from . import Source
+from ..runtime_spec import RuntimeSpec
+from ..standalone.energy_meter import NVIDIA, PROCESSOR
+from . import Runtime, Source
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = NDArray[np.float32]
 SHAPE = "input_shape"  # extra file of a TorchScript archive, as JSON
@@ -32,16 +35,19 @@ class TorchModel:
     """
 
     def __init__(self, module: nn.Module, device: Device, input_shape: list[int]) -> None:
+        import torch
+
         self.input_shape = input_shape
-        self._device = device
+        self._threads = device.threads
         self._place = torch.device(device.provider)
-        torch.set_num_threads(device.threads)
         ready = module.eval().to(self._place)
         self._module: Any = torch.compile(ready) if device.compiled else ready
 
     def run(self, images: Array) -> Array:
         """Inputs -> outputs; returns when the device has finished."""
-        with torch.inference_mode():
+        import torch
+
+        with threads(self._threads), torch.inference_mode():
             return self._module(torch.from_numpy(images).to(self._place)).cpu().numpy()
 
     def kernels(self, images: Array | None = None) -> dict[str, int]:
@@ -50,6 +56,8 @@ class TorchModel:
         Raises:
             CostError: there is no input to run it with.
         """
+        from torch.autograd.profiler import profile
+
         if images is None:
             if not self.input_shape:
                 raise CostError("torch shows its kernels only while it runs: give an input")
@@ -63,15 +71,15 @@ class TorchModel:
 
     def memory_mb(self) -> float | None:
         """Peak of the device's allocator; None on a processor, where there is no counter."""
+        import torch
+
         if self._place.type != "cuda":
             return None
         return torch.cuda.max_memory_allocated(self._place) / 1e6
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """Takes modules, and files of TorchScript; every one is compiled as the device says."""
-
-    takes = "module"
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -82,12 +90,25 @@ class TorchRuntime:
         Raises:
             CostError: not a module, nor a file of one.
         """
+        from torch import nn
+
         shape: list[int] = []
         if isinstance(model, bytes | str | Path):
             model, shape = _loaded(model)
         if not isinstance(model, nn.Module):
             raise CostError(f"torch takes a module, got a {type(model).__name__}")
         return TorchModel(model, self._device, shape)
+
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
+        """A module as a file of TorchScript that says the shape of its input."""
+        import torch
+
+        stream, extra = io.BytesIO(), {SHAPE: json.dumps(list(shape))}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
+            traced = torch.jit.trace(model.eval(), (torch.zeros(*shape),))
+            torch.jit.save(torch.jit.freeze(traced), stream, _extra_files=extra)
+        return stream.getvalue()
 
 
 def open_runtime(device: Device) -> TorchRuntime:
@@ -96,6 +117,8 @@ def open_runtime(device: Device) -> TorchRuntime:
     Raises:
         MissingRuntimeError: there is no such device here.
     """
+    import torch
+
     if device.provider == "cuda" and not torch.cuda.is_available():
         raise MissingRuntimeError(
             f"device {device.name!r} needs a GPU that torch {torch.__version__} can use; there "
@@ -104,18 +127,36 @@ def open_runtime(device: Device) -> TorchRuntime:
     return TorchRuntime(device)
 
 
-def scripted(module: nn.Module, shape: Sequence[int]) -> bytes:
-    """A module as a file of TorchScript that says the shape of its input."""
-    stream, extra = io.BytesIO(), {SHAPE: json.dumps(list(shape))}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
-        traced = torch.jit.trace(module.eval(), (torch.zeros(*shape),))
-        torch.jit.save(torch.jit.freeze(traced), stream, _extra_files=extra)
-    return stream.getvalue()
+SPEC = RuntimeSpec(
+    name="torch",
+    distributions=("torch",),
+    install="torch",
+    format="torchscript",
+    chips={"cpu": PROCESSOR, "cuda": NVIDIA},
+    open=open_runtime,
+)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Generator[None]:
+    """As many threads inside torch's operators; afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _loaded(model: bytes | str | Path) -> tuple[nn.Module, list[int]]:
     """A TorchScript module, and the shape of its input if the file says."""
+    import torch
+
     extra = {SHAPE: "[]"}
     source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
     try:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
-PROCESSORS = ("CPUExecutionProvider", "CPU", "cpu")  # providers, by what they run on
-GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "cuda")
+PROCESSOR, NVIDIA = "processor", "nvidia"  # chips whose counters are known
 # RAPL counts on every millisecond, a GPU every 20 to 100.
 IDLE_S, RUN_S = 0.5, 1.0
 
@@ -44,18 +43,18 @@ class Meter:
         return sum((j - b) % end if end < inf else max(j - b, 0.0) for j, b, end in pairs)
 
 
-def find_meter(provider: str, powercap: Path = POWERCAP) -> tuple[Meter | None, str]:
-    """The meter of what a provider runs on, or why there is none.
+def find_meter(chip: str, powercap: Path = POWERCAP) -> tuple[Meter | None, str]:
+    """The meter of a chip, or why there is none.
 
     Args:
-        provider: what a runtime calls its back end.
+        chip: `PROCESSOR`, `NVIDIA`, or what has no counter.
         powercap: where Linux shows the counters of processors.
     """
-    if provider in PROCESSORS:
+    if chip == PROCESSOR:
         return _rapl(powercap)
-    if provider in GPUS:
+    if chip == NVIDIA:
         return _nvml()
-    return None, f"no counter of energy is known for {provider}"
+    return None, f"no counter of energy is known for {chip}"
 
 
 def energy_mj(

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 if __package__:
-    from .energy_meter import PROCESSORS, energy_mj, find_meter
+    from .energy_meter import energy_mj, find_meter
     from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
 else:  # copied into a bundle, beside the other two
-    from energy_meter import PROCESSORS, energy_mj, find_meter  # type: ignore[no-redef]
+    from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
     from timing import (  # type: ignore[no-redef]
         ONE_BY_ONE,
         Session,
@@ -38,6 +38,9 @@ else:  # copied into a bundle, beside the other two
 Plan = dict[str, Any]
 Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
+RUNTIME = "onnxruntime"  # the one that a bundle measures
+THREAD, WALL = "thread", "wall"
+CLOCKS = {THREAD: time.thread_time, WALL: time.perf_counter}  # in seconds
 # Flags that choose the kernels of CPU runtimes.
 ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 
@@ -95,7 +98,7 @@ def _in_turn(
         [inputs[index] for index in live],
         plan["rounds"],
         seed=plan["seed"],
-        clock=clock_of(plan["device"]),
+        clock=CLOCKS[plan["clock"]],
         heat_ms=plan["heat_ms"],
     )
     timings = dict(zip(live, session.timings, strict=True))
@@ -107,7 +110,7 @@ def _one_by_one(
     plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
 ) -> Found:
     """Each graph lives as long as it is timed, and the anchors all the while."""
-    places, clock = _anchors(plan), clock_of(plan["device"])
+    places, clock = _anchors(plan), CLOCKS[plan["clock"]]
     anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
     found: dict[int, tuple[Timing, list[float]]] = {}
     for index in order:
@@ -134,17 +137,6 @@ def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
         "anchors_ms": anchors_ms,
         "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
     }
-
-
-def clock_of(device: dict[str, Any]) -> Callable[[], float]:
-    """The clock, in seconds, that sees the least of other processes.
-
-    One thread on a processor works exactly as long as its run takes on an idle machine, however
-    often the system gives the core to somebody else in between; several threads, or another
-    chip, can only be timed from outside.
-    """
-    alone = device["threads"] == 1 and device["provider"] in PROCESSORS
-    return time.thread_time if alone and device["runtime"] != "openvino" else time.perf_counter
 
 
 def pin(device: dict[str, Any]) -> None:
@@ -224,9 +216,9 @@ def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> 
     return peak_mb() - before_mb
 
 
-def energy_of(run: Callable[[Any], Any], shape: list[int], provider: str) -> float:
+def energy_of(run: Callable[[Any], Any], shape: list[int], chip: str) -> float:
     """Energy of one run above idle in mJ; 0 where no counter tells."""
-    meter, _ = find_meter(provider)
+    meter, _ = find_meter(chip)
     if meter is None:
         return 0.0
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -240,7 +232,7 @@ def footprint_here(part: Path, index: int) -> tuple[float, float]:
     entry, before_mb = plan["graphs"][index], peak_mb()
     graph = OrtGraph(str(part / entry["file"]), plan["device"])
     growth_mb = growth_of(graph.run, entry["shape"], before_mb)
-    return growth_mb, energy_of(graph.run, entry["shape"], plan["device"]["provider"])
+    return growth_mb, energy_of(graph.run, entry["shape"], plan["chip"])
 
 
 def footprint_there(part: Path, index: int) -> tuple[float, float]:

@@ -7,11 +7,13 @@ computes with them; which one is best is measured, per device and kind of sub-bl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ...spaces import Policy, UnknownNameError
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.errors import CostError
+from ..runtime_spec import RUNTIMES
 from .workload import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
@@ -24,72 +26,71 @@ class Recipe:
 
     Attributes:
         name: as in device files.
-        bits: bits of a stored weight.
-        act_bits: 8 where activations are integers inside the kernel, else 32.
+        weights: bits of a stored weight.
+        activations: what enters a kernel: floats, or integers of 8 bits whose scale is found at
+            each run ("dynamic") or was calibrated ("static").
         kernel: the recipe that runs where constants are folded at load; itself for most.
         summary: what it does, for people.
+        layout: what shares a scale: the weights of an output channel, or blocks of `BLOCK` inputs.
     """
 
     name: str
-    bits: int
-    act_bits: int
+    weights: int
+    activations: Literal["float", "dynamic", "static"]
     kernel: str
     summary: str
+    layout: Literal["channels", "blocks"] = "channels"
 
     def serves(self, policy: Policy) -> bool:
         """Whether the recipe can hold the policy's weights and keeps to its activations."""
         integer_acts = policy.act_bits <= INTEGER_BITS
-        return self.bits == stored_bits(policy) and integer_acts == (self.act_bits <= INTEGER_BITS)
+        return self.weights == stored_bits(policy) and integer_acts == (self.activations != "float")
+
+    @property
+    def of_convs(self) -> Recipe:
+        """What a convolution gets: no runtime has a kernel that unpacks its blocks."""
+        blocks = self.layout == "blocks"
+        return replace(self, activations="float", layout="channels") if blocks else self
 
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("float", 32, 32, "float", "float32 weights and kernels"),
-        Recipe("fp16", 16, 32, "float", "float16 weights, cast to float32 once at load"),
+        Recipe("float", 32, "float", "float", "float32 weights and kernels"),
+        Recipe("fp16", 16, "float", "float", "float16 weights, cast to float32 once at load"),
         Recipe(
-            "dynamic8",
-            8,
-            8,
-            "dynamic8",
+            *("dynamic8", 8, "dynamic", "dynamic8"),
             "int8 weights per channel, activations quantized at each run",
         ),
         Recipe(
-            "static8", 8, 8, "static8", "int8 weights per channel, activations by calibrated scales"
+            *("static8", 8, "static", "static8"),
+            "int8 weights per channel, activations by calibrated scales",
         ),
         Recipe(
-            "stored8", 8, 32, "float", "int8 weights per channel, expanded to float32 once at load"
+            *("stored8", 8, "float", "float"),
+            "int8 weights per channel, expanded to float32 once at load",
         ),
         Recipe(
-            "dynamic4",
-            4,
-            8,
-            "dynamic8",
+            *("dynamic4", 4, "dynamic", "dynamic8"),
             "as dynamic8 with 4-bit weights, widened to int8 once at load",
         ),
         Recipe(
-            "static4",
-            4,
-            8,
-            "static8",
+            *("static4", 4, "static", "static8"),
             "as static8 with 4-bit weights, widened to int8 once at load",
         ),
         Recipe(
-            "stored4", 4, 32, "float", "4-bit weights per channel, expanded to float32 once at load"
+            *("stored4", 4, "float", "float"),
+            "4-bit weights per channel, expanded to float32 once at load",
         ),
         Recipe(
-            "blocks4",
-            4,
-            32,
-            "blocks4",
+            *("blocks4", 4, "float", "blocks4"),
             "4-bit weights in blocks of 32, unpacked inside float kernels",
+            layout="blocks",
         ),
         Recipe(
-            "blocks4a8",
-            4,
-            8,
-            "blocks4a8",
+            *("blocks4a8", 4, "dynamic", "blocks4a8"),
             "4-bit weights in blocks of 32, unpacked inside int8 kernels",
+            layout="blocks",
         ),
     )
 }
@@ -119,10 +120,15 @@ def find_recipe(name: str) -> Recipe:
 def kernel_recipe(name: str, runtime: str) -> str:
     """The recipe whose kernels a runtime runs for a recipe.
 
-    ONNX Runtime folds constants when it loads a graph, so that a weight that is only stored in
-    another form costs nothing afterwards; others keep the form and have kernels for it.
+    One that folds constants has widened a weight that is only stored in another form before the
+    first run; others keep the form and have kernels for it.
+
+    Args:
+        name: of the recipe.
+        runtime: as a cost model says, which may be that of another machine and not known here.
     """
-    return find_recipe(name).kernel if runtime == "onnxruntime" else name
+    spec = RUNTIMES.get(runtime)
+    return find_recipe(name).kernel if spec and spec.folds_constants else name
 
 
 def serving(policy: Policy, names: Iterable[str]) -> list[str]:
@@ -152,7 +158,7 @@ def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
     """
     found = serving(block.policy, names)
     if any(op.kind == "conv" for op in block.ops()):
-        found.sort(key=lambda name: name.startswith("dynamic"))
+        found.sort(key=lambda name: find_recipe(name).of_convs.activations == "dynamic")
     return found
 
 

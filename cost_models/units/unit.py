@@ -163,7 +163,7 @@ class Unit:
                 bias = op.others
             if some(op.weights):
                 total += _stored_bytes(op, recipe)
-            if some(bias) and op.kind == "conv" and recipe.name.startswith("static"):
+            if some(bias) and op.kind == "conv" and recipe.activations == "static":
                 total += 4 * op.shape[2]  # the scale of an integer bias
         return total
 
@@ -193,14 +193,14 @@ def _is_folded(block: SubBlock) -> bool:
 
 def _stored_bytes(op: Op, recipe: Recipe) -> int:
     """Bytes of an op's matrix or kernel, and of its scales."""
-    if op.kind not in ("linear", "conv") or recipe.bits == 32:
+    if op.kind not in ("linear", "conv") or recipe.weights == 32:
         return 4 * op.weights
-    if recipe.bits == 16:
+    if recipe.weights == 16:
         return 2 * op.weights
     _, inputs, outputs = op.shape
-    if recipe.name.startswith("blocks") and op.kind == "linear":
+    if recipe.layout == "blocks" and op.kind == "linear":
         return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
-    return -(-op.weights * recipe.bits // 8) + 4 * outputs
+    return -(-op.weights * recipe.weights // 8) + 4 * outputs
 
 
 def unit_of(block: SubBlock, recipe: str) -> Unit:

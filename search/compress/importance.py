@@ -136,7 +136,8 @@ def prune(network: Network, smaller: Architecture, scores: Weights | None = None
         order = values.argsort(descending=True, stable=True)
         for name, axis in units.members:
             wide[name] = wide[name].index_select(axis, order)
-    pruned = Network(smaller)
+    with torch.random.fork_rng(devices=[]):
+        pruned = Network(smaller)
     cut = {name: rule.cut(wide[name], shape) for name, (rule, shape) in shared_of(pruned).items()}
     pruned.load_state_dict(pruned.state_dict() | cut)
     return pruned.train(network.training)

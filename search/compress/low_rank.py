@@ -45,8 +45,9 @@ def factorized(layer: nn.Linear, read: Tensor) -> Factored:
         read: from `directions`, of the weight before: (in, rank).
     """
     biased = "bias" in layer.state_dict()
-    first = nn.Linear(layer.in_features, read.shape[1], bias=False)
-    second = nn.Linear(read.shape[1], layer.out_features, bias=biased)
+    with torch.random.fork_rng(devices=[]):  # what they start with is nobody's
+        first = nn.Linear(layer.in_features, read.shape[1], bias=False)
+        second = nn.Linear(read.shape[1], layer.out_features, bias=biased)
     with torch.no_grad():
         left = (layer.weight @ read).double()
         first.weight.copy_(torch.linalg.lstsq(left, layer.weight.double()).solution)

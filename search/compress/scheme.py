@@ -35,11 +35,8 @@ def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
     >>> scheme_of("dynamic8", 6, is_conv=False)
     Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic')
     """
-    bits = min(weight_bits, find_recipe(recipe).bits)
-    if recipe.startswith("blocks") and not is_conv:
-        return Scheme(Grid(bits, "block"), "blocks" if recipe == "blocks4a8" else "float")
-    if recipe.startswith("dynamic"):
-        return Scheme(Grid(bits), "dynamic")
-    if recipe.startswith("static"):
-        return Scheme(Grid(bits), "static")
-    return Scheme(Grid(bits))
+    found = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
+    bits = min(weight_bits, found.weights)
+    if found.layout == "blocks":
+        return Scheme(Grid(bits, "block"), "float" if found.activations == "float" else "blocks")
+    return Scheme(Grid(bits), found.activations)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -169,11 +170,22 @@ class _Decoder(Dataset[Tensor]):
             except BROKEN as error:  # the next one stands in for it
                 log.warning("data: skipped %s: %s", self._source.name_of(place), reason(error))
                 continue
-            with torch.random.fork_rng(devices=[]):
-                random.seed(f"{place} {view}")
-                torch.manual_seed(place * 4099 + view)
+            with _seeded(place, view):
                 return self._transform(image)
         raise RunError(f"data: no image of {self._source.name} can be read")
+
+
+@contextlib.contextmanager
+def _seeded(place: int, view: int) -> Generator[None]:
+    """Both generators that transforms draw from, for one view of one image."""
+    state = random.getstate()
+    random.seed(f"{place} {view}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(place * 4099 + view)
+            yield
+    finally:
+        random.setstate(state)
 
 
 def class_folders(root: Path) -> tuple[Path, Path | None]:

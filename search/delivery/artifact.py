@@ -16,12 +16,12 @@ from safetensors.torch import load
 
 from ...cost_models import Device
 from ...cost_models.graphs.modules import input_shape
-from ...cost_models.runtimes import Compiled, open_runtime
+from ...cost_models.runtimes import Compiled, find_runtime, open_runtime
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.networks import Network
 from ..data.dataset import Split, resized
-from .kernel_inventory import computes_with_integers, rounds
+from .kernel_inventory import computes_with_integers
 
 CANDIDATE, ONNX, WEIGHTS, PREDICT, MANIFEST = (
     "candidate.json",
@@ -44,6 +44,7 @@ class Artifact:
         content: of that file.
         compiled: ready to run.
         batch: images of one run.
+        runtime: that compiled it.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Artifact:
     content: bytes
     compiled: Compiled
     batch: int
+    runtime: str
 
     @classmethod
     def load(cls, folder: Path, device: Device) -> Artifact:
@@ -69,7 +71,7 @@ class Artifact:
             compiled = runtime.compile(content)
         except CostError as error:
             raise CostError(f"{folder / file}: {error}") from error
-        return cls(folder, candidate, file, content, compiled, device.batch)
+        return cls(folder, candidate, file, content, compiled, device.batch, device.runtime)
 
     def logits(self, split: Split) -> torch.Tensor:
         """Logits from the runtime, batch by batch as it will be used: (N, K)."""
@@ -88,7 +90,8 @@ class Artifact:
     def exact(self) -> bool:
         """Whether everything is computed in float32: logits must then be torch's."""
         return self.file == TORCHSCRIPT or not (
-            computes_with_integers(self.candidate) or rounds(self.kernels)
+            computes_with_integers(self.candidate)
+            or find_runtime(self.runtime).rounds(self.kernels)
         )
 
     @property
@@ -114,7 +117,9 @@ def load_network(folder: str | Path) -> Network:
         RunError: a file is missing, or is not what its name says.
     """
     folder = Path(folder)
-    network = Network(read_candidate(folder).architecture).eval()
+    architecture = read_candidate(folder).architecture
+    with torch.random.fork_rng(devices=[]):
+        network = Network(architecture).eval()
     try:
         network.load_state_dict(load(_read(folder / WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:

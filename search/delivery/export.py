@@ -14,7 +14,7 @@ from torch import Tensor
 from ...cost_models import Device, workload
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.graphs.modules import network as random_network
-from ...cost_models.units.precision_recipes import Book, group_of, recipe_for
+from ...cost_models.units.precision_recipes import Book, find_recipe, group_of, recipe_for
 from ...spaces import Candidate
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
@@ -151,7 +151,8 @@ def calibration(
         RunError: too few for fixed ranges.
     """
     images = data.split("train").images[:count]
-    static = any(r.startswith("static") for r in chosen_recipes(candidate, recipes).values())
+    chosen = map(find_recipe, chosen_recipes(candidate, recipes).values())
+    static = any(recipe.activations == "static" for recipe in chosen)
     if static and len(images) < FEWEST:
         raise RunError(
             f"export.calibration_images: static ranges need at least {FEWEST} images, "

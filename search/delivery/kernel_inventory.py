@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
 
+from ...cost_models.runtimes import find_runtime
 from ...spaces import Candidate
 from ...spaces.compression import INTEGER_BITS
 from .converter_operators import TARGETS
@@ -17,13 +18,6 @@ BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
 INTEGER_LEVEL = 4  # its `accuracy_level` for integer ones
 LINEAR = ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger", BLOCKS)
 PASSED = ("DequantizeLinear", "Cast", "Mul", "Transpose")  # between a stored weight and its use
-# Kernels of ONNX Runtime that multiply integers; OpenVINO names the precision itself.
-INTEGER_KERNELS = {
-    *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),
-    *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
-}
-INTEGER_SUFFIXES = (":i8", ":u8")
-HALF_SUFFIXES = (":bf16", ":f16")
 TYPES = {"FLOAT": "float32", "FLOAT16": "float16"}
 
 
@@ -53,69 +47,56 @@ class Inventory:
         executed: kernel -> how often the runtime runs it, after its own optimization.
         linears: every layer with constant weights.
         unsupported: other runtime -> operators of the file that it does not take.
+        fallbacks: layers stored for integer kernels that are executed by others.
     """
 
     stored: dict[str, int]
     executed: dict[str, int]
     linears: list[Linear]
     unsupported: dict[str, list[str]]
+    fallbacks: int = 0
 
     @property
     def fused(self) -> list[str]:
         """Kernels that the runtime made of several operators of the file."""
         return sorted(self.executed.keys() - self.stored.keys())
 
-    @property
-    def fallbacks(self) -> int:
-        """Layers stored for integer kernels that are executed by others."""
-        blocks = [x.computes for x in self.linears if x.operator == BLOCKS].count("float32")
-        wanted = [layer.computes for layer in self.linears].count("int8")
-        found = integer_kernels(self.executed) + self.executed.get(BLOCKS, 0) - blocks
-        return max(0, wanted - found)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         targets = {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
         return asdict(self) | {
             "fused": self.fused,
-            "fallbacks": self.fallbacks,
             "targets": targets,
         }
 
 
-def inventory_of(content: bytes, executed: Mapping[str, int]) -> Inventory:
+def inventory_of(content: bytes, executed: Mapping[str, int], runtime: str) -> Inventory:
     """The inventory of an ONNX file.
 
     Args:
         content: of the file.
         executed: kernels of the compiled model, as `Compiled.kernels` counts them.
+        runtime: that compiled it.
     """
     graph = onnx.load_model_from_string(content).graph
     stored = Counter(node.op_type for node in graph.node)
-    return Inventory(dict(stored), dict(executed), list(linears(graph)), unsupported(graph))
+    layers = list(linears(graph))
+    missing = fallbacks(layers, executed, runtime)
+    return Inventory(dict(stored), dict(executed), layers, unsupported(graph), missing)
+
+
+def fallbacks(layers: Sequence[Linear], executed: Mapping[str, int], runtime: str) -> int:
+    """How many layers are stored for integer kernels and executed by others."""
+    blocks = [layer.computes for layer in layers if layer.operator == BLOCKS].count("float32")
+    wanted = [layer.computes for layer in layers].count("int8")
+    found = find_runtime(runtime).integers(executed) + executed.get(BLOCKS, 0) - blocks
+    return max(0, wanted - found)
 
 
 def unsupported(graph: onnx.GraphProto) -> dict[str, list[str]]:
     """Other runtime -> operators of a graph that it has no converter for."""
     used = {f"{n.domain}:{n.op_type}".removeprefix(":") for n in graph.node}
     return {target.name: sorted(used - target.operators) for target in TARGETS}
-
-
-def integer_kernels(executed: Mapping[str, int]) -> int:
-    """How many executed kernels multiply integers."""
-    return sum(
-        count
-        for name, count in executed.items()
-        if name in INTEGER_KERNELS or name.endswith(INTEGER_SUFFIXES)
-    )
-
-
-def rounds(executed: Mapping[str, int]) -> bool:
-    """Whether any executed kernel computes with fewer bits than float32, by its own choice or ours.
-
-    OpenVINO computes float32 graphs in bfloat16 where the processor can.
-    """
-    return integer_kernels(executed) > 0 or any(name.endswith(HALF_SUFFIXES) for name in executed)
 
 
 def computes_with_integers(candidate: Candidate) -> bool:

@@ -143,7 +143,7 @@ def examine(
     taken = footprint_of(artifact.content, device, artifact.file)
     is_onnx = artifact.file == ONNX
     inventory = (
-        inventory_of(artifact.content, artifact.kernels)
+        inventory_of(artifact.content, artifact.kernels, device.runtime)
         if is_onnx
         else Inventory({}, dict(artifact.kernels), [], {})
     )

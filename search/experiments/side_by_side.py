@@ -20,7 +20,8 @@ from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
 from ...cost_models.runtimes import Compiled, open_runtime
-from ...cost_models.standalone.runner import clock_of, peak_mb
+from ...cost_models.standalone.energy_meter import NVIDIA
+from ...cost_models.standalone.runner import CLOCKS, peak_mb
 from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from ...spaces import Candidate
 from ...spaces.networks import Network
@@ -130,7 +131,7 @@ def climb(
                 facts.append((growth_mb, len(content) / 1e6))
         if rung.eager:
             facts.append(_eager_facts(rung))
-    clock = clock_of(device.to_dict())
+    clock = CLOCKS[device.clock]
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[Measured] = []
     for i, rung in enumerate(rungs):
@@ -184,5 +185,5 @@ def _eager_facts(rung: Rung) -> tuple[float, float]:
 def _on(device: Device, batch: int, eager: bool) -> Device:
     if not eager:
         return replace(device, batch=batch)
-    provider = "cuda" if "CUDA" in device.provider or "Tensorrt" in device.provider else "cpu"
+    provider = "cuda" if device.chip == NVIDIA else "cpu"
     return replace(device, runtime="torch", provider=provider, batch=batch, recipes=("float",))

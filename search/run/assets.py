@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
+from ...cost_models.runtimes.torch import threads
 from ...spaces import SearchSpace
 from ...spaces.supernet import Supernet
 from ..config import load_config
@@ -33,7 +35,6 @@ from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
-from ..training.optimizer import torch_threads
 from ..training.supernet import train_supernet
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
@@ -75,7 +76,8 @@ class Run:
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
-        self._stack.enter_context(torch_threads(self.config.executor.threads))
+        count = self.config.executor.threads or len(os.sched_getaffinity(0))
+        self._stack.enter_context(threads(count))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -56,7 +56,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     open_runtime(device)
     if config.device.cost_model or (again and paths.cost_model.is_file()):
         require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
-    elif needs_energy(config) and not (found := find_meter(device.provider))[0]:
+    elif needs_energy(config) and not (found := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
     space = open_space(config)
     if not again:

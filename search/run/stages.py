@@ -62,6 +62,7 @@ def logging_to(path: Path) -> Generator[None]:
         log.setLevel(level)
         for handler in handlers:
             log.removeHandler(handler)
+        log.setLevel(level)
         file.close()
 
 

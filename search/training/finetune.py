@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...spaces import Candidate
@@ -100,7 +101,8 @@ class FineTuning:
         Raises:
             RunError: the loss or a gradient is no number.
         """
-        network = Network(candidate.architecture).to(torch_device())
+        with torch.random.fork_rng(devices=[]):
+            network = Network(candidate.architecture).to(torch_device())
         network.load_state_dict(_part(state.tensors, NOW))
         optimizer = Optimizer(network.named_parameters(), self.config, self.steps)
         if state.step:

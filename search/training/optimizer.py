@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -110,17 +109,6 @@ def check_finite(loss: Tensor, what: str, step: int) -> float:
     if not math.isfinite(value):
         raise RunError(f"{what}: the loss is {value} at step {step}; try a smaller lr")
     return value
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Generator[None]:
-    """Let torch have some threads, every core with 0, and give back what it had."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def torch_device() -> torch.device:

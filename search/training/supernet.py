@@ -149,7 +149,7 @@ def from_scratch(space: SearchSpace, seed: int) -> Supernet:
 def fresh(candidate: Candidate, seed: int) -> Network:
     """A candidate's network before any training, started as a supernet is."""
     with torch.random.fork_rng(devices=[]):  # for what keeps torch's own start
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = Network(candidate.architecture)
     params = dict(network.named_parameters())
     weights = {n: p for n, p in params.items() if n.endswith("weight") and p.ndim > 1}

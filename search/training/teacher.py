@@ -77,8 +77,10 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
     Raises:
         RunError: the loss is no number, or as `open_teacher`.
     """
-    torch.manual_seed(seed)
-    network = open_teacher(data, config).to(torch_device())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = open_teacher(data, config)
+    network.to(torch_device())
     if config.model:
         return network
     views, labels = data.views(), data.train_labels

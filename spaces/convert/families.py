@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from timm.layers.layer_scale import LayerScale as TimmLayerScale
 from timm.models.mlp_mixer import MixerBlock, MlpMixer
 from timm.models.swin_transformer import SwinTransformer
@@ -32,7 +33,8 @@ def from_timm(model: nn.Module) -> Network:
         names = ", ".join(kind.__name__ for kind in convert)
         raise SpaceError(f"no counterpart for timm's {type(model).__name__}; there are: {names}")
     architecture, state = convert[kind](model)
-    network = Network(architecture)
+    with torch.random.fork_rng(devices=[]):
+        network = Network(architecture)
     own = {name: parameter.shape for name, parameter in network.named_parameters()}
     left = own.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
     if left:

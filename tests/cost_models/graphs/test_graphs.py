@@ -82,12 +82,12 @@ def test_recipes_stay_close_and_get_smaller(recipe: str, runtime) -> None:
     built, x = network(candidate), images(candidate)
     plain = to_onnx(built, x.shape)
     small = apply_recipe(plain, recipe)
-    onnx.checker.check_model(small) if RECIPES[recipe].bits > 4 else None
+    onnx.checker.check_model(small) if RECIPES[recipe].weights > 4 else None
     error = difference(runtime.compile(small).run(x), runtime.compile(plain).run(x))
-    assert error < {4: 0.6, 8: 0.2, 16: 0.01, 32: 1e-6}[RECIPES[recipe].bits]
+    assert error < {4: 0.6, 8: 0.2, 16: 0.01, 32: 1e-6}[RECIPES[recipe].weights]
     if recipe != "float":
         assert error > 0
-        assert small.ByteSize() < plain.ByteSize() * (RECIPES[recipe].bits / 32 + 0.15)
+        assert small.ByteSize() < plain.ByteSize() * (RECIPES[recipe].weights / 32 + 0.15)
 
 
 def test_each_sub_block_has_its_own_precision(runtime) -> None:

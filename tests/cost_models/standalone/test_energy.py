@@ -12,8 +12,9 @@ from vitpareto.cost_models.predict.energy import LEAST, fit_energy
 from vitpareto.cost_models.standalone import energy_meter as meter
 from vitpareto.cost_models.standalone import runner
 from vitpareto.cost_models.standalone.energy_meter import (
-    GPUS,
     IDLE_S,
+    NVIDIA,
+    PROCESSOR,
     RUN_S,
     Meter,
     energy_mj,
@@ -61,7 +62,7 @@ class Machine:
 def test_the_energy_of_a_run_is_what_it_adds_to_idling(tmp_path: Path) -> None:
     """Packages and memory count, their other zones do not, and counters begin anew."""
     machine = Machine(tmp_path)
-    found, why = find_meter("CPUExecutionProvider", tmp_path)
+    found, why = find_meter(PROCESSOR, tmp_path)
     assert found is not None and not why
     assert found.source == "RAPL package-0, dram"
     measured = energy_mj(machine.run, found, lambda: machine.now, machine.sleep)
@@ -73,26 +74,26 @@ def test_the_energy_of_a_run_is_what_it_adds_to_idling(tmp_path: Path) -> None:
 
 
 def test_why_there_is_no_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    none, why = find_meter("CPU", tmp_path)
+    none, why = find_meter(PROCESSOR, tmp_path)
     assert none is None and why == f"this machine shows no counter of energy in {tmp_path}"
     none, why = find_meter("QNNExecutionProvider", tmp_path)
     assert none is None and why == "no counter of energy is known for QNNExecutionProvider"
     Machine(tmp_path)
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("none\n")
-    none, why = find_meter("CPU", tmp_path)
+    none, why = find_meter(PROCESSOR, tmp_path)
     assert none is None and why.startswith("the counters of energy cannot be read: invalid lit")
 
     def refuse(file: Path) -> str:
         raise PermissionError(13, "Permission denied", str(file))
 
     monkeypatch.setattr(meter, "_text", refuse)
-    none, why = find_meter("CPU", tmp_path)
+    none, why = find_meter(PROCESSOR, tmp_path)
     assert none is None and why.startswith("only root may read ") and "(sudo chmod a+r " in why
 
 
-@pytest.mark.parametrize("provider", ["CPUExecutionProvider", *GPUS])
-def test_this_machine_has_a_counter_or_says_why_not(provider: str) -> None:
-    found, why = find_meter(provider)
+@pytest.mark.parametrize("chip", [PROCESSOR, NVIDIA])
+def test_this_machine_has_a_counter_or_says_why_not(chip: str) -> None:
+    found, why = find_meter(chip)
     assert (found is None) == bool(why)
     if found is not None:
         before = found.read()
@@ -107,10 +108,10 @@ def test_a_footprint_holds_energy_where_a_counter_tells(
     (tmp_path / "model.onnx").write_bytes(graph.model)
     readings = iter([0.0, 1.0, 1.0, 50.0, 50.0, 51.0])  # joules: idle, at work, idle
     counter = Meter("list", lambda: (next(readings),), (1e9,))
-    monkeypatch.setattr(runner, "find_meter", lambda provider: (counter, ""))
+    monkeypatch.setattr(runner, "find_meter", lambda chip: (counter, ""))
     found = footprint_here(device, str(tmp_path / "model.onnx"))
     assert 0 < found.energy_mj < 1e3
-    monkeypatch.setattr(runner, "find_meter", lambda provider: (None, "none"))
+    monkeypatch.setattr(runner, "find_meter", lambda chip: (None, "none"))
     assert footprint_here(device, str(tmp_path / "model.onnx")).energy_mj == 0
 
 
@@ -174,7 +175,7 @@ def test_a_search_for_energy_needs_a_counter(
     require_energy(config, CostModel.fit(metered, recipes))
     with pytest.raises(CostError, match="the cost model says nothing of energy_mj: fewer than 4"):
         require_energy(config, CostModel.fit(table, recipes))
-    if find_meter("CPUExecutionProvider")[0] is None:
+    if find_meter(PROCESSOR)[0] is None:
         with pytest.raises(CostError, match="nothing here can measure energy_mj: "):
             open_run(config, tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()

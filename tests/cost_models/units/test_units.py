@@ -95,8 +95,8 @@ def test_a_policy_gets_a_recipe_that_holds_it() -> None:
         for acts in (8, 32):
             policy = Policy(bits, acts)
             for name in serving(policy, RECIPES):
-                assert RECIPES[name].bits == stored_bits(policy)
-                assert (RECIPES[name].act_bits == 8) == (policy.act_bits == 8)
+                assert RECIPES[name].weights == stored_bits(policy)
+                assert (RECIPES[name].activations != "float") == (policy.act_bits == 8)
 
 
 def test_a_precision_without_kernel_is_refused() -> None:

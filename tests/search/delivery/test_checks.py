@@ -25,7 +25,7 @@ from vitpareto.search.delivery.checks import (
 )
 from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.export import chosen_recipes
-from vitpareto.search.delivery.kernel_inventory import Inventory, Linear
+from vitpareto.search.delivery.kernel_inventory import Inventory, Linear, fallbacks
 from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.scoring.predicted_costs import Costs
@@ -123,8 +123,9 @@ def test_size_memory_kernels_and_limits() -> None:
     assert check_energy(1.2, 1.0).holds and not check_energy(1.3, 1.0).holds
     assert not check_memory(200, 100).holds
     integer = [Linear("a", "MatMulInteger", "int8", "int8")]
-    assert check_kernels(Inventory({}, {"MatMulIntegerToFloat": 1}, integer, {})).holds
-    assert not check_kernels(Inventory({}, {"MatMul": 1}, integer, {})).holds
+    for executed, holds in (("MatMulIntegerToFloat", True), ("MatMul", False)):
+        missing = fallbacks(integer, {executed: 1}, "onnxruntime")
+        assert check_kernels(Inventory({}, {executed: 1}, integer, {}, missing)).holds is holds
     limits = [Objective("latency_ms", 2.0), Objective("accuracy", 0.9), Objective("size_mb")]
     found = check_limits({"latency_ms": 2.1, "accuracy": 0.95, "size_mb": 9.0}, limits)
     assert names(found) == {"limit of latency_ms": False, "limit of accuracy": True}
@@ -212,7 +213,7 @@ def test_verifying_again_writes_nothing_and_finds_what_changed(
 
 @pytest.mark.onnx
 def test_a_limit_that_nobody_measured_is_not_kept(made: Made, run: Path) -> None:
-    if find_meter(made.device.provider)[0] is not None:
+    if find_meter(made.device.chip)[0] is not None:
         pytest.skip("this machine measures energy")
     manifest = manifests(run / "pareto")[0]
     artifact = Artifact.load(run / "pareto" / manifest["key"], made.device)

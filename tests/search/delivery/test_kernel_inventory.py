@@ -9,7 +9,13 @@ from vitpareto.cost_models.graphs.quantize import apply_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.search.delivery.converter_operators import TARGETS
-from vitpareto.search.delivery.kernel_inventory import Inventory, Linear, inventory_of, unsupported
+from vitpareto.search.delivery.kernel_inventory import (
+    Inventory,
+    Linear,
+    fallbacks,
+    inventory_of,
+    unsupported,
+)
 
 from ..made import Made
 
@@ -25,7 +31,9 @@ def graph(made: Made) -> onnx.ModelProto:
 
 def inventory(graph: onnx.ModelProto, recipe: str) -> Inventory:
     content = (graph if recipe == "float" else apply_recipe(graph, recipe)).SerializeToString()
-    return inventory_of(content, open_runtime(Device.load("cpu-1t")).compile(content).kernels())
+    device = Device.load("cpu-1t")
+    executed = open_runtime(device).compile(content).kernels()
+    return inventory_of(content, executed, device.runtime)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +64,13 @@ def test_static_layers_and_their_fallbacks(graph: onnx.ModelProto) -> None:
     assert {(x.weights, x.computes) for x in found.linears} == {("int8", "int8")}
     assert "MatMulIntegerToFloat" in found.fused
     assert "MatMulIntegerToFloat" not in found.stored
-    broken = Inventory(found.stored, {"MatMul": 12, "Gemm": 2}, found.linears, {})
-    assert broken.fallbacks == LAYERS
+    assert fallbacks(found.linears, {"MatMul": 12, "Gemm": 2}, "onnxruntime") == LAYERS
     blocks = [
         Linear("a", "MatMulNBits", "int4", "float32"),
         Linear("b", "MatMulNBits", "int4", "int8"),
     ]
-    assert Inventory({}, {"MatMulNBits": 2}, blocks, {}).fallbacks == 0
-    assert Inventory({}, {"MatMulNBits": 1, "MatMul": 1}, blocks, {}).fallbacks == 1
+    assert fallbacks(blocks, {"MatMulNBits": 2}, "onnxruntime") == 0
+    assert fallbacks(blocks, {"MatMulNBits": 1, "MatMul": 1}, "onnxruntime") == 1
 
 
 def test_operators_that_other_runtimes_lack(graph: onnx.ModelProto) -> None:

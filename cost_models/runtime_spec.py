@@ -1,0 +1,102 @@
+"""Runtimes: what is known of each without importing it, and the registry of all.
+
+An adapter, one file in `runtimes/` or of a plugin, states a `SPEC`. Device files, identities, cost
+models and deliveries ask it; only `open` imports the runtime's library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import metadata
+from typing import Any
+
+from ..spaces.registry import Registry
+
+ONNX = "onnx"  # the format of graphs that can be measured in processes of their own
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """What the product needs to know of a runtime.
+
+    Attributes:
+        name: as in device files.
+        distributions: packages that hold it, of which one is installed; its version belongs to
+            the identity of every number.
+        install: what pip installs where there is none.
+        format: of the files that it loads, such as "onnx" or "torchscript".
+        chips: provider -> what it runs on, as `standalone.energy_meter` calls it. Providers that
+            are not here are used too, timed from outside, with no counter of energy.
+        open: device -> `runtimes.Runtime`. Raises ModuleNotFoundError where the library is not
+            installed, MissingRuntimeError where it has no such provider.
+        in_caller: whether one thread means the caller's, whose own clock then tells what a run
+            takes, however often the system gives its core to somebody else.
+        folds_constants: whether what follows from constants is computed once, when a graph is
+            loaded, so that a weight that is only stored in another form costs nothing afterwards.
+        integer_kernels: names of kernels that multiply integers, with wildcards as in `fnmatch`.
+        half_kernels: of those that multiply floats of 16 bits.
+    """
+
+    name: str
+    distributions: tuple[str, ...]
+    install: str
+    format: str
+    chips: Mapping[str, str]
+    open: Callable[[Any], Any]
+    in_caller: bool = True
+    folds_constants: bool = False
+    integer_kernels: tuple[str, ...] = ()
+    half_kernels: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Of what is installed; empty where nothing is."""
+        for name in self.distributions:
+            try:
+                return metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        return ""
+
+    def integers(self, executed: Mapping[str, int]) -> int:
+        """How many of the kernels that were executed multiply integers."""
+        return _count(executed, self.integer_kernels)
+
+    def rounds(self, executed: Mapping[str, int]) -> bool:
+        """Whether any executed kernel computes with fewer bits than float32.
+
+        By our choice, or by its own: OpenVINO computes float32 graphs in bfloat16 where the
+        processor can.
+        """
+        return _count(executed, (*self.integer_kernels, *self.half_kernels)) > 0
+
+
+def _count(executed: Mapping[str, int], patterns: tuple[str, ...]) -> int:
+    return sum(
+        count
+        for name, count in executed.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
+
+
+RUNTIMES: Registry[RuntimeSpec] = Registry(
+    "runtime",
+    {
+        "onnxruntime": ".runtimes.onnxruntime:SPEC",
+        "openvino": ".runtimes.openvino:SPEC",
+        "torch": ".runtimes.torch:SPEC",
+    },
+    __package__ or "",
+)
+
+
+def find_runtime(name: str) -> RuntimeSpec:
+    """The runtime of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+        ConfigError: a plugin's cannot be loaded.
+    """
+    return RUNTIMES.find(name)
