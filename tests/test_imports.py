@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those before it
 FENCED = {
-    "optuna": ("search/loop/optuna_sampler.py",),
+    "optuna": ("search/loop/optuna_sampler.py", "search/loop/from_optuna.py"),
     # Scoring is tasks, training together a process group: two uses with nothing in common.
     "ray": ("search/executors.py", "search/training/ray_train.py"),
     "click": ("search/cli/commands.py",),

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ...spaces.errors import UnknownNameError
 from ..executors import open_executor
 from ..loop.optuna_sampler import Sampler
-from ..loop.optuna_sampler import names as samplers
 from ..loop.study import Scoring, Study, Until, window
 from ..loop.task import Task
 from ..pareto.hypervolume import Box, nondominated
 from ..pareto.objectives import Objective
+from ..samplers import SAMPLERS
 from ..scoring.predicted_costs import Costs
 from ..store.atomic_files import write_atomic, write_json
 
@@ -126,8 +126,8 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
         RunError: a file cannot be written.
     """
     for name in names:
-        if name not in samplers():
-            raise UnknownNameError("sampler", name, samplers())
+        if name not in SAMPLERS:
+            raise UnknownNameError("sampler", name, SAMPLERS)
     search, folder = run.config.search, run.folder.path
     task = Task(run.space, search.resolve(), Costs(run.cost_model).all, search.seed, search.trials)
     scores = folder / "comparison.jsonl"
