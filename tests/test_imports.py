@@ -21,12 +21,7 @@ FENCED = {
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
-    # Weights are converted below the search, which alone reads images and asks teachers.
-    "timm": (
-        "search/data/timm_dataset.py",
-        "search/training/timm_models.py",
-        "spaces/convert/families.py",
-    ),
+    "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
     "sklearn": ("search/data/digits.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": ("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
