@@ -20,11 +20,10 @@ from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
 from ..spaces.space import find_file
 from .pareto.objectives import METRICS, Objective
+from .samplers import SAMPLERS
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 
-Sampler = Literal["surrogate", "nsga2", "nsga3", "tpe", "gp", "random",
-                  "uniform", "patch-size", "prune", "int8", "sequential"]  # fmt: skip
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -209,7 +208,7 @@ class SearchConfig(_Section):
     """What is searched for, and how long.
 
     Attributes:
-        sampler: who proposes candidates.
+        sampler: who proposes candidates, by its name in `SAMPLERS`.
         trials: proposals, those outside the limits included.
         objectives: metrics to trade against each other.
         limits: metric -> what a candidate must keep, at least for accuracy, at most for costs.
@@ -222,7 +221,7 @@ class SearchConfig(_Section):
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
 
-    sampler: Sampler = "surrogate"
+    sampler: str = "surrogate"
     trials: Positive = 200
     max_s: Annotated[float, Field(ge=0)] = 0.0
     patience: Annotated[int, Field(ge=0)] = 0
@@ -231,6 +230,13 @@ class SearchConfig(_Section):
     objectives: tuple[str, ...] = ("accuracy", "latency_ms", "size_mb")
     limits: dict[str, float] = {}
     seed: int = 0
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, name: str) -> str:
+        if name not in SAMPLERS:
+            raise ValueError(f"no such sampler {name!r}. {did_you_mean(name, SAMPLERS)}")
+        return name
 
     @field_validator("objectives", "limits")
     @classmethod

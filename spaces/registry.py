@@ -29,7 +29,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     """
 
-    def __init__(self, kind: str, own: Mapping[str, str], package: str) -> None:
+    def __init__(self, kind: str, own: Mapping[str, str], package: str | None) -> None:
         self.kind, self._own, self._package = kind, dict(own), package
         self._loaded: dict[str, T] = {}
 

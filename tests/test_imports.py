@@ -39,7 +39,7 @@ FLOORS = {
     ),
 }
 FENCED = {
-    "optuna": ("search/loop/optuna_sampler.py",),
+    "optuna": ("search/loop/optuna_sampler.py", "search/loop/from_optuna.py"),
     # Scoring is tasks, training together a process group: two uses with nothing in common.
     "ray": ("search/executors.py", "search/training/ray_train.py"),
     "click": ("search/cli/commands.py",),
@@ -49,12 +49,7 @@ FENCED = {
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
-    # Weights are converted below the search, which alone reads images and asks teachers.
-    "timm": (
-        "search/data/timm_dataset.py",
-        "search/training/timm_models.py",
-        "spaces/convert/families.py",
-    ),
+    "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
     "sklearn": ("search/data/digits.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": ("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),

@@ -1,23 +1,30 @@
-"""Estimate: the latency of an arbitrary ViT-like ONNX file from a cost model.
+"""Estimate: what an arbitrary ViT-like ONNX file costs, from a cost model.
 
 A piece of the graph that looks like a sub-block is predicted as that sub-block, with the kernels
-that stand in it; anything else by its multiply-accumulates alone. How much of the estimate comes
-from sub-blocks of measured groups is its coverage.
+that stand in it; anything else by its multiply-accumulates alone. How much of the estimate lies
+within what was measured is its coverage, and its interval is as wide as for a candidate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...spaces import Block, Place, Policy
+from ...spaces.errors import CostError
 from ..predict.model import CostModel
+from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
 from ..units.unit import unit_of
 from ..units.workload import SubBlock
-from .onnx_pieces import Linear, Piece, read_pieces
+from .onnx_pieces import Linear, Piece, read_pieces, stored_bytes
+
+_ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 
 
 @dataclass(frozen=True)
@@ -26,45 +33,88 @@ class Estimate:
 
     Attributes:
         latency_ms: of one run.
-        coverage: share of it that recognized sub-blocks of measured groups explain, 0 to 1.
+        low_ms: lower end of the 90% interval; wider outside of what was measured.
+        high_ms: its upper end.
+        coverage: share of the time of all pieces that lies within what was measured, 0 to 1.
+        size_mb: of the file and of the weights beside it, in 10^6 bytes; None where these are
+            missing.
+        peak_memory_mb: growth of a process that loads and runs it; None where a piece is not
+            recognized.
         pieces: kind of each piece, key of the unit it was taken for ("" for none), and ms; with
             "rest", what a network costs beside its pieces, they add up.
+        energy_mj: of one run above idle, and the ends of its 90% interval, by the names of
+            `Prediction`; empty where no counter told, None where a piece is not recognized.
     """
 
     latency_ms: float
+    low_ms: float
+    high_ms: float
     coverage: float
+    size_mb: float | None
+    peak_memory_mb: float | None
     pieces: list[tuple[str, str, float]]
+    energy_mj: Mapping[str, float | None]
+
+    def row(self) -> dict[str, float | bool | None]:
+        """All costs under the names of `Prediction.row`, and the coverage."""
+        names = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb", "coverage")
+        found = {name: getattr(self, name) for name in names} | {"inside": self.coverage == 1}
+        return found | dict(self.energy_mj)
 
 
 def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
-    """Estimate the latency of an ONNX file on the device of a cost model.
+    """Estimate what an ONNX file costs on the device of a cost model.
 
     Args:
         model: calibrated on the device.
         path: a file with static shapes; float32, or with weights in the forms of `recipes`.
 
     Raises:
-        CostError: the file cannot be read, or its shapes are not static.
+        CostError: the file cannot be read, its shapes are not static or of another batch than
+            the model's, or nothing in it takes time.
     """
-    known: list[tuple[str, str, float]] = []
+    pieces = read_pieces(Path(path))
+    batch, measured = pieces[0].enters[0] if pieces else 1, int(model.identity.get("batch", 1))
+    if batch != measured:
+        raise CostError(f"{path}: a batch of {batch}, where the model was measured with {measured}")
+    known: list[tuple[SubBlock, str]] = []
     strange: list[int] = []  # multiply-accumulates
-    macs, loaded_mb = 0, 0.0
-    for piece, block, recipe in recognize(read_pieces(Path(path))):
-        unit = None if block is None else unit_of(block, recipe)
-        if block is None or unit is None or unit.group not in model.groups:
-            strange += [piece.macs] * bool(piece.macs)
-            continue
-        known.append((block.kind, unit.key, model.block_ms(block, recipe)))
-        macs, loaded_mb = macs + piece.macs, loaded_mb + unit.weight_bytes / 1e6
-    explained = sum(ms for *_, ms in known)
+    macs = 0
+    for piece, block, recipe in recognize(pieces):
+        if block is not None and unit_of(block, recipe).group in model.groups:
+            known.append((block, recipe))
+            macs += piece.macs
+        elif piece.macs:
+            strange.append(piece.macs)
+    if not known and not strange:
+        raise CostError(f"{path}: nothing in it is a layer")
+    parts = model.parts_of(known)
     # What is not known is as slow for its size as what is, and no faster than plain layers.
-    rate = max(model.ms_per_mmac / 1e6, explained / macs if macs else 0.0)
-    other = [("other", "", work * rate) for work in strange]
-    rest = ("rest", "", model.beside_ms(loaded_mb))
-    found = [*known, *other, rest]
-    parts = explained + sum(ms for *_, ms in other)
-    latency_ms = sum(ms for *_, ms in found)
-    return Estimate(latency_ms, explained / parts if parts else 0.0, found)
+    rate = max(model.ms_per_mmac / 1e6, float(parts["ms"].sum()) / macs if macs else 0.0)
+    parts = parts.and_others(_unknown(np.array(strange) * rate))
+    own, found = model.parts_ms(parts), model.predict_parts(parts).row(0)
+    names = [(block.kind, unit_of(block, recipe).key) for block, recipe in known]
+    names += [("other", "")] * len(strange)
+    listed = [(*name, ms) for name, ms in zip(names, own.tolist(), strict=True)]
+    size = stored_bytes(Path(path))
+    return Estimate(
+        latency_ms=found["latency_ms"],
+        low_ms=found["low_ms"],
+        high_ms=found["high_ms"],
+        coverage=1 - float(own @ (1 - parts["inside"]) / own.sum()),
+        size_mb=None if size is None else size / 1e6,
+        peak_memory_mb=None if strange else found["peak_memory_mb"],
+        pieces=[*listed, ("rest", "", found["latency_ms"] - float(own.sum()))],
+        energy_mj={n: None if strange else found[n] for n in _ENERGY if n in found},
+    )
+
+
+def _unknown(ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Units of which only a time is guessed."""
+    rows = np.zeros((len(ms), len(COLUMNS)))
+    for name, value in {"ms": ms, "sd": UNKNOWN_SD, "kind": -1}.items():
+        rows[:, COLUMNS.index(name)] = value
+    return rows
 
 
 def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
@@ -85,6 +135,7 @@ class _Reader:
         self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
         self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
         self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
+        self.batch = pieces[0].enters[0] if pieces else 1
         self.side = self.prefix = 0
         self.found: list[tuple[Piece, SubBlock | None, str]] = []
         self._end = pieces[-1] if pieces else None
@@ -233,7 +284,7 @@ class _Reader:
     def _linear_attention(self, piece: Piece) -> Block | None:
         if len(piece.products) != 3 or len(piece.convolutions) != 1:
             return None
-        (depthwise,), heads = piece.convolutions, piece.products[0].batch
+        (depthwise,), heads = piece.convolutions, piece.products[0].batch // self.batch
         if depthwise.groups != depthwise.outputs:
             return None
         return Block("linear", **_heads(heads, piece.linears[-1]), kernel_size=depthwise.kernel)
@@ -243,7 +294,7 @@ class _Reader:
         *inner, last = piece.linears
         if last.length != piece.enters[1]:
             return None
-        heads = piece.products[0].batch
+        heads = piece.products[0].batch // self.batch
         given = _heads(heads, last)
         keys = min(inner, key=lambda layer: (layer.rows, layer.outputs))  # as many, or fewer
         if keys.rows < last.rows:

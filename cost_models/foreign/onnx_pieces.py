@@ -99,14 +99,43 @@ def read_pieces(path: Path) -> list[Piece]:
         CostError: it cannot be read, or its shapes are not static.
     """
     import onnx
+
+    model = _read(path)
+    blocks = _unpacked(model.graph)
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    try:
+        return _Cutter(graph, blocks).pieces()
+    except CostError as error:
+        raise CostError(f"{path}: {error}") from None
+
+
+def stored_bytes(path: Path) -> int | None:
+    """Bytes of a file and of the weights that it keeps beside itself; None if these are missing.
+
+    Raises:
+        CostError: it cannot be read.
+    """
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    tensors = [t for t in _read(path).graph.initializer if uses_external_data(t)]
+    beside = {path.parent / ExternalDataInfo(tensor).location for tensor in tensors}
+    if not all(file.is_file() for file in beside):
+        return None
+    return sum(file.stat().st_size for file in (path, *beside))
+
+
+def _read(path: Path) -> Any:
+    import onnx
     from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError) as error:
-        raise CostError(f"{path}: not an ONNX file that can be read: {error}") from error
-    blocks = _unpacked(model.graph)
-    return _Cutter(onnx.shape_inference.infer_shapes(model, data_prop=True).graph, blocks).pieces()
+        reason = getattr(error, "strerror", None) or error
+        raise CostError(f"{path}: not an ONNX file that can be read: {reason}") from error
+    if not model.graph.node:
+        raise CostError(f"{path}: not an ONNX file: it has no nodes")
+    return model
 
 
 def _unpacked(graph: Any) -> dict[str, bool]:

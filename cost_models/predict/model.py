@@ -179,8 +179,11 @@ class CostModel:
         if not candidates:
             empty = np.zeros(0)
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
-        parts = self._parts(candidates, made)
-        own = self._corrected(parts.rows)[parts.index]
+        return self.predict_parts(self._parts(candidates, made))
+
+    def predict_parts(self, parts: Parts) -> Prediction:
+        """Costs of networks that are given as their sub-blocks."""
+        own = self.parts_ms(parts)
         loaded_mb, stored_mb, live_mb, counts = parts.storage
         together = parts.total(own)
         latency = np.maximum(together + self._correction.model_ms(loaded_mb), LEAST * together)
@@ -199,6 +202,15 @@ class CostModel:
             **self._energies(latency, loaded_mb, wider),
         )
 
+    def parts_of(self, blocks: Sequence[tuple[SubBlock, str]]) -> Parts:
+        """One network of these sub-blocks, each with the recipe whose kernels it has."""
+        numbers = [self._costs.number(block, {group_of(block): name}) for block, name in blocks]
+        return Parts(self._costs.rows(), np.array(numbers, np.intp), np.zeros(1, np.intp))
+
+    def parts_ms(self, parts: Parts) -> Array:
+        """(parts,) time of each sub-block inside a network, in ms."""
+        return self._corrected(parts.rows)[parts.index]
+
     def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
         """Sub-blocks, recipe and time of each in ms; with `rest_ms` they add up."""
         blocks = workload(candidate).sub_blocks
@@ -209,7 +221,8 @@ class CostModel:
 
     def rest_ms(self, candidate: Candidate) -> float:
         """What a run costs beside its sub-blocks, in ms."""
-        return self.beside_ms(float(self._parts([candidate])["loaded_mb"].sum()))
+        loaded_mb = self._parts([candidate])["loaded_mb"].sum(keepdims=True)
+        return float(self._correction.model_ms(loaded_mb)[0])
 
     def block_ms(self, block: SubBlock, recipe: str) -> float:
         """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
@@ -231,14 +244,10 @@ class CostModel:
         middle, low, high = (float(values[0]) for values in found.values())
         return middle, low, high
 
-    def beside_ms(self, loaded_mb: float) -> float:
-        """What a network costs beside its sub-blocks, in ms, from its weights as they are used."""
-        return float(self._correction.model_ms(np.array([loaded_mb]))[0])
-
     @property
-    def groups(self) -> set[str]:
-        """Groups of units that were measured."""
-        return set(self._latency)
+    def groups(self) -> dict[str, int]:
+        """Groups of units that were measured, and how many of each."""
+        return {name: len(regressor.points) for name, regressor in self._latency.items()}
 
     @property
     def ms_per_mmac(self) -> float:

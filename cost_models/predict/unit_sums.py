@@ -40,6 +40,11 @@ class Parts:
         """(candidates,) largest value of a column."""
         return np.maximum.reduceat(self[name], self.starts)
 
+    def and_others(self, rows: Array) -> Parts:
+        """The same with units at the end of the last candidate, given by what is known of them."""
+        index = np.arange(len(self.rows), len(self.rows) + len(rows))
+        return Parts(np.vstack([self.rows, rows]), np.append(self.index, index), self.starts)
+
     @property
     def counts(self) -> NDArray[np.intp]:
         """(candidates,) number of parts."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ...spaces.errors import UnknownNameError
 from ..executors import open_executor
 from ..loop.optuna_sampler import Sampler
-from ..loop.optuna_sampler import names as samplers
 from ..loop.study import Scoring, Study, Until, window
 from ..loop.task import Task
 from ..pareto.hypervolume import Box, nondominated
 from ..pareto.objectives import Objective
 from ..run.assets import Run
+from ..samplers import SAMPLERS
 from ..store.atomic_files import write_atomic, write_json
 
 Array = NDArray[np.float64]
@@ -123,8 +123,8 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
         RunError: a file cannot be written.
     """
     for name in names:
-        if name not in samplers():
-            raise UnknownNameError("sampler", name, samplers())
+        if name not in SAMPLERS:
+            raise UnknownNameError("sampler", name, SAMPLERS)
     search, folder = run.config.search, run.folder
     task = Task(run.space, search.resolve(), run.costs.all, search.seed, search.trials)
     with open_executor(run.config.executor) as executor:

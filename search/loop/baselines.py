@@ -100,11 +100,11 @@ def _only(*names: str) -> Callable[[Task], Proposer]:
     return lambda task: _held(task, lambda choice: plain(field(choice)) in names)
 
 
-PROPOSERS: dict[str, Callable[[Task], Proposer]] = {
-    "surrogate": lambda task: _held(task, lambda _: True),
-    "uniform": UniformScaling,
-    "patch-size": _only("patch_size"),
-    "prune": _only("prune_ratio", "num_heads", "mlp_ratio"),
-    "int8": _only("weight_bits", "act_bits"),
-    "sequential": Sequential,
-}
+def surrogate(task: Task) -> Surrogate:
+    """Varies everything."""
+    return _held(task, lambda _: True)
+
+
+patch_size = _only("patch_size")
+prune = _only("prune_ratio", "num_heads", "mlp_ratio")
+int8 = _only("weight_bits", "act_bits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,17 +15,17 @@ from zlib import crc32
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import BaseGASampler, BaseSampler, NSGAIIISampler, NSGAIISampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, GrpcStorageProxy
 from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ...spaces.errors import RunError, UnknownNameError
+from ...spaces.errors import ConfigError, RunError
 from ...spaces.parameter import Scalar
 from ..pareto.objectives import MAXIMIZED
-from .baselines import PROPOSERS
-from .task import Task, Told
+from ..samplers import SAMPLERS
+from .task import Proposer, Task, Told
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -57,7 +57,7 @@ class Sampler:
     was opened again: as a folder has one driver at a time, nobody has to guess who is dead.
 
     Args:
-        name: one of `names()`.
+        name: of an entry of `SAMPLERS`.
         task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
             to 50.
         journal: file for a copy of the study, replaced if it exists.
@@ -67,6 +67,7 @@ class Sampler:
 
     Raises:
         UnknownNameError: no such sampler.
+        ConfigError: a plugin's sampler is not one.
         RunError: the storage cannot be opened, or its study has other objectives.
     """
 
@@ -78,13 +79,11 @@ class Sampler:
         storage: str = "",
         driver: str = "",
     ) -> None:
-        if name not in names():
-            raise UnknownNameError("sampler", name, names())
+        make = SAMPLERS.find(name)
         if storage:  # or drivers with one seed would all try the same
             task = replace(task, seed=(task.seed + crc32(driver.encode())) % 2**31)
         self._objectives = [o for o in task.objectives if o.traded]
         self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
-        self._proposer = PROPOSERS[name](task) if name in PROPOSERS else None
         self._fixed, self._next = _Fixed(), dict[str, Scalar]()
         directions = [
             StudyDirection.MAXIMIZE if o.maximize else StudyDirection.MINIMIZE
@@ -96,10 +95,12 @@ class Sampler:
         with self._reported(), warnings.catch_warnings():
             # What Optuna calls experimental is pinned by tests here.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made = _checked(name, make(task))
+            self._proposer = made if isinstance(made, Proposer) else None
             self._study = optuna.create_study(
                 study_name=task.space.name,
                 storage=_shared(storage),
-                sampler=self._fixed if self._proposer else OPTUNA[name](task),
+                sampler=made if isinstance(made, BaseSampler) else self._fixed,
                 directions=directions,
                 load_if_exists=bool(storage),
             )
@@ -222,6 +223,20 @@ class Sampler:
             self._journal.write(self._study.get_trials(deepcopy=False))
 
 
+def _checked(name: str, made: object) -> BaseSampler | Proposer:
+    """What the entry of that name has made.
+
+    Raises:
+        ConfigError: it is no sampler.
+    """
+    if isinstance(made, BaseSampler | Proposer):
+        return made
+    raise ConfigError(
+        f"sampler {name!r}: its entry must make a Proposer or a sampler of Optuna, "
+        f"made {type(made).__name__}"
+    )
+
+
 def _shared(storage: str) -> BaseStorage | str | None:
     """What Optuna opens for a storage."""
     scheme, _, place = storage.partition("://")
@@ -242,71 +257,6 @@ def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
     from grpc import RpcError  # pyright: ignore[reportMissingModuleSource]
 
     return (RpcError,)
-
-
-class _Generations(BaseGASampler):
-    """The same generations and parents as Optuna's, which goes through all trials at every ask.
-
-    That was most of the overhead of a search of 10,000 trials. Trials enter generations in the
-    order of their numbers, but for drivers that ask at the same moment or put a trial back:
-    nothing older than the last generation but one is counted. The parents of a generation stay;
-    Optuna gives them in the order of selection at first, and of their numbers from then on.
-    """
-
-    _parents: tuple[int, list[FrozenTrial]] = (0, [])
-
-    def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        key = self._get_generation_key()
-        if key in trial.system_attrs:
-            return trial.system_attrs[key]
-        newest, members = 0, 0
-        trials = study._get_trials(deepcopy=False, use_cache=True)  # pyright: ignore[reportPrivateUsage]
-        for told in reversed(trials):
-            generation = told.system_attrs.get(key)
-            if generation is None or told.state != TrialState.COMPLETE:
-                continue
-            if generation < newest - 1:
-                break
-            if generation > newest:
-                newest, members = generation, 0
-            members += generation == newest
-        assert self.population_size is not None
-        generation = newest + (members >= self.population_size)
-        study._storage.set_trial_system_attr(trial._trial_id, key, generation)  # pyright: ignore[reportPrivateUsage]
-        return generation
-
-    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        if self._parents[0] == generation:
-            return self._parents[1]
-        found = super().get_parent_population(study, generation)
-        self._parents = generation, sorted(found, key=lambda trial: trial.number)
-        return found
-
-
-class NSGA2(_Generations, NSGAIISampler):
-    """`optuna.samplers.NSGAIISampler`."""
-
-
-class NSGA3(_Generations, NSGAIIISampler):
-    """`optuna.samplers.NSGAIIISampler`."""
-
-
-OPTUNA: dict[str, Callable[[Task], BaseSampler]] = {
-    "nsga2": lambda task: NSGA2(population_size=_population(task), seed=task.seed),
-    "nsga3": lambda task: NSGA3(population_size=_population(task), seed=task.seed),
-    "tpe": lambda task: optuna.samplers.TPESampler(seed=task.seed, multivariate=True),
-    "gp": lambda task: optuna.samplers.GPSampler(seed=task.seed),
-    "random": lambda task: optuna.samplers.RandomSampler(seed=task.seed),
-}
-
-
-def names() -> list[str]:
-    """Every sampler."""
-    return [*OPTUNA, *PROPOSERS]
-
-
-def _population(task: Task) -> int:
-    return min(50, max(10, task.trials // 10))
 
 
 class _Fixed(BaseSampler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ...spaces import Scalar, SearchSpace
 from ..pareto.objectives import Objective, Price
@@ -40,6 +40,7 @@ class Told:
 History = Callable[[], Sequence[Told]]
 
 
+@runtime_checkable
 class Proposer(Protocol):
     """Says what to try next; the same history gives the same proposals."""
 

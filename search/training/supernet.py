@@ -117,7 +117,7 @@ def start_weights(space: SearchSpace, config: SupernetConfig, seed: int) -> Supe
     """
     if not config.pretrained:
         return from_scratch(space, seed)
-    from ...spaces.convert.families import from_timm
+    from ...spaces.convert import from_timm
     from .timm_models import load_model
 
     in_chans = space.largest().architecture.in_chans

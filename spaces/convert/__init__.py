@@ -1,5 +1,97 @@
-"""Converters of foreign networks, a family a file."""
+"""Converters of foreign networks, a family a file; what they give is compared, then believed.
 
-from .families import from_timm
+An entry of `CONVERTERS` is named by the library and the class whose models it takes, and is a
+function from such a model to a `Network` with its weights, a copy of them.
+"""
 
-__all__ = ["from_timm"]
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SpaceError
+from ..networks import Network
+from ..registry import Registry
+
+__all__ = ["CONVERTERS", "from_timm"]
+
+CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
+    "converter",
+    {
+        "timm.VisionTransformer": ".vision_transformer:convert",
+        "timm.MlpMixer": ".mlp_mixer:convert",
+        "timm.SwinTransformer": ".swin:convert",
+    },
+    __name__,
+)
+TOLERANCE = 1e-4  # of the largest logit
+_STRANGE = "a variant that the vocabulary does not have"
+
+
+def from_timm(model: nn.Module) -> Network:
+    """The same network in our vocabulary, in evaluation mode; also of what a plugin converts.
+
+    Args:
+        model: with float32 weights; it is left as it is.
+
+    Raises:
+        SpaceError: a model or a variant that the vocabulary does not have, with the reason; or
+            one that would give other logits.
+    """
+    names = [_name(kind) for kind in type(model).__mro__]
+    name = next((name for name in names if name in CONVERTERS), None)
+    if name is None:
+        known = ", ".join(CONVERTERS)
+        raise SpaceError(f"no converter for {names[0]}; there are some for {known}")
+    if others := {p.dtype for p in model.parameters()} - {torch.float32}:
+        raise SpaceError(f"{names[0]}: weights must be float32, got {min(map(str, others))}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network = CONVERTERS[name](model).eval()
+    except AttributeError as error:
+        raise SpaceError(f"{names[0]}: {_STRANGE}: {error}") from error
+    _compare(names[0], model, network)
+    return network
+
+
+def _name(kind: type) -> str:
+    """Library and class, wherever in the library it is."""
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+
+
+def _compare(name: str, model: nn.Module, network: Network) -> None:
+    """Both see one random image.
+
+    Raises:
+        SpaceError: their logits differ, or prove nothing.
+    """
+    a, generator = network.architecture, torch.Generator().manual_seed(0)
+    image = torch.randn(1, a.in_chans, a.input_size, a.input_size, generator=generator)
+    with torch.no_grad(), _evaluating(model):
+        given = model(image.to(next(model.parameters()).device))
+        wanted: Tensor = getattr(given, "logits", given).cpu()
+        found = network(image)
+    if found.shape != wanted.shape:
+        raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(found.shape)}")
+    size = float(wanted.abs().max())
+    if size == 0:
+        raise SpaceError(f"{name}: all logits are 0, which proves nothing: train its head first")
+    error = float((found - wanted).abs().max()) / size
+    if not error <= TOLERANCE:
+        raise SpaceError(f"{name}: {_STRANGE}: its logits would change by {error:.1%}")
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Generator[None]:
+    """Evaluation mode for a while, then each module in its own again."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -9,9 +9,9 @@ from vitpareto.search.experiments.sampler_comparison import (
     comparison_text,
     draw_comparison,
 )
-from vitpareto.search.loop.baselines import PROPOSERS
 from vitpareto.search.loop.task import Task, Told
 from vitpareto.search.loop.uniform_scaling import ascending, field, scalings
+from vitpareto.search.samplers import SAMPLERS
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.evaluation_log import EvaluationLog
 from vitpareto.search.scoring.score_queue import Scores
@@ -35,7 +35,7 @@ def _lengths(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
 def proposals(space: SearchSpace, name: str, n: int) -> list[dict[str, Scalar]]:
     """Active choices of what is proposed; every score is the same."""
     task = Task(space, OBJECTIVES, _lengths, 0, n)
-    proposer, history = PROPOSERS[name](task), list[Told]()
+    proposer, history = SAMPLERS[name](task), list[Told]()
     found: list[dict[str, Scalar]] = []
     for _ in range(n):
         assignment = proposer.propose(lambda: history)

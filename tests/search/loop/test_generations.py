@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseGASampler, NSGAIIISampler, NSGAIISampler
 from optuna.trial import TrialState
 
-from vitpareto.search.loop.optuna_sampler import NSGA2, NSGA3
+from vitpareto.search.loop.from_optuna import NSGA2, NSGA3
 
 CHOICES = {f"choice{i}": CategoricalDistribution((0, 1, 2, 3)) for i in range(6)}
 

@@ -1,0 +1,68 @@
+"""ConverterContract: what is expected of every converter, for the tests of a plugin as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from . import from_timm
+
+TOLERANCE = 1e-4
+
+
+class ConverterContract:
+    """Laws of a converter; a subclass gives models that it takes, and pytest finds its tests.
+
+    Attributes:
+        models: each makes a foreign model, the smaller the better; its weights do not matter.
+    """
+
+    models: tuple[Callable[[], nn.Module], ...]
+
+    def test_logits_are_those_of_the_original(self) -> None:
+        """On images that the conversion has not seen, with weights none of which is 0."""
+        for index, make in enumerate(self.models):
+            model = with_noise(make().eval())
+            network = from_timm(model)
+            a = network.architecture
+            generator = torch.Generator().manual_seed(1)
+            x = torch.randn(2, a.in_chans, a.input_size, a.input_size, generator=generator)
+            with torch.no_grad():
+                given = model(x)
+                expected: Tensor = getattr(given, "logits", given)
+                difference = (network(x) - expected).abs().max() / expected.abs().max()
+            assert expected.std() > 0, "these logits prove nothing"
+            assert difference < TOLERANCE, f"number {index}: {difference:.1e}"
+
+    def test_parameters_are_as_many(self) -> None:
+        """None is lost, none is made up."""
+        for make in self.models:
+            model = with_noise(make())
+            assert _count(from_timm(model)) == _count(model)
+
+    def test_the_original_stays_as_it_is(self) -> None:
+        """Its mode and its weights, which the network has a copy of."""
+        for make in self.models:
+            model = with_noise(make().train())
+            before = {key: value.clone() for key, value in model.state_dict().items()}
+            with torch.no_grad():
+                for parameter in from_timm(model).parameters():
+                    parameter.zero_()
+            assert all(module.training for module in model.modules())
+            after = model.state_dict()
+            assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def with_noise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model with something added to each of its weights, so that none is 0."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    return model
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
