@@ -28,7 +28,7 @@ def test_examples(name: str) -> None:
 def test_public_names(name: str) -> None:
     package = importlib.import_module(name)
     listed = getattr(package, "__all__", [])
-    assert listed == sorted(listed)
+    assert listed == sorted(listed, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
     assert all(hasattr(package, public) for public in listed)
 
 

@@ -17,7 +17,8 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("standalone", "units"),
+        ("runtime_spec", "standalone"),
+        ("units",),
         ("device",),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -25,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "pareto", "store"),
+        ("console", "pareto", "samplers", "store"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
