@@ -43,7 +43,7 @@ FENCED = {
     "optuna": ("search/loop/optuna_sampler.py", "search/loop/from_optuna.py"),
     # Scoring is tasks, training together a process group: two uses with nothing in common.
     "ray": ("search/executors.py", "search/training/ray_train.py"),
-    "click": ("search/cli/commands.py",),
+    "click": ("search/cli/commands.py", "search/cli/costs.py", "search/cli/output.py"),
     "pydantic": ("search/config.py",),
     "matplotlib": (
         "search/experiments/sampler_comparison.py",

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import exp
 from typing import Any
 
 from ...spaces import Candidate
 from ..predict.model import CostModel
-from ..tables.latency_table import LatencyTable
-from ..units.unit import unit_of
-from ..units.workload import SubBlock
+from ..tables.latency_table import LatencyTable, Row
+from ..units.precision_recipes import recipe_for
+from ..units.unit import parse_unit, unit_of
+from ..units.workload import SubBlock, workload
+
+_TENTH = 1.2816  # standard deviations from the middle to the tenth percentile
+
+
+def blocks_of(candidates: Iterable[Candidate]) -> list[SubBlock]:
+    """Different sub-blocks of candidates."""
+    every = (block for candidate in candidates for block in workload(candidate).sub_blocks)
+    return list(dict.fromkeys(every))
+
+
+def predicted_table(model: CostModel, blocks: Sequence[SubBlock]) -> LatencyTable:
+    """Sub-blocks as a model predicts them inside a network, in 0 rounds as nothing was measured."""
+    named = [(block, recipe_for(block, model.recipes)) for block in blocks]
+    parts = model.parts_of(named)
+    rows: dict[str, Row] = {}
+    for (block, recipe), ms, sd in zip(named, model.parts_ms(parts), parts["sd"], strict=True):
+        key, ends = unit_of(block, recipe).key, _TENTH * float(sd)
+        rows[key] = Row("unit", key, float(ms), float(ms) * exp(-ends), float(ms) * exp(ends), 0)
+    return LatencyTable(model.identity, rows.values())
+
+
+def to_csv(table: LatencyTable) -> str:
+    """A line a sub-block with its group, in ms; rounds are 0 where it is predicted."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "latency_ms", "std_ms", "rounds"])
+    for key, found in to_ofa(table).items():
+        group = parse_unit(key).group
+        writer.writerow([key, group, found["mean"], found["std"], found["count"]])
+    return stream.getvalue()
 
 
 def to_flat(table: LatencyTable) -> dict[str, float]:

@@ -53,6 +53,8 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
     for device, values in table.ms.items():
         known = values[np.isfinite(values)]
         found += _column(device, known)
+        positive = np.flatnonzero(values > 0)
+        found += check_repeats([table.keys[i] for i in positive], values[positive], device)
         if parts is not None and np.isfinite(values).all():
             found += _additive(device, values, parts)
         ordered = bool(table.spread) and bool(table.numbers) and bool(table.numbers[0])
@@ -61,7 +63,9 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
     return found + _duplicates(table.ms)
 
 
-def check_repeats(keys: Sequence[str], ms: Sequence[float]) -> list[Finding]:
+def check_repeats(
+    keys: Sequence[str], ms: Sequence[float] | Array, column: str = ""
+) -> list[Finding]:
     """Keys that were measured more than once, where the results differ too much."""
     levels: dict[str, list[float]] = {}
     for key, value in zip(keys, ms, strict=True):
@@ -70,7 +74,7 @@ def check_repeats(keys: Sequence[str], ms: Sequence[float]) -> list[Finding]:
     if not ratios or float(np.median(ratios)) < 1 + REPEAT:
         return []
     middle = float(np.median(ratios))
-    return [Finding("repeated", "", f"{len(ratios)} keys differ by a factor of {middle:.2f}")]
+    return [Finding("repeated", column, f"{len(ratios)} keys differ by a factor of {middle:.2f}")]
 
 
 def _column(device: str, values: Array) -> list[Finding]:
@@ -102,7 +106,7 @@ def _duplicates(columns: Mapping[str, Array]) -> list[Finding]:
         r = float(np.corrcoef(a, b)[0, 1])
         ratio = float(np.median(a / b))
         if r > SAME and abs(ratio - 1) < CLOSE:
-            detail = f"correlation {r:.4f}, median ratio {ratio:.3f}: one device twice"
+            detail = f"correlation {r:.4f}, median ratio {ratio:.3f}: as of one device"
             found.append(Finding("duplicate", f"{left}, {right}", detail))
         elif len(a) > 50 and (shared := float(np.mean(a == b))) > 0.05 and len(np.unique(a)) > 100:
             detail = f"{shared:.0%} of the values are equal to the last digit: copied rows"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import log2
+from math import inf, log2
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +84,22 @@ def read_nnmeter_blocks(path: str | Path) -> ForeignTable:
         rows = [{"device": path.stem, "key": k, "latency_ms": str(v)} for k, v in flat.items()]
     else:
         rows = _csv(path, ("device", "key", "latency_ms"))
-    devices = sorted({row["device"] for row in rows})
-    keys = list(dict.fromkeys(row["key"] for row in rows))
-    at = {key: index for index, key in enumerate(keys)}
-    ms = {device: np.full(len(keys), np.nan) for device in devices}
+    found: dict[tuple[str, int], dict[str, float]] = {}  # a repeated key is one more row
+    times = Counter[tuple[str, str]]()
     for row in rows:
-        ms[row["device"]][at[row["key"]]] = float(row["latency_ms"])
-    kept = [key for key in keys if key.partition("_")[0] in _NNMETER]
-    order = np.array([at[key] for key in kept])
+        key, device = row["key"], row["device"]
+        found.setdefault((key, times[key, device]), {})[device] = float(row["latency_ms"])
+        times[key, device] += 1
+    marks = [mark for mark in found if mark[0].partition("_")[0] in _NNMETER]
+    kept = [key for key, _ in marks]
     features = [_NNMETER[key.partition("_")[0]](key.split("_")) for key in kept]
     return ForeignTable(
         *(str(path), kept, [key.partition("_")[0] for key in kept]),
         *([t for t, _ in features], [n for _, n in features]),
-        {device: values[order] for device, values in ms.items()},
+        {
+            device: np.array([found[mark].get(device, np.nan) for mark in marks])
+            for device in sorted({device for _, device in times})
+        },
         {},
     )
 
@@ -140,16 +145,59 @@ def read_matrix(path: str | Path, group: str = "model") -> ForeignTable:
     key = next((name for name in ("model", "arch_str", "arch_ops", "arch") if name in names), "")
     if not key or not devices:
         raise CostError(f"{path}: needs a column that names models, and columns of devices")
-    ms = {name.removesuffix("|mean"): _column(rows, name) * unit for name in devices}
+    ms = {name.removesuffix("|mean"): _column(path, rows, name) * unit for name in devices}
     spread = {
-        name.removesuffix("|mean"): _column(rows, name.removesuffix("mean") + "std") * unit
-        / (_column(rows, name) * unit)
+        name.removesuffix("|mean"): _column(path, rows, name.removesuffix("mean") + "std") * unit
+        / (_column(path, rows, name) * unit)
         for name in means
     }  # fmt: skip
     work = next((name for name in ("flops", "FLOPS") if name in names), "")
     terms = [{"calls": 1.0} | ({"macs": float(r[work]) / 1e6} if work else {}) for r in rows]
     keys = [row[key] for row in rows]
     return ForeignTable(str(path), keys, [group] * len(rows), terms, [{} for _ in rows], ms, spread)
+
+
+READERS: Mapping[str, Callable[[Path], ForeignTable]] = {
+    "nnmeter": read_nnmeter_blocks,
+    "hat": read_hat,
+    "matrix": read_matrix,
+}
+
+
+def read_table(path: Path, form: str) -> ForeignTable:
+    """A table in one of the formats of `READERS`.
+
+    Raises:
+        CostError: it cannot be read, is not of that format, or has no row.
+    """
+    try:
+        table = READERS[form](path)
+    except CostError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise CostError(f"{path}: not a table of the format {form!r}: {error}") from error
+    if not len(table):
+        raise CostError(f"{path}: no row is one of the format {form!r}")
+    return table
+
+
+def read_measured(path: Path) -> dict[str, float]:
+    """Key -> latency in ms, of a CSV with the columns key and latency_ms.
+
+    Raises:
+        CostError: it cannot be read, or a latency is not a number above 0.
+    """
+    found: dict[str, float] = {}
+    for line, row in enumerate(_csv(path, ("key", "latency_ms")), 2):
+        try:
+            found[row["key"]] = float(row["latency_ms"])
+        except (TypeError, ValueError):
+            found[row["key"]] = 0.0
+        if not 0 < found[row["key"]] < inf:
+            raise CostError(
+                f"{path}: line {line}: latency_ms must be above 0, got {row['latency_ms']!r}"
+            )
+    return found
 
 
 _HAT = ("encoder", "decoder")
@@ -270,11 +318,11 @@ _NNMETER: dict[str, Callable[[list[str]], Features]] = {
 }
 
 
-def _column(rows: list[dict[str, str]], name: str) -> Array:
+def _column(path: str | Path, rows: list[dict[str, str]], name: str) -> Array:
     try:
         return np.array([float(row[name]) if row.get(name) else np.nan for row in rows])
     except ValueError as error:
-        raise CostError(f"column {name!r}: {error}") from error
+        raise CostError(f"{path}: column {name!r}: {error}") from error
 
 
 def _csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
@@ -288,8 +336,9 @@ def _csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
                         f"{path}: needs the column {name!r}, got {list(reader.fieldnames or ())}"
                     )
             return list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CostError(f"{path}: cannot be read: {error}") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CostError(f"{path}: cannot be read: {reason}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

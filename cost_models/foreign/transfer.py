@@ -21,13 +21,20 @@ _SLOPE = 0.1  # how far a device may grow faster or slower than the mean of the 
 _AGREE = 1e-4  # squared disagreement below which sources are equally good
 
 
-def transfer(sources: Array, known: Sequence[int] | NDArray[np.intp], ms: Array) -> Array:
+def transfer(
+    sources: Array,
+    known: Sequence[int] | NDArray[np.intp],
+    ms: Array,
+    alike: Array | None = None,
+) -> Array:
     """Predict a target device everywhere from a few measurements.
 
     Args:
         sources: (devices, n) latencies of n units on devices that are known.
         known: which of the n units were measured on the target.
         ms: their latencies on the target.
+        alike: (kinds, n) where units are of one kind, by how much a device may do all of a kind
+            faster or slower; 0 elsewhere.
 
     Returns:
         (n,) latencies on the target, in ms.
@@ -46,6 +53,8 @@ def transfer(sources: Array, known: Sequence[int] | NDArray[np.intp], ms: Array)
     mean = weights @ x
     rest = y - level - mean[at]
     spread = np.vstack([(x - mean) * np.sqrt(weights / weights.max())[:, None], mean * _SLOPE])
+    if alike is not None:
+        spread = np.vstack([spread, alike])
     return np.exp(level + mean + _kriged(spread, at, rest))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import signal
 import sys
@@ -14,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...spaces.errors import VitParetoError
+from .costs import costs
+from .output import echo as _echo
+from .output import json_option
+from .output import print_json as _print
 
 if TYPE_CHECKING:
     from ..run.assets import Run
 
 FAILED, BAD_INPUT, NOT_VERIFIED = 1, 2, 3
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 run_dir_option = click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default."
 )
@@ -392,16 +394,32 @@ def calibrate(
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("candidates", type=click.Path(path_type=Path))
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @json_option
-def predict(model: Path, candidates: Path, as_json: bool) -> None:
-    """Predict latency, memory and size of CANDIDATES, as `space sample --json` prints them."""
-    from ...cost_models import CostModel
+def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
+    """Predict latency, memory and size of candidates and of ONNX files.
+
+    MODEL is what `calibrate` wrote, or cost_model.json of a run folder. A FILE is JSON with one
+    candidate or a list of them, as `space sample --json` prints, or an ONNX file of static shapes,
+    from anywhere. Of an ONNX file it says which share of the time lies within what was measured;
+    the rest is a guess from its multiply-accumulates, and the interval is wider.
+
+    \b
+      vitpareto predict cifar.json candidates.json model.onnx
+    """  # noqa: D301
+    from ...cost_models import CostModel, predict_onnx
     from ..store.candidate_files import read_candidates
     from .text import prediction_lines
 
-    found = CostModel.load(model).predict(read := read_candidates(candidates))
-    rows = [{"key": candidate.key, **found.row(i)} for i, candidate in enumerate(read)]
+    opened, rows = CostModel.load(model), list[dict[str, Any]]()
+    for file in files:
+        if file.suffix.lower() == ".onnx":
+            rows.append({"key": str(file), **predict_onnx(opened, file).row()})
+            continue
+        found = opened.predict(read := read_candidates(file))
+        rows += [{"key": candidate.key, **found.row(i)} for i, candidate in enumerate(read)]
     _print(rows) if as_json else _echo(prediction_lines(rows))
 
 
@@ -428,13 +446,7 @@ def devices(device: str | None, as_json: bool) -> None:
         _echo(device_lines(listed, tables))
 
 
-def _print(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _echo(lines: Sequence[str]) -> None:
-    for line in lines:
-        click.echo(line)
+cli.add_command(costs)
 
 
 @contextlib.contextmanager

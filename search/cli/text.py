@@ -97,21 +97,34 @@ def proxy_lines(found: Found) -> list[str]:
 
 
 def prediction_lines(rows: Sequence[Found]) -> list[str]:
-    """Predicted costs of candidates."""
+    """Predicted costs of candidates and files; "-" for what is not known."""
     has_energy = any("energy_mj" in r for r in rows)
-    header = f"{'key':16}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"
+    width = max(16, *(len(r["key"]) for r in rows))
+    header = f"{'key':{width}}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"
     lines = [header + (f"  {'mJ':>8}  {'90% interval':>19}" if has_energy else "")]
     for r in rows:
         interval = f"{r['low_ms']:.3f} - {r['high_ms']:.3f}"
-        energy = ""
+        cells = [
+            f"{r['key']:{width}}",
+            f"{r['latency_ms']:9.3f}",
+            f"{interval:>19}",
+            known(r["peak_memory_mb"], "8.1f"),
+            known(r["size_mb"], "8.3f"),
+        ]
         if has_energy:
-            ends = f"{r['energy_low_mj']:.3g} - {r['energy_high_mj']:.3g}"
-            energy = f"  {r['energy_mj']:8.3g}  {ends:>19}"
-        lines.append(
-            f"{r['key']}  {r['latency_ms']:9.3f}  {interval:>19}  {r['peak_memory_mb']:8.1f}  "
-            f"{r['size_mb']:8.3f}{energy}{'' if r['inside'] else '  outside of what was measured'}"
-        )
+            ends = [known(r.get(f"energy_{end}_mj"), ".3g") for end in ("low", "high")]
+            cells += [known(r.get("energy_mj"), "8.3g"), f"{' - '.join(ends):>19}"]
+        if not r["inside"]:
+            share = f"{1 - r['coverage']:.0%} " if "coverage" in r else ""
+            cells.append(f"{share}outside of what was measured")
+        lines.append("  ".join(cells))
     return lines
+
+
+def known(value: float | None, form: str) -> str:
+    """A figure in a format, or "-" in its place."""
+    width = form.partition(".")[0]
+    return f"{'-':>{width or 1}}" if value is None else f"{value:{form}}"
 
 
 def device_lines(listed: Sequence[Found], tables: Mapping[str, Sequence[Found]]) -> list[str]:

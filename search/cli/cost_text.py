@@ -1,0 +1,91 @@
+"""Lines that `vitpareto costs` prints, and the figures in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...cost_models import CostModel
+from ...spaces import Candidate
+from .text import known
+
+Found = Mapping[str, Any]
+_ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
+
+
+def describe_model(model: CostModel) -> dict[str, Any]:
+    """Device, validation, recipes, how much was measured, and energy of a cost model."""
+    data = model.to_dict()
+    names = ("device", "fingerprint", "validation", "recipes", "interval", "energy")
+    return {name: data[name] for name in names} | {"groups": dict(sorted(model.groups.items()))}
+
+
+def block_rows(model: CostModel, candidate: Candidate) -> dict[str, Any]:
+    """Sub-blocks of a candidate in their order, each with its time and, where known, energy."""
+    rows: list[dict[str, Any]] = []
+    for block, recipe, ms in model.sub_blocks(candidate):
+        energy = model.block_mj(block, recipe)
+        ends = dict(
+            zip(("energy_mj", "energy_low_mj", "energy_high_mj"), energy or (), strict=False)
+        )
+        about = {"kind": block.kind, "variant": block.variant, "recipe": recipe}
+        rows.append(about | {"latency_ms": ms, "macs": block.macs} | ends)
+    return {"key": candidate.key, "blocks": rows, "rest_ms": model.rest_ms(candidate)}
+
+
+def model_text(found: Found) -> list[str]:
+    """`describe_model`, with `block_rows` if they are in it, for people."""
+    lines = [f"device {found['fingerprint']}"]
+    lines += [f"  {name:18} {value}" for name, value in found["device"].items()]
+    checked = "validation" if "mape" in found["validation"] else "not validated on fresh networks"
+    lines += ["", checked, *(f"  {line}" for line in figures(found["validation"]))]
+    lines += ["", "measured sub-blocks"]
+    lines += [f"  {count:5}  {name}" for name, count in found["groups"].items()]
+    lines += ["", _energy_line(found["energy"])]
+    return lines + (_block_lines(found) if "blocks" in found else [])
+
+
+def _energy_line(energy: Found | None) -> str:
+    if energy is None:
+        return "energy: not known, no counter told"
+    return (
+        f"energy: {energy['watts']:.3g} W above idle and {energy['per_loaded_mj']:.3g} mJ for each "
+        f"MB of weights, of {energy['networks']} networks"
+    )
+
+
+def _block_lines(found: Found) -> list[str]:
+    lines = ["", f"largest network {found['key']}", f"{'ms':>9}  {'mJ':>8}  sub-block"]
+    for row in found["blocks"]:
+        energy = known(row.get("energy_mj"), "8.3g")
+        lines.append(
+            f"{row['latency_ms']:9.4f}  {energy}  {row['kind']} {row['variant']}  {row['recipe']}"
+        )
+    return [*lines, f"{found['rest_ms']:9.4f}  {'-':>8}  beside them"]
+
+
+def import_text(found: Found) -> list[str]:
+    """What came of a foreign table."""
+    lines = [f"{found['source']}: {found['rows']} rows, {len(found['devices'])} devices"]
+    if not found["findings"]:
+        lines.append("nothing suspicious")
+    lines += [f"{f['check'].upper()}  {f['column']}: {f['detail']}" for f in found["findings"]]
+    lines += ["", "mean error in percent, on rows that were not learned from"]
+    for device, about in found["devices"].items():
+        parts = [f"{group} {error:.2f}" for group, error in about["errors"].items()]
+        if about["from_others"] is not None:
+            parts.append(f"from the other devices {about['from_others']:.2f}")
+        if about["noise"] is not None:
+            parts.append(f"its own noise {about['noise']:.2f}")
+        if about["largest_step"]:
+            parts.append(f"a step of {about['largest_step']:.0%} divided out")
+        lines.append(f"  {device}: {', '.join(parts) or 'nothing can be learned'}")
+    return lines
+
+
+def figures(found: Found) -> Sequence[str]:
+    """A figure a line."""
+    return [
+        f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
+        for name, value in found.items()
+    ]
