@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 Numbers = tuple[tuple[str, Any], ...]
 
@@ -12,8 +12,8 @@ Numbers = tuple[tuple[str, Any], ...]
 class Block:
     """The numbers of one block, as built: structured pruning is already in them.
 
-    Which numbers a mixer has is in its file in `mixers/`; they are given and read by name, and
-    one that a block does not have reads 0: `Block("softmax", num_heads=3, head_dim=64).kv_heads`.
+    Which numbers a mixer has is in its file in `mixers/`. They are given and read by name, as in
+    `Block("softmax", num_heads=3, head_dim=64).num_heads`; one that a block does not have reads 0.
 
     Attributes:
         mixer: what mixes tokens, a name of `mixers.MIXERS`.
@@ -44,13 +44,28 @@ class Block:
         object.__setattr__(self, "token_keep", token_keep)
         object.__setattr__(self, "numbers", numbers)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # what `copy` and `pickle` ask every object for
-            raise AttributeError(name)
-        for known, value in self.numbers:
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def add_number(name: str, absent: Any) -> None:
+    """Let blocks be asked for a number by its name.
+
+    Args:
+        name: which must be an identifier that a block does not use itself.
+        absent: what blocks without the number say.
+    """
+    if not name.isidentifier() or name.startswith("_") or name in Block.__slots__:
+        raise ValueError(f"a number of a mixer needs another name than {name!r}")
+
+    def read(block: Block) -> Any:
+        for known, value in block.numbers:
             if known == name:
                 return value
-        return 0
+        return absent
+
+    setattr(Block, name, property(read))
 
 
 @dataclass(frozen=True, slots=True)

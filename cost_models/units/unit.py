@@ -130,7 +130,7 @@ class Unit:
             return (place.prefix + place.tokens) * place.block.mlp_hidden
         return mixer.act_elements(place) if mixer else 0
 
-    @cached_property
+    @property
     def flags(self) -> tuple[str, ...]:
         """Named choices of its mixer that change its time."""
         own = self.block.mixer.flags(self.block.place) if self.block.mixer else ()
@@ -139,7 +139,7 @@ class Unit:
     @cached_property
     def nodes(self) -> tuple[str, ...]:
         """Further choices of its mixer that change the nodes of its graph."""
-        return self.block.mixer.nodes(self.block.place) if self.block.mixer else ()
+        return nodes_of(self.block)
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -201,6 +201,11 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
     if recipe.layout == "blocks" and op.kind == "linear":
         return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
     return -(-op.weights * recipe.weights // 8) + 4 * outputs
+
+
+def nodes_of(block: SubBlock) -> tuple[str, ...]:
+    """Choices of a mixer that change the nodes of its graph, beside its flags."""
+    return block.mixer.nodes(block.place) if block.mixer else ()
 
 
 def unit_of(block: SubBlock, recipe: str) -> Unit:

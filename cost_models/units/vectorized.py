@@ -17,14 +17,14 @@ import numpy as np
 
 from ...spaces.block import Block, Numbers
 from ...spaces.mixers import find
-from .unit import Unit
+from .unit import Unit, nodes_of
 
 _PLACE = ("width", "tokens", "kept")
 _free = attrgetter(*(f"block.place.{name}" for name in _PLACE), "block.place.block.mlp_hidden")
 _structure = attrgetter(
     *("recipe", "block.kind", "block.variant", "block.norm", "block.flags", "block.policy"),
     *(f"block.place.{name}" for name in ("grid", "prefix", "relative", "act")),
-    *("block.place.block.mixer", "flags", "nodes"),
+    "block.place.block.mixer",
 )
 
 
@@ -46,7 +46,7 @@ def alike(units: Sequence[Unit]) -> Iterator[tuple[list[int], Unit]]:
 def _structure_of(unit: Unit) -> tuple[Any, ...]:
     block = unit.block.place.block
     names, _, rest = _split(block.mixer, block.numbers)
-    return *_structure(unit), names, rest, block.mlp_hidden > 0
+    return *_structure(unit), names, rest, nodes_of(unit.block), block.mlp_hidden > 0
 
 
 @lru_cache(maxsize=1 << 14)
@@ -71,5 +71,5 @@ def _together(units: Sequence[Unit]) -> Unit:
     )
     shapes: dict[str, Any] = dict(zip(_PLACE, place, strict=True))
     found = Unit(replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe)
-    found.__dict__.update(flags=units[0].flags, nodes=units[0].nodes)  # the same for all
+    found.__dict__["nodes"] = nodes_of(first)  # the same for all
     return found

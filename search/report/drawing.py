@@ -13,7 +13,6 @@ from .svg import label, picture
 from .words import bits
 
 CELL, GAP, TALL = 84, 7, 52  # pixels: width of a column, between columns, height of a box
-UNTOLD = ("head_dim", "kv_pool", "shift")  # numbers of mixers that a box has no room for
 BAR = 26  # of the tokens that are left
 
 
@@ -93,15 +92,17 @@ def columns(candidate: Candidate) -> list[Column]:
 
 def _mixer(unit: SubBlock) -> Box:
     b = unit.place.block
-    details = {
-        "num_heads": f"{b.num_heads} head{'s'[: b.num_heads > 1]}",
-        "window_size": f"{side_of(unit.place)}x{side_of(unit.place)}",
-        "kv_heads": f"{b.kv_heads}kv",
-        "kernel_size": f"{b.kernel_size}x{b.kernel_size}",
-        "token_hidden": f"{b.token_hidden} hidden",
+    left = {n: v for n, v in b.numbers if n not in ("head_dim", "kv_pool", "shift")}
+    side = side_of(unit.place) if "window_size" in left else 0
+    told = {
+        "num_heads": "{0} head" if left.get("num_heads") == 1 else "{0} heads",
+        "window_size": f"{side}x{side}",
+        "kv_heads": "{0}kv",
+        "kernel_size": "{0}x{0}",
+        "token_hidden": "{0} hidden",
     }
-    details |= {name: f"{name} {v}" for name, v in b.numbers if name not in (*details, *UNTOLD)}
-    words = [text for name, text in details.items() if getattr(b, name)][:2]
+    told |= {name: f"{name} {{0}}" for name in left if name not in told}
+    words = [text.format(left[name]) for name, text in told.items() if name in left][:2]
     return Box(b.mixer, b.mixer.replace("_", " "), ", ".join(words), bits(unit.policy))
 
 

@@ -16,6 +16,7 @@ def _dim_of_head(dim: int, given: Given) -> int:
 NUM_HEADS = Number("num_heads", high=1024, axis="heads", arithmetic=True)
 HEAD_DIM = Number("head_dim", build=_dim_of_head, reads=("num_heads", "width"), arithmetic=True)
 HEADS = (NUM_HEADS, HEAD_DIM)  # heads times their channels need not equal the width
+KV_HEADS = Number("kv_heads", 1, arithmetic=True)  # none means as many as heads
 HEADS_GIVEN = Rule(
     ("num_heads", "head_dim", "width"),
     lambda heads, dim, width: heads > 0 and dim > 0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..block import Block, Place
 from ..ops import Op
-from .common import HEADS, HEADS_GIVEN, QKV, softmax_attention
-from .spec import Mixer, Number, Rule
+from .common import HEADS, HEADS_GIVEN, KV_HEADS, QKV, softmax_attention
+from .spec import Mixer, Rule
 
 
 def attention(place: Place) -> list[Op]:
@@ -19,7 +19,6 @@ def nodes(place: Place) -> tuple[str, ...]:
     return ("repeated",) if place.block.kv_heads < place.block.num_heads else ()
 
 
-KV_HEADS = Number("kv_heads", 1, arithmetic=True)
 KV_HEADS_DIVIDE = Rule(
     ("num_heads", "kv_heads"),
     lambda heads, kv: kv > 0 and heads % kv == 0,

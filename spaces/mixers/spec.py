@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..block import Block, Numbers, Place
+from ..block import Block, Numbers, Place, add_number
 from ..ops import Op
 from ..parameter import Scalar
 
@@ -67,6 +67,7 @@ class Number:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "field", self.field or self.name)
+        add_number(self.name, self.kind())
 
     @property
     def kind(self) -> type[Any]:
@@ -146,7 +147,7 @@ class Mixer:
         act_elements: elements that pass through an activation function.
         coordinates: numbers by which measured latencies are interpolated, by name; those of the
             block by default.
-        flags: named choices that change its time.
+        flags: named choices that change its time; they may not read an arithmetic number.
         nodes: further choices that change the nodes of its exported graph.
         pads: whether there are zeros between norm and readers, so that a shift cannot move on.
         constants: float32 elements of its exported graph that are no weights, such as masks.

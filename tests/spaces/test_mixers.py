@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitpareto.spaces import Block, Place
+from vitpareto.spaces.contract import MixerContract
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.networks.attention import Attention
 from vitpareto.spaces.networks.linear import LinearAttention
@@ -181,7 +182,52 @@ def test_mbconv() -> None:
     assert difference(module(x), norm(module.bn3, expected)) < 1e-5
 
 
-@pytest.mark.parametrize("name", MIXERS)
-def test_every_mixer_declares_itself(name: str) -> None:
-    traits = find(name)
-    assert traits.ranks_tokens == (traits.layout == "tokens" and not traits.needs_grid)
+def test_those_that_rank_tokens_do_not_need_the_grid() -> None:
+    for traits in map(find, MIXERS):
+        assert traits.ranks_tokens == (traits.layout == "tokens" and not traits.needs_grid)
+
+
+# The laws of all mixers, with every number and pruning.
+
+
+class TestSoftmax(MixerContract):
+    name = "softmax"
+    fields = "{num_heads: [2, 4], head_dim: 8, mixer_prune_ratio: [0, 0.5]}"
+
+
+class TestGrouped(MixerContract):
+    name = "grouped"
+    fields = "{num_heads: [2, 4], kv_heads: [1, 2, 4], head_dim: [4, 8]}"
+
+
+class TestPooled(MixerContract):
+    name = "pooled"
+    fields = "{num_heads: [2, 4], head_dim: 8, kv_pool: [1, 2, 3]}"
+
+
+class TestWindow(MixerContract):
+    name = "window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: relative}"
+
+
+class TestLinear(MixerContract):
+    name = "linear"
+    fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5]}"
+
+
+class TestTokenMlp(MixerContract):
+    name = "token_mlp"
+    fields = "{token_mlp_ratio: [1, 2], mixer_prune_ratio: [0, 0.25]}"
+
+
+class TestPool(MixerContract):
+    name = "pool"
+
+
+class TestMBConv(MixerContract):
+    name = "mbconv"
+    fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], norm: batch}"
+
+
+def test_every_mixer_has_its_laws() -> None:
+    assert {law.name for law in MixerContract.__subclasses__()} == set(MIXERS)

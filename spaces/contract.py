@@ -1,0 +1,183 @@
+"""Laws that every mixer keeps, for the tests of whoever adds one.
+
+A test class inherits from `MixerContract` and says what the mixer is called:
+
+    class TestDilated(MixerContract):
+        name = "dilated"
+        fields = "dilation: [1, 2]"
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from .architecture import Architecture
+from .block import Place
+from .candidate import Candidate
+from .mixers import find
+from .networks.block import mixer_class
+from .places import places
+from .safe_yaml import parse_yaml
+from .space import SearchSpace
+from .supernet import Supernet
+
+
+class MixerContract:
+    """Counted as traced, shared by slices, pruned by order, read back as written.
+
+    Attributes:
+        name: of the mixer in the registry.
+        fields: lines of a space file, with choices for the numbers of the mixer.
+        tolerance: largest difference of logits that are the same.
+    """
+
+    name: str
+    fields: str = ""
+    tolerance: float = 1e-4
+
+    def test_no_torch_is_needed_for_the_space(self) -> None:
+        """A space with it can be read and drawn from before torch is imported."""
+        code = (
+            "import sys; from vitpareto.spaces import SearchSpace; "
+            f"SearchSpace({self.space().spec!r}).sample(2); assert 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_example(self) -> None:
+        """The example is a block of this mixer, with numbers that it has."""
+        mixer = find(self.name)
+        assert mixer.example.mixer == self.name
+        assert {name for name, _ in mixer.example.numbers} <= set(mixer.fields)
+
+    def test_shapes(self) -> None:
+        """What comes out of the module has the shape of what goes in."""
+        for place in self.places():
+            module, x = mixer_class(find(self.name).module)(place), entering(place)
+            assert module(x).shape == x.shape
+            if find(self.name).ranks_tokens:
+                rows = place.prefix + place.tokens
+                mixed, scores = cast("Any", module).with_scores(x)
+                assert mixed.shape == x.shape and scores.shape[2:] == (rows, rows)
+
+    def test_counts_are_those_of_the_module(self) -> None:
+        """Parameters and multiply-accumulates of `ops` are those that torch counts."""
+        for place in self.places():
+            module = mixer_class(find(self.name).module)(place).eval()
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                module(entering(place, 1))
+            ops = find(self.name).ops(place)
+            assert sum(op.macs for op in ops) == counter.get_total_flops() // 2
+            params = sum(parameter.numel() for parameter in module.parameters())
+            assert sum(op.weights + op.others for op in ops) == params
+
+    def test_candidates_are_read_back(self) -> None:
+        """Candidates survive JSON, and a space recognizes its own."""
+        space = self.space()
+        for candidate in self.candidates():
+            assert Candidate.from_json(candidate.to_json()) == candidate
+            assert space.repair(candidate) == candidate
+            assert space.candidate(space.assignment(candidate)) == candidate
+        assert space.size >= len({candidate.key for candidate in self.candidates()})
+
+    def test_slices_are_the_extracted_network(self) -> None:
+        """A candidate on shared weights gives the logits of its network with a copy of them."""
+        supernet = self.supernet()
+        for candidate in self.candidates():
+            x = images(candidate.architecture)
+            with torch.no_grad():
+                logits = supernet(candidate, x)
+                assert logits.std() > 1e-3
+                assert differ(logits, supernet.extract(candidate)(x)) <= self.tolerance
+
+    def test_a_network_fills_the_supernet(self) -> None:
+        """Weights of a network that are written into a supernet come out of it again."""
+        space = self.space()
+        for candidate in self.candidates()[:4]:
+            network = self.supernet().extract(candidate)
+            other = Supernet(space, seed=1)
+            other.load_network(network)
+            x = images(candidate.architecture)
+            with torch.no_grad():
+                assert differ(other(candidate, x), network(x)) <= self.tolerance
+
+    def test_sorting_changes_no_output(self) -> None:
+        """Heads and hidden units can change places."""
+        supernet, largest = self.supernet(), self.space().largest()
+        x = images(largest.architecture)
+        with torch.no_grad():
+            before = supernet(largest, x)
+            supernet.sort_by_importance()
+            assert differ(supernet(largest, x), before) <= self.tolerance
+
+    # What the laws are tried on.
+
+    @classmethod
+    def space(cls) -> SearchSpace:
+        """A small space of the mixer, in networks of two widths and depths."""
+        return SearchSpace(cls.spec())
+
+    @classmethod
+    def spec(cls) -> dict[str, Any]:
+        """What a file of the space says."""
+        stage = {"depth": [1, 2], "width": [16, 24], "blocks": {"mlp_ratio": [1.0, 2.0]}}
+        around = {"input_size": 28, "patch_size": 4, "num_classes": 5}
+        pool = "token" if find(cls.name).takes_prefix else "avg"
+        return {
+            **around,
+            "name": cls.name,
+            "global_pool": pool,
+            "mixer": cls.name,
+            **(parse_yaml(cls.fields, cls.name) if cls.fields else {}),
+            "stages": [stage],
+        }
+
+    @classmethod
+    def candidates(cls) -> list[Candidate]:
+        """The largest, those that cover every choice, and random ones."""
+        space = cls.space()
+        return list(dict.fromkeys([*space.covering(), *space.sample(8)]))
+
+    @classmethod
+    def places(cls) -> Iterator[Place]:
+        """The places of the mixer in the candidates."""
+        found = (stage for c in cls.candidates() for stage in places(c.architecture))
+        yield from dict.fromkeys(place for stage in found for place in stage)
+
+    @classmethod
+    def supernet(cls) -> Supernet:
+        """Weights of which none is at its initial value."""
+        supernet = Supernet(cls.space())
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, value in supernet.state_dict().items():
+                if value.ndim == 1 or "running" in name:
+                    value.uniform_(0.5, 1.5, generator=generator)
+                else:
+                    size = value.numel() / value.shape[0]
+                    value.normal_(0, size**-0.5, generator=generator)
+        return supernet
+
+
+def entering(place: Place, images: int = 2) -> Tensor:
+    """A random input of the mixer at a place: (B, N, C) tokens or (B, C, H, W)."""
+    tokens = find(place.block.mixer).layout == "tokens"
+    rows = (place.prefix + place.tokens, place.width) if tokens else (place.width, *place.grid)
+    return torch.randn(images, *rows, generator=torch.Generator().manual_seed(0))
+
+
+def images(a: Architecture, n: int = 2) -> Tensor:
+    """Random images (n, in_chans, S, S) of the size that a network takes."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, a.in_chans, a.input_size, a.input_size, generator=generator)
+
+
+def differ(left: Tensor, right: Tensor) -> float:
+    """Largest absolute difference."""
+    return (left - right).abs().max().item()
