@@ -36,7 +36,7 @@ stages:
       mixer: [softmax, linear]
       mlp_ratio: [1.0, 2.0, 4.0]
 """
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[1] / "data"
 OBJECTIVES = [Objective("accuracy"), Objective("latency_ms")]
 
 

@@ -112,7 +112,7 @@ def test_no_permission(tmp_path: Path) -> None:
     """In a child that gives up its rights; its own interpreter would not be readable any more."""
     code = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from vitpareto.search.store import RunFolder\n"
+        "from vitpareto.search.store.run_folder import RunFolder\n"
         "from vitpareto.spaces.errors import RunError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try:\n    RunFolder.check_free(Path(sys.argv[1]))\n"
