@@ -83,7 +83,7 @@ _NEEDED = ("kind", "key", "median_ms")
 _FOREIGN = (
     "not a table of `vitpareto calibrate` or of a bundle, whose first line says so. A table of "
     "another project measures other units, of which no candidate is made: read it with "
-    "vitpareto.cost_models.foreign.tables, for checks and transfer"
+    "`vitpareto costs import`, for checks and transfer"
 )
 
 

@@ -180,7 +180,7 @@ def test_importers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"model,a\nx,1.5\n", b"\x1f\x8b\x08\x00", b""])
 def test_a_table_of_another_project_is_told_from_ours(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lut.csv").write_bytes(content)
-    with pytest.raises(CostError, match=r"not a table of `vitpareto calibrate`.*foreign.tables"):
+    with pytest.raises(CostError, match=r"not a table of `vitpareto calibrate`.*costs import"):
         LatencyTable.load(tmp_path / "lut.csv")
 
 
