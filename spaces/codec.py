@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from . import architecture as a
-from .compression import BITS
+from .compression import Policy
 from .errors import SpaceError, did_you_mean
 from .mixers import MIXERS
+from .transforms import policy_transforms
 
 T = TypeVar("T")
 
@@ -23,14 +24,9 @@ CHOICES: dict[str, Sequence[str | int]] = {
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
     "token_reduction": a.TOKEN_REDUCTIONS,
-    "weight_bits": BITS,
-    "act_bits": BITS,
 }
 RANGES: dict[str, tuple[float, float]] = {
     "token_keep": (0.01, 1),
-    "rank_ratio": (0.01, 1),
-    "prune_ratio": (0, 0.95),
-    "sparsity": (0, 0.99),
     "width": (1, 16384),
     "input_size": (1, 4096),
     "patch_size": (1, 1024),
@@ -58,12 +54,13 @@ def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
         raw = float(raw)
     if type(raw) is not kind:
         raise SpaceError(f"{where}: need {KINDS[kind]}, got {short(raw)}")
-    options = CHOICES.get(name)
-    if options is not None and raw not in options:
+    transform = policy_transforms().get(name)
+    options = transform.values if transform else CHOICES.get(name)
+    if options and raw not in options:
         hint = did_you_mean(str(raw), map(str, options))
         raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
-    low, high = RANGES.get(name, (0, 1_000_000))
-    if isinstance(raw, int | float) and not low <= raw <= high:
+    low, high = transform.range if transform else RANGES.get(name, (0, 1_000_000))
+    if isinstance(raw, int | float) and not options and not low <= raw <= high:
         raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
     return raw
 
@@ -85,7 +82,25 @@ def from_plain(
     Raises:
         SpaceError: an unknown or missing name, or a value that is not allowed.
     """
-    known = defaults(kind)
+    return kind(**_values(defaults(kind), data, where, convert))
+
+
+def policy_from_plain(data: object, where: str) -> Policy:
+    """A policy from the fields that differ from their defaults, inverse of `Policy.changes`.
+
+    Raises:
+        SpaceError: an unknown name, or a value that is not allowed.
+    """
+    known = {name: transform.default for name, transform in policy_transforms().items()}
+    return Policy(**_values(known, data, where, {}))
+
+
+def _values(
+    known: Mapping[str, Any],
+    data: object,
+    where: str,
+    convert: Mapping[str, Callable[[object, str], object]],
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in mapping(data, where).items():
         if name not in known:
@@ -99,7 +114,7 @@ def from_plain(
     missing = [n for n, default in known.items() if default is MISSING and n not in values]
     if missing:
         raise SpaceError(f"{where}: {missing[0]!r} must be given")
-    return kind(**values)
+    return values
 
 
 @cache

@@ -16,24 +16,45 @@ from .architecture import Architecture
 from .block import Block
 from .codec import defaults
 from .compression import INTEGER_BITS, Policy
+from .lazy import Lazy
 from .mixers import canonical, find
 from .parameter import Scalar
+from .transforms import policy_transforms
 
-POLICY: dict[str, Scalar] = defaults(Policy)
-_UNPRUNED = {name: value for name, value in POLICY.items() if name != "prune_ratio"}
 
-NETWORK: dict[str, Scalar] = {
-    name: value for name, value in defaults(Architecture).items() if value is not MISSING
-} | {f"{part}_{name}": _UNPRUNED[name] for part in ("stem", "head") for name in _UNPRUNED}
+def _policy_of(part: str) -> dict[str, Scalar]:
+    """Fields of the policy of a part outside of blocks."""
+    return {
+        f"{part}_{name}": transform.default
+        for name, transform in policy_transforms().items()
+        if transform.applies(part, None)
+    }
 
-STAGE: dict[str, Scalar] = {
+
+POLICY = Lazy[Scalar](lambda: {name: t.default for name, t in policy_transforms().items()})
+
+NETWORK = Lazy[Scalar](
+    lambda: (
+        {name: value for name, value in defaults(Architecture).items() if value is not MISSING}
+        | _policy_of("stem")
+        | _policy_of("head")
+    )
+)
+
+STAGE = Lazy[Scalar](lambda: _STAGE | _policy_of("downsample"))
+_STAGE: dict[str, Scalar] = {
     "depth": 0,  # 0: must be given
     "width": 0,
     "downsample": "conv",
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
-} | {f"downsample_{name}": _UNPRUNED[name] for name in _UNPRUNED}
+}
 
-BLOCK: dict[str, Scalar] = {
+BLOCK = Lazy[Scalar](
+    lambda: (
+        _BLOCK | {f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY}
+    )
+)
+_BLOCK: dict[str, Scalar] = {
     "mixer": "softmax",
     "num_heads": 0,
     "head_dim": 0,  # 0: width / num_heads
@@ -45,15 +66,20 @@ BLOCK: dict[str, Scalar] = {
     "token_mlp_ratio": 0.5,
     "mlp_ratio": 4.0,
     "token_keep": 1.0,
-} | {f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY}
+}
 
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
-BLOCK_NAMES = tuple(BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
 FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm", "shift")
-# For these the smallest number makes the largest network.
-INVERSE = ("patch_size", "kv_pool", "prune_ratio", "sparsity")
+
+
+def inverse(name: str) -> bool:
+    """Whether the smallest number of a field makes the largest network."""
+    transform = policy_transforms().get(name)
+    if transform:
+        return transform.range[0] == transform.default
+    return name in ("patch_size", "kv_pool")
 
 
 def level(name: str) -> int | None:
@@ -104,11 +130,10 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
         return name in traits.fields
     if rule == "act_bits" and bits > INTEGER_BITS:
         return False
-    if name.startswith("mlp_"):
-        return has_mlp and not traits.is_mlp
-    if rule == "prune_ratio":
-        return traits.is_mlp or bool({"num_heads", "token_hidden"} & set(traits.fields))
-    return bool(traits.fields)
+    part = name.partition("_")[0]
+    if part == "mlp" and (traits.is_mlp or not has_mlp):
+        return False
+    return policy_transforms()[rule].applies(part, traits)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -123,7 +148,7 @@ def build_block(
         may_drop: whether `token_keep_at` has the position.
         values: the fields of `BLOCK` in order.
     """
-    given = dict(zip(BLOCK_NAMES, values, strict=True))
+    given = dict(zip(BLOCK, values, strict=True))
     mixer, heads = given["mixer"], given["num_heads"]
     traits = find(mixer)
     has_mlp = given["mlp_ratio"] > 0
@@ -153,7 +178,7 @@ def build_block(
 @lru_cache(maxsize=1 << 16)
 def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Policy:
     """The policy of a part of a block, what has no effect at its default."""
-    given = dict(zip(POLICY, (bits, *values), strict=True))
+    given: dict[str, Any] = dict(zip(POLICY, (bits, *values), strict=True))
     return Policy(**{n: v for n, v in given.items() if in_use(f"{part}_{n}", mixer, has_mlp, bits)})
 
 

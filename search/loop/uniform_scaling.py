@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...spaces import Choice, Scalar, SearchSpace
-from ...spaces.schema import INVERSE, plain
+from ...spaces.schema import inverse, plain
 
 
 def ascending(choice: Choice) -> list[Scalar]:
     """Values of a choice, the one that makes the smallest network first; names as listed."""
     if any(isinstance(value, str | bool) for value in choice.values):
         return list(choice.values)
-    return sorted(choice.values, reverse=plain(field(choice)) in INVERSE)
+    return sorted(choice.values, reverse=inverse(plain(field(choice))))
 
 
 def field(choice: Choice) -> str:
