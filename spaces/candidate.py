@@ -17,7 +17,7 @@ from typing import Any
 from . import mixers
 from .architecture import Architecture, Stage
 from .block import Block
-from .codec import from_plain, mapping, sequence, to_plain
+from .codec import from_plain, mapping, policy_from_plain, sequence, to_plain
 from .compression import Compression, Policy, StagePolicy
 from .errors import SpaceError
 from .rules import check
@@ -114,8 +114,8 @@ class Candidate:
             from_plain(
                 *(Compression, compression, "compression"),
                 stages=policies,
-                stem=_policy,
-                head=_policy,
+                stem=policy_from_plain,
+                head=policy_from_plain,
             ),
         )
 
@@ -140,7 +140,7 @@ def _plain_block(block: Block) -> dict[str, Any]:
 
 @lru_cache(maxsize=1 << 16)
 def _plain_policy(policy: Policy) -> dict[str, Any]:
-    return to_plain(policy)
+    return policy.changes()
 
 
 @lru_cache(maxsize=1 << 16)
@@ -169,15 +169,16 @@ def _blocks(data: object, where: str) -> tuple[Block, ...]:
     )
 
 
-def _policy(data: object, where: str) -> Policy:
-    return from_plain(Policy, data, where)
-
-
 def _policies(data: object, where: str) -> tuple[Policy, ...]:
-    return tuple(_policy(p, f"{where}[{j}]") for j, p in enumerate(sequence(data, where)))
+    return tuple(policy_from_plain(p, f"{where}[{j}]") for j, p in enumerate(sequence(data, where)))
 
 
 def _stage_policy(data: object, depth: int, where: str) -> StagePolicy:
     given: dict[str, Any] = {"mixer": [{}] * depth, "mlp": [{}] * depth}
     given |= mapping(data, where)
-    return from_plain(StagePolicy, given, where, mixer=_policies, mlp=_policies, downsample=_policy)
+    return from_plain(
+        *(StagePolicy, given, where),
+        mixer=_policies,
+        mlp=_policies,
+        downsample=policy_from_plain,
+    )

@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 
 from . import architecture as a
 from . import mixers
-from .compression import BITS
+from .compression import Policy
 from .errors import SpaceError, did_you_mean
+from .transforms import policy_transforms
 
 T = TypeVar("T")
 
@@ -23,14 +24,9 @@ CHOICES: dict[str, Collection[str | int]] = {
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
     "token_reduction": a.TOKEN_REDUCTIONS,
-    "weight_bits": BITS,
-    "act_bits": BITS,
 }
 RANGES: dict[str, tuple[float, float]] = {
     "token_keep": (0.01, 1),
-    "rank_ratio": (0.01, 1),
-    "prune_ratio": (0, 0.95),
-    "sparsity": (0, 0.99),
     "width": (1, 16384),
     "input_size": (1, 4096),
     "patch_size": (1, 1024),
@@ -61,16 +57,17 @@ def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
     if options and raw not in options:
         hint = did_you_mean(str(raw), map(str, options))
         raise SpaceError(f"{where}: no such value {raw!r}. {hint}")
-    if isinstance(raw, int | float) and not low <= raw <= high:
+    if isinstance(raw, int | float) and not options and not low <= raw <= high:
         raise SpaceError(f"{where}: must be between {low} and {high}, got {raw!r}")
     return raw
 
 
 def _allowed(name: str) -> tuple[Collection[Any], tuple[float, float]]:
-    """Options and range of a field; those of a mixer's number are in its file."""
-    number = mixers.fields().get(name)
-    if number:
+    """Options and range of a field; those of mixers and transforms are in their files."""
+    if number := mixers.fields().get(name):
         return number.options, (number.low, number.high)
+    if transform := policy_transforms().get(name):
+        return transform.values, transform.range
     return CHOICES.get(name, ()), RANGES.get(name, (0, 1_000_000))
 
 
@@ -102,7 +99,25 @@ def from_plain(
     Raises:
         SpaceError: an unknown or missing name, or a value that is not allowed.
     """
-    known = defaults(kind) if known is None else known
+    return kind(**_values(defaults(kind) if known is None else known, data, where, convert))
+
+
+def policy_from_plain(data: object, where: str) -> Policy:
+    """A policy from the fields that differ from their defaults, inverse of `Policy.changes`.
+
+    Raises:
+        SpaceError: an unknown name, or a value that is not allowed.
+    """
+    known = {name: transform.default for name, transform in policy_transforms().items()}
+    return Policy(**_values(known, data, where, {}))
+
+
+def _values(
+    known: Mapping[str, Any],
+    data: object,
+    where: str,
+    convert: Mapping[str, Callable[[object, str], object]],
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in mapping(data, where).items():
         if name not in known:
@@ -116,7 +131,7 @@ def from_plain(
     missing = [n for n, default in known.items() if default is MISSING and n not in values]
     if missing:
         raise SpaceError(f"{where}: {missing[0]!r} must be given")
-    return kind(**values)
+    return values
 
 
 @cache

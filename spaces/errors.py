@@ -11,6 +11,9 @@ VitParetoError
 
 import difflib
 from collections.abc import Iterable
+from textwrap import shorten
+
+LISTED = 800  # characters of known names at most
 
 
 class VitParetoError(Exception):
@@ -57,4 +60,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+    listed = shorten(", ".join(known), LISTED, placeholder=" ...")
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {listed}."

@@ -244,7 +244,7 @@ class _Reader:
                 group = self.position(groups, f"{prefix}groups.{j // size}.", 2)
             own = self.position(blocks, f"{prefix}blocks.{j}.", 2)
             positions = [own, group, stage, network]
-            here = self.sources(schema.block(), positions, f"{prefix}blocks.{j}.")
+            here = self.sources(schema.BLOCK, positions, f"{prefix}blocks.{j}.")
             self.blocks[index].append(Site((index, j), here))
 
     def sources(
@@ -253,7 +253,7 @@ class _Reader:
         """Field -> source: a specific name before a general one, inner before outer."""
         found: dict[str, int] = {}
         for name, default in names.items():
-            general = schema.plain(name) if names is schema.block() else name
+            general = schema.plain(name) if names is schema.BLOCK else name
             for wanted, position in product((name, general), positions):
                 if wanted in position:
                     found[name] = position[wanted]

@@ -8,7 +8,6 @@ once for the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import MISSING
 from functools import cache, lru_cache
 from typing import Any
@@ -18,66 +17,75 @@ from .block import Block
 from .codec import defaults
 from .compression import INTEGER_BITS, Policy
 from .errors import ConfigError
+from .lazy import Lazy
 from .mixers import fields, find, numbers
 from .mixers.spec import Given, kept_units
 from .parameter import Scalar
+from .transforms import policy_transforms
 
-POLICY: dict[str, Scalar] = defaults(Policy)
-_UNPRUNED = {name: value for name, value in POLICY.items() if name != "prune_ratio"}
 
-NETWORK: dict[str, Scalar] = {
-    name: value for name, value in defaults(Architecture).items() if value is not MISSING
-} | {f"{part}_{name}": _UNPRUNED[name] for part in ("stem", "head") for name in _UNPRUNED}
+def _policy_of(part: str) -> dict[str, Scalar]:
+    """Fields of the policy of a part outside of blocks."""
+    return {
+        f"{part}_{name}": transform.default
+        for name, transform in policy_transforms().items()
+        if transform.applies(part, None)
+    }
 
-STAGE: dict[str, Scalar] = {
+
+POLICY = Lazy[Scalar](lambda: {name: t.default for name, t in policy_transforms().items()})
+
+NETWORK = Lazy[Scalar](
+    lambda: (
+        {name: value for name, value in defaults(Architecture).items() if value is not MISSING}
+        | _policy_of("stem")
+        | _policy_of("head")
+    )
+)
+
+STAGE = Lazy[Scalar](lambda: _STAGE | _policy_of("downsample"))
+_STAGE: dict[str, Scalar] = {
     "depth": 0,  # 0: must be given
     "width": 0,
     "downsample": "conv",
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
-} | {f"downsample_{name}": _UNPRUNED[name] for name in _UNPRUNED}
-
-_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "token_keep": 1.0} | {
-    f"{part}_{name}": POLICY[name] for part in ("mixer", "mlp") for name in POLICY
 }
 
+BLOCK = Lazy[Scalar](lambda: _block_fields())
+_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "token_keep": 1.0}
+
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
+LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
 FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm")
-# For these the smallest number makes the largest network.
-INVERSE = ("patch_size", "prune_ratio", "sparsity")
 
 
-@cache
-def block() -> Mapping[str, Scalar]:
-    """The fields of a block and what they are by default, those of all mixers among them.
+def _block_fields() -> dict[str, Scalar]:
+    """The fields of a block, those of all mixers among them.
 
     Raises:
         ConfigError: a plugin's mixer has a name that means something else.
     """
     own = {name: number.default for name, number in fields().items()}
-    if taken := own.keys() & {"mixer", *_BLOCK, *POLICY, *STAGE, *NETWORK}:
+    others = _BLOCK | {f"{part}_{n}": POLICY[n] for part in ("mixer", "mlp") for n in POLICY}
+    if taken := own.keys() & {"mixer", *others, *POLICY, *STAGE, *NETWORK}:
         raise ConfigError(f"a number of a mixer needs another name than {min(taken)!r}")
-    return {"mixer": "softmax"} | own | _BLOCK
-
-
-def levels() -> tuple[Mapping[str, Scalar], ...]:
-    """Fields and defaults of the network, of a stage and of a block."""
-    return NETWORK, STAGE, block()
+    return {"mixer": "softmax"} | own | others
 
 
 def names() -> list[str]:
     """All that may stand in a space file, the innermost first."""
-    return [*block(), *POLICY, *STAGE, *NETWORK]
+    return [*BLOCK, *POLICY, *STAGE, *NETWORK]
 
 
 def level(name: str) -> int | None:
     """0 for a field of the network, 1 of a stage, 2 of a block; None for an unknown name."""
-    return 2 if name in POLICY else next((n for n, f in enumerate(levels()) if name in f), None)
+    return 2 if name in POLICY else next((n for n, f in enumerate(LEVELS) if name in f), None)
 
 
 def default(name: str) -> Scalar:
     """What a field is where a file does not say."""
-    return next(names[name] for names in (*levels(), POLICY) if name in names)
+    return next(known[name] for known in (*LEVELS, POLICY) if name in known)
 
 
 def is_fixed(name: str) -> bool:
@@ -87,7 +95,9 @@ def is_fixed(name: str) -> bool:
 
 def is_inverse(name: str) -> bool:
     """Whether the smallest value of a field makes the largest network."""
-    return name in INVERSE or (name in fields() and fields()[name].inverse)
+    if transform := policy_transforms().get(name):
+        return transform.range[0] == transform.default
+    return name == "patch_size" or (name in fields() and fields()[name].inverse)
 
 
 def plain(name: str) -> str:
@@ -126,11 +136,10 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
         return name in traits.spelled
     if rule == "act_bits" and bits > INTEGER_BITS:
         return False
-    if name.startswith("mlp_"):
-        return has_mlp and not traits.is_mlp
-    if rule == "prune_ratio":
-        return bool(traits.pruned)
-    return traits.has_weights
+    part = name.partition("_")[0]
+    if part == "mlp" and (traits.is_mlp or not has_mlp):
+        return False
+    return policy_transforms()[rule].applies(part, traits)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -143,9 +152,9 @@ def build_block(
         odd: whether the block's position in the stage is.
         width: channels of the stage.
         may_drop: whether `token_keep_at` has the position.
-        values: the fields of `block` in order.
+        values: the fields of `BLOCK` in order.
     """
-    given = dict(zip(block(), values, strict=True))
+    given = dict(zip(BLOCK, values, strict=True))
     mixer = given["mixer"]
     traits = find(mixer)
     has_mlp = given["mlp_ratio"] > 0
@@ -168,7 +177,7 @@ def build_block(
 @lru_cache(maxsize=1 << 16)
 def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Policy:
     """The policy of a part of a block, what has no effect at its default."""
-    given = dict(zip(POLICY, (bits, *values), strict=True))
+    given: dict[str, Any] = dict(zip(POLICY, (bits, *values), strict=True))
     return Policy(**{n: v for n, v in given.items() if in_use(f"{part}_{n}", mixer, has_mlp, bits)})
 
 

@@ -259,7 +259,7 @@ class SearchSpace:
         choice = self.parameters[v]
         name = schema.plain(choice.name.rpartition(".")[2])
         if any(isinstance(value, str | bool) for value in choice.values):
-            return choice.values
+            return sorted(choice.values, key=lambda value: value != schema.POLICY.get(name))
         return sorted(choice.values, reverse=not schema.is_inverse(name))
 
     # Values to candidate and back.

@@ -88,7 +88,7 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
     bits = 32
     if schema.plain(name) == "act_bits":
         bits = layout.get(site, _weight_bits(name), values)
-    if not site.is_block or name not in schema.block():
+    if not site.is_block or name not in schema.BLOCK:
         return schema.plain(name) != "act_bits" or bits <= INTEGER_BITS
     if not layout.exists(site, values):
         return False
@@ -105,7 +105,7 @@ def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
     reads = set(condition.when) if condition else set[int]()
     if schema.plain(name) == "act_bits":
         reads |= layout.parents(site, _weight_bits(name))
-    if site.is_block and name in schema.block():
+    if site.is_block and name in schema.BLOCK:
         reads |= layout.parents(site, "depth")
         if name == "token_keep":
             reads |= layout.parents(site, "token_keep_at")

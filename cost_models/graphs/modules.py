@@ -7,14 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ...spaces import Architecture, Block, Candidate, Place, Stage
+from ...spaces import Architecture, Block, Candidate, Place, Policy, Stage
 from ...spaces.mixers import attribute_of
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.network import to_grid, to_tokens
 from ...spaces.networks.stems import ConvDownsample, PatchMerging
-from ...spaces.ops import rank
-from ..units.workload import SubBlock, has_mlp, workload
+from ...spaces.ops import linear
+from ..units.workload import SubBlock, has_mlp, transformed, workload
 from .folding import folded
 
 EPS = 1e-6
@@ -107,7 +107,7 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
             block.add_module(block.mixer_name, nn.Identity())
     randomize(module)
     module = folded(module)
-    factorize(module, unit.policy.rank_ratio)
+    factorize(module, unit.policy)
     return module, shape
 
 
@@ -118,8 +118,7 @@ def network(candidate: Candidate, seed: int = 0) -> Network:
         randomize(built, seed)
         built = folded(built)
         for prefix, unit in locate(candidate).items():
-            if unit.policy.rank_ratio < 1:
-                factorize(built.get_submodule(prefix), unit.policy.rank_ratio)
+            factorize(built.get_submodule(prefix), unit.policy)
     return built
 
 
@@ -162,19 +161,19 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
                 value.copy_(noise.abs() * 0.1 + 0.9 if positive else noise * 0.02)
 
 
-def factorize(module: nn.Module, ratio: float) -> None:
-    """Replace every linear layer by two of lower rank, where that makes it smaller.
+def factorize(module: nn.Module, policy: Policy) -> None:
+    """Replace every linear layer by two of lower rank where the policy counts two.
 
     Singular values are cut at the rank; the root of each goes into both factors.
     """
-    if ratio >= 1:
+    if not policy.others:
         return
     for parent in list(module.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Linear) and (
-                kept := rank(layer.in_features, layer.out_features, ratio)
-            ):
-                setattr(parent, name, _factors(layer, kept))
+            if isinstance(layer, nn.Linear):
+                counted = transformed([linear(1, layer.in_features, layer.out_features)], policy)
+                if len(counted) == 2:
+                    setattr(parent, name, _factors(layer, counted[0].shape[2]))
 
 
 def _factors(layer: nn.Linear, kept: int) -> nn.Sequential:

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from ...spaces import Architecture, Block, Candidate, Policy
 from ...spaces.mixers import find
 from ...spaces.places import place_of
-from .workload import SubBlock, downsample_unit, has_mlp, head_unit, mixer_unit, mlp_unit, stem_unit
+from .workload import (
+    SubBlock,
+    at_run_time,
+    downsample_unit,
+    has_mlp,
+    head_unit,
+    mixer_unit,
+    mlp_unit,
+    stem_unit,
+)
 
 MixerKey = tuple[int, int, int, int, int, int]
 MlpKey = tuple[int, int, int, int, int, str]
@@ -50,7 +59,7 @@ class Indexer:
         self._number = number
         self._networks: dict[object, int] = {}
         self._policies: dict[Policy, int] = {}
-        self._policy_ids: dict[tuple[float, ...], int] = {}
+        self._policy_ids: dict[Policy, int] = {}
         self._mixer_ids: dict[Block, int] = {}
         self._blocks: dict[Block, tuple[int, int, str]] = {}
         self._mixers: dict[MixerKey, tuple[int, int]] = {}
@@ -126,9 +135,7 @@ class Indexer:
         return entry
 
     def _learn_policy(self, policy: Policy) -> int:
-        """Pruning is already in the block's numbers."""
-        key = (policy.weight_bits, policy.act_bits, policy.rank_ratio, policy.sparsity)
-        number = self._policy_ids.setdefault(key, len(self._policy_ids))
+        number = self._policy_ids.setdefault(at_run_time(policy), len(self._policy_ids))
         self._policies[policy] = number
         return number
 

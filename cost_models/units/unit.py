@@ -1,21 +1,22 @@
 """Units: what of a sub-block matters to its cost, as a key, as physical terms, and as numbers.
 
 A unit is a sub-block together with the recipe that runs it. Parts that the export folds away
-(layer scale) or that no dense kernel sees (sparsity) are dropped, so that equal work has one key.
+(layer scale) or that no dense kernel sees (zeros) are dropped, so that equal work has one key.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from math import log2
 from typing import Any
 
 import numpy as np
 
-from ...spaces import Place, Policy
+from ...spaces import Place, Policy, Scalar
 from ...spaces.errors import CostError
 from ...spaces.ops import Op
+from ...spaces.transforms import policy_transforms
 from .precision_recipes import BLOCK, Recipe, find_recipe
 from .workload import SubBlock, count_ops
 
@@ -117,7 +118,11 @@ class Unit:
         }
         found = dict(_coordinate(name, value) for name, value in shapes.items() if some(value))
         found["kept"] = place.kept / place.tokens
-        found["rank"] = b.policy.rank_ratio
+        found["rank"] = 1.0  # but for a transform that says otherwise
+        for name, value in b.policy.others:
+            number = not isinstance(value, str)
+            name = policy_transforms()[name].coordinate or name
+            found[name if number else f"{name}={value}"] = float(value) if number else 1.0
         for name in (f"norm={b.norm}", f"act={place.act}", *b.flags, *self.flags):
             found[name] = 1.0
         return found
@@ -211,11 +216,10 @@ def nodes_of(block: SubBlock) -> tuple[str, ...]:
 def unit_of(block: SubBlock, recipe: str) -> Unit:
     """The unit that a sub-block becomes with a recipe."""
     scaled = block.mixer is not None and not block.mixer.last
-    rank = block.policy.rank_ratio
     b = SubBlock(
         block.kind,
         _gridless(block.place) if _is_gridless(block) else block.place,
-        _DENSE if rank == 1 else Policy(rank_ratio=rank),
+        _counted(block.policy.others) if block.policy.others else _DENSE,
         block.norm,
         block.variant,
         block.inputs,
@@ -224,6 +228,12 @@ def unit_of(block: SubBlock, recipe: str) -> Unit:
         block.flags if scaled else tuple(flag for flag in block.flags if flag != "scale"),
     )
     return Unit(b, recipe)
+
+
+@lru_cache(maxsize=1 << 12)
+def _counted(fields: tuple[tuple[str, Scalar], ...]) -> Policy:
+    """A policy of those fields that change what is computed."""
+    return Policy(others=fields).only(lambda transform: transform.ops is not None)
 
 
 def parse_unit(key: str) -> Unit:

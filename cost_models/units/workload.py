@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from math import ceil
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy
 from ...spaces import ops as o
@@ -18,6 +19,7 @@ from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
 from ...spaces.ops import Op
 from ...spaces.places import places
+from ...spaces.transforms import policy_transforms
 
 FLOAT_BYTES = 4
 
@@ -65,7 +67,7 @@ class SubBlock:
             parts += [f"{n}={numbers[n]}" for n in find(self.variant).fields if n in numbers]
         if self.kind in ("mixer", "mlp") and p.block.mlp_hidden:
             parts.append(f"mlp_hidden={p.block.mlp_hidden}")
-        parts += [f"{n}={v}" for n, v in _changed(self.policy)]
+        parts += [f"{n}={v}" for n, v in self.policy.changes().items()]
         parts += ["relative"] if self.is_relative else []
         # A mixer's layout is its own; stem, MLP and head take that of the block beside them.
         parts += ["layout=grid"] if self.kind in _BETWEEN and self.layout == "grid" else []
@@ -112,8 +114,8 @@ class SubBlock:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the parameters: matrices and kernels at their bits, all else in float32."""
-        bits = sum(op.weights for op in self.ops()) * self.policy.weight_bits
-        return -(-bits // 8) + FLOAT_BYTES * sum(op.others for op in self.ops())
+        bits = sum(op.weights for op in self.ops()) * weight_bits(self.policy)
+        return ceil(bits / 8) + FLOAT_BYTES * sum(op.others for op in self.ops())
 
     @property
     def moved_bytes(self) -> int:
@@ -139,12 +141,8 @@ def _parse(key: str) -> SubBlock:
             mlp_hidden=int(given.get("mlp_hidden", 0)),
             **{n.name: n.parse(given[n.name]) for n in find(mixer).numbers if n.name in given},
         )
-        policy = Policy(
-            int(given.get("weight_bits", 32)),
-            int(given.get("act_bits", 32)),
-            rank_ratio=float(given.get("rank_ratio", 1)),
-            sparsity=float(given.get("sparsity", 0)),
-        )
+        known = policy_transforms()
+        policy = Policy(**{name: known[name].read(given[name]) for name in known if name in given})
         place = Place(
             *(block, width, (side, side), int(given.get("prefix", 0)), tokens),
             int(given.get("kept", tokens)),
@@ -156,14 +154,16 @@ def _parse(key: str) -> SubBlock:
         raise CostError(f"not the key of a sub-block: {key!r} ({error!r})") from error
 
 
-_DEFAULT = Policy()
 _BETWEEN = ("stem", "mlp", "head")
 
 
-def _changed(policy: Policy) -> Iterator[tuple[str, int | float]]:
-    for name in ("weight_bits", "act_bits", "rank_ratio", "sparsity"):
-        if getattr(policy, name) != getattr(_DEFAULT, name):
-            yield name, getattr(policy, name)
+def weight_bits(policy: Policy) -> float:
+    """Bits that one weight needs: what precision and other transforms leave of 32."""
+    bits, known = 8.0 * FLOAT_BYTES, policy_transforms()
+    for name, value in policy.changes().items():
+        if count := known[name].bits:
+            bits = count(bits, value)
+    return bits
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
     """The stem that leads to the first block."""
     flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
     return SubBlock(
-        *("stem", _bare(first), _kept(policy), a.norm, a.stem),
+        *("stem", _bare(first), at_run_time(policy), a.norm, a.stem),
         inputs=a.in_chans,
         patch_size=a.patch_size,
         flags=flags,
@@ -232,7 +232,7 @@ def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -
     """The downsampling that leads to the first block of a stage."""
     before, variant = a.stages[stage - 1].width, a.stages[stage].downsample
     return SubBlock(
-        *("downsample", _bare(first), _kept(policy), a.norm, variant),
+        *("downsample", _bare(first), at_run_time(policy), a.norm, variant),
         inputs=before,
     )
 
@@ -241,7 +241,7 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The mixer of a block, with its token reduction."""
     drop = (a.token_reduction,) if place.kept != place.tokens else ()
     return SubBlock(
-        *("mixer", _mixing(place), _kept(policy), a.norm, place.block.mixer),
+        *("mixer", _mixing(place), at_run_time(policy), a.norm, place.block.mixer),
         flags=_scale(a) + drop,
     )
 
@@ -249,13 +249,13 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
 def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
     variant = "conv" if find(place.block.mixer).layout == "grid" else "mlp"
-    return SubBlock("mlp", _after(place), _kept(policy), a.norm, variant, flags=_scale(a))
+    return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=_scale(a))
 
 
 def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
     """Last norm, pooling and classifier after the last block."""
     return SubBlock(
-        *("head", _bare(_after(last)), _kept(policy), a.norm, a.global_pool),
+        *("head", _bare(_after(last)), at_run_time(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
     )
 
@@ -264,9 +264,9 @@ def _scale(a: Architecture) -> tuple[str, ...]:
     return ("scale",) if a.layer_scale else ()
 
 
-def _kept(policy: Policy) -> Policy:
+def at_run_time(policy: Policy) -> Policy:
     """What is left of a policy at run time: pruned numbers are already in the block."""
-    return Policy(policy.weight_bits, policy.act_bits, 0.0, policy.rank_ratio, policy.sparsity)
+    return policy.only(lambda transform: transform.on != "numbers") if policy.others else policy
 
 
 @lru_cache(maxsize=1 << 14)
@@ -301,10 +301,16 @@ def _ops(unit: SubBlock) -> list[Op]:
 
 def count_ops(unit: SubBlock) -> list[Op]:
     """What `SubBlock.ops` gives, counted anew: for those who ask once."""
-    found = _BY_KIND[unit.kind](unit)
-    if unit.policy.rank_ratio < 1:
-        found = [part for op in found for part in o.low_rank(op, unit.policy.rank_ratio)]
-    return found
+    return transformed(_BY_KIND[unit.kind](unit), unit.policy)
+
+
+def transformed(ops: list[Op], policy: Policy) -> list[Op]:
+    """The operations that compute the same under a policy."""
+    known = policy_transforms()
+    for name, value in policy.others:
+        if change := known[name].ops:
+            ops = change(ops, value)
+    return ops
 
 
 def _stem_ops(unit: SubBlock) -> list[Op]:

@@ -4,6 +4,7 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 `importance` before.
 """
 
+from .applied import transforms
 from .deliver import compensated, deliverable, delivered_logits, prepared
 from .network import calibrate, run, run_batches
 from .schedule import candidate_at
@@ -17,4 +18,5 @@ __all__ = [
     "prepared",
     "run",
     "run_batches",
+    "transforms",
 ]

@@ -12,12 +12,12 @@ from ...cost_models.graphs.folding import folded
 from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
+from .applied import Passes, branched, projected, transformed
 from .bias_correction import correct_biases
-from .low_rank import directions, factorized
-from .network import UNCALIBRATED, Calibration, calibrate, compressible, run
+from .low_rank import factorized
+from .network import UNCALIBRATED, Calibration, branches, calibrate, compressible, run
 from .observe import Range, min_max
 from .repq import reparametrize
-from .sparsity import sparsify
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def prepared(network: Network, candidate: Candidate, calibration: Calibration) -
 def deliverable(
     network: Network, candidate: Candidate, calibration: Calibration = UNCALIBRATED
 ) -> Network:
-    """A folded copy for export: zeros in place, matrices of low rank as two linear layers.
+    """A folded copy for export: weights transformed, matrices of low rank as two linear layers.
 
     Weights are still float, rounding is the exporter's. Norms and scales are folded into whole
     matrices, which keeps their rank and their zeros; these are split after, and the zeros of a
@@ -53,19 +53,20 @@ def deliverable(
     network, reads = _truncated(network, candidate, calibration)
     layers = compressible(network, candidate)
 
-    def cut(path: str, share: float) -> None:
+    def transform(path: str, passes: Passes) -> None:
         weight = network.get_parameter(f"{path}.weight")
-        weight.copy_(sparsify(weight, share))
+        weight.copy_(transformed(weight, passes))
 
     for name in layers.keys() - reads.keys():
-        cut(name, layers[name].policy.sparsity)
+        transform(name, layers[name].passes)
     network = folded(network)
     for name, read in reads.items():
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         network.set_submodule(name, factorized(layer, read))
         for part in "01":
-            cut(f"{name}.{part}", layers[name].policy.sparsity)
+            transform(f"{name}.{part}", layers[name].passes)
+    network.compressed = True
     return network
 
 
@@ -134,10 +135,14 @@ def _truncated(
 ) -> tuple[Network, Mapping[str, Tensor]]:
     """A copy with whole matrices of low rank, and the directions that each of them reads."""
     network = copy.deepcopy(network)
-    reads: dict[str, Tensor] = {}
-    for name, layer in compressible(network, candidate).items():
-        if layer.rank:
-            weight = network.get_parameter(f"{name}.weight")
-            reads[name], right = directions(weight, layer.rank, calibration.gram(name))
+    layers, reads = compressible(network, candidate), dict[str, Tensor]()
+    for passes, (path, branch) in branches(layers):
+        params = dict(network.named_parameters())
+        for name, value in branched(params, path, branch, passes).items():
+            params[name].copy_(value)
+    for name, layer in layers.items():
+        weight = network.get_parameter(f"{name}.weight")
+        if projection := projected(weight, layer.passes, calibration.gram(name)):
+            reads[name], right = projection
             weight.copy_(weight @ reads[name] @ right)
     return network, reads

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...spaces.ops import rank
+
 RIDGE = 1e-3  # of the mean second moment, added in every direction so that none weighs nothing
 
 
@@ -55,6 +57,14 @@ def factorized(layer: nn.Linear, read: Tensor) -> Factored:
         if biased:
             second.bias.copy_(layer.bias)
     return Factored(first, second)
+
+
+def projection(
+    weight: Tensor, ratio: float, gram: Tensor | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """`directions` at a share of full rank; None where two factors would not be smaller."""
+    kept = rank(weight.shape[1], weight.shape[0], ratio)
+    return directions(weight, kept, gram) if kept else None
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -13,10 +13,9 @@ from torch.utils.hooks import RemovableHandle
 
 from ...cost_models.graphs.modules import locate
 from ...cost_models.units.precision_recipes import Book, recipe_for
-from ...spaces import Candidate, Policy
+from ...spaces import Candidate
 from ...spaces.networks import Network
-from ...spaces.ops import rank
-from .low_rank import Factored, factors
+from .applied import NOTHING, Passes, branched, passes_of, projected, transformed
 from .observe import Observer, Range, min_max
 from .quantize import (
     quantize_bias,
@@ -24,9 +23,9 @@ from .quantize import (
     quantize_dynamic,
     quantize_range,
     quantize_weight,
+    straight_through,
 )
 from .scheme import Scheme, scheme_of
-from .sparsity import sparsify
 
 # What a precision means where no device has been measured: no calibration, so usable in training.
 DEFAULT_RECIPES = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
@@ -34,18 +33,19 @@ Weights = Mapping[str, Tensor]
 
 
 class Layer(NamedTuple):
-    """A linear layer or dense convolution, and what is done to it."""
+    """A linear layer or dense convolution, and what is done to it.
+
+    Attributes:
+        module: the layer.
+        passes: what is done to its weights before they are rounded.
+        scheme: how they are rounded.
+        branch: path and module of its sub-block.
+    """
 
     module: nn.Module
-    policy: Policy
+    passes: Passes
     scheme: Scheme
-
-    @property
-    def rank(self) -> int:
-        """Rank of its factors; 0 where it is not factored."""
-        if not isinstance(self.module, nn.Linear) or self.policy.rank_ratio >= 1:
-            return 0
-        return rank(self.module.in_features, self.module.out_features, self.policy.rank_ratio)
+    branch: tuple[str, nn.Module]
 
     @property
     def fixes_output(self) -> bool:
@@ -63,7 +63,7 @@ class Calibration:
 
     Attributes:
         before: activations of the float network, which weigh low-rank factors.
-        entering: lowest and highest value (2,) that is kept of what enters, low rank and zeros in
+        entering: lowest and highest value (2,) that is kept of what enters, all but rounding in
             place.
         leaving: lowest and highest value of what leaves, likewise.
     """
@@ -139,17 +139,14 @@ def compressible(
     """
     found: dict[str, Layer] = {}
     for prefix, unit in locate(candidate).items():
-        recipe = recipe_for(unit, recipes)
-        whole = replace(unit.policy, rank_ratio=1.0)
-        factor = "no layer"
-        for name, module in network.get_submodule(prefix).named_modules(prefix=prefix):
+        recipe, policy = recipe_for(unit, recipes), unit.policy
+        passes = NOTHING if network.compressed or not policy.others else passes_of(policy)
+        branch = network.get_submodule(prefix)
+        for name, module in branch.named_modules(prefix=prefix):
             conv = isinstance(module, nn.Conv2d) and module.groups == 1
-            if isinstance(module, Factored):
-                factor = f"{name}."
-            elif conv or isinstance(module, nn.Linear):
-                policy = whole if name.startswith(factor) else unit.policy
+            if conv or isinstance(module, nn.Linear):
                 scheme = scheme_of(recipe, policy.weight_bits, conv)
-                found[name] = Layer(module, policy, scheme)
+                found[name] = Layer(module, passes, scheme, (prefix, branch))
     return found
 
 
@@ -158,11 +155,14 @@ def compressed(
 ) -> dict[str, Tensor]:
     """All parameters by name, the weights of layers as their policies leave them.
 
-    A matrix of low rank is the product of two factors, each with its zeros and rounded as it will
-    be stored. Biases change where a convolution adds them to integers.
+    A matrix of low rank is the product of two, each transformed and rounded as it will be stored.
+    Biases change where a convolution adds them to integers.
     """
     found = dict(params)
     with torch.autocast(next(iter(found.values())).device.type, enabled=False):
+        for passes, (path, branch) in branches(layers):
+            for name, value in branched(found, path, branch, passes).items():
+                found[name] = straight_through(found[name], value)
         for name, layer in layers.items():
             weight, bias = f"{name}.weight", f"{name}.bias"
             ends = calibration.entering.get(name)
@@ -172,14 +172,19 @@ def compressed(
     return found
 
 
-def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
-    def stored(weight: Tensor) -> Tensor:
-        return quantize_weight(sparsify(weight, layer.policy.sparsity), layer.scheme.weights)
+def branches(layers: Layers) -> Iterable[tuple[Passes, tuple[str, nn.Module]]]:
+    """The sub-blocks that are transformed as a whole: what is done, path and module."""
+    return dict.fromkeys((v.passes, v.branch) for v in layers.values() if v.passes.branch)
 
-    if not layer.rank:
-        return stored(weight)
-    left, right = factors(weight, layer.rank, gram)
-    return stored(left) @ stored(right)
+
+def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
+    passes, grid = layer.passes, layer.scheme.weights
+    if passes.inputs and (projection := projected(weight, passes, gram)):
+        # Training moves the matrix inside the space that is kept: the right factor is constant.
+        read, right = projection
+        left = quantize_weight(transformed(weight @ read, passes), grid)
+        return left @ quantize_weight(transformed(right, passes), grid)
+    return quantize_weight(transformed(weight, passes), grid)
 
 
 def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[Touch, Touch]:
@@ -230,7 +235,7 @@ def calibrate(
         for name, layer in compressible(network.eval(), candidate).items()
     }
     before = after = _watch(network, params, images, layers)
-    if any(layer.rank or layer.policy.sparsity for layer in layers.values()):
+    if any(layer.passes != NOTHING for layer in layers.values()):
         weights = compressed(params, layers, Calibration(before))
         after = _watch(network, weights, images, layers)
     entering = {name: choose(seen) for name, seen in after.items()}

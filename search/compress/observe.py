@@ -105,3 +105,8 @@ RANGES: dict[str, Range] = {
     "percentile": percentile,
     "least_error": least_error,
 }
+
+
+def chosen_range(seen: Observer, name: str) -> Tensor:
+    """The range (2,) that one of `RANGES` chooses."""
+    return RANGES[name](seen)

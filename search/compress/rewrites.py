@@ -143,6 +143,15 @@ REWRITES: dict[str, Rewrite] = {
 }
 
 
+def rewritten(network: Network, name: str) -> nn.Module:
+    """A copy with one of `REWRITES` made; the network itself without a name.
+
+    Raises:
+        SpaceError: the rewrite cannot be applied, with the reason.
+    """
+    return REWRITES[name].apply(network) if name else network
+
+
 def _replaced(network: Network, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
     """A copy with every module of a kind replaced."""
     network = copy.deepcopy(network)

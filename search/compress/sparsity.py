@@ -60,6 +60,12 @@ def sparsify(weight: Tensor, share: float, importance: Tensor | None = None) -> 
     return straight_through(weight, weight.detach() * mask(weight, share, importance))
 
 
+def sparsify_n_m(weight: Tensor, pattern: str) -> Tensor:
+    """A weight with a pattern such as "2:4" of what is not zero."""
+    n, m = map(int, pattern.split(":"))
+    return straight_through(weight, weight.detach() * mask_n_m(weight, n, m))
+
+
 def _largest(rows: Tensor, count: int) -> Tensor:
     """True at the `count` largest of every row."""
     kept = torch.zeros_like(rows, dtype=torch.bool)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
@@ -57,12 +58,13 @@ def tucker(tensor: Tensor, ranks: Sequence[int]) -> Factors:
 
     Args:
         tensor: (heads, head_dim, width).
-        ranks: one an axis, cut to its length.
+        ranks: one an axis, cut to its length and to what the others leave of use.
 
     Raises:
         MissingRuntimeError: TensorLy is not installed.
     """
     ranks = [min(rank, length) for rank, length in zip(ranks, tensor.shape, strict=True)]
+    ranks = [min(rank, prod(ranks) // rank) for rank in ranks]
     found = _decomposition().tucker(_array(tensor), rank=ranks, n_iter_max=ITERATIONS)
     core, (heads, dims, width) = found
     return Factors(*(_tensor(part, tensor) for part in (heads, dims, width, core)))
@@ -102,6 +104,36 @@ def with_qkv(params: Weights, prefix: str, tensor: Tensor) -> dict[str, Tensor]:
         found[key] = tensor[start : start + heads].flatten(0, 1)
         start += heads
     return found
+
+
+def with_tucker(
+    params: Weights, prefix: str, attention: Attention, ratio: float
+) -> dict[str, Tensor]:
+    """Queries, keys and values as one Tucker tensor whose axes have a share of their full ranks.
+
+    Raises:
+        MissingRuntimeError: TensorLy is not installed.
+    """
+    tensor = qkv_tensor(params, prefix, attention.head_dim)
+    ranks = [max(1, round(ratio * length)) for length in tensor.shape]
+    return _changed(params, prefix, tucker(tensor, ranks))
+
+
+def with_cp(params: Weights, prefix: str, attention: Attention, ratio: float) -> dict[str, Tensor]:
+    """Queries, keys and values as a sum of outer products with a share of their parameters.
+
+    Raises:
+        MissingRuntimeError: TensorLy is not installed.
+    """
+    tensor = qkv_tensor(params, prefix, attention.head_dim)
+    rank = max(1, int(ratio * tensor.numel() / sum(tensor.shape)))
+    return _changed(params, prefix, cp(tensor, rank))
+
+
+def _changed(params: Weights, prefix: str, factors: Factors) -> dict[str, Tensor]:
+    names = [f"{prefix}.{name}.weight" for name in "qkv"]
+    found = with_qkv({name: params[name] for name in names}, prefix, factors.tensor())
+    return {name: found[name] for name in names}
 
 
 def decompose(attention: Attention, factors: Factors) -> None:
@@ -161,7 +193,7 @@ def _decomposition() -> Any:
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().double().numpy()
+    return tensor.detach().double().cpu().numpy()
 
 
 def _tensor(array: Any, like: Tensor) -> Tensor:

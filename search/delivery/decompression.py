@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ...spaces import Candidate, Policy
-from ...spaces.compression import INTEGER_BITS, Compression, StagePolicy
-
-BITS = (2, 3, 4, 6, 8, 32)  # stops on the way up
-RANKS = (0.25, 0.5, 0.75, 1.0)
+from ...spaces import Candidate, Policy, Scalar
+from ...spaces.compression import Compression, StagePolicy
+from ...spaces.transforms import policy_transforms
 
 Score = Callable[[Candidate], float]
 
@@ -37,9 +35,9 @@ class Step:
     def __str__(self) -> str:
         """What changes, in words."""
         changes = [
-            f"{name} {getattr(self.before, name):g} to {getattr(self.after, name):g}"
-            for name in ("weight_bits", "act_bits", "sparsity", "rank_ratio")
-            if getattr(self.before, name) != getattr(self.after, name)
+            f"{name} {_text(before)} to {_text(after)}"
+            for name in policy_transforms()
+            if (before := getattr(self.before, name)) != (after := getattr(self.after, name))
         ]
         return f"{self.place}: {', '.join(changes)}"
 
@@ -59,14 +57,14 @@ def steps_back(candidate: Candidate) -> list[Step]:
 
 def less_compressed(policy: Policy) -> Iterator[Policy]:
     """Policies that are one step less compressed in one respect."""
-    if policy.weight_bits < 32:
-        yield replace(policy, weight_bits=next(b for b in BITS if b > policy.weight_bits))
-    if policy.act_bits <= INTEGER_BITS:
-        yield replace(policy, act_bits=32)
-    if policy.sparsity:
-        yield replace(policy, sparsity=0.0)
-    if policy.rank_ratio < 1:
-        yield replace(policy, rank_ratio=next(r for r in RANKS if r > policy.rank_ratio))
+    for name, transform in policy_transforms().items():
+        value = transform.less(getattr(policy, name))
+        if value is not None:
+            yield replace(policy, **{name: value})
+
+
+def _text(value: Scalar) -> str:
+    return repr(value) if isinstance(value, str | bool) else f"{value:g}"
 
 
 def ranked(

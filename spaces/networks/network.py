@@ -50,9 +50,14 @@ class Network(nn.Module):
     Args:
         architecture: what to build.
 
+    Attributes:
+        compressed: whether its weights are as its candidate's policies say, up to rounding.
+
     Raises:
         SpaceError: a combination that cannot work, with the reason.
     """
+
+    compressed = False
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

@@ -173,8 +173,9 @@ def test_scored_accuracy_is_the_accuracy_of_the_artifact(trained: Trained) -> No
 
     def policy() -> Policy:
         return Policy(
-            *(rng.choice([32, 8, 6, 4, 3]), rng.choice([8, 32]), 0.0),
-            *(rng.choice([1.0, 0.4]), rng.choice([0.0, 0.5])),
+            *(rng.choice([32, 8, 6, 4, 3]), rng.choice([8, 32])),
+            rank_ratio=rng.choice([1.0, 0.4]),
+            sparsity=rng.choice([0.0, 0.5]),
         )
 
     gaps: list[float] = []

@@ -1,0 +1,59 @@
+"""Passes that artifacts do not follow yet: listed and callable, but no choices of a space."""
+
+from __future__ import annotations
+
+from .transform import Transform
+
+WEIGHT_SCALES = Transform(
+    "weight_scales",
+    "channel",
+    "what shares a scale of integer weights",
+    values=("channel", "tensor", "block"),
+    on="rounding",
+    apply=".grids:scaled_per",
+    searched=False,
+)
+WEIGHT_ZERO = Transform(
+    "weight_zero",
+    False,
+    "integer weights have a zero point, so that all their values are used",
+    values=(False, True),
+    on="rounding",
+    apply=".grids:with_zero_point",
+    searched=False,
+)
+ACT_RANGE = Transform(
+    "act_range",
+    "min_max",
+    "how the fixed ranges of activations are chosen",
+    values=("min_max", "percentile", "least_error"),
+    on="ranges",
+    apply=".observe:chosen_range",
+    searched=False,
+)
+PACKING = Transform(
+    "packing",
+    "",
+    "how a file of sparse low-bit weights keeps the positions of zeros",
+    values=("", "bitmap", "gaps"),
+    on="file",
+    apply=".packing:save_packed",
+    searched=False,
+)
+REWRITE = Transform(
+    "rewrite",
+    "",
+    "a part of the network in other operations, exactly or (_naive) nearly the same",
+    values=(
+        "",
+        "layer_to_rms",
+        "layer_to_rms_naive",
+        "group_to_instance",
+        "group_to_instance_naive",
+        "hardswish_to_relu6",
+        "hardswish_to_relu6_naive",
+    ),
+    on="graph",
+    apply=".rewrites:rewritten",
+    searched=False,
+)
