@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +49,22 @@ class Runtime(Protocol):
             CostError: the runtime refuses the graph.
         """
         ...
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """What is known of a runtime before it is loaded.
+
+    Attributes:
+        format: name of the files that it runs.
+    """
+
+    format: str
+
+
+def find_runtime(name: str) -> RuntimeSpec:
+    """The runtime of that name."""
+    return RuntimeSpec("torchscript" if name == "torch" else "onnx")
 
 
 def open_runtime(device: Device) -> Runtime:

@@ -4,7 +4,7 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 `importance` before.
 """
 
-from .deliver import compensated, deliverable, delivered_logits, prepared
+from .deliver import compensated, deliverable, prepared
 from .network import calibrate, run, run_batches
 from .schedule import candidate_at
 
@@ -13,7 +13,6 @@ __all__ = [
     "candidate_at",
     "compensated",
     "deliverable",
-    "delivered_logits",
     "prepared",
     "run",
     "run_batches",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx
 
-from ...spaces import Candidate
-from ...spaces.compression import INTEGER_BITS
 from .converter_operators import TARGETS
 
 BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
@@ -44,6 +42,10 @@ class Linear:
     computes: str
 
 
+def _targets() -> dict[str, dict[str, str]]:
+    return {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
+
+
 @dataclass(frozen=True)
 class Inventory:
     """What a graph is made of.
@@ -53,12 +55,19 @@ class Inventory:
         executed: kernel -> how often the runtime runs it, after its own optimization.
         linears: every layer with constant weights.
         unsupported: other runtime -> operators of the file that it does not take.
+        targets: other runtime -> version of the list that says so, and its source.
     """
 
     stored: dict[str, int]
     executed: dict[str, int]
     linears: list[Linear]
     unsupported: dict[str, list[str]]
+    targets: dict[str, dict[str, str]] = field(default_factory=_targets)
+
+    @property
+    def nodes(self) -> int:
+        """Operators in the file; 0 where nobody knows."""
+        return sum(self.stored.values())
 
     @property
     def fused(self) -> list[str]:
@@ -75,12 +84,14 @@ class Inventory:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        targets = {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
-        return asdict(self) | {
-            "fused": self.fused,
-            "fallbacks": self.fallbacks,
-            "targets": targets,
-        }
+        return asdict(self) | {"fused": self.fused, "fallbacks": self.fallbacks}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Inventory:
+        """The inventory of such data."""
+        linears = [Linear(**layer) for layer in found["linears"]]
+        names = ("stored", "executed", "unsupported", "targets")
+        return cls(linears=linears, **{name: found[name] for name in names})
 
 
 def inventory_of(content: bytes, executed: Mapping[str, int]) -> Inventory:
@@ -116,13 +127,6 @@ def rounds(executed: Mapping[str, int]) -> bool:
     OpenVINO computes float32 graphs in bfloat16 where the processor can.
     """
     return integer_kernels(executed) > 0 or any(name.endswith(HALF_SUFFIXES) for name in executed)
-
-
-def computes_with_integers(candidate: Candidate) -> bool:
-    """Whether activations of any sub-block are integers."""
-    c = candidate.compression
-    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
-    return any(p.act_bits <= INTEGER_BITS for p in (*policies, c.stem, c.head))
 
 
 def linears(graph: onnx.GraphProto) -> Iterator[Linear]:

@@ -12,7 +12,6 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load, load_file, save
@@ -28,6 +27,7 @@ from ..config import load_config
 from ..console import share_bar
 from ..data.dataset import Data, load_data
 from ..delivery.deliver import Terms, deliver, delivered
+from ..delivery.manifest import Manifest
 from ..delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
 from ..delivery.verify import test_once, verify_new
 from ..executors import open_executor
@@ -312,7 +312,7 @@ class Run:
         search, costs = self.config.search, Costs(self.cost_model).all
         return nearest(self.space, search.resolve(), costs, search.seed)
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[Manifest]:
         """Everything; the manifests of the delivered models.
 
         Where nothing keeps the limits, what misses them by the least is delivered, unverified.
