@@ -75,6 +75,15 @@ class Pace:
         return large**row.coarse * small ** (1 - row.coarse)
 
 
+def speed_words(speed: float) -> str:
+    """How fast a machine was beside its calibration, in words; empty if within 2% of that.
+
+    >>> speed_words(0.612), speed_words(1.01)
+    ('at 0.61 of the calibrated speed', '')
+    """
+    return "" if abs(speed - 1) <= 0.02 else f"at {speed:.2f} of the calibrated speed"
+
+
 def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
     """How much kernels are like those of the large anchors: 0 is like the small ones, 1 like them.
 

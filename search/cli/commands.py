@@ -123,11 +123,11 @@ def search(
             return
         delivered = pipeline.search(run)
     if as_json:
-        _print(delivered)
+        _print([manifest.row() for manifest in delivered])
     else:
         stages = stage_lines(read_json(folder.stages))
         _echo([*model_lines(delivered), "", *stages, "", f"Report: {folder.report}"])
-    sys.exit(0 if all(m["verified"] for m in delivered) else NOT_VERIFIED)
+    sys.exit(0 if all(m.verified for m in delivered) else NOT_VERIFIED)
 
 
 @cli.command()
@@ -173,8 +173,8 @@ def verify(run: Path, as_json: bool) -> None:
 
     with Run(RunFolder(run, lock=False)) as opened:
         reports = verify_again(opened.folder, opened.device, opened.data)
-    _print(reports) if as_json else _echo(check_lines(reports))
-    sys.exit(0 if all(r["verified"] for r in reports) else NOT_VERIFIED)
+    _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
+    sys.exit(0 if all(r.verified for r in reports) else NOT_VERIFIED)
 
 
 @cli.command()

@@ -3,52 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ...cost_models.tables.anchors import speed_words
+
+if TYPE_CHECKING:
+    from ..delivery.manifest import Manifest
+    from ..delivery.verify import Report
 
 Found = Mapping[str, Any]
 
 
-def model_lines(manifests: Sequence[Found]) -> list[str]:
+def model_lines(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models, and what is wrong with those that are not verified."""
     lines = [f"{'model':16}  {'accuracy':>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
     for m in manifests:
-        found = m["metrics"]
+        found, words = m.measured(), speed_words(m.measured().speed)
+        test = f"{m.test.accuracy:.1%}" if m.test else "?"
         lines.append(
-            f"{m['key']:16}  {found['accuracy']:8.1%}  {m['test']['accuracy']:6.1%}  "
-            f"{found['latency_ms']:8.3f}  {found['size_mb']:7.3f}  {yes(m['verified'])}"
+            f"{m.key:16}  {found.accuracy:8.1%}  {test:>6}  {found.latency_ms:8.3f}  "
+            f"{found.size_mb:7.3f}  {yes(m.verified):8}"
+            + (f"  {words}, {found.calibrated_ms:.3f} ms at all of it" if words else "")
         )
-    return lines + [
-        f"{m['key']} is not verified: {c['name']} is {number(c['found'])}, wanted {c['wanted']}"
-        for m in manifests
-        for c in m["checks"]
-        if not c["holds"]
+    return [line.rstrip() for line in lines] + [
+        f"{m.key} is not verified: {c}" for m in manifests for c in m.checks if not c.holds
     ]
 
 
-def model_table(manifests: Sequence[Found]) -> list[str]:
+def model_table(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models as a table for a README."""
     lines = [
         "| model | test accuracy (95% interval) | latency | size | memory | verified |",
         "|---|---|---|---|---|---|",
     ]
     for letter, m in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", manifests, strict=False):
-        t, found = m["test"], m["metrics"]
-        share = f"{t['accuracy']:.1%} ({100 * t['accuracy_low']:.1f} to"
+        t, found = m.test, m.measured()
+        share = "not read"
+        if t:
+            share = f"{t.accuracy:.1%} ({100 * t.accuracy_low:.1f} to {100 * t.accuracy_high:.1f})"
+        latency = f"{found.latency_ms:.3f} ms {speed_words(found.speed)}".rstrip()
         lines.append(
-            f"| {letter} | {share} {100 * t['accuracy_high']:.1f}) | {found['latency_ms']:.3f} ms "
-            f"| {found['size_mb']:.2f} MB | {found['peak_memory_mb']:.0f} MB "
-            f"| {yes(m['verified'])} |"
+            f"| {letter} | {share} | {latency} | {found.size_mb:.2f} MB "
+            f"| {found.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
         )
     return lines
 
 
-def check_lines(reports: Sequence[Found]) -> list[str]:
+def check_lines(reports: Sequence[Report]) -> list[str]:
     """Every check of every artifact."""
     return [
-        f"{report['key']}  {'ok' if c['holds'] else 'FAILED':6}  {c['name']}: "
-        f"{number(c['found'])}, wanted {c['wanted']}"
+        f"{report.key}  {'ok' if c.holds else 'FAILED':6}  {c.name}: "
+        f"{number(c.found)}, wanted {c.wanted}"
         for report in reports
-        for c in report["checks"]
+        for c in report.checks
     ]
 
 

@@ -5,7 +5,7 @@ Structured pruning needs none at that point: a pruned candidate is a smaller net
 """
 
 from .applied import transforms
-from .deliver import compensated, deliverable, delivered_logits, prepared
+from .deliver import compensated, deliverable, prepared
 from .network import calibrate, run, run_batches
 from .schedule import candidate_at
 
@@ -14,7 +14,6 @@ __all__ = [
     "candidate_at",
     "compensated",
     "deliverable",
-    "delivered_logits",
     "prepared",
     "run",
     "run_batches",

@@ -1,4 +1,4 @@
-"""Deliver: from a trained network to the one whose graph is exported, and what that will say."""
+"""Deliver: from a trained network to the one whose graph is exported."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from ...spaces.networks import Network
 from .applied import Passes, branched, projected, transformed
 from .bias_correction import correct_biases
 from .low_rank import factorized
-from .network import UNCALIBRATED, Calibration, branches, calibrate, compressible, run
-from .observe import Range, min_max
+from .network import UNCALIBRATED, Calibration, branches, calibrate, compressible
 from .repq import reparametrize
 
 
@@ -101,33 +100,6 @@ def compensated(
     seen = calibrate(network, params, candidate, images)
     network.load_state_dict(correct_biases(network, params, candidate, images, seen, recipes))
     return network
-
-
-@torch.no_grad()
-def delivered_logits(
-    delivered: Network,
-    candidate: Candidate,
-    images: Tensor,
-    recipes: Book | Sequence[str],
-    calibration_images: Tensor,
-    choose: Range = min_max,
-) -> Tensor:
-    """What the artifact will say, rounding for rounding: (B, K).
-
-    Args:
-        delivered: from `deliverable`.
-        candidate: its compression.
-        images: (B, C, S, S) at its input size.
-        recipes: what the device runs each precision with.
-        calibration_images: those with which the artifact is calibrated.
-        choose: how its ranges are chosen.
-
-    Raises:
-        CostError: a precision that the device cannot run.
-    """
-    params = delivered.state_dict()
-    calibration = calibrate(delivered, params, candidate, calibration_images, choose)
-    return run(delivered, params, candidate, images, recipes, calibration)
 
 
 def _truncated(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -21,16 +19,13 @@ from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.networks import Network
 from ..data.dataset import Split, resized
-from .kernel_inventory import computes_with_integers
+from .build import Build
+from .checks import check_answers, float_distance
+from .claims import Check
+from .formats import Format, format_of
+from .kernel_inventory import Inventory
 
-CANDIDATE, ONNX, WEIGHTS, PREDICT, MANIFEST = (
-    "candidate.json",
-    "model.onnx",
-    "model.safetensors",
-    "predict.py",
-    "manifest.json",
-)
-TORCHSCRIPT = "model.torchscript.pt"
+CANDIDATE, WEIGHTS = "candidate.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ class Artifact:
     Attributes:
         folder: with its files.
         candidate: what it is.
-        file: name of the model in it, as `model_file`.
-        content: of that file.
+        format: of its model.
+        content: of the model's file.
         compiled: ready to run.
         batch: images of one run.
         runtime: that compiled it.
@@ -49,7 +44,7 @@ class Artifact:
 
     folder: Path
     candidate: Candidate
-    file: str
+    format: Format
     content: bytes
     compiled: Compiled
     batch: int
@@ -64,14 +59,14 @@ class Artifact:
             CostError: the runtime refuses the graph.
             MissingRuntimeError: it is not installed here.
         """
-        candidate, file = read_candidate(folder), model_file(device)
-        content = read_model(folder / file) if file == ONNX else _read(folder / file)
+        candidate, form = read_candidate(folder), format_of(device)
+        content = read_model(folder / form.file, form)
         runtime = open_runtime(device)
         try:
             compiled = runtime.compile(content)
         except CostError as error:
-            raise CostError(f"{folder / file}: {error}") from error
-        return cls(folder, candidate, file, content, compiled, device.batch, device.runtime)
+            raise CostError(f"{folder / form.file}: {error}") from error
+        return cls(folder, candidate, form, content, compiled, device.batch, device.runtime)
 
     def logits(self, split: Split) -> torch.Tensor:
         """Logits from the runtime, batch by batch as it will be used: (N, K)."""
@@ -87,12 +82,30 @@ class Artifact:
         return self.compiled.kernels()
 
     @property
-    def exact(self) -> bool:
-        """Whether everything is computed in float32: logits must then be torch's."""
-        return self.file == TORCHSCRIPT or not (
-            computes_with_integers(self.candidate)
-            or find_runtime(self.runtime).rounds(self.kernels)
+    def rounds(self) -> bool:
+        """Whether any kernel that runs computes with fewer bits than float32."""
+        return find_runtime(self.runtime).rounds(self.kernels)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The operators in the file and what the runtime made of them."""
+        return self.format.inspect(self.content, self.kernels, self.runtime)
+
+    def judge(self, build: Build, split: Split, low: float) -> tuple[torch.Tensor, list[Check]]:
+        """Logits on a split (N, K), and whether they are what torch says of the build.
+
+        Args:
+            build: of which it was made.
+            split: images and labels.
+            low: what the accuracy must reach.
+        """
+        logits, expected = self.logits(split), build.logits(split)
+        distance, bound = float_distance(logits, expected)
+        # Some runtimes round by their own choice, which their kernels show.
+        exact = build.exact and (
+            distance <= bound or not find_runtime(self.runtime).rounds(self.kernels)
         )
+        return logits, check_answers(exact, logits, expected, split.labels, low)
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -103,11 +116,6 @@ class Artifact:
     def size_mb(self) -> float:
         """Size of the model's file in megabytes of 10^6 bytes."""
         return len(self.content) / 1e6
-
-
-def model_file(device: Device) -> str:
-    """Name of the file that a device's runtime runs."""
-    return TORCHSCRIPT if device.runtime == "torch" else ONNX
 
 
 def load_network(folder: str | Path) -> Network:
@@ -141,34 +149,18 @@ def read_candidate(folder: Path) -> Candidate:
         raise RunError(f"{path}: {error}") from error
 
 
-def read_model(path: Path) -> bytes:
-    """An ONNX file that stands alone.
+def read_model(path: Path, form: Format) -> bytes:
+    """The file of a model, as far as it may be given to a runtime.
 
     Raises:
-        RunError: it is missing or damaged, or keeps tensors in other files, which may be
-            anywhere.
+        RunError: it is missing, or its format refuses it.
     """
     content = _read(path)
     try:
-        model = onnx.load_model_from_string(content)
-    except DecodeError as error:
-        raise RunError(f"{path}: damaged: not an ONNX file") from error
-    for tensor in tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise RunError(f"{path}: keeps {tensor.name!r} in another file, which is not followed")
+        form.check(content)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
     return content
-
-
-def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All constants of a graph and of the graphs inside its nodes."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from tensors(inner)
 
 
 def _read(path: Path) -> bytes:

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ...cost_models.tables.anchors import speed_words
 from ..pareto.objectives import Objective
 from ..training.accuracy import Z
+from .claims import Check, Metrics
 from .kernel_inventory import Inventory
 
 LOGITS = 1e-4  # largest difference of float kernels from torch, for logits up to 1; relative above
 AGREEMENT = 0.98  # share of images on which kernels of fewer bits say the same as torch
 ACCURACY = 0.01  # difference of their accuracies
-STEADY = 0.02  # change of the machine's speed that needs no mention
 SIZE = 0.05  # relative excess of the file over its predicted size ...
 METADATA_MB = 0.002  # ... beside labels and normalization, which no prediction counts
 ENERGY = 0.25  # relative excess over the upper end of the promised interval
 MEMORY = 0.25  # relative excess over the predicted peak ...
 RUNTIME_MB = 16.0  # ... beside arenas that a runtime takes whatever the model
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One promise and what became of it.
-
-    Attributes:
-        name: of the check.
-        holds: whether it was kept.
-        found: the measured value.
-        wanted: what it had to be.
-    """
-
-    name: str
-    holds: bool
-    found: float | str
-    wanted: str
-
-    def __str__(self) -> str:
-        """The finding in a few words."""
-        found = f"{self.found:.4g}" if isinstance(self.found, float) else self.found
-        return f"{self.name} is {found}, wanted {self.wanted}"
+MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on this device alone
 
 
 def check_answers(
@@ -63,8 +42,7 @@ def check_answers(
     agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
     found, torchs = ((x.argmax(1) == labels).double().mean().item() for x in (logits, expected))
     if exact:
-        bound = LOGITS * max(1.0, expected.abs().max().item())
-        distance = (logits - expected).abs().max().item()
+        distance, bound = float_distance(logits, expected)
         checks = [Check("logits against torch", distance <= bound, distance, f"<= {bound:.2g}")]
     else:
         difference = abs(found - torchs)
@@ -75,17 +53,25 @@ def check_answers(
     return [*checks, Check("accuracy of the artifact", found >= low, found, f">= {low:.4f}")]
 
 
-def accuracy_floor(
-    promised: Mapping[str, float], trained: Mapping[str, float], images: int
-) -> float:
+def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:
+    """Largest difference of logits (N, K), and the largest that float kernels may have."""
+    bound = LOGITS * max(1.0, expected.abs().max().item())
+    return (logits - expected).abs().max().item(), bound
+
+
+def accuracy_floor(promised: float, trained: float, images: int) -> float:
     """The least accuracy that keeps both promises, the search's and what training reached.
 
-    A search promises for other images: what is found on these may be below by chance (the score
+    The search promises for other images: what is found on these may be below by chance (the score
     test of a share, one-sided at 2.5%). Training usually gains so much that a collapse afterwards,
     from ranges that a calibration chose badly, would still keep the search's promise.
+
+    Args:
+        promised: lower end of the interval by the search.
+        trained: lower end of the interval after training.
+        images: on which the artifact is judged.
     """
-    low = promised["accuracy_low"]
-    return max(low - Z * math.sqrt(low * (1 - low) / images), trained["accuracy_low"])
+    return max(promised - Z * math.sqrt(promised * (1 - promised) / images), trained)
 
 
 def check_latency(found: float, high: float, speed: float = 1.0) -> Check:
@@ -97,10 +83,13 @@ def check_latency(found: float, high: float, speed: float = 1.0) -> Check:
         speed: of the machine, where 1 is that of the calibration: what was promised of a machine
             says nothing of one that a neighbor, or heat, has made slower.
     """
-    wanted = f"<= {high / speed:.4f}"
-    if abs(speed - 1) > STEADY:
-        wanted += f", as the machine runs at {speed:.2f} of the speed of its calibration"
-    return Check("latency_ms", found * speed <= high, found, wanted)
+    return Check("latency_ms", found * speed <= high, found, _at_most(f"{high:.4f}", high, speed))
+
+
+def _at_most(words: str, high: float, speed: float) -> str:
+    """What a latency has to be, and what that means at the speed at which it was measured."""
+    slower = speed_words(speed)
+    return f"<= {words}" + (f", which is {high / speed:.4g} {slower}" if slower else "")
 
 
 def check_size(found: float, predicted: float) -> Check:
@@ -134,15 +123,20 @@ def check_kernels(inventory: Inventory) -> Check:
     return Check("silent fallbacks", missing == 0, float(missing), "0")
 
 
-def check_limits(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> list[Check]:
-    """Measured values keep the limits of the run."""
-    return [
-        Check(
-            f"limit of {o.name}",
-            o.violation(metrics[o.name]) <= 0,
-            metrics[o.name],
-            f"{'>=' if o.maximize else '<='} {o.limit:g}",
-        )
-        for o in objectives
-        if o.limit is not None and o.name in metrics
-    ]
+def check_limits(metrics: Metrics, objectives: Sequence[Objective]) -> list[Check]:
+    """Measured values keep the limits of the run, latencies at the speed of the calibration.
+
+    A limit on what was not measured is not kept; accuracies and sizes always are measured.
+    """
+    judged = metrics.at_calibrated_speed()
+    checks: list[Check] = []
+    for o in objectives:
+        if o.limit is None or o.name not in (*judged, *MEASURED):
+            continue
+        wanted = f"{'>=' if o.maximize else '<='} {o.limit:g}"
+        found: float | str = judged.get(o.name, "not measured")
+        if o.name == "latency_ms":
+            found, wanted = metrics.latency_ms, _at_most(f"{o.limit:g}", o.limit, metrics.speed)
+        holds = o.name in judged and o.violation(judged[o.name]) <= 0
+        checks.append(Check(f"limit of {o.name}", holds, found, wanted))
+    return checks

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...cost_models import Device
 from ...spaces import Candidate
@@ -20,12 +19,22 @@ from ..scoring.predicted_costs import Costs
 from ..store.atomic_files import sync_folder
 from ..training.accuracy import accuracy
 from ..training.forward import predict
-from .artifact import MANIFEST, Artifact
-from .checks import Check, accuracy_floor, check_answers
+from .artifact import Artifact
+from .build import Build
+from .checks import accuracy_floor
+from .claims import Accuracy, Check, Promised, Refused, Story, read_part
 from .decompression import Step, ranked, steps_back
-from .export import calibration, chosen_recipes, expected_logits, export_trained
-from .formats import Preprocessing
-from .manifest import hashes, now, read_manifest, versions, write_manifest
+from .export import build_for, chosen_recipes, export_trained
+from .manifest import (
+    MANIFEST,
+    Manifest,
+    hashes,
+    now,
+    read_manifest,
+    versions,
+    write_manifest,
+)
+from .preprocessing import Preprocessing
 
 RANKING = 512  # search images on which steps back are compared
 COMPENSATED = "norms rescaled and biases corrected, nothing given back"
@@ -55,6 +64,16 @@ class Terms:
     calibration_images: int
     seeds: Mapping[str, int]
     retrain: Callable[[Candidate, Network], Network]
+
+    def build(self, candidate: Candidate, network: Network, compensate: bool = False) -> Build:
+        """A candidate made ready for the device.
+
+        Raises:
+            CostError: a precision that the device cannot run.
+            RunError: there are too few calibration images.
+        """
+        recipes, count = self.costs.model.recipes, self.calibration_images
+        return build_for(self.device, candidate, network, recipes, self.data, count, compensate)
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether the device runs a candidate, and its predicted costs keep the limits."""
@@ -93,20 +112,21 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         RunError: the folder cannot be written, or there are too few calibration images.
     """
     unfinished, split = pareto / f".{evaluation.key}", terms.data.split("validation")
-    candidate, refused, taken = evaluation.candidate, list[dict[str, Any]](), list[Step]()
+    candidate, refused, taken = evaluation.candidate, list[Refused](), list[Step]()
     ahead: list[Step] = []
     compensate = tried = False
     while True:
         shutil.rmtree(unfinished, ignore_errors=True)
-        trained = accuracy(predict(candidate, network, split), split.labels)
-        low = accuracy_floor(evaluation.metrics, trained, len(split.labels))
-        checks, files = attempt(unfinished, candidate, network, low, terms, compensate)
+        trained = Accuracy(**accuracy(predict(candidate, network, split), split.labels))
+        promised = evaluation.metrics["accuracy_low"]
+        low = accuracy_floor(promised, trained.accuracy_low, len(split.labels))
+        build = terms.build(candidate, network, compensate)
+        checks, files = attempt(unfinished, build, low, terms)
         failed = [check for check in checks if not check.holds]
         if not failed:
             break
         log.info("%s does not hold: %s", candidate.key, failed[0])
-        found = {"key": candidate.key, "compensated": compensate}
-        refused.append(found | {"checks": [asdict(c) for c in checks]})
+        refused.append(Refused(candidate.key, compensate, tuple(checks)))
         if not tried and steps_back(candidate):
             log.info("%s again: %s", candidate.key, COMPENSATED)
             compensate = tried = True
@@ -121,74 +141,66 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         candidate, compensate = step.apply(candidate), False
         network = terms.retrain(candidate, network)
         taken.append(step)
-    story = [*map(str, taken), *([COMPENSATED] if compensate else [])]
-    predicted = terms.costs(candidate)
-    # What the search chose was measured; what a step back made of it was not.
-    known = evaluation.metrics if candidate == evaluation.candidate else predicted
-    promised = {name: evaluation.metrics[name] for name in PROMISED}
-    promised |= {name: known[name] for name in predicted}
-    promised["predicted_ms"] = predicted["latency_ms"]
-    manifest: dict[str, Any] = {
-        "key": candidate.key,
-        "finalists": {evaluation.key: {"refused": refused, "taken_back": story}},
-        "made": now(),
-        "versions": versions(),
-        "seeds": dict(terms.seeds),
-        "device": terms.device.to_dict(),
-        "identity": terms.device.identity(),
-        "recipes": chosen_recipes(candidate, terms.costs.model.recipes),
-        "calibration_images": terms.calibration_images,
-        "compensated": compensate,
-        "preprocessing": asdict(Preprocessing.of(terms.data)),
-        "promised": promised,
-        "anchors": terms.costs.model.pace.to_dict(),
-        "trained": trained,
-        "limits": {o.name: o.limit for o in terms.objectives if o.limit is not None},
-        "files": hashes(unfinished, files),
-    }
+    manifest = Manifest(
+        key=candidate.key,
+        finalists={
+            evaluation.key: Story(
+                tuple(refused), (*map(str, taken), *([COMPENSATED] if compensate else []))
+            )
+        },
+        made=now(),
+        versions=versions(),
+        seeds=terms.seeds,
+        device=terms.device,
+        identity=terms.device.identity(),
+        recipes=chosen_recipes(candidate, terms.costs.model.recipes),
+        calibration_images=terms.calibration_images,
+        compensated=compensate,
+        preprocessing=Preprocessing.of(terms.data),
+        promised=_promised(evaluation, candidate, terms.costs),
+        anchors=terms.costs.model.pace,
+        trained=trained,
+        limits={o.name: o.limit for o in terms.objectives if o.limit is not None},
+        files=hashes(unfinished, files),
+    )
     return _settle(unfinished, pareto / candidate.key, manifest)
 
 
+def _promised(evaluation: Evaluation, candidate: Candidate, costs: Costs) -> Promised:
+    """What is promised of a candidate that a finalist became."""
+    predicted = costs(candidate)
+    # What the search chose was measured; what a step back made of it was not.
+    known = evaluation.metrics if candidate == evaluation.candidate else predicted
+    found = {name: evaluation.metrics[name] for name in PROMISED}
+    found |= {name: known[name] for name in predicted}
+    return read_part(Promised, found | {"predicted_ms": predicted["latency_ms"]})
+
+
 def attempt(
-    folder: Path,
-    candidate: Candidate,
-    network: Network,
-    low: float,
-    terms: Terms,
-    compensate: bool = False,
+    folder: Path, build: Build, low: float, terms: Terms
 ) -> tuple[list[Check], tuple[str, ...]]:
-    """Write the artifact of a candidate and judge its answers: the checks, and its files.
+    """Write the artifact of a build and judge its answers: the checks, and its files.
 
     Args:
         folder: to write to.
-        candidate: what it is.
-        network: of the candidate.
+        build: of the candidate.
         low: what its accuracy must reach.
         terms: of the run.
-        compensate: as for `export.ready`.
     """
-    recipes, count, data = terms.costs.model.recipes, terms.calibration_images, terms.data
-    files = export_trained(
-        folder, candidate, network, recipes, terms.device, data, count, compensate
-    )
-    split = data.split("validation")
-    images = calibration(data, candidate, count, recipes)
-    expected = expected_logits(candidate, network, split, recipes, images, compensate)
+    files = export_trained(folder, build, terms.device, Preprocessing.of(terms.data))
     artifact = Artifact.load(folder, terms.device)
-    logits = artifact.logits(split)
-    return check_answers(artifact.exact, logits, expected, split.labels, low), files
+    _, checks = artifact.judge(build, terms.data.split("validation"), low)
+    return checks, files
 
 
 def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step]:
     """The steps back from a candidate, ranked on the search split."""
     split = terms.data.split("search")
     few = Split(split.images[:RANKING], split.labels[:RANKING])
-    recipes = terms.costs.model.recipes
 
     def sureness(candidate: Candidate) -> float:
         """Mean probability of the right class: accuracy, but it moves before answers change."""
-        images = calibration(terms.data, candidate, terms.calibration_images, recipes)
-        logits = expected_logits(candidate, network, few, recipes, images)
+        logits = terms.build(candidate, network).logits(few)
         return logits.softmax(1).gather(1, few.labels[:, None]).mean().item()
 
     def latency(candidate: Candidate) -> float:
@@ -200,15 +212,16 @@ def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step
 def delivered(pareto: Path, key: str) -> bool:
     """Whether a finalist has its artifact, under its own key or that of what it became."""
     found = (read_manifest(path.parent) for path in pareto.glob(f"[!.]*/{MANIFEST}"))
-    return any(key in manifest["finalists"] for manifest in found)
+    return any(key in manifest.finalists for manifest in found)
 
 
-def _settle(unfinished: Path, folder: Path, manifest: dict[str, Any]) -> Path:
+def _settle(unfinished: Path, folder: Path, manifest: Manifest) -> Path:
     """Give the folder its name; where another finalist became the same model, that one stays."""
     if folder.exists():
         shutil.rmtree(unfinished)
         there = read_manifest(folder)
-        write_manifest(folder, there | {"finalists": there["finalists"] | manifest["finalists"]})
+        finalists = {**there.finalists, **manifest.finalists}
+        write_manifest(folder, replace(there, finalists=finalists))
         return folder
     write_manifest(unfinished, manifest)
     unfinished.rename(folder)

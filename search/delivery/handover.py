@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ...cost_models import Device
 from ...cost_models.device import presets
 from ...cost_models.runtimes import open_runtime
+from ...cost_models.tables.anchors import Pace
 from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
 from ..console import progress
 from ..data.dataset import Data
 from ..store.atomic_files import sync_folder
 from ..store.candidate_files import read_candidates
 from ..training.accuracy import accuracy
-from .artifact import Artifact, load_network, model_file, read_candidate
-from .checks import accuracy_floor, check_answers
-from .export import as_run, calibration, check_runs, expected_logits, export_random, export_trained
+from .artifact import Artifact, load_network, read_candidate
+from .checks import accuracy_floor
+from .claims import Accuracy
+from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
+from .formats import format_of
 from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
 
 PICKS = ("knee", "fastest", "best")
@@ -47,19 +50,19 @@ def export_picked(
         RunError: nothing was delivered, a file has changed since, or the folder is there.
     """
     chosen = choose(manifests(pareto), pick)
-    source = pareto / chosen["key"]
-    if changed := changed_file(source, chosen["files"]):
+    source = pareto / chosen.key
+    if changed := changed_file(source, chosen.files):
         raise RunError(f"{source / changed}: has changed since it was verified")
-    if runtime in (None, chosen["device"]["runtime"]):
+    if runtime in (None, chosen.device.runtime):
 
         def copy(folder: Path) -> str:
             shutil.copytree(source, folder, dirs_exist_ok=True)
-            return model_file(Device.from_dict(chosen["device"]))
+            return format_of(chosen.device).file
 
-        return _place(out / chosen["key"], copy)
+        return _place(out / chosen.key, copy)
     device = device_of(runtime)
     open_runtime(device)
-    return _place(out / chosen["key"], lambda to: remake(source, chosen, data(), device, to))
+    return _place(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
 
 
 def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:
@@ -72,38 +75,37 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         CostError: a precision that the device cannot run.
         RunError: the answers are not those of the verified model.
     """
-    candidate, network = read_candidate(source), load_network(source)
-    run_as, recipes = as_run(candidate, device.recipes, device)
-    count, compensate = chosen["calibration_images"], chosen["compensated"]
-    files = export_trained(folder, candidate, network, recipes, device, data, count, compensate)
-    split = data.split("validation")
-    images = calibration(data, run_as, count, recipes)
-    expected = expected_logits(run_as, network, split, recipes, images, compensate)
-    artifact = Artifact.load(folder, device)
-    logits = artifact.logits(split)
-    low = accuracy_floor(chosen["promised"], chosen["trained"], len(split.labels))
-    checks = check_answers(artifact.exact, logits, expected, split.labels, low)
+    candidate, count = read_candidate(source), chosen.calibration_images
+    build = build_for(
+        *(device, candidate, load_network(source), device.recipes, data, count, chosen.compensated)
+    )
+    files = export_trained(folder, build, device, chosen.preprocessing)
+    split, artifact = data.split("validation"), Artifact.load(folder, device)
+    low = accuracy_floor(
+        chosen.promised.accuracy_low, chosen.trained.accuracy_low, len(split.labels)
+    )
+    logits, checks = artifact.judge(build, split, low)
     if failed := [check for check in checks if not check.holds]:
         raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
-    kept = (
-        *("key", "finalists", "seeds", "calibration_images", "compensated", "preprocessing"),
-        *("promised", "trained"),
+    manifest = replace(
+        chosen,
+        made=now(),
+        versions=versions(),
+        device=device,
+        identity=device.identity(),
+        recipes=chosen_recipes(candidate, build.recipes),
+        files=hashes(folder, files),
+        answers=Accuracy(**accuracy(logits, split.labels)),
+        checks=checks,
+        # Its latency was predicted and measured for another runtime, and so were its limits kept.
+        anchors=Pace(),
+        limits={},
+        metrics=None,
+        inventory=None,
+        test=None,
     )
-    manifest = {name: chosen[name] for name in kept} | {
-        "made": now(),
-        "versions": versions(),
-        "device": device.to_dict(),
-        "identity": device.identity(),
-        "recipes": list(recipes),
-        "files": hashes(folder, files),
-        "answers": accuracy(logits, split.labels),
-        "checks": [asdict(check) for check in checks],
-        # Its latency was predicted for another runtime.
-        "anchors": {},
-        "verified": False,
-    }
     write_manifest(folder, manifest)
-    return artifact.file
+    return artifact.format.file
 
 
 def choose(found: Sequence[Manifest], pick: str) -> Manifest:
@@ -118,29 +120,24 @@ def choose(found: Sequence[Manifest], pick: str) -> Manifest:
         UnknownNameError: no such model.
         RunError: the run was not verified to its end.
     """
-    for manifest in found:
-        if "metrics" not in manifest:
-            raise RunError(f"{manifest['key']}: was not measured; continue the run with --resume")
-    keys = {m["key"]: m for m in found}
+    keys = {m.key: m for m in found}
+    known = [(m, m.measured().calibrated_ms, m.measured().accuracy) for m in found]
     if pick in keys:
         return keys[pick]
-    fastest = min(found, key=lambda m: m["metrics"]["latency_ms"])
-    best = max(found, key=lambda m: (m["metrics"]["accuracy"], -m["metrics"]["latency_ms"]))
+    fastest, x0, y0 = min(known, key=lambda one: one[1])
+    best, x1, y1 = max(known, key=lambda one: (one[2], -one[1]))
     if pick == "fastest":
         return fastest
     if pick == "best":
         return best
     if pick != "knee":
         raise UnknownNameError("model", pick, [*PICKS, *keys])
-    (x0, y0), (x1, y1) = (
-        (m["metrics"]["latency_ms"], m["metrics"]["accuracy"]) for m in (fastest, best)
-    )
 
-    def above(manifest: Manifest) -> float:
-        x = (manifest["metrics"]["latency_ms"] - x0) / ((x1 - x0) or 1.0)
-        return (manifest["metrics"]["accuracy"] - y0) / ((y1 - y0) or 1.0) - x
+    def above(one: tuple[Manifest, float, float]) -> float:
+        _, x, y = one
+        return (y - y0) / ((y1 - y0) or 1.0) - (x - x0) / ((x1 - x0) or 1.0)
 
-    return max(found, key=above)
+    return max(known, key=above)[0]
 
 
 def export_candidates(source: Path, random_weights: bool, runtime: str, out: Path) -> list[Path]:

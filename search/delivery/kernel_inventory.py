@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx
 
 from ...cost_models.runtimes import find_runtime
-from ...spaces import Candidate
-from ...spaces.compression import INTEGER_BITS
 from .converter_operators import TARGETS
 
 BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
@@ -38,6 +36,10 @@ class Linear:
     computes: str
 
 
+def _targets() -> dict[str, dict[str, str]]:
+    return {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
+
+
 @dataclass(frozen=True)
 class Inventory:
     """What a graph is made of.
@@ -48,6 +50,7 @@ class Inventory:
         linears: every layer with constant weights.
         unsupported: other runtime -> operators of the file that it does not take.
         fallbacks: layers stored for integer kernels that are executed by others.
+        targets: other runtime -> version of the list that says so, and its source.
     """
 
     stored: dict[str, int]
@@ -55,6 +58,12 @@ class Inventory:
     linears: list[Linear]
     unsupported: dict[str, list[str]]
     fallbacks: int = 0
+    targets: dict[str, dict[str, str]] = field(default_factory=_targets)
+
+    @property
+    def nodes(self) -> int:
+        """Operators in the file; 0 where nobody knows."""
+        return sum(self.stored.values())
 
     @property
     def fused(self) -> list[str]:
@@ -63,11 +72,14 @@ class Inventory:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        targets = {t.name: {"version": t.version, "source": t.source} for t in TARGETS}
-        return asdict(self) | {
-            "fused": self.fused,
-            "targets": targets,
-        }
+        return asdict(self) | {"fused": self.fused}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Inventory:
+        """The inventory of such data."""
+        linears = [Linear(**layer) for layer in found["linears"]]
+        names = ("stored", "executed", "unsupported", "fallbacks", "targets")
+        return cls(linears=linears, **{name: found[name] for name in names})
 
 
 def inventory_of(content: bytes, executed: Mapping[str, int], runtime: str) -> Inventory:
@@ -97,13 +109,6 @@ def unsupported(graph: onnx.GraphProto) -> dict[str, list[str]]:
     """Other runtime -> operators of a graph that it has no converter for."""
     used = {f"{n.domain}:{n.op_type}".removeprefix(":") for n in graph.node}
     return {target.name: sorted(used - target.operators) for target in TARGETS}
-
-
-def computes_with_integers(candidate: Candidate) -> bool:
-    """Whether activations of any sub-block are integers."""
-    c = candidate.compression
-    policies = [p for s in c.stages for p in (*s.mixer, *s.mlp, s.downsample)]
-    return any(p.act_bits <= INTEGER_BITS for p in (*policies, c.stem, c.head))
 
 
 def linears(graph: onnx.GraphProto) -> Iterator[Linear]:

@@ -48,7 +48,7 @@ def build_ladder(run: Run) -> Sequence[Measured]:
         CostError: the runtime refuses a graph.
     """
     found = manifests(run.folder.pareto)
-    target = read_candidate(run.folder.pareto / choose(found, "best")["key"])
+    target = read_candidate(run.folder.pareto / choose(found, "best").key)
     model, supernet = run.ensure_cost_model(), run.ensure_supernet()
     made = {
         name: trained(run, named(name, candidate, model, target), candidate)
@@ -63,7 +63,7 @@ def build_ladder(run: Run) -> Sequence[Measured]:
             rungs.append(Rung(name, candidate, original.network))
     rungs += [rung for name, rung in made.items() if name != "original"]
     for manifest in found:
-        folder, how = run.folder.pareto / manifest["key"], manifest["compensated"]
+        folder, how = run.folder.pareto / manifest.key, manifest.compensated
         candidate, network = read_candidate(folder), load_network(folder)
         rungs.append(Rung(f"searched {folder.name}", candidate, network, compensate=how))
     rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)

@@ -26,9 +26,9 @@ from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from ..data.dataset import Data, resized
-from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, model_file
-from ..delivery.export import calibration, ready
-from ..delivery.formats import to_model
+from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network
+from ..delivery.export import build_for
+from ..delivery.formats import format_of
 from ..delivery.verify import footprint_of
 from ..store.atomic_files import write_atomic
 from ..training.accuracy import accuracy
@@ -46,7 +46,7 @@ class Rung:
         candidate: what it is.
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
-        compensate: as for `export.ready`.
+        compensate: whether norms and biases make up for what rounding shifts.
     """
 
     name: str
@@ -116,19 +116,18 @@ def climb(
     for rung in rungs:
         size = rung.candidate.architecture.input_size
         images = resized(split.images, size).numpy()
-        seen = calibration(data, rung.candidate, count, model.recipes)
-        delivered = ready(rung.network, rung.candidate, model.recipes, seen, rung.compensate)
+        about = rung.candidate, rung.network, model.recipes, data, count, rung.compensate
+        build, form = build_for(device, *about), format_of(device)
         for batch in BATCHES:
             inputs.append(np.resize(images, (batch, *images.shape[1:])))
             place = _on(device, batch, rung.eager)
             if rung.eager:
                 compiled.append(open_runtime(place).compile(rung.network))
                 continue
-            content = to_model(rung.candidate, delivered, model.recipes, place, seen.numpy())
+            content = form.encode(build, place, None)
             compiled.append(open_runtime(place).compile(content))
             if batch == 1:
-                growth_mb = footprint_of(content, place, model_file(place)).growth_mb
-                facts.append((growth_mb, len(content) / 1e6))
+                facts.append((footprint_of(content, place).growth_mb, len(content) / 1e6))
         if rung.eager:
             facts.append(_eager_facts(rung))
     clock = CLOCKS[device.clock]

@@ -12,26 +12,24 @@ from .facts import Facts
 from .markup import tag, text
 from .scale import Scale
 from .svg import NARROW, frame, label, path, picture, steps
-from .words import ms, percent
+from .words import latency, ms, percent
 
 
 def promise_chart(facts: Facts, width: int) -> str:
     """For every delivered model its measured latency in the interval that was promised.
 
-    All are drawn relative to the promise, so that fast and slow ones compare.
+    All are drawn relative to the promise, so that fast and slow ones compare, and at the speed
+    of the calibration.
     """
     rows, left = facts.measured, 40
     height = 34 * len(rows) + 60
     right = width - (240 if width > NARROW else 16)
     ends = [
-        100 * (m["promised"][name] / m["promised"]["latency_ms"] - 1)
+        100 * (end / m.promised.latency_ms - 1)
         for m in rows
-        for name in ("low_ms", "high_ms")
+        for end in (m.promised.low_ms, m.promised.high_ms)
     ]
-    seen = [
-        100 * (m["metrics"]["latency_ms"] * m["metrics"]["speed"] / m["promised"]["latency_ms"] - 1)
-        for m in rows
-    ]
+    seen = [100 * (m.measured().calibrated_ms / m.promised.latency_ms - 1) for m in rows]
     x = Scale.around([*ends, *seen, 0.0], left, right, log=False)
     parts: list[str] = []
     for tick in x.ticks(max(3, (right - left) // 100)):
@@ -40,13 +38,13 @@ def promise_chart(facts: Facts, width: int) -> str:
     words = "measured latency beside the promise"
     parts.append(label(right, height - 8, words, "axis", "end"))
     for i, m in enumerate(rows):
-        middle, letter = 26 + 34 * i, facts.letter(m["key"])
-        promised, found = m["promised"], m["metrics"]["latency_ms"]
-        tip = f"{letter}: {m['key']}\n{ms(found)} measured\n{ms(promised['latency_ms'])} promised, "
-        tip += f"90% interval {ms(promised['low_ms'])} to {ms(promised['high_ms'])}\n"
-        tip += f"{ms(promised['predicted_ms'])} predicted by the search"
+        middle, letter = 26 + 34 * i, facts.letter(m.key)
+        promised, found = m.promised, m.measured()
+        tip = f"{letter}: {m.key}\n{latency(found)} measured\n{ms(promised.latency_ms)} promised, "
+        tip += f"90% interval {ms(promised.low_ms)} to {ms(promised.high_ms)}\n"
+        tip += f"{ms(promised.predicted_ms)} predicted by the search"
         low, high = x(ends[2 * i]), x(ends[2 * i + 1])
-        kind = "model" if m["inside_interval"] else "model unverified"
+        kind = "model" if m.inside_interval else "model unverified"
         parts += [
             label(left - 20, middle + 5, letter, "letter", "middle"),
             tag(
@@ -63,7 +61,7 @@ def promise_chart(facts: Facts, width: int) -> str:
             tag("circle", cx=x(seen[i]), cy=middle, r=6, class_=kind, data_tip=tip, tabindex=0),
         ]
         if width > NARROW:
-            words = f"{ms(found)}, {ms(promised['latency_ms'])} promised"
+            words = f"{ms(found.calibrated_ms)}, {ms(promised.latency_ms)} promised"
             parts.append(label(right + 16, middle + 5, words, "tick"))
     return picture(width, height, "Measured against promised latency", *parts)
 

@@ -78,11 +78,11 @@ class Facts:
     @cached_property
     def measured(self) -> list[Manifest]:
         """The delivered models that were run on the device."""
-        return [m for m in self.delivered if "metrics" in m]
+        return [m for m in self.delivered if m.metrics]
 
     def letter(self, key: str) -> str:
         """What a delivered model is called in pictures: A is the fastest."""
-        index = [m["key"] for m in self.delivered].index(key)
+        index = [m.key for m in self.delivered].index(key)
         turn, place = divmod(index, len(ascii_uppercase))
         return ascii_uppercase[place] + (str(turn) if turn else "")
 
@@ -114,7 +114,7 @@ def gather(folder: RunFolder) -> Facts:
         evaluations=complete,
         failed=len(scored) - len(complete),
         delivered=delivered,
-        candidates={m["key"]: read_candidate(folder.pareto / m["key"]) for m in delivered},
+        candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},
         cost_model=CostModel.load(folder.cost_model),
         stages=read_json(folder.stages),
         environment=read_json(folder.environment),

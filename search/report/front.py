@@ -14,7 +14,7 @@ from .facts import Facts
 from .markup import tag
 from .scale import Scale
 from .svg import NARROW, frame, label, path, picture, steps
-from .words import in_words, interval, mb, ms, percent
+from .words import in_words, interval, latency, mb, ms, percent, share
 
 SIZES = 5  # shades in which sizes are shown
 LOWEST = 0.05  # share of the scored candidates that the plot may leave below it
@@ -36,7 +36,7 @@ def front_chart(facts: Facts, width: int) -> str:
         parts.append(path(steps(corners), "front"))
     parts += [_dot(e, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
     parts += [_baseline(row, x, y) for row in facts.baselines]
-    places = [x(m["metrics"]["latency_ms"]) for m in facts.measured]
+    places = [x(m.measured().calibrated_ms) for m in facts.measured]
     for i, m in enumerate(facts.measured):
         crowded = i + 1 < len(places) and places[i + 1] - places[i] < CROWDED
         parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
@@ -46,7 +46,7 @@ def front_chart(facts: Facts, width: int) -> str:
 def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
     """Axes that show all that matters; the least accurate candidates may fall off below."""
     limits = facts.config.search.limits
-    shown = [*(m["metrics"] for m in facts.measured), *facts.baselines]
+    shown = [*(m.measured().at_calibrated_speed() for m in facts.measured), *facts.baselines]
     scored = [e.metrics for e in facts.evaluations]
     latencies = [m["latency_ms"] for m in (*scored, *shown)]
     accuracies = [m["accuracy"] for m in (*shown, *(e.metrics for e in facts.line))]
@@ -134,14 +134,14 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
 
     Its letter stands on the right, or with the anchor "end" on the left.
     """
-    m, promised, letter = manifest["metrics"], manifest["promised"], facts.letter(manifest["key"])
-    at, level = x(m["latency_ms"]), y(100 * m["accuracy"])
-    state = "verified" if manifest["verified"] else "not verified"
-    words = f"{letter}: {manifest['key']}, {state}\n{interval(m)} on the validation split\n"
-    words += f"{ms(m['latency_ms'])}, {mb(m['size_mb'])} as measured\n"
-    words += in_words(facts.candidates[manifest["key"]])
-    before = x(promised["predicted_ms"]), y(100 * promised["accuracy"])
-    low, high = y(100 * m["accuracy_low"]), y(100 * m["accuracy_high"])
+    m, promised, letter = manifest.measured(), manifest.promised, facts.letter(manifest.key)
+    at, level = x(m.calibrated_ms), y(100 * m.accuracy)
+    state = "verified" if manifest.verified else "not verified"
+    words = f"{letter}: {manifest.key}, {state}\n{share(m)} on the validation split\n"
+    words += f"{latency(m)}, {mb(m.size_mb)} as measured\n"
+    words += in_words(facts.candidates[manifest.key])
+    before = x(promised.predicted_ms), y(100 * promised.accuracy)
+    low, high = y(100 * m.accuracy_low), y(100 * m.accuracy_high)
     return "".join(
         [
             path([before, (at, level)], "step"),
@@ -149,7 +149,7 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
             tag(
                 "path",
                 d=f"M{at:.1f} {level - 9:.1f}l9 9l-9 9l-9 -9z",
-                class_="model" if manifest["verified"] else "model unverified",
+                class_="model" if manifest.verified else "model unverified",
                 data_tip=words,
                 tabindex=0,
             ),

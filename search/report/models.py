@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from statistics import median
-from typing import Any
 
-from ..delivery.checks import STEADY
+from ...cost_models.tables.anchors import speed_words
+from ..delivery.claims import Check
+from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import Manifest
 from .bars import time_bar
 from .charts import promise_chart
@@ -15,7 +16,9 @@ from .drawing import draw
 from .facts import SEARCHED, Facts
 from .markup import table, tag, text, yes
 from .svg import both
-from .words import interval, mb, ms, number
+from .words import interval, latency, mb, ms, number, share
+
+SLIGHT = 0.02  # lean of predictions that needs no mention
 
 
 def models(facts: Facts) -> list[str]:
@@ -33,19 +36,22 @@ def models(facts: Facts) -> list[str]:
     )
     rows = [
         [
-            tag("span", facts.letter(m["key"]), class_="badge"),
-            text(interval(m["test"]) if "test" in m else "not read"),
-            text(interval(m["metrics"])),
-            text(ms(m["metrics"]["latency_ms"])),
-            text(ms(m["promised"]["latency_ms"])),
+            tag("span", facts.letter(m.key), class_="badge"),
+            text(share(m.test) if m.test else "not read"),
+            text(share(m.measured())),
+            text(latency(m.measured())),
+            text(ms(m.promised.latency_ms)),
             text(speed(facts, m)),
-            text(mb(m["metrics"]["size_mb"])),
-            text(mb(m["metrics"]["peak_memory_mb"])),
-            yes(m["verified"]),
+            text(mb(m.measured().size_mb)),
+            text(mb(m.measured().peak_memory_mb)),
+            yes(m.verified),
         ]
         for m in facts.measured
     ]
     words = "The fastest first; accuracies with their 95% intervals."
+    if any(speed_words(m.measured().speed) for m in facts.measured):
+        words += " Latencies are as the clock said, beside the speed of the machine; promises are "
+        words += "about the speed that it had when it was calibrated."
     if facts.reference:
         words += " Speed is beside the largest network of the space in eager PyTorch, which takes "
         words += f"{ms(facts.reference['latency_ms'])} and {mb(facts.reference['size_mb'])}."
@@ -61,19 +67,21 @@ def speed(facts: Facts, manifest: Manifest) -> str:
     """How many times as fast as the reference a model is, if that was measured."""
     if not facts.reference:
         return "not known"
-    return f"{facts.reference['latency_ms'] / manifest['metrics']['latency_ms']:.1f}x"
+    return f"{facts.reference['latency_ms'] / manifest.measured().latency_ms:.1f}x"
 
 
 def _card(facts: Facts, manifest: Manifest) -> str:
-    key, promised = manifest["key"], manifest["promised"]
+    key, promised, found = manifest.key, manifest.promised, manifest.metrics
     counts = {
-        "parameters": f"{promised['params']:,.0f}",
-        "multiply-accumulates": f"{promised['macs'] / 1e6:,.2f} million",
+        "parameters": f"{promised.params:,.0f}",
+        "multiply-accumulates": f"{promised.macs / 1e6:,.2f} million",
         "folder": f"pareto/{key}",
-        "kernels": ", ".join(dict.fromkeys(manifest["recipes"].values())),
+        "kernels": ", ".join(manifest.kernels),
     }
-    if (energy_mj := manifest.get("metrics", {}).get("energy_mj")) is not None:
-        counts["energy"] = f"{energy_mj:.3g} mJ a run above idle"
+    if found and speed_words(found.speed):
+        counts["latency"] = f"{latency(found)}, so {ms(found.calibrated_ms)} at all of it"
+    if found and found.energy_mj is not None:
+        counts["energy"] = f"{found.energy_mj:.3g} mJ a run above idle"
     name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")
     about = (tag("span", f"{text(k)} ", tag("b", text(v))) for k, v in counts.items())
     return tag(
@@ -83,43 +91,40 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         both(partial(draw, facts.candidates[key])),
         tag("p", "Where its time goes, as the cost model sees it:", class_="note"),
         time_bar(facts, key),
-        _checks(manifest.get("checks", [])),
-        _operators(manifest.get("inventory", {})),
+        _checks(manifest.checks),
+        _operators(manifest.inventory),
         class_="card",
     )
 
 
-def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [text(c["name"]), yes(c["holds"]), text(number(c["found"])), text(c["wanted"])]
-        for c in checks
-    ]
+def _checks(checks: Sequence[Check]) -> str:
+    rows = [[text(c.name), yes(c.holds), text(number(c.found)), text(c.wanted)] for c in checks]
     return tag(
         "details",
-        tag("summary", f"{sum(c['holds'] for c in checks)} of {len(checks)} checks hold"),
+        tag("summary", f"{sum(c.holds for c in checks)} of {len(checks)} checks hold"),
         table(("check", "holds", "found", "wanted"), rows),
     )
 
 
-def _operators(inventory: Mapping[str, Any]) -> str:
+def _operators(inventory: Inventory | None) -> str:
     """What the runtime made of the file, and which other runtimes would not take it."""
-    if not inventory:
+    if inventory is None:
         return ""
-    stored, executed = (sum(inventory[name].values()) for name in ("stored", "executed"))
-    kernels = ", ".join(f"{n} {name}" for name, n in sorted(inventory["executed"].items()))
+    stored, executed = inventory.nodes, sum(inventory.executed.values())
+    kernels = ", ".join(f"{n} {name}" for name, n in sorted(inventory.executed.items()))
     rows = [
         [
             text(name),
             text(", ".join(missing) or "none"),
-            text(inventory["targets"][name]["version"]),
+            text(inventory.targets[name]["version"]),
         ]
-        for name, missing in inventory["unsupported"].items()
+        for name, missing in inventory.unsupported.items()
     ]
     return tag(
         "details",
         tag("summary", f"{stored} operators in the file, {executed} kernels when it runs"),
         tag("p", text(f"Kernels: {kernels}."), class_="note"),
-        tag("p", text(f"Fused: {', '.join(inventory['fused']) or 'nothing'}."), class_="note"),
+        tag("p", text(f"Fused: {', '.join(inventory.fused) or 'nothing'}."), class_="note"),
         table(("other runtime", "operators that it does not take", "its version"), rows, wrap=1),
     )
 
@@ -128,26 +133,22 @@ def promises(facts: Facts) -> list[str]:
     """Measured latencies in the intervals that were promised."""
     if not facts.measured:
         return []
-    inside = sum(m["inside_interval"] for m in facts.measured)
+    inside = sum(m.inside_interval for m in facts.measured)
     caption = (
         "The band is what was promised before the model was trained: the cost model's 90% "
         "interval, around what the untrained graph took if it was measured. The circle is what "
         f"the model takes: {inside} of {len(facts.measured)} lie inside."
     )
-    lean = median(
-        m["promised"]["latency_ms"] / m["promised"]["predicted_ms"] for m in facts.measured
-    )
-    if abs(lean - 1) > STEADY:
+    lean = median(m.promised.latency_ms / m.promised.predicted_ms for m in facts.measured)
+    if abs(lean - 1) > SLIGHT:
         slower = "slower" if lean > 1 else "faster"
         caption += (
             f" Half of them are {abs(lean - 1):.0%} {slower} than the search saw them, or more."
         )
-    pace = facts.measured[0]["metrics"]["speed"]
-    if abs(pace - 1) > STEADY:
-        caption += (
-            f" The machine ran at {pace:.2f} of the speed of its calibration; circles are where "
-            "they would be at that speed."
-        )
+    ran = [m for m in facts.measured if speed_words(m.measured().speed)]
+    if ran:
+        speeds = (f"{facts.letter(m.key)} {speed_words(m.measured().speed)}" for m in ran)
+        caption += f" The machine ran {', '.join(speeds)}; circles are where they would be at it."
     return [
         tag("h2", "Latency: promised and measured"),
         tag("figure", both(partial(promise_chart, facts)), tag("figcaption", text(caption))),
@@ -159,7 +160,7 @@ def ladder(facts: Facts) -> list[str]:
     if not facts.ladder:
         return []
     slowest = max(row["latency_ms"] for row in facts.ladder)
-    letters = {SEARCHED + m["key"]: f"searched: {facts.letter(m['key'])}" for m in facts.delivered}
+    letters = {SEARCHED + m.key: f"searched: {facts.letter(m.key)}" for m in facts.delivered}
     rows = [
         [
             text(letters.get(row["name"], row["name"])),

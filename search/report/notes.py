@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...cost_models.tables.anchors import speed_words
 from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
 from .facts import Facts
-from .words import percent
+from .words import latency, number, percent
 
 LEVEL = 0.9  # of the intervals
 
@@ -49,20 +50,20 @@ def trust(facts: Facts) -> str:
 
 def _unmet(facts: Facts) -> Iterator[str]:
     for manifest in facts.measured:
-        limits = [Objective(name, limit) for name, limit in manifest["limits"].items()]
-        if missed := misses(manifest["metrics"], limits):
-            yield f"{facts.letter(manifest['key'])} does not keep the limits: it has {missed}."
+        limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
+        found = manifest.measured()
+        if missed := misses(found.at_calibrated_speed(), limits):
+            read = f" Its latency is read as {latency(found)}." if speed_words(found.speed) else ""
+            yield f"{facts.letter(manifest.key)} does not keep the limits: it has {missed}.{read}"
 
 
 def _unverified(facts: Facts) -> Iterator[str]:
     for manifest in facts.delivered:
-        if not manifest.get("verified"):
-            broken = [c for c in manifest.get("checks", []) if not c["holds"]]
-            reasons = ", ".join(
-                f"{c['name']} {_short(c['found'])}, wanted {c['wanted']}" for c in broken
-            )
+        if not manifest.verified:
+            broken = [c for c in manifest.checks if not c.holds]
+            reasons = ", ".join(f"{c.name} {number(c.found)}, wanted {c.wanted}" for c in broken)
             yield (
-                f"{facts.letter(manifest['key'])} is not verified, so not to be relied on: "
+                f"{facts.letter(manifest.key)} is not verified, so not to be relied on: "
                 f"{reasons or 'it was not measured'}."
             )
 
@@ -70,14 +71,15 @@ def _unverified(facts: Facts) -> Iterator[str]:
 def _beaten(facts: Facts) -> Iterator[str]:
     """Models that another one beats in all that was traded, now that everything is measured."""
     for manifest in facts.measured:
-        mine = manifest["metrics"]
+        mine = manifest.measured().at_calibrated_speed()
         traded = [o for o in facts.objectives if o.traded and o.name in mine]
         for other in facts.measured:
-            theirs = [o.loss(other["metrics"][o.name]) for o in traded]
+            found = other.measured().at_calibrated_speed()
+            theirs = [o.loss(found[o.name]) for o in traded]
             own = [o.loss(mine[o.name]) for o in traded]
             if theirs != own and all(a <= b for a, b in zip(theirs, own, strict=True)):
                 yield (
-                    f"{facts.letter(manifest['key'])} is beaten by {facts.letter(other['key'])} in "
+                    f"{facts.letter(manifest.key)} is beaten by {facts.letter(other.key)} in "
                     f"{', '.join(o.name for o in traded)}: there is no reason to take it."
                 )
                 break
@@ -86,15 +88,15 @@ def _beaten(facts: Facts) -> Iterator[str]:
 def _rollbacks(facts: Facts) -> Iterator[str]:
     """What was taken back of the models that the search chose, and why."""
     for manifest in facts.delivered:
-        yield from rollbacks(manifest, facts.letter(manifest["key"]))
+        yield from rollbacks(manifest, facts.letter(manifest.key))
 
 
 def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
     """The same for one model."""
-    for key, story in manifest["finalists"].items():
-        if story["refused"]:
-            broken = [c["name"] for c in story["refused"][0]["checks"] if not c["holds"]]
-            steps = story["taken_back"]
+    for key, story in manifest.finalists.items():
+        if story.refused:
+            broken = [c.name for c in story.refused[0].checks if not c.holds]
+            steps = story.taken_back
             yield (
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
                 f"after {len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
@@ -123,24 +125,20 @@ def _cost_model(facts: Facts) -> Iterator[str]:
         )
     else:
         yield "Latencies of candidates are predictions, which were not checked on fresh networks."
-    outside = [facts.letter(m["key"]) for m in facts.measured if not m["inside_interval"]]
+    outside = [facts.letter(m.key) for m in facts.measured if not m.inside_interval]
     if outside:
         yield (
-            f"Measured latency is outside of the promised {percent(LEVEL)} interval for "
-            f"{', '.join(outside)}."
+            "Measured latency, at the calibrated speed, is outside of the promised "
+            f"{percent(LEVEL)} interval for {', '.join(outside)}."
         )
 
 
 def _test_split(facts: Facts) -> Iterator[str]:
-    tests = [m["test"] for m in facts.delivered if "test" in m]
+    tests = [m.test for m in facts.delivered if m.test]
     if tests:
-        half = max(t["accuracy_high"] - t["accuracy_low"] for t in tests) / 2
+        half = max(t.accuracy_high - t.accuracy_low for t in tests) / 2
         yield (
             f"Test accuracies are known to about {percent(half)}: smaller differences mean nothing."
         )
         if len(tests) > 1:
             yield "Choose by validation accuracy; the test split was read once, to report."
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

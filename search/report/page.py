@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from functools import partial
 
+from ...cost_models.tables.anchors import speed_words
+from ..delivery.manifest import Manifest
 from ..run.stages import Stage
 from .bars import choice_rows
 from .charts import progress_chart
@@ -90,28 +92,33 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
     found = facts.measured
     if not found:
         return []
-    best, fastest = max(found, key=lambda m: m["metrics"]["accuracy"]), found[0]
-    teacher, verified = facts.teacher_accuracy, sum(m["verified"] for m in found)
-    split = "test" if "test" in best else "validation"
+    best, fastest = max(found, key=lambda m: m.measured().accuracy), found[0]
+    teacher, verified = facts.teacher_accuracy, sum(m.verified for m in found)
+    split = "test" if best.test else "validation"
     beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
     faster = f", {speed(facts, best)} as fast as the largest network in PyTorch"
     return [
         (
-            percent(best.get("test", best["metrics"])["accuracy"]),
-            f"{split} accuracy of {facts.letter(best['key'])}, the best{beside}",
+            percent((best.test or best.measured()).accuracy),
+            f"{split} accuracy of {facts.letter(best.key)}, the best{beside}",
         ),
         (
-            ms(best["metrics"]["latency_ms"]),
-            f"a run of {facts.letter(best['key'])}, in {mb(best['metrics']['size_mb'])}"
+            ms(best.measured().latency_ms),
+            f"a run of {_a_run(facts, best)}, in {mb(best.measured().size_mb)}"
             + (faster if facts.reference else ""),
         ),
         (
-            ms(fastest["metrics"]["latency_ms"]),
-            f"a run of {facts.letter(fastest['key'])}, the fastest, with "
-            f"{percent(fastest['metrics']['accuracy'])} on validation",
+            ms(fastest.measured().latency_ms),
+            f"a run of {_a_run(facts, fastest)}, the fastest, with "
+            f"{percent(fastest.measured().accuracy)} on validation",
         ),
         (f"{verified} of {len(found)}", "delivered models verified on the device"),
     ]
+
+
+def _a_run(facts: Facts, manifest: Manifest) -> str:
+    """A model by its letter, and how fast the machine was where that was unusual."""
+    return f"{facts.letter(manifest.key)} {speed_words(manifest.measured().speed)}".rstrip()
 
 
 def _front(facts: Facts) -> list[str]:
@@ -122,7 +129,7 @@ def _front(facts: Facts) -> list[str]:
         tag("span", ramp, " ", text(words), class_="ramp"),
         tag("span", tag("i", class_="diamond"), "delivered: trained, measured"),
     ]
-    if any(not m["verified"] for m in facts.measured):
+    if any(not m.verified for m in facts.measured):
         marks.append(tag("span", tag("i", class_="diamond hollow"), "not verified"))
     if facts.baselines:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
@@ -130,7 +137,8 @@ def _front(facts: Facts) -> list[str]:
         "Each dot is a candidate as the search saw it: accuracy estimated on the search split, "
         "latency predicted. The stair is their front. A dotted line leads from where the search "
         "saw a model to what its training and the device made of it, on the validation split, with "
-        "its 95% interval. Hover or touch to see more."
+        "its 95% interval. All latencies but those of baselines are at the speed that the machine "
+        "had when it was calibrated. Hover or touch to see more."
     )
     return [
         tag("h2", "The front"),

@@ -12,7 +12,10 @@ CROWDED = 1.08  # ratio of latencies below which two letters would meet
 
 
 def front_png(facts: Facts) -> bytes:
-    """Accuracy against latency: scored candidates, their front, delivered models, baselines."""
+    """Accuracy against latency: scored candidates, their front, delivered models, baselines.
+
+    Latencies of delivered models are at the speed of the calibration.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -50,20 +53,14 @@ def front_png(facts: Facts) -> bytes:
             row["name"], at, where, textcoords="offset points", ha="right", color=SOFT, fontsize=8
         )
     for verified, face, name in ((True, ACCENT, ""), (False, "white", ", not verified")):
-        chosen = [m for m in facts.measured if m["verified"] == verified]
+        chosen = [m.measured() for m in facts.measured if m.verified == verified]
         if chosen:
             axes.errorbar(
-                [m["metrics"]["latency_ms"] for m in chosen],
-                [100 * m["metrics"]["accuracy"] for m in chosen],
+                [m.calibrated_ms for m in chosen],
+                [100 * m.accuracy for m in chosen],
                 [
-                    [
-                        100 * (m["metrics"]["accuracy"] - m["metrics"]["accuracy_low"])
-                        for m in chosen
-                    ],
-                    [
-                        100 * (m["metrics"]["accuracy_high"] - m["metrics"]["accuracy"])
-                        for m in chosen
-                    ],
+                    [100 * (m.accuracy - m.accuracy_low) for m in chosen],
+                    [100 * (m.accuracy_high - m.accuracy) for m in chosen],
                 ],
                 fmt="D",
                 color=ACCENT,
@@ -72,11 +69,11 @@ def front_png(facts: Facts) -> bytes:
                 elinewidth=1,
                 label=f"delivered: measured, validation split{name}",
             )
-    places = [m["metrics"]["latency_ms"] for m in facts.measured]
+    places = [m.measured().calibrated_ms for m in facts.measured]
     for i, m in enumerate(facts.measured):
         crowded = i + 1 < len(places) and places[i + 1] < CROWDED * places[i]
-        at, where = (places[i], 100 * m["metrics"]["accuracy"]), (-16 if crowded else 7, 4)
-        letter = facts.letter(m["key"])
+        at, where = (places[i], 100 * m.measured().accuracy), (-16 if crowded else 7, 4)
+        letter = facts.letter(m.key)
         axes.annotate(letter, at, where, textcoords="offset points", color=ACCENT, weight="bold")
     for name, limit in facts.config.search.limits.items():
         if name == "latency_ms":

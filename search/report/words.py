@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from ...cost_models.tables.anchors import speed_words
 from ...cost_models.units.workload import workload
 from ...spaces import Candidate, Policy
 from ...spaces.places import places
+from ..delivery.claims import Accuracy, Metrics
+
+ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 
 
 def percent(share: float) -> str:
@@ -22,8 +26,18 @@ def percent(share: float) -> str:
 
 def interval(metrics: Mapping[str, float]) -> str:
     """Accuracy with its 95% interval."""
-    low, high = metrics["accuracy_low"], metrics["accuracy_high"]
-    return f"{percent(metrics['accuracy'])} ({100 * low:.1f} to {100 * high:.1f})"
+    return share(Accuracy(*(metrics[name] for name in ACCURACY)))
+
+
+def share(found: Accuracy) -> str:
+    """The same of a delivered model."""
+    low, high = found.accuracy_low, found.accuracy_high
+    return f"{percent(found.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def latency(found: Metrics) -> str:
+    """A measured latency, with the speed of the machine where that was not the usual one."""
+    return f"{ms(found.latency_ms)} {speed_words(found.speed)}".rstrip()
 
 
 def ms(value: float) -> str:

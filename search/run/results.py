@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...cost_models import Device
+from ...cost_models.runtimes import find_runtime
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError, UnknownNameError
 from ..config import RunConfig, load_config
-from ..delivery.artifact import ONNX, load_network, model_file, read_candidate
+from ..delivery.artifact import load_network, read_candidate
+from ..delivery.claims import plain
+from ..delivery.formats import format_of
 from ..delivery.manifest import Manifest, manifests
 from ..loop.nearest_feasible import excess
 from ..pareto.objectives import METRICS, Objective, pareto_front
@@ -40,17 +42,21 @@ class Delivered:
     @property
     def key(self) -> str:
         """Its candidate's key."""
-        return self.manifest["key"]
+        return self.manifest.key
 
     @property
     def verified(self) -> bool:
         """Whether every check held on the device."""
-        return bool(self.manifest.get("verified"))
+        return self.manifest.verified
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Accuracy on the validation split, latency, memory and size as measured."""
-        return self.manifest.get("metrics", {})
+        """Accuracy on the validation split, latency, memory and size as measured.
+
+        `latency_ms` is as the clock said, `speed` that of the machine then, where 1 is that of the
+        calibration, and `latency_at_calibrated_speed_ms` what it would have been at that.
+        """
+        return self.manifest.metrics.row() if self.manifest.metrics else {}
 
     @property
     def candidate(self) -> Candidate:
@@ -60,16 +66,16 @@ class Delivered:
     @property
     def artifact(self) -> Path:
         """What was measured: the file that the device's runtime runs."""
-        return self.folder / model_file(Device.from_dict(self.manifest["device"]))
+        return self.folder / format_of(self.manifest.device).file
 
     @property
     def onnx(self) -> Path:
         """The artifact of a device that runs ONNX files, all but those with torch.
 
         Raises:
-            RunError: this one is TorchScript.
+            RunError: this one has another format.
         """
-        if self.artifact.name != ONNX:
+        if find_runtime(self.manifest.device.runtime).format != "onnx":
             raise RunError(
                 f"{self.artifact}: no ONNX file; `vitpareto export --runtime onnxruntime` makes one"
             )
@@ -87,7 +93,8 @@ class Delivered:
 
     def to_dict(self) -> dict[str, Any]:
         """A flat row: measured figures under their names, test accuracy, and where it is."""
-        test = {f"test_{name}": value for name, value in self.manifest.get("test", {}).items()}
+        known = plain(self.manifest.test) if self.manifest.test else {}
+        test = {f"test_{name}": value for name, value in known.items()}
         return {"key": self.key, "verified": self.verified, **self.metrics, **test} | {
             "artifact": str(self.artifact)
         }
@@ -120,7 +127,7 @@ class Results:
         Raises:
             RunError: there are none, or one is damaged.
         """
-        return [Delivered(self.folder.pareto / m["key"], m) for m in manifests(self.folder.pareto)]
+        return [Delivered(self.folder.pareto / m.key, m) for m in manifests(self.folder.pareto)]
 
     def results(self) -> list[dict[str, Any]]:
         """The delivered models as rows, for `pandas.DataFrame`."""
@@ -138,6 +145,10 @@ class Results:
 
     def best(self, **limits: float) -> Delivered:
         """The most accurate delivered model within limits, the verified ones before all others.
+
+        A latency is held against its limit at the speed that the machine had when it was
+        calibrated, as the search did: a machine that was busy while the models were measured
+        rules out none of them. `metrics["speed"]` says how fast it was.
 
         Args:
             limits: metric -> worst value that is acceptable, such as `latency_ms=2.0`.
@@ -166,8 +177,9 @@ class Results:
 
 
 def _values(model: Delivered) -> dict[str, float]:
-    """What limits can be held against: measured, or counted."""
-    return {name: model.manifest["promised"][name] for name in COUNTED} | dict(model.metrics)
+    """What limits can be held against: measured, at the calibrated speed, or counted."""
+    counted = {name: getattr(model.manifest.promised, name) for name in COUNTED}
+    return counted | model.manifest.measured().at_calibrated_speed()
 
 
 def load_run(path: str | Path) -> Results:

@@ -4,6 +4,7 @@
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,10 @@ import numpy as np
 from tests.search.delivery.parity import HEADER as PAIRS
 from tests.search.delivery.parity import pairs
 from vitpareto.cost_models import CostModel, Device, calibrate
-from vitpareto.cost_models.graphs.modules import input_shape, network
 from vitpareto.cost_models.measure.bench import Bench
-from vitpareto.search.delivery.artifact import CANDIDATE, ONNX, Artifact
-from vitpareto.search.delivery.export import FEWEST
-from vitpareto.search.delivery.formats import to_model
+from vitpareto.search.delivery.artifact import CANDIDATE, Artifact
+from vitpareto.search.delivery.export import random_build
+from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.delivery.shortlist import time_graphs
 from vitpareto.search.delivery.verify import graph_of
 from vitpareto.spaces import Candidate, SearchSpace
@@ -70,9 +70,8 @@ def latencies() -> None:
 def artifact(folder: Path, candidate: Candidate, model: CostModel, device: Device) -> Artifact:
     """A candidate with random weights, stored as the cost model says."""
     folder.mkdir()
-    shape = input_shape(candidate, FEWEST)
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    content = to_model(candidate, network(candidate), model.recipes, device, images)
+    build = replace(random_build(device, candidate), recipes=model.recipes)
+    form = format_of(device)
     (folder / CANDIDATE).write_text(candidate.to_json())
-    (folder / ONNX).write_bytes(content)
+    (folder / form.file).write_bytes(form.encode(build, device, None))
     return Artifact.load(folder, device)

@@ -52,8 +52,8 @@ def test_artifacts_give_in_onnx_runtime_what_the_manifest_says(finished: Path) -
     data = load_data(load_config(folder.config).data, 32)
     split = data.split("validation")
     for manifest in manifests(folder.pareto):
-        path = folder.pareto / manifest["key"]
-        assert Candidate.from_json((path / "candidate.json").read_text()).key == manifest["key"]
+        path = folder.pareto / manifest.key
+        assert Candidate.from_json((path / "candidate.json").read_text()).key == manifest.key
         model = onnx.load(path / "model.onnx")
         about = {p.key: p.value for p in model.metadata_props}
         assert json.loads(about["class_names"]) == list(data.class_names)
@@ -61,11 +61,11 @@ def test_artifacts_give_in_onnx_runtime_what_the_manifest_says(finished: Path) -
         session = ort.InferenceSession(path / "model.onnx", providers=["CPUExecutionProvider"])
         logits = [session.run(None, {"images": x[None].numpy()})[0] for x in split.images]
         found = (np.concatenate(logits).argmax(1) == split.labels.numpy()).mean()
-        assert found == pytest.approx(manifest["metrics"]["accuracy"])
-        parity = manifest["checks"][0]
-        assert parity["name"] in ("logits against torch", "agreement with torch")
-        assert parity["holds"]
-        assert manifest["test"].keys() == {"accuracy", "accuracy_low", "accuracy_high"}
+        assert found == pytest.approx(manifest.measured().accuracy)
+        parity = manifest.checks[0]
+        assert parity.name in ("logits against torch", "agreement with torch")
+        assert parity.holds
+        assert manifest.test.accuracy_low < manifest.test.accuracy <= manifest.test.accuracy_high
 
 
 def test_resume_does_nothing_again_and_keeps_everything(finished: Path, run_file: Path) -> None:
@@ -129,8 +129,8 @@ def test_the_table_for_a_readme(finished: Path, tmp_path: Path) -> None:
     _, header, rule, *rows = invoke("report", run, "--markdown").stdout.splitlines()
     assert {header.count("|"), rule.count("|"), *(row.count("|") for row in rows)} == {7}
     for row, m in zip(rows, manifests(finished / "pareto"), strict=True):
-        assert f"{m['test']['accuracy']:.1%}" in row
-        assert f"{m['metrics']['latency_ms']:.3f} ms" in row
+        assert f"{m.test.accuracy:.1%}" in row
+        assert f"{m.measured().latency_ms:.3f} ms" in row
 
 
 @pytest.mark.parametrize("pick", ["fastest", "best", "knee"])
@@ -139,11 +139,11 @@ def test_export_of_a_run(finished: Path, tmp_path: Path, pick: str) -> None:
     assert result.exit_code == 0, result.output
     written = Path(result.stdout.strip())
     delivered = manifests(finished / "pareto")
-    (chosen,) = [m for m in delivered if m["key"] == written.parent.name]
+    (chosen,) = [m for m in delivered if m.key == written.parent.name]
     if pick == "fastest":
         assert chosen == delivered[0]
     if pick == "best":
-        assert chosen["metrics"]["accuracy"] == max(m["metrics"]["accuracy"] for m in delivered)
+        assert chosen.measured().accuracy == max(m.measured().accuracy for m in delivered)
     with pytest.raises(RunError, match="exists already"):
         CliRunner().invoke(
             cli,

@@ -1,5 +1,6 @@
 """What several tests of compression need."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from vitpareto.cost_models.units.precision_recipes import Book
+from vitpareto.search.compress import calibrate, run
 from vitpareto.spaces import Architecture, Block, Candidate, Policy, Stage
 from vitpareto.spaces.compression import Compression, StagePolicy
 from vitpareto.spaces.networks import Network
@@ -60,6 +63,18 @@ def run_onnx(model: onnx.ModelProto, x: Tensor) -> Tensor:
     name = session.get_inputs()[0].name
     found = [session.run(None, {name: one.numpy()})[0] for one in x.split(1)]
     return torch.from_numpy(np.concatenate(found))
+
+
+def delivered_logits(
+    delivered: Network,
+    chosen: Candidate,
+    x: Tensor,
+    recipes: Book | Sequence[str],
+    seen: Tensor,
+) -> Tensor:
+    """What the artifact of a network from `deliverable` will say, rounding for rounding."""
+    params = delivered.state_dict()
+    return run(delivered, params, chosen, x, recipes, calibrate(delivered, params, chosen, seen))
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vitpareto.search.compress import calibrate, compensated, deliverable, delivered_logits, run
+from vitpareto.search.compress import calibrate, compensated, deliverable, run
 from vitpareto.search.compress.bias_correction import correct_biases
 from vitpareto.search.compress.network import Layers, compressible
 from vitpareto.search.compress.repq import norms_and_readers, reparametrize
@@ -11,7 +11,7 @@ from vitpareto.spaces import Block, Candidate, Policy
 from vitpareto.spaces.networks import Network
 
 from .conftest import Trained
-from .helpers import architecture, candidate, images, random_network, relative
+from .helpers import architecture, candidate, delivered_logits, images, random_network, relative
 
 DYNAMIC = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
 STATIC = ("float", "fp16", "static8", "stored8", "static4", "stored4")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.search.compress import calibrate, deliverable, delivered_logits, run
+from vitpareto.search.compress import calibrate, deliverable, run
 from vitpareto.search.compress.quantize import (
     quantize_bias,
     quantize_blocks,
@@ -24,7 +24,15 @@ from vitpareto.spaces.compression import Compression, StagePolicy
 from vitpareto.spaces.networks import Network
 
 from .conftest import Trained
-from .helpers import architecture, candidate, images, random_network, relative, run_onnx
+from .helpers import (
+    architecture,
+    candidate,
+    delivered_logits,
+    images,
+    random_network,
+    relative,
+    run_onnx,
+)
 
 LAYERS = {
     "linear": (nn.Linear(96, 64), (1, 17, 96)),

@@ -7,13 +7,11 @@ import torch
 
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.search.compress import deliverable
 from vitpareto.search.config import DataConfig, SupernetConfig
 from vitpareto.search.data.dataset import load_data, resized
 from vitpareto.search.delivery.decompression import policies, with_policy
-from vitpareto.search.delivery.export import calibration, expected_logits
-from vitpareto.search.delivery.formats import to_graph
-from vitpareto.search.delivery.kernel_inventory import computes_with_integers
+from vitpareto.search.delivery.export import build_for
+from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.scoring.inherited import Evaluator, batch_statistics
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.supernet import train_supernet
@@ -92,17 +90,15 @@ def pairs(count: int) -> list[Pair]:
         state = network.state_dict()
         state |= batch_statistics(network, state, candidate, resized(train.images[:512], size))
         network.load_state_dict(state)
-        images = calibration(data, candidate, 64, recipes)
-        delivered = deliverable(network.eval(), candidate)
-        graph = to_graph(candidate, delivered, recipes, 1, images.numpy())
-        compiled = open_runtime(device).compile(graph)
+        build = build_for(device, candidate, network.eval(), recipes, data, 64)
+        compiled = open_runtime(device).compile(format_of(device).encode(build, device, None))
         inputs = resized(search.images, size).numpy()
         logits = torch.cat([torch.from_numpy(compiled.run(x[None])) for x in inputs])
-        expected = expected_logits(candidate, network, search, recipes, images)
+        expected = build.logits(search)
         found.append(
             Pair(
                 candidate.key,
-                not computes_with_integers(candidate),
+                build.exact,
                 evaluator(candidate)["accuracy"],
                 accuracy(logits, search.labels)["accuracy"],
                 ((logits - expected).abs().max() / max(1, expected.abs().max())).item(),

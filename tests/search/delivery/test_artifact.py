@@ -14,17 +14,18 @@ import pytest
 import torch
 from onnx import external_data_helper
 
-from vitpareto.search.compress import deliverable
+from vitpareto.cost_models import Device
 from vitpareto.search.delivery.artifact import Artifact, load_network, read_candidate, read_model
 from vitpareto.search.delivery.deliver import attempt
-from vitpareto.search.delivery.export import calibration, export_random
-from vitpareto.search.delivery.formats import Preprocessing, to_program, to_torchscript
+from vitpareto.search.delivery.export import build_for, calibration, export_random
+from vitpareto.search.delivery.formats import FORMATS
 from vitpareto.search.delivery.manifest import (
     changed_file,
     manifests,
     read_manifest,
     write_manifest,
 )
+from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.spaces import Policy
 from vitpareto.spaces.errors import RunError
 
@@ -82,15 +83,21 @@ def test_compressed_artifacts_give_torchs_answers(
 ) -> None:
     candidate = everywhere(made.candidate, replace(policy, rank_ratio=0.5, sparsity=0.3))
     for c in (candidate, everywhere(made.candidate, policy)):
-        checks, files = attempt(tmp_path / c.key, c, made.network, 0.0, made.terms())
+        build = made.terms().build(c, made.network)
+        checks, files = attempt(tmp_path / c.key, build, 0.0, made.terms())
         assert all(check.holds for check in checks), checks
         assert set(files) == FILES - {"manifest.json"}
 
 
 def test_torch_formats_give_the_same_logits(made: Made) -> None:
-    delivered, about = deliverable(made.network, made.candidate), Preprocessing.of(made.data)
-    program = io.BytesIO(to_program(made.candidate, delivered, 1, about))
-    scripted = io.BytesIO(to_torchscript(made.candidate, delivered, 1, about))
+    form, device, about = (
+        FORMATS["torchscript"],
+        Device.load("torch-1t"),
+        Preprocessing.of(made.data),
+    )
+    build = build_for(device, made.candidate, made.network, device.recipes, made.data, 64)
+    program = io.BytesIO(form.companions(build, device, about)["model.pt2"])
+    scripted = io.BytesIO(form.encode(build, device, about))
     x = made.data.split("validation").images[:1]
     facts = [{"about.json": ""}, {"about.json": ""}]
     with torch.inference_mode(), warnings.catch_warnings():
@@ -109,8 +116,10 @@ def test_torch_formats_give_the_same_logits(made: Made) -> None:
 
 
 def test_torch_formats_hold_rounded_weights(made: Made) -> None:
-    candidate = everywhere(made.candidate, Policy(4))
-    program = to_program(candidate, deliverable(made.network, candidate), 1, None)
+    candidate, device = everywhere(made.candidate, Policy(4, 8)), Device.load("torch-1t")
+    build = build_for(device, candidate, made.network, device.recipes, made.data, 64)
+    assert build.exact  # activations keep all bits
+    program = FORMATS["torchscript"].companions(build, device, None)["model.pt2"]
     weight = torch.export.load(io.BytesIO(program)).state_dict["head.weight"]
     assert all(len(row.unique()) <= 15 for row in weight)
 
@@ -128,7 +137,7 @@ def test_random_weights_run_anywhere(made: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
 def test_one_changed_byte_is_found(folder: Path, name: str) -> None:
-    wanted = read_manifest(folder)["files"]
+    wanted = read_manifest(folder).files
     assert changed_file(folder, wanted) == ""
     raw = bytearray((folder / name).read_bytes())
     raw[len(raw) // 2] ^= 1
@@ -177,9 +186,9 @@ def test_a_manifest_names_no_file_outside_of_its_folder(folder: Path, name: str)
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to(folder.parent / "secret")
     manifest = read_manifest(folder)
-    write_manifest(folder, manifest | {"files": {name: "0" * 64}})
+    write_manifest(folder, replace(manifest, files={name: "0" * 64}))
     with pytest.raises(RunError, match="outside of the folder"):
-        changed_file(folder, read_manifest(folder)["files"])
+        changed_file(folder, read_manifest(folder).files)
 
 
 def test_a_manifest_of_another_model_is_refused(folder: Path) -> None:
@@ -196,7 +205,7 @@ def test_external_data_is_not_followed(folder: Path, location: str) -> None:
     tensor.ClearField("raw_data")
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(RunError, match="in another file, which is not followed"):
-        read_model(folder / "model.onnx")
+        read_model(folder / "model.onnx", FORMATS["onnx"])
 
 
 def test_external_data_is_found_inside_of_nodes(tmp_path: Path) -> None:
@@ -209,7 +218,7 @@ def test_external_data_is_found_inside_of_nodes(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(RunError, match="'inner' in another file"):
-        read_model(path)
+        read_model(path, FORMATS["onnx"])
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.safetensors", "candidate.json"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ def points_outside(path: Path) -> None:
 def reseal(folder: Path) -> None:
     """What somebody would do who edits a model and then the manifest."""
     manifest = read_manifest(folder)
-    write_manifest(folder, manifest | {"files": hashes(folder, list(manifest["files"]))})
+    write_manifest(folder, replace(manifest, files=hashes(folder, list(manifest.files))))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vitpareto.search.config import FinishConfig
 from vitpareto.search.delivery import verify
 from vitpareto.search.delivery.artifact import Artifact
+from vitpareto.search.delivery.claims import Story
 from vitpareto.search.delivery.decompression import policies, ranked, steps_back, with_policy
 from vitpareto.search.delivery.deliver import COMPENSATED, deliver, delivered
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
@@ -85,20 +86,20 @@ def test_a_collapse_to_two_bits_is_refused_and_rolled_back(
     assert f"{collapsed.key} does not hold: accuracy of the artifact is" in caplog.text
     assert "takes back" in caplog.text
     manifest = read_manifest(folder)
-    story = manifest["finalists"][collapsed.key]
-    assert story["taken_back"]
-    first = {check["name"]: check["holds"] for check in story["refused"][0]["checks"]}
+    story = manifest.finalists[collapsed.key]
+    assert story.taken_back
+    first = {check.name: check.holds for check in story.refused[0].checks}
     assert first["logits against torch"]  # what was refused is what the candidate is
     assert not first["accuracy of the artifact"]
     artifact = Artifact.load(folder, made.device)
     assert artifact.candidate != collapsed
     split = made.data.split("validation")
     right = accuracy(artifact.logits(split), split.labels)["accuracy"]
-    assert right >= manifest["promised"]["accuracy_low"] > 0.8
+    assert right >= manifest.promised.accuracy_low > 0.8
     # What costs nothing was tried first, then one step at a time: all but the last did not hold.
-    tried = [(r["key"], r["compensated"]) for r in story["refused"]]
+    tried = [(r.key, r.compensated) for r in story.refused]
     assert tried[:2] == [(collapsed.key, False), (collapsed.key, True)]
-    assert len(dict(tried)) == len(tried) - 1 == len(story["taken_back"])
+    assert len(dict(tried)) == len(tried) - 1 == len(story.taken_back)
     assert delivered(tmp_path, collapsed.key)
     assert not delivered(tmp_path, made.candidate.key)
     assert [p.name for p in tmp_path.iterdir()] == [artifact.candidate.key]
@@ -111,12 +112,12 @@ def test_what_norms_and_biases_make_up_for_is_not_given_back(made: Made, tmp_pat
     modest = replace(evaluation, metrics={**evaluation.metrics, "accuracy_low": 0.65})
     folder = deliver(tmp_path / "pareto", modest, made.network, made.terms())
     manifest = read_manifest(folder)
-    story = manifest["finalists"][candidate.key]
-    assert manifest["key"] == candidate.key and manifest["compensated"]
-    assert (len(story["refused"]), story["taken_back"]) == (1, [COMPENSATED])
+    story = manifest.finalists[candidate.key]
+    assert manifest.key == candidate.key and manifest.compensated
+    assert (len(story.refused), story.taken_back) == (1, (COMPENSATED,))
     (tmp_path / "config.yaml").write_text("")
     (report,) = verify.verify_again(RunFolder(tmp_path, lock=False), made.device, made.data)
-    found = {check["name"]: check["holds"] for check in report["checks"]}
+    found = {check.name: check.holds for check in report.checks}
     assert found["logits against torch"] and found["accuracy of the artifact"]
 
 
@@ -137,7 +138,7 @@ def test_training_after_a_step_back_saves_steps(made: Made, tmp_path: Path) -> N
     for name, terms in (("without", plain), ("with", replace(plain, retrain=train_on))):
         network = copy.deepcopy(made.network)
         folder = deliver(tmp_path / name, made.evaluation(candidate), network, terms)
-        steps.append(len(read_manifest(folder)["finalists"][candidate.key]["taken_back"]))
+        steps.append(len(read_manifest(folder).finalists[candidate.key].taken_back))
     assert steps[1] == len(trained) < steps[0]
     assert not (tmp_path / "kept").exists()
 
@@ -147,9 +148,9 @@ def test_no_step_back_breaks_a_limit(made: Made, tmp_path: Path) -> None:
     collapsed = everywhere(made.candidate, Policy(2))
     size = made.evaluation(collapsed).metrics["size_mb"]
     folder = made.deliver(tmp_path, collapsed, Objective("size_mb", 1.05 * size))
-    story = read_manifest(folder)["finalists"][collapsed.key]
-    assert not story["refused"][-1]["checks"][-1]["holds"]  # nothing was left to take back
-    assert read_manifest(folder)["promised"]["size_mb"] <= 1.05 * size
+    story = read_manifest(folder).finalists[collapsed.key]
+    assert not story.refused[-1].checks[-1].holds  # nothing was left to take back
+    assert read_manifest(folder).promised.size_mb <= 1.05 * size
 
 
 @pytest.mark.onnx
@@ -158,9 +159,9 @@ def test_two_finalists_that_become_one_model(made: Made, tmp_path: Path) -> None
     folder = made.deliver(tmp_path, one)
     assert folder.name == one.key
     before = (folder / "model.onnx").read_bytes()
-    stories = read_manifest(folder)["finalists"]
-    manifest = read_manifest(folder) | {"finalists": {other.key: {}}}
+    stories = read_manifest(folder).finalists
+    manifest = replace(read_manifest(folder), finalists={other.key: Story()})
     write_manifest(folder, manifest)  # as if another finalist had become this model
     assert made.deliver(tmp_path, one) == folder
     assert (folder / "model.onnx").read_bytes() == before
-    assert read_manifest(folder)["finalists"] == {other.key: {}} | stories
+    assert read_manifest(folder).finalists == {other.key: Story(), **stories}

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from vitpareto.search.delivery import export, handover, verify
+from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import load_network
 from vitpareto.search.delivery.manifest import read_manifest
 from vitpareto.search.store.run_folder import RunFolder
@@ -50,9 +50,9 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
     names = {"candidate.json", "model.safetensors", "model.pt2", "model.torchscript.pt"}
     assert {p.name for p in path.parent.iterdir()} == names | {"manifest.json"}
     manifest = read_manifest(path.parent)
-    assert all(check["holds"] for check in manifest["checks"])
-    assert manifest["checks"][0]["name"] == "logits against torch"
-    assert not manifest["verified"]  # nothing was predicted for torch
+    assert all(check.holds for check in manifest.checks)
+    assert manifest.checks[0].name == "logits against torch"
+    assert not manifest.verified  # nothing was predicted for torch
     split = made.data.split("validation")
     program = torch.export.load(path.with_name("model.pt2")).module()
     with torch.inference_mode():
@@ -64,6 +64,8 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"'x'\. Known: onnxruntime, openvino, torch\."):
+        picked(run, "x", tmp_path / "out")
     try:
         import openvino  # noqa: F401
     except ModuleNotFoundError:
@@ -78,7 +80,7 @@ def test_a_failed_export_leaves_nothing_under_a_final_name(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "to_program", killed)
+    monkeypatch.setattr(torch.export, "export", killed)
     with pytest.raises(KeyboardInterrupt):
         picked(run, "torch", tmp_path)
     assert all(path.name.startswith(".") for path in tmp_path.iterdir())

@@ -6,8 +6,8 @@ import torch
 from tests.search.compress.helpers import images, random_network
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.search.compress import deliverable
-from vitpareto.search.delivery.formats import to_model
+from vitpareto.search.delivery.build import Build
+from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.scoring.inherited import batch_statistics
 from vitpareto.spaces import Candidate, SearchSpace
 
@@ -30,8 +30,8 @@ def test_every_float32_export_gives_torchs_logits(preset: str, count: int) -> No
         statistics = batch_statistics(network, state, float32, images(float32.architecture, 16, 1))
         network.load_state_dict(state | statistics)
         network.eval()
-        delivered = deliverable(network, float32)
-        content = to_model(float32, delivered, device.recipes, device, x.numpy())
+        build = Build(float32, network, device.recipes, x)
+        content = format_of(device).encode(build, device, None)
         compiled = open_runtime(device).compile(content)
         found = torch.cat([torch.from_numpy(compiled.run(one.numpy())) for one in x.split(1)])
         with torch.inference_mode():

@@ -71,7 +71,8 @@ def test_it_needs_three_packages(made: Made, tmp_path: Path) -> None:
     assert ours.returncode
     for policy in (Policy(), Policy(8, 8)):
         candidate = everywhere(made.candidate, policy)
-        attempt(tmp_path / candidate.key, candidate, made.network, 0.0, made.terms())
+        build = made.terms().build(candidate, made.network)
+        attempt(tmp_path / candidate.key, build, 0.0, made.terms())
         assert right_answers([python, tmp_path / candidate.key / "predict.py"], tmp_path) >= 8
 
 

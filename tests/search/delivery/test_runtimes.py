@@ -29,15 +29,15 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
     run = RunFolder(tmp_path, lock=False)
     verify.verify_new(run, device, made.data)
     (manifest,) = manifests(run.pareto)
-    assert set(manifest["files"]) == {
+    assert set(manifest.files) == {
         *("candidate.json", "model.safetensors", "model.torchscript.pt", "model.pt2"),
     }
-    found = {check["name"]: check for check in manifest["checks"]}
-    assert found["logits against torch"]["holds"] and found["accuracy of the artifact"]["holds"]
-    assert manifest["metrics"]["latency_ms"] > 0 and manifest["metrics"]["size_mb"] > 0
-    assert any("linear" in name or "addmm" in name for name in manifest["inventory"]["executed"])
+    found = {check.name: check for check in manifest.checks}
+    assert found["logits against torch"].holds and found["accuracy of the artifact"].holds
+    assert manifest.measured().latency_ms > 0 and manifest.measured().size_mb > 0
+    assert any("linear" in name or "addmm" in name for name in manifest.inventory.executed)
     (report,) = verify.verify_again(run, device, made.data)
-    assert report["checks"][0]["name"] == "files" and report["checks"][0]["holds"]
+    assert report.checks[0].name == "files" and report.checks[0].holds
     path = folder / "model.torchscript.pt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CostError, match="torch refuses the file") as caught:
@@ -69,18 +69,18 @@ def test_models_made_again_for_another_runtime(
     pytest.importorskip(runtime)
     path = handover.export_picked(run.pareto, lambda: run.data, run.keys[name], runtime, tmp_path)
     manifest = read_manifest(path.parent)
-    assert manifest["device"]["runtime"] == runtime
-    assert manifest["checks"] and all(check["holds"] for check in manifest["checks"])
-    assert not manifest["verified"]  # nothing was predicted for this runtime
+    assert manifest.device.runtime == runtime
+    assert manifest.checks and all(check.holds for check in manifest.checks)
+    assert not manifest.verified  # nothing was predicted for this runtime
     split = made.data.split("validation")
-    artifact = Artifact.load(path.parent, Device.from_dict(manifest["device"]))
+    artifact = Artifact.load(path.parent, manifest.device)
     right = (artifact.logits(split).argmax(1) == split.labels).double().mean().item()
-    assert right == manifest["answers"]["accuracy"]
+    assert right == manifest.answers.accuracy
     if runtime == "torch":
         x = split.images[:1]
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is on its way out
             fact = {"about.json": ""}
             program = torch.export.load(path.with_name("model.pt2"), extra_files=fact).module()
-            assert json.loads(fact["about.json"])["key"] == run.keys[name] == manifest["key"]
+            assert json.loads(fact["about.json"])["key"] == run.keys[name] == manifest.key
             assert (program(x) - torch.jit.load(path)(x)).abs().max() < 1e-5

@@ -70,7 +70,7 @@ def test_promised_is_what_the_shortlist_says(made: Made, tmp_path: Path) -> None
     predicted = Costs(made.model)(made.candidate)
     measured = [Measured(evaluation.key, 1.0, 3.0)]
     (finalist,) = corrected([evaluation], measured)
-    promised = read_manifest(deliver(tmp_path, finalist, made.network, made.terms()))["promised"]
-    assert promised["latency_ms"] == pytest.approx(3 * predicted["latency_ms"])
-    assert promised["high_ms"] == pytest.approx(3 * predicted["high_ms"])
-    assert promised["size_mb"] == predicted["size_mb"]
+    promised = read_manifest(deliver(tmp_path, finalist, made.network, made.terms())).promised
+    assert promised.latency_ms == pytest.approx(3 * predicted["latency_ms"])
+    assert promised.high_ms == pytest.approx(3 * predicted["high_ms"])
+    assert promised.size_mb == predicted["size_mb"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vitpareto.search.delivery.manifest import read_manifest, write_manifest
-from vitpareto.search.report import build_report
+from vitpareto.search.delivery.manifest import Manifest, read_manifest, write_manifest
+from vitpareto.search.report import build_report, words
 from vitpareto.search.report.charts import progress_of
 from vitpareto.search.report.choices import axes
 from vitpareto.search.report.drawing import columns
@@ -115,8 +115,42 @@ def test_energy_is_shown_where_it_was_measured(run: Path) -> None:
     assert "mJ a run" not in " ".join(rebuilt(run).texts)
     folder = next(run.glob("pareto/*"))
     found = read_manifest(folder)
-    write_manifest(folder, found | {"metrics": found["metrics"] | {"energy_mj": 1.2345}})
+    write_manifest(folder, replace(found, metrics=replace(found.measured(), energy_mj=1.2345)))
     assert "1.23 mJ a run above idle" in " ".join(rebuilt(run).texts)
+
+
+def slowed(manifest: Manifest, speed: float) -> Manifest:
+    """As the clock would have said on a machine of another speed."""
+    found = manifest.measured()
+    slower = replace(found, latency_ms=found.calibrated_ms / speed, speed=speed)
+    return replace(manifest, metrics=slower)
+
+
+def test_the_speed_of_the_machine_is_said_in_words(run: Path) -> None:
+    for folder in run.glob("pareto/*"):
+        write_manifest(folder, slowed(read_manifest(folder), 1.0))
+    usual = " ".join(rebuilt(run).texts)
+    assert "at all of it" not in usual and "The machine ran" not in usual
+    for folder in run.glob("pareto/*"):
+        write_manifest(folder, slowed(read_manifest(folder), 0.61))
+    found = rebuilt(run)
+    text, ms = " ".join(found.texts), read_manifest(folder).measured()
+    assert f"{words.ms(ms.latency_ms)} at 0.61 of the calibrated speed" in text
+    assert f"so {words.ms(ms.calibrated_ms)} at all of it" in text
+    assert "The machine ran A at 0.61 of the calibrated speed" in text
+    assert "a run of A at 0.61 of the calibrated speed" in text
+    assert any("at 0.61 of the calibrated speed measured" in tip for tip in found.tips)
+
+
+def test_limits_are_kept_at_the_speed_of_the_calibration(facts: Facts) -> None:
+    manifest = slowed(facts.delivered[0], 0.5)
+    ms, key = manifest.measured().calibrated_ms, f"{facts.letter(manifest.key)} does not keep"
+    loose, tight = (replace(manifest, limits={"latency_ms": ms * by}) for by in (1.01, 0.5))
+    assert key not in " ".join(notes(replace(facts, delivered=[loose])))
+    said = " ".join(notes(replace(facts, delivered=[tight])))
+    assert f"{key} the limits: it has latency_ms {ms:.4g}, off its limit" in said
+    read = words.ms(manifest.measured().latency_ms)
+    assert f"Its latency is read as {read} at 0.50 of the calibrated speed." in said
 
 
 def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
@@ -201,11 +235,13 @@ def test_a_run_without_models_says_how_to_go_on(run: Path) -> None:
 
 def test_a_model_that_another_one_beats_is_named(facts: Facts) -> None:
     best, worse = (
-        {**m, "metrics": {**m["metrics"], "accuracy": a, "latency_ms": 1.0, "size_mb": 1.0}}
-        for m, a in zip(facts.delivered[:2], (0.9, 0.8), strict=True)
-    )
+        replace(
+            m, metrics=replace(m.measured(), accuracy=a, latency_ms=ms, speed=1 / ms, size_mb=1)
+        )
+        for m, a, ms in zip(facts.delivered[:2], (0.9, 0.8), (2.0, 1.0), strict=True)
+    )  # equally fast at the speed of the calibration
     assert "B is beaten by A in accuracy" in " ".join(
         notes(replace(facts, delivered=[best, worse]))
     )
-    worse["metrics"]["size_mb"] = 0.5
+    worse = replace(worse, metrics=replace(worse.measured(), size_mb=0.5))
     assert "beaten" not in " ".join(notes(replace(facts, delivered=[best, worse])))

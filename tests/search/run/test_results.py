@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 import vitpareto.search
 from vitpareto.search import load_run
+from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.spaces.errors import RunError, UnknownNameError
 
 pytestmark = pytest.mark.onnx
@@ -49,16 +52,36 @@ def test_results_are_flat_rows(finished: Path) -> None:
 
 def test_the_best_within_limits(finished: Path) -> None:
     run = load_run(finished)
-    slowest = max(model.metrics["latency_ms"] for model in run.models)
+    slowest = max(model.metrics["latency_at_calibrated_speed_ms"] for model in run.models)
     best = run.best(latency_ms=slowest)
     sure = [model for model in run.models if model.verified] or run.models
     assert best.metrics["accuracy"] == max(model.metrics["accuracy"] for model in sure)
     fastest = run.models[0]
-    assert run.best(latency_ms=fastest.metrics["latency_ms"]).key == fastest.key
+    assert run.best(latency_ms=fastest.manifest.measured().calibrated_ms).key == fastest.key
     with pytest.raises(RunError, match=r"none of \d delivered models keeps latency_ms 1e-06"):
         run.best(latency_ms=1e-6)
     with pytest.raises(UnknownNameError, match="Did you mean 'latency_ms'"):
         run.best(latency=2)
+
+
+def test_a_busy_machine_rules_out_no_model(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    usual = max(m.manifest.measured().calibrated_ms for m in load_run(run).models)
+    for folder in run.glob("pareto/*"):
+        manifest = read_manifest(folder)
+        found = manifest.measured()
+        slower = replace(found, latency_ms=found.calibrated_ms / 0.5, speed=0.5)
+        write_manifest(folder, replace(manifest, metrics=slower))
+    busy = load_run(run)
+    assert busy.best(latency_ms=1.01 * usual).key == load_run(finished).best().key
+    for row in busy.results():
+        assert row["latency_at_calibrated_speed_ms"] == pytest.approx(row["latency_ms"] / 2)
+        assert row["speed"] == 0.5
+    with pytest.raises(RunError, match="keeps latency_ms"):
+        busy.best(
+            latency_ms=0.99 * min(r["latency_at_calibrated_speed_ms"] for r in busy.results())
+        )
 
 
 def test_the_module_and_the_artifact_are_the_same_model(finished: Path) -> None:
@@ -71,7 +94,7 @@ def test_the_module_and_the_artifact_are_the_same_model(finished: Path) -> None:
             wanted = network(images).numpy()
         session = ort.InferenceSession(model.onnx, providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"images": images.numpy()})
-        exact = all(recipe == "float" for recipe in model.manifest["recipes"].values())
+        exact = all(recipe == "float" for recipe in model.manifest.recipes.values())
         assert np.abs(found - wanted).max() < (1e-3 if exact else 0.3 * np.abs(wanted).max())
 
 

@@ -1,0 +1,189 @@
+"""Claims: what a manifest says of a model, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from ...spaces.errors import RunError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A share of right answers.
+
+    Attributes:
+        accuracy: the share.
+        accuracy_low: lower end of its 95% interval.
+        accuracy_high: upper end.
+    """
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promised(Accuracy):
+    """What the search promised of a model, at the speed that the machine had when calibrated.
+
+    Attributes:
+        latency_ms: as its graph took with random weights, or else as predicted.
+        low_ms: lower end of its 90% interval.
+        high_ms: upper end.
+        peak_memory_mb: growth of a process that runs it.
+        size_mb: of its file.
+        macs: multiply-accumulates.
+        params: parameters.
+        predicted_ms: latency by the cost model.
+        energy_mj: of one run; None where it is not predicted, as its interval.
+        energy_low_mj: lower end of its 90% interval.
+        energy_high_mj: upper end.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    peak_memory_mb: float
+    size_mb: float
+    macs: float
+    params: float
+    predicted_ms: float
+    energy_mj: float | None = None
+    energy_low_mj: float | None = None
+    energy_high_mj: float | None = None
+
+    @property
+    def was_measured(self) -> bool:
+        """Whether the latency is more than a prediction."""
+        return self.latency_ms != self.predicted_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Accuracy):
+    """What was measured of a model on its device; the accuracy is of the validation split.
+
+    Attributes:
+        latency_ms: median, as the clock said.
+        latency_p10_ms: tenth percentile.
+        latency_p90_ms: ninetieth percentile.
+        drift: of the machine's speed while it was measured.
+        speed: of the machine then, where 1 is that of the calibration.
+        peak_memory_mb: growth of a process that runs it.
+        size_mb: of its file.
+        energy_mj: of one run above idle; None where no counter tells.
+    """
+
+    latency_ms: float
+    latency_p10_ms: float
+    latency_p90_ms: float
+    drift: float
+    speed: float
+    peak_memory_mb: float
+    size_mb: float
+    energy_mj: float | None = None
+
+    @property
+    def calibrated_ms(self) -> float:
+        """Latency at the speed of the calibration, which promises and limits are about."""
+        return self.latency_ms * self.speed
+
+    def at_calibrated_speed(self) -> dict[str, float]:
+        """Values by the names of metrics, as limits are held against them."""
+        return plain(self) | {"latency_ms": self.calibrated_ms}
+
+    def row(self) -> dict[str, float]:
+        """Values by name, as read, and the latency at the speed of the calibration."""
+        return plain(self) | {"latency_at_calibrated_speed_ms": self.calibrated_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise and what became of it.
+
+    Attributes:
+        name: of the check.
+        holds: whether it was kept.
+        found: the measured value.
+        wanted: what it had to be.
+    """
+
+    name: str
+    holds: bool
+    found: float | str
+    wanted: str
+
+    def __str__(self) -> str:
+        """The finding in a few words."""
+        found = f"{self.found:.4g}" if isinstance(self.found, float) else self.found
+        return f"{self.name} is {found}, wanted {self.wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A model that did not hold.
+
+    Attributes:
+        key: of its candidate.
+        compensated: whether norms and biases made up for what rounding shifts.
+        checks: of its answers.
+    """
+
+    key: str
+    compensated: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """How a finalist of the search became the model that was delivered.
+
+    Attributes:
+        refused: what did not hold, in the order of trying.
+        taken_back: what was done about it, in words.
+    """
+
+    refused: tuple[Refused, ...] = ()
+    taken_back: tuple[str, ...] = ()
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """A part as plain data, without what is not known."""
+    return {name: value for name, value in asdict(part).items() if value is not None}
+
+
+def read_part(kind: type[T], found: Mapping[str, Any]) -> T:
+    """A part from plain data; names that it has no field for are passed over.
+
+    Raises:
+        RunError: one is missing.
+    """
+    known: Any = fields(kind)  # pyright: ignore[reportArgumentType]
+    for field in known:
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if needed and field.name not in found:
+            raise RunError(f"lacks {field.name!r}")
+    return kind(**{field.name: found[field.name] for field in known if field.name in found})
+
+
+def read_checks(found: Any) -> tuple[Check, ...]:
+    """Checks from plain data.
+
+    Raises:
+        RunError: one lacks a name.
+    """
+    return tuple(read_part(Check, check) for check in found)
+
+
+def read_story(found: Mapping[str, Any]) -> Story:
+    """A story from plain data.
+
+    Raises:
+        RunError: a check in it lacks a name.
+    """
+    refused = (r | {"checks": read_checks(r["checks"])} for r in found.get("refused", ()))
+    taken_back = tuple(found.get("taken_back", ()))
+    return Story(tuple(read_part(Refused, r) for r in refused), taken_back)

@@ -1,0 +1,138 @@
+"""What every format of a model's file must keep, as a class of tests.
+
+A plugin's tests subclass it, name the format and a device that runs it, and say how the file tells
+what it holds; nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cost_models import Device
+from ...cost_models.runtimes import find_runtime
+from ...spaces import Architecture, Block, Candidate, Policy, Stage
+from ...spaces.compression import Compression, StagePolicy
+from ...spaces.errors import CostError, VitParetoError
+from ..data.dataset import Split
+from .artifact import CANDIDATE, Artifact
+from .build import Build
+from .checks import float_distance
+from .export import check_runs, random_build
+from .formats import FORMATS, Format, format_of
+from .preprocessing import Preprocessing
+
+POLICIES = (Policy(), Policy(8), Policy(8, 8), Policy(4, 8, rank_ratio=0.5), Policy(sparsity=0.5))
+ABOUT = Preprocessing((0.25,), (0.5,), tuple(f"class {i}" for i in range(10)))
+
+
+class FormatContract:
+    """Laws of a format.
+
+    Attributes:
+        name: of the format in the registry.
+        device: whose runtime runs it.
+        off: how far rounded logits may be from torch's, relative to these: a value half way
+            between two integers goes one way here and the other there.
+    """
+
+    name: str
+    device: Device
+    off: float = 0.03
+
+    def told(self, content: bytes) -> Mapping[str, Any]:
+        """What a file says of the model that is in it, by name."""
+        raise NotImplementedError
+
+    def test_its_runtime_names_it(self) -> None:
+        """The device leads to the format."""
+        assert find_runtime(self.device.runtime).format == self.name
+        assert self.format is format_of(self.device)
+        assert Path(self.format.file).name == self.format.file
+
+    def test_the_runtime_says_what_torch_says(self) -> None:
+        """Logits of every precision that the device has, in batches of one and of four."""
+        for build in self.builds():
+            for batch in (1, 4):
+                artifact = self.written(build, replace(self.device, batch=batch))
+                images, labels = build.images, torch.zeros(len(build.images), dtype=torch.long)
+                found, wanted = artifact.logits(Split(images, labels)), self.wanted(build)
+                distance, bound = float_distance(found, wanted)
+                if not build.exact or artifact.rounds:
+                    distance = ((found - wanted).norm() / wanted.norm()).item()
+                    bound = self.off
+                assert distance <= bound, (build.candidate.to_json(), distance, bound)
+
+    def test_it_says_what_a_user_must_know(self) -> None:
+        """Key, size, normalization and classes are inside the file."""
+        build = next(self.builds())
+        told = self.told(self.format.encode(build, self.device, ABOUT))
+        assert told["key"] == build.candidate.key
+        assert told["input_size"] == build.candidate.architecture.input_size
+        assert list(told["mean"]) == list(ABOUT.mean) and list(told["std"]) == list(ABOUT.std)
+        assert list(told["class_names"]) == list(ABOUT.class_names)
+
+    def test_the_same_build_gives_the_same_kernels(self) -> None:
+        """What is inspected does not depend on which of two files is."""
+        first, second = (self.written(next(self.builds()), self.device) for _ in "ab")
+        assert first.inventory == second.inventory
+        assert first.inventory.executed and first.inventory.fallbacks == 0
+
+    def test_companions_have_names_of_their_own(self) -> None:
+        """Nothing that travels beside a model takes the place of another file."""
+        names = self.format.companions(next(self.builds()), self.device, ABOUT).keys()
+        assert all(Path(name).name == name for name in names)
+        assert not names & {self.format.file, CANDIDATE, "model.safetensors", "manifest.json"}
+
+    def test_what_is_no_such_file_is_refused_in_one_line(self) -> None:
+        """Empty, foreign and cut files, by their names."""
+        build = next(self.builds())
+        whole = self.format.encode(build, self.device, ABOUT)
+        for content in (b"", b"not a model" * 100, whole[: len(whole) // 2]):
+            try:
+                self.loaded(build.candidate, content, self.device)
+            except VitParetoError as error:
+                assert self.format.file in str(error) and "\n" not in str(error)
+            else:
+                raise AssertionError(f"{len(content)} bytes of no model were loaded")
+
+    @property
+    def format(self) -> Format:
+        """The format itself."""
+        return FORMATS[self.name]
+
+    def builds(self) -> Iterator[Build]:
+        """A small network with random weights in every precision that the device has."""
+        blocks = (Block(num_heads=4, head_dim=8, mlp_hidden=64),) * 2
+        a = Architecture((Stage(32, blocks),), 16, 1, 10, patch_size=4, global_pool="avg")
+        for policy in POLICIES:
+            stages = ((policy,) * len(stage.blocks) for stage in a.stages)
+            staged = tuple(StagePolicy(each, each, policy) for each in stages)
+            candidate = Candidate(a, Compression(staged, policy, policy))
+            try:
+                check_runs(candidate, self.device)
+            except CostError:
+                continue
+            yield random_build(self.device, candidate)
+
+    def wanted(self, build: Build) -> Tensor:
+        """What torch says of a build's own images."""
+        labels = torch.zeros(len(build.images), dtype=torch.long)
+        return build.logits(Split(build.images, labels))
+
+    def written(self, build: Build, device: Device) -> Artifact:
+        """A build as a loaded file."""
+        return self.loaded(build.candidate, self.format.encode(build, device, ABOUT), device)
+
+    def loaded(self, candidate: Candidate, content: bytes, device: Device) -> Artifact:
+        """A file as it lies in a folder, loaded."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / CANDIDATE).write_text(candidate.to_json(), encoding="utf-8")
+            (Path(folder) / self.format.file).write_bytes(content)
+            return Artifact.load(Path(folder), device)

@@ -1,0 +1,79 @@
+"""Formats: the files that runtimes read, one a file of this folder.
+
+A plugin adds one with an entry point of the group "vitpareto.formats"; its runtime names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ....cost_models import Device
+from ....cost_models.runtimes import find_runtime
+from ....cost_models.units.precision_recipes import Book
+from ....spaces import Candidate
+from ....spaces.registry import Registry
+from ..build import Build
+from ..kernel_inventory import Inventory
+from ..preprocessing import Preprocessing
+
+Recipes = Book | Sequence[str]
+
+
+def _alone(
+    build: Build, device: Device, preprocessing: Preprocessing | None
+) -> dict[str, bytes | str]:
+    return {}
+
+
+def _kernels(content: bytes, executed: Mapping[str, int], runtime: str) -> Inventory:
+    return Inventory({}, dict(executed), [], {})
+
+
+def _unchecked(content: bytes) -> None:
+    return
+
+
+def _as_given(candidate: Candidate, recipes: Recipes) -> Recipes:
+    return recipes
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file that some runtime runs.
+
+    Attributes:
+        file: name of the model's file.
+        encode: (build, device, preprocessing) -> its content, the preprocessing inside of it where
+            it is given.
+        companions: the same -> content of the files that are delivered beside it, by name.
+        inspect: (content, executed kernels, runtime) -> the operators that it stores and who else runs
+            them; of most formats only the kernels are known.
+        check: (content) -> nothing; raises RunError for what must not be given to a runtime.
+        recipes: (candidate, recipes of its device) -> those by which it is stored.
+        predicted: whether a cost model's sizes and memory are those of such files.
+    """
+
+    file: str
+    encode: Callable[[Build, Device, Preprocessing | None], bytes]
+    companions: Callable[[Build, Device, Preprocessing | None], Mapping[str, bytes | str]] = _alone
+    inspect: Callable[[bytes, Mapping[str, int], str], Inventory] = _kernels
+    check: Callable[[bytes], None] = _unchecked
+    recipes: Callable[[Candidate, Recipes], Recipes] = _as_given
+    predicted: bool = False
+
+
+FORMATS: Registry[Format] = Registry(
+    "format",
+    {"onnx": ".onnx:ONNX", "torchscript": ".torchscript:TORCHSCRIPT"},
+    __package__ or "",
+)
+
+
+def format_of(device: Device) -> Format:
+    """The format that a device's runtime runs.
+
+    Raises:
+        UnknownNameError: there is none of the name that the runtime gives.
+    """
+    return FORMATS.find(find_runtime(device.runtime).format)

@@ -1,0 +1,75 @@
+"""ONNX: quantized by recipes, with the metadata inside and a program beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from ....cost_models import Device
+from ....cost_models.graphs.modules import input_shape
+from ....cost_models.graphs.quantize import apply_recipes
+from ....cost_models.graphs.to_onnx import to_onnx
+from ....spaces.errors import RunError
+from ..build import Build
+from ..kernel_inventory import inventory_of
+from ..predict_example import PROGRAM
+from ..preprocessing import Preprocessing, metadata
+from . import Format
+
+PREDICT = "predict.py"
+
+
+def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
+    """The file of a build's graph.
+
+    Raises:
+        CostError: a precision that the device cannot run.
+    """
+    candidate = build.candidate
+    # The exporter that calibration used, so that the graph is the one that was measured.
+    graph = to_onnx(build.ready, input_shape(candidate, device.batch))
+    model = apply_recipes(graph, candidate, build.recipes, build.images.numpy())
+    about = metadata(candidate, preprocessing)
+    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in about.items()})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def companions(
+    build: Build, device: Device, preprocessing: Preprocessing | None
+) -> dict[str, bytes | str]:
+    """A program that classifies an image with the file."""
+    return {PREDICT: PROGRAM}
+
+
+def check(content: bytes) -> None:
+    """See that a file stands alone.
+
+    Raises:
+        RunError: it is damaged, or keeps tensors in other files, which may be anywhere.
+    """
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise RunError("damaged: not an ONNX file") from error
+    for tensor in tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise RunError(f"keeps {tensor.name!r} in another file, which is not followed")
+
+
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph and of the graphs inside its nodes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from tensors(inner)
+
+
+ONNX = Format("model.onnx", encode, companions, inventory_of, check, predicted=True)

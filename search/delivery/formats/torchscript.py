@@ -1,0 +1,75 @@
+"""TorchScript: float32 modules whose weights were rounded once, and a program of `torch.export`."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import warnings
+from dataclasses import replace
+
+import torch
+
+from ....cost_models import Device, workload
+from ....cost_models.graphs.modules import input_shape
+from ....cost_models.runtimes import torch as torch_runtime
+from ....cost_models.units.precision_recipes import group_of, recipe_for
+from ....spaces import Candidate
+from ....spaces.networks import Network
+from ...compress.network import compressed, compressible
+from ..build import Build
+from ..preprocessing import Preprocessing, metadata
+from . import Format, Recipes
+
+PROGRAM = "model.pt2"
+ABOUT = "about.json"  # extra file of both
+ROUNDED = ("float", "fp16", "stored8", "stored4")
+
+
+@torch.no_grad()
+def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
+    """A frozen module, its metadata in the extra file `about.json`."""
+    network, stream = rounded(build), io.BytesIO()
+    example = torch.zeros(input_shape(build.candidate, device.batch))
+    extra = {
+        ABOUT: json.dumps(metadata(build.candidate, preprocessing)),
+        torch_runtime.SHAPE: json.dumps(example.shape),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
+        module = torch.jit.freeze(torch.jit.trace(network, (example,)))
+        torch.jit.save(module, stream, _extra_files=extra)
+    return stream.getvalue()
+
+
+@torch.no_grad()
+def companions(
+    build: Build, device: Device, preprocessing: Preprocessing | None
+) -> dict[str, bytes | str]:
+    """The same as a `torch.export` program, which torch's own compilers read."""
+    network, stream = rounded(build), io.BytesIO()
+    example = torch.zeros(input_shape(build.candidate, device.batch))
+    extra = {ABOUT: json.dumps(metadata(build.candidate, preprocessing))}
+    torch.export.save(torch.export.export(network, (example,)), stream, extra_files=extra)
+    return {PROGRAM: stream.getvalue()}
+
+
+def rounded(build: Build) -> Network:
+    """A copy with the weights that will be stored."""
+    network = copy.deepcopy(build.ready)
+    layers = compressible(network, build.candidate, build.recipes)
+    network.load_state_dict(compressed(network.state_dict(), layers))
+    return network
+
+
+def weights_alone(candidate: Candidate, recipes: Recipes) -> Recipes:
+    """Recipes that round weights and leave activations as they are, by group."""
+    return {
+        group_of(block): recipe_for(
+            replace(block, policy=replace(block.policy, act_bits=32)), ROUNDED
+        )
+        for block in workload(candidate).sub_blocks
+    }
+
+
+TORCHSCRIPT = Format("model.torchscript.pt", encode, companions, recipes=weights_alone)

@@ -1,0 +1,50 @@
+"""Our own formats keep the contract that plugins' formats are held to."""
+
+import io
+import json
+import warnings
+from dataclasses import replace
+
+import onnx
+import pytest
+import torch
+
+from vitpareto.cost_models import Device
+from vitpareto.search.delivery.contract import FormatContract
+from vitpareto.search.delivery.formats import FORMATS
+
+
+class TestOnnx(FormatContract):
+    name, device = "onnx", Device.load("cpu-1t")
+
+    def told(self, content: bytes) -> dict:
+        model = onnx.load_model_from_string(content)
+        return {p.key: json.loads(p.value) for p in model.metadata_props}
+
+
+class TestOnnxWithFixedRanges(TestOnnx):
+    device = replace(TestOnnx.device, recipes=("float", "static8", "stored8", "static4", "stored4"))
+
+
+class TestTorchScript(FormatContract):
+    name, device = "torchscript", Device.load("torch-1t")
+
+    def told(self, content: bytes) -> dict:
+        found = {"about.json": ""}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript's future
+            torch.jit.load(io.BytesIO(content), _extra_files=found)
+        return json.loads(found["about.json"])
+
+
+def test_all_are_there() -> None:
+    assert list(FORMATS) == ["onnx", "torchscript"]
+    assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
+
+
+def test_openvino_runs_the_same_files() -> None:
+    pytest.importorskip("openvino")
+    contract = TestOnnx()
+    contract.device = Device.load("cpu-openvino")
+    contract.test_its_runtime_names_it()
+    contract.test_the_runtime_says_what_torch_says()
