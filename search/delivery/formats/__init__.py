@@ -47,8 +47,8 @@ class Format:
         encode: (build, device, preprocessing) -> its content, the preprocessing inside of it where
             it is given.
         companions: the same -> content of the files that are delivered beside it, by name.
-        inspect: (content, executed kernels, runtime) -> the operators that it stores and who else runs
-            them; of most formats only the kernels are known.
+        inspect: (content, executed kernels, runtime) -> the operators that it stores and who else
+            runs them; of most formats only the kernels are known.
         check: (content) -> nothing; raises RunError for what must not be given to a runtime.
         recipes: (candidate, recipes of its device) -> those by which it is stored.
         predicted: whether a cost model's sizes and memory are those of such files.
