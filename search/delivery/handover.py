@@ -75,9 +75,15 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         CostError: a precision that the device cannot run.
         RunError: the answers are not those of the verified model.
     """
-    candidate, count = read_candidate(source), chosen.calibration_images
+    candidate = read_candidate(source)
     build = build_for(
-        *(device, candidate, load_network(source), device.recipes, data, count, chosen.compensated)
+        device,
+        candidate,
+        load_network(source),
+        device.recipes,
+        data,
+        chosen.calibration_images,
+        chosen.compensated,
     )
     files = export_trained(folder, build, device, chosen.preprocessing)
     split, artifact = data.split("validation"), Artifact.load(folder, device)

@@ -161,10 +161,7 @@ class Manifest:
         )
 
 
-NEEDED = (
-    *(f.name for f in fields(Manifest) if f.default is f.default_factory is MISSING),
-    "digest",
-)
+NEEDED = [f.name for f in fields(Manifest) if f.default is f.default_factory is MISSING]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

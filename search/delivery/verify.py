@@ -137,10 +137,14 @@ def rebuild(artifact: Artifact, manifest: Manifest, device: Device, data: Data) 
     Raises:
         RunError: a file is missing, or is not what its name says.
     """
-    count, compensated = manifest.calibration_images, manifest.compensated
-    network = load_network(artifact.folder)
     return build_for(
-        *(device, artifact.candidate, network, manifest.recipes, data, count, compensated)
+        device,
+        artifact.candidate,
+        load_network(artifact.folder),
+        manifest.recipes,
+        data,
+        manifest.calibration_images,
+        manifest.compensated,
     )
 
 

@@ -116,15 +116,16 @@ def climb(
     for rung in rungs:
         size = rung.candidate.architecture.input_size
         images = resized(split.images, size).numpy()
-        about = rung.candidate, rung.network, model.recipes, data, count, rung.compensate
-        build, form = build_for(device, *about), format_of(device)
+        build = build_for(
+            device, rung.candidate, rung.network, model.recipes, data, count, rung.compensate
+        )
         for batch in BATCHES:
             inputs.append(np.resize(images, (batch, *images.shape[1:])))
             place = _on(device, batch, rung.eager)
             if rung.eager:
                 compiled.append(open_runtime(place).compile(rung.network))
                 continue
-            content = form.encode(build, place, None)
+            content = format_of(place).encode(build, place, None)
             compiled.append(open_runtime(place).compile(content))
             if batch == 1:
                 facts.append((footprint_of(content, place).growth_mb, len(content) / 1e6))

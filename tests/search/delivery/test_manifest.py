@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vitpareto.cost_models.tables.anchors import Pace
-from vitpareto.search.cli.text import model_lines, model_table
+from vitpareto.search.cli.text import check_lines, model_lines, model_table
+from vitpareto.search.delivery.checks import check_latency
 from vitpareto.search.delivery.claims import Check, Metrics, Refused, Story
 from vitpareto.search.delivery.handover import choose
 from vitpareto.search.delivery.manifest import (
@@ -17,6 +18,7 @@ from vitpareto.search.delivery.manifest import (
     read_manifest,
     write_manifest,
 )
+from vitpareto.search.delivery.verify import Report
 from vitpareto.spaces.errors import RunError, UnknownNameError
 
 OLD = Path(__file__).parents[2] / "data" / "manifest_0_1_0.json"
@@ -154,6 +156,16 @@ def test_lines_say_how_fast_the_machine_was(old: Manifest) -> None:
     *_, busy, quiet = model_table([slowed(old, speed, 0.03) for speed in (0.61, 1.0)])
     assert "| 0.049 ms at 0.61 of the calibrated speed |" in busy
     assert "| 0.030 ms |" in quiet
+
+
+def test_every_check_is_a_line(old: Manifest) -> None:
+    late = check_latency(0.05, 0.03, 0.5)
+    lines = check_lines([Report(old.key, [old.checks[0], late])])
+    assert lines == [
+        f"{old.key}  ok      agreement with torch: 1, wanted >= 0.98",
+        f"{old.key}  ok      latency_ms: 0.05, wanted <= 0.0300, which is 0.06 at 0.50 of the "
+        "calibrated speed",
+    ]
 
 
 def test_models_whose_test_split_was_not_read(old: Manifest) -> None:
