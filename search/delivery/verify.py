@@ -96,7 +96,7 @@ def time_artifacts(
         if twin := rows.get(TWIN + key):
             speeds[key] = manifest["promised"]["latency_ms"] / twin.median_ms
         else:
-            speeds[key] = Pace(**manifest["anchors"]).speed(rows[key])
+            speeds[key] = rows[key].speed(Pace(**manifest["anchors"]))
     return rows, speeds
 
 
