@@ -33,7 +33,9 @@ log = logging.getLogger("vitpareto")
 Progress = Callable[[float, str], None]
 
 SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
-CHUNK = 72  # sub-blocks of one session
+CHUNK, FEWEST_UNITS = 72, 12  # sub-blocks of one session, at most and at least
+FEW = 5  # networks of the first sets, where time is short
+SHORT = 0.2  # of the time: it is short where the recipes alone took that
 MODEL_SHARE = 0.42  # of the time, for whole networks
 FITTED = 3  # networks fitted for each that validates
 FOOTPRINTS = 16  # networks whose memory and energy are fitted
@@ -59,7 +61,8 @@ def calibrate(
         device: where to measure.
         space: whose networks will be predicted.
         budget_s: wall time, export and compilation included; what a model cannot do without is
-            measured even if that takes longer.
+            measured even if that takes longer: the recipes, and a few networks to fit and to
+            validate it with.
         seed: of what is sampled.
         tables: measurements that are already there: CSV files of this device; or folders of
             bundles that were run elsewhere, and then nothing is measured here.
@@ -184,7 +187,7 @@ class _Calibration:
         self.bench = Bench(device, seed)
         self.footprints = 0
         self.restless: list[list[Graph]] = []  # sets whose first measurement was disturbed
-        self.last: dict[str, float] = {}  # share of the time that the last session of a kind took
+        self.each: dict[str, float] = {}  # share of the time that a graph of the last session took
         self.sessions = self.alarms = self.unsettled = 0
 
     @property
@@ -195,49 +198,72 @@ class _Calibration:
     def run(self) -> CostModel:
         """Measure until the time is up, then fit and validate.
 
-        One set of whole networks is measured in any case: without it nothing would tell how far
-        sums are from them, nor the memory.
+        Two sets of whole networks come first and in any case, one that is fitted and one that
+        validates: the sub-blocks on which recipes were tried suffice for a first fit. Others take
+        what is left.
         """
         recipes = self.choose_recipes()
         self.learn_sizes(recipes)
+        begun = self.used
+        count = FEW if begun > SHORT else MODELS
+        for kind in ("model", "fresh"):
+            if not any(True for _ in self.table.of_kind(kind)):
+                self.measure_networks(recipes, count)
         latency: dict[str, Regressor] = {}
-        fitted, spent, begun = 0, 0.0, self.used
-        while (now := self.used) + min(self.last.values(), default=0.0) < 1 - RESERVE or (
-            "networks" not in self.last
-        ):
+        fitted, spent = 0, self.used - begun
+        while self.used < 1 - RESERVE:
             units = len(list(self.table.of_kind("unit")))
             if units > 1.5 * fitted:
                 latency, fitted = fit_groups(self.table), units
-            enough = spent > MODEL_SHARE * (now - begun)
-            chosen = self.units(recipes, latency) if enough or not latency else []
+            now, networks_fit = self.used, self.room("networks", MODELS) == MODELS
+            due = networks_fit and spent <= MODEL_SHARE * (now - begun)
+            room = 0 if due else self.room("sub-blocks", CHUNK)
+            chosen = self.units(recipes, latency, room) if room >= FEWEST_UNITS else []
             if chosen:
-                self.measure("sub-blocks", [self.bench.unit(unit) for unit in chosen])
-                self.last["sub-blocks"] = self.used - now
-                continue
-            self.measure_networks(recipes)
-            self.last["networks"] = self.used - now
-            spent += self.used - now
+                self.measure_units("sub-blocks", chosen)
+            elif networks_fit:
+                self.measure_networks(recipes)
+                spent += self.used - now
+            else:
+                break
         return self.fit(recipes)
 
-    def measure_networks(self, recipes: Book) -> None:
+    def room(self, what: str, most: int) -> int:
+        """For how many graphs there is time, by what the last ones took."""
+        left, each = 1 - RESERVE - self.used, self.each.get(what, 0.0)
+        return most if most * each <= left else max(int(left / each), 0)
+
+    def measure_units(self, what: str, units: Sequence[Unit]) -> None:
+        """Measure sub-blocks."""
+        before = self.used
+        self.measure(what, [self.bench.unit(unit) for unit in units])
+        self.each["sub-blocks"] = (self.used - before) / len(units)
+
+    def measure_networks(self, recipes: Book, count: int = MODELS) -> None:
         """Measure a set that was restless before, or else a new one.
 
         What disturbed a set is often gone half a minute later, and not before. The first set that
         validates comes before any that is measured again.
+
+        Args:
+            recipes: group -> recipe.
+            count: networks of a new one.
         """
+        before = self.used
         again = bool(self.restless) and any(True for _ in self.table.of_kind("fresh"))
         if again:
             graphs = self.restless.pop(0)
         else:
-            kind, candidates = self.networks()
+            kind, candidates = self.networks(count)
             graphs = [self.bench.network(c, recipes, kind) for c in candidates]
         ways = (IN_TURN, ONE_BY_ONE) if self.bench.writes_files else (IN_TURN,)
         footprints = 0 if again else SET_FOOTPRINTS
         rows = self.measure("whole networks", graphs, ROUNDS, footprints, ways)
         if not again and rows and np.median([row.unrest for row in rows]) > UNREST:
             self.restless.append(graphs)
+        self.each["networks"] = (self.used - before) / len(graphs)
 
-    def networks(self) -> tuple[str, list[Candidate]]:
+    def networks(self, count: int) -> tuple[str, list[Candidate]]:
         """Kind and candidates of the next set, none of which was measured before.
 
         A small space is measured again, each network as what it was, so that none that was fitted
@@ -247,34 +273,34 @@ class _Calibration:
         drawn = (self.space.draw(self.draws) for _ in range(5 * MODELS))
         found = {candidate.to_json(): candidate for candidate in drawn}
         chosen = [candidate for key, candidate in found.items() if key not in known]
-        count = Counter(known.values())
-        kind = "fresh" if FITTED * count["fresh"] < count["model"] else "model"
+        kinds = Counter(known.values())
+        kind = "fresh" if FITTED * kinds["fresh"] < kinds["model"] else "model"
         if not chosen:
             kind = known[next(iter(found))]
             chosen = [candidate for key, candidate in found.items() if known[key] == kind]
-        return kind, chosen[:MODELS]
+        return kind, chosen[:count]
 
-    def units(self, recipes: Book, latency: dict[str, Regressor]) -> list[Unit]:
+    def units(self, recipes: Book, latency: dict[str, Regressor], count: int) -> list[Unit]:
         """The next sub-blocks to measure."""
         known = {row.key for row in self.table.of_kind("unit")}
         runtime = self.device.runtime
-        return choose(self.found, recipes, known, latency, CHUNK, self.rng, runtime)
+        return choose(self.found, recipes, known, latency, count, self.rng, runtime)
 
     def choose_recipes(self) -> dict[str, str]:
         """Try every recipe that serves a precision on typical sub-blocks; keep the fastest."""
         tried = trials(self.found, self.device.recipes)
         known = {row.key for row in self.table.of_kind("unit")}
-        graphs: list[Graph] = []
+        waiting: list[Unit] = []
         for units in tried.values():
             for unit in units:
                 if unit.key not in known:
                     known.add(unit.key)
-                    graphs.append(self.bench.unit(unit))
-            if len(graphs) >= CHUNK:
-                self.measure("recipes", graphs)
-                graphs = []
-        if graphs:
-            self.measure("recipes", graphs)
+                    waiting.append(unit)
+            if len(waiting) >= CHUNK:
+                self.measure_units("recipes", waiting)
+                waiting = []
+        if waiting:
+            self.measure_units("recipes", waiting)
         level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
         return {group: fastest(units, level) for group, units in tried.items()}
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...spaces.errors import MissingRuntimeError
 from ..device import Device
-from ..runtime_spec import ONNX, RUNTIMES, RuntimeSpec, find_runtime
+from ..runtime_spec import RuntimeSpec, find_runtime
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
-    "ONNX",
-    "RUNTIMES",
     "Compiled",
     "Runtime",
     "RuntimeSpec",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -31,25 +30,7 @@ SMALL = (
     SubBlock("mixer", _SMALL, Policy(), "layer", "softmax"),
 )
 ANCHORS = (*LARGE, *SMALL)
-
-
-class Anchored(Protocol):
-    """Anything that was timed beside the anchors."""
-
-    @property
-    def anchor_ms(self) -> float:
-        """Time of the large ones."""
-        ...
-
-    @property
-    def small_anchor_ms(self) -> float:
-        """Time of the small ones."""
-        ...
-
-    @property
-    def coarse(self) -> float:
-        """How much its kernels are like those of the large ones, from 0 to 1."""
-        ...
+STEADY = 0.02  # of the speed, less than which is the same
 
 
 @dataclass(frozen=True)
@@ -68,21 +49,6 @@ class Pace:
         """Plain data, the arguments of the class."""
         return asdict(self)
 
-    def speed(self, row: Anchored) -> float:
-        """Speed of the machine for kernels like those of a row when it was timed; 1 is usual."""
-        large = _ratio(self.large_ms, row.anchor_ms)
-        small = _ratio(self.small_ms, row.small_anchor_ms)
-        return large**row.coarse * small ** (1 - row.coarse)
-
-
-def speed_words(speed: float) -> str:
-    """How fast a machine was beside its calibration, in words; empty if within 2% of that.
-
-    >>> speed_words(0.612), speed_words(1.01)
-    ('at 0.61 of the calibrated speed', '')
-    """
-    return "" if abs(speed - 1) <= 0.02 else f"at {speed:.2f} of the calibrated speed"
-
 
 def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
     """How much kernels are like those of the large anchors: 0 is like the small ones, 1 like them.
@@ -98,10 +64,15 @@ def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
     return float(np.clip((np.log(node_ms) - small) / (large - small), 0.0, 1.0))
 
 
-def _ratio(usual_ms: float, now_ms: float) -> float:
-    return usual_ms / now_ms if usual_ms > 0 and now_ms > 0 else 1.0
-
-
 def geometric(values: Sequence[float]) -> float:
     """Geometric mean of positive values."""
     return float(np.exp(np.mean(np.log(values))))
+
+
+def speed_words(speed: float) -> str:
+    """The speed of a machine against that of its calibration; empty where they are the same.
+
+    >>> speed_words(0.61), speed_words(1.01)
+    ('at 0.61 of the calibrated speed', '')
+    """
+    return f"at {speed:.2f} of the calibrated speed" if abs(speed - 1) > STEADY else ""

@@ -76,6 +76,16 @@ class Row:
         """How far apart its rounds are, relative; large where something else was running."""
         return self.p90_ms / self.p10_ms - 1 if self.p10_ms > 0 else 0.0
 
+    def speed(self, pace: Pace) -> float:
+        """Speed of the machine for kernels like its own when it was timed.
+
+        Args:
+            pace: at which speed is 1.
+        """
+        large = _ratio(pace.large_ms, self.anchor_ms)
+        small = _ratio(pace.small_ms, self.small_anchor_ms)
+        return large**self.coarse * small ** (1 - self.coarse)
+
 
 COLUMNS = [field.name for field in fields(Row)]
 _TYPES = {field.name: field.type for field in fields(Row)}
@@ -121,7 +131,7 @@ class LatencyTable:
     def levels(self, rows: Iterable[Row]) -> list[float]:
         """Latencies in ms as they would be at the usual speed of the machine, by the anchors."""
         pace = self.pace
-        return [row.median_ms * pace.speed(row) for row in rows]
+        return [row.median_ms * row.speed(pace) for row in rows]
 
     def append(self, rows: Iterable[Row], path: Path | None = None) -> None:
         """Add rows, in the file too: whole lines, synced, so that a kill loses none.
@@ -190,6 +200,10 @@ class LatencyTable:
             f"# vitpareto latency table, format {FORMAT}\n"
             f"# device: {identity}\n# fingerprint: {self.fingerprint}\n{','.join(COLUMNS)}\n"
         )
+
+
+def _ratio(usual_ms: float, now_ms: float) -> float:
+    return usual_ms / now_ms if usual_ms > 0 and now_ms > 0 else 1.0
 
 
 def quietest(rows: Iterable[Row]) -> list[Row]:

@@ -60,7 +60,7 @@ def measure_shortlist(
         bench, predicted = Bench(device), {e.key: e.metrics["latency_ms"] for e in new}
         graphs = [replace(bench.network(e.candidate, model.recipes), key=e.key) for e in new]
         found += [
-            Measured(key, predicted[key], row.median_ms * model.pace.speed(row))
+            Measured(key, predicted[key], row.median_ms * row.speed(model.pace))
             for key, row in time_graphs(bench, graphs).items()
         ]
         write_json(kept, [asdict(row) for row in found])

@@ -120,7 +120,7 @@ def time_artifacts(
         if twin := rows.get(TWIN + key):
             speeds[key] = manifest.promised.latency_ms / twin.median_ms
         else:
-            speeds[key] = manifest.anchors.speed(rows[key])
+            speeds[key] = rows[key].speed(manifest.anchors)
     return rows, speeds
 
 

@@ -56,7 +56,7 @@ def calibration(name: str) -> None:
     levels: list[np.ndarray] = []
     for _ in range(2):
         rows = [r for i in range(0, FRESH, 10) for r in bench.time(graphs[i : i + 10], rounds=20)]
-        levels.append(np.array([r.median_ms * model.pace.speed(r) for r in rows]))
+        levels.append(np.array([r.median_ms * r.speed(model.pace) for r in rows]))
     found = accuracy(np.sqrt(levels[0] * levels[1]), model.predict(fresh))
     print(file=sys.stderr)
     floor = f"{mape(levels[0], levels[1]):.2f} %"

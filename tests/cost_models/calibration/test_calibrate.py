@@ -3,21 +3,25 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
 from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate, predict_onnx
+from vitpareto.cost_models.calibration import calibrate as module
 from vitpareto.cost_models.calibration.bundle import collect, recipes_of, write_bundle
 from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, complaint
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.measure.bench import Bench, Graph
 from vitpareto.cost_models.measure.capabilities import capabilities, devices
+from vitpareto.cost_models.measure.footprint import Footprint
 from vitpareto.cost_models.standalone.timing import (
     ALONE_MS,
     ALONE_ROUNDS,
@@ -26,8 +30,12 @@ from vitpareto.cost_models.standalone.timing import (
     measure_session,
 )
 from vitpareto.cost_models.tables.latency_table import Row
+from vitpareto.cost_models.units.precision_recipes import Book
+from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
+
+from ..conftest import law_ms, network_ms
 
 pytestmark = pytest.mark.onnx
 TINY = """
@@ -324,6 +332,56 @@ def test_when_everything_is_refused_the_reason_is_told(device: Device) -> None:
     bench.anchors = [replace(graph, model=b"garbage") for graph in bench.anchors]
     with pytest.raises(CostError, match="the anchors do not run: ONNX Runtime refuses"):
         bench.time(bench.anchors[:1], rounds=3)
+
+
+@pytest.mark.parametrize("slow", [1.0, 3.0])
+@pytest.mark.parametrize("budget_s", [15.0, 40.0])
+def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
+    slow: float, budget_s: float, space: SearchSpace, device: Device, monkeypatch
+) -> None:
+    """On a machine whose speed is set by hand, with the times of one core of a server."""
+    clock, said, recipes = [0.0], list[str](), dict[str, str]()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    work = _Calibration(device, space, budget_s, 0, [], None, lambda share, what: said.append(what))
+
+    def unit(unit: Unit) -> Graph:
+        return Graph("unit", unit.key, b"", (1,), 1, unit.weight_bytes + 500)
+
+    def network(candidate: Candidate, book: Book, kind: str) -> Graph:
+        recipes.update(book)
+        return Graph(kind, candidate.to_json(), b"", (1,), 1, 9999)
+
+    def time(graphs: Sequence[Graph], rounds: int, way: str) -> list[Row]:
+        each = 0.065 if graphs[0].kind == "unit" else 0.2
+        clock[0] += slow * (0.8 + each * len(graphs))
+        return [
+            Row(g.kind, g.key, took(g), took(g), took(g), 8, g.graph_bytes, way=way,
+                session=f"{clock[0]}")
+            for g in graphs
+        ]  # fmt: skip
+
+    def took(graph: Graph) -> float:
+        if graph.kind == "unit":
+            return law_ms(parse_unit(graph.key))
+        return network_ms(Candidate.from_json(graph.key), recipes)
+
+    def footprint(graph: Graph) -> Footprint:
+        clock[0] += slow * 0.35
+        return Footprint(10.0, 0.0)
+
+    for name, fake in {"unit": unit, "network": network, "time": time, "footprint": footprint,
+                       "sizes": lambda units: []}.items():  # fmt: skip
+        monkeypatch.setattr(work.bench, name, fake)
+    clock[0] += slow * 0.4
+    model = work.run()
+    order = [what.removeprefix("measuring ").partition(",")[0] for what in said]
+    first = order.index("sub-blocks") if "sub-blocks" in order else len(order)
+    assert order[:first].count("whole networks") == 2
+    assert model.validation["networks_fitted"] and model.validation["networks_fresh"]
+    if slow * 40 <= 3 * budget_s:  # there is time, and nearly all of it is used
+        assert 0.8 * budget_s < clock[0] <= budget_s
+        assert model.validation["sub_blocks"] > 60
+        assert model.validation["mape"] < 5
 
 
 def test_a_restless_set_is_measured_again_after_the_first_that_validates(

@@ -10,7 +10,7 @@ import pytest
 
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.calibration.bundle import write_bundle
-from vitpareto.cost_models.runtimes import RUNTIMES, find_runtime
+from vitpareto.cost_models.runtime_spec import RUNTIMES, find_runtime
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import ConfigError, CostError, UnknownNameError

@@ -8,7 +8,7 @@ import pytest
 from vitpareto.cost_models import Device, LatencyTable
 from vitpareto.cost_models.foreign.table_checks import check_repeats, check_table
 from vitpareto.cost_models.foreign.tables import read_hat, read_matrix, read_nnmeter_blocks
-from vitpareto.cost_models.tables.anchors import ANCHORS, LARGE, Pace, coarseness
+from vitpareto.cost_models.tables.anchors import ANCHORS, LARGE, Pace, coarseness, speed_words
 from vitpareto.cost_models.tables.latency_table import Row, quietest
 from vitpareto.spaces import ConfigError
 from vitpareto.spaces.errors import CostError, MissingRuntimeError, RunError
@@ -103,7 +103,13 @@ def test_a_busy_neighbor_slows_small_kernels_more() -> None:
     ]
     table = LatencyTable(IDENTITY, [*usual, *usual, *slow])
     assert table.levels(slow) == pytest.approx([1.0, 1.0, 1.0])
-    assert Pace().speed(slow[0]) == Pace(1.0, 0.0).speed(slow[1]) == 1.0  # nothing is known
+    assert slow[0].speed(Pace()) == slow[1].speed(Pace(1.0, 0.0)) == 1.0  # nothing is known
+
+
+def test_the_speed_is_said_where_it_is_another() -> None:
+    assert speed_words(0.614) == "at 0.61 of the calibrated speed"
+    assert speed_words(1.5) == "at 1.50 of the calibrated speed"
+    assert speed_words(0.985) == speed_words(1.0) == speed_words(1.015) == ""
 
 
 def test_the_quietest_measurement_counts() -> None:

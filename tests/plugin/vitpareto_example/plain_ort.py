@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from vitpareto.cost_models.runtimes import ONNX, Runtime, RuntimeSpec, as_bytes
+from vitpareto.cost_models.runtime_spec import ONNX, RuntimeSpec
+from vitpareto.cost_models.runtimes import Runtime, as_bytes
 from vitpareto.cost_models.standalone.energy_meter import PROCESSOR
 from vitpareto.spaces.errors import CostError
 
