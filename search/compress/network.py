@@ -119,8 +119,19 @@ def run_batches(
 ) -> Tensor:
     """Logits of all batches (N, K); as `run`, but weights are compressed once."""
     layers = compressible(network, candidate, recipes)
+    return run_layers(network, params, layers, batches, calibration)
+
+
+def run_layers(
+    network: Network,
+    params: Weights,
+    layers: Layers,
+    batches: Iterable[Tensor],
+    calibration: Calibration = UNCALIBRATED,
+) -> Tensor:
+    """As `run_batches`, for who calls again and again and keeps what `compressible` found."""
     weights = compressed(params, layers, calibration)
-    rounded = [name for name, layer in layers.items() if layer.scheme.acts != "float"]
+    rounded = {name: layer for name, layer in layers.items() if layer.scheme.acts != "float"}
     return torch.cat(
         [
             call(network, weights, images, rounded, *roundings(layers, calibration, len(images)))
@@ -195,16 +206,19 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
         calibration: for static ranges.
         images: in the batch, each of which has its own dynamic range.
     """
+    last: tuple[Tensor, str, Tensor] | None = None
 
     def enter(name: str, x: Tensor) -> Tensor:
+        nonlocal last
         acts, ends = layers[name].scheme.acts, calibration.entering.get(name)
         if acts == "float":
             return x
-        if acts == "blocks":
-            return quantize_blocks(x)
         if acts == "static" and ends is not None:
             return quantize_range(x, *ends)
-        return quantize_dynamic(x, images)
+        if last is None or last[0] is not x or last[1] != acts:  # q, k and v read the same
+            rounded = quantize_blocks(x) if acts == "blocks" else quantize_dynamic(x, images)
+            last = x, acts, rounded
+        return last[2]
 
     def leave(name: str, y: Tensor) -> Tensor:
         ends = calibration.leaving.get(name)

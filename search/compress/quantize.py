@@ -8,7 +8,7 @@ al., arXiv:1308.3432).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,21 +84,24 @@ def quantize_dynamic(x: Tensor, images: int) -> Tensor:
         x: any shape whose first axis is the images, or their windows one after the other.
         images: how many there are.
     """
-    values = x.detach().reshape(images, -1)
-    low, high = values.amin(1).clamp_max(0), values.amax(1).clamp_min(0)
-    shape = (images, *(1,) * x.ndim)
-    split = x.reshape(images, -1, *x.shape[1:])
-    return quantize_range(split, low.view(shape), high.view(shape)).reshape(x.shape)
+    rows = x.detach().reshape(images, -1)
+    low, high = rows.amin(1, keepdim=True).clamp_max(0), rows.amax(1, keepdim=True).clamp_min(0)
+    return straight_through(x, _rounded(rows, low, high).view(x.shape))
 
 
 def quantize_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
-    low, high = (torch.as_tensor(end, dtype=x.dtype) for end in (low, high))
-    scale = act_scale(low, high)
+    low, high = torch.as_tensor(low), torch.as_tensor(high)
+    return straight_through(x, _rounded(x.detach(), low, high))
+
+
+def _rounded(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot tell 256 values apart
+    low = low.to(exact)
+    scale = act_scale(low, high.to(exact))
     zero = (-low / scale).round()
-    rounded = x.detach() / scale  # from here on in place: memory is what this costs
-    rounded.round_().add_(zero).clamp_(0, ACT_TOP).sub_(zero).mul_(scale)
-    return straight_through(x, rounded)
+    rounded = x.to(exact) / scale  # from here on in place: memory is what this costs
+    return rounded.round_().add_(zero).clamp_(0, ACT_TOP).sub_(zero).mul_(scale).to(x.dtype)
 
 
 def quantize_bias(bias: Tensor, weight: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
@@ -136,4 +139,16 @@ def quantize_blocks(x: Tensor) -> Tensor:
 
 def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
     """The rounded value with the gradient of the exact one."""
-    return x + (rounded - x).detach() if x.requires_grad else rounded
+    return _StraightThrough.apply(x, rounded) if x.requires_grad else rounded  # pyright: ignore
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Exactly the rounded value, which `x + (rounded - x).detach()` is only nearly."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rounded: Tensor) -> Tensor:
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None

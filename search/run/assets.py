@@ -33,9 +33,9 @@ from ..store.atomic_files import write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
+from ..training.distribute import train_shared
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
-from ..training.supernet import train_supernet
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
 from .stages import Stage, running
@@ -160,13 +160,14 @@ class Run:
             )
             with running(folder, Stage.SUPERNET) as facts:
                 health = Health()
-                trained = train_supernet(
+                trained = train_shared(
                     self.space,
                     lessons,
                     config.supernet,
                     config.search.seed,
-                    checkpoint=checkpoint,
-                    health=health,
+                    config.executor,
+                    checkpoint,
+                    health,
                 )
                 facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(folder.supernet, save(trained.state_dict()))

@@ -22,6 +22,7 @@ from ...spaces.errors import RunError
 from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..compress import calibrate, candidate_at, prepared
+from ..compress.network import compressible
 from ..config import FinishConfig
 from ..console import progress
 from ..data.dataset import Data, Split, resized
@@ -113,9 +114,11 @@ class FineTuning:
         config, end = self.config, time.monotonic() + SLICES_S[min(slices, len(SLICES_S) - 1)]
         each, ramp = self.steps // config.epochs, config.ramp * self.steps
         batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
+        now, layers = None, {}
         for lesson in batches:
-            now = candidate_at(candidate, optimizer.done / self.steps, config.ramp)
-            loss = self.lessons.loss(answer(network.train(), params, now, lesson.images), lesson)
+            before, now = now, candidate_at(candidate, optimizer.done / self.steps, config.ramp)
+            layers = layers if now == before else compressible(network, now)
+            loss = self.lessons.loss(answer(network.train(), params, layers, lesson.images), lesson)
             loss.backward()
             check_finite(loss, f"training {candidate.key}", optimizer.done)
             try:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from ...spaces.supernet import Supernet, blueprint
-from ..compress import run, run_batches
+from ..compress import run_batches
+from ..compress.network import Layers, compressible, run_layers
 from ..data.dataset import Split, resized
 from .losses import Answer
 from .optimizer import fast_matmul
@@ -23,7 +24,7 @@ def ask(supernet: Supernet, candidate: Candidate, images: Tensor) -> Answer:
     """What a candidate says with inherited weights in training mode, compression applied."""
     network, _ = blueprint(candidate.architecture)
     params = placed(network, supernet.inherit(candidate), supernet.params["head.weight"].device)
-    return answer(network.train(), params, candidate, images)
+    return answer(network.train(), params, compressible(network, candidate), images)
 
 
 def placed(
@@ -35,20 +36,20 @@ def placed(
 
 
 def answer(
-    network: Network, params: Mapping[str, Tensor], candidate: Candidate, images: Tensor
+    network: Network, params: Mapping[str, Tensor], layers: Layers, images: Tensor
 ) -> Answer:
     """What a network says in float32 with these parameters, compression applied.
 
     Args:
         network: of the candidate's architecture, in the mode that is wanted.
         params: its parameters and buffers by name, on the device that computes.
-        candidate: its compression is applied.
+        layers: what `compressible` says is done to them.
         images: (B, C, S, S) at any size.
     """
-    a = candidate.architecture
+    a = network.architecture
     images = resized(images.to(params["head.weight"].device), a.input_size)
     with fast_matmul(images.device), _listening(network) as heard:
-        run(network, params, candidate, images)
+        run_layers(network, params, layers, [images])
     logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)
     return Answer(logits, heard["norm"][:, a.prefix :])
 

@@ -13,6 +13,7 @@ from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
 from ...spaces.supernet import Supernet, blueprint, shared_name
+from ..compress.network import compressible
 from ..config import SupernetConfig, TrainConfig
 from ..console import progress, stop_request
 from .checkpoint import Checkpoint, State
@@ -196,9 +197,10 @@ def training_steps(
     optimizer = Optimizer(network.named_parameters(), config, steps)
     network.train()
     params = dict(network.named_parameters()) | dict(network.named_buffers())
+    layers = compressible(network, candidate)
     batches = lessons.batches(config.batch_size, epochs, seed)
     for step, lesson in enumerate(islice(batches, steps)):
-        loss = lessons.loss(answer(network, params, candidate, lesson.images), lesson)
+        loss = lessons.loss(answer(network, params, layers, lesson.images), lesson)
         value = check_finite(loss, f"training {candidate.key}", step)
         loss.backward()
         optimizer.step()

@@ -41,9 +41,9 @@ class WindowAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W, C)."""
         windows = self.partition(x)  # (B, windows, window^2, C)
+        tokens = windows.flatten(0, 1)
         q, k, v = (
-            self.split(layer(windows.flatten(0, 1)), self.num_heads)
-            for layer in (self.q, self.k, self.v)
+            self.split(layer(tokens), self.num_heads) for layer in (self.q, self.k, self.v)
         )  # (B * windows, H, window^2, D)
         scores = q * self.head_dim**-0.5 @ k.transpose(-2, -1)
         if self.bias_table is not None:

@@ -147,13 +147,13 @@ def test_bits_go_down_and_zeros_come_in_steps(
     made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Policy] = []
-    answer = finish.answer
+    compressible = finish.compressible
 
-    def watched(network: Network, params: object, candidate: Candidate, images: Tensor) -> object:
+    def watched(network: Network, candidate: Candidate) -> object:
         seen.append(candidate.compression.head)
-        return answer(network, params, candidate, images)
+        return compressible(network, candidate)
 
-    monkeypatch.setattr(finish, "answer", watched)
+    monkeypatch.setattr(finish, "compressible", watched)
     train(made, lessons, tmp_path / "kept")
     bits = [policy.weight_bits for policy in seen]
     assert list(dict.fromkeys(bits)) == [32, 8, 6, 4]
