@@ -352,8 +352,8 @@ def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
         return Graph(kind, candidate.to_json(), b"", (1,), 1, 9999)
 
     def time(graphs: Sequence[Graph], rounds: int, way: str) -> list[Row]:
-        each = 0.065 if graphs[0].kind == "unit" else 0.2
-        clock[0] += slow * (0.8 + each * len(graphs))
+        each = 0.065 if graphs[0].kind == "unit" else 0.12
+        clock[0] += slow * (0.6 + each * len(graphs))
         return [
             Row(g.kind, g.key, took(g), took(g), took(g), 8, g.graph_bytes, way=way,
                 session=f"{clock[0]}")
@@ -366,7 +366,7 @@ def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
         return network_ms(Candidate.from_json(graph.key), recipes)
 
     def footprint(graph: Graph) -> Footprint:
-        clock[0] += slow * 0.35
+        clock[0] += slow * 0.33
         return Footprint(10.0, 0.0)
 
     for name, fake in {"unit": unit, "network": network, "time": time, "footprint": footprint,
@@ -380,8 +380,8 @@ def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
     assert model.validation["networks_fitted"] and model.validation["networks_fresh"]
     if slow * 40 <= 3 * budget_s:  # there is time, and nearly all of it is used
         assert 0.8 * budget_s < clock[0] <= budget_s
-        assert model.validation["sub_blocks"] > 60
-        assert model.validation["mape"] < 5
+        assert model.validation["sub_blocks"] > (250 if slow * 40 == budget_s else 50)
+        assert model.validation["mape"] < 8
 
 
 def test_a_restless_set_is_measured_again_after_the_first_that_validates(
