@@ -13,7 +13,9 @@ from typing import Any
 from ..block import Block
 from ..errors import ConfigError, SpaceError, did_you_mean
 from ..registry import Registry
-from .spec import Mixer, Number
+from .spec import Given, Mixer, Number, Rule
+
+__all__ = ["MIXERS", "Given", "Mixer", "Number", "Rule", "attribute_of", "canonical", "find"]
 
 MIXERS: Registry[Mixer] = Registry(
     "mixer",
