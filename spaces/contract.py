@@ -29,8 +29,8 @@ from .space import SearchSpace
 from .supernet import Supernet
 
 
-class MixerContract:
-    """Counted as traced, shared by slices, pruned by order, read back as written.
+class MixerCase:
+    """A mixer, and what its laws are tried on.
 
     Attributes:
         name: of the mixer in the registry.
@@ -41,6 +41,56 @@ class MixerContract:
     name: str
     fields: str = ""
     tolerance: float = 1e-4
+
+    @classmethod
+    def space(cls) -> SearchSpace:
+        """A small space of the mixer, in networks of two widths and depths."""
+        return SearchSpace(cls.spec())
+
+    @classmethod
+    def spec(cls) -> dict[str, Any]:
+        """What a file of the space says."""
+        stage = {"depth": [1, 2], "width": [16, 24], "blocks": {"mlp_ratio": [1.0, 2.0]}}
+        around = {"input_size": 28, "patch_size": 4, "num_classes": 5}
+        pool = "token" if find(cls.name).takes_prefix else "avg"
+        return {
+            **around,
+            "name": cls.name,
+            "global_pool": pool,
+            "mixer": cls.name,
+            **(parse_yaml(cls.fields, cls.name) if cls.fields else {}),
+            "stages": [stage],
+        }
+
+    @classmethod
+    def candidates(cls) -> list[Candidate]:
+        """The largest, those that cover every choice, and random ones."""
+        space = cls.space()
+        return list(dict.fromkeys([*space.covering(), *space.sample(8)]))
+
+    @classmethod
+    def places(cls) -> Iterator[Place]:
+        """The places of the mixer in the candidates."""
+        found = (stage for c in cls.candidates() for stage in places(c.architecture))
+        yield from dict.fromkeys(place for stage in found for place in stage)
+
+    @classmethod
+    def supernet(cls) -> Supernet:
+        """Weights of which none is at its initial value."""
+        supernet = Supernet(cls.space())
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, value in supernet.state_dict().items():
+                if value.ndim == 1 or "running" in name:
+                    value.uniform_(0.5, 1.5, generator=generator)
+                else:
+                    size = value.numel() / value.shape[0]
+                    value.normal_(0, size**-0.5, generator=generator)
+        return supernet
+
+
+class MixerContract(MixerCase):
+    """Counted as traced, shared by slices, pruned by order, read back as written."""
 
     def test_no_torch_is_needed_for_the_space(self) -> None:
         """A space with it can be read and drawn from before torch is imported."""
@@ -115,54 +165,6 @@ class MixerContract:
             before = supernet(largest, x)
             supernet.sort_by_importance()
             assert differ(supernet(largest, x), before) <= self.tolerance
-
-    # What the laws are tried on.
-
-    @classmethod
-    def space(cls) -> SearchSpace:
-        """A small space of the mixer, in networks of two widths and depths."""
-        return SearchSpace(cls.spec())
-
-    @classmethod
-    def spec(cls) -> dict[str, Any]:
-        """What a file of the space says."""
-        stage = {"depth": [1, 2], "width": [16, 24], "blocks": {"mlp_ratio": [1.0, 2.0]}}
-        around = {"input_size": 28, "patch_size": 4, "num_classes": 5}
-        pool = "token" if find(cls.name).takes_prefix else "avg"
-        return {
-            **around,
-            "name": cls.name,
-            "global_pool": pool,
-            "mixer": cls.name,
-            **(parse_yaml(cls.fields, cls.name) if cls.fields else {}),
-            "stages": [stage],
-        }
-
-    @classmethod
-    def candidates(cls) -> list[Candidate]:
-        """The largest, those that cover every choice, and random ones."""
-        space = cls.space()
-        return list(dict.fromkeys([*space.covering(), *space.sample(8)]))
-
-    @classmethod
-    def places(cls) -> Iterator[Place]:
-        """The places of the mixer in the candidates."""
-        found = (stage for c in cls.candidates() for stage in places(c.architecture))
-        yield from dict.fromkeys(place for stage in found for place in stage)
-
-    @classmethod
-    def supernet(cls) -> Supernet:
-        """Weights of which none is at its initial value."""
-        supernet = Supernet(cls.space())
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for name, value in supernet.state_dict().items():
-                if value.ndim == 1 or "running" in name:
-                    value.uniform_(0.5, 1.5, generator=generator)
-                else:
-                    size = value.numel() / value.shape[0]
-                    value.normal_(0, size**-0.5, generator=generator)
-        return supernet
 
 
 def entering(place: Place, images: int = 2) -> Tensor:

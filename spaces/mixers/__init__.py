@@ -13,7 +13,10 @@ from typing import Any
 from ..block import Block
 from ..errors import ConfigError, SpaceError, did_you_mean
 from ..registry import Registry
-from .spec import Mixer, Number
+from .spec import Given, Mixer, Number, Rule
+
+# What the file of a mixer, and tests of it, need.
+__all__ = ["Given", "Mixer", "Number", "Rule", "find"]
 
 MIXERS: Registry[Mixer] = Registry(
     "mixer",

@@ -1,13 +1,16 @@
 """Each mixer against a formula or a module written independently."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitpareto.spaces import Block, Place
+from vitpareto.spaces import Block, Place, mixers
 from vitpareto.spaces.contract import MixerContract
-from vitpareto.spaces.mixers import MIXERS, find
+from vitpareto.spaces.errors import ConfigError
+from vitpareto.spaces.mixers import MIXERS, Number, find
 from vitpareto.spaces.networks.attention import Attention
 from vitpareto.spaces.networks.linear import LinearAttention
 from vitpareto.spaces.networks.mbconv import MBConv
@@ -231,3 +234,14 @@ class TestMBConv(MixerContract):
 
 def test_every_mixer_has_its_laws() -> None:
     assert {law.name for law in MixerContract.__subclasses__()} == set(MIXERS)
+
+
+def test_numbers_mean_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mixer", "numbers", "_width", "3x3"):
+        with pytest.raises(ValueError, match="needs another name"):
+            Number(name)
+    other = replace(find("linear"), numbers=(Number("kernel_size", 5),))
+    monkeypatch.setattr(mixers, "find", lambda name: other if name == "mbconv" else find(name))
+    mixers.numbers.cache_clear()
+    with pytest.raises(ConfigError, match="mixer 'mbconv': its number 'kernel_size' is not that"):
+        mixers.numbers()

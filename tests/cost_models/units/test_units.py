@@ -1,5 +1,6 @@
 """Sub-blocks, units and the batch walk agree with each other and with the graphs they stand for."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -43,6 +44,26 @@ def test_keys_can_be_read_back(preset: str) -> None:
         assert again.key == block.key
         left, right = unit_of(block, "float"), unit_of(again, "float")
         assert (left.terms, left.numbers, left.key) == (right.terms, right.numbers, right.key)
+
+
+# Of 200 candidates of version 0.1.0: their keys, and those of their sub-blocks.
+GOLDEN = {
+    "cifar": ("c645e29edba3cc83", "ae6fd0c44de21608"),
+    "cifar_small": ("4bf971113927f7fb", "35f3dd49e4740353"),
+    "deit_tiny": ("e2d077835154c387", "43deec9a962d1faf"),
+    "digits": ("f25399b1ccf3c436", "71e015fc9accd441"),
+    "mobile_hybrid": ("09cca916374dbb54", "6a2457e4d0cfff99"),
+}
+
+
+@pytest.mark.parametrize("preset", GOLDEN)
+def test_golden_keys(preset: str) -> None:
+    """A change orphans tables, cost models and run folders: it needs a new version."""
+    candidates = SearchSpace.from_yaml(preset).sample(200, seed=3)
+    units = dict.fromkeys(b.key for c in candidates for b in workload(c).sub_blocks)
+    lines = ("\n".join(keys) for keys in ((c.key for c in candidates), units))
+    found = tuple(hashlib.sha256(text.encode()).hexdigest()[:16] for text in lines)
+    assert found == GOLDEN[preset]
 
 
 @pytest.mark.parametrize("key", ["", "mixer/softmax", "mixer/softmax?width=1", "x?width=a&grid=1"])

@@ -1,0 +1,108 @@
+"""What the product's own mixers cost, by the laws that plugins are held to."""
+
+from dataclasses import replace
+
+import pytest
+
+from vitpareto.cost_models.graphs.contract import MixerCostContract
+from vitpareto.cost_models.graphs.modules import locate
+from vitpareto.cost_models.measure.capabilities import examples
+from vitpareto.cost_models.units.unit import unit_of
+from vitpareto.cost_models.units.workload import SubBlock
+from vitpareto.spaces import Architecture, Block, Candidate, Place, Policy, Stage, mixers
+from vitpareto.spaces.mixers import MIXERS, find
+from vitpareto.spaces.ops import Op
+
+pytestmark = pytest.mark.onnx
+
+
+class TestSoftmax(MixerCostContract):
+    name = "softmax"
+    fields = "{num_heads: [2, 4], head_dim: 8, layer_scale: true}"
+
+
+class TestGrouped(MixerCostContract):
+    name = "grouped"
+    fields = "{num_heads: [2, 4], kv_heads: [1, 2, 4], head_dim: 8}"
+
+
+class TestPooled(MixerCostContract):
+    name = "pooled"
+    fields = "{num_heads: [2, 4], head_dim: 8, kv_pool: [1, 2, 3]}"
+
+
+class TestWindow(MixerCostContract):
+    name = "window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: none}"
+
+
+class TestLinear(MixerCostContract):
+    name = "linear"
+    fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5], norm: batch}"
+
+
+class TestTokenMlp(MixerCostContract):
+    name = "token_mlp"
+    fields = "{token_mlp_ratio: [1, 2], layer_scale: true}"
+
+
+class TestPool(MixerCostContract):
+    name = "pool"
+    fields = "{layer_scale: true}"
+
+
+class TestMBConv(MixerCostContract):
+    name = "mbconv"
+    fields = "{kernel_size: [3, 5], norm: batch, layer_scale: true}"
+
+
+def test_every_mixer_has_its_laws() -> None:
+    assert {law.name for law in MixerCostContract.__subclasses__()} == set(MIXERS)
+
+
+@pytest.fixture
+def other_mlp(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A second mixer that is an MLP too, under a name that nothing knows."""
+    real = mixers.MIXERS.find
+    spec = find("mbconv")
+    monkeypatch.setattr(
+        mixers.MIXERS, "find", lambda name: spec if name == "other_mlp" else real(name)
+    )
+    yield "other_mlp"
+    find.cache_clear()
+
+
+def test_no_mlp_follows_any_mixer_that_is_one(other_mlp: str) -> None:
+    blocks = tuple(
+        Block(mixer, mlp_hidden=32, kernel_size=3, num_heads=2, head_dim=8)
+        for mixer in (other_mlp, "softmax", "mbconv")
+    )
+    stages = (Stage(16, blocks),)
+    architecture = Architecture(stages, 32, patch_size=4, num_classes=5, global_pool="avg")
+    found = locate(Candidate.uncompressed(architecture))
+    assert [path.rpartition("blocks.")[2] for path in list(found)[1:-1]] == [
+        *("0.other_mlp", "1.attn", "1.mlp", "2.mbconv")
+    ]
+    kinds = [unit.kind for unit in found.values()]
+    assert kinds == ["stem", "mixer", "mixer", "mlp", "mixer", "head"]
+
+
+def test_strange_operations_have_a_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = [Op("scan", macs=3_000_000, reads=10, writes=10), Op("gather", reads=5, writes=5)]
+    spec = replace(find("pool"), ops=lambda _: strange)
+    monkeypatch.setattr("vitpareto.cost_models.units.workload.find", lambda _: spec)
+    place = Place(Block("pool"), 16, (8, 8), 0, 64, 64)
+    unit = unit_of(SubBlock("mixer", place, Policy(), "layer", "pool"), "float")
+    assert unit.terms["scan_macs"] == 3
+    assert unit.terms["scan_elements"] == pytest.approx(20e-6)
+    assert unit.terms["gather"] == pytest.approx(10e-6)
+
+
+def test_devices_measure_every_mixer_with_weights() -> None:
+    found = examples()
+    assert {name for name, block in found.items() if block.kind == "mixer"} == {
+        name for name in MIXERS if find(name).has_weights
+    }
+    assert found["window"].key == (
+        "mixer/window?norm=layer&act=gelu&width=192&grid=14&num_heads=3&head_dim=64&window_size=7"
+    )
