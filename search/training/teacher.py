@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
-BATCH = 256  # images at once where no gradient is kept
+BATCH = 64  # images at once where no gradient is kept: what they need stays in the cache
 
 
 def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Architecture:
@@ -81,6 +82,7 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
     network = open_teacher(data, config).to(torch_device())
     if config.model:
         return network
+    network = network.to(memory_format=torch.channels_last)  # 1.5 times the speed on a CPU
     views, labels = data.views(), data.train_labels
     steps = config.epochs * batches_in(len(labels), config.batch_size)
     optimizer = Optimizer(network.named_parameters(), config, steps)
@@ -99,14 +101,16 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
                 optimizer.step()
                 bar.update()
     network.load_state_dict(network.state_dict() | optimizer.average)
-    return network.eval()
+    return network.to(memory_format=torch.contiguous_format).eval()
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits in float32: (N, C, S, S) -> (N, K)."""
     device = next(network.parameters()).device
-    return torch.cat([network(batch.to(device)).cpu() for batch in images.split(BATCH)])
+    with fast_matmul(device):
+        batches = [network(batch.to(device)).float().cpu() for batch in images.split(BATCH)]
+    return torch.cat(batches)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ class Lessons:
 def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
     """Views of the train split with the teacher's logits; the same every time."""
     made, n = data.views(), len(data.train_labels)
+    teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     chunks = torch.arange(n).split(BATCH)
     logits = [
         torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
