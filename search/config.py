@@ -154,6 +154,8 @@ class SupernetConfig(TrainConfig):
         alone: share of the steps in which only the largest candidate is trained, before all are.
         curriculum: share of the other steps over which the axes of the space open one by one.
         pretrained: timm model whose weights are the start; empty starts from scratch.
+        workers: processes of a Ray cluster that share the training, each with `batch_size` images
+            a step; several need the extra "train".
     """
 
     epochs: Positive = 40
@@ -164,6 +166,7 @@ class SupernetConfig(TrainConfig):
     alone: Annotated[float, Field(ge=0, lt=1)] = 0.0
     curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
     pretrained: str = ""
+    workers: Positive = 1
 
 
 class ProxyConfig(TrainConfig):

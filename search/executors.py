@@ -264,19 +264,7 @@ class RayExecutor(_Crew):
         from ray.exceptions import RayActorError
 
         self._ray, self._lost = ray, RayActorError
-        self._opened = not ray.is_initialized()
-        if self._opened:
-            try:
-                _knock(address)
-                ray.init(
-                    address=address or "local",  # else it joins a cluster that runs here
-                    num_cpus=None if address else workers * threads,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise RunError(f"executor.address {address!r}: {error}") from error
+        self._opened = open_cluster(address, workers * threads)
         # A call is repeated by whoever is idle: a restarted actor might wait for a node forever.
         self._actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(_Worker)
         self._threads = threads
@@ -312,6 +300,34 @@ class RayExecutor(_Crew):
 
     def _publish(self, function: Callable[..., Any]) -> None:
         self._references.append(self._ray.put(function))
+
+
+def open_cluster(address: str, cpus: int) -> bool:
+    """Join a Ray cluster, or start one here; false if this process is in one already.
+
+    Args:
+        address: of the cluster; empty starts one.
+        cpus: that one started here has.
+
+    Raises:
+        RunError: no cluster answers.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    try:
+        _knock(address)
+        ray.init(
+            address=address or "local",  # else it joins a cluster that runs here
+            num_cpus=None if address else cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"executor.address {address!r}: {error}") from error
+    return True
 
 
 def _knock(address: str) -> None:

@@ -50,9 +50,9 @@ from ..store.atomic_files import read_json, write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
+from ..training.distribute import train_shared
 from ..training.finetune import Finalist, FineTuning, retrain, start_network, train_finalists
 from ..training.loss_curves import Health
-from ..training.supernet import train_supernet
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
 from .stages import stage
@@ -145,13 +145,14 @@ class Run:
             )
             with stage(self.folder, "supernet") as facts:
                 health = Health()
-                trained = train_supernet(
+                trained = train_shared(
                     self.space,
                     lessons,
                     config.supernet,
                     config.search.seed,
-                    checkpoint=checkpoint,
-                    health=health,
+                    config.executor,
+                    checkpoint,
+                    health,
                 )
                 facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(self.folder.supernet, save(trained.state_dict()))

@@ -21,6 +21,7 @@ from ..config import RunConfig, load_config
 from ..data.dataset import load_data
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder
+from ..training.distribute import check_workers
 
 FIXED = (
     "space",
@@ -43,7 +44,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
 
     Raises:
         RunError: there is one and `resume` is false, it belongs to another space or data set, or
-            it cannot be written.
+            it cannot be written; or `supernet.workers` need what is not installed.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
         CostError: the cost model cannot be read, or nothing tells the energy that is asked for.
@@ -51,6 +52,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     again = resume and (path / "stages.json").exists()
     if not again:
         RunFolder.check_free(path)
+    check_workers(config.supernet.workers)
     device = Device.load(config.device.name)
     open_runtime(device)
     kept = path / "cost_model.json" if again else path

@@ -19,7 +19,8 @@ from torch import Tensor, distributed
 from ...spaces import SearchSpace
 from ...spaces.errors import RunError
 from ...spaces.supernet import Supernet
-from ..config import SupernetConfig
+from ..config import ExecutorConfig, SupernetConfig
+from ..executors import open_cluster
 from .loss_curves import Health
 from .sandwich import Workers
 from .supernet import train_supernet
@@ -33,9 +34,7 @@ def train_in_parallel(
     lessons: Lessons,
     config: SupernetConfig,
     seed: int,
-    workers: int,
-    threads: int = 1,
-    gpu: bool = False,
+    cluster: ExecutorConfig,
 ) -> tuple[Supernet, Health]:
     """`train_supernet` by several processes, as if by one with so many times the batch.
 
@@ -45,15 +44,31 @@ def train_in_parallel(
     Args:
         space: whose candidates are served.
         lessons: images, labels and the teacher's answers; they go to each node once.
-        config: recipe; `config.batch_size` images a worker and step.
+        config: recipe; `config.workers` processes, `config.batch_size` images each and step.
         seed: of everything random.
-        workers: processes.
-        threads: of torch in each of them, and the cores that Ray reserves for it.
-        gpu: whether each gets a GPU.
+        cluster: which one, and threads and GPUs of each process.
 
     Raises:
-        RunError: a worker failed.
+        RunError: no cluster answers, or a worker failed.
     """
+    threads = max(1, cluster.threads)
+    opened = open_cluster(cluster.address, config.workers * threads)
+    try:
+        return _train(space, lessons, config, seed, threads, cluster.gpus)
+    finally:
+        if opened:
+            ray.shutdown()
+
+
+def _train(
+    space: SearchSpace,
+    lessons: Lessons,
+    config: SupernetConfig,
+    seed: int,
+    threads: int,
+    gpus: float,
+) -> tuple[Supernet, Health]:
+    reserved = {"CPU": threads, **({"GPU": gpus} if gpus else {})}
     with tempfile.TemporaryDirectory() as folder:
         trainer = TorchTrainer(
             _work,
@@ -65,7 +80,7 @@ def train_in_parallel(
                 "threads": threads,
             },
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads}
+                num_workers=config.workers, use_gpu=gpus > 0, resources_per_worker=reserved
             ),
             run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
         )

@@ -1,0 +1,66 @@
+"""Distribute: shared weights are trained in this process, or by several of a Ray cluster."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ...spaces import SearchSpace
+from ...spaces.errors import RunError
+from ...spaces.supernet import Supernet
+from ..config import ExecutorConfig, SupernetConfig
+from .checkpoint import Checkpoint
+from .loss_curves import Health
+from .supernet import train_supernet
+from .teacher import Lessons
+
+
+def check_workers(workers: int) -> None:
+    """Several processes can be started.
+
+    Raises:
+        RunError: Ray Train is not installed.
+    """
+    if workers == 1:
+        return
+    try:
+        import_module("ray.train")
+    except ImportError as error:
+        raise RunError(
+            f"supernet.workers: {workers} processes need Ray Train, which is not installed: "
+            'pip install "vitpareto[train]", or set supernet.workers=1'
+        ) from error
+
+
+def train_shared(
+    space: SearchSpace,
+    lessons: Lessons,
+    config: SupernetConfig,
+    seed: int,
+    cluster: ExecutorConfig,
+    checkpoint: Checkpoint,
+    health: Health,
+) -> Supernet:
+    """`train_supernet` by as many processes as `config.workers` says.
+
+    Only a single one keeps checkpoints: a training of several that is killed starts again.
+
+    Args:
+        space: whose candidates are served.
+        lessons: images, labels and the teacher's answers.
+        config: recipe; `config.batch_size` images a worker and step.
+        seed: of everything random.
+        cluster: where several processes run, and their threads and GPUs.
+        checkpoint: where the training is kept as it goes.
+        health: gets the curves.
+
+    Raises:
+        RunError: as `check_workers` and `train_supernet`; no cluster answers; a worker failed.
+    """
+    if config.workers == 1:
+        return train_supernet(space, lessons, config, seed, checkpoint=checkpoint, health=health)
+    check_workers(config.workers)
+    from .ray_train import train_in_parallel
+
+    supernet, seen = train_in_parallel(space, lessons, config, seed, cluster)
+    health.restore(seen.notes())
+    return supernet
