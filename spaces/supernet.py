@@ -8,7 +8,7 @@ it, so that gradients flow back through the views. See `networks/sharing.py` for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -167,7 +167,11 @@ class Supernet:
             )
 
     @torch.no_grad()
-    def sort_by_importance(self, scores: Mapping[str, Tensor] | None = None) -> None:
+    def sort_by_importance(
+        self,
+        scores: Mapping[str, Tensor] | None = None,
+        alike: Sequence[Mapping[str, Tensor]] = (),
+    ) -> None:
         """Permute heads and hidden units of every block, the most important first.
 
         No function changes: all tensors that share an axis are permuted alike.
@@ -175,6 +179,8 @@ class Supernet:
         Args:
             scores: elementwise importance of shared parameters, such as |weight x gradient|
                 (Taylor, Molchanov et al., arXiv:1906.10771); squared weights by default.
+            alike: other tensors by the names of parameters that follow them, such as the moments
+                of an optimizer.
         """
         axes = self._axes()
         for axis in SORTED_AXES:
@@ -187,9 +193,10 @@ class Supernet:
                 assert isinstance(total, Tensor)
                 order = total.argsort(descending=True, stable=True)
                 for name, position in members:
-                    tensor = self.params.get(name, self.buffers.get(name))
-                    assert tensor is not None
-                    tensor.copy_(tensor.index_select(position, order))
+                    for tensors in (self.params, self.buffers, *alike):
+                        if name in tensors:
+                            tensor = tensors[name]
+                            tensor.copy_(tensor.index_select(position, order))
 
     def _axes(self) -> dict[str, str]:
         """Axis names of every shared tensor."""

@@ -71,6 +71,15 @@ class Optimizer:
         """Forget the gradients."""
         self._adamw.zero_grad(set_to_none=True)
 
+    def followers(self) -> list[Mapping[str, Tensor]]:
+        """What lies beside the parameters element by element, by their names: moments, average."""
+        states = {name: self._adamw.state.get(p, {}) for name, p in self.parameters.items()}
+        moments = [
+            {name: state[moment] for name, state in states.items() if moment in state}
+            for moment in MOMENTS[:2]
+        ]
+        return [*moments, self.average]
+
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and average by name, for safetensors; see `done` for the step."""
         found = {f"average.{name}": value for name, value in self.average.items()}

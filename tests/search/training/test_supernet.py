@@ -1,5 +1,6 @@
 """Supernet training: the same whether interrupted, shared, halved or not."""
 
+import math
 import random
 import signal
 import subprocess
@@ -18,7 +19,13 @@ from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.loss_curves import LARGEST, Health
 from vitpareto.search.training.optimizer import Optimizer
 from vitpareto.search.training.sandwich import Draw, Sandwich, Workers
-from vitpareto.search.training.supernet import fresh, from_scratch, train_supernet, training_steps
+from vitpareto.search.training.supernet import (
+    fresh,
+    from_scratch,
+    importance,
+    train_supernet,
+    training_steps,
+)
 from vitpareto.search.training.teacher import Lessons, Teacher, teacher_architecture
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
@@ -120,7 +127,12 @@ def test_projection_changes_conflicting_gradients_only_for_the_better(space, les
     assert 0 < len(changed) < len(plain)
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not(space, lessons, tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [0.0, 0.4], ids=["", "stopped before it is sorted"])
+def test_a_stopped_training_goes_on_as_if_it_had_not(
+    space, lessons, tmp_path: Path, alone: float
+) -> None:
+    config = SHORT.model_copy(update={"alone": alone})
+
     class Stop(Exception):
         pass
 
@@ -133,12 +145,12 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(space, lessons, tmp_path: P
             if state.step == 5:
                 raise Stop
 
-    whole = train_supernet(space, lessons, SHORT, 0)
+    whole = train_supernet(space, lessons, config, 0)
     with pytest.raises(Stop):
-        train_supernet(space, lessons, SHORT, 0, checkpoint=Interrupting(tmp_path / "c", "a"))
+        train_supernet(space, lessons, config, 0, checkpoint=Interrupting(tmp_path / "c", "a"))
     health = Health(every=1)
     again = train_supernet(
-        space, lessons, SHORT, 0, checkpoint=Checkpoint(tmp_path / "c", "a"), health=health
+        space, lessons, config, 0, checkpoint=Checkpoint(tmp_path / "c", "a"), health=health
     )
     assert len(health.curves[LARGEST]) == lessons.steps(128, 2) - 5
     a, b = whole.state_dict(), again.state_dict()
@@ -256,6 +268,23 @@ def test_the_largest_learns_alone_first(space) -> None:
     plain = Draw(space, SHORT.model_copy(update={"curriculum": 0.5}), 70, 0)
     assert [len(draw(step)) for step in range(30, 100)] == [len(plain(0))] * 70
     assert any(c != space.largest() for _, c in draw(30 + 34))
+
+
+def test_what_the_largest_learned_alone_is_sorted_and_goes_on(space, lessons) -> None:
+    """Sorting moves weights with their moments: the largest learns on as if it had not happened."""
+    config = SHORT.model_copy(update={"epochs": 1, "alone": 0.5})
+    first = Health(every=1)
+    train_supernet(space, lessons, config, 0, health=first)
+    second, still = Health(every=1), SHORT.model_copy(update={"epochs": 1, "alone": 0.99})
+    trained = train_supernet(space, lessons, still, 0, health=second)
+    steps = lessons.steps(128, 1)
+    sorted_at = math.ceil(steps / 2)
+    curves = first.curves[LARGEST], second.curves[LARGEST]
+    assert curves[0][: sorted_at + 1] == pytest.approx(curves[1][: sorted_at + 1], rel=1e-2)
+    scores = importance(trained, lessons, 0)
+    before = {name: p.detach().clone() for name, p in trained.params.items()}
+    trained.sort_by_importance(scores, [before])
+    assert all(before[name].equal(p) for name, p in trained.params.items())
 
 
 def test_the_average_is_that_of_the_weights() -> None:
