@@ -104,8 +104,8 @@ class Device:
 
     def identity(self) -> dict[str, Any]:
         """What is wanted and what is found here: processor, versions, provider's own name."""
-        found = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
-        return found | {"version": find_runtime(self.runtime).version} | machine()
+        wanted = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
+        return wanted | {"version": find_runtime(self.runtime).version} | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""

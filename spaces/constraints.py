@@ -51,13 +51,13 @@ class Constraints:
 
     def checks(self) -> list[list[Check]]:
         """For each variable, the tests that can be made once it has a value, and their reads."""
-        found: list[list[Check]] = [[] for _ in self.layout.variables]
+        checks: list[list[Check]] = [[] for _ in self.layout.variables]
         for reads, table in self.tables.items():
-            found[max(reads)].append((reads, _lookup(reads, table)))
+            checks[max(reads)].append((reads, _lookup(reads, table)))
         for reads, test, _ in self._grid_tests():
             if reads:
-                found[max(reads)].append((reads, remembered(self.layout, reads, test)))
-        return found
+                checks[max(reads)].append((reads, remembered(self.layout, reads, test)))
+        return checks
 
     def count(self) -> int:
         """Number of different candidates; a choice without effect counts once."""
@@ -104,20 +104,20 @@ class Constraints:
         """Numbers as built: of the block, or of what surrounds it."""
         layout = self.layout
         block = layout.build_block(site, values)[0] if site.is_block else None
-        found: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
         for name in names:
             if name == "stages":
-                found[name] = len(layout.stages)
+                numbers[name] = len(layout.stages)
             elif name == "stage":
-                found[name] = site.where[0]
+                numbers[name] = site.where[0]
             elif name == "grid":
                 size, patch = (layout.get(site, n, values) for n in ("input_size", "patch_size"))
-                found[name] = size // patch >> site.where[0]
+                numbers[name] = size // patch >> site.where[0]
             elif block is not None and name in block_defaults():
-                found[name] = getattr(block, name)
+                numbers[name] = getattr(block, name)
             else:
-                found[name] = layout.get(site, name, values)
-        return found
+                numbers[name] = layout.get(site, name, values)
+        return numbers
 
     def _add_positions(self, stage: Site) -> None:
         """Where tokens are dropped must be told in one way, or two would mean one candidate."""

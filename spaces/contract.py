@@ -147,8 +147,8 @@ class MixerContract:
     @classmethod
     def places(cls) -> Iterator[Place]:
         """The places of the mixer in the candidates."""
-        found = (stage for c in cls.candidates() for stage in places(c.architecture))
-        yield from dict.fromkeys(place for stage in found for place in stage)
+        stages = (stage for c in cls.candidates() for stage in places(c.architecture))
+        yield from dict.fromkeys(place for stage in stages for place in stage)
 
     @classmethod
     def supernet(cls) -> Supernet:

@@ -28,12 +28,12 @@ class Distances:
 
     def of(self, v: int, value: Scalar) -> float:
         """Smallest over the places where the variable has an effect in the candidate."""
-        found = [
+        distances = [
             distance
             for site, name in self.places[v]
             if (distance := self.at(site, name, value)) is not None
         ]
-        return min(found, default=0.0)
+        return min(distances, default=0.0)
 
     def nearest(self, source: int) -> Scalar:
         """The value that the candidate has, or is nearest to."""

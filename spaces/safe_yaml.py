@@ -76,10 +76,10 @@ def line_of(text: str, keys: Sequence[str]) -> int:
     node, line = yaml.compose(text, Loader=_Loader), 1
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(name, value) for name, value in pairs if name.value == key]
-        if not found:
+        matches = [(name, value) for name, value in pairs if name.value == key]
+        if not matches:
             break
-        name, node = found[0]
+        name, node = matches[0]
         line = name.start_mark.line + 1
     return line
 

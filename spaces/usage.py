@@ -31,15 +31,15 @@ def find_uses(layout: Layout) -> list[list[Use]]:
     Raises:
         SpaceError: a choice that never has an effect.
     """
-    found: list[list[Use]] = [[] for _ in layout.variables]
+    uses_of: list[list[Use]] = [[] for _ in layout.variables]
     for site in layout.sites():
         for name, source in site.sources.items():
             if source < len(layout.variables):
-                found[source] += uses_at(layout, site, name)
-    for choice, uses in zip(layout.variables, found, strict=True):
+                uses_of[source] += uses_at(layout, site, name)
+    for choice, uses in zip(layout.variables, uses_of, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             raise SpaceError(f"{choice.name}: unreachable: no candidate has a use for this choice")
-    return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in found]
+    return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
 
 
 def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
@@ -51,10 +51,10 @@ def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
 
     def holds(values: Values) -> bool:
         read = get(values)
-        found = known.get(read)
-        if found is None:
-            found = known[read] = test(values)
-        return found
+        answer = known.get(read)
+        if answer is None:
+            answer = known[read] = test(values)
+        return answer
 
     return holds
 

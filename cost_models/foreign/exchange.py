@@ -41,9 +41,9 @@ def to_csv(table: LatencyTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "latency_ms", "std_ms", "rounds"])
-    for key, found in to_ofa(table).items():
+    for key, figures in to_ofa(table).items():
         group = parse_unit(key).group
-        writer.writerow([key, group, found["mean"], found["std"], found["count"]])
+        writer.writerow([key, group, figures["mean"], figures["std"], figures["count"]])
     return stream.getvalue()
 
 
@@ -61,12 +61,12 @@ def to_ofa(table: LatencyTable) -> dict[str, dict[str, float]]:
 
     The standard deviation is that of a normal spread with the same 10th and 90th percentiles.
     """
-    found: dict[str, dict[str, float]] = {}
+    entries: dict[str, dict[str, float]] = {}
     rows = list(table.of_kind("unit"))
     for row, level in zip(rows, table.levels(rows), strict=True):
         spread = (row.p90_ms - row.p10_ms) / 2.563
-        found[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
-    return dict(sorted(found.items()))
+        entries[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
+    return dict(sorted(entries.items()))
 
 
 def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict[str, Any]:

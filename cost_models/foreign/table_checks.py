@@ -49,18 +49,18 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
         parts: (rows, choices) one-hot architecture choices, to see whether latencies are sums
             of per-choice constants.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for device, values in table.ms.items():
         known = values[np.isfinite(values)]
-        found += _column(device, known)
+        findings += _column(device, known)
         positive = np.flatnonzero(values > 0)
-        found += check_repeats([table.keys[i] for i in positive], values[positive], device)
+        findings += check_repeats([table.keys[i] for i in positive], values[positive], device)
         if parts is not None and np.isfinite(values).all():
-            found += _additive(device, values, parts)
+            findings += _additive(device, values, parts)
         ordered = bool(table.spread) and bool(table.numbers) and bool(table.numbers[0])
         if ordered and np.isfinite(values).all():
-            found += _drift(device, values, table)
-    return found + _duplicates(table.ms)
+            findings += _drift(device, values, table)
+    return findings + _duplicates(table.ms)
 
 
 def check_repeats(
@@ -95,7 +95,7 @@ def _column(device: str, values: Array) -> list[Finding]:
 
 
 def _duplicates(columns: Mapping[str, Array]) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for left, right in combinations(columns, 2):
         both = np.isfinite(columns[left]) & np.isfinite(columns[right])
         if both.sum() < 10:
@@ -107,11 +107,11 @@ def _duplicates(columns: Mapping[str, Array]) -> list[Finding]:
         ratio = float(np.median(a / b))
         if r > SAME and abs(ratio - 1) < CLOSE:
             detail = f"correlation {r:.4f}, median ratio {ratio:.3f}: as of one device"
-            found.append(Finding("duplicate", f"{left}, {right}", detail))
+            findings.append(Finding("duplicate", f"{left}, {right}", detail))
         elif len(a) > 50 and (shared := float(np.mean(a == b))) > 0.05 and len(np.unique(a)) > 100:
             detail = f"{shared:.0%} of the values are equal to the last digit: copied rows"
-            found.append(Finding("duplicate", f"{left}, {right}", detail))
-    return found
+            findings.append(Finding("duplicate", f"{left}, {right}", detail))
+    return findings
 
 
 def _additive(device: str, values: Array, parts: Array) -> list[Finding]:

@@ -68,12 +68,12 @@ def farthest(sources: Array, count: int) -> list[int]:
         count: how many.
     """
     x = np.log(sources).T
-    found = [int(np.argmin(np.linalg.norm(x - np.median(x, 0), axis=1)))]
-    nearest = np.linalg.norm(x - x[found[0]], axis=1)
-    while len(found) < min(count, len(x)):
-        found.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.linalg.norm(x - x[found[-1]], axis=1))
-    return found
+    chosen = [int(np.argmin(np.linalg.norm(x - np.median(x, 0), axis=1)))]
+    nearest = np.linalg.norm(x - x[chosen[0]], axis=1)
+    while len(chosen) < min(count, len(x)):
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(x - x[chosen[-1]], axis=1))
+    return chosen
 
 
 def _kriged(spread: Array, at: NDArray[np.intp], rest: Array) -> Array:

@@ -73,8 +73,8 @@ def _fold_block(block: ResidualBlock) -> None:
 
 def _layers(mixer: nn.Module, *names: str) -> list[nn.Module]:
     """Those of the layers that can take something in; an MLP that is measured has no mixer."""
-    found = [getattr(mixer, name, None) for name in names if name]
-    return [layer for layer in found if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [getattr(mixer, name, None) for name in names if name]
+    return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def _fold_sequence(layers: nn.Sequential) -> None:

@@ -137,15 +137,15 @@ def fit_correction(
             if best is None or error < best[0] * 0.99:
                 best = (error, weights * prior, left_out, cache)
     assert best is not None
-    _, found, left_out, cache = best
+    _, solution, left_out, cache = best
     left_out = left_out / trust
-    factors = np.full(len(sums.kinds), 1 + found[0])
-    factors[used] += found[1 : 1 + len(used)]
-    rest = found[1 + len(used) :]
+    factors = np.full(len(sums.kinds), 1 + solution[0])
+    factors[used] += solution[1 : 1 + len(used)]
+    rest = solution[1 + len(used) :]
     correction = Correction(
         kinds=list(sums.kinds),
         factors=factors.tolist(),
-        shared=float(1 + found[0]),
+        shared=float(1 + solution[0]),
         per_call_ms=float(rest[0]),
         constant_ms=float(rest[1]),
         per_miss_mb=float(rest[2]),

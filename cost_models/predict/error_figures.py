@@ -66,7 +66,7 @@ def noise_floor(keys: Sequence[str], levels_ms: Array) -> float:
 
 def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
     """Median error of size and, where it was measured, of peak memory, in percent."""
-    found: dict[str, float] = {}
+    medians: dict[str, float] = {}
     for name, actual, guess in (
         ("size_error", [row.graph_bytes for row in rows], predicted.size_mb),
         ("memory_error", [row.peak_bytes for row in rows], predicted.peak_memory_mb),
@@ -75,5 +75,5 @@ def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
         known = measured > 0
         if known.any():
             errors = np.abs(guess[known] / measured[known] - 1) * 100
-            found[name] = round(float(np.median(errors)), 3)
-    return found
+            medians[name] = round(float(np.median(errors)), 3)
+    return medians

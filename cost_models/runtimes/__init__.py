@@ -71,8 +71,8 @@ class Runtime(Protocol):
                 where the format is another.
             shape: of its input.
         """
-        found = as_bytes(model)
-        return found if isinstance(found, bytes) else Path(found).read_bytes()
+        content = as_bytes(model)
+        return content if isinstance(content, bytes) else Path(content).read_bytes()
 
 
 def open_runtime(device: Device) -> Runtime:

@@ -74,8 +74,8 @@ def time_folder(
 
     order = rng.permutation(len(graphs)).tolist()
     time_them = _one_by_one if way == ONE_BY_ONE else _in_turn
-    found, factors = time_them(plan, order, opened, inputs)
-    for index, (timing, anchors_ms) in found.items():
+    timings, factors = time_them(plan, order, opened, inputs)
+    for index, (timing, anchors_ms) in timings.items():
         answers[index] = answer_of(timing, anchors_ms)
     return {
         "way": way,
@@ -112,12 +112,12 @@ def _one_by_one(
     """Each graph lives as long as it is timed, and the anchors all the while."""
     places, clock = _anchors(plan), CLOCKS[plan["clock"]]
     anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
-    found: dict[int, tuple[Timing, list[float]]] = {}
+    timings: dict[int, tuple[Timing, list[float]]] = {}
     for index in order:
         if index not in places and (one := opened(index)):
-            found[index] = measure_beside(one.run, inputs[index], anchors, clock)
-    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in found.values()])
-    return found, np.exp(levels - np.median(levels)) if found else np.ones(1)
+            timings[index] = measure_beside(one.run, inputs[index], anchors, clock)
+    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in timings.values()])
+    return timings, np.exp(levels - np.median(levels)) if timings else np.ones(1)
 
 
 def _anchors(plan: Plan) -> range:

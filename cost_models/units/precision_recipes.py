@@ -138,13 +138,13 @@ def serving(policy: Policy, names: Iterable[str]) -> list[str]:
         CostError: none can: the device has no kernel for that precision.
     """
     names = list(names)
-    found = [name for name in names if find_recipe(name).serves(policy)]
-    if not found:
+    recipes = [name for name in names if find_recipe(name).serves(policy)]
+    if not recipes:
         raise CostError(
             f"no recipe of this device holds {policy.weight_bits}-bit weights with "
             f"{policy.act_bits}-bit activations; it has {', '.join(names)}"
         )
-    return found
+    return recipes
 
 
 def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
@@ -156,10 +156,10 @@ def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
     Raises:
         CostError: none can.
     """
-    found = serving(block.policy, names)
+    recipes = serving(block.policy, names)
     if any(op.kind == "conv" for op in block.ops()):
-        found.sort(key=lambda name: find_recipe(name).of_convs.activations == "dynamic")
-    return found
+        recipes.sort(key=lambda name: find_recipe(name).of_convs.activations == "dynamic")
+    return recipes
 
 
 def precision_of(policy: Policy) -> str:

@@ -70,6 +70,8 @@ def _together(units: Sequence[Unit]) -> Unit:
         numbers=tuple(sorted((*rest, *zip(names, own, strict=True)))),
     )
     shapes: dict[str, Any] = dict(zip(_PLACE, place, strict=True))
-    found = Unit(replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe)
-    found.__dict__["nodes"] = nodes_of(first)  # the same for all
-    return found
+    joined = Unit(
+        replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe
+    )
+    joined.__dict__["nodes"] = nodes_of(first)  # the same for all
+    return joined

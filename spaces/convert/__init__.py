@@ -74,13 +74,13 @@ def _compare(name: str, model: nn.Module, network: Network) -> None:
     with torch.no_grad(), _evaluating(model):
         given = model(image.to(next(model.parameters()).device))
         wanted: Tensor = getattr(given, "logits", given).cpu()
-        found = network(image)
-    if found.shape != wanted.shape:
-        raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(found.shape)}")
+        logits = network(image)
+    if logits.shape != wanted.shape:
+        raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(logits.shape)}")
     size = float(wanted.abs().max())
     if size == 0:
         raise SpaceError(f"{name}: all logits are 0, which proves nothing: train its head first")
-    error = float((found - wanted).abs().max()) / size
+    error = float((logits - wanted).abs().max()) / size
     if not error <= TOLERANCE:
         raise SpaceError(f"{name}: {_STRANGE}: its logits would change by {error:.1%}")
 

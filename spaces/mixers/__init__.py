@@ -54,16 +54,16 @@ def numbers() -> dict[str, Number]:
     Raises:
         ConfigError: two mixers mean different things by one name.
     """
-    found: dict[str, Number] = {}
+    by_name: dict[str, Number] = {}
     for mixer in MIXERS:
         for number in find(mixer).numbers:
-            known = found.setdefault(number.name, number)
+            known = by_name.setdefault(number.name, number)
             if known is not number:
                 raise ConfigError(
                     f"mixer {mixer!r}: its number {number.name!r} is not that of the mixers "
                     "before it; take theirs, or another name"
                 )
-    return found
+    return by_name
 
 
 @cache
@@ -73,11 +73,11 @@ def fields() -> dict[str, Number]:
     Raises:
         ConfigError: two numbers have one name there.
     """
-    found = {number.field: number for number in numbers().values()}
-    if len(found) < len(numbers()):
-        left = next(n for n in numbers().values() if found[n.field] is not n)
+    by_field = {number.field: number for number in numbers().values()}
+    if len(by_field) < len(numbers()):
+        left = next(n for n in numbers().values() if by_field[n.field] is not n)
         raise ConfigError(f"two numbers of mixers are named {left.field!r} in space files")
-    return found
+    return by_field
 
 
 @cache

@@ -33,12 +33,14 @@ def attention(place: Place) -> list[Op]:
     """Every token sees those of its window."""
     block, side = place.block, side_of(place)
     rows, columns = padded(place)
-    found = softmax_attention(place, rows * columns, rows * columns, side * side, block.num_heads)
+    operations = softmax_attention(
+        place, rows * columns, rows * columns, side * side, block.num_heads
+    )
     if place.relative:
         table = (2 * side - 1) ** 2 * block.num_heads
         elements = block.num_heads * rows * columns * side * side
-        found.append(ops.elementwise(elements, 2, others=table))
-    return found
+        operations.append(ops.elementwise(elements, 2, others=table))
+    return operations
 
 
 def coordinates(place: Place) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ def policy_transforms() -> Mapping[str, Transform]:
     Raises:
         ConfigError: a plugin's transform cannot be loaded.
     """
-    return {name: found for name, found in TRANSFORMS.items() if found.searched}
+    return {name: transform for name, transform in TRANSFORMS.items() if transform.searched}
 
 
 __all__ = ["TRANSFORMS", "Transform", "policy_transforms"]
