@@ -1,4 +1,4 @@
-"""Laws that every mixer keeps, for the tests of whoever adds one.
+"""MixerContract: laws that every mixer keeps, as tests for plugins too.
 
 A test class inherits from `MixerContract` and says what the mixer is called:
 
@@ -57,7 +57,7 @@ class MixerContract:
         assert {name for name, _ in mixer.example.numbers} <= set(mixer.fields)
 
     def test_shapes(self) -> None:
-        """What comes out of the module has the shape of what goes in."""
+        """Output and input of the module have the same shape."""
         for place in self.places():
             module, x = mixer_class(find(self.name).module)(place), entering(place)
             assert module(x).shape == x.shape
@@ -125,7 +125,7 @@ class MixerContract:
 
     @classmethod
     def spec(cls) -> dict[str, Any]:
-        """What a file of the space says."""
+        """Mapping of the space's file."""
         stage = {"depth": [1, 2], "width": [16, 24], "blocks": {"mlp_ratio": [1.0, 2.0]}}
         around = {"input_size": 28, "patch_size": 4, "num_classes": 5}
         pool = "token" if find(cls.name).takes_prefix else "avg"

@@ -1,7 +1,7 @@
 """Layout: a space file, read and checked, as numbered variables and where they are used.
 
 Every field of the network, of each stage and of each block finds its source: the innermost
-place of the file that names it, or its default. Sources are positions in one list of values,
+position in the file that names it, or its default. Sources are positions in one list of values,
 variables first and constants after, so that a block's fields are fetched in one go.
 """
 
@@ -39,7 +39,7 @@ class Condition:
 
 @dataclass(slots=True)
 class Site:
-    """One place where fields take effect: the network, a stage, or a block.
+    """Part of a space where fields take effect: the network, a stage, or a block.
 
     Attributes:
         where: () for the network, (i,) for a stage, (i, j) for a block.
@@ -113,7 +113,7 @@ class Layout:
             yield from blocks
 
     def enclosing(self, site: Site, name: str) -> Site:
-        """The site itself, its stage or the network: whichever settles the field."""
+        """The site that settles a field: the site itself, its stage or the network."""
         if name in site.sources:
             return site
         return self.stages[site.where[0]] if name in schema.STAGE else self.network
@@ -264,7 +264,7 @@ class _Reader:
         return sources
 
     def renumber(self) -> None:
-        """Variables first, then constants, each in the order found."""
+        """Number variables first, then constants, each in the order of the file."""
         order = sorted(range(len(self.listed)), key=lambda s: len(self.listed[s][1]) == 1)
         new = {old: position for position, old in enumerate(order)}
         sites = [self.fixed, *self.stages, *(site for stage in self.blocks for site in stage)]

@@ -1,4 +1,4 @@
-"""SearchSpace: a space file, and everything that can be asked of it without building a network."""
+"""SearchSpace: a space file, and all answers about it that need no network."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ class SearchSpace:
         return values
 
     def _read(self, candidate: Candidate) -> list[Sequence[Scalar]]:
-        """For each variable its values, the one that the candidate has first."""
+        """Values of each variable, the one that the candidate has first."""
         distances = Distances(self._layout, candidate)
         return [
             sorted(choice.values, key=lambda value, v=v: distances.of(v, value))

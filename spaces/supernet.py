@@ -133,7 +133,7 @@ class Supernet:
 
     def extract(self, candidate: Candidate) -> Network:
         """The candidate's network with its own copy of the weights."""
-        with torch.random.fork_rng(devices=[]):  # its first weights are nobody's
+        with torch.random.fork_rng(devices=[]):  # its initial weights are never used
             network = Network(candidate.architecture)
         inherited = {
             name: value.detach().clone() for name, value in self.inherit(candidate).items()

@@ -1,4 +1,4 @@
-"""Bundle: a folder that measures another machine, and what comes back from it.
+"""Bundle: a folder that measures another machine, and the table that is made of its results.
 
 The folder holds ONNX files and three Python files that need numpy and onnxruntime only. There,
 `python run.py` times everything and writes a result beside each set; `collect` makes a table of
@@ -150,7 +150,7 @@ def collect(folder: Path) -> LatencyTable:
 def recipes_of(
     folder: Path, table: LatencyTable
 ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """What the machine is the fastest with, and what the networks were made with.
+    """Recipes that are the fastest on the machine, and those that its networks were made with.
 
     Args:
         folder: of a bundle.
@@ -181,12 +181,12 @@ def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:
 
 
 def _book_of(candidate: Candidate, books: list[dict[str, str]]) -> dict[str, str]:
-    """The book that a candidate's network is made with, the same wherever it is asked."""
+    """The book that a candidate's network is made with; equal for equal candidates."""
     return books[int(candidate.key, 16) % len(books)]
 
 
 def _about(folder: Path) -> Any:
-    """What the bundle says of itself."""
+    """Description of a bundle, from its folder."""
     about = _read(folder / ABOUT)
     if not isinstance(about, dict) or about.keys() != {"books", "trials", "sizes"}:
         raise CostError(

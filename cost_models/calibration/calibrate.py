@@ -143,7 +143,7 @@ def _predicted(
 
 
 def complaint(unsettled: int, alarms: int, sessions: int) -> str:
-    """What to say of a machine that was too restless, if it was.
+    """Warning about a machine that was too restless; empty if it was not.
 
     Args:
         unsettled: measurements whose warm-up never ended.
@@ -163,7 +163,7 @@ def _silent(share: float, text: str) -> None:
 
 
 class _Calibration:
-    """One calibration: what is known so far, and what to do with the time that is left."""
+    """One calibration: its measurements so far, and the use of the time that is left."""
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class _Calibration:
         return self.fit(recipes)
 
     def room(self, what: str, most: int) -> int:
-        """For how many graphs there is time, by what the last ones took."""
+        """Number of graphs for which there is time, by what the last ones took."""
         left, each = 1 - RESERVE - self.used, self.each.get(what, 0.0)
         return most if most * each <= left else max(int(left / each), 0)
 
@@ -305,7 +305,7 @@ class _Calibration:
         return {group: fastest(units, level) for group, units in tried.items()}
 
     def learn_sizes(self, recipes: Book) -> None:
-        """Make the graphs that are needed to know every size."""
+        """Make the graphs from which every size can be predicted."""
         rows = [*self.table.of_kind("unit"), *self.table.of_kind("size")]
         known = [parse_unit(row.key) for row in rows]
         often = sorted(self.counts, key=lambda block: (-self.counts[block], block.key))
@@ -353,7 +353,7 @@ class _Calibration:
 
 
 def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> LatencyTable:
-    """What is measured already: the given tables, and the file beside the model."""
+    """Measurements made before: the given tables, and the file beside the model."""
     own = LatencyTable(device.identity())
     files = [*tables, *([path] if path is not None and path.exists() else [])]
     for file in files:

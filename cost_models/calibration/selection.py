@@ -1,4 +1,4 @@
-"""Plan: which sub-blocks of a space to measure next, so that its networks are predicted best."""
+"""Selection: the sub-blocks of a space to measure next, so that its networks are predicted best."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def occurring(candidates: Sequence[Candidate]) -> Counter[SubBlock]:
 def trials(
     counts: Counter[SubBlock], recipes: Sequence[str], each: int = 2
 ) -> dict[str, list[Unit]]:
-    """For each group of sub-blocks with a choice, typical ones in every recipe that serves it.
+    """Typical sub-blocks of each group that has a choice, in every recipe that serves it.
 
     Returns:
         group -> units; those of one sub-block follow each other.
@@ -123,5 +123,5 @@ def choose(
 
 @lru_cache(maxsize=1 << 16)
 def _unit(block: SubBlock, recipe: str) -> Unit:
-    """The same unit at every look at a space, so that its terms are counted once."""
+    """The unit of a sub-block and recipe; kept, so that its terms are counted once."""
     return unit_of(block, recipe)

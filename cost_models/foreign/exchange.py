@@ -26,7 +26,7 @@ def blocks_of(candidates: Iterable[Candidate]) -> list[SubBlock]:
 
 
 def predicted_table(model: CostModel, blocks: Sequence[SubBlock]) -> LatencyTable:
-    """Sub-blocks as a model predicts them inside a network, in 0 rounds as nothing was measured."""
+    """Predictions of sub-blocks inside a network, with 0 rounds as nothing was measured."""
     named = [(block, recipe_for(block, model.recipes)) for block in blocks]
     parts = model.parts_of(named)
     rows: dict[str, Row] = {}
@@ -37,7 +37,7 @@ def predicted_table(model: CostModel, blocks: Sequence[SubBlock]) -> LatencyTabl
 
 
 def to_csv(table: LatencyTable) -> str:
-    """A line a sub-block with its group, in ms; rounds are 0 where it is predicted."""
+    """CSV with one line a sub-block, in ms; rounds are 0 where it is predicted."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "latency_ms", "std_ms", "rounds"])
@@ -57,7 +57,7 @@ def to_flat(table: LatencyTable) -> dict[str, float]:
 
 
 def to_ofa(table: LatencyTable) -> dict[str, dict[str, float]]:
-    """Once-for-all's form: key -> {count, mean, std}, in ms.
+    """Form of Once-for-all: key -> {count, mean, std}, in ms.
 
     The standard deviation is that of a normal spread with the same 10th and 90th percentiles.
     """

@@ -1,4 +1,4 @@
-"""Imported: what a table of somebody else is worth, and what follows from it.
+"""Imported: a foreign table with its findings, and the predictors that are fitted to it.
 
 A table is checked first; steps in the speed of its machine are divided out. Where its rows have
 coordinates each group gets a predictor, tested on rows that it has not seen; where it has several
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Imported:
-    """A table and what came of it.
+    """A table with the results of checking and fitting it.
 
     Attributes:
         table: with steps of speed divided out.
@@ -114,7 +114,7 @@ def fit_table(table: ForeignTable, seed: int = 0) -> Imported:
 
 
 def load_imported(path: Path) -> dict[str, Any] | None:
-    """What `costs import` wrote; None if the file is JSON of something else.
+    """Read what `costs import` wrote; None if the file is JSON of something else.
 
     Raises:
         CostError: it cannot be read, is not JSON, or is of another version.
@@ -156,7 +156,7 @@ def _from_others(table: ForeignTable) -> dict[str, float]:
 
 
 def _expected(table: ForeignTable) -> Any:
-    """Latencies -> what their terms alone explain of them."""
+    """Function from latencies to what their terms alone explain of them."""
     terms = matrix_of(table.terms, list(table.terms[0]))
 
     def expected(ms: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Estimate: what an arbitrary ViT-like ONNX file costs, from a cost model.
+"""Estimate: costs of an arbitrary ViT-like ONNX file, from a cost model.
 
 A piece of the graph that looks like a sub-block is predicted as that sub-block, with the kernels
 that stand in it; anything else by its multiply-accumulates alone. How much of the estimate lies
@@ -118,7 +118,7 @@ def _unknown(ms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
-    """What each piece looks like, if it looks like a sub-block, and the recipe of its kernels.
+    """Sub-block that each piece looks like, None if it looks like none, and its kernels' recipe.
 
     Layers that are factored into two are not recognized.
     """
@@ -129,7 +129,7 @@ def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str
 
 
 class _Reader:
-    """Goes through pieces and remembers what only the pieces before can tell."""
+    """Recognizes pieces in order and remembers what later ones depend on."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
@@ -199,7 +199,7 @@ class _Reader:
         return replace(self._sub_block("downsample", variant, place), inputs=inputs)
 
     def _drop(self, piece: Piece) -> None:
-        """Tokens that are dropped after a mixer belong to it."""
+        """Add the dropping of tokens to the mixer before it, to which it belongs."""
         if not self.recognized or len(piece.leaves) != 3:
             return
         mixer, block, recipe = self.recognized[-1]

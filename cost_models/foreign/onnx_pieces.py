@@ -159,7 +159,7 @@ def _unpacked(graph: Any) -> dict[str, bool]:
 
 
 class _Cutter:
-    """A graph, and what comes from what in it.
+    """Cuts a graph, by the nodes from which each value is made.
 
     Args:
         graph: with the shapes that were inferred.
@@ -186,7 +186,7 @@ class _Cutter:
             self.sources.append(bits)
 
     def pieces(self) -> list[Piece]:
-        """Cut."""
+        """Pieces of the graph, in order."""
         pieces: list[Piece] = []
         start, enters = 0, self.shapes.get(self.input, [])
         waiting: list[int] = []  # nodes of no piece yet

@@ -1,6 +1,6 @@
-"""Validity: signs that a table of latencies is not what it says to be.
+"""Table checks: signs that a table of latencies is not what it claims to be.
 
-Each check looks for something that was found in published tables: columns rounded to whole
+Each check looks for something that occurs in published tables: columns rounded to whole
 milliseconds, the same device twice, sums of parts given out as measurements, steps in the
 machine's speed, one key measured twice with different results.
 """
@@ -28,7 +28,7 @@ FEW = 0.05  # distinct values as a share of the rows
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with a table.
+    """One defect of a table.
 
     Attributes:
         check: rounded, constant, negative, duplicate, additive, drift or repeated.
@@ -66,7 +66,7 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
 def check_repeats(
     keys: Sequence[str], ms: Sequence[float] | Array, column: str = ""
 ) -> list[Finding]:
-    """Keys that were measured more than once, where the results differ too much."""
+    """Findings of keys whose repeated measurements differ too much."""
     levels: dict[str, list[float]] = {}
     for key, value in zip(keys, ms, strict=True):
         levels.setdefault(key, []).append(value)

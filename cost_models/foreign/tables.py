@@ -28,7 +28,7 @@ Features = tuple[dict[str, float], dict[str, float]]
 
 @dataclass(frozen=True)
 class ForeignTable:
-    """Measurements of somebody else, in the order of their file.
+    """Foreign measurements, in the order of their file.
 
     Attributes:
         source: where they come from.
@@ -127,7 +127,7 @@ def read_hat(path: str | Path) -> ForeignTable:
 
 
 def read_matrix(path: str | Path, group: str = "model") -> ForeignTable:
-    """One line a model, one column a device: HELP's tables, or mobile-ml-benchmark's.
+    """Tables of HELP or mobile-ml-benchmark: one line a model, one column a device.
 
     Columns that end in "|mean" are microseconds with a "|std" beside them; all other numeric
     columns are milliseconds.

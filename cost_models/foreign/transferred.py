@@ -77,7 +77,7 @@ def transfer_model(
 
 
 def telling_units(models: Sequence[CostModel], blocks: Iterable[SubBlock], count: int) -> list[str]:
-    """Keys of the sub-blocks to measure on a new device: as different as the models tell.
+    """Keys of sub-blocks to measure on a new device, as different as the models can tell.
 
     Each group gives its share, so that none is unknown.
 
@@ -156,7 +156,7 @@ def _levels(measured: LatencyTable, models: Sequence[CostModel]) -> dict[Unit, f
 
 
 def _units(models: Sequence[CostModel], blocks: Iterable[SubBlock]) -> list[Unit]:
-    """What sub-blocks run as, in groups that all models have; the same number of each group."""
+    """Units of sub-blocks, in groups that all models have; the same number of each group."""
     first = models[0]
     runtime = str(first.identity.get("runtime"))
     groups: dict[str, dict[str, Unit]] = {}
@@ -202,7 +202,7 @@ def _indicators(labelings: Sequence[Sequence[str]]) -> Array:
 
 
 def _left_out(sources: Array, ms: Array, alike: Array) -> Array:
-    """Error of each measurement, of the logarithm, where the others tell it."""
+    """Error of each measurement's logarithm when the others predict it."""
     errors = np.zeros(len(ms))
     for i in range(len(ms)):
         others = np.delete(np.arange(len(ms)), i)
@@ -213,7 +213,7 @@ def _left_out(sources: Array, ms: Array, alike: Array) -> Array:
 def _completed(
     fitted: CostModel, first: CostModel, measured: LatencyTable, errors: Array, ratio: float
 ) -> CostModel:
-    """A model with what its few measurements did not tell taken from the first known one."""
+    """A model completed from the first known one where its few measurements do not suffice."""
     data, known = fitted.to_dict(), first.to_dict()
     data["size"] = known["size"]  # of the same files
     if not any(row.peak_bytes for row in measured.of_kind("model")):

@@ -1,4 +1,4 @@
-"""Rewrite: find the constant-weight layers of an ONNX graph and replace what computes them."""
+"""Linear layers: find the constant-weight layers of an ONNX graph and replace their nodes."""
 
 from __future__ import annotations
 

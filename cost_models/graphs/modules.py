@@ -1,4 +1,4 @@
-"""Build: a sub-block as a torch module made of the very modules of its network."""
+"""Modules: a sub-block as a torch module, made of the modules of its network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Head(nn.Module):
 
 
 def input_shape(candidate: Candidate, batch: int) -> tuple[int, int, int, int]:
-    """Of one run of a whole network."""
+    """Input shape of one run of a whole network."""
     a = candidate.architecture
     return batch, a.in_chans, a.input_size, a.input_size
 

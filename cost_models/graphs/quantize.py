@@ -1,8 +1,8 @@
-"""Recipes: how the layers of an ONNX graph are stored and computed at lower precision.
+"""Quantize: store and compute the layers of an ONNX graph at lower precision.
 
 Only layers with constant weights and dense convolutions change; norms, softmax, activations and
-residuals stay in float32. See `precision.RECIPES` for what each recipe is, and ONNX Runtime's
-quantization documents for the patterns that its optimizer fuses into integer kernels.
+residuals stay in float32. See `precision_recipes.RECIPES` for what each recipe is, and the
+quantization documents of ONNX Runtime for the patterns that it fuses into integer kernels.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _rewrite(
 
 
 def _writer(recipe: Recipe) -> Writer:
-    """What writes the layers of a recipe that is not `FLOAT`."""
+    """Function that writes the layers of a recipe that is not `FLOAT`."""
     if recipe.layout == "blocks":
         return _blocks(BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0)
     if recipe.weights > INTEGER_BITS:
@@ -207,7 +207,7 @@ def _float_kernel(graph: OnnxGraph, layer: OnnxLayer, weight: str) -> None:
 
 
 def _dynamic(container: int) -> Writer:
-    """Integer products of activations whose scale is found at every run."""
+    """Integer products of activations whose scale is computed at every run."""
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         x = layer.source

@@ -58,7 +58,7 @@ PATHS = {
 
 @dataclass(frozen=True)
 class TimedGraph:
-    """A graph that can be timed.
+    """A graph to be timed.
 
     Attributes:
         kind: of its row in a table.
@@ -67,7 +67,7 @@ class TimedGraph:
         shape: of its input.
         copies: how many equal sub-blocks it holds in a row.
         graph_bytes: of a network its file; of a sub-block what it adds to one.
-        nodes: all that it has; 0 where nobody knows.
+        nodes: number of its nodes; 0 where unknown.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class TimedGraph:
     nodes: int = 0
 
     def entry(self) -> dict[str, Any]:
-        """What a plan says of it."""
+        """Entry of the graph in a plan."""
         names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes")
         return {name: getattr(self, name) for name in names}
 
@@ -168,7 +168,7 @@ class Bench:
     def time_settled(
         self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN
     ) -> list[Row]:
-        """The same; where the session was restless, two measurements of each."""
+        """Time graphs as `time` does; where the session was restless, measure each twice."""
         first = self.time(graphs, rounds, way)
         if not first or np.median([row.unrest for row in first]) <= UNREST:
             return first
@@ -260,7 +260,7 @@ def write_plan(
 
 
 def heat_of(graphs: Sequence[TimedGraph]) -> float:
-    """For how long, in ms, graphs run before each sample: sub-blocks are small."""
+    """Time in ms that graphs run before each sample: sub-blocks are small."""
     return HEAT_MS if all(graph.kind == "unit" for graph in graphs) else NETWORK_HEAT_MS
 
 
@@ -304,7 +304,7 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
 def _beside(
     entry: dict[str, Any], timing: dict[str, Any], anchors: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a row says of the anchors: their times, and how like theirs its kernels are."""
+    """Fields of a row about the anchors: their times, and how like theirs its kernels are."""
     times, large = timing["anchors_ms"], len(LARGE)
     each = [ms / anchor["copies"] for ms, anchor in zip(times, anchors, strict=True)]
     coarse = 1.0
@@ -336,7 +336,7 @@ def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, 
 
 
 def _leaves(module: torch.nn.Module) -> int:
-    """What a module has for nodes: its layers."""
+    """Number of layers of a module, which has no nodes."""
     return sum(1 for part in module.modules() if not any(part.children()))
 
 

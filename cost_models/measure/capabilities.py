@@ -1,4 +1,4 @@
-"""Capability: what a device really executes at each precision, and how much faster that is."""
+"""Capability: the kernels that a device executes at each precision, and their speedup."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Capability:
 
 
 def devices() -> list[dict[str, Any]]:
-    """The device presets, for each whether it can be used here, and what counts its energy."""
+    """Device presets, with whether each can be used here and what counts its energy."""
     from ..runtimes import available
 
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Stats: how good predictions are, in the figures that published systems report."""
+"""Error figures: quality of predictions, in the figures that published systems report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
 
 
 def noise_floor(keys: Sequence[str], levels_ms: Array) -> float:
-    """How far a measurement is from the middle of all of the same thing, in percent on average.
+    """Mean distance of a measurement from the middle of all of the same thing, in percent.
 
     No prediction can be closer than that. 0 where nothing was measured twice.
     """

@@ -1,4 +1,4 @@
-"""Sizes: bytes of a model's file, from exact weight bytes and what the graph adds to them."""
+"""File size: bytes of a model's file, from exact weight bytes and what the graph adds to them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SizeModel:
 
     @classmethod
     def fit(cls, rows: Sequence[Row]) -> SizeModel:
-        """From units whose graphs were made."""
+        """Fit to units whose graphs were made."""
         additions: dict[str, list[tuple[list[str], float]]] = {}
         for row in rows:
             if row.graph_bytes:
@@ -97,7 +97,7 @@ def _kind(unit: Unit) -> str:
 
 
 def _features(unit: Unit) -> list[str]:
-    """What adds nodes to a graph: norm, activation, recipe, flags."""
+    """Features that add nodes to a graph: norm, activation, recipe, flags."""
     b, place = unit.block, unit.block.place
     names = [_WHOLE, f"norm={b.norm}", f"recipe={unit.recipe}", *b.flags]
     names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or some(unit.act_elements) else []
@@ -115,7 +115,7 @@ def _constant_bytes(unit: Unit) -> float:
 
 
 def _additive(samples: Sequence[tuple[list[str], float]]) -> dict[str, float]:
-    """What each feature adds; of one that tells nothing new, nothing."""
+    """Bytes that each feature adds; 0 for one that follows from the others."""
     names = list(dict.fromkeys(name for features, _ in samples for name in features))
     design = np.array([[float(name in features) for name in names] for features, _ in samples])
     pull = np.diag([0.0 if name == _WHOLE else _PULL for name in names])

@@ -1,4 +1,4 @@
-"""Memory: what a process grows by when it loads and runs a model.
+"""Memory: growth of a process that loads and runs a model.
 
 growth = base + a x weights as loaded + b x what was added to them at load + c x live activations +
 d x sub-blocks. All but the coefficients is arithmetic: a runtime keeps packed copies of weights,

@@ -71,7 +71,7 @@ class Prediction:
 
 
 class CostModel:
-    """What candidates cost on one device.
+    """Predicts the costs of candidates on one device.
 
     Made by `fit`, or by `load` from what `save` wrote.
 
@@ -220,7 +220,7 @@ class CostModel:
         return list(zip(blocks, recipes, ms.tolist(), strict=True))
 
     def rest_ms(self, candidate: Candidate) -> float:
-        """What a run costs beside its sub-blocks, in ms."""
+        """Time of a run beside its sub-blocks, in ms."""
         loaded_mb = self._parts([candidate])["loaded_mb"].sum(keepdims=True)
         return float(self._correction.model_ms(loaded_mb)[0])
 

@@ -1,4 +1,4 @@
-"""Regress: latency from physical terms that can only add time, and a smooth residual on them.
+"""Regressor: latency from physical terms that can only add time, and a smooth residual on them.
 
 Few samples are enough for the terms, which extrapolate sanely; the residual, a Gaussian process
 on the logarithm of the ratio, learns what they miss and says how sure it is (Rasmussen and
@@ -201,7 +201,7 @@ class Regressor:
         )
 
     def _choose_scales(self, x: Array, residual: Array) -> None:
-        """Sizes, noise and length scales of the largest marginal likelihood, by coordinates."""
+        """Choose sizes, noise and length scales by marginal likelihood, by coordinates."""
         best = (-np.inf, 0.1, 0.1, 0.01, _INVERSE_LENGTHS[0])
         trend = x @ x.T / max(x.shape[1], 1)
         for inverse in _INVERSE_LENGTHS:

@@ -1,4 +1,4 @@
-"""Costs: what is known of every unit that has been met, as arrays that grow."""
+"""UnitCosts: numbers of every unit that has occurred, as arrays that grow."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class UnitCosts:
         return table
 
     def _nearest(self, group: str) -> Regressor:
-        """For a group that was not measured: its kind with another variant or recipe."""
+        """Substitute for a group that was not measured: its kind with another variant or recipe."""
         kind, _, recipe = group.partition("@")
         part = kind.partition("/")[0]
         ranked = sorted(

@@ -44,7 +44,7 @@ class RuntimeContract:
 
     @property
     def spec(self) -> RuntimeSpec:
-        """What the runtime states of itself."""
+        """Spec that the runtime states."""
         return find_runtime(self.device.runtime)
 
     @property
@@ -62,7 +62,7 @@ class RuntimeContract:
         return self.runtime.encode(model, SHAPE)
 
     def test_it_says_what_it_is(self) -> None:
-        """What identities, clocks and energy are made of."""
+        """The spec has what identities, clocks and energy are made of."""
         assert self.spec.name == self.device.runtime
         assert self.spec.version and self.spec.install and self.spec.format
         assert self.device.identity()["version"] == self.spec.version
@@ -103,19 +103,19 @@ class RuntimeContract:
         assert (self.compiled().run(images) == first).all()
 
     def test_kernels_are_counted(self) -> None:
-        """Of a float graph none multiplies integers."""
+        """No kernel of a float graph multiplies integers."""
         counts = self.compiled().kernels()
         assert counts and all(name and count > 0 for name, count in counts.items())
         assert self.spec.integers(counts) == 0
         assert self.spec.integers(Counter()) == 0 and not self.spec.rounds({})
 
     def test_memory_is_told_or_not(self) -> None:
-        """In MB, or None."""
+        """Memory is in MB, or None."""
         memory_mb = self.compiled().memory_mb()
         assert memory_mb is None or memory_mb > 0
 
     def test_garbage_is_refused_in_one_line(self) -> None:
-        """As bytes, as a file, and where there is no file."""
+        """Bytes, a file and a missing file are refused."""
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"model.{self.spec.format}"
             file.write_bytes(b"garbage")

@@ -73,7 +73,7 @@ class Row:
 
     @property
     def unrest(self) -> float:
-        """How far apart its rounds are, relative; large where something else was running."""
+        """Relative spread of its rounds; large where something else was running."""
         return self.p90_ms / self.p10_ms - 1 if self.p10_ms > 0 else 0.0
 
     def speed(self, pace: Pace) -> float:
@@ -123,7 +123,7 @@ class LatencyTable:
 
     @property
     def pace(self) -> Pace:
-        """What the anchors usually take."""
+        """Usual times of the anchors."""
         large = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
         small = sorted(row.small_anchor_ms for row in self.rows if row.small_anchor_ms > 0)
         return Pace(*(paces[len(paces) // 2] if paces else 0.0 for paces in (large, small)))
@@ -207,7 +207,7 @@ def _ratio(usual_ms: float, now_ms: float) -> float:
 
 
 def quietest(rows: Iterable[Row]) -> list[Row]:
-    """Of several measurements of a network in one way, the one whose rounds agree best."""
+    """Select, of several measurements of a network in one way, the one whose rounds agree best."""
     ordered = sorted(rows, key=lambda row: -row.unrest)
     return list({(row.key, row.way): row for row in ordered}.values())
 

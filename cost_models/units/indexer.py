@@ -1,4 +1,4 @@
-"""Batch: many candidates as rows of unit numbers, fast enough for a search to predict everything.
+"""Indexer: many candidates as unit numbers, fast enough for a search to predict everything.
 
 A block at its place always gives the same units, so each is looked up by what a walk through
 the candidate has at hand, as small integers: its mixer, its policies, its width, the tokens that
@@ -35,7 +35,7 @@ MlpKey = tuple[int, int, int, int, int, str]
 
 @contextmanager
 def _uncollected() -> Generator[None]:
-    """Without garbage collection, which would look through all candidates again and again.
+    """Stop garbage collection, which would look through all candidates again and again.
 
     Nothing that is made here refers back to itself, and everything new is to be kept.
     """

@@ -22,7 +22,7 @@ BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the constant weights of linear layers and dense convolutions are kept and used.
+    """Storage and use of the constant weights of linear layers and dense convolutions.
 
     Attributes:
         name: as in device files.
@@ -48,7 +48,7 @@ class Recipe:
 
     @property
     def of_convs(self) -> Recipe:
-        """What a convolution gets: no runtime has a kernel that unpacks its blocks."""
+        """Recipe of convolutions, as no runtime has a kernel that unpacks their blocks."""
         blocks = self.layout == "blocks"
         return replace(self, activations="float", layout="channels") if blocks else self
 
@@ -172,7 +172,7 @@ def precision_of(policy: Policy) -> str:
 
 
 def group_of(block: SubBlock) -> str:
-    """What a recipe is chosen for: kind, variant and precision of a sub-block."""
+    """Group for which a recipe is chosen: kind, variant and precision of a sub-block."""
     return f"{block.kind}/{block.variant} {precision_of(block.policy)}"
 
 

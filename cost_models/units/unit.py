@@ -1,4 +1,4 @@
-"""Units: what of a sub-block matters to its cost, as a key, as physical terms, and as numbers.
+"""Unit: the part of a sub-block that matters to its cost, as key, physical terms and numbers.
 
 A unit is a sub-block together with the recipe that runs it. Parts that the export folds away
 (layer scale) or that no dense kernel sees (zeros) are dropped, so that equal work has one key.
@@ -51,7 +51,7 @@ class Unit:
 
     @cached_property
     def ops(self) -> list[Op]:
-        """What is computed for one image."""
+        """Operations for one image."""
         return count_ops(self.block)
 
     def run_as(self, recipe: str) -> Unit:
@@ -176,7 +176,7 @@ class Unit:
 
 
 def some(value: Any) -> bool:
-    """Whether a number, or all of an array of alike ones (see `columns`), is not 0."""
+    """Whether a number, or all of an array of alike ones (see `vectorized`), is not 0."""
     return bool(value.any()) if isinstance(value, np.ndarray) else bool(value)
 
 

@@ -89,7 +89,7 @@ class SubBlock:
 
     @property
     def mixer(self) -> Mixer | None:
-        """What there is to say of its mixer, if it is one."""
+        """Description of its mixer, if it is one."""
         return find(self.variant) if self.kind == "mixer" else None
 
     @property
@@ -98,7 +98,7 @@ class SubBlock:
         return self.place.relative and self.mixer is not None and self.mixer.relative
 
     def ops(self) -> list[Op]:
-        """What is computed for one image, low-rank factors included."""
+        """Operations for one image, low-rank factors included."""
         return _ops(self)
 
     @property
@@ -265,7 +265,7 @@ def _scale(a: Architecture) -> tuple[str, ...]:
 
 
 def at_run_time(policy: Policy) -> Policy:
-    """What is left of a policy at run time: pruned numbers are already in the block."""
+    """Part of a policy that is left at run time: pruned numbers are already in the block."""
     return policy.only(lambda transform: transform.on != "numbers") if policy.others else policy
 
 
@@ -300,7 +300,7 @@ def _ops(unit: SubBlock) -> list[Op]:
 
 
 def count_ops(unit: SubBlock) -> list[Op]:
-    """What `SubBlock.ops` gives, counted anew: for those who ask once."""
+    """Count the operations of `SubBlock.ops` anew, for callers that need them once."""
     return transformed(_BY_KIND[unit.kind](unit), unit.policy)
 
 

@@ -1,4 +1,4 @@
-"""What converters have in common."""
+"""Functions that converters share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..networks import Network
 
 
 def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
-    """The network with these weights, a copy of them.
+    """Build the network with a copy of these weights.
 
     Args:
         architecture: of the network.

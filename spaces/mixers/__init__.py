@@ -82,7 +82,7 @@ def fields() -> dict[str, Number]:
 
 @cache
 def block_defaults() -> dict[str, Any]:
-    """What a block may be given by name, and what each is where it is not given."""
+    """Arguments of `Block` by name, with their defaults."""
     named = {number.name: number.kind() for number in numbers().values()}
     return {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0} | named
 

@@ -13,7 +13,7 @@ from .spec import Mixer, Number, Rule
 
 
 def side_of(place: Place) -> int:
-    """Side of a window that is really used: it never exceeds the grid."""
+    """Side of a window, at most that of the grid."""
     return min(place.block.window_size, *place.grid)
 
 
@@ -44,7 +44,7 @@ def attention(place: Place) -> list[Op]:
 
 
 def coordinates(place: Place) -> Mapping[str, Any]:
-    """The side that is used, in place of the one that was asked for."""
+    """Side of the window as used, instead of as asked for."""
     heads, dim = place.block.num_heads, place.block.head_dim
     return {"num_heads": heads, "head_dim": dim, "window": side_of(place)}
 

@@ -1,4 +1,4 @@
-"""Transforms: what may be done to the weights and activations of every part of a network.
+"""Transforms: the ways to compress weights and activations of every part of a network.
 
 A new one is a file with a `Transform` and one line here, or an entry point of the group
 `vitpareto.transforms` in a plugin, named as its field. Policies, space files, counts, training,
