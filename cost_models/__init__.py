@@ -1,4 +1,4 @@
-"""What a candidate costs on a device."""
+"""Cost models: latency, memory, size and energy of a candidate on a device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Device: what runs a model, and everything that belongs to the identity of a number.
+"""Device: the machine and settings that run a model, and the identity of its numbers.
 
 A latency means nothing without the runtime, its version, the provider, the threads, the batch
-and the processor. The file says what is wanted; `identity` adds what is found.
+and the processor. The file says what is wanted; `identity` adds what this machine has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Device:
         runtime: name of `runtime_spec.RUNTIMES`.
         provider: what the runtime calls its back end.
         threads: threads inside an operator.
-        recipes: precisions to try, names of `precision.RECIPES`.
+        recipes: precisions to try, names of `precision_recipes.RECIPES`.
         batch: images of one run.
         affinity: cores on which to run, empty for any.
         compiled: for torch, whether inductor compiles the module.
@@ -84,7 +84,7 @@ class Device:
 
     @property
     def chip(self) -> str:
-        """What it runs on, as `standalone.energy_meter` calls it; the provider where unknown."""
+        """Chip that it runs on, in the words of `energy_meter`; the provider where unknown."""
         return find_runtime(self.runtime).chips.get(self.provider, self.provider)
 
     @property
@@ -92,7 +92,7 @@ class Device:
         """Name in `standalone.runner.CLOCKS` of the clock that sees the least of other processes.
 
         One thread on a processor works exactly as long as its run takes on an idle machine,
-        however often the system gives the core to somebody else in between; several threads, or
+        however often the system gives the core to other processes in between; several threads, or
         another chip, can only be timed from outside.
         """
         alone = self.threads == 1 and self.chip == PROCESSOR
@@ -103,9 +103,9 @@ class Device:
         return json.loads(json.dumps(asdict(self)))
 
     def identity(self) -> dict[str, Any]:
-        """What is wanted and what is found here: processor, versions, provider's own name."""
-        found = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
-        return found | {"version": find_runtime(self.runtime).version} | machine()
+        """Wanted settings with what this machine has: processor, versions, provider's own name."""
+        wanted = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
+        return wanted | {"version": find_runtime(self.runtime).version} | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""

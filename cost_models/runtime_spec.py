@@ -1,4 +1,4 @@
-"""Runtimes: what is known of each without importing it, and the registry of all.
+"""RuntimeSpec: description of a runtime without importing it, and the registry of all.
 
 An adapter, one file in `runtimes/` or of a plugin, states a `SPEC`. Device files, identities, cost
 models and deliveries ask it; only `open` imports the runtime's library.
@@ -19,7 +19,7 @@ ONNX = "onnx"  # the format of graphs that can be measured in processes of their
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """What the product needs to know of a runtime.
+    """Description of a runtime.
 
     Attributes:
         name: as in device files.
@@ -32,9 +32,9 @@ class RuntimeSpec:
         open: device -> `runtimes.Runtime`. Raises ModuleNotFoundError where the library is not
             installed, MissingRuntimeError where it has no such provider.
         in_caller: whether one thread means the caller's, whose own clock then tells what a run
-            takes, however often the system gives its core to somebody else.
+            takes, however often the system gives its core to others.
         folds_constants: whether what follows from constants is computed once, when a graph is
-            loaded, so that a weight that is only stored in another form costs nothing afterwards.
+            loaded, so that a weight that is only stored in another form takes no time afterward.
         integer_kernels: names of kernels that multiply integers, with wildcards as in `fnmatch`.
         half_kernels: of those that multiply floats of 16 bits.
     """
@@ -52,7 +52,7 @@ class RuntimeSpec:
 
     @property
     def version(self) -> str:
-        """Of what is installed; empty where nothing is."""
+        """Version that is installed; empty where none is."""
         for name in self.distributions:
             try:
                 return metadata.version(name)
@@ -61,7 +61,7 @@ class RuntimeSpec:
         return ""
 
     def integers(self, executed: Mapping[str, int]) -> int:
-        """How many of the kernels that were executed multiply integers."""
+        """Number of executed kernels that multiply integers."""
         return _count(executed, self.integer_kernels)
 
     def rounds(self, executed: Mapping[str, int]) -> bool:

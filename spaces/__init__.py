@@ -1,4 +1,4 @@
-"""What may be built: search spaces, candidates, and the networks they describe."""
+"""Search spaces, their candidates, and the networks that candidates describe."""
 
 from .architecture import Architecture, Stage
 from .block import Block, Place

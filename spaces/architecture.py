@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is built; canonical, so that equal networks have equal architectures.
+    """A network's shapes; canonical, so that equal networks have equal architectures.
 
     Attributes:
         stages: one stage for a plain vision transformer, several for a hierarchy.

@@ -1,4 +1,4 @@
-"""Block: one residual pair of mixer and MLP, and the place where it stands in its network."""
+"""Block: one residual pair of mixer and MLP; Place: a block with the shapes around it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Block:
 
 
 def add_number(name: str, absent: Any) -> None:
-    """Let blocks be asked for a number by its name.
+    """Add an attribute to `Block` that reads one number of a mixer.
 
     Args:
         name: which must be an identifier that a block does not use itself.

@@ -145,14 +145,14 @@ def _plain_policy(policy: Policy) -> dict[str, Any]:
 
 @lru_cache(maxsize=1 << 16)
 def _plain_stage_policy(stage: StagePolicy) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    plain: dict[str, Any] = {
         part: [_plain_policy(policy) for policy in getattr(stage, part)]
         for part in ("mixer", "mlp")
     }
-    found = {part: policies for part, policies in found.items() if any(policies)}
+    plain = {part: policies for part, policies in plain.items() if any(policies)}
     if downsample := _plain_policy(stage.downsample):
-        found["downsample"] = downsample
-    return found
+        plain["downsample"] = downsample
+    return plain
 
 
 def _stages(data: object, where: str) -> tuple[Stage, ...]:

@@ -44,10 +44,10 @@ def scalar(name: str, raw: object, kind: type[Any], where: str) -> Any:
         name: the field.
         raw: what was given.
         kind: the field's type; a whole number will do for a float.
-        where: place in the file, for the message.
+        where: position in the file, for the message.
 
     Raises:
-        SpaceError: naming the place, the rule and what was given.
+        SpaceError: naming the position, the rule and what was given.
     """
     if kind is float and type(raw) is int:
         raw = float(raw)
@@ -92,7 +92,7 @@ def from_plain(
     Args:
         kind: what to make.
         data: names and values.
-        where: place in the file, for messages.
+        where: position in the file, for messages.
         known: its arguments and their defaults, where they are not the fields of `kind`.
         **convert: field -> its value from what is given and where.
 

@@ -1,4 +1,4 @@
-"""Compression: what is done to the weights and activations of every part of a network."""
+"""Compression: the policies for weights and activations of every part of a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGER_BITS = 8  # at most this many bits are integers; 16 and 32 are floats
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class Policy:
-    """How one sub-block is compressed: a value for each transform that does something to it.
+    """Compression of one sub-block: a value for each transform that does something to it.
 
     Every field of a transform is an attribute: `policy.sparsity` is 0.0 where nothing is said.
     Equal policies are the same object, as a search looks them up all the time.

@@ -50,14 +50,14 @@ class Constraints:
         self._check_fixed_tokens()
 
     def checks(self) -> list[list[Check]]:
-        """For each variable, the tests that can be made once it has a value, and their reads."""
-        found: list[list[Check]] = [[] for _ in self.layout.variables]
+        """Tests of each variable that can be made once it has a value, and what they read."""
+        checks: list[list[Check]] = [[] for _ in self.layout.variables]
         for reads, table in self.tables.items():
-            found[max(reads)].append((reads, _lookup(reads, table)))
+            checks[max(reads)].append((reads, _lookup(reads, table)))
         for reads, test, _ in self._grid_tests():
             if reads:
-                found[max(reads)].append((reads, remembered(self.layout, reads, test)))
-        return found
+                checks[max(reads)].append((reads, remembered(self.layout, reads, test)))
+        return checks
 
     def count(self) -> int:
         """Number of different candidates; a choice without effect counts once."""
@@ -104,23 +104,23 @@ class Constraints:
         """Numbers as built: of the block, or of what surrounds it."""
         layout = self.layout
         block = layout.build_block(site, values)[0] if site.is_block else None
-        found: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
         for name in names:
             if name == "stages":
-                found[name] = len(layout.stages)
+                numbers[name] = len(layout.stages)
             elif name == "stage":
-                found[name] = site.where[0]
+                numbers[name] = site.where[0]
             elif name == "grid":
                 size, patch = (layout.get(site, n, values) for n in ("input_size", "patch_size"))
-                found[name] = size // patch >> site.where[0]
+                numbers[name] = size // patch >> site.where[0]
             elif block is not None and name in block_defaults():
-                found[name] = getattr(block, name)
+                numbers[name] = getattr(block, name)
             else:
-                found[name] = layout.get(site, name, values)
-        return found
+                numbers[name] = layout.get(site, name, values)
+        return numbers
 
     def _add_positions(self, stage: Site) -> None:
-        """Where tokens are dropped must be told in one way, or two would mean one candidate."""
+        """Require one spelling of where tokens are dropped, so that no two mean one candidate."""
         layout = self.layout
         first = layout.blocks[stage.where[0]][0]
         shared = layout.shares_token_keep(stage)
@@ -165,7 +165,7 @@ class Constraints:
     def _add(
         self, site: Site, reads: set[int], holds: Test, reason: Callable[[Values], str]
     ) -> None:
-        """Tabulate a constraint; refuse a value that it leaves no place for."""
+        """Tabulate a constraint; refuse it if a value can never meet it."""
         variables = self.layout.only_variables(reads)
         table: Table = {}
         broken = ""
@@ -188,7 +188,7 @@ class Constraints:
     # What a space must not leave open.
 
     def _check_numbers(self, site: Site) -> None:
-        """Equal numbers must have one spelling."""
+        """Require one spelling of equal numbers."""
         layout = self.layout
         spelled = {n.name: n.field for n in numbers().values() if n.build or n.axis}
         for built, name in (spelled | {"mlp_hidden": "mlp_ratio"}).items():
@@ -207,17 +207,17 @@ class Constraints:
                     )
 
     def _check_conditions(self, site: Site) -> None:
-        """What a condition tests must have an effect, or two values would mean one candidate."""
+        """Require that what a condition tests has an effect, so that no candidate has two forms."""
         layout = self.layout
         around = [layout.network, *(layout.stages[i] for i in site.where[:1]), site]
         for name, condition in site.conditions.items():
             for source in layout.only_variables(condition.when):
                 tested = [(s, n) for s in around for n, own in s.sources.items() if own == source]
                 reads = use_parents(layout, site, name)
-                reads = reads.union(*(use_parents(layout, *place) for place in tested))
+                reads = reads.union(*(use_parents(layout, *use) for use in tested))
                 for values in layout.assignments(layout.only_variables(reads)):
                     if in_use(layout, site, name, values) and not any(
-                        in_use(layout, *place, values) for place in tested
+                        in_use(layout, *use, values) for use in tested
                     ):
                         raise SpaceError(
                             f"conditions: {layout.variables[source].name} has no effect in some "
@@ -226,7 +226,7 @@ class Constraints:
                         )
 
     def _check_fixed_tokens(self) -> None:
-        """Weights tied to one token count, or a stem to one patch size, cannot be shared."""
+        """Refuse to share weights tied to one token count, or a stem tied to one patch size."""
         layout = self.layout
         sizes = {n: layout.domain(layout.network.sources[n]) for n in ("input_size", "patch_size")}
         for site in (b for stage in layout.blocks for b in stage):
@@ -253,7 +253,7 @@ class Constraints:
             yield site, [drop(self.layout, before)] if before is not None and may else []
 
     def _grid_tests(self) -> Iterator[tuple[tuple[int, ...], Test, Site]]:
-        """For each block that may need the grid: no earlier block dropped tokens."""
+        """Tests that no earlier block dropped tokens, for each block that may need the grid."""
         earlier: list[Use] = []
         for site, just_before in self._droppers():
             earlier = earlier + just_before

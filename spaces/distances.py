@@ -1,4 +1,4 @@
-"""Distances: which values of a space's choices a candidate has, or is nearest to."""
+"""Distances: the values of a space's choices that a candidate has, or is nearest to."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from .parameter import Scalar
 
 
 class Distances:
-    """How far a value of a variable is from what a candidate has in its place."""
+    """Distance of a variable's values from what a candidate has instead."""
 
     def __init__(self, layout: Layout, candidate: Candidate) -> None:
         self.architecture = candidate.architecture
         self.compression = candidate.compression
         self.layout = layout
-        self.places = [list[tuple[Site, str]]() for _ in layout.variables]
+        self.fields = [list[tuple[Site, str]]() for _ in layout.variables]
         self.values: dict[int, Scalar] = {}
         for site in layout.sites():
             for name, source in site.sources.items():
                 if source < len(layout.variables):
-                    self.places[source].append((site, name))
+                    self.fields[source].append((site, name))
 
     def of(self, v: int, value: Scalar) -> float:
-        """Smallest over the places where the variable has an effect in the candidate."""
-        found = [
+        """Smallest distance over the sites where the variable has an effect in the candidate."""
+        distances = [
             distance
-            for site, name in self.places[v]
+            for site, name in self.fields[v]
             if (distance := self.at(site, name, value)) is not None
         ]
-        return min(found, default=0.0)
+        return min(distances, default=0.0)
 
     def nearest(self, source: int) -> Scalar:
         """The value that the candidate has, or is nearest to."""
@@ -45,7 +45,7 @@ class Distances:
         return self.values[source]
 
     def at(self, site: Site, name: str, value: Scalar) -> float | None:
-        """Distance at one place; None where the field has no effect."""
+        """Distance at one site; None where the field has no effect."""
         condition = site.conditions.get(name)
         if condition and not all(self.nearest(s) in some for s, some in condition.when.items()):
             return None

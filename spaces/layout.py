@@ -1,7 +1,7 @@
 """Layout: a space file, read and checked, as numbered variables and where they are used.
 
 Every field of the network, of each stage and of each block finds its source: the innermost
-place of the file that names it, or its default. Sources are positions in one list of values,
+position in the file that names it, or its default. Sources are positions in one list of values,
 variables first and constants after, so that a block's fields are fetched in one go.
 """
 
@@ -39,7 +39,7 @@ class Condition:
 
 @dataclass(slots=True)
 class Site:
-    """One place where fields take effect: the network, a stage, or a block.
+    """Part of a space where fields take effect: the network, a stage, or a block.
 
     Attributes:
         where: () for the network, (i,) for a stage, (i, j) for a block.
@@ -62,15 +62,15 @@ class Site:
 
     def fetch(self, values: Values) -> tuple[Any, ...]:
         """The fields in the order of `sources`, absent ones at their default."""
-        found = self._fetch(values)
+        fields = self._fetch(values)
         if self.conditions:
-            found = tuple(
+            fields = tuple(
                 value
                 if name not in self.conditions or self.conditions[name].holds(values)
                 else self.conditions[name].default
-                for name, value in zip(self.sources, found, strict=True)
+                for name, value in zip(self.sources, fields, strict=True)
             )
-        return found
+        return fields
 
     def get(self, name: str, values: Values) -> Any:
         """One field."""
@@ -113,7 +113,7 @@ class Layout:
             yield from blocks
 
     def enclosing(self, site: Site, name: str) -> Site:
-        """The site itself, its stage or the network: whichever settles the field."""
+        """The site that settles a field: the site itself, its stage or the network."""
         if name in site.sources:
             return site
         return self.stages[site.where[0]] if name in schema.STAGE else self.network
@@ -179,7 +179,7 @@ class _Reader:
     """Walks the mapping once, from the outside in, and numbers what it finds."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        self.found: list[tuple[str, tuple[Scalar, ...]]] = []
+        self.listed: list[tuple[str, tuple[Scalar, ...]]] = []
         extra = ("name", "description", "stages", "conditions", "forbidden")
         network = self.position(spec, "", 0, extra)
         raw_stages = sequence(spec.get("stages"), "stages")
@@ -188,10 +188,10 @@ class _Reader:
         self.blocks: list[list[Site]] = []
         for index, raw in enumerate(raw_stages):
             self.stage(index, raw, network)
-        variables = [Choice(name, values) for name, values in self.found if len(values) > 1]
+        variables = [Choice(name, values) for name, values in self.listed if len(values) > 1]
         self.renumber()
         start = [c.values[0] for c in variables]
-        start += [values[0] for _, values in self.found if len(values) == 1]
+        start += [values[0] for _, values in self.listed if len(values) == 1]
         self.layout = Layout(variables, start, self.fixed, self.stages, self.blocks, [])
         for index, raw in enumerate(_optional_list(spec, "conditions")):
             self.condition(raw, f"conditions.{index}")
@@ -214,8 +214,8 @@ class _Reader:
             if own < outermost:
                 level = ("the top of the file", "a stage")[own]
                 raise SpaceError(f"{path}: belongs to {level}; further in it has no meaning")
-            sources[name] = len(self.found)
-            self.found.append((path, _values(name, value, path)))
+            sources[name] = len(self.listed)
+            self.listed.append((path, _values(name, value, path)))
         return sources
 
     def stage(self, index: int, raw: object, network: dict[str, int]) -> None:
@@ -226,9 +226,9 @@ class _Reader:
         stage = self.position(raw, prefix, 1, ("groups", "blocks"))
         sources = self.sources(schema.STAGE, [stage, network], prefix)
         for name in ("depth", "width"):
-            if not all(self.found[sources[name]][1]):
+            if not all(self.listed[sources[name]][1]):
                 raise SpaceError(f"{where}.{name}: must be given, there or at the top")
-        depth = max(cast("tuple[int, ...]", self.found[sources["depth"]][1]))
+        depth = max(cast("tuple[int, ...]", self.listed[sources["depth"]][1]))
         if sum(map(len, self.blocks)) + depth > MAX_BLOCKS:
             raise SpaceError(f"{where}.depth: at most {MAX_BLOCKS} blocks in all, got {depth}")
         groups = dict(mapping(raw.get("groups", {"size": 1}), f"{where}.groups"))
@@ -251,21 +251,21 @@ class _Reader:
         self, names: Mapping[str, Scalar], positions: Sequence[dict[str, int]], prefix: str
     ) -> dict[str, int]:
         """Field -> source: a specific name before a general one, inner before outer."""
-        found: dict[str, int] = {}
+        sources: dict[str, int] = {}
         for name, default in names.items():
             general = schema.plain(name) if names is schema.BLOCK else name
             for wanted, position in product((name, general), positions):
                 if wanted in position:
-                    found[name] = position[wanted]
+                    sources[name] = position[wanted]
                     break
             else:
-                found[name] = len(self.found)
-                self.found.append((f"{prefix}{name}", (default,)))
-        return found
+                sources[name] = len(self.listed)
+                self.listed.append((f"{prefix}{name}", (default,)))
+        return sources
 
     def renumber(self) -> None:
-        """Variables first, then constants, each in the order found."""
-        order = sorted(range(len(self.found)), key=lambda s: len(self.found[s][1]) == 1)
+        """Number variables first, then constants, each in the order of the file."""
+        order = sorted(range(len(self.listed)), key=lambda s: len(self.listed[s][1]) == 1)
         new = {old: position for position, old in enumerate(order)}
         sites = [self.fixed, *self.stages, *(site for stage in self.blocks for site in stage)]
         for site in sites:
@@ -320,7 +320,7 @@ class _Reader:
 
     def clause(self, raw: object, where: str, level: int) -> dict[str, tuple[Scalar, ...]]:
         """Read `{NAME: VALUES}` whose names are at most at a level."""
-        found: dict[str, tuple[Scalar, ...]] = {}
+        allowed: dict[str, tuple[Scalar, ...]] = {}
         for name, value in mapping(raw, where).items():
             own = schema.level(name)
             if own is None:
@@ -329,10 +329,10 @@ class _Reader:
                 )
             if own > level:
                 raise SpaceError(f"{where}.{name}: differs between blocks, the choice does not")
-            found[name] = _values(name, value, f"{where}.{name}")
-        if not found:
+            allowed[name] = _values(name, value, f"{where}.{name}")
+        if not allowed:
             raise SpaceError(f"{where}: need at least one name, got {raw!r}")
-        return found
+        return allowed
 
     def at(self, level: int) -> list[Site]:
         """All sites of a level."""
@@ -347,12 +347,12 @@ def _values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
     listed = cast("list[object]", raw) if isinstance(raw, list) else [raw]
     if not listed:
         raise SpaceError(f"{where}: an empty choice; give at least one value")
-    found = tuple(_scalar(name, value, where) for value in listed)
-    if len(set(found)) != len(found):
-        raise SpaceError(f"{where}: values must be all different, got {_list(found)}")
-    if len(found) > 1 and schema.is_fixed(name):
-        raise SpaceError(f"{where}: takes one value, not a choice, got {_list(found)}")
-    return found
+    values = tuple(_scalar(name, value, where) for value in listed)
+    if len(set(values)) != len(values):
+        raise SpaceError(f"{where}: values must be all different, got {_list(values)}")
+    if len(values) > 1 and schema.is_fixed(name):
+        raise SpaceError(f"{where}: takes one value, not a choice, got {_list(values)}")
+    return values
 
 
 def _range(raw: dict[str, Any], where: str) -> list[object]:

@@ -1,4 +1,4 @@
-"""Lazy: a mapping that is made when it is first read."""
+"""Lazy: a mapping that is made at its first read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 class Lazy(Mapping[str, T]):
     """A mapping that is made when it is first read, not when its module is loaded.
 
-    What plugins add is so asked for after their own modules, which import ours, are loaded.
+    So plugins are asked only after their own modules, which import ours, are loaded.
 
     Args:
         make: gives the mapping.

@@ -27,11 +27,11 @@ def _walk(architecture: Architecture) -> Iterator[tuple[Place, ...]]:
     for index, stage in enumerate(architecture.stages):
         side = architecture.grid >> index
         tokens = side * side
-        found: list[Place] = []
+        walked: list[Place] = []
         for block in stage.blocks:
-            found.append(place_of(architecture, block, stage.width, side, tokens))
-            tokens = found[-1].kept
-        yield tuple(found)
+            walked.append(place_of(architecture, block, stage.width, side, tokens))
+            tokens = walked[-1].kept
+        yield tuple(walked)
 
 
 def place_of(architecture: Architecture, block: Block, width: int, side: int, tokens: int) -> Place:

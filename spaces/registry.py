@@ -1,7 +1,7 @@
-"""Registry: what a name in a file stands for, the product's own or a plugin's.
+"""Registry: the entries that names in files stand for, the product's own and those of plugins.
 
 An entry is written as "module:attribute" and loaded when it is first asked for, so that listing
-names costs nothing and a library is imported only by who uses it. A plugin adds entries with an
+names is free and a library is imported only when it is used. A plugin adds entries with an
 entry point of the registry's group (Python Packaging User Guide, "Creating and discovering
 plugins"); nothing else is needed.
 """

@@ -107,7 +107,7 @@ def explain(rule: Rule, values: Mapping[str, Any]) -> str:
 
 
 def problems(architecture: Architecture) -> Iterator[str]:
-    """What cannot work in an architecture, one sentence each; nothing if it can."""
+    """Reasons why an architecture cannot work, one sentence each; none if it can."""
     stages = len(architecture.stages)
     network = {"stages": stages} | {
         name: getattr(architecture, name)

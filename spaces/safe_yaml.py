@@ -1,4 +1,4 @@
-"""Reading YAML from strangers: plain data only, small, no duplicate keys, no alias bombs."""
+"""Safe reading of untrusted YAML: plain data, small, no duplicate keys, no alias bombs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 def line_of(text: str, keys: Sequence[str]) -> int:
-    """Line on which a key stands, from 1 on, or the deepest of those above it that is there.
+    """Line of a key, counted from 1; if it is missing, of the deepest key above it.
 
     Args:
         text: YAML that `parse_yaml` takes.
@@ -76,10 +76,10 @@ def line_of(text: str, keys: Sequence[str]) -> int:
     node, line = yaml.compose(text, Loader=_Loader), 1
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(name, value) for name, value in pairs if name.value == key]
-        if not found:
+        matches = [(name, value) for name, value in pairs if name.value == key]
+        if not matches:
             break
-        name, node = found[0]
+        name, node = matches[0]
         line = name.start_mark.line + 1
     return line
 

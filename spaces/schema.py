@@ -84,7 +84,7 @@ def level(name: str) -> int | None:
 
 
 def default(name: str) -> Scalar:
-    """What a field is where a file does not say."""
+    """Value of a field that a file does not name."""
     return next(known[name] for known in (*LEVELS, POLICY) if name in known)
 
 
@@ -176,7 +176,7 @@ def build_block(
 
 @lru_cache(maxsize=1 << 16)
 def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Policy:
-    """The policy of a part of a block, what has no effect at its default."""
+    """The policy of a part of a block, with fields that have no effect at their default."""
     given: dict[str, Any] = dict(zip(POLICY, (bits, *values), strict=True))
     return Policy(**{n: v for n, v in given.items() if in_use(f"{part}_{n}", mixer, has_mlp, bits)})
 

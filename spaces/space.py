@@ -1,4 +1,4 @@
-"""SearchSpace: a space file, and everything that can be asked of it without building a network."""
+"""SearchSpace: a space file, and all answers about it that need no network."""
 
 from __future__ import annotations
 
@@ -158,14 +158,14 @@ class SearchSpace:
     def neighbors(self, candidate: Candidate) -> list[Candidate]:
         """All candidates that differ in one choice, and in what that choice forces."""
         values = self._values(candidate)
-        found: dict[str, Candidate] = {}
+        neighbors: dict[str, Candidate] = {}
         for v, choice in enumerate(self.parameters):
             if self._used(v, values):
                 for value in choice.values:
                     if value != values[v] and (other := self._change(values, {v: value})):
-                        found[other.key] = other
-        found.pop(candidate.key, None)
-        return list(found.values())
+                        neighbors[other.key] = other
+        neighbors.pop(candidate.key, None)
+        return list(neighbors.values())
 
     def mutate(self, candidate: Candidate, rng: random.Random, rate: float = 0.1) -> Candidate:
         """Redraw each choice with probability `rate`, at least one."""
@@ -300,7 +300,7 @@ class SearchSpace:
         return values
 
     def _read(self, candidate: Candidate) -> list[Sequence[Scalar]]:
-        """For each variable its values, the one that the candidate has first."""
+        """Values of each variable, the one that the candidate has first."""
         distances = Distances(self._layout, candidate)
         return [
             sorted(choice.values, key=lambda value, v=v: distances.of(v, value))
@@ -333,5 +333,5 @@ def find_file(path: str | Path, presets: Path, kind: str) -> Path:
     preset = presets / f"{file}.yaml"
     if preset.is_file():
         return preset
-    known = [found.stem for found in presets.glob("*.yaml")]
+    known = [entry.stem for entry in presets.glob("*.yaml")]
     raise ConfigError(f"unknown {kind} {str(path)!r}. {did_you_mean(str(path), known)}")

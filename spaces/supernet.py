@@ -111,7 +111,7 @@ class Supernet:
         Raises:
             SpaceError: the candidate is larger than the supernet, or not of its space.
         """
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, (rule, shape) in blueprint(candidate.architecture)[1].items():
             shared = shared_name(name, rule)
             source = self.params.get(shared, self.buffers.get(shared))
@@ -120,8 +120,8 @@ class Supernet:
                     f"the supernet of space {self.space.name!r} has no {name} of shape "
                     f"{tuple(shape)}: the candidate is not in its space"
                 )
-            found[name] = rule.cut(source, shape)
-        return found
+            tensors[name] = rule.cut(source, shape)
+        return tensors
 
     def __call__(self, candidate: Candidate, x: Tensor, train: bool = False) -> Tensor:
         """Logits of a candidate with inherited weights: (B, in_chans, S, S) -> (B, classes)."""
@@ -133,7 +133,7 @@ class Supernet:
 
     def extract(self, candidate: Candidate) -> Network:
         """The candidate's network with its own copy of the weights."""
-        with torch.random.fork_rng(devices=[]):  # its first weights are nobody's
+        with torch.random.fork_rng(devices=[]):  # its initial weights are never used
             network = Network(candidate.architecture)
         inherited = {
             name: value.detach().clone() for name, value in self.inherit(candidate).items()
@@ -200,11 +200,11 @@ class Supernet:
 
     def _axes(self) -> dict[str, str]:
         """Axis names of every shared tensor."""
-        found: dict[str, str] = {}
+        axes: dict[str, str] = {}
         for architecture in dict.fromkeys(c.architecture for c in self.space.covering()):
             for name, (rule, _) in blueprint(architecture)[1].items():
-                found[shared_name(name, rule)] = rule.axes
-        return found
+                axes[shared_name(name, rule)] = rule.axes
+        return axes
 
 
 def shared_name(name: str, rule: Shared) -> str:
@@ -222,14 +222,14 @@ def blueprint(architecture: Architecture) -> tuple[Network, dict[str, tuple[Shar
 
 def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, int]]]:
     """Tensors that must be permuted together: those of one module with the axis."""
-    found: dict[str, list[tuple[str, int]]] = {}
+    groups: dict[str, list[tuple[str, int]]] = {}
     for name, names in axes.items():
         split = names.split()
         if axis in split:
             module = re.match(r".*blocks\.\d+\.\w+", name)
             assert module, f"{name} has an axis that is sorted, but is in no block"
-            found.setdefault(module[0], []).append((name, split.index(axis)))
-    return found
+            groups.setdefault(module[0], []).append((name, split.index(axis)))
+    return groups
 
 
 def _along(value: Tensor, axis: int) -> Tensor:

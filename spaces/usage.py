@@ -1,4 +1,4 @@
-"""Usage: when a choice has an effect, so that candidates are counted and named once."""
+"""Usage: the conditions under which a choice has an effect, so that candidates count once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .layout import Layout, Site, Test, Values
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One place where a choice may have an effect.
+    """One site at which a choice may have an effect.
 
     Attributes:
         reads: the variables on which it depends.
@@ -26,24 +26,24 @@ class Use:
 
 
 def find_uses(layout: Layout) -> list[list[Use]]:
-    """For each variable, its uses; the choice has an effect where any of them holds.
+    """Uses of each variable; its choice has an effect where any of them holds.
 
     Raises:
         SpaceError: a choice that never has an effect.
     """
-    found: list[list[Use]] = [[] for _ in layout.variables]
+    uses_of: list[list[Use]] = [[] for _ in layout.variables]
     for site in layout.sites():
         for name, source in site.sources.items():
             if source < len(layout.variables):
-                found[source] += uses_at(layout, site, name)
-    for choice, uses in zip(layout.variables, found, strict=True):
+                uses_of[source] += uses_at(layout, site, name)
+    for choice, uses in zip(layout.variables, uses_of, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             raise SpaceError(f"{choice.name}: unreachable: no candidate has a use for this choice")
-    return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in found]
+    return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
 
 
 def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
-    """The same test, each combination of what it reads worked out once."""
+    """The same test, evaluated once for each combination of the values that it reads."""
     if not reads:
         always = test(layout.start)
         return lambda _: always
@@ -51,10 +51,10 @@ def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
 
     def holds(values: Values) -> bool:
         read = get(values)
-        found = known.get(read)
-        if found is None:
-            found = known[read] = test(values)
-        return found
+        answer = known.get(read)
+        if answer is None:
+            answer = known[read] = test(values)
+        return answer
 
     return holds
 
@@ -122,7 +122,7 @@ def may_drop(layout: Layout, block: Site) -> bool:
 
 
 def drop(layout: Layout, block: Site) -> Use:
-    """When tokens are dropped in a block."""
+    """Use that tells whether tokens are dropped in a block."""
     reads = layout.parents(block, "token_keep", "token_keep_at", "depth")
     return Use(
         layout.only_variables(reads),

@@ -1,1 +1,1 @@
-"""Calibration: what to measure within a budget, here or on another machine."""
+"""Calibration: measuring within a budget, here or on another machine, and fitting."""

@@ -1,4 +1,4 @@
-"""Bundle: a folder that measures another machine, and what comes back from it.
+"""Bundle: a folder that measures another machine, and the table that is made of its results.
 
 The folder holds ONNX files and three Python files that need numpy and onnxruntime only. There,
 `python run.py` times everything and writes a result beside each set; `collect` makes a table of
@@ -21,7 +21,7 @@ import numpy as np
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError
 from ..device import Device
-from ..measure.bench import Bench, Graph, rows_of, write_plan
+from ..measure.bench import Bench, TimedGraph, rows_of, write_plan
 from ..measure.footprint import Footprint
 from ..predict.file_size import untold
 from ..standalone.runner import PLAN, RESULT, RUNTIME
@@ -84,17 +84,17 @@ def write_bundle(
     # Graphs are made with the local runtime, whose provider need not be that of the target.
     bench = Bench(Device("bundle", RUNTIME, "CPUExecutionProvider", 1, device.recipes,
                          device.batch))  # fmt: skip
-    found = occurring(space.sample(SURVEY, seed))
-    tried = trials(found, device.recipes)
+    counts = occurring(space.sample(SURVEY, seed))
+    tried = trials(counts, device.recipes)
     books = _books(tried)
     chosen = [unit for units in tried.values() for unit in units]
     rng = np.random.default_rng(seed)
     for left, book in zip(range(len(books), 0, -1), books, strict=True):
         known = {unit.key for unit in chosen}
-        chosen += choose(found, book, known, {}, max(most - len(known), 0) // left, rng, RUNTIME)
+        chosen += choose(counts, book, known, {}, max(most - len(known), 0) // left, rng, RUNTIME)
     picked = list({unit.key: unit for unit in chosen}.values())
     rng.shuffle(picked)  # type: ignore[arg-type]
-    sets: list[list[Graph]] = []
+    sets: list[list[TimedGraph]] = []
     total = len(picked) + networks
     for start in range(0, len(picked), SET):
         if progress:
@@ -112,7 +112,7 @@ def write_bundle(
         alone = graphs[0].kind == "unit"
         ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
         write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, footprints)
-    needed = (unit_of(block, recipe_for(block, book)) for book in books for block in found)
+    needed = (unit_of(block, recipe_for(block, book)) for book in books for block in counts)
     about = {
         "books": books,
         "trials": {group: [unit.key for unit in units] for group, units in tried.items()},
@@ -136,8 +136,8 @@ def collect(folder: Path) -> LatencyTable:
         for number, session in enumerate(answer["sessions"]):
             name = f"{session['unix_time']:x}-{path.parent.name}-{number}"
             rows += rows_of(plan["graphs"], session, name)
-        found = zip(plan["graphs"], answer["footprints"], strict=False)
-        rows = with_footprints(rows, {entry["key"]: Footprint(*fp) for entry, fp in found})
+        measured = zip(plan["graphs"], answer["footprints"], strict=False)
+        rows = with_footprints(rows, {entry["key"]: Footprint(*fp) for entry, fp in measured})
         own = LatencyTable(answer["identity"], rows)
         table = own if table is None else table.merged(own)
     if table is None:
@@ -150,7 +150,7 @@ def collect(folder: Path) -> LatencyTable:
 def recipes_of(
     folder: Path, table: LatencyTable
 ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """What the machine is the fastest with, and what the networks were made with.
+    """Recipes that are the fastest on the machine, and those that its networks were made with.
 
     Args:
         folder: of a bundle.
@@ -177,23 +177,23 @@ def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:
     """Choices of a recipe for every group, so that each recipe is in one of them."""
     names = {group: list(dict.fromkeys(u.recipe for u in units)) for group, units in tried.items()}
     count = max(map(len, names.values()))
-    return [{g: found[i % len(found)] for g, found in names.items()} for i in range(count)]
+    return [{g: recipes[i % len(recipes)] for g, recipes in names.items()} for i in range(count)]
 
 
 def _book_of(candidate: Candidate, books: list[dict[str, str]]) -> dict[str, str]:
-    """The book that a candidate's network is made with, the same wherever it is asked."""
+    """The book that a candidate's network is made with; equal for equal candidates."""
     return books[int(candidate.key, 16) % len(books)]
 
 
 def _about(folder: Path) -> Any:
-    """What the bundle says of itself."""
-    found = _read(folder / ABOUT)
-    if not isinstance(found, dict) or found.keys() != {"books", "trials", "sizes"}:
+    """Description of a bundle, from its folder."""
+    about = _read(folder / ABOUT)
+    if not isinstance(about, dict) or about.keys() != {"books", "trials", "sizes"}:
         raise CostError(
             f"{folder / ABOUT}: needs books, trials and sizes: the bundle was written by another "
             "release of vitpareto"
         )
-    return found
+    return about
 
 
 def _read(path: Path) -> Any:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError, VitParetoError
 from ..device import Device
-from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, Graph
+from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
 from ..predict.error_figures import accuracy, noise_floor, storage
 from ..predict.file_size import untold
 from ..predict.model import CostModel, Prediction, fit_groups
@@ -115,21 +115,21 @@ def validated(
         table: with rows of kind "fresh", and all others.
         made: as in `CostModel.fit`.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     fitted = {row.key for row in table.of_kind("model")}
     every = [row for row in table.of_kind("fresh") if row.key not in fitted]
     if rows := quietest(every):
         levels = np.array(table.levels(rows))
-        found |= accuracy(levels, _predicted(model, rows, made))
-        found |= storage(every, _predicted(model, every, made))
-        found["noise_floor"] = noise_floor(
+        figures |= accuracy(levels, _predicted(model, rows, made))
+        figures |= storage(every, _predicted(model, every, made))
+        figures["noise_floor"] = noise_floor(
             [row.key for row in every], np.array(table.levels(every))
         )
     else:
         log.warning(
             "the cost model is not validated: no network was measured that it was not fitted to"
         )
-    return found | {
+    return figures | {
         "sub_blocks": sum(1 for _ in table.of_kind("unit")),
         "networks_fitted": len(fitted),
         "networks_fresh": len({row.key for row in rows}),
@@ -143,19 +143,19 @@ def _predicted(
 
 
 def complaint(unsettled: int, alarms: int, sessions: int) -> str:
-    """What to say of a machine that was too restless, if it was.
+    """Warning about a machine that was too restless; empty if it was not.
 
     Args:
         unsettled: measurements whose warm-up never ended.
         alarms: sessions within which the machine changed its speed.
         sessions: all.
     """
-    found = [f"measurements that never settled: {unsettled}"] if unsettled else []
+    complaints = [f"measurements that never settled: {unsettled}"] if unsettled else []
     if alarms > sessions / 3:
-        found.append(
+        complaints.append(
             f"the speed changed by more than {ALARM:.0%} in {alarms} of {sessions} sessions"
         )
-    return f"the machine was restless: {', '.join(found)}; all is kept" if found else ""
+    return f"the machine was restless: {', '.join(complaints)}; all is kept" if complaints else ""
 
 
 def _silent(share: float, text: str) -> None:
@@ -163,7 +163,7 @@ def _silent(share: float, text: str) -> None:
 
 
 class _Calibration:
-    """One calibration: what is known so far, and what to do with the time that is left."""
+    """One calibration: its measurements so far, and the use of the time that is left."""
 
     def __init__(
         self,
@@ -181,12 +181,12 @@ class _Calibration:
         self.path = out.with_suffix(".csv") if out is not None else None
         self.table = _resumed(device, tables, self.path)
         self.progress(0.0, "looking at the space")
-        self.found: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
+        self.counts: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
         self.rng = np.random.default_rng([seed, len(self.table)])
         self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
         self.footprints = 0
-        self.restless: list[list[Graph]] = []  # sets whose first measurement was disturbed
+        self.restless: list[list[TimedGraph]] = []  # sets whose first measurement was disturbed
         self.each: dict[str, float] = {}  # share of the time that a graph of the last session took
         self.sessions = self.alarms = self.unsettled = 0
 
@@ -229,7 +229,7 @@ class _Calibration:
         return self.fit(recipes)
 
     def room(self, what: str, most: int) -> int:
-        """For how many graphs there is time, by what the last ones took."""
+        """Number of graphs for which there is time, by what the last ones took."""
         left, each = 1 - RESERVE - self.used, self.each.get(what, 0.0)
         return most if most * each <= left else max(int(left / each), 0)
 
@@ -271,24 +271,24 @@ class _Calibration:
         """
         known = {row.key: row.kind for row in self.table.rows if row.kind in ("model", "fresh")}
         drawn = (self.space.draw(self.draws) for _ in range(5 * MODELS))
-        found = {candidate.to_json(): candidate for candidate in drawn}
-        chosen = [candidate for key, candidate in found.items() if key not in known]
+        keyed = {candidate.to_json(): candidate for candidate in drawn}
+        chosen = [candidate for key, candidate in keyed.items() if key not in known]
         kinds = Counter(known.values())
         kind = "fresh" if FITTED * kinds["fresh"] < kinds["model"] else "model"
         if not chosen:
-            kind = known[next(iter(found))]
-            chosen = [candidate for key, candidate in found.items() if known[key] == kind]
+            kind = known[next(iter(keyed))]
+            chosen = [candidate for key, candidate in keyed.items() if known[key] == kind]
         return kind, chosen[:count]
 
     def units(self, recipes: Book, latency: dict[str, Regressor], count: int) -> list[Unit]:
         """The next sub-blocks to measure."""
         known = {row.key for row in self.table.of_kind("unit")}
         runtime = self.device.runtime
-        return choose(self.found, recipes, known, latency, count, self.rng, runtime)
+        return choose(self.counts, recipes, known, latency, count, self.rng, runtime)
 
     def choose_recipes(self) -> dict[str, str]:
         """Try every recipe that serves a precision on typical sub-blocks; keep the fastest."""
-        tried = trials(self.found, self.device.recipes)
+        tried = trials(self.counts, self.device.recipes)
         known = {row.key for row in self.table.of_kind("unit")}
         waiting: list[Unit] = []
         for units in tried.values():
@@ -305,17 +305,17 @@ class _Calibration:
         return {group: fastest(units, level) for group, units in tried.items()}
 
     def learn_sizes(self, recipes: Book) -> None:
-        """Make the graphs that are needed to know every size."""
+        """Make the graphs from which every size can be predicted."""
         rows = [*self.table.of_kind("unit"), *self.table.of_kind("size")]
         known = [parse_unit(row.key) for row in rows]
-        often = sorted(self.found, key=lambda block: (-self.found[block], block.key))
+        often = sorted(self.counts, key=lambda block: (-self.counts[block], block.key))
         units = (unit_of(block, recipe_for(block, recipes)) for block in often)
         self.table.append(self.bench.sizes(untold(units, known)), self.path)
 
     def measure(
         self,
         what: str,
-        graphs: Sequence[Graph],
+        graphs: Sequence[TimedGraph],
         rounds: int = 7,
         footprints: int = 0,
         ways: Sequence[str] = (IN_TURN,),
@@ -327,9 +327,9 @@ class _Calibration:
         for way in ways:  # each in a process of its own
             rows = self.bench.time(graphs, rounds, way)
             if wanted and way == ways[0]:
-                found = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
-                rows = with_footprints(rows, found)
-                self.footprints += len(found)
+                taken = {g.key: self.bench.footprint(g) for g in graphs[:footprints]}
+                rows = with_footprints(rows, taken)
+                self.footprints += len(taken)
             self.sessions += 1
             self.alarms += not rows or rows[0].drift > ALARM
             self.unsettled += sum(not row.stable for row in rows)
@@ -353,7 +353,7 @@ class _Calibration:
 
 
 def _resumed(device: Device, tables: Sequence[Path], path: Path | None) -> LatencyTable:
-    """What is measured already: the given tables, and the file beside the model."""
+    """Measurements made before: the given tables, and the file beside the model."""
     own = LatencyTable(device.identity())
     files = [*tables, *([path] if path is not None and path.exists() else [])]
     for file in files:

@@ -1,4 +1,4 @@
-"""Plan: which sub-blocks of a space to measure next, so that its networks are predicted best."""
+"""Selection: the sub-blocks of a space to measure next, so that its networks are predicted best."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def occurring(candidates: Sequence[Candidate]) -> Counter[SubBlock]:
 
 
 def trials(
-    found: Counter[SubBlock], recipes: Sequence[str], each: int = 2
+    counts: Counter[SubBlock], recipes: Sequence[str], each: int = 2
 ) -> dict[str, list[Unit]]:
-    """For each group of sub-blocks with a choice, typical ones in every recipe that serves it.
+    """Typical sub-blocks of each group that has a choice, in every recipe that serves it.
 
     Returns:
         group -> units; those of one sub-block follow each other.
     """
     typical: dict[str, list[SubBlock]] = {}
     for block, count in sorted(
-        found.items(), key=lambda item: (-item[1] * item[0].macs, item[0].key)
+        counts.items(), key=lambda item: (-item[1] * item[0].macs, item[0].key)
     ):
         chosen = typical.setdefault(group_of(block), [])
         if len(chosen) < each and count:
@@ -75,7 +75,7 @@ def fastest(units: Sequence[Unit], level: Mapping[str, float]) -> str:
 
 
 def choose(
-    found: Counter[SubBlock],
+    counts: Counter[SubBlock],
     recipes: Book,
     known: Collection[str],
     latency: Mapping[str, Regressor],
@@ -89,7 +89,7 @@ def choose(
     draw in proportion to it (Efraimidis and Spirakis 2006) keeps neighbors apart.
 
     Args:
-        found: sub-blocks and how often they occur.
+        counts: sub-blocks and how often they occur.
         recipes: group -> recipe.
         known: keys of units that are measured.
         latency: group -> regressor, for groups that have one.
@@ -99,7 +99,7 @@ def choose(
     """
     share: dict[str, float] = {}
     units: dict[str, Unit] = {}
-    for block, often in found.items():
+    for block, often in counts.items():
         unit = _unit(block, kernel_recipe(recipe_for(block, recipes), runtime))
         if unit.key not in known:
             units[unit.key] = unit
@@ -123,5 +123,5 @@ def choose(
 
 @lru_cache(maxsize=1 << 16)
 def _unit(block: SubBlock, recipe: str) -> Unit:
-    """The same unit at every look at a space, so that its terms are counted once."""
+    """The unit of a sub-block and recipe; kept, so that its terms are counted once."""
     return unit_of(block, recipe)

@@ -1,4 +1,4 @@
-"""Drift: steps in the speed of a machine, found in the order in which things were measured.
+"""Drift: steps in the speed of a machine, seen in the order of its measurements.
 
 A machine that is throttled, or shared, or updated, changes its speed by a step; whatever was
 measured after is comparable with itself only. Binary segmentation (Scott and Knott 1974) of the
@@ -19,7 +19,7 @@ CERTAIN = 10.0  # how much more a segment must explain than chance would, in the
 
 
 def segments(residual: Array) -> list[int]:
-    """Where each segment of equal level begins, the first at 0.
+    """Starts of the segments of equal level, the first at 0.
 
     Args:
         residual: logarithm of measured over expected, in the order of measuring.
@@ -49,7 +49,7 @@ def segments(residual: Array) -> list[int]:
 
 
 def _merged(residual: Array, begins: list[int]) -> list[int]:
-    """Without steps that are too small to matter."""
+    """Starts of segments, without steps that are too small to matter."""
     while len(begins) > 1:
         medians = [float(np.median(part)) for part in np.split(residual, begins[1:])]
         steps = np.abs(np.diff(medians))

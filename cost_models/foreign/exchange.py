@@ -26,7 +26,7 @@ def blocks_of(candidates: Iterable[Candidate]) -> list[SubBlock]:
 
 
 def predicted_table(model: CostModel, blocks: Sequence[SubBlock]) -> LatencyTable:
-    """Sub-blocks as a model predicts them inside a network, in 0 rounds as nothing was measured."""
+    """Predictions of sub-blocks inside a network, with 0 rounds as nothing was measured."""
     named = [(block, recipe_for(block, model.recipes)) for block in blocks]
     parts = model.parts_of(named)
     rows: dict[str, Row] = {}
@@ -37,13 +37,13 @@ def predicted_table(model: CostModel, blocks: Sequence[SubBlock]) -> LatencyTabl
 
 
 def to_csv(table: LatencyTable) -> str:
-    """A line a sub-block with its group, in ms; rounds are 0 where it is predicted."""
+    """CSV with one line a sub-block, in ms; rounds are 0 where it is predicted."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "latency_ms", "std_ms", "rounds"])
-    for key, found in to_ofa(table).items():
+    for key, figures in to_ofa(table).items():
         group = parse_unit(key).group
-        writer.writerow([key, group, found["mean"], found["std"], found["count"]])
+        writer.writerow([key, group, figures["mean"], figures["std"], figures["count"]])
     return stream.getvalue()
 
 
@@ -57,16 +57,16 @@ def to_flat(table: LatencyTable) -> dict[str, float]:
 
 
 def to_ofa(table: LatencyTable) -> dict[str, dict[str, float]]:
-    """Once-for-all's form: key -> {count, mean, std}, in ms.
+    """Form of Once-for-all: key -> {count, mean, std}, in ms.
 
     The standard deviation is that of a normal spread with the same 10th and 90th percentiles.
     """
-    found: dict[str, dict[str, float]] = {}
+    entries: dict[str, dict[str, float]] = {}
     rows = list(table.of_kind("unit"))
     for row, level in zip(rows, table.levels(rows), strict=True):
         spread = (row.p90_ms - row.p10_ms) / 2.563
-        found[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
-    return dict(sorted(found.items()))
+        entries[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
+    return dict(sorted(entries.items()))
 
 
 def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict[str, Any]:

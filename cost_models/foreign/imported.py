@@ -1,4 +1,4 @@
-"""Imported: what a table of somebody else is worth, and what follows from it.
+"""Imported: a foreign table with its findings, and the predictors that are fitted to it.
 
 A table is checked first; steps in the speed of its machine are divided out. Where its rows have
 coordinates each group gets a predictor, tested on rows that it has not seen; where it has several
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Imported:
-    """A table and what came of it.
+    """A table with the results of checking and fitting it.
 
     Attributes:
         table: with steps of speed divided out.
@@ -77,12 +77,12 @@ class Imported:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the figures, the latencies without steps, and the predictors."""
-        found: dict[str, Any] = {"format": FORMAT, "version": VERSION, **self.facts()}
+        data: dict[str, Any] = {"format": FORMAT, "version": VERSION, **self.facts()}
         for device, ms in self.table.ms.items():
             known = [None if np.isnan(value) else float(f"{value:.6g}") for value in ms]
             predictors = {name: r.to_dict() for name, r in self.predictors[device].items()}
-            found["devices"][device] |= {"latency_ms": known, "predictors": predictors}
-        return found | {"keys": self.table.keys, "groups": self.table.groups}
+            data["devices"][device] |= {"latency_ms": known, "predictors": predictors}
+        return data | {"keys": self.table.keys, "groups": self.table.groups}
 
 
 def fit_table(table: ForeignTable, seed: int = 0) -> Imported:
@@ -114,7 +114,7 @@ def fit_table(table: ForeignTable, seed: int = 0) -> Imported:
 
 
 def load_imported(path: Path) -> dict[str, Any] | None:
-    """What `costs import` wrote; None if the file is JSON of something else.
+    """Read what `costs import` wrote; None if the file is JSON of something else.
 
     Raises:
         CostError: it cannot be read, is not JSON, or is of another version.
@@ -134,7 +134,7 @@ def load_imported(path: Path) -> dict[str, Any] | None:
 
 def _from_others(table: ForeignTable) -> dict[str, float]:
     """Errors of all rows but those that tell; of a device with others that know its rows."""
-    found: dict[str, list[Array]] = {device: [] for device in table.ms}
+    errors_of: dict[str, list[Array]] = {device: [] for device in table.ms}
     for group in dict.fromkeys(table.groups):
         ms = np.array(list(table.of_group(group).ms.values()))
         for number, device in enumerate(table.ms):
@@ -147,16 +147,16 @@ def _from_others(table: ForeignTable) -> dict[str, float]:
             sources, actual = sources[:, known], ms[number][mine][known]
             at = farthest(sources, FEW)
             guess = transfer(sources, at, actual[at])
-            found[device].append(np.delete(np.abs(guess / actual - 1), at))
+            errors_of[device].append(np.delete(np.abs(guess / actual - 1), at))
     return {
         device: round(float(np.concatenate(errors).mean()) * 100, 3)
-        for device, errors in found.items()
+        for device, errors in errors_of.items()
         if errors
     }
 
 
 def _expected(table: ForeignTable) -> Any:
-    """Latencies -> what their terms alone explain of them."""
+    """Function from latencies to what their terms alone explain of them."""
     terms = matrix_of(table.terms, list(table.terms[0]))
 
     def expected(ms: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Estimate: what an arbitrary ViT-like ONNX file costs, from a cost model.
+"""Estimate: costs of an arbitrary ViT-like ONNX file, from a cost model.
 
 A piece of the graph that looks like a sub-block is predicted as that sub-block, with the kernels
 that stand in it; anything else by its multiply-accumulates alone. How much of the estimate lies
@@ -58,8 +58,8 @@ class Estimate:
     def row(self) -> dict[str, float | bool | None]:
         """All costs under the names of `Prediction.row`, and the coverage."""
         names = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb", "coverage")
-        found = {name: getattr(self, name) for name in names} | {"inside": self.coverage == 1}
-        return found | dict(self.energy_mj)
+        values = {name: getattr(self, name) for name in names} | {"inside": self.coverage == 1}
+        return values | dict(self.energy_mj)
 
 
 def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
@@ -92,20 +92,20 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     # What is not known is as slow for its size as what is, and no faster than plain layers.
     rate = max(model.ms_per_mmac / 1e6, float(parts["ms"].sum()) / macs if macs else 0.0)
     parts = parts.and_others(_unknown(np.array(strange) * rate))
-    own, found = model.parts_ms(parts), model.predict_parts(parts).row(0)
+    own, predicted = model.parts_ms(parts), model.predict_parts(parts).row(0)
     names = [(block.kind, unit_of(block, recipe).key) for block, recipe in known]
     names += [("other", "")] * len(strange)
     listed = [(*name, ms) for name, ms in zip(names, own.tolist(), strict=True)]
     size = stored_bytes(Path(path))
     return Estimate(
-        latency_ms=found["latency_ms"],
-        low_ms=found["low_ms"],
-        high_ms=found["high_ms"],
+        latency_ms=predicted["latency_ms"],
+        low_ms=predicted["low_ms"],
+        high_ms=predicted["high_ms"],
         coverage=1 - float(own @ (1 - parts["inside"]) / own.sum()),
         size_mb=None if size is None else size / 1e6,
-        peak_memory_mb=None if strange else found["peak_memory_mb"],
-        pieces=[*listed, ("rest", "", found["latency_ms"] - float(own.sum()))],
-        energy_mj={n: None if strange else found[n] for n in _ENERGY if n in found},
+        peak_memory_mb=None if strange else predicted["peak_memory_mb"],
+        pieces=[*listed, ("rest", "", predicted["latency_ms"] - float(own.sum()))],
+        energy_mj={n: None if strange else predicted[n] for n in _ENERGY if n in predicted},
     )
 
 
@@ -118,18 +118,18 @@ def _unknown(ms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
-    """What each piece looks like, if it looks like a sub-block, and the recipe of its kernels.
+    """Sub-block that each piece looks like, None if it looks like none, and its kernels' recipe.
 
     Layers that are factored into two are not recognized.
     """
     reader = _Reader(pieces)
     for piece in pieces:
         reader.read(piece)
-    return reader.found
+    return reader.recognized
 
 
 class _Reader:
-    """Goes through pieces and remembers what only the pieces before can tell."""
+    """Recognizes pieces in order and remembers what later ones depend on."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
@@ -137,7 +137,7 @@ class _Reader:
         self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
         self.batch = pieces[0].enters[0] if pieces else 1
         self.side = self.prefix = 0
-        self.found: list[tuple[Piece, SubBlock | None, str]] = []
+        self.recognized: list[tuple[Piece, SubBlock | None, str]] = []
         self._end = pieces[-1] if pieces else None
 
     def read(self, piece: Piece) -> None:
@@ -153,7 +153,7 @@ class _Reader:
             return
         else:
             block = self._downsample(piece)
-        self.found.append((piece, block, _recipe(piece)))
+        self.recognized.append((piece, block, _recipe(piece)))
 
     def _place(self, piece: Piece, block: Block, shape: Sequence[int]) -> Place:
         rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
@@ -178,9 +178,9 @@ class _Reader:
         normed = piece.kinds & {kind for kinds in _NORMS.values() for kind in kinds}
         flags = ["pos"] * bool(tables) + ["norm"] * bool(normed)
         variant = "patch" if len(piece.convolutions) == 1 else "conv"
-        found = self._sub_block("stem", variant, self._bare(piece, piece.leaves), *flags)
+        stem = self._sub_block("stem", variant, self._bare(piece, piece.leaves), *flags)
         patch = piece.enters[-1] // self.side
-        return replace(found, inputs=first[0].inputs, patch_size=patch)
+        return replace(stem, inputs=first[0].inputs, patch_size=patch)
 
     def _downsample(self, piece: Piece) -> SubBlock | None:
         layers = len(piece.convolutions), len(piece.linears)
@@ -199,16 +199,16 @@ class _Reader:
         return replace(self._sub_block("downsample", variant, place), inputs=inputs)
 
     def _drop(self, piece: Piece) -> None:
-        """Tokens that are dropped after a mixer belong to it."""
-        if not self.found or len(piece.leaves) != 3:
+        """Add the dropping of tokens to the mixer before it, to which it belongs."""
+        if not self.recognized or len(piece.leaves) != 3:
             return
-        mixer, block, recipe = self.found[-1]
+        mixer, block, recipe = self.recognized[-1]
         kept = piece.leaves[1] - self.prefix
         if block is None or block.kind != "mixer" or kept == block.place.tokens:
             return
         flag = "evit" if "TopK" in mixer.kinds | piece.kinds else "random"
         place = replace(block.place, kept=kept)
-        self.found[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
+        self.recognized[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
 
     def _head(self, piece: Piece) -> SubBlock | None:
         if piece.convolutions or piece.products or len(piece.linears) not in (1, 2):
@@ -216,8 +216,8 @@ class _Reader:
         plain = "distill" if len(piece.linears) == 2 else "avg"
         variant = "token" if plain == "avg" and "Gather" in piece.kinds else plain
         place = self._bare(piece, piece.enters)
-        found = self._sub_block("head", variant, place)
-        return replace(found, outputs=piece.linears[0].outputs)
+        head = self._sub_block("head", variant, place)
+        return replace(head, outputs=piece.linears[0].outputs)
 
     def _mlp(self, piece: Piece) -> SubBlock | None:
         """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""

@@ -146,20 +146,20 @@ def _unpacked(graph: Any) -> dict[str, bool]:
     """
     from onnx import TensorProto, helper
 
-    found: dict[str, bool] = {}
+    as_int8: dict[str, bool] = {}
     for node in graph.node:
         if node.op_type == "MatMulNBits":
             sizes = {a.name: a.i for a in node.attribute}
             source, result, weight = node.input[0], node.output[0], f"{node.output[0]}/weight"
             shape = [sizes["K"], sizes["N"]]
             graph.input.append(helper.make_tensor_value_info(weight, TensorProto.FLOAT, shape))
-            found[weight] = sizes.get("accuracy_level", 0) == 4
+            as_int8[weight] = sizes.get("accuracy_level", 0) == 4
             node.CopyFrom(helper.make_node("MatMul", [source, weight], [result]))
-    return found
+    return as_int8
 
 
 class _Cutter:
-    """A graph, and what comes from what in it.
+    """Cuts a graph, by the nodes from which each value is made.
 
     Args:
         graph: with the shapes that were inferred.
@@ -186,8 +186,8 @@ class _Cutter:
             self.sources.append(bits)
 
     def pieces(self) -> list[Piece]:
-        """Cut."""
-        found: list[Piece] = []
+        """Pieces of the graph, in order."""
+        pieces: list[Piece] = []
         start, enters = 0, self.shapes.get(self.input, [])
         waiting: list[int] = []  # nodes of no piece yet
         for end, node in enumerate(self.nodes):
@@ -202,14 +202,14 @@ class _Cutter:
             before = sorted(set(waiting) - set(inside))
             leaves = self.shapes.get(stream, [])
             if before:
-                found.append(self._piece(before, False, enters, leaves))
+                pieces.append(self._piece(before, False, enters, leaves))
             enters = self.shapes.get(node.output[0], [])
-            found.append(self._piece(inside, True, leaves, enters))
+            pieces.append(self._piece(inside, True, leaves, enters))
             start, waiting = end + 1, []
         waiting += range(start, len(self.nodes))
         if waiting:
-            found.append(self._piece(waiting, False, enters, []))
-        return found
+            pieces.append(self._piece(waiting, False, enters, []))
+        return pieces
 
     def _stream(self, node: Any) -> str | None:
         """The input of an Add that the other one is made from."""
@@ -261,16 +261,16 @@ class _Cutter:
             piece.added += [self.shapes.get(x, []) for x in node.input if x in self.constants]
 
     def _known(self, node: Any, names: Iterable[str]) -> list[list[int]]:
-        found = [self.shapes.get(name, []) for name in names]
-        if not all(found):
+        shapes = [self.shapes.get(name, []) for name in names]
+        if not all(shapes):
             raise CostError(f"the shapes of {node.name or node.op_type!r} are not static")
-        return found
+        return shapes
 
 
 def _shapes(graph: Any) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {t.name: list(t.dims) for t in graph.initializer}
+    shapes: dict[str, list[int]] = {t.name: list(t.dims) for t in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim
         if all(d.HasField("dim_value") for d in dims):
-            found[value.name] = [d.dim_value for d in dims]
-    return found
+            shapes[value.name] = [d.dim_value for d in dims]
+    return shapes

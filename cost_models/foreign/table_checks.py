@@ -1,6 +1,6 @@
-"""Validity: signs that a table of latencies is not what it says to be.
+"""Table checks: signs that a table of latencies is not what it claims to be.
 
-Each check looks for something that was found in published tables: columns rounded to whole
+Each check looks for something that occurs in published tables: columns rounded to whole
 milliseconds, the same device twice, sums of parts given out as measurements, steps in the
 machine's speed, one key measured twice with different results.
 """
@@ -28,7 +28,7 @@ FEW = 0.05  # distinct values as a share of the rows
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with a table.
+    """One defect of a table.
 
     Attributes:
         check: rounded, constant, negative, duplicate, additive, drift or repeated.
@@ -49,24 +49,24 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
         parts: (rows, choices) one-hot architecture choices, to see whether latencies are sums
             of per-choice constants.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for device, values in table.ms.items():
         known = values[np.isfinite(values)]
-        found += _column(device, known)
+        findings += _column(device, known)
         positive = np.flatnonzero(values > 0)
-        found += check_repeats([table.keys[i] for i in positive], values[positive], device)
+        findings += check_repeats([table.keys[i] for i in positive], values[positive], device)
         if parts is not None and np.isfinite(values).all():
-            found += _additive(device, values, parts)
+            findings += _additive(device, values, parts)
         ordered = bool(table.spread) and bool(table.numbers) and bool(table.numbers[0])
         if ordered and np.isfinite(values).all():
-            found += _drift(device, values, table)
-    return found + _duplicates(table.ms)
+            findings += _drift(device, values, table)
+    return findings + _duplicates(table.ms)
 
 
 def check_repeats(
     keys: Sequence[str], ms: Sequence[float] | Array, column: str = ""
 ) -> list[Finding]:
-    """Keys that were measured more than once, where the results differ too much."""
+    """Findings of keys whose repeated measurements differ too much."""
     levels: dict[str, list[float]] = {}
     for key, value in zip(keys, ms, strict=True):
         levels.setdefault(key, []).append(value)
@@ -95,7 +95,7 @@ def _column(device: str, values: Array) -> list[Finding]:
 
 
 def _duplicates(columns: Mapping[str, Array]) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for left, right in combinations(columns, 2):
         both = np.isfinite(columns[left]) & np.isfinite(columns[right])
         if both.sum() < 10:
@@ -107,11 +107,11 @@ def _duplicates(columns: Mapping[str, Array]) -> list[Finding]:
         ratio = float(np.median(a / b))
         if r > SAME and abs(ratio - 1) < CLOSE:
             detail = f"correlation {r:.4f}, median ratio {ratio:.3f}: as of one device"
-            found.append(Finding("duplicate", f"{left}, {right}", detail))
+            findings.append(Finding("duplicate", f"{left}, {right}", detail))
         elif len(a) > 50 and (shared := float(np.mean(a == b))) > 0.05 and len(np.unique(a)) > 100:
             detail = f"{shared:.0%} of the values are equal to the last digit: copied rows"
-            found.append(Finding("duplicate", f"{left}, {right}", detail))
-    return found
+            findings.append(Finding("duplicate", f"{left}, {right}", detail))
+    return findings
 
 
 def _additive(device: str, values: Array, parts: Array) -> list[Finding]:

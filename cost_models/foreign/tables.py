@@ -28,7 +28,7 @@ Features = tuple[dict[str, float], dict[str, float]]
 
 @dataclass(frozen=True)
 class ForeignTable:
-    """Measurements of somebody else, in the order of their file.
+    """Foreign measurements, in the order of their file.
 
     Attributes:
         source: where they come from.
@@ -84,20 +84,20 @@ def read_nnmeter_blocks(path: str | Path) -> ForeignTable:
         rows = [{"device": path.stem, "key": k, "latency_ms": str(v)} for k, v in flat.items()]
     else:
         rows = _csv(path, ("device", "key", "latency_ms"))
-    found: dict[tuple[str, int], dict[str, float]] = {}  # a repeated key is one more row
+    latencies: dict[tuple[str, int], dict[str, float]] = {}  # a repeated key is one more row
     times = Counter[tuple[str, str]]()
     for row in rows:
         key, device = row["key"], row["device"]
-        found.setdefault((key, times[key, device]), {})[device] = float(row["latency_ms"])
+        latencies.setdefault((key, times[key, device]), {})[device] = float(row["latency_ms"])
         times[key, device] += 1
-    marks = [mark for mark in found if mark[0].partition("_")[0] in _NNMETER]
+    marks = [mark for mark in latencies if mark[0].partition("_")[0] in _NNMETER]
     kept = [key for key, _ in marks]
     features = [_NNMETER[key.partition("_")[0]](key.split("_")) for key in kept]
     return ForeignTable(
         *(str(path), kept, [key.partition("_")[0] for key in kept]),
         *([t for t, _ in features], [n for _, n in features]),
         {
-            device: np.array([found[mark].get(device, np.nan) for mark in marks])
+            device: np.array([latencies[mark].get(device, np.nan) for mark in marks])
             for device in sorted({device for _, device in times})
         },
         {},
@@ -127,7 +127,7 @@ def read_hat(path: str | Path) -> ForeignTable:
 
 
 def read_matrix(path: str | Path, group: str = "model") -> ForeignTable:
-    """One line a model, one column a device: HELP's tables, or mobile-ml-benchmark's.
+    """Tables of HELP or mobile-ml-benchmark: one line a model, one column a device.
 
     Columns that end in "|mean" are microseconds with a "|std" beside them; all other numeric
     columns are milliseconds.
@@ -187,17 +187,17 @@ def read_measured(path: Path) -> dict[str, float]:
     Raises:
         CostError: it cannot be read, or a latency is not a number above 0.
     """
-    found: dict[str, float] = {}
+    latencies: dict[str, float] = {}
     for line, row in enumerate(_csv(path, ("key", "latency_ms")), 2):
         try:
-            found[row["key"]] = float(row["latency_ms"])
+            latencies[row["key"]] = float(row["latency_ms"])
         except (TypeError, ValueError):
-            found[row["key"]] = 0.0
-        if not 0 < found[row["key"]] < inf:
+            latencies[row["key"]] = 0.0
+        if not 0 < latencies[row["key"]] < inf:
             raise CostError(
                 f"{path}: line {line}: latency_ms must be above 0, got {row['latency_ms']!r}"
             )
-    return found
+    return latencies
 
 
 _HAT = ("encoder", "decoder")
@@ -343,9 +343,9 @@ def _csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CostError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise CostError(f"{path}: need one mapping of keys to ms, got a {type(found).__name__}")
-    return found
+    if not isinstance(data, dict):
+        raise CostError(f"{path}: need one mapping of keys to ms, got a {type(data).__name__}")
+    return data

@@ -59,7 +59,7 @@ def transfer(
 
 
 def farthest(sources: Array, count: int) -> list[int]:
-    """Units to measure on a new device: as different from each other as the sources tell.
+    """Units to measure on a new device, as different from each other as the sources can tell.
 
     Farthest-point sampling in the space of log latencies, from the unit nearest to the middle.
 
@@ -68,16 +68,16 @@ def farthest(sources: Array, count: int) -> list[int]:
         count: how many.
     """
     x = np.log(sources).T
-    found = [int(np.argmin(np.linalg.norm(x - np.median(x, 0), axis=1)))]
-    nearest = np.linalg.norm(x - x[found[0]], axis=1)
-    while len(found) < min(count, len(x)):
-        found.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.linalg.norm(x - x[found[-1]], axis=1))
-    return found
+    chosen = [int(np.argmin(np.linalg.norm(x - np.median(x, 0), axis=1)))]
+    nearest = np.linalg.norm(x - x[chosen[0]], axis=1)
+    while len(chosen) < min(count, len(x)):
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(x - x[chosen[-1]], axis=1))
+    return chosen
 
 
 def _kriged(spread: Array, at: NDArray[np.intp], rest: Array) -> Array:
-    """What is left, everywhere, from what is left where it is known.
+    """Residual at every unit, from the residuals where it is known.
 
     Kriging with an unknown constant (Cressie 1993, chapter 3); the noise is the one whose
     leave-one-out predictions are best, and without a better one nothing is added.

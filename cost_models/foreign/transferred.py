@@ -56,17 +56,17 @@ def transfer_model(
     units = [*known, *(unit for unit in units if unit not in known)]
     sources, ms = _sources(models, units), np.array(list(known.values()))
     alike = _alike(units)
-    found = transfer(sources, range(len(known)), ms, alike)
+    expected = transfer(sources, range(len(known)), ms, alike)
     rows = [
         Row("unit", unit.key, float(value), 0.0, 0.0, 0)
-        for unit, value in zip(units[len(known) :], found[len(known) :], strict=True)
+        for unit, value in zip(units[len(known) :], expected[len(known) :], strict=True)
     ]
     own = {unit.key for unit in known}
     rows += [row for row in measured.rows if row.kind != "unit" or row.key in own]
     table = LatencyTable(measured.identity, rows)
     fitted = CostModel.fit(table, models[0].recipes)
     errors = _left_out(sources[:, : len(known)], ms, alike[:, : len(known)])
-    ratio = float(np.exp(np.median(np.log(found / sources[0]))))
+    ratio = float(np.exp(np.median(np.log(expected / sources[0]))))
     model = _completed(fitted, models[0], measured, errors, ratio)
     model.validation = _validated(model, measured) | {
         "transferred_from": [model.to_dict()["fingerprint"] for model in models],
@@ -77,7 +77,7 @@ def transfer_model(
 
 
 def telling_units(models: Sequence[CostModel], blocks: Iterable[SubBlock], count: int) -> list[str]:
-    """Keys of the sub-blocks to measure on a new device: as different as the models tell.
+    """Keys of sub-blocks to measure on a new device, as different as the models can tell.
 
     Each group gives its share, so that none is unknown.
 
@@ -89,12 +89,12 @@ def telling_units(models: Sequence[CostModel], blocks: Iterable[SubBlock], count
     groups: dict[str, list[Unit]] = {}
     for unit in _units(models, blocks):
         groups.setdefault(unit.group, []).append(unit)
-    found: list[list[str]] = []
+    ranked: list[list[str]] = []
     for units in groups.values():
         order = farthest(_sources(models, units), -(-count // len(groups)))
-        found.append([units[i].key for i in order])
-    turns = max(map(len, found), default=0)
-    keys = [keys[turn] for turn in range(turns) for keys in found if turn < len(keys)]
+        ranked.append([units[i].key for i in order])
+    turns = max(map(len, ranked), default=0)
+    keys = [keys[turn] for turn in range(turns) for keys in ranked if turn < len(keys)]
     return keys[:count]
 
 
@@ -110,8 +110,8 @@ def transfer_table(data: Mapping[str, Any], measured: Mapping[str, float], devic
         CostError: too few of these keys are in the table.
     """
     columns = [
-        np.array([np.nan if value is None else value for value in found["latency_ms"]], float)
-        for found in data["devices"].values()
+        np.array([np.nan if value is None else value for value in entry["latency_ms"]], float)
+        for entry in data["devices"].values()
     ]
     complete = np.flatnonzero(np.all([column > 0 for column in columns], axis=0))
     keys = [data["keys"][i] for i in complete]
@@ -122,14 +122,14 @@ def transfer_table(data: Mapping[str, Any], measured: Mapping[str, float], devic
     groups = [data["groups"][i] for i in complete]
     alike = _indicators([groups])
     ms = np.array([measured[keys[i]] for i in at])
-    found = transfer(sources, at, ms, alike)
-    found[at] = ms
+    latencies = transfer(sources, at, ms, alike)
+    latencies[at] = ms
     errors = _left_out(sources[:, at], ms, alike[:, at])
     about = {
         "rows": len(keys),
         "measured": len(at),
         "left_out_error": round(float(np.median(errors)) * 100, 3),
-        "latency_ms": [float(f"{value:.6g}") for value in found],
+        "latency_ms": [float(f"{value:.6g}") for value in latencies],
     }
     kept = {name: data[name] for name in ("format", "version", "source")}
     return {**kept, "findings": [], "devices": {device: about}, "keys": keys, "groups": groups}
@@ -152,11 +152,11 @@ def _levels(measured: LatencyTable, models: Sequence[CostModel]) -> dict[Unit, f
         unit = parse_unit(row.key)
         if all(unit.group in model.groups for model in models):
             levels.setdefault(unit, []).append(level)
-    return {unit: geometric(found) for unit, found in levels.items()}
+    return {unit: geometric(values) for unit, values in levels.items()}
 
 
 def _units(models: Sequence[CostModel], blocks: Iterable[SubBlock]) -> list[Unit]:
-    """What sub-blocks run as, in groups that all models have; the same number of each group."""
+    """Units of sub-blocks, in groups that all models have; the same number of each group."""
     first = models[0]
     runtime = str(first.identity.get("runtime"))
     groups: dict[str, dict[str, Unit]] = {}
@@ -165,12 +165,12 @@ def _units(models: Sequence[CostModel], blocks: Iterable[SubBlock]) -> list[Unit
         if all(unit.group in model.groups for model in models):
             groups.setdefault(unit.group, {})[unit.key] = unit
     rng = np.random.default_rng(0)
-    found: list[Unit] = []
+    selected: list[Unit] = []
     for units in groups.values():
         every = [units[key] for key in sorted(units)]
         chosen = set(rng.permutation(len(every))[:MOST].tolist()) | _ends(every)
-        found += [every[i] for i in sorted(chosen)]
-    return found
+        selected += [every[i] for i in sorted(chosen)]
+    return selected
 
 
 def _ends(units: Sequence[Unit]) -> set[int]:
@@ -202,7 +202,7 @@ def _indicators(labelings: Sequence[Sequence[str]]) -> Array:
 
 
 def _left_out(sources: Array, ms: Array, alike: Array) -> Array:
-    """Error of each measurement, of the logarithm, where the others tell it."""
+    """Error of each measurement's logarithm when the others predict it."""
     errors = np.zeros(len(ms))
     for i in range(len(ms)):
         others = np.delete(np.arange(len(ms)), i)
@@ -213,7 +213,7 @@ def _left_out(sources: Array, ms: Array, alike: Array) -> Array:
 def _completed(
     fitted: CostModel, first: CostModel, measured: LatencyTable, errors: Array, ratio: float
 ) -> CostModel:
-    """A model with what its few measurements did not tell taken from the first known one."""
+    """A model completed from the first known one where its few measurements do not suffice."""
     data, known = fitted.to_dict(), first.to_dict()
     data["size"] = known["size"]  # of the same files
     if not any(row.peak_bytes for row in measured.of_kind("model")):

@@ -1,6 +1,6 @@
 """Folding: layer scale and batch norm absorbed by the linear layers beside them, exactly.
 
-What training needs as parameters of their own costs time at inference for nothing. Called on a
+Training needs these as separate parameters; at inference they only take time. Called on a
 copy before export and before measurement, so that both see the same graph.
 """
 
@@ -72,9 +72,9 @@ def _fold_block(block: ResidualBlock) -> None:
 
 
 def _layers(mixer: nn.Module, *names: str) -> list[nn.Module]:
-    """Those of the layers that can take something in; an MLP that is measured has no mixer."""
-    found = [getattr(mixer, name, None) for name in names if name]
-    return [layer for layer in found if isinstance(layer, nn.Linear | nn.Conv2d)]
+    """Layers of a mixer that can take something in; a measured MLP has no mixer."""
+    layers = [getattr(mixer, name, None) for name in names if name]
+    return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def _fold_sequence(layers: nn.Sequential) -> None:

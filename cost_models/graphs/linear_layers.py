@@ -1,4 +1,4 @@
-"""Rewrite: find the constant-weight layers of an ONNX graph and replace what computes them."""
+"""Linear layers: find the constant-weight layers of an ONNX graph and replace their nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINEAR = ("MatMul", "Gemm", "Conv")
 
 
 @dataclass(frozen=True)
-class Layer:
+class OnnxLayer:
     """A linear layer or dense convolution with constant weights.
 
     Attributes:
@@ -48,7 +48,7 @@ class Layer:
         return self.node.output[0]
 
 
-class Graph:
+class OnnxGraph:
     """A graph that is being rewritten: new nodes in order, constants by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -60,13 +60,13 @@ class Graph:
         self._apart: set[str] = set()
         self._opset = 0
 
-    def layers(self) -> Iterator[Layer]:
+    def layers(self) -> Iterator[OnnxLayer]:
         """Every layer that a recipe may store in another way."""
         for node in self.model.graph.node:
             if (layer := self.layer(node)) is not None:
                 yield layer
 
-    def layer(self, node: onnx.NodeProto) -> Layer | None:
+    def layer(self, node: onnx.NodeProto) -> OnnxLayer | None:
         """The node as a layer; None for anything else, such as a depthwise convolution."""
         if node.op_type not in LINEAR or node.input[1] not in self.constants:
             return None
@@ -79,7 +79,7 @@ class Graph:
         if node.op_type == "Gemm" and "transB" in attributes and attributes["transB"].i:
             weight = weight.T
         module = node.input[1].rpartition(".")[0]
-        return Layer(node, weight, node.input[2] if len(node.input) > 2 else "", module)
+        return OnnxLayer(node, weight, node.input[2] if len(node.input) > 2 else "", module)
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         """Add a constant once; its name."""

@@ -1,4 +1,4 @@
-"""Build: a sub-block as a torch module made of the very modules of its network."""
+"""Modules: a sub-block as a torch module, made of the modules of its network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Head(nn.Module):
 
 
 def input_shape(candidate: Candidate, batch: int) -> tuple[int, int, int, int]:
-    """Of one run of a whole network."""
+    """Input shape of one run of a whole network."""
     a = candidate.architecture
     return batch, a.in_chans, a.input_size, a.input_size
 
@@ -126,24 +126,24 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
     """Module path -> the sub-block that it belongs to.
 
     >>> from vitpareto.spaces import SearchSpace
-    >>> found = locate(SearchSpace.from_yaml("digits").largest())
-    >>> list(found)[:3]
+    >>> blocks = locate(SearchSpace.from_yaml("digits").largest())
+    >>> list(blocks)[:3]
     ['patch_embed', 'stages.0.blocks.0.attn', 'stages.0.blocks.0.mlp']
     """
     units = iter(workload(candidate).sub_blocks)
-    found = {"patch_embed": next(units)}
+    blocks = {"patch_embed": next(units)}
     for i, stage in enumerate(candidate.architecture.stages):
         if i:
-            found[f"stages.{i}.downsample"] = next(units)
+            blocks[f"stages.{i}.downsample"] = next(units)
         for j, block in enumerate(stage.blocks):
             unit = next(units)
-            found[f"stages.{i}.blocks.{j}.{attribute_of(block.mixer)}"] = unit
+            blocks[f"stages.{i}.blocks.{j}.{attribute_of(block.mixer)}"] = unit
             if has_mlp(block):
-                found[f"stages.{i}.blocks.{j}.mlp"] = next(units)
-    found["head"] = next(units)
+                blocks[f"stages.{i}.blocks.{j}.mlp"] = next(units)
+    blocks["head"] = next(units)
     if candidate.architecture.prefix > 1:
-        found["head_dist"] = found["head"]
-    return found
+        blocks["head_dist"] = blocks["head"]
+    return blocks
 
 
 def randomize(module: nn.Module, seed: int = 0) -> None:

@@ -1,8 +1,8 @@
-"""Recipes: how the layers of an ONNX graph are stored and computed at lower precision.
+"""Quantize: store and compute the layers of an ONNX graph at lower precision.
 
 Only layers with constant weights and dense convolutions change; norms, softmax, activations and
-residuals stay in float32. See `precision.RECIPES` for what each recipe is, and ONNX Runtime's
-quantization documents for the patterns that its optimizer fuses into integer kernels.
+residuals stay in float32. See `precision_recipes.RECIPES` for what each recipe is, and the
+quantization documents of ONNX Runtime for the patterns that it fuses into integer kernels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from ...spaces import Candidate
 from ...spaces.compression import INTEGER_BITS
 from ..units.precision_recipes import BLOCK, Book, Recipe, find_recipe, recipe_for
-from .linear_layers import CONTRIB, Graph, Layer
+from .linear_layers import CONTRIB, OnnxGraph, OnnxLayer
 
 Array = NDArray[np.float32]
 Ranges = Mapping[str, NDArray[np.float32]]
-Writer = Callable[[Graph, Layer, int, Ranges], None]
+Writer = Callable[[OnnxGraph, OnnxLayer, int, Ranges], None]
 FLOAT = find_recipe("float")  # leaves a layer as it is
 BLOCKS_OF_INTEGERS = 4  # `accuracy_level` by which MatMulNBits rounds what enters it to int8
 DEFAULT_RANGE = np.array([-4.0, 4.0], np.float32)
@@ -69,7 +69,7 @@ def apply_recipes(
     units = locate(candidate)
     chosen = {path: find_recipe(recipe_for(unit, recipes)) for path, unit in units.items()}
 
-    def find(layer: Layer) -> tuple[Recipe, int]:
+    def find(layer: OnnxLayer) -> tuple[Recipe, int]:
         path = layer.module
         while path not in units:
             path, dot, _ = path.rpartition(".")
@@ -85,24 +85,24 @@ def apply_recipes(
 
 
 def calibrate_ranges(
-    model: onnx.ModelProto, find: Callable[[Layer], Recipe], images: Array
+    model: onnx.ModelProto, find: Callable[[OnnxLayer], Recipe], images: Array
 ) -> dict[str, Array]:
     """Lowest and highest value of every activation that a static recipe quantizes."""
     from ..runtimes.onnxruntime import observe
 
-    layers = [layer for layer in Graph(model).layers() if find(layer).activations == "static"]
+    layers = [layer for layer in OnnxGraph(model).layers() if find(layer).activations == "static"]
     wanted = {layer.source for layer in layers} | {x.result for x in layers if x.is_conv}
     inputs = {value.name for value in model.graph.input}
-    found = observe(model, sorted(wanted - inputs), images)
+    ranges = observe(model, sorted(wanted - inputs), images)
     for name in wanted & inputs:
-        found[name] = np.array([images.min(), images.max()], np.float32)
-    return found
+        ranges[name] = np.array([images.min(), images.max()], np.float32)
+    return ranges
 
 
 def _rewrite(
-    model: onnx.ModelProto, find: Callable[[Layer], tuple[Recipe, int]], ranges: Ranges
+    model: onnx.ModelProto, find: Callable[[OnnxLayer], tuple[Recipe, int]], ranges: Ranges
 ) -> onnx.ModelProto:
-    graph = Graph(model)
+    graph = OnnxGraph(model)
     for node in model.graph.node:
         layer = graph.layer(node)
         recipe, bits = find(layer) if layer is not None else (FLOAT, FLOAT.weights)
@@ -115,7 +115,7 @@ def _rewrite(
 
 
 def _writer(recipe: Recipe) -> Writer:
-    """What writes the layers of a recipe that is not `FLOAT`."""
+    """Function that writes the layers of a recipe that is not `FLOAT`."""
     if recipe.layout == "blocks":
         return _blocks(BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0)
     if recipe.weights > INTEGER_BITS:
@@ -139,15 +139,15 @@ def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Ar
     return np.clip(np.rint(weight / scale), -top, top).astype(np.int8), scale
 
 
-def _out_axis(layer: Layer) -> int:
+def _out_axis(layer: OnnxLayer) -> int:
     return 0 if layer.is_conv else layer.weight.ndim - 1
 
 
-def _named(layer: Layer, part: str) -> str:
+def _named(layer: OnnxLayer, part: str) -> str:
     return f"{layer.module}.{part}"
 
 
-def _bias(graph: Graph, layer: Layer, product: str) -> None:
+def _bias(graph: OnnxGraph, layer: OnnxLayer, product: str) -> None:
     """Add a bias that was inside the operator; a MatMul's own Add follows in the graph."""
     if not layer.bias:
         return
@@ -158,22 +158,22 @@ def _bias(graph: Graph, layer: Layer, product: str) -> None:
     graph.add("Add", [product, name], layer.result)
 
 
-def _product(layer: Layer) -> str:
+def _product(layer: OnnxLayer) -> str:
     """Name of the product before a bias."""
     return f"{layer.result}:product" if layer.bias else layer.result
 
 
-def _conv_attributes(layer: Layer) -> dict[str, Any]:
+def _conv_attributes(layer: OnnxLayer) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in layer.node.attribute}
 
 
-def _fp16(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+def _fp16(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
     half = graph.constant(_named(layer, "weight:fp16"), layer.weight.astype(np.float16))
     weight = graph.add("Cast", [half], _named(layer, "weight:float"), to=onnx.TensorProto.FLOAT)
     _float_kernel(graph, layer, weight)
 
 
-def _integers(graph: Graph, layer: Layer, bits: int, container: int) -> tuple[str, Array]:
+def _integers(graph: OnnxGraph, layer: OnnxLayer, bits: int, container: int) -> tuple[str, Array]:
     """The weight as an int8 tensor, stored in a container of 8 or 4 bits, and its scale."""
     values, scale = quantized(layer.weight, bits, _out_axis(layer))
     if container == 8:
@@ -186,7 +186,7 @@ def _integers(graph: Graph, layer: Layer, bits: int, container: int) -> tuple[st
 def _stored(container: int) -> Writer:
     """Integers that are cast and scaled when the model is loaded, by constant folding."""
 
-    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+    def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         stored, scale = _integers(graph, layer, bits, container)
         scales = graph.constant(_named(layer, "scale"), scale)
         name = _named(layer, "weight:cast")
@@ -197,7 +197,7 @@ def _stored(container: int) -> Writer:
     return write
 
 
-def _float_kernel(graph: Graph, layer: Layer, weight: str) -> None:
+def _float_kernel(graph: OnnxGraph, layer: OnnxLayer, weight: str) -> None:
     if layer.is_conv:
         inputs = [layer.source, weight, *([layer.bias] if layer.bias else [])]
         graph.add("Conv", inputs, layer.result, **_conv_attributes(layer))
@@ -207,9 +207,9 @@ def _float_kernel(graph: Graph, layer: Layer, weight: str) -> None:
 
 
 def _dynamic(container: int) -> Writer:
-    """Integer products of activations whose scale is found at every run."""
+    """Integer products of activations whose scale is computed at every run."""
 
-    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+    def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         x = layer.source
         weight, scale = _integers(graph, layer, bits, container)
         x8, x_scale, x_zero = graph.add_many(
@@ -231,7 +231,7 @@ def _dynamic(container: int) -> Writer:
 def _static(container: int) -> Writer:
     """Integer products of activations with calibrated scales, as quantize-dequantize pairs."""
 
-    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+    def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         stored, scale = _integers(graph, layer, bits, container)
         scales = graph.constant(_named(layer, "scale"), scale.reshape(-1))
         name = _named(layer, "weight:dq")
@@ -252,7 +252,7 @@ def _static(container: int) -> Writer:
     return write
 
 
-def _int32_bias(graph: Graph, layer: Layer, scale: Array, ranges: Ranges) -> str:
+def _int32_bias(graph: OnnxGraph, layer: OnnxLayer, scale: Array, ranges: Ranges) -> str:
     """The bias in units of input times weight scale, as integer convolutions take it."""
     x_scale, _ = _scale_and_zero(ranges.get(layer.source, DEFAULT_RANGE))
     value = onnx.numpy_helper.to_array(graph.constants[layer.bias])
@@ -266,7 +266,7 @@ def _int32_bias(graph: Graph, layer: Layer, scale: Array, ranges: Ranges) -> str
 
 
 def _quantize_dequantize(
-    graph: Graph, x: str, ranges: Ranges, of: str | None = None, out: str | None = None
+    graph: OnnxGraph, x: str, ranges: Ranges, of: str | None = None, out: str | None = None
 ) -> str:
     scale, zero = _scale_and_zero(ranges.get(of or x, DEFAULT_RANGE))
     name = of or x
@@ -285,7 +285,7 @@ def _scale_and_zero(limits: Array) -> tuple[NDArray[np.float32], NDArray[np.uint
 def _blocks(accuracy_level: int) -> Writer:
     """MatMulNBits: 4-bit weights with a scale for every 32 inputs."""
 
-    def write(graph: Graph, layer: Layer, bits: int, ranges: Ranges) -> None:
+    def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         inputs, outputs = layer.weight.shape
         blocks = -(-inputs // BLOCK)
         padded = np.zeros((outputs, blocks * BLOCK), np.float32)

@@ -1,4 +1,4 @@
-"""Names: what a graph calls its values, short and all of one length.
+"""Short names: names of one length for the values of a graph.
 
 Exporters name every value after the code that made it, and number some of them through the whole
 network. That is up to a tenth of a file with 4-bit weights, and it makes the same sub-block larger
@@ -14,7 +14,7 @@ import onnx
 
 
 def shorten(graph: onnx.GraphProto, weights: Collection[str]) -> None:
-    """Number every value that is no weight, in place; nodes lose their names, which none needs.
+    """Number every value that is no weight, in place; drop the names of nodes, which nothing needs.
 
     Args:
         graph: inputs and outputs keep their names.
@@ -39,10 +39,10 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def body_bytes(graph: onnx.GraphProto) -> int:
-    """What nodes and constants take in a file, whatever else is in it."""
+    """Bytes that nodes and constants take in a file."""
     return sum(_field_bytes(part.ByteSize()) for part in (*graph.node, *graph.initializer))
 
 
 def _field_bytes(size: int) -> int:
-    """A message inside another: its tag, its length in groups of seven bits, and itself."""
+    """Bytes of a message inside another: its tag, its length in groups of seven bits, itself."""
     return 1 + max(1, -(-size.bit_length() // 7)) + size

@@ -1,4 +1,4 @@
-"""Graphs: a torch module as a clean ONNX graph whose weights keep the names of their modules."""
+"""Export: a torch module as a clean ONNX graph whose weights keep the names of their modules."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _defaults(kind: str, version: int, domain: str) -> frozenset[bytes]:
 
 
 def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without unused constants and whatever only a debugger reads: the bytes that are delivered."""
+    """Model to deliver: without unused constants and whatever only a debugger reads."""
     graph = model.graph
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]

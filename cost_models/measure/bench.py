@@ -57,8 +57,8 @@ PATHS = {
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A graph that can be timed.
+class TimedGraph:
+    """A graph to be timed.
 
     Attributes:
         kind: of its row in a table.
@@ -67,7 +67,7 @@ class Graph:
         shape: of its input.
         copies: how many equal sub-blocks it holds in a row.
         graph_bytes: of a network its file; of a sub-block what it adds to one.
-        nodes: all that it has; 0 where nobody knows.
+        nodes: number of its nodes; 0 where unknown.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Graph:
     nodes: int = 0
 
     def entry(self) -> dict[str, Any]:
-        """What a plan says of it."""
+        """Entry of the graph in a plan."""
         names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes")
         return {name: getattr(self, name) for name in names}
 
@@ -111,37 +111,37 @@ class Bench:
         """Whether graphs are files, which other processes can load."""
         return self._format == ONNX
 
-    def unit(self, unit: Unit) -> Graph:
+    def unit(self, unit: Unit) -> TimedGraph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
         block, batch = unit.block, self.device.batch
         with threads(1):
             if not self.writes_files:
                 module, shape = build(block, batch)
-                return Graph("unit", unit.key, module, shape, 1, 0, _leaves(module))
+                return TimedGraph("unit", unit.key, module, shape, 1, 0, _leaves(module))
             model, shape = _exported(block, batch)
         model = apply_recipe(model, unit.recipe)
         size = body_bytes(model.graph)
         copies = COPIES if _repeats(block) else 1
         model = chained(model, copies)
         nodes = len(model.graph.node)
-        return Graph("unit", unit.key, model.SerializeToString(), shape, copies, size, nodes)
+        return TimedGraph("unit", unit.key, model.SerializeToString(), shape, copies, size, nodes)
 
-    def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> Graph:
+    def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> TimedGraph:
         """A whole network as a graph, in the candidate's own precision."""
         key, shape = candidate.to_json(), input_shape(candidate, self.device.batch)
         with threads(1):
             built = network(candidate)
             if not self.writes_files:
-                return Graph(kind, key, built, shape, 1, 0, _leaves(built))
+                return TimedGraph(kind, key, built, shape, 1, 0, _leaves(built))
             exported = to_onnx(built, shape)
         graph = apply_recipes(exported, candidate, recipes)
         # Exported files say this of themselves, which belongs to their size.
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
         onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
         model = graph.SerializeToString()
-        return Graph(kind, key, model, shape, 1, len(model), len(graph.graph.node))
+        return TimedGraph(kind, key, model, shape, 1, len(model), len(graph.graph.node))
 
-    def time(self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
+    def time(self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
 
         A session that hangs is given up, with no rows.
@@ -166,9 +166,9 @@ class Bench:
         return rows_of(entries, answer, f"{self._run}-{self._sessions}")
 
     def time_settled(
-        self, graphs: Sequence[Graph], rounds: int = 7, way: str = IN_TURN
+        self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN
     ) -> list[Row]:
-        """The same; where the session was restless, two measurements of each."""
+        """Time graphs as `time` does; where the session was restless, measure each twice."""
         first = self.time(graphs, rounds, way)
         if not first or np.median([row.unrest for row in first]) <= UNREST:
             return first
@@ -179,14 +179,16 @@ class Bench:
         graphs = [self.unit(unit) for unit in units] if self.writes_files else []
         return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
 
-    def footprint(self, graph: Graph) -> Footprint:
+    def footprint(self, graph: TimedGraph) -> Footprint:
         """Memory and energy of a graph, in a fresh process."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             path = Path(folder) / f"model.{self._format}"
             path.write_bytes(self._runtime.encode(graph.model, graph.shape))
             return footprint(self.device, str(path))
 
-    def _outside(self, graphs: Sequence[Graph], rounds: int, way: str) -> dict[str, Any] | None:
+    def _outside(
+        self, graphs: Sequence[TimedGraph], rounds: int, way: str
+    ) -> dict[str, Any] | None:
         """A session in a fresh process; None where it hangs."""
         with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
             folder = Path(name)
@@ -201,7 +203,7 @@ class Bench:
                 raise CostError(f"measuring failed in its own process: {last}")
             return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 
-    def _inside(self, graphs: Sequence[Graph], rounds: int) -> dict[str, Any]:
+    def _inside(self, graphs: Sequence[TimedGraph], rounds: int) -> dict[str, Any]:
         """A session in this process, for modules that no file holds."""
         rng = np.random.default_rng(self.seed + self._sessions)
         with threads(self.device.threads):
@@ -225,7 +227,7 @@ class Bench:
 def write_plan(
     folder: Path,
     device: Device,
-    graphs: Sequence[Graph],
+    graphs: Sequence[TimedGraph],
     rounds: int,
     seed: int,
     ways: Sequence[str],
@@ -257,8 +259,8 @@ def write_plan(
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
 
-def heat_of(graphs: Sequence[Graph]) -> float:
-    """For how long, in ms, graphs run before each sample: sub-blocks are small."""
+def heat_of(graphs: Sequence[TimedGraph]) -> float:
+    """Time in ms that graphs run before each sample: sub-blocks are small."""
     return HEAT_MS if all(graph.kind == "unit" for graph in graphs) else NETWORK_HEAT_MS
 
 
@@ -302,12 +304,12 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
 def _beside(
     entry: dict[str, Any], timing: dict[str, Any], anchors: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a row says of the anchors: their times, and how like theirs its kernels are."""
-    found, large = timing["anchors_ms"], len(LARGE)
-    each = [ms / anchor["copies"] for ms, anchor in zip(found, anchors, strict=True)]
+    """Fields of a row about the anchors: their times, and how like theirs its kernels are."""
+    times, large = timing["anchors_ms"], len(LARGE)
+    each = [ms / anchor["copies"] for ms, anchor in zip(times, anchors, strict=True)]
     coarse = 1.0
     if entry["nodes"]:
-        nodes = [ms / anchor["nodes"] for ms, anchor in zip(found, anchors, strict=True)]
+        nodes = [ms / anchor["nodes"] for ms, anchor in zip(times, anchors, strict=True)]
         coarse = coarseness(timing["median_ms"] / entry["nodes"], nodes)
     return {
         "anchor_ms": geometric(each[:large]),
@@ -334,7 +336,7 @@ def _exported(block: SubBlock, batch: int) -> tuple[onnx.ModelProto, tuple[int, 
 
 
 def _leaves(module: torch.nn.Module) -> int:
-    """What a module has for nodes: its layers."""
+    """Number of layers of a module, which has no nodes."""
     return sum(1 for part in module.modules() if not any(part.children()))
 
 

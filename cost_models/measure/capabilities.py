@@ -1,4 +1,4 @@
-"""Capability: what a device really executes at each precision, and how much faster that is."""
+"""Capability: the kernels that a device executes at each precision, and their speedup."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class Capability:
 
 
 def devices() -> list[dict[str, Any]]:
-    """The device presets, for each whether it can be used here, and what counts its energy."""
+    """Device presets, with whether each can be used here and what counts its energy."""
     from ..runtimes import available
 
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name in presets():
         device = Device.load(name)
         runtime = find_runtime(device.runtime)
         missing, (meter, no_meter) = available(device), find_meter(device.chip)
-        found.append(
+        rows.append(
             {
                 "name": name,
                 "runtime": device.runtime,
@@ -85,7 +85,7 @@ def devices() -> list[dict[str, Any]]:
                 "meter_reason": no_meter,
             }
         )
-    return found
+    return rows
 
 
 def capabilities(
@@ -111,7 +111,7 @@ def capabilities(
         raise MissingRuntimeError(
             f"device {device.name!r}: only runtimes that load files have recipes to compare"
         )
-    found: list[Capability] = []
+    rows: list[Capability] = []
     chosen = {k: b for k, b in examples().items() if kinds is None or k in kinds}
     for done, (kind, block) in enumerate(chosen.items()):
         if progress:
@@ -127,11 +127,11 @@ def capabilities(
                 kernels = runtime.compile(graph.model).kernels()
             except CostError:
                 continue
-            found.append(
+            rows.append(
                 Capability(
                     *(kind, unit.recipe, level[unit.key], base / level[unit.key]),
                     {name: count // graph.copies for name, count in kernels.items()},
                     unit.weight_bytes / units[0].weight_bytes,
                 )
             )
-    return found
+    return rows

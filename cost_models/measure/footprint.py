@@ -1,4 +1,4 @@
-"""Footprint: what it takes to run a model beside its time, measured in a process of its own."""
+"""Footprint: memory and energy of running a model, measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..standalone.runner import energy_of, growth_of, peak_mb
 
 
 class Footprint(NamedTuple):
-    """What one model takes.
+    """Memory and energy of one model.
 
     Attributes:
         growth_mb: peak growth of a process that loads it and runs it three times.
@@ -40,7 +40,7 @@ def footprint(device: Device, path: str) -> Footprint:
 
 
 def footprint_here(device: Device, path: str) -> Footprint:
-    """The same of this process, which is meant to be a fresh one."""
+    """Measure a model file in this process, which must be a fresh one."""
     runtime = open_runtime(device)
     before_mb = peak_mb()
     graph: Any = runtime.compile(path)

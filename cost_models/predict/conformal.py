@@ -18,7 +18,7 @@ def scores(actual: Array, predicted: Array, spread: Array) -> Array:
     return np.abs(np.log(actual / predicted)) / spread
 
 
-def quantile(found: Array, level: float) -> float:
+def quantile(errors: Array, level: float) -> float:
     """The conformal quantile of n scores: the ceil((n + 1) level)-th smallest.
 
     With too few scores for the level it is the largest.
@@ -26,7 +26,7 @@ def quantile(found: Array, level: float) -> float:
     >>> quantile(np.arange(1.0, 10.0), 0.9)
     9.0
     """
-    if not len(found):
+    if not len(errors):
         return 0.0
-    rank = min(int(np.ceil((len(found) + 1) * level)), len(found))
-    return float(np.sort(found)[rank - 1])
+    rank = min(int(np.ceil((len(errors) + 1) * level)), len(errors))
+    return float(np.sort(errors)[rank - 1])

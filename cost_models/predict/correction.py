@@ -1,4 +1,4 @@
-"""Correct: from the sum of sub-blocks to the whole model.
+"""Correction: from the sum of sub-blocks to the whole model.
 
 latency = c + sum over sub-blocks of (a_kind x measured + b) + d x misses. What a whole model does
 differently from its parts: an overhead of its own, one for each call, and a cache that its
@@ -67,7 +67,7 @@ class Correction:
         return np.maximum(ms * factors + self.per_call_ms - missed, LEAST * ms)
 
     def model_ms(self, loaded_mb: Array) -> Array:
-        """What a network costs beside its sub-blocks, from its weights."""
+        """Time of a network beside its sub-blocks in ms, from its weights."""
         missed = loaded_mb * share_missed(loaded_mb, self.cache_mb)
         return self.constant_ms + self.per_miss_mb * missed
 
@@ -83,7 +83,7 @@ def share_missed(footprint_mb: Array, cache_mb: float) -> Array:
 
 @dataclass(frozen=True)
 class Sums:
-    """What a correction needs to know of some networks.
+    """Sums over the sub-blocks of some networks, to which a correction is fitted.
 
     Attributes:
         kinds: names of the groups that may have a factor.
@@ -133,19 +133,19 @@ def fit_correction(
             weights, left_out = _ridge(trusted, target * trust, _ERROR * pull)
             error = float(np.abs(left_out).mean())
             if weights[-1] < 0:
-                continue  # a miss costs time; anything else is another effect in disguise
+                continue  # a miss takes time; anything else is another effect in disguise
             if best is None or error < best[0] * 0.99:
                 best = (error, weights * prior, left_out, cache)
     assert best is not None
-    _, found, left_out, cache = best
+    _, solution, left_out, cache = best
     left_out = left_out / trust
-    factors = np.full(len(sums.kinds), 1 + found[0])
-    factors[used] += found[1 : 1 + len(used)]
-    rest = found[1 + len(used) :]
+    factors = np.full(len(sums.kinds), 1 + solution[0])
+    factors[used] += solution[1 : 1 + len(used)]
+    rest = solution[1 + len(used) :]
     correction = Correction(
         kinds=list(sums.kinds),
         factors=factors.tolist(),
-        shared=float(1 + found[0]),
+        shared=float(1 + solution[0]),
         per_call_ms=float(rest[0]),
         constant_ms=float(rest[1]),
         per_miss_mb=float(rest[2]),

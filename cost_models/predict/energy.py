@@ -1,7 +1,7 @@
-"""Energy: what a run takes above idle, from its latency and the weights that it loads.
+"""Energy of a run above idle, from its latency and the weights that it loads.
 
 energy = watts x latency + mJ for each MB of weights as the kernels use them. Both are fitted to
-networks that a counter measured (see `meter`), by relative errors and without going below zero.
+networks that a counter measured (see `energy_meter`), by relative errors, none below zero.
 The latencies are predictions made without the network in question, so that the interval, the
 conformal quantile of leave-one-out errors, holds for candidates whose latency is predicted too.
 """

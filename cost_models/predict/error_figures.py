@@ -1,4 +1,4 @@
-"""Stats: how good predictions are, in the figures that published systems report."""
+"""Error figures: quality of predictions, in the figures that published systems report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
 
 
 def noise_floor(keys: Sequence[str], levels_ms: Array) -> float:
-    """How far a measurement is from the middle of all of the same thing, in percent on average.
+    """Mean distance of a measurement from the middle of all of the same thing, in percent.
 
     No prediction can be closer than that. 0 where nothing was measured twice.
     """
@@ -66,7 +66,7 @@ def noise_floor(keys: Sequence[str], levels_ms: Array) -> float:
 
 def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
     """Median error of size and, where it was measured, of peak memory, in percent."""
-    found: dict[str, float] = {}
+    medians: dict[str, float] = {}
     for name, actual, guess in (
         ("size_error", [row.graph_bytes for row in rows], predicted.size_mb),
         ("memory_error", [row.peak_bytes for row in rows], predicted.peak_memory_mb),
@@ -75,5 +75,5 @@ def storage(rows: Sequence[Row], predicted: Prediction) -> dict[str, float]:
         known = measured > 0
         if known.any():
             errors = np.abs(guess[known] / measured[known] - 1) * 100
-            found[name] = round(float(np.median(errors)), 3)
-    return found
+            medians[name] = round(float(np.median(errors)), 3)
+    return medians

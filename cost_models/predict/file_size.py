@@ -1,4 +1,4 @@
-"""Sizes: bytes of a model's file, from exact weight bytes and what the graph adds to them."""
+"""File size: bytes of a model's file, from exact weight bytes and what the graph adds to them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class SizeModel:
 
     @classmethod
     def fit(cls, rows: Sequence[Row]) -> SizeModel:
-        """From units whose graphs were made."""
-        found: dict[str, list[tuple[list[str], float]]] = {}
+        """Fit to units whose graphs were made."""
+        additions: dict[str, list[tuple[list[str], float]]] = {}
         for row in rows:
             if row.graph_bytes:
                 unit = parse_unit(row.key)
                 rest = row.graph_bytes - unit.weight_bytes - _constant_bytes(unit)
-                found.setdefault(_kind(unit), []).append((_features(unit), rest))
-        return cls({name: _additive(samples) for name, samples in found.items()})
+                additions.setdefault(_kind(unit), []).append((_features(unit), rest))
+        return cls({name: _additive(samples) for name, samples in additions.items()})
 
     def with_models(self, models: Sequence[Row], parts: NDArray[np.float64]) -> SizeModel:
         """The same with what a whole network adds to its sub-blocks.
@@ -71,7 +71,7 @@ def untold(units: Iterable[Unit], known: Iterable[Unit]) -> list[Unit]:
         units: whose sizes will be predicted.
         known: whose graphs were made.
     """
-    found: list[Unit] = []
+    chosen: list[Unit] = []
     names: dict[str, int] = {}
     bases: dict[str, list[NDArray[np.float64]]] = {}  # orthonormal, for each kind
     seen: set[tuple[str, ...]] = set()
@@ -88,8 +88,8 @@ def untold(units: Iterable[Unit], known: Iterable[Unit]) -> list[Unit]:
         if (length := float(np.linalg.norm(rest))) > 1e-6:
             basis.append(rest / length)
             if is_new:
-                found.append(unit)
-    return found
+                chosen.append(unit)
+    return chosen
 
 
 def _kind(unit: Unit) -> str:
@@ -97,7 +97,7 @@ def _kind(unit: Unit) -> str:
 
 
 def _features(unit: Unit) -> list[str]:
-    """What adds nodes to a graph: norm, activation, recipe, flags."""
+    """Features that add nodes to a graph: norm, activation, recipe, flags."""
     b, place = unit.block, unit.block.place
     names = [_WHOLE, f"norm={b.norm}", f"recipe={unit.recipe}", *b.flags]
     names += [f"act={place.act}"] if b.kind in ("stem", "mlp") or some(unit.act_elements) else []
@@ -115,10 +115,10 @@ def _constant_bytes(unit: Unit) -> float:
 
 
 def _additive(samples: Sequence[tuple[list[str], float]]) -> dict[str, float]:
-    """What each feature adds; of one that tells nothing new, nothing."""
+    """Bytes that each feature adds; 0 for one that follows from the others."""
     names = list(dict.fromkeys(name for features, _ in samples for name in features))
     design = np.array([[float(name in features) for name in names] for features, _ in samples])
     pull = np.diag([0.0 if name == _WHOLE else _PULL for name in names])
     target = np.array([bytes_ for _, bytes_ in samples])
-    found = np.linalg.solve(design.T @ design + pull, design.T @ target)
-    return dict(zip(names, found.tolist(), strict=True))
+    bytes_each = np.linalg.solve(design.T @ design + pull, design.T @ target)
+    return dict(zip(names, bytes_each.tolist(), strict=True))

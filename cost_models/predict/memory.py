@@ -1,4 +1,4 @@
-"""Memory: what a process grows by when it loads and runs a model.
+"""Memory: growth of a process that loads and runs a model.
 
 growth = base + a x weights as loaded + b x what was added to them at load + c x live activations +
 d x sub-blocks. All but the coefficients is arithmetic: a runtime keeps packed copies of weights,
@@ -78,5 +78,5 @@ def fit_memory(
     design = _design(loaded_mb, stored_mb, live_mb, blocks) / growth_mb[:, None]
     pull = np.column_stack([np.zeros(len(_DEPARTURE)), np.diag(_ERROR / _DEPARTURE)])
     usual = pull @ np.array(astuple(_USUAL))
-    found = nnls(np.vstack([design, pull]), np.concatenate([np.ones(len(growth_mb)), usual]))
-    return MemoryModel(*(float(value) for value in found))
+    coefficients = nnls(np.vstack([design, pull]), np.concatenate([np.ones(len(growth_mb)), usual]))
+    return MemoryModel(*(float(value) for value in coefficients))

@@ -66,12 +66,12 @@ class Prediction:
 
     def row(self, index: int) -> dict[str, float | bool]:
         """All costs of one candidate that are known, under their names, as plain numbers."""
-        found = {name: values for name, values in vars(self).items() if values is not None}
-        return {name: values[index].item() for name, values in found.items()}
+        columns = {name: values for name, values in vars(self).items() if values is not None}
+        return {name: values[index].item() for name, values in columns.items()}
 
 
 class CostModel:
-    """What candidates cost on one device.
+    """Predicts the costs of candidates on one device.
 
     Made by `fit`, or by `load` from what `save` wrote.
 
@@ -144,8 +144,8 @@ class CostModel:
         correction, left_out = fit_correction(parts.sums(kinds), middle, unrest)
         base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
         # The interval is to hold whichever way was taken.
-        found = conformal.scores(actual, left_out[at], (base + parts.spread)[at])
-        interval = conformal.quantile(found, LEVEL), base
+        errors = conformal.scores(actual, left_out[at], (base + parts.spread)[at])
+        interval = conformal.quantile(errors, LEVEL), base
         size = size.with_models(models, parts.graph_bytes[at])
         memory, energy = MemoryModel(), None
         if grown := [row for row in table.of_kind("model") if row.peak_bytes]:
@@ -220,7 +220,7 @@ class CostModel:
         return list(zip(blocks, recipes, ms.tolist(), strict=True))
 
     def rest_ms(self, candidate: Candidate) -> float:
-        """What a run costs beside its sub-blocks, in ms."""
+        """Time of a run beside its sub-blocks, in ms."""
         loaded_mb = self._parts([candidate])["loaded_mb"].sum(keepdims=True)
         return float(self._correction.model_ms(loaded_mb)[0])
 
@@ -240,8 +240,8 @@ class CostModel:
         number = self._costs.number(block, {group_of(block): recipe})
         row = self._costs.rows()[number : number + 1]
         loaded_mb = row[:, COLUMNS.index("loaded_mb")]
-        found = self._energies(self._corrected(row), loaded_mb, np.ones(1))
-        middle, low, high = (float(values[0]) for values in found.values())
+        energies = self._energies(self._corrected(row), loaded_mb, np.ones(1))
+        middle, low, high = (float(values[0]) for values in energies.values())
         return middle, low, high
 
     @property
@@ -382,9 +382,9 @@ def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
         groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)
     return {
         name: Regressor.fit(
-            [unit.terms for unit, _ in found.values()],
-            [unit.numbers for unit, _ in found.values()],
-            [geometric(levels) for _, levels in found.values()],
+            [unit.terms for unit, _ in members.values()],
+            [unit.numbers for unit, _ in members.values()],
+            [geometric(levels) for _, levels in members.values()],
         )
-        for name, found in groups.items()
+        for name, members in groups.items()
     }

@@ -1,4 +1,4 @@
-"""Regress: latency from physical terms that can only add time, and a smooth residual on them.
+"""Regressor: latency from physical terms that can only add time, and a smooth residual on them.
 
 Few samples are enough for the terms, which extrapolate sanely; the residual, a Gaussian process
 on the logarithm of the ratio, learns what they miss and says how sure it is (Rasmussen and
@@ -148,8 +148,8 @@ class Regressor:
         """
         known = np.full(count, set(self.numbers).issuperset(numbers))
         t, raw = (
-            np.column_stack([np.broadcast_to(found.get(name, 0.0), count) for name in names])
-            for found, names in ((terms, self.terms), (numbers, self.numbers))
+            np.column_stack([np.broadcast_to(given.get(name, 0.0), count) for name in names])
+            for given, names in ((terms, self.terms), (numbers, self.numbers))
         )
         return self._guess(t, raw, known)
 
@@ -201,7 +201,7 @@ class Regressor:
         )
 
     def _choose_scales(self, x: Array, residual: Array) -> None:
-        """Sizes, noise and length scales of the largest marginal likelihood, by coordinates."""
+        """Choose sizes, noise and length scales by marginal likelihood, by coordinates."""
         best = (-np.inf, 0.1, 0.1, 0.01, _INVERSE_LENGTHS[0])
         trend = x @ x.T / max(x.shape[1], 1)
         for inverse in _INVERSE_LENGTHS:
@@ -215,9 +215,9 @@ class Regressor:
         for _, j, factor in product(range(_SWEEPS), moving, _FACTORS):
             trial = lengths.copy()
             trial[j] *= factor
-            found = self._likelihood(trend, x * trial, residual)
-            if found > score + 0.5:  # half a unit pays for the freedom
-                score, lengths = found, trial
+            likelihood = self._likelihood(trend, x * trial, residual)
+            if likelihood > score + 0.5:  # half a unit pays for the freedom
+                score, lengths = likelihood, trial
         self.inverse_lengths = lengths
         scaled = x * lengths
         _, self.slope, self.signal, self.noise = _best_sizes(
@@ -262,19 +262,19 @@ def _names(items: Sequence[Mapping[str, float]]) -> list[str]:
 
 def matrix_of(items: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
     """(items, names) values, 0 where a name is absent."""
-    found = np.zeros((len(items), len(names)))
+    matrix = np.zeros((len(items), len(names)))
     column = {name: index for index, name in enumerate(names)}
     for keys, rows in _alike(items).items():
         every = chain.from_iterable(items[row].values() for row in rows)
         values = np.fromiter(every, float, len(rows) * len(keys)).reshape(len(rows), len(keys))
         known = [i for i, key in enumerate(keys) if key in column]
-        found[np.ix_(rows, [column[keys[i]] for i in known])] = values[:, known]
-    return found
+        matrix[np.ix_(rows, [column[keys[i]] for i in known])] = values[:, known]
+    return matrix
 
 
 def _alike(items: Sequence[Mapping[str, float]]) -> dict[tuple[str, ...], list[int]]:
     """Items that have the same names, in the same order; most of a group do."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    indices: dict[tuple[str, ...], list[int]] = {}
     for index, item in enumerate(items):
-        found.setdefault(tuple(item), []).append(index)
-    return found
+        indices.setdefault(tuple(item), []).append(index)
+    return indices

@@ -1,4 +1,4 @@
-"""Costs: what is known of every unit that has been met, as arrays that grow."""
+"""UnitCosts: numbers of every unit that has occurred, as arrays that grow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class UnitCosts:
         return self._rows
 
     def _predict(self, units: Sequence[Unit]) -> Array:
-        found = np.zeros((len(units), len(COLUMNS)))
+        table = np.zeros((len(units), len(COLUMNS)))
         for indices, stored in alike(units):
             run = stored.run_as(kernel_recipe(stored.recipe, self._runtime))
             known = self._latency.get(run.group)
@@ -82,11 +82,11 @@ class UnitCosts:
                 self.kinds.index(kind) if kind in self.kinds else -1,
             )
             for column, values in enumerate(columns):
-                found[indices, column] = values
-        return found
+                table[indices, column] = values
+        return table
 
     def _nearest(self, group: str) -> Regressor:
-        """For a group that was not measured: its kind with another variant or recipe."""
+        """Substitute for a group that was not measured: its kind with another variant or recipe."""
         kind, _, recipe = group.partition("@")
         part = kind.partition("/")[0]
         ranked = sorted(

@@ -19,8 +19,8 @@ class Parts:
     """Units of a batch of candidates, in the order of execution.
 
     Attributes:
-        rows: (units, columns) what is known of every unit that was ever met.
-        index: (parts,) its place there, candidate by candidate.
+        rows: (units, columns) numbers of every unit that has occurred.
+        index: (parts,) row of each part's unit, candidate by candidate.
         starts: (candidates,) where each candidate begins.
     """
 
@@ -29,7 +29,7 @@ class Parts:
     starts: NDArray[np.intp]
 
     def __getitem__(self, name: str) -> Array:
-        """(parts,) values of a column of `costs.COLUMNS`."""
+        """(parts,) values of a column of `unit_costs.COLUMNS`."""
         return self.rows[self.index, COLUMNS.index(name)]
 
     def total(self, values: Array) -> Array:
@@ -52,7 +52,7 @@ class Parts:
 
     @property
     def storage(self) -> tuple[Array, Array, Array, Array]:
-        """What memory follows from: weights as loaded and as stored, live activations, parts."""
+        """Inputs of a memory model: weights as loaded and as stored, live activations, parts."""
         loaded, stored = self.total(self["loaded_mb"]), self.total(self["weight_mb"])
         return loaded, stored, self.largest("peak_mb"), self.counts.astype(float)
 
@@ -67,10 +67,10 @@ class Parts:
         return self.total(self["ms"] * self["sd"]) / self.total(self["ms"])
 
     def sums(self, kinds: Sequence[str]) -> Sums:
-        """What a correction is fitted to."""
+        """Sums to which a correction is fitted."""
         ms, kind, counts = self["ms"], self["kind"].astype(int), self.counts
         by_kind = [self.total(ms * (kind == k)) for k in range(len(kinds))]
         loaded = np.zeros((len(counts), int(counts.max())))
-        place = np.arange(len(self.index)) - np.repeat(self.starts, counts)
-        loaded[np.repeat(np.arange(len(counts)), counts), place] = self["loaded_mb"]
+        position = np.arange(len(self.index)) - np.repeat(self.starts, counts)
+        loaded[np.repeat(np.arange(len(counts)), counts), position] = self["loaded_mb"]
         return Sums(kinds, np.column_stack(by_kind), self.total(ms), counts.astype(float), loaded)

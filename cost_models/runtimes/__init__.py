@@ -32,7 +32,7 @@ class Compiled(Protocol):
 
     @property
     def input_shape(self) -> list[int]:
-        """Of its one input; empty where nothing tells."""
+        """Shape of its one input; empty where unknown."""
         ...
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ class Compiled(Protocol):
         ...
 
     def kernels(self) -> dict[str, int]:
-        """How often each kind of kernel stands in the graph that the runtime executes."""
+        """Count of each kind of kernel in the graph that the runtime executes."""
         ...
 
     def memory_mb(self) -> float | None:
@@ -64,15 +64,15 @@ class Runtime(Protocol):
         ...
 
     def encode(self, model: Source, shape: Sequence[int]) -> bytes:
-        """What `compile` takes as a file of the runtime's format, which other processes can load.
+        """Encode a model as a file of the runtime's format, which other processes can load.
 
         Args:
             model: an ONNX model, which is one already; or a torch module in evaluation mode,
                 where the format is another.
             shape: of its input.
         """
-        found = as_bytes(model)
-        return found if isinstance(found, bytes) else Path(found).read_bytes()
+        content = as_bytes(model)
+        return content if isinstance(content, bytes) else Path(content).read_bytes()
 
 
 def open_runtime(device: Device) -> Runtime:
@@ -92,7 +92,7 @@ def open_runtime(device: Device) -> Runtime:
 
 
 def available(device: Device) -> str:
-    """Why a device cannot be used here; empty where it can."""
+    """Reason why a device cannot be used here; empty where it can."""
     try:
         open_runtime(device)
     except MissingRuntimeError as error:

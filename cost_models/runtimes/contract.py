@@ -44,7 +44,7 @@ class RuntimeContract:
 
     @property
     def spec(self) -> RuntimeSpec:
-        """What the runtime states of itself."""
+        """Spec that the runtime states."""
         return find_runtime(self.device.runtime)
 
     @property
@@ -62,7 +62,7 @@ class RuntimeContract:
         return self.runtime.encode(model, SHAPE)
 
     def test_it_says_what_it_is(self) -> None:
-        """What identities, clocks and energy are made of."""
+        """The spec has what identities, clocks and energy are made of."""
         assert self.spec.name == self.device.runtime
         assert self.spec.version and self.spec.install and self.spec.format
         assert self.device.identity()["version"] == self.spec.version
@@ -74,11 +74,11 @@ class RuntimeContract:
         """Also where another thread count is in force."""
         compiled, images = self.compiled(), _images()
         assert list(compiled.input_shape) == list(SHAPE)
-        found = compiled.run(images)
-        assert found.dtype == np.float32 and found.shape == (2, 5)
+        logits = compiled.run(images)
+        assert logits.dtype == np.float32 and logits.shape == (2, 5)
         half = self.spec.rounds(compiled.kernels())
         most = (CLOSE_IN_HALF if half else CLOSE) * np.abs(_expected()).max()
-        assert np.abs(found - _expected()).max() <= most
+        assert np.abs(logits - _expected()).max() <= most
 
     def test_files_and_bytes_are_alike(self) -> None:
         """A path gives the answers of its content."""
@@ -91,8 +91,8 @@ class RuntimeContract:
     def test_it_takes_what_is_measured(self) -> None:
         """A torch module in this process, where files are not of ONNX."""
         if self.spec.format != ONNX:
-            found = self.runtime.compile(_module()).run(_images())
-            assert np.abs(found - _expected()).max() <= CLOSE * np.abs(_expected()).max()
+            logits = self.runtime.compile(_module()).run(_images())
+            assert np.abs(logits - _expected()).max() <= CLOSE * np.abs(_expected()).max()
 
     def test_runs_repeat(self) -> None:
         """The same images get the same answer, from one compiled graph and from two."""
@@ -103,19 +103,19 @@ class RuntimeContract:
         assert (self.compiled().run(images) == first).all()
 
     def test_kernels_are_counted(self) -> None:
-        """Of a float graph none multiplies integers."""
-        found = self.compiled().kernels()
-        assert found and all(name and count > 0 for name, count in found.items())
-        assert self.spec.integers(found) == 0
+        """No kernel of a float graph multiplies integers."""
+        counts = self.compiled().kernels()
+        assert counts and all(name and count > 0 for name, count in counts.items())
+        assert self.spec.integers(counts) == 0
         assert self.spec.integers(Counter()) == 0 and not self.spec.rounds({})
 
     def test_memory_is_told_or_not(self) -> None:
-        """In MB, or None."""
-        found = self.compiled().memory_mb()
-        assert found is None or found > 0
+        """Memory is in MB, or None."""
+        memory_mb = self.compiled().memory_mb()
+        assert memory_mb is None or memory_mb > 0
 
     def test_garbage_is_refused_in_one_line(self) -> None:
-        """As bytes, as a file, and where there is no file."""
+        """Bytes, a file and a missing file are refused."""
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"model.{self.spec.format}"
             file.write_bytes(b"garbage")

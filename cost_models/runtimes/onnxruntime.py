@@ -162,14 +162,14 @@ def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[s
     )
     (asked,) = session.get_inputs()
     batch = asked.shape[0] if isinstance(asked.shape[0], int) else 1
-    found = {name: np.array([np.inf, -np.inf], np.float32) for name in tensors}
+    limits = {name: np.array([np.inf, -np.inf], np.float32) for name in tensors}
     for start in range(0, len(images) - batch + 1, batch):
         values = session.run(tensors, {asked.name: images[start : start + batch]})
         for name, value in zip(tensors, values, strict=True):
             array = np.asarray(value)
-            found[name][0] = min(found[name][0], array.min())
-            found[name][1] = max(found[name][1], array.max())
-    return found
+            limits[name][0] = min(limits[name][0], array.min())
+            limits[name][1] = max(limits[name][1], array.max())
+    return limits
 
 
 @cache

@@ -40,14 +40,14 @@ class OpenVinoModel:
 
     def kernels(self) -> dict[str, int]:
         """Executed layers with the precision in which each really runs."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for node in self._compiled.get_runtime_model().get_ops():
             about = node.get_rt_info()
             kind = str(about["layerType"].astype(str))
             precision = str(about["runtimePrecision"].astype(str))
             if kind not in ("Input", "Output", "Const"):
-                found[f"{kind}:{precision}"] += 1
-        return dict(found)
+                counts[f"{kind}:{precision}"] += 1
+        return dict(counts)
 
     def memory_mb(self) -> None:
         """OpenVINO does not say; `footprint` measures it from outside."""

@@ -139,7 +139,7 @@ SPEC = RuntimeSpec(
 
 @contextlib.contextmanager
 def threads(count: int) -> Generator[None]:
-    """As many threads inside torch's operators; afterwards as many as before."""
+    """Set the number of threads inside torch's operators; restore it afterward."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,1 +1,1 @@
-"""Standalone: what measures another machine with numpy and its runtime alone."""
+"""Standalone: files that measure another machine with numpy and its runtime alone."""

@@ -1,4 +1,4 @@
-"""Meter: the energy counters of a machine, where it has any.
+"""Energy meter: the energy counters of a machine, where it has any.
 
 Linux shows those of processors under /sys/class/powercap (RAPL: whole packages and their memory),
 by default to root alone; NVIDIA's library tells those of its GPUs. There is no third way: nothing
@@ -65,8 +65,8 @@ def energy_mj(
 ) -> float:
     """Energy of one run above idle, in mJ.
 
-    What the machine draws anyway is read before and after, while nothing is run; a run's share of
-    the rest is that of one among as many as fit into a second.
+    Idle power is read before and after, while nothing is run. The rest is divided by the number
+    of runs, as many as fit into a second.
 
     Args:
         run: what to run.

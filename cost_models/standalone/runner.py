@@ -3,8 +3,8 @@
 The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
 process starts from the same memory every time, as the application that will use a model does.
 
-This file, measure.py and meter.py need numpy and onnxruntime only and nothing of this package.
-They are copied into bundles, where `python run.py` (this file) measures another machine.
+This file, timing.py and energy_meter.py need numpy and onnxruntime only, and nothing of this
+package. They are copied into bundles, where `python run.py` (this file) measures another machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ else:  # copied into a bundle, beside the other two
     )
 
 Plan = dict[str, Any]
-Found = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
+Timings = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
 RUNTIME = "onnxruntime"  # the one that a bundle measures
 THREAD, WALL = "thread", "wall"
@@ -74,8 +74,8 @@ def time_folder(
 
     order = rng.permutation(len(graphs)).tolist()
     time_them = _one_by_one if way == ONE_BY_ONE else _in_turn
-    found, factors = time_them(plan, order, opened, inputs)
-    for index, (timing, anchors_ms) in found.items():
+    timings, factors = time_them(plan, order, opened, inputs)
+    for index, (timing, anchors_ms) in timings.items():
         answers[index] = answer_of(timing, anchors_ms)
     return {
         "way": way,
@@ -88,7 +88,7 @@ def time_folder(
 
 def _in_turn(
     plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
-) -> Found:
+) -> Timings:
     """All graphs live at once; what the anchors took is the same for all."""
     live = {index: one for index in order if (one := opened(index))}
     if not live:
@@ -108,26 +108,26 @@ def _in_turn(
 
 def _one_by_one(
     plan: Plan, order: list[int], opened: Callable[[int], Any], inputs: list[Any]
-) -> Found:
+) -> Timings:
     """Each graph lives as long as it is timed, and the anchors all the while."""
     places, clock = _anchors(plan), CLOCKS[plan["clock"]]
     anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
-    found: dict[int, tuple[Timing, list[float]]] = {}
+    timings: dict[int, tuple[Timing, list[float]]] = {}
     for index in order:
         if index not in places and (one := opened(index)):
-            found[index] = measure_beside(one.run, inputs[index], anchors, clock)
-    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in found.values()])
-    return found, np.exp(levels - np.median(levels)) if found else np.ones(1)
+            timings[index] = measure_beside(one.run, inputs[index], anchors, clock)
+    levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in timings.values()])
+    return timings, np.exp(levels - np.median(levels)) if timings else np.ones(1)
 
 
 def _anchors(plan: Plan) -> range:
-    """Places of the anchors in a plan: its last."""
+    """Indices of the anchors in a plan: its last graphs."""
     count = len(plan["graphs"])
     return range(count - plan["anchors"], count)
 
 
 def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
-    """What a session says of one graph."""
+    """Answer of a session about one graph."""
     return {
         "median_ms": timing.median_ms,
         "p10_ms": timing.p10_ms,
@@ -169,7 +169,7 @@ class OrtGraph:
 
 
 def machine() -> dict[str, Any]:
-    """What of this machine belongs to the identity of a number."""
+    """Facts of this machine that belong to the identity of a number."""
     lines: list[str] = []
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -209,7 +209,7 @@ def peak_mb() -> float:
 
 
 def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> float:
-    """By how much this process has grown in MB, after three runs."""
+    """Growth of this process in MB after three runs."""
     x = np.zeros(shape, np.float32)
     for _ in range(3):
         run(x)
@@ -226,7 +226,7 @@ def energy_of(run: Callable[[Any], Any], shape: list[int], chip: str) -> float:
 
 
 def footprint_here(part: Path, index: int) -> tuple[float, float]:
-    """Growth in MB of this process, meant to be fresh, by one graph of a plan; and its energy."""
+    """Growth in MB of this process, which must be fresh, by one graph of a plan; and its energy."""
     import_module("onnxruntime")  # what it takes by itself is not the model's
     plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
     entry, before_mb = plan["graphs"][index], peak_mb()

@@ -1,4 +1,4 @@
-"""Measure: the timing protocol, for a machine that is never quite quiet.
+"""Timing: the timing protocol, for a machine that is never quite quiet.
 
 All graphs of a set are timed in turn, in an order that is shuffled anew for every round, so that
 whatever slows the machine for a while slows all of them: each round's common factor is divided

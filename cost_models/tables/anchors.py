@@ -35,7 +35,7 @@ STEADY = 0.02  # of the speed, less than which is the same
 
 @dataclass(frozen=True)
 class Pace:
-    """What the anchors usually take while a device is measured.
+    """Usual times of the anchors while a device is measured.
 
     Attributes:
         large_ms: geometric mean of those with large kernels; 0 where there were none.
@@ -51,7 +51,7 @@ class Pace:
 
 
 def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
-    """How much kernels are like those of the large anchors: 0 is like the small ones, 1 like them.
+    """Likeness of kernels to those of the large anchors: 1 is like them, 0 like the small ones.
 
     Args:
         node_ms: mean time of a node of the graph.
@@ -59,7 +59,7 @@ def coarseness(node_ms: float, anchors: Sequence[float]) -> float:
     """
     logs = np.log(anchors)
     large, small = logs[: len(LARGE)].mean(), logs[len(LARGE) :].mean()
-    if large <= small:  # where launching costs more than computing, all are alike
+    if large <= small:  # where launching takes longer than computing, all are alike
         return 1.0
     return float(np.clip((np.log(node_ms) - small) / (large - small), 0.0, 1.0))
 

@@ -73,7 +73,7 @@ class Row:
 
     @property
     def unrest(self) -> float:
-        """How far apart its rounds are, relative; large where something else was running."""
+        """Relative spread of its rounds; large where something else was running."""
         return self.p90_ms / self.p10_ms - 1 if self.p10_ms > 0 else 0.0
 
     def speed(self, pace: Pace) -> float:
@@ -123,10 +123,10 @@ class LatencyTable:
 
     @property
     def pace(self) -> Pace:
-        """What the anchors usually take."""
+        """Usual times of the anchors."""
         large = sorted(row.anchor_ms for row in self.rows if row.anchor_ms > 0)
         small = sorted(row.small_anchor_ms for row in self.rows if row.small_anchor_ms > 0)
-        return Pace(*(found[len(found) // 2] if found else 0.0 for found in (large, small)))
+        return Pace(*(paces[len(paces) // 2] if paces else 0.0 for paces in (large, small)))
 
     def levels(self, rows: Iterable[Row]) -> list[float]:
         """Latencies in ms as they would be at the usual speed of the machine, by the anchors."""
@@ -207,19 +207,21 @@ def _ratio(usual_ms: float, now_ms: float) -> float:
 
 
 def quietest(rows: Iterable[Row]) -> list[Row]:
-    """Of several measurements of a network in one way, the one whose rounds agree best."""
+    """Select, of several measurements of a network in one way, the one whose rounds agree best."""
     ordered = sorted(rows, key=lambda row: -row.unrest)
     return list({(row.key, row.way): row for row in ordered}.values())
 
 
-def with_footprints(rows: Iterable[Row], found: Mapping[str, tuple[float, float]]) -> list[Row]:
+def with_footprints(
+    rows: Iterable[Row], footprints: Mapping[str, tuple[float, float]]
+) -> list[Row]:
     """Rows with memory and energy, each at the first row of its network.
 
     Args:
         rows: of networks.
-        found: key -> growth of a process in MB, and energy of a run in mJ.
+        footprints: key -> growth of a process in MB, and energy of a run in mJ.
     """
-    left = dict(found)
+    left = dict(footprints)
     filled: list[Row] = []
     for row in rows:
         growth_mb, energy = left.pop(row.key, (0.0, 0.0))
@@ -279,24 +281,24 @@ def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
 
 
 def _identity(notes: list[str]) -> dict[str, Any]:
-    found = {name.strip(): value for name, _, value in (x[1:].partition(":") for x in notes)}
+    header = {name.strip(): value for name, _, value in (x[1:].partition(":") for x in notes)}
     for line in notes:
         if "format" in line and line.rstrip().split()[-1] != str(FORMAT):
             raise CostError(
                 f"format must be {FORMAT}, got {line.rstrip().split()[-1]!r}: the table was "
                 "written by another release of vitpareto"
             )
-    if "device" not in found:
+    if "device" not in header:
         raise CostError("needs a line '# device: {...}' with the identity of the device")
     try:
-        identity = json.loads(found["device"])
+        identity = json.loads(header["device"])
     except json.JSONDecodeError as error:
         raise CostError(f"the line '# device:' is not JSON: {error}") from error
     if not isinstance(identity, dict):
         raise CostError(f"the line '# device:' must hold a mapping, got {identity!r}")
-    if "fingerprint" in found and found["fingerprint"].strip() != fingerprint(identity):
+    if "fingerprint" in header and header["fingerprint"].strip() != fingerprint(identity):
         raise CostError(
-            f"fingerprint {found['fingerprint'].strip()!r} is not that of its device line"
+            f"fingerprint {header['fingerprint'].strip()!r} is not that of its device line"
         )
     return identity
 
@@ -316,9 +318,9 @@ def _row(values: dict[str, str], extra: int, line: int) -> Row:
     if extra:
         raise CostError(f"line {line}: {abs(extra)} values too {'many' if extra > 0 else 'few'}")
     try:
-        found: dict[str, Any] = {n: _value(n, text) for n, text in values.items() if text}
+        given: dict[str, Any] = {n: _value(n, text) for n, text in values.items() if text}
         defaults: dict[str, Any] = {"p10_ms": 0.0, "p90_ms": 0.0, "n": 1}
-        row = Row(**(defaults | found))
+        row = Row(**(defaults | given))
     except (ValueError, TypeError) as error:
         raise CostError(f"line {line}: {error}") from error
     if row.kind not in KINDS:

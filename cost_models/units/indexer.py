@@ -1,4 +1,4 @@
-"""Batch: many candidates as rows of unit numbers, fast enough for a search to predict everything.
+"""Indexer: many candidates as unit numbers, fast enough for a search to predict everything.
 
 A block at its place always gives the same units, so each is looked up by what a walk through
 the candidate has at hand, as small integers: its mixer, its policies, its width, the tokens that
@@ -35,7 +35,7 @@ MlpKey = tuple[int, int, int, int, int, str]
 
 @contextmanager
 def _uncollected() -> Generator[None]:
-    """Without garbage collection, which would look through all candidates again and again.
+    """Stop garbage collection, which would look through all candidates again and again.
 
     Nothing that is made here refers back to itself, and everything new is to be kept.
     """
@@ -68,25 +68,25 @@ class Indexer:
 
     def index(self, candidates: Sequence[Candidate]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Numbers of all units of all candidates in order, and where each candidate begins."""
-        found: list[int] = []
+        numbers: list[int] = []
         starts: list[int] = []
         with _uncollected():
             for candidate in candidates:
-                starts.append(len(found))
-                self._walk(candidate, found)
-        return np.array(found, np.intp), np.array(starts, np.intp)
+                starts.append(len(numbers))
+                self._walk(candidate, numbers)
+        return np.array(numbers, np.intp), np.array(starts, np.intp)
 
-    def _walk(self, candidate: Candidate, found: list[int]) -> None:
+    def _walk(self, candidate: Candidate, numbers: list[int]) -> None:
         a, compression = candidate.architecture, candidate.compression
         network, policies, blocks = self._network(a), self._policies, self._blocks
         mixers, mlps = self._mixers, self._mlps
         tokens = before = 0  # what leaves, and what enters, the block that was met last
-        found.append(self._stem(candidate, network))
+        numbers.append(self._stem(candidate, network))
         for i, (stage, bits) in enumerate(zip(a.stages, compression.stages, strict=True)):
             width, side = stage.width, a.grid >> i
             tokens = side * side
             if i:
-                found.append(self._downsample(candidate, i, network))
+                numbers.append(self._downsample(candidate, i, network))
             for j, block in enumerate(stage.blocks):
                 known = blocks.get(block)
                 if known is None:
@@ -101,7 +101,7 @@ class Indexer:
                     place = place_of(a, block, width, side, tokens)
                     pair = self._number(mixer_unit(a, place, bits.mixer[j])), place.kept
                     mixers[here] = pair
-                found.append(pair[0])
+                numbers.append(pair[0])
                 before, tokens = tokens, pair[1]
                 if hidden:
                     policy = policies.get(bits.mlp[j])
@@ -113,8 +113,8 @@ class Indexer:
                         place = place_of(a, block, width, side, before)
                         number = self._number(mlp_unit(a, place, bits.mlp[j]))
                         mlps[after] = number
-                    found.append(number)
-        found.append(self._head(candidate, before, tokens, network))
+                    numbers.append(number)
+        numbers.append(self._head(candidate, before, tokens, network))
 
     def _network(self, a: Architecture) -> int:
         """A number for everything that blocks share, and that stem and head depend on."""

@@ -22,7 +22,7 @@ BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the constant weights of linear layers and dense convolutions are kept and used.
+    """Storage and use of the constant weights of linear layers and dense convolutions.
 
     Attributes:
         name: as in device files.
@@ -48,7 +48,7 @@ class Recipe:
 
     @property
     def of_convs(self) -> Recipe:
-        """What a convolution gets: no runtime has a kernel that unpacks its blocks."""
+        """Recipe of convolutions, as no runtime has a kernel that unpacks their blocks."""
         blocks = self.layout == "blocks"
         return replace(self, activations="float", layout="channels") if blocks else self
 
@@ -138,13 +138,13 @@ def serving(policy: Policy, names: Iterable[str]) -> list[str]:
         CostError: none can: the device has no kernel for that precision.
     """
     names = list(names)
-    found = [name for name in names if find_recipe(name).serves(policy)]
-    if not found:
+    recipes = [name for name in names if find_recipe(name).serves(policy)]
+    if not recipes:
         raise CostError(
             f"no recipe of this device holds {policy.weight_bits}-bit weights with "
             f"{policy.act_bits}-bit activations; it has {', '.join(names)}"
         )
-    return found
+    return recipes
 
 
 def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
@@ -156,10 +156,10 @@ def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
     Raises:
         CostError: none can.
     """
-    found = serving(block.policy, names)
+    recipes = serving(block.policy, names)
     if any(op.kind == "conv" for op in block.ops()):
-        found.sort(key=lambda name: find_recipe(name).of_convs.activations == "dynamic")
-    return found
+        recipes.sort(key=lambda name: find_recipe(name).of_convs.activations == "dynamic")
+    return recipes
 
 
 def precision_of(policy: Policy) -> str:
@@ -172,7 +172,7 @@ def precision_of(policy: Policy) -> str:
 
 
 def group_of(block: SubBlock) -> str:
-    """What a recipe is chosen for: kind, variant and precision of a sub-block."""
+    """Group for which a recipe is chosen: kind, variant and precision of a sub-block."""
     return f"{block.kind}/{block.variant} {precision_of(block.policy)}"
 
 

@@ -1,4 +1,4 @@
-"""Units: what of a sub-block matters to its cost, as a key, as physical terms, and as numbers.
+"""Unit: the part of a sub-block that matters to its cost, as key, physical terms and numbers.
 
 A unit is a sub-block together with the recipe that runs it. Parts that the export folds away
 (layer scale) or that no dense kernel sees (zeros) are dropped, so that equal work has one key.
@@ -51,7 +51,7 @@ class Unit:
 
     @cached_property
     def ops(self) -> list[Op]:
-        """What is computed for one image."""
+        """Operations for one image."""
         return count_ops(self.block)
 
     def run_as(self, recipe: str) -> Unit:
@@ -82,25 +82,25 @@ class Unit:
         In millions: multiply-accumulates by kind of kernel, elements by kind of pass, bytes of
         weights; and a constant for the calls themselves.
         """
-        found = {"calls": 1e6}
+        terms = {"calls": 1e6}
         norm = f"{self.block.norm}_norm"
         for op in self.ops:
             kind, moved = op.kind, op.reads + op.writes
             if kind in _MACS or some(op.macs):
                 macs, kind = _MACS.get(kind) or (f"{kind}_macs", f"{kind}_elements")
-                found[macs] = found.get(macs, 0.0) + op.macs
+                terms[macs] = terms.get(macs, 0.0) + op.macs
             elif kind == "norm":
                 kind, moved = norm, op.reads
-            found[kind] = found.get(kind, 0.0) + moved
-        for name in found:
-            found[name] /= 1e6
+            terms[kind] = terms.get(kind, 0.0) + moved
+        for name in terms:
+            terms[name] /= 1e6
         if some(self.act_elements):
-            found[self.block.place.act] = self.act_elements / 1e6
-        found["weight_bytes"] = self.weight_bytes / 1e6
+            terms[self.block.place.act] = self.act_elements / 1e6
+        terms["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
             if flag in ("evit", "random"):
-                found[flag] = 1.0
-        return found
+                terms[flag] = 1.0
+        return terms
 
     @cached_property
     def numbers(self) -> dict[str, float]:
@@ -116,16 +116,18 @@ class Unit:
             **(b.mixer.located(place) if b.mixer else {}),
             "mlp_hidden": place.block.mlp_hidden,
         }
-        found = dict(_coordinate(name, value) for name, value in shapes.items() if some(value))
-        found["kept"] = place.kept / place.tokens
-        found["rank"] = 1.0  # but for a transform that says otherwise
+        coordinates = dict(
+            _coordinate(name, value) for name, value in shapes.items() if some(value)
+        )
+        coordinates["kept"] = place.kept / place.tokens
+        coordinates["rank"] = 1.0  # but for a transform that says otherwise
         for name, value in b.policy.others:
             number = not isinstance(value, str)
             name = policy_transforms()[name].coordinate or name
-            found[name if number else f"{name}={value}"] = float(value) if number else 1.0
+            coordinates[name if number else f"{name}={value}"] = float(value) if number else 1.0
         for name in (f"norm={b.norm}", f"act={place.act}", *b.flags, *self.flags):
-            found[name] = 1.0
-        return found
+            coordinates[name] = 1.0
+        return coordinates
 
     @property
     def act_elements(self) -> Any:
@@ -174,7 +176,7 @@ class Unit:
 
 
 def some(value: Any) -> bool:
-    """Whether a number, or all of an array of alike ones (see `columns`), is not 0."""
+    """Whether a number, or all of an array of alike ones (see `vectorized`), is not 0."""
     return bool(value.any()) if isinstance(value, np.ndarray) else bool(value)
 
 

@@ -1,4 +1,4 @@
-"""Columns: many units of one structure as a single unit whose numbers are arrays.
+"""Vectorized: many units of one structure as a single unit whose numbers are arrays.
 
 A search meets a new unit with nearly every candidate. What is counted of one, its operations,
 terms and bytes, is arithmetic on its numbers, so that it counts thousands at once where these are
@@ -29,7 +29,7 @@ _structure = attrgetter(
 
 
 def alike(units: Sequence[Unit]) -> Iterator[tuple[list[int], Unit]]:
-    """Places in a list and a unit that stands for those there.
+    """Indices of units that are alike, and one unit that stands for them.
 
     Mixers and MLPs, of which there are most, come together; others one by one.
     """
@@ -70,6 +70,8 @@ def _together(units: Sequence[Unit]) -> Unit:
         numbers=tuple(sorted((*rest, *zip(names, own, strict=True)))),
     )
     shapes: dict[str, Any] = dict(zip(_PLACE, place, strict=True))
-    found = Unit(replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe)
-    found.__dict__["nodes"] = nodes_of(first)  # the same for all
-    return found
+    joined = Unit(
+        replace(first, place=replace(first.place, block=block, **shapes)), units[0].recipe
+    )
+    joined.__dict__["nodes"] = nodes_of(first)  # the same for all
+    return joined

@@ -89,7 +89,7 @@ class SubBlock:
 
     @property
     def mixer(self) -> Mixer | None:
-        """What there is to say of its mixer, if it is one."""
+        """Description of its mixer, if it is one."""
         return find(self.variant) if self.kind == "mixer" else None
 
     @property
@@ -98,7 +98,7 @@ class SubBlock:
         return self.place.relative and self.mixer is not None and self.mixer.relative
 
     def ops(self) -> list[Op]:
-        """What is computed for one image, low-rank factors included."""
+        """Operations for one image, low-rank factors included."""
         return _ops(self)
 
     @property
@@ -265,7 +265,7 @@ def _scale(a: Architecture) -> tuple[str, ...]:
 
 
 def at_run_time(policy: Policy) -> Policy:
-    """What is left of a policy at run time: pruned numbers are already in the block."""
+    """Part of a policy that is left at run time: pruned numbers are already in the block."""
     return policy.only(lambda transform: transform.on != "numbers") if policy.others else policy
 
 
@@ -300,7 +300,7 @@ def _ops(unit: SubBlock) -> list[Op]:
 
 
 def count_ops(unit: SubBlock) -> list[Op]:
-    """What `SubBlock.ops` gives, counted anew: for those who ask once."""
+    """Count the operations of `SubBlock.ops` anew, for callers that need them once."""
     return transformed(_BY_KIND[unit.kind](unit), unit.policy)
 
 
@@ -316,28 +316,26 @@ def transformed(ops: list[Op], policy: Policy) -> list[Op]:
 def _stem_ops(unit: SubBlock) -> list[Op]:
     place, inputs, patch = unit.place, unit.inputs, unit.patch_size
     grid = place.grid[0] * place.grid[1]
-    found: list[Op] = []
+    ops: list[Op] = []
     if unit.variant == "patch":
-        found.append(o.conv(grid, inputs, place.width, patch, patch))
+        ops.append(o.conv(grid, inputs, place.width, patch, patch))
     else:
         steps = patch.bit_length() - 1
         for step in range(steps):
             outputs = max(8, place.width >> (steps - 1 - step))
             positions = grid << 2 * (steps - 1 - step)
-            found.append(o.conv(positions, inputs, outputs, 3, 2, bias=False))
-            found.append(o.norm("batch", positions, outputs))
-            found.append(o.elementwise(positions * outputs))
+            ops.append(o.conv(positions, inputs, outputs, 3, 2, bias=False))
+            ops.append(o.norm("batch", positions, outputs))
+            ops.append(o.elementwise(positions * outputs))
             inputs = outputs
-        found.append(o.conv(grid, inputs, place.width, 1))
+        ops.append(o.conv(grid, inputs, place.width, 1))
     if "norm" in unit.flags:
-        found.append(o.norm(unit.norm, grid, place.width))
+        ops.append(o.norm(unit.norm, grid, place.width))
     rows = place.prefix + grid
     table = rows * place.width if "pos" in unit.flags else 0
     if place.prefix or table:
-        found.append(
-            o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table)
-        )
-    return found
+        ops.append(o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table))
+    return ops
 
 
 def _downsample_ops(unit: SubBlock) -> list[Op]:
@@ -356,16 +354,16 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
 def _mixer_ops(unit: SubBlock) -> list[Op]:
     place, traits = unit.place, find(unit.place.block.mixer)
     rows = place.prefix + place.tokens
-    found = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
-    found += traits.ops(place)
-    found += _residual(unit, rows)
+    ops = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
+    ops += traits.ops(place)
+    ops += _residual(unit, rows)
     if "evit" in unit.flags:
-        found.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
-        found.append(o.matmul(1, 1, place.tokens, place.width))
-        found.append(o.matmul(1, 1, place.kept - 1, place.width))
+        ops.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
+        ops.append(o.matmul(1, 1, place.tokens, place.width))
+        ops.append(o.matmul(1, 1, place.kept - 1, place.width))
     if "evit" in unit.flags or "random" in unit.flags:
-        found.append(o.elementwise((place.prefix + place.kept) * place.width))
-    return found
+        ops.append(o.elementwise((place.prefix + place.kept) * place.width))
+    return ops
 
 
 def _mlp_ops(unit: SubBlock) -> list[Op]:
@@ -392,11 +390,11 @@ def _residual(unit: SubBlock, rows: int) -> list[Op]:
 def _head_ops(unit: SubBlock) -> list[Op]:
     place = unit.place
     rows = place.prefix + place.tokens
-    found = [o.norm(unit.norm, rows, place.width)]
+    ops = [o.norm(unit.norm, rows, place.width)]
     if unit.variant == "avg":
-        found.append(o.pool(rows * place.width, place.width))
+        ops.append(o.pool(rows * place.width, place.width))
     heads = 2 if unit.variant == "distill" else 1
-    return found + [o.linear(1, place.width, unit.outputs)] * heads
+    return ops + [o.linear(1, place.width, unit.outputs)] * heads
 
 
 _BY_KIND = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...cost_models import CostModel, Device
 from ...cost_models.device import fingerprint
-from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, Graph
+from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph
 from ...cost_models.tables.latency_table import Row, quietest
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
@@ -89,7 +89,7 @@ def error_facts(measured: Sequence[Measured]) -> dict[str, float]:
     return {"measured": len(measured), "median_error": off, "slower_than_predicted": lean}
 
 
-def time_graphs(bench: Bench, graphs: Sequence[Graph]) -> dict[str, Row]:
+def time_graphs(bench: Bench, graphs: Sequence[TimedGraph]) -> dict[str, Row]:
     """Latency of graphs by key, timed as the networks of a calibration are.
 
     As many in turn in one fresh process: what was predicted is what is measured. Of two

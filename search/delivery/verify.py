@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cost_models import Device
-from ...cost_models.measure.bench import Bench, Graph
+from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.measure.footprint import Footprint, footprint
 from ...cost_models.tables.latency_table import Row
 from ...spaces.errors import CostError
@@ -104,7 +104,7 @@ def time_artifacts(
     Raises:
         CostError: the runtime refuses one.
     """
-    bench, graphs = Bench(device), list[Graph]()
+    bench, graphs = Bench(device), list[TimedGraph]()
     for a, manifest in zip(artifacts, found, strict=True):
         graphs.append(graph_of(a))
         if manifest.promised.was_measured:
@@ -124,11 +124,11 @@ def time_artifacts(
     return rows, speeds
 
 
-def graph_of(artifact: Artifact) -> Graph:
+def graph_of(artifact: Artifact) -> TimedGraph:
     """An artifact as a graph that can be timed."""
     key, content = artifact.candidate.key, artifact.content
     shape, nodes = artifact.input_shape, artifact.inventory.nodes
-    return Graph("artifact", key, content, shape, 1, len(content), nodes)
+    return TimedGraph("artifact", key, content, shape, 1, len(content), nodes)
 
 
 def rebuild(artifact: Artifact, manifest: Manifest, device: Device, data: Data) -> Build:

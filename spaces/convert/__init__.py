@@ -1,4 +1,4 @@
-"""Converters of foreign networks, a family a file; what they give is compared, then believed.
+"""Converters of foreign networks, one family a file; every result is compared with its original.
 
 An entry of `CONVERTERS` is named by the library and the class whose models it takes, and is a
 function from such a model to a `Network` with its weights, a copy of them.
@@ -33,7 +33,7 @@ _STRANGE = "a variant that the vocabulary does not have"
 
 
 def from_timm(model: nn.Module) -> Network:
-    """The same network in our vocabulary, in evaluation mode; also of what a plugin converts.
+    """Convert a timm model, or one that a plugin converts, to a `Network` in evaluation mode.
 
     Args:
         model: with float32 weights; it is left as it is.
@@ -59,12 +59,12 @@ def from_timm(model: nn.Module) -> Network:
 
 
 def _name(kind: type) -> str:
-    """Library and class, wherever in the library it is."""
+    """Library and class of a model, whatever the module of the class."""
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def _compare(name: str, model: nn.Module, network: Network) -> None:
-    """Both see one random image.
+    """Compare the logits of both on one random image.
 
     Raises:
         SpaceError: their logits differ, or prove nothing.
@@ -74,20 +74,20 @@ def _compare(name: str, model: nn.Module, network: Network) -> None:
     with torch.no_grad(), _evaluating(model):
         given = model(image.to(next(model.parameters()).device))
         wanted: Tensor = getattr(given, "logits", given).cpu()
-        found = network(image)
-    if found.shape != wanted.shape:
-        raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(found.shape)}")
+        logits = network(image)
+    if logits.shape != wanted.shape:
+        raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(logits.shape)}")
     size = float(wanted.abs().max())
     if size == 0:
         raise SpaceError(f"{name}: all logits are 0, which proves nothing: train its head first")
-    error = float((found - wanted).abs().max()) / size
+    error = float((logits - wanted).abs().max()) / size
     if not error <= TOLERANCE:
         raise SpaceError(f"{name}: {_STRANGE}: its logits would change by {error:.1%}")
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    """Evaluation mode for a while, then each module in its own again."""
+    """Put a module into evaluation mode; restore the mode of each submodule afterward."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""ConverterContract: what is expected of every converter, for the tests of a plugin as well."""
+"""ConverterContract: laws that every converter keeps, as tests for plugins too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What converters have in common."""
+"""Functions that converters share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..networks import Network
 
 
 def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
-    """The network with these weights, a copy of them.
+    """Build the network with a copy of these weights.
 
     Args:
         architecture: of the network.
@@ -52,13 +52,13 @@ def common_fields(model: Any, embed: Any, act: nn.Module) -> dict[str, Any]:
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     """Our names, with timm's joint query-key-value layer split in three."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for old, new in names.items():
             name = name.replace(old, new)
         if ".qkv." in name:
             for part, piece in zip("qkv", tensor.chunk(3), strict=True):
-                found[name.replace(".qkv.", f".{part}.")] = piece
+                tensors[name.replace(".qkv.", f".{part}.")] = piece
         else:
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors

@@ -57,16 +57,16 @@ def numbers() -> dict[str, Number]:
     Raises:
         ConfigError: two mixers mean different things by one name.
     """
-    found: dict[str, Number] = {}
+    by_name: dict[str, Number] = {}
     for mixer in MIXERS:
         for number in find(mixer).numbers:
-            known = found.setdefault(number.name, number)
+            known = by_name.setdefault(number.name, number)
             if known is not number:
                 raise ConfigError(
                     f"mixer {mixer!r}: its number {number.name!r} is not that of the mixers "
                     "before it; take theirs, or another name"
                 )
-    return found
+    return by_name
 
 
 @cache
@@ -76,16 +76,16 @@ def fields() -> dict[str, Number]:
     Raises:
         ConfigError: two numbers have one name there.
     """
-    found = {number.field: number for number in numbers().values()}
-    if len(found) < len(numbers()):
-        left = next(n for n in numbers().values() if found[n.field] is not n)
+    by_field = {number.field: number for number in numbers().values()}
+    if len(by_field) < len(numbers()):
+        left = next(n for n in numbers().values() if by_field[n.field] is not n)
         raise ConfigError(f"two numbers of mixers are named {left.field!r} in space files")
-    return found
+    return by_field
 
 
 @cache
 def block_defaults() -> dict[str, Any]:
-    """What a block may be given by name, and what each is where it is not given."""
+    """Arguments of `Block` by name, with their defaults."""
     named = {number.name: number.kind() for number in numbers().values()}
     return {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0} | named
 

@@ -1,4 +1,4 @@
-"""What several mixers have: heads, kernels, and the operations of softmax attention."""
+"""Numbers and operations that several mixers share: heads, kernels, softmax attention."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QKV = ("q", "k", "v")
 
 
 def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int) -> list[Op]:
-    """Attention of `rows` queries, of `kv_rows` keys in all, each query seeing `keys` of them."""
+    """Attention of `rows` queries to `kv_rows` keys, of which each query sees `keys`."""
     block, width = place.block, place.width
     inner, kv_inner = block.num_heads * block.head_dim, kv_heads * block.head_dim
     return [

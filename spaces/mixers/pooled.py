@@ -14,10 +14,10 @@ def attention(place: Place) -> list[Op]:
     rows, side = place.prefix + place.tokens, place.block.kv_pool
     height, width = place.grid
     keys = place.prefix + -(-height // side) * -(-width // side)
-    found = softmax_attention(place, rows, keys, keys, place.block.num_heads)
+    operations = softmax_attention(place, rows, keys, keys, place.block.num_heads)
     if side > 1:
-        found.insert(0, ops.pool(rows * place.width, keys * place.width))
-    return found
+        operations.insert(0, ops.pool(rows * place.width, keys * place.width))
+    return operations
 
 
 KV_POOL = Number("kv_pool", 2, inverse=True)  # side of a square

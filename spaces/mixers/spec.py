@@ -1,4 +1,4 @@
-"""What there is to say of a mixer without torch: its numbers, its operations, what suits it.
+"""Mixer: description of a mixer without torch: its numbers, operations and rules.
 
 A mixer's file has one `SPEC`, a `Mixer`. Names in space files, keys, counting, interpolation and
 sharing all follow from it.
@@ -17,7 +17,7 @@ from ..parameter import Scalar
 
 
 class Given(NamedTuple):
-    """What is known where the numbers of a mixer are built.
+    """Values that are known when the numbers of a mixer are built.
 
     Attributes:
         fields: values of the names in space files.
@@ -32,7 +32,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a mixer: what a space file says, and what a block then holds.
+    """One number of a mixer, as a space file says it and as a block holds it.
 
     Mixers may share a number, which is then the same object.
 
@@ -75,7 +75,7 @@ class Number:
         return type(self.default) if self.field == self.name else int
 
     def parse(self, text: str) -> Any:
-        """What a block holds, from `str` of it.
+        """Read a value of a block back from its `str`.
 
         Raises:
             ValueError: the text of something else.
@@ -83,7 +83,7 @@ class Number:
         return text == "True" if self.kind is bool else self.kind(text)
 
     def make(self, value: Any, given: Given, prune_ratio: float) -> Any:
-        """What a block holds for a value of the space file."""
+        """Value that a block holds for a value of the space file."""
         if self.build:
             value = self.build(value, given)
         return KEPT[self.axis](value, prune_ratio) if self.axis else value
@@ -91,7 +91,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A law on some fields of a block and its surroundings.
+    """A rule on some fields of a block and its surroundings.
 
     Attributes:
         fields: arguments of `holds`: names of Block, Stage or Architecture, and `stage`

@@ -13,7 +13,7 @@ from .spec import Mixer, Number, Rule
 
 
 def side_of(place: Place) -> int:
-    """Side of a window that is really used: it never exceeds the grid."""
+    """Side of a window, at most that of the grid."""
     return min(place.block.window_size, *place.grid)
 
 
@@ -33,16 +33,18 @@ def attention(place: Place) -> list[Op]:
     """Every token sees those of its window."""
     block, side = place.block, side_of(place)
     rows, columns = padded(place)
-    found = softmax_attention(place, rows * columns, rows * columns, side * side, block.num_heads)
+    operations = softmax_attention(
+        place, rows * columns, rows * columns, side * side, block.num_heads
+    )
     if place.relative:
         table = (2 * side - 1) ** 2 * block.num_heads
         elements = block.num_heads * rows * columns * side * side
-        found.append(ops.elementwise(elements, 2, others=table))
-    return found
+        operations.append(ops.elementwise(elements, 2, others=table))
+    return operations
 
 
 def coordinates(place: Place) -> Mapping[str, Any]:
-    """The side that is used, in place of the one that was asked for."""
+    """Side of the window as used, instead of as asked for."""
     heads, dim = place.block.num_heads, place.block.head_dim
     return {"num_heads": heads, "head_dim": dim, "window": side_of(place)}
 

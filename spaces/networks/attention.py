@@ -63,15 +63,15 @@ def by_heads(width: int, heads: int, head_dim: int, kv_heads: int) -> dict[str, 
 
     Grouped keys and values are the mean over the heads of their group.
     """
-    found: dict[str, Shared] = {}
+    shared: dict[str, Shared] = {}
     for name in "qkv":
         grouped = name != "q" and kv_heads != heads
         for part, rest, axes in (("weight", (width,), " _"), ("bias", (), "")):
             shape = (heads, head_dim, *rest)
             fold, unfold = (_mean(kv_heads), _repeat) if grouped else (None, None)
-            found[f"{name}.{part}"] = Shared(shape, f"heads _{axes}", fold, unfold)
-    found["proj.weight"] = Shared((width, heads, head_dim), "_ heads _")
-    return found
+            shared[f"{name}.{part}"] = Shared(shape, f"heads _{axes}", fold, unfold)
+    shared["proj.weight"] = Shared((width, heads, head_dim), "_ heads _")
+    return shared
 
 
 def _mean(kv_heads: int) -> Fold:

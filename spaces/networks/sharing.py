@@ -20,7 +20,7 @@ Fold = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """How one parameter is shared.
+    """Sharing of one parameter.
 
     Attributes:
         shape: lengths of the named axes.
@@ -57,7 +57,7 @@ class Shared:
 
 
 def shared_of(network: nn.Module) -> dict[str, tuple[Shared, torch.Size]]:
-    """For every parameter and stored floating buffer, how it is shared and what shape it has."""
+    """Sharing and shape of every parameter and stored floating buffer."""
     rules: dict[str, Shared] = {}
     for prefix, module in network.named_modules():
         start = f"{prefix}." if prefix else ""

@@ -1,4 +1,4 @@
-"""Transforms: what may be done to the weights and activations of every part of a network.
+"""Transforms: the ways to compress weights and activations of every part of a network.
 
 A new one is a file with a `Transform` and one line here, or an entry point of the group
 `vitpareto.transforms` in a plugin, named as its field. Policies, space files, counts, training,
@@ -42,7 +42,7 @@ def policy_transforms() -> Mapping[str, Transform]:
     Raises:
         ConfigError: a plugin's transform cannot be loaded.
     """
-    return {name: found for name, found in TRANSFORMS.items() if found.searched}
+    return {name: transform for name, transform in TRANSFORMS.items() if transform.searched}
 
 
 __all__ = ["TRANSFORMS", "Transform", "policy_transforms"]

@@ -1,4 +1,4 @@
-"""Structured pruning: heads and hidden units that are cut away as a whole."""
+"""Structured pruning: whole heads and hidden units are removed."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Transform:
         ramp: (value, share of the ramp done) -> value so far in training; from `default` to the
             value itself. On from the start without.
         back: value -> the next one that compresses less; `default` without.
-        ops: (operations, value) -> operations that compute the same afterwards. Their numbers may
+        ops: (operations, value) -> operations that compute the same afterward. Their numbers may
             be arrays, of many sub-blocks at once.
         bits: (bits of a weight so far, value) -> bits of a weight, what it takes to store.
         coordinate: name under which the value is a coordinate of latency, where `ops` changes it.
@@ -81,7 +81,7 @@ class Transform:
         return f"{self.range[0]} to {self.range[1]}"
 
     def read(self, text: str) -> Any:
-        """The value that `str` made a text of."""
+        """Read a value back from its `str`."""
         kind = type(self.default)
         return text == "True" if kind is bool else kind(text)
 

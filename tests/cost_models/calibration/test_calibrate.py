@@ -19,7 +19,7 @@ from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, 
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench, Graph
+from vitpareto.cost_models.measure.bench import Bench, TimedGraph
 from vitpareto.cost_models.measure.capabilities import capabilities, devices
 from vitpareto.cost_models.measure.footprint import Footprint
 from vitpareto.cost_models.standalone.timing import (
@@ -344,14 +344,14 @@ def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     work = _Calibration(device, space, budget_s, 0, [], None, lambda share, what: said.append(what))
 
-    def unit(unit: Unit) -> Graph:
-        return Graph("unit", unit.key, b"", (1,), 1, unit.weight_bytes + 500)
+    def unit(unit: Unit) -> TimedGraph:
+        return TimedGraph("unit", unit.key, b"", (1,), 1, unit.weight_bytes + 500)
 
-    def network(candidate: Candidate, book: Book, kind: str) -> Graph:
+    def network(candidate: Candidate, book: Book, kind: str) -> TimedGraph:
         recipes.update(book)
-        return Graph(kind, candidate.to_json(), b"", (1,), 1, 9999)
+        return TimedGraph(kind, candidate.to_json(), b"", (1,), 1, 9999)
 
-    def time(graphs: Sequence[Graph], rounds: int, way: str) -> list[Row]:
+    def time(graphs: Sequence[TimedGraph], rounds: int, way: str) -> list[Row]:
         each = 0.065 if graphs[0].kind == "unit" else 0.12
         clock[0] += slow * (0.6 + each * len(graphs))
         return [
@@ -360,12 +360,12 @@ def test_networks_that_validate_come_before_the_bulk_of_sub_blocks(
             for g in graphs
         ]  # fmt: skip
 
-    def took(graph: Graph) -> float:
+    def took(graph: TimedGraph) -> float:
         if graph.kind == "unit":
             return law_ms(parse_unit(graph.key))
         return network_ms(Candidate.from_json(graph.key), recipes)
 
-    def footprint(graph: Graph) -> Footprint:
+    def footprint(graph: TimedGraph) -> Footprint:
         clock[0] += slow * 0.33
         return Footprint(10.0, 0.0)
 
