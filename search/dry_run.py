@@ -1,7 +1,4 @@
-"""Dry run: what a run would do, how long it would take and what it would write.
-
-Nothing is written.
-"""
+"""Dry run: stages, time and disk space of a run, without writing anything."""
 
 from __future__ import annotations
 
@@ -22,20 +19,20 @@ from .pipeline import STEPS
 from .run.opening import open_space
 from .run.rates import measure_rates
 
-LINE_MB = 1.5e-3  # of a scored candidate in the log and the journal
+LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
-STATE = 4  # times its weights a training keeps while it goes on: now, best, two moments
+STATE = 4  # copies of the weights in a checkpoint: current, best, two moments
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """Description of a run before it starts.
 
     Attributes:
         space: name, exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
-        device: what will be measured, and for how long.
-        work: stage -> what it does.
+        device: that is measured.
+        work: stage -> description.
         seconds: stage -> estimate.
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
@@ -59,7 +56,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
 
     Args:
         config: of the run.
-        path: where its folder would be.
+        path: of its folder, which is not made.
 
     Raises:
         RunError: its images cannot be read.
@@ -70,7 +67,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
     open_runtime(device)
     space = open_space(config)
     data = load_data(config.data, space.largest().architecture.input_size)
-    # As a worker has: more of them wait for each other where the machine is busy.
+    # As many threads as a worker: more wait for each other on a busy machine.
     with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data)
     return Plan(
@@ -98,23 +95,26 @@ def plan(config: RunConfig, path: Path) -> Plan:
     )
 
 
-def plan_lines(found: Plan) -> list[str]:
-    """A plan for people."""
-    total, disk = sum(found.seconds.values()), sum(found.disk_mb.values())
-    space, images = found.space, dict(found.images)
+def plan_lines(planned: Plan) -> list[str]:
+    """Lines that print a plan."""
+    total, disk = sum(planned.seconds.values()), sum(planned.disk_mb.values())
+    space, images, device = planned.space, dict(planned.images), planned.device
     classes = images.pop("classes")
     return [
         f"space   {space['name']}: {space['size']:,} candidates of {space['smallest_params']:,} to "
         f"{space['largest_params']:,} parameters",
         f"images  {', '.join(f'{n:,} {name}' for name, n in images.items())}; {classes} classes",
-        f"device  {found.device['name']}: {found.device['runtime']}, {found.device['threads']} "
-        f"threads, batch {found.device['batch']}",
+        f"device  {device['name']}: {device['runtime']}, {device['threads']} "
+        f"threads, batch {device['batch']}",
         "",
         f"{'stage':14}  {'about':>9}  what",
-        *(f"{name:14}  {found.seconds[name]:7.0f} s  {what}" for name, what in found.work.items()),
+        *(
+            f"{name:14}  {planned.seconds[name]:7.0f} s  {what}"
+            for name, what in planned.work.items()
+        ),
         f"{'all':14}  {total:7.0f} s  on this machine, as busy as it is now",
         "",
-        f"disk    at most about {disk:,.0f} MB, of {found.free_mb:,.0f} MB that are free",
+        f"disk    at most about {disk:,.0f} MB, of {planned.free_mb:,.0f} MB that are free",
     ]
 
 

@@ -1,8 +1,8 @@
-"""The whole job: from images and a device to a verified front, stage by stage.
+"""Pipeline: from images and a device to a verified front, stage by stage.
 
-Every stage leaves a file in the run folder and is not done again where that is there; that is
-all there is to resuming. `STEPS` is the one table of them: the pipeline runs it, `--dry-run`
-describes and estimates it.
+Every stage writes a file into the run folder, and is skipped if that file exists; this is how a
+run is resumed. `STEPS` is the table of stages: the pipeline runs it, `--dry-run` describes it and
+estimates its time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, retrain, start_network, train_finalists
 
-SHORT_S = 0.3  # of one network of the shortlist: exported, and timed with random weights
-VERIFY_S = 3.0  # of one model: loading, timing against the others, memory in fresh processes
+SHORT_S = 0.3  # seconds to export and time one network of the shortlist
+VERIFY_S = 3.0  # seconds to load, time and measure the memory of one model
 REFERENCE_S = 8.0
 
 log = logging.getLogger("vitpareto")
@@ -45,14 +45,14 @@ log = logging.getLogger("vitpareto")
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of the job.
+    """A stage of the pipeline.
 
     Attributes:
         stage: its name.
-        output: what it leaves in the folder.
-        run: does it, or what is left of it.
-        seconds: estimate from what a step costs on this machine.
-        about: what it does, for people.
+        output: path of the file that it writes.
+        run: does it, or the rest of it.
+        seconds: estimate from durations of steps on this machine.
+        about: description for people.
     """
 
     stage: Stage
@@ -63,9 +63,9 @@ class Step:
 
 
 def search(run: Run) -> list[Manifest]:
-    """Do everything that is not done yet; the manifests of the delivered models.
+    """Run every stage that is not done yet; the manifests of the delivered models.
 
-    Where nothing keeps the limits, what misses them by the least is delivered, unverified.
+    If no candidate keeps the limits, the one that misses them by the least is delivered.
 
     Raises:
         RunError: no candidate can be scored.
@@ -77,7 +77,7 @@ def search(run: Run) -> list[Manifest]:
 
 
 def search_candidates(run: Run) -> None:
-    """Search to the end: propose candidates, score them, and log what came of each."""
+    """Search: propose candidates, score them, and log each evaluation."""
     config, search, folder = run.config, run.config.search, run.folder
     objectives, costs = search.resolve(), run.costs.all
     _, expected = expected_best(run)
@@ -88,7 +88,7 @@ def search_candidates(run: Run) -> None:
             missed,
         )
     task = Task(run.space, objectives, costs, search.seed, search.trials)
-    run.ensure_judges()  # trained in stages of their own, before this one
+    run.ensure_scorers()  # trained in earlier stages of their own
     with running(folder, Stage.SEARCH) as facts, open_executor(config.executor) as executor:
         driver = read_json(folder.environment)["run"] if search.storage else ""
         sampler = Sampler(search.sampler, task, folder.journal, search.storage, driver)
@@ -105,19 +105,19 @@ def search_candidates(run: Run) -> None:
 
 
 def scored_front(run: Run) -> list[Evaluation]:
-    """The best of all that was scored, within the limits, the most accurate first."""
+    """Front of the scored candidates within the limits, the most accurate first."""
     return pareto_front(_complete(run), run.config.search.resolve())
 
 
 def add_nearest(run: Run) -> None:
-    """Score what is predicted to miss the limits by the least, for when nothing keeps them.
+    """Score the candidate predicted to miss the limits by the least, if none keeps them.
 
     Raises:
         RunError: it cannot be scored.
     """
     candidate, costs = expected_best(run)
     evaluations = EvaluationLog(run.folder.evaluations)
-    evaluations.append(evaluate(run.ensure_judges()[1.0], candidate, costs))
+    evaluations.append(evaluate(run.ensure_scorers()[1.0], candidate, costs))
     if not _complete(run):
         raise RunError(f"{run.folder.path}: no candidate could be scored; log.txt says why")
 
@@ -131,25 +131,25 @@ def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
 def shortlisted(run: Run) -> list[Evaluation]:
     """Candidates to measure: spread over the front of the first two objectives, ends included.
 
-    More are measured than are wanted. Where nothing keeps the limits, it is what misses them by
-    the least, and measured when it is delivered.
+    More are measured than are delivered. If none keeps the limits, it is the one that misses them
+    by the least, which is measured when it is delivered.
     """
     front, objectives = scored_front(run), run.config.search.resolve()
     if front:
         return _spread(run, front, SHORT * run.config.finish.finalists)
-    found = min(_complete(run), key=lambda e: excess(e.metrics, objectives))
+    best = min(_complete(run), key=lambda e: excess(e.metrics, objectives))
     log.warning(
         "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
         "delivered all the same, and marked where it misses them",
         run.config.search.trials,
-        found.key,
-        misses(found.metrics, objectives) or "what the trials did not find",
+        best.key,
+        misses(best.metrics, objectives) or "what the trials did not find",
     )
-    return [found]
+    return [best]
 
 
 def measure_front(run: Run) -> None:
-    """Measure the latency of what is shortlisted, before any of it is trained."""
+    """Measure the latency of the shortlist, before any of it is trained."""
     if not scored_front(run):
         return
     with running(run.folder, Stage.SHORTLIST) as facts:
@@ -158,7 +158,7 @@ def measure_front(run: Run) -> None:
 
 
 def finalists(run: Run) -> list[Evaluation]:
-    """Those to deliver: the front of what is shortlisted, as it was measured."""
+    """Candidates to deliver: the front of the shortlist by measured latency."""
     chosen = shortlisted(run)
     if not scored_front(run):
         return chosen
@@ -167,7 +167,7 @@ def finalists(run: Run) -> list[Evaluation]:
 
 
 def finish(run: Run) -> None:
-    """Train finalists on their own, and make an artifact of each."""
+    """Train each finalist alone, and make its artifact."""
     chosen = finalists(run)
     with running(run.folder, Stage.FINISHING):
         _finish(run, chosen)
@@ -210,7 +210,7 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
 
 
 def verify(run: Run) -> None:
-    """Measure the artifacts where they will run, and hold them to what was promised."""
+    """Measure the artifacts on their device, and check their promises."""
     with running(run.folder, Stage.VERIFICATION):
         verify_new(run.folder, run.device, run.data)
         test_once(run.folder, run.device, run.data)
@@ -222,7 +222,7 @@ def _complete(run: Run) -> list[Evaluation]:
 
 
 def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
-    """Some of the front of the first two objectives, spread over it, ends included."""
+    """Choose members of the front of the first two objectives, evenly, ends included."""
     objectives = run.config.search.resolve()
     traded = [o for o in objectives if o.traded][:2]
     plane = [replace(o, traded=o in traded) for o in objectives]

@@ -1,4 +1,4 @@
-"""The command line: commands, and what they print."""
+"""Command line: commands and their output."""
 
 from .commands import cli, main
 

@@ -1,4 +1,4 @@
-"""The command line. Everything heavy is imported inside the commands, so that help is instant."""
+"""Commands. Heavy modules are imported inside them, so that help is instant."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error the project raises on purpose is one line."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters pre-empt with it
+    """Run the command line; errors of this project are printed in one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters preempt with it
     try:
         cli(standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the first of the second
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the second into the first
         click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
         sys.exit(FAILED)
     except click.ClickException as error:
@@ -243,13 +243,13 @@ def proxy(
     path = run_dir or Path("runs") / Path(config).stem
     loaded = load_config(config, overrides)
     with open_run(loaded, path, True) as folder, logging_to(folder.log), Run(folder) as run:
-        found = check_proxy(run, count)
+        figures = check_proxy(run, count)
         if folder.report.exists():
             build_report(folder)
     if as_json:
-        _print(found)
+        _print(figures)
     else:
-        _echo([*proxy_lines(found), f"Picture: {folder.proxy_picture}"])
+        _echo([*proxy_lines(figures), f"Picture: {folder.proxy_picture}"])
 
 
 @cli.group()
@@ -282,11 +282,11 @@ def size(source: str, as_json: bool) -> None:
     """Print how many different candidates SPACE has, exactly."""
     from ...spaces import SearchSpace
 
-    found = SearchSpace.from_yaml(source).size
+    candidates = SearchSpace.from_yaml(source).size
     if as_json:
-        _print({"size": found})
+        _print({"size": candidates})
     else:
-        click.echo(found)
+        click.echo(candidates)
 
 
 @space.command()
@@ -418,8 +418,8 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
         if file.suffix.lower() == ".onnx":
             rows.append({"key": str(file), **predict_onnx(opened, file).row()})
             continue
-        found = opened.predict(read := read_candidates(file))
-        rows += [{"key": candidate.key, **found.row(i)} for i, candidate in enumerate(read)]
+        predicted = opened.predict(read := read_candidates(file))
+        rows += [{"key": candidate.key, **predicted.row(i)} for i, candidate in enumerate(read)]
     _print(rows) if as_json else _echo(prediction_lines(rows))
 
 
@@ -430,11 +430,11 @@ def devices(device: str | None, as_json: bool) -> None:
     """List the runtimes found here; with DEVICE, measure what each precision really executes."""
     from ...cost_models import Device
     from ...cost_models.measure.capabilities import capabilities
-    from ...cost_models.measure.capabilities import devices as found
+    from ...cost_models.measure.capabilities import devices as list_devices
     from ..console import share_bar
     from .text import device_lines
 
-    listed = found()
+    listed = list_devices()
     chosen = [device] if device else [d["name"] for d in listed if d["measurable"]]
     tables: dict[str, list[dict[str, Any]]] = {}
     for name in chosen:
@@ -451,7 +451,7 @@ cli.add_command(costs)
 
 @contextlib.contextmanager
 def _resumable(words: Sequence[str]) -> Generator[None]:
-    """Ctrl-C and SIGTERM end with the command that goes on."""
+    """Print the command that continues after Ctrl-C or SIGTERM."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Lines that `vitpareto costs` prints, and the figures in them."""
+"""Lines and figures that `vitpareto costs` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...cost_models import CostModel
 from ...spaces import Candidate
 from .text import known
 
-Found = Mapping[str, Any]
+Facts = Mapping[str, Any]
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 
 
@@ -21,7 +21,7 @@ def describe_model(model: CostModel) -> dict[str, Any]:
 
 
 def block_rows(model: CostModel, candidate: Candidate) -> dict[str, Any]:
-    """Sub-blocks of a candidate in their order, each with its time and, where known, energy."""
+    """Sub-blocks of a candidate in order, each with its time and, where known, energy."""
     rows: list[dict[str, Any]] = []
     for block, recipe, ms in model.sub_blocks(candidate):
         energy = model.block_mj(block, recipe)
@@ -33,19 +33,19 @@ def block_rows(model: CostModel, candidate: Candidate) -> dict[str, Any]:
     return {"key": candidate.key, "blocks": rows, "rest_ms": model.rest_ms(candidate)}
 
 
-def model_text(found: Found) -> list[str]:
-    """`describe_model`, with `block_rows` if they are in it, for people."""
-    lines = [f"device {found['fingerprint']}"]
-    lines += [f"  {name:18} {value}" for name, value in found["device"].items()]
-    checked = "validation" if "mape" in found["validation"] else "not validated on fresh networks"
-    lines += ["", checked, *(f"  {line}" for line in figures(found["validation"]))]
+def model_text(facts: Facts) -> list[str]:
+    """Lines of `describe_model`, and of `block_rows` if they are in it."""
+    lines = [f"device {facts['fingerprint']}"]
+    lines += [f"  {name:18} {value}" for name, value in facts["device"].items()]
+    checked = "validation" if "mape" in facts["validation"] else "not validated on fresh networks"
+    lines += ["", checked, *(f"  {line}" for line in figures(facts["validation"]))]
     lines += ["", "measured sub-blocks"]
-    lines += [f"  {count:5}  {name}" for name, count in found["groups"].items()]
-    lines += ["", _energy_line(found["energy"])]
-    return lines + (_block_lines(found) if "blocks" in found else [])
+    lines += [f"  {count:5}  {name}" for name, count in facts["groups"].items()]
+    lines += ["", _energy_line(facts["energy"])]
+    return lines + (_block_lines(facts) if "blocks" in facts else [])
 
 
-def _energy_line(energy: Found | None) -> str:
+def _energy_line(energy: Facts | None) -> str:
     if energy is None:
         return "energy: not known, no counter told"
     return (
@@ -54,24 +54,24 @@ def _energy_line(energy: Found | None) -> str:
     )
 
 
-def _block_lines(found: Found) -> list[str]:
-    lines = ["", f"largest network {found['key']}", f"{'ms':>9}  {'mJ':>8}  sub-block"]
-    for row in found["blocks"]:
+def _block_lines(facts: Facts) -> list[str]:
+    lines = ["", f"largest network {facts['key']}", f"{'ms':>9}  {'mJ':>8}  sub-block"]
+    for row in facts["blocks"]:
         energy = known(row.get("energy_mj"), "8.3g")
         lines.append(
             f"{row['latency_ms']:9.4f}  {energy}  {row['kind']} {row['variant']}  {row['recipe']}"
         )
-    return [*lines, f"{found['rest_ms']:9.4f}  {'-':>8}  beside them"]
+    return [*lines, f"{facts['rest_ms']:9.4f}  {'-':>8}  beside them"]
 
 
-def import_text(found: Found) -> list[str]:
-    """What came of a foreign table."""
-    lines = [f"{found['source']}: {found['rows']} rows, {len(found['devices'])} devices"]
-    if not found["findings"]:
+def import_text(facts: Facts) -> list[str]:
+    """Lines about an imported table of another project."""
+    lines = [f"{facts['source']}: {facts['rows']} rows, {len(facts['devices'])} devices"]
+    if not facts["findings"]:
         lines.append("nothing suspicious")
-    lines += [f"{f['check'].upper()}  {f['column']}: {f['detail']}" for f in found["findings"]]
+    lines += [f"{f['check'].upper()}  {f['column']}: {f['detail']}" for f in facts["findings"]]
     lines += ["", "mean error in percent, on rows that were not learned from"]
-    for device, about in found["devices"].items():
+    for device, about in facts["devices"].items():
         parts = [f"{group} {error:.2f}" for group, error in about["errors"].items()]
         if about["from_others"] is not None:
             parts.append(f"from the other devices {about['from_others']:.2f}")
@@ -83,9 +83,9 @@ def import_text(found: Found) -> list[str]:
     return lines
 
 
-def figures(found: Found) -> Sequence[str]:
-    """A figure a line."""
+def figures(facts: Facts) -> Sequence[str]:
+    """Lines with one figure each."""
     return [
         f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
-        for name, value in found.items()
+        for name, value in facts.items()
     ]

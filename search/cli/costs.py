@@ -1,4 +1,4 @@
-"""The commands `vitpareto costs`: cost models for other tools, and from other people's tables."""
+"""Commands `vitpareto costs`: cost models for other tools, and from tables of other projects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...cost_models import LatencyTable
     from ...cost_models.units.workload import SubBlock
 
-SAMPLE = 300  # networks of a space whose sub-blocks are taken
+SAMPLE = 300  # networks of a space whose sub-blocks are collected
 
 file_type = click.Path(path_type=Path)
 out_option = click.option("--out", type=file_type, required=True, help="File to write.")
@@ -45,12 +45,12 @@ def show(model: Path, space: str | None, as_json: bool) -> None:
     from .cost_text import block_rows, describe_model, model_text
 
     opened = CostModel.load(model)
-    found = describe_model(opened)
+    facts = describe_model(opened)
     if space is not None:
         from ...spaces import SearchSpace
 
-        found |= block_rows(opened, SearchSpace.from_yaml(space).largest())
-    print_json(found) if as_json else echo(model_text(found))
+        facts |= block_rows(opened, SearchSpace.from_yaml(space).largest())
+    print_json(facts) if as_json else echo(model_text(facts))
 
 
 @costs.command("import")
@@ -83,9 +83,11 @@ def import_table(table: Path, form: str, out: Path, as_json: bool) -> None:
     from ..store.atomic_files import write_json
     from .cost_text import import_text
 
-    found = fit_table(read_table(table, form))
-    write_json(out, found.to_dict())
-    print_json(found.facts()) if as_json else echo([*import_text(found.facts()), f"Written: {out}"])
+    imported = fit_table(read_table(table, form))
+    write_json(out, imported.to_dict())
+    print_json(imported.facts()) if as_json else echo(
+        [*import_text(imported.facts()), f"Written: {out}"]
+    )
 
 
 @costs.command()
@@ -149,11 +151,9 @@ def transfer(
         print_json(keys) if as_json else echo(keys)
         return
     assert measured is not None and out is not None
-    found = transfer_model(models, LatencyTable.load(measured), blocks)
-    found.save(out)
-    print_json(found.validation) if as_json else echo(
-        [*figures(found.validation), f"Written: {out}"]
-    )
+    made = transfer_model(models, LatencyTable.load(measured), blocks)
+    made.save(out)
+    print_json(made.validation) if as_json else echo([*figures(made.validation), f"Written: {out}"])
 
 
 @costs.command()
@@ -189,44 +189,44 @@ def export(
     from ..store.atomic_files import write_atomic
 
     if source.suffix.lower() == ".csv" and form != "vectors":
-        written, what = _in_format(LatencyTable.load(source), form)
+        written, entries = _in_format(LatencyTable.load(source), form)
     else:
         model = CostModel.load(source)
         if space is None:
             raise click.UsageError("--space is needed: a model predicts any sub-block")
         if form == "vectors":
             vectors = reference_vectors(model, _sample(space, count, seed))
-            written, what = json.dumps(vectors, indent=1) + "\n", count
+            written, entries = json.dumps(vectors, indent=1) + "\n", count
         else:
-            written, what = _in_format(predicted_table(model, _blocks(space)), form)
+            written, entries = _in_format(predicted_table(model, _blocks(space)), form)
     write_atomic(out, written)
-    about = {"path": str(out), "format": form, "entries": what}
-    print_json(about) if as_json else echo([f"{out}: {what} entries"])
+    about = {"path": str(out), "format": form, "entries": entries}
+    print_json(about) if as_json else echo([f"{out}: {entries} entries"])
 
 
 def _in_format(table: LatencyTable, form: str) -> tuple[str, int]:
-    """Text of a file, and how many entries it has."""
+    """Text of a file, and its number of entries."""
     from ...cost_models.foreign.exchange import to_csv, to_flat, to_ofa
 
     if form == "csv":
         text = to_csv(table)
         return text, text.count("\n") - 1
-    found = (to_flat if form == "nnmeter" else to_ofa)(table)
-    return json.dumps(found, indent=1) + "\n", len(found)
+    latencies = (to_flat if form == "nnmeter" else to_ofa)(table)
+    return json.dumps(latencies, indent=1) + "\n", len(latencies)
 
 
 def _transfer_table(imported: dict[str, Any], measured: Path, out: Path, as_json: bool) -> None:
-    """`costs transfer` of a foreign table."""
+    """Run `costs transfer` on an imported table."""
     from ...cost_models.foreign.tables import read_measured
     from ...cost_models.foreign.transferred import transfer_table
     from ..store.atomic_files import write_json
     from .cost_text import figures
 
     device = measured.name.partition(".")[0]
-    found = transfer_table(imported, read_measured(measured), device)
-    write_json(out, found)
+    tables = transfer_table(imported, read_measured(measured), device)
+    write_json(out, tables)
     facts = {"device": device} | {
-        name: value for name, value in found["devices"][device].items() if name != "latency_ms"
+        name: value for name, value in tables["devices"][device].items() if name != "latency_ms"
     }
     print_json(facts) if as_json else echo([*figures(facts), f"Written: {out}"])
 
@@ -239,7 +239,7 @@ def _sample(space: str, count: int, seed: int = 0) -> Sequence[Any]:
 
 
 def _blocks(space: str) -> list[SubBlock]:
-    """Different sub-blocks of a space, as far as a sample has them."""
+    """Distinct sub-blocks in a sample of a space."""
     from ...cost_models.foreign.exchange import blocks_of
     from ...spaces import SearchSpace
 

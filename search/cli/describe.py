@@ -1,4 +1,4 @@
-"""Describe: what a space holds and what a candidate is, for people and for machines."""
+"""Describe: spaces and candidates, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
 
 
 def space_text(space: SearchSpace) -> str:
-    """`describe_space` for people; a choice that many blocks draw is one line."""
-    found = describe_space(space)
+    """Text of `describe_space`; a choice that many blocks draw is one line."""
+    about = describe_space(space)
     lines = [
-        f"{space.name}: {found['size']:,} candidates from {len(space.parameters)} choices",
+        f"{space.name}: {about['size']:,} candidates from {len(space.parameters)} choices",
         "",
         *_choice_lines(space),
         "",
         f"{'':10}{'blocks':>8}{'params':>14}{'MACs':>16}{'weights':>12}",
     ]
     for name in ("smallest", "largest"):
-        f = found[name]
+        f = about[name]
         lines.append(
             f"{name:10}{f['blocks']:>8}{f['params']:>14,}{f['macs']:>16,}{f['weight_mb']:>9.2f} MB"
         )

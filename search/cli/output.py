@@ -1,4 +1,4 @@
-"""Output: what every command prints, and the option that asks for JSON."""
+"""Output: printing of lines and JSON, and the option that asks for JSON."""
 
 from __future__ import annotations
 

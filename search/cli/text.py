@@ -1,4 +1,4 @@
-"""Lines: what commands print for people."""
+"""Lines that commands print."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from ..delivery.manifest import Manifest
     from ..delivery.verify import Report
 
-Found = Mapping[str, Any]
+Facts = Mapping[str, Any]
 
 
 def model_lines(manifests: Sequence[Manifest]) -> list[str]:
-    """Delivered models, and what is wrong with those that are not verified."""
+    """Delivered models, and the failed checks of those that are not verified."""
     lines = [f"{'model':16}  {'accuracy':>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
     for m in manifests:
-        found, words = m.measured(), speed_words(m.measured().speed)
+        metrics, words = m.measured(), speed_words(m.measured().speed)
         test = f"{m.test.accuracy:.1%}" if m.test else "?"
         lines.append(
-            f"{m.key:16}  {found.accuracy:8.1%}  {test:>6}  {found.latency_ms:8.3f}  "
-            f"{found.size_mb:7.3f}  {yes(m.verified):8}"
-            + (f"  {words}, {found.calibrated_ms:.3f} ms at all of it" if words else "")
+            f"{m.key:16}  {metrics.accuracy:8.1%}  {test:>6}  {metrics.latency_ms:8.3f}  "
+            f"{metrics.size_mb:7.3f}  {yes(m.verified):8}"
+            + (f"  {words}, {metrics.calibrated_ms:.3f} ms at all of it" if words else "")
         )
     return [line.rstrip() for line in lines] + [
         f"{m.key} is not verified: {c}" for m in manifests for c in m.checks if not c.holds
@@ -37,14 +37,14 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for letter, m in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", manifests, strict=False):
-        t, found = m.test, m.measured()
+        t, metrics = m.test, m.measured()
         share = "not read"
         if t:
             share = f"{t.accuracy:.1%} ({100 * t.accuracy_low:.1f} to {100 * t.accuracy_high:.1f})"
-        latency = f"{found.latency_ms:.3f} ms {speed_words(found.speed)}".rstrip()
+        latency = f"{metrics.latency_ms:.3f} ms {speed_words(metrics.speed)}".rstrip()
         lines.append(
-            f"| {letter} | {share} | {latency} | {found.size_mb:.2f} MB "
-            f"| {found.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
+            f"| {letter} | {share} | {latency} | {metrics.size_mb:.2f} MB "
+            f"| {metrics.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
         )
     return lines
 
@@ -59,7 +59,7 @@ def check_lines(reports: Sequence[Report]) -> list[str]:
     ]
 
 
-def ladder_lines(rows: Sequence[Found]) -> list[str]:
+def ladder_lines(rows: Sequence[Facts]) -> list[str]:
     """Models measured side by side."""
     return [
         f"{'model':26}  {'accuracy':>8}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime",
@@ -71,40 +71,40 @@ def ladder_lines(rows: Sequence[Found]) -> list[str]:
     ]
 
 
-def proxy_lines(found: Found) -> list[str]:
-    """How far scores can be trusted."""
+def proxy_lines(figures: Facts) -> list[str]:
+    """Figures of a proxy check."""
     rows = {
         "Kendall's tau": "kendall_tau",
         "Spearman's rho": "spearman",
         "tau inside terciles of size": "within_tercile_tau",
         "what seeds allow": "noise_ceiling",
-        f"ahead of {found['best_baseline']} alone": "advantage",
+        f"ahead of {figures['best_baseline']} alone": "advantage",
         "lost by taking the first": "top_1_regret",
         "lost by taking the first five": "top_5_regret",
     }
     lines: list[str] = []
     for label, name in rows.items():
-        low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
+        low, value, high = (figures[f"{name}{end}"] for end in ("_low", "", "_high"))
         known = value is not None and low is not None
         lines.append(
             f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?")
         )
-    others = {f"tau of {steps} steps alone": short for steps, short in found["short"].items()}
-    if "inherited" in found:
-        others = {"tau of inherited weights": found["inherited"], **others}
+    others = {f"tau of {steps} steps alone": short for steps, short in figures["short"].items()}
+    if "inherited" in figures:
+        others = {"tau of inherited weights": figures["inherited"], **others}
     for label, other in others.items():
         low, value, high = (other[f"kendall_tau{end}"] for end in ("_low", "", "_high"))
         time = f", {other['score_ms']:.0f} ms" if "score_ms" in other else ""
         lines.append(f"{label:30} {value:6.3f}  ({low:.3f} to {high:.3f}){time}")
-    signs = found["sign_agreement"]["all"]
+    signs = figures["sign_agreement"]["all"]
     lines.append(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
-    lines.append(f"{'milliseconds a score':30} {found['score_ms']:6.1f}")
-    lines.append(f"{'trusted':30} {yes(found['trusted'])}")
+    lines.append(f"{'milliseconds a score':30} {figures['score_ms']:6.1f}")
+    lines.append(f"{'trusted':30} {yes(figures['trusted'])}")
     return lines
 
 
-def prediction_lines(rows: Sequence[Found]) -> list[str]:
-    """Predicted costs of candidates and files; "-" for what is not known."""
+def prediction_lines(rows: Sequence[Facts]) -> list[str]:
+    """Predicted costs of candidates and files; "-" for unknown values."""
     has_energy = any("energy_mj" in r for r in rows)
     width = max(16, *(len(r["key"]) for r in rows))
     header = f"{'key':{width}}  {'ms':>9}  {'90% interval':>19}  {'peak MB':>8}  {'size MB':>8}"
@@ -134,8 +134,8 @@ def known(value: float | None, form: str) -> str:
     return f"{'-':>{width or 1}}" if value is None else f"{value:{form}}"
 
 
-def device_lines(listed: Sequence[Found], tables: Mapping[str, Sequence[Found]]) -> list[str]:
-    """Devices, and what each precision really executes on those that were measured."""
+def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]]) -> list[str]:
+    """Devices, and the kernels of each precision on those that were measured."""
     lines = [
         f"{d['name']:14} {d['provider']:28} {d['threads']} threads  "
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])

@@ -33,8 +33,8 @@ class Artifact:
     """A delivered model, loaded in its runtime.
 
     Attributes:
-        folder: with its files.
-        candidate: what it is.
+        folder: that holds its files.
+        candidate: that was delivered.
         format: of its model.
         content: of the model's file.
         compiled: ready to run.
@@ -57,7 +57,7 @@ class Artifact:
         Raises:
             RunError: a file is missing, or is not what its name says.
             CostError: the runtime refuses the graph.
-            MissingRuntimeError: it is not installed here.
+            MissingRuntimeError: the runtime is not installed here.
         """
         candidate, form = read_candidate(folder), format_of(device)
         content = read_model(folder / form.file, form)
@@ -78,7 +78,7 @@ class Artifact:
 
     @cached_property
     def kernels(self) -> Mapping[str, int]:
-        """How often the runtime executes each kernel."""
+        """Number of times that the runtime executes each kernel."""
         return self.compiled.kernels()
 
     @property
@@ -91,13 +91,15 @@ class Artifact:
         """The operators in the file and what the runtime made of them."""
         return self.format.inspect(self.content, self.kernels, self.runtime)
 
-    def judge(self, build: Build, split: Split, low: float) -> tuple[torch.Tensor, list[Check]]:
-        """Logits on a split (N, K), and whether they are what torch says of the build.
+    def check_answers(
+        self, build: Build, split: Split, low: float
+    ) -> tuple[torch.Tensor, list[Check]]:
+        """Logits on a split (N, K), and checks that compare them with torch's.
 
         Args:
-            build: of which it was made.
+            build: from which it was made.
             split: images and labels.
-            low: what the accuracy must reach.
+            low: least accuracy that is allowed.
         """
         logits, expected = self.logits(split), build.logits(split)
         distance, bound = float_distance(logits, expected)
@@ -109,7 +111,7 @@ class Artifact:
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """Of one run."""
+        """Shape of the input of one run."""
         return input_shape(self.candidate, self.batch)
 
     @property
@@ -137,7 +139,7 @@ def load_network(folder: str | Path) -> Network:
 
 
 def read_candidate(folder: Path) -> Candidate:
-    """The candidate of an artifact.
+    """Read the candidate of an artifact.
 
     Raises:
         RunError: the file is missing, or holds none.
@@ -150,7 +152,7 @@ def read_candidate(folder: Path) -> Candidate:
 
 
 def read_model(path: Path, form: Format) -> bytes:
-    """The file of a model, as far as it may be given to a runtime.
+    """Read the file of a model, and check that a runtime may be given it.
 
     Raises:
         RunError: it is missing, or its format refuses it.

@@ -1,4 +1,4 @@
-"""Build: a candidate made ready for a runtime, each part of it made once, when it is asked for."""
+"""Build: a candidate made ready for a runtime; each part is made once, on first use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Build:
     """A candidate made ready for a runtime.
 
     Attributes:
-        candidate: its compression is applied.
+        candidate: whose compression is applied.
         network: plain, with trained weights, which must not change any more.
-        recipes: what the runtime runs each precision with.
-        images: train images (N, C, S, S) at the candidate's size, from which ranges are taken.
-        compensate: whether norms and biases make up for what rounding shifts; see
+        recipes: by which the runtime runs each precision.
+        images: train images (N, C, S, S) at the candidate's size, for calibration.
+        compensate: whether norms and biases are corrected for rounding; see
             `compress.compensated`.
     """
 
@@ -39,7 +39,7 @@ class Build:
 
     @cached_property
     def ready(self) -> Network:
-        """A folded and factored copy, the one whose graph is exported.
+        """Folded and factored copy of the network, whose graph is exported.
 
         Raises:
             CostError: a precision that the device cannot run.
@@ -51,7 +51,7 @@ class Build:
 
     @cached_property
     def acts(self) -> frozenset[str]:
-        """All ways in which activations are rounded, see `Scheme.acts`.
+        """Ways in which activations are rounded, see `Scheme.acts`.
 
         Raises:
             CostError: a precision that the device cannot run.
@@ -66,14 +66,14 @@ class Build:
 
     @cached_property
     def seen(self) -> Calibration:
-        """What the images say of activations; nothing where no range is fixed beforehand."""
+        """Ranges of activations on the images; none where no range is static."""
         if "static" not in self.acts:
             return UNCALIBRATED
         return calibrate(self.ready, self.ready.state_dict(), self.candidate, self.images)
 
     @torch.no_grad()
     def logits(self, split: Split) -> Tensor:
-        """What torch says the artifact will say, rounding for rounding: (N, K).
+        """Logits that torch expects of the artifact, with the same rounding: (N, K).
 
         Raises:
             CostError: a precision that the device cannot run.

@@ -1,4 +1,4 @@
-"""Gate: the promises of an artifact, each held against what was measured."""
+"""Checks: the promises of an artifact, each compared with a measurement."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .claims import Check, Metrics
 from .kernel_inventory import Inventory
 
 LOGITS = 1e-4  # largest difference of float kernels from torch, for logits up to 1; relative above
-AGREEMENT = 0.98  # share of images on which kernels of fewer bits say the same as torch
+AGREEMENT = 0.98  # share of images that kernels of fewer bits classify as torch does
 ACCURACY = 0.01  # difference of their accuracies
 SIZE = 0.05  # relative excess of the file over its predicted size ...
-METADATA_MB = 0.002  # ... beside labels and normalization, which no prediction counts
+METADATA_MB = 0.002  # ... plus labels and normalization, which no prediction counts
 ENERGY = 0.25  # relative excess over the upper end of the promised interval
 MEMORY = 0.25  # relative excess over the predicted peak ...
-RUNTIME_MB = 16.0  # ... beside arenas that a runtime takes whatever the model
+RUNTIME_MB = 16.0  # ... plus arenas that a runtime takes for any model
 MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on this device alone
 
 
 def check_answers(
     exact: bool, logits: Tensor, expected: Tensor, labels: Tensor, low: float
 ) -> list[Check]:
-    """Whether the runtime says what torch says, and is right as often as was promised.
+    """Compare answers of the runtime with torch's, and with the promised accuracy.
 
     Args:
-        exact: whether all kernels compute in float32, which settles what can be asked.
+        exact: whether all kernels compute in float32; logits must then be close.
         logits: from the runtime (N, K).
         expected: from torch, with the same roundings (N, K).
         labels: (N,).
@@ -40,17 +40,19 @@ def check_answers(
     if not torch.isfinite(logits).all():
         return [Check("logits against torch", False, "not finite", "finite")]
     agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
-    found, torchs = ((x.argmax(1) == labels).double().mean().item() for x in (logits, expected))
+    share, expected_share = (
+        (x.argmax(1) == labels).double().mean().item() for x in (logits, expected)
+    )
     if exact:
         distance, bound = float_distance(logits, expected)
         checks = [Check("logits against torch", distance <= bound, distance, f"<= {bound:.2g}")]
     else:
-        difference = abs(found - torchs)
+        difference = abs(share - expected_share)
         checks = [
             Check("agreement with torch", agreement >= AGREEMENT, agreement, f">= {AGREEMENT}"),
             Check("accuracy beside torch", difference <= ACCURACY, difference, f"<= {ACCURACY}"),
         ]
-    return [*checks, Check("accuracy of the artifact", found >= low, found, f">= {low:.4f}")]
+    return [*checks, Check("accuracy of the artifact", share >= low, share, f">= {low:.4f}")]
 
 
 def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:
@@ -60,83 +62,85 @@ def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:
 
 
 def accuracy_floor(promised: float, trained: float, images: int) -> float:
-    """The least accuracy that keeps both promises, the search's and what training reached.
+    """Least accuracy that keeps both promises: the search's, and what training reached.
 
-    The search promises for other images: what is found on these may be below by chance (the score
-    test of a share, one-sided at 2.5%). Training usually gains so much that a collapse afterwards,
-    from ranges that a calibration chose badly, would still keep the search's promise.
+    The search scored other images, so accuracy on these may be lower by chance (score test of a
+    share, one-sided at 2.5%). Training usually gains so much that a later collapse, from badly
+    calibrated ranges, would still keep the search's promise; hence the second one.
 
     Args:
         promised: lower end of the interval by the search.
         trained: lower end of the interval after training.
-        images: on which the artifact is judged.
+        images: number of images that the artifact is checked on.
     """
     return max(promised - Z * math.sqrt(promised * (1 - promised) / images), trained)
 
 
-def check_latency(found: float, high: float, speed: float = 1.0) -> Check:
-    """The model is not slower than the upper end of its promised interval.
+def check_latency(latency: float, high: float, speed: float = 1.0) -> Check:
+    """Check that the model is no slower than the upper end of its promised interval.
 
     Args:
-        found: measured latency in ms.
-        high: end of the interval in ms.
-        speed: of the machine, where 1 is that of the calibration: what was promised of a machine
-            says nothing of one that a neighbor, or heat, has made slower.
+        latency: measured, in ms.
+        high: upper end of the interval in ms.
+        speed: of the machine, where 1 is that of the calibration; a promise does not cover a
+            machine slowed by other load or by heat.
     """
-    return Check("latency_ms", found * speed <= high, found, _at_most(f"{high:.4f}", high, speed))
+    return Check(
+        "latency_ms", latency * speed <= high, latency, _at_most(f"{high:.4f}", high, speed)
+    )
 
 
-def _at_most(words: str, high: float, speed: float) -> str:
-    """What a latency has to be, and what that means at the speed at which it was measured."""
+def _at_most(limit: str, high: float, speed: float) -> str:
+    """The limit of a latency, also at the speed of the machine when it was measured."""
     slower = speed_words(speed)
-    return f"<= {words}" + (f", which is {high / speed:.4g} {slower}" if slower else "")
+    return f"<= {limit}" + (f", which is {high / speed:.4g} {slower}" if slower else "")
 
 
-def check_size(found: float, predicted: float) -> Check:
-    """The file is no larger than predicted."""
+def check_size(size: float, predicted: float) -> Check:
+    """Check that the file is no larger than predicted."""
     high = predicted * (1 + SIZE) + METADATA_MB
-    return Check("size_mb", found <= high, found, f"<= {high:.4f}")
+    return Check("size_mb", size <= high, size, f"<= {high:.4f}")
 
 
-def check_memory(found: float, predicted: float) -> Check:
-    """A process that runs the model grows by no more than predicted."""
+def check_memory(memory: float, predicted: float) -> Check:
+    """Check that a process that runs the model grows by no more than predicted."""
     high = predicted * (1 + MEMORY) + RUNTIME_MB
-    return Check("peak_memory_mb", found <= high, found, f"<= {high:.2f}")
+    return Check("peak_memory_mb", memory <= high, memory, f"<= {high:.2f}")
 
 
-def check_energy(found: float, high: float) -> Check:
-    """A run takes no more energy than the upper end of its promised interval, and a margin.
+def check_energy(energy: float, high: float) -> Check:
+    """Check that a run takes no more energy than its promised upper end plus a margin.
 
-    It is one reading of a second, of a counter that sees whatever else the machine does.
+    It is one reading over a second, of a counter that also counts other work of the machine.
 
     Args:
-        found: measured energy in mJ.
-        high: end of the interval in mJ.
+        energy: measured, in mJ.
+        high: upper end of the interval in mJ.
     """
     most = high * (1 + ENERGY)
-    return Check("energy_mj", found <= most, found, f"<= {most:.4g}")
+    return Check("energy_mj", energy <= most, energy, f"<= {most:.4g}")
 
 
 def check_kernels(inventory: Inventory) -> Check:
-    """Every layer that is stored for an integer kernel is executed by one."""
+    """Check that an integer kernel executes every layer that is stored for one."""
     missing = inventory.fallbacks
     return Check("silent fallbacks", missing == 0, float(missing), "0")
 
 
 def check_limits(metrics: Metrics, objectives: Sequence[Objective]) -> list[Check]:
-    """Measured values keep the limits of the run, latencies at the speed of the calibration.
+    """Check measured values against the limits, latencies at the speed of the calibration.
 
-    A limit on what was not measured is not kept; accuracies and sizes always are measured.
+    A limit on what was not measured fails; accuracies and sizes are always measured.
     """
-    judged = metrics.at_calibrated_speed()
+    measured = metrics.at_calibrated_speed()
     checks: list[Check] = []
     for o in objectives:
-        if o.limit is None or o.name not in (*judged, *MEASURED):
+        if o.limit is None or o.name not in (*measured, *MEASURED):
             continue
         wanted = f"{'>=' if o.maximize else '<='} {o.limit:g}"
-        found: float | str = judged.get(o.name, "not measured")
+        value: float | str = measured.get(o.name, "not measured")
         if o.name == "latency_ms":
-            found, wanted = metrics.latency_ms, _at_most(f"{o.limit:g}", o.limit, metrics.speed)
-        holds = o.name in judged and o.violation(judged[o.name]) <= 0
-        checks.append(Check(f"limit of {o.name}", holds, found, wanted))
+            value, wanted = metrics.latency_ms, _at_most(f"{o.limit:g}", o.limit, metrics.speed)
+        holds = o.name in measured and o.violation(measured[o.name]) <= 0
+        checks.append(Check(f"limit of {o.name}", holds, value, wanted))
     return checks

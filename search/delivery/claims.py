@@ -1,4 +1,4 @@
-"""Claims: what a manifest says of a model, part by part."""
+"""Claims: the parts of a manifest, each about one model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Promised(Accuracy):
-    """What the search promised of a model, at the speed that the machine had when calibrated.
+    """Promises of the search, at the speed that the machine had when it was calibrated.
 
     Attributes:
-        latency_ms: as its graph took with random weights, or else as predicted.
+        latency_ms: measured on its graph with random weights, otherwise predicted.
         low_ms: lower end of its 90% interval.
         high_ms: upper end.
         peak_memory_mb: growth of a process that runs it.
@@ -39,7 +39,7 @@ class Promised(Accuracy):
         macs: multiply-accumulates.
         params: parameters.
         predicted_ms: latency by the cost model.
-        energy_mj: of one run; None where it is not predicted, as its interval.
+        energy_mj: of one run; None where it is not predicted, like its interval.
         energy_low_mj: lower end of its 90% interval.
         energy_high_mj: upper end.
     """
@@ -58,23 +58,23 @@ class Promised(Accuracy):
 
     @property
     def was_measured(self) -> bool:
-        """Whether the latency is more than a prediction."""
+        """Whether the latency was measured, not predicted."""
         return self.latency_ms != self.predicted_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics(Accuracy):
-    """What was measured of a model on its device; the accuracy is of the validation split.
+    """Measurements of a model on its device; accuracy is on the validation split.
 
     Attributes:
-        latency_ms: median, as the clock said.
+        latency_ms: median, as read from the clock.
         latency_p10_ms: tenth percentile.
         latency_p90_ms: ninetieth percentile.
         drift: of the machine's speed while it was measured.
         speed: of the machine then, where 1 is that of the calibration.
         peak_memory_mb: growth of a process that runs it.
         size_mb: of its file.
-        energy_mj: of one run above idle; None where no counter tells.
+        energy_mj: of one run above idle; None where there is no counter.
     """
 
     latency_ms: float
@@ -88,27 +88,27 @@ class Metrics(Accuracy):
 
     @property
     def calibrated_ms(self) -> float:
-        """Latency at the speed of the calibration, which promises and limits are about."""
+        """Latency at the speed of the calibration, to which promises and limits refer."""
         return self.latency_ms * self.speed
 
     def at_calibrated_speed(self) -> dict[str, float]:
-        """Values by the names of metrics, as limits are held against them."""
+        """Values by name of the metric, to compare with limits."""
         return plain(self) | {"latency_ms": self.calibrated_ms}
 
     def row(self) -> dict[str, float]:
-        """Values by name, as read, and the latency at the speed of the calibration."""
+        """Values by name, and the latency at the speed of the calibration."""
         return plain(self) | {"latency_at_calibrated_speed_ms": self.calibrated_ms}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise and what became of it.
+    """One promise and whether it was kept.
 
     Attributes:
         name: of the check.
         holds: whether it was kept.
         found: the measured value.
-        wanted: what it had to be.
+        wanted: the values that are allowed.
     """
 
     name: str
@@ -117,18 +117,18 @@ class Check:
     wanted: str
 
     def __str__(self) -> str:
-        """The finding in a few words."""
-        found = f"{self.found:.4g}" if isinstance(self.found, float) else self.found
-        return f"{self.name} is {found}, wanted {self.wanted}"
+        """The value and what was wanted, in words."""
+        value = f"{self.found:.4g}" if isinstance(self.found, float) else self.found
+        return f"{self.name} is {value}, wanted {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A model that did not hold.
+    """A model whose answers failed a check.
 
     Attributes:
         key: of its candidate.
-        compensated: whether norms and biases made up for what rounding shifts.
+        compensated: whether norms and biases were corrected for rounding.
         checks: of its answers.
     """
 
@@ -139,11 +139,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """How a finalist of the search became the model that was delivered.
+    """History of a finalist, from the search to the delivered model.
 
     Attributes:
-        refused: what did not hold, in the order of trying.
-        taken_back: what was done about it, in words.
+        refused: models that failed, in the order of trying.
+        taken_back: steps that were taken then, in words.
     """
 
     refused: tuple[Refused, ...] = ()
@@ -151,12 +151,12 @@ class Story:
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """A part as plain data, without what is not known."""
+    """A part as plain data, without values that are None."""
     return {name: value for name, value in asdict(part).items() if value is not None}
 
 
-def read_part(kind: type[T], found: Mapping[str, Any]) -> T:
-    """A part from plain data; names that it has no field for are passed over.
+def read_part(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Read a part from plain data; names without a field are ignored.
 
     Raises:
         RunError: one is missing.
@@ -164,26 +164,26 @@ def read_part(kind: type[T], found: Mapping[str, Any]) -> T:
     known: Any = fields(kind)  # pyright: ignore[reportArgumentType]
     for field in known:
         needed = field.default is MISSING and field.default_factory is MISSING
-        if needed and field.name not in found:
+        if needed and field.name not in data:
             raise RunError(f"lacks {field.name!r}")
-    return kind(**{field.name: found[field.name] for field in known if field.name in found})
+    return kind(**{field.name: data[field.name] for field in known if field.name in data})
 
 
-def read_checks(found: Any) -> tuple[Check, ...]:
-    """Checks from plain data.
+def read_checks(data: Any) -> tuple[Check, ...]:
+    """Read checks from plain data.
 
     Raises:
         RunError: one lacks a name.
     """
-    return tuple(read_part(Check, check) for check in found)
+    return tuple(read_part(Check, check) for check in data)
 
 
-def read_story(found: Mapping[str, Any]) -> Story:
-    """A story from plain data.
+def read_story(data: Mapping[str, Any]) -> Story:
+    """Read a story from plain data.
 
     Raises:
         RunError: a check in it lacks a name.
     """
-    refused = (r | {"checks": read_checks(r["checks"])} for r in found.get("refused", ()))
-    taken_back = tuple(found.get("taken_back", ()))
+    refused = (r | {"checks": read_checks(r["checks"])} for r in data.get("refused", ()))
+    taken_back = tuple(data.get("taken_back", ()))
     return Story(tuple(read_part(Refused, r) for r in refused), taken_back)

@@ -1,7 +1,7 @@
-"""What every format of a model's file must keep, as a class of tests.
+"""Contract of a file format, as a class of tests.
 
-A plugin's tests subclass it, name the format and a device that runs it, and say how the file tells
-what it holds; nothing else is needed.
+A plugin's tests subclass it, name the format and a device that runs it, and say how to read the
+metadata of a file; nothing else is needed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class FormatContract:
     Attributes:
         name: of the format in the registry.
         device: whose runtime runs it.
-        off: how far rounded logits may be from torch's, relative to these: a value half way
-            between two integers goes one way here and the other there.
+        off: largest distance of rounded logits from torch's, relative to these: a value half
+            way between two integers may be rounded up here and down there.
     """
 
     name: str
     device: Device
     off: float = 0.03
 
-    def told(self, content: bytes) -> Mapping[str, Any]:
-        """What a file says of the model that is in it, by name."""
+    def metadata(self, content: bytes) -> Mapping[str, Any]:
+        """Metadata in a file, by name."""
         raise NotImplementedError
 
     def test_its_runtime_names_it(self) -> None:
@@ -56,42 +56,42 @@ class FormatContract:
         assert self.format is format_of(self.device)
         assert Path(self.format.file).name == self.format.file
 
-    def test_the_runtime_says_what_torch_says(self) -> None:
-        """Logits of every precision that the device has, in batches of one and of four."""
+    def test_the_runtime_answers_as_torch(self) -> None:
+        """Logits agree in every precision that the device has, in batches of one and four."""
         for build in self.builds():
             for batch in (1, 4):
                 artifact = self.written(build, replace(self.device, batch=batch))
                 images, labels = build.images, torch.zeros(len(build.images), dtype=torch.long)
-                found, wanted = artifact.logits(Split(images, labels)), self.wanted(build)
-                distance, bound = float_distance(found, wanted)
+                logits, wanted = artifact.logits(Split(images, labels)), self.wanted(build)
+                distance, bound = float_distance(logits, wanted)
                 if not build.exact or artifact.rounds:
-                    distance = ((found - wanted).norm() / wanted.norm()).item()
+                    distance = ((logits - wanted).norm() / wanted.norm()).item()
                     bound = self.off
                 assert distance <= bound, (build.candidate.to_json(), distance, bound)
 
     def test_it_says_what_a_user_must_know(self) -> None:
         """Key, size, normalization and classes are inside the file."""
         build = next(self.builds())
-        told = self.told(self.format.encode(build, self.device, ABOUT))
-        assert told["key"] == build.candidate.key
-        assert told["input_size"] == build.candidate.architecture.input_size
-        assert list(told["mean"]) == list(ABOUT.mean) and list(told["std"]) == list(ABOUT.std)
-        assert list(told["class_names"]) == list(ABOUT.class_names)
+        about = self.metadata(self.format.encode(build, self.device, ABOUT))
+        assert about["key"] == build.candidate.key
+        assert about["input_size"] == build.candidate.architecture.input_size
+        assert list(about["mean"]) == list(ABOUT.mean) and list(about["std"]) == list(ABOUT.std)
+        assert list(about["class_names"]) == list(ABOUT.class_names)
 
     def test_the_same_build_gives_the_same_kernels(self) -> None:
-        """What is inspected does not depend on which of two files is."""
+        """Two files of one build have the same inventory."""
         first, second = (self.written(next(self.builds()), self.device) for _ in "ab")
         assert first.inventory == second.inventory
         assert first.inventory.executed and first.inventory.fallbacks == 0
 
     def test_companions_have_names_of_their_own(self) -> None:
-        """Nothing that travels beside a model takes the place of another file."""
+        """No companion has the name of another file."""
         names = self.format.companions(next(self.builds()), self.device, ABOUT).keys()
         assert all(Path(name).name == name for name in names)
         assert not names & {self.format.file, CANDIDATE, "model.safetensors", "manifest.json"}
 
-    def test_what_is_no_such_file_is_refused_in_one_line(self) -> None:
-        """Empty, foreign and cut files, by their names."""
+    def test_other_files_are_refused_in_one_line(self) -> None:
+        """Empty, foreign and truncated files are refused by name."""
         build = next(self.builds())
         whole = self.format.encode(build, self.device, ABOUT)
         for content in (b"", b"not a model" * 100, whole[: len(whole) // 2]):
@@ -108,7 +108,7 @@ class FormatContract:
         return FORMATS[self.name]
 
     def builds(self) -> Iterator[Build]:
-        """A small network with random weights in every precision that the device has."""
+        """Build a small network with random weights in every precision of the device."""
         blocks = (Block(num_heads=4, head_dim=8, mlp_hidden=64),) * 2
         a = Architecture((Stage(32, blocks),), 16, 1, 10, patch_size=4, global_pool="avg")
         for policy in POLICIES:
@@ -122,16 +122,16 @@ class FormatContract:
             yield random_build(self.device, candidate)
 
     def wanted(self, build: Build) -> Tensor:
-        """What torch says of a build's own images."""
+        """Logits of torch on a build's own images."""
         labels = torch.zeros(len(build.images), dtype=torch.long)
         return build.logits(Split(build.images, labels))
 
     def written(self, build: Build, device: Device) -> Artifact:
-        """A build as a loaded file."""
+        """Write a build to a file, and load it."""
         return self.loaded(build.candidate, self.format.encode(build, device, ABOUT), device)
 
     def loaded(self, candidate: Candidate, content: bytes, device: Device) -> Artifact:
-        """A file as it lies in a folder, loaded."""
+        """Write a file to a folder, and load it."""
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / CANDIDATE).write_text(candidate.to_json(), encoding="utf-8")
             (Path(folder) / self.format.file).write_bytes(content)

@@ -1,7 +1,7 @@
 """Operators that other runtimes take from an ONNX file, each list from the runtime's own page.
 
-A list says that an operator has a converter, not that every use of it converts; a name with a
-domain before it belongs to that domain.
+A listed operator has a converter, but not every use of it need convert. A name may be preceded by
+its domain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Target:
     Attributes:
         name: of the runtime.
         version: of the converter that the list is for.
-        source: the page that it was read from, with its commit.
+        source: page of the list, with its commit.
         listed: ONNX operators that convert, "domain:Name" outside of the standard domain.
     """
 

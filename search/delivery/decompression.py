@@ -1,9 +1,9 @@
-"""Rollback: the way back from a model that does not hold, one step at a time.
+"""Decompression: a model that failed its checks is compressed less, one step at a time.
 
-A step takes back part of the compression of one sub-block. All steps from where a model stands
-are ranked by the latency that they lose for the accuracy that they regain; they are then taken
-in that order, and ranked anew when all have been taken. NNCF's accuracy control ranks and reverts
-groups of quantizers in the same way, by accuracy alone.
+A step takes back part of the compression of one sub-block. All steps from a model are ranked by
+the latency that they lose for the accuracy that they regain. They are taken in that order, and
+ranked anew when all have been taken. NNCF's accuracy control ranks and reverts groups of
+quantizers in the same way, by accuracy alone.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ class Step:
     """One step back.
 
     Attributes:
-        place: of the sub-block, such as "stages.0.mlp.3" or "head".
+        path: of the sub-block, such as "stages.0.mlp.3" or "head".
         before: its policy.
         after: its policy one step back.
     """
 
-    place: str
+    path: str
     before: Policy
     after: Policy
 
     def __str__(self) -> str:
-        """What changes, in words."""
+        """The change in words."""
         changes = [
             f"{name} {_text(before)} to {_text(after)}"
             for name in policy_transforms()
             if (before := getattr(self.before, name)) != (after := getattr(self.after, name))
         ]
-        return f"{self.place}: {', '.join(changes)}"
+        return f"{self.path}: {', '.join(changes)}"
 
     def apply(self, candidate: Candidate) -> Candidate:
         """The candidate after the step."""
-        return with_policy(candidate, self.place, self.after)
+        return with_policy(candidate, self.path, self.after)
 
 
 def steps_back(candidate: Candidate) -> list[Step]:
-    """Every step that is possible from a candidate; none where nothing is compressed."""
+    """List every possible step from a candidate; none where nothing is compressed."""
     return [
-        Step(place, policy, after)
-        for place, policy in policies(candidate).items()
+        Step(path, policy, after)
+        for path, policy in policies(candidate).items()
         for after in less_compressed(policy)
     ]
 
 
 def less_compressed(policy: Policy) -> Iterator[Policy]:
-    """Policies that are one step less compressed in one respect."""
+    """Policies that compress one step less by one transform."""
     for name, transform in policy_transforms().items():
         value = transform.less(getattr(policy, name))
         if value is not None:
@@ -70,46 +70,46 @@ def _text(value: Scalar) -> str:
 def ranked(
     candidate: Candidate, accuracy: Score, latency: Score, allowed: Callable[[Candidate], bool]
 ) -> list[Step]:
-    """The steps from a candidate, the least latency lost per accuracy regained first.
+    """Rank the steps from a candidate, the least latency lost per accuracy regained first.
 
-    Steps that lose no latency come first, those that regain most of them; steps that regain
-    nothing alone come last.
+    Steps that lose no latency come before all others, in order of accuracy regained. Steps that
+    regain nothing come last.
 
     Args:
-        candidate: where the model stands.
-        accuracy: of a candidate; the smoother, the better it ranks.
+        candidate: from which steps are taken.
+        accuracy: of a candidate; a smooth measure ranks better.
         latency: of a candidate.
         allowed: whether a candidate can be delivered.
     """
     here, now = accuracy(candidate), latency(candidate)
-    found: list[tuple[tuple[float, ...], Step]] = []
+    ordered: list[tuple[tuple[float, ...], Step]] = []
     for step in steps_back(candidate):
         after = step.apply(candidate)
         if allowed(after):
             gain, lost = accuracy(after) - here, max(0.0, latency(after) - now)
             order = (0, lost / gain, -gain) if gain > 0 else (1, -gain, lost)
-            found.append((order, step))
-    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+            ordered.append((order, step))
+    return [step for _, step in sorted(ordered, key=lambda pair: pair[0])]
 
 
 def policies(candidate: Candidate) -> dict[str, Policy]:
-    """Place -> policy, of all sub-blocks that have one."""
+    """Path -> policy of every sub-block that has one."""
     c = candidate.compression
-    found = {"stem": c.stem}
+    by_path = {"stem": c.stem}
     for i, stage in enumerate(c.stages):
         if i:
-            found[f"stages.{i}.downsample"] = stage.downsample
+            by_path[f"stages.{i}.downsample"] = stage.downsample
         for part in ("mixer", "mlp"):
-            found |= {f"stages.{i}.{part}.{j}": p for j, p in enumerate(getattr(stage, part))}
-    return found | {"head": c.head}
+            by_path |= {f"stages.{i}.{part}.{j}": p for j, p in enumerate(getattr(stage, part))}
+    return by_path | {"head": c.head}
 
 
-def with_policy(candidate: Candidate, place: str, policy: Policy) -> Candidate:
-    """The candidate with another policy at a place of `policies`."""
+def with_policy(candidate: Candidate, path: str, policy: Policy) -> Candidate:
+    """The candidate with another policy at a path of `policies`."""
     c = candidate.compression
-    if place in ("stem", "head"):
-        return Candidate(candidate.architecture, replace(c, **{place: policy}))
-    _, i, part, *rest = place.split(".")
+    if path in ("stem", "head"):
+        return Candidate(candidate.architecture, replace(c, **{path: policy}))
+    _, i, part, *rest = path.split(".")
     stages = list(c.stages)
     stages[int(i)] = _changed(stages[int(i)], part, policy, *map(int, rest))
     return Candidate(candidate.architecture, Compression(tuple(stages), c.stem, c.head))

@@ -1,4 +1,4 @@
-"""Deliver: a trained finalist becomes an artifact whose answers hold, stepping back if need be."""
+"""Deliver: make a trained finalist an artifact that passes its checks, decompressed if needed."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from .preprocessing import Preprocessing
 
 RANKING = 512  # search images on which steps back are compared
 COMPENSATED = "norms rescaled and biases corrected, nothing given back"
-PROMISED = ("accuracy", "accuracy_low", "accuracy_high")  # by the search, whatever is taken back
+PROMISED = ("accuracy", "accuracy_low", "accuracy_high")  # by the search, kept after steps back
 
 log = logging.getLogger("vitpareto")
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What every artifact of a run is made and judged with.
+    """Settings by which every artifact of a run is made and checked.
 
     Attributes:
-        data: for calibration, ranking and judging.
-        device: where the models will run.
-        costs: of candidates on it.
+        data: for calibration, ranking and checks.
+        device: that will run the models.
+        costs: predicts those of candidates on it.
         objectives: with the limits that a delivered model must keep.
         calibration_images: train images from which activation ranges are taken.
         seeds: of everything random that the artifact depends on, by name.
@@ -66,7 +66,7 @@ class Terms:
     retrain: Callable[[Candidate, Network], Network]
 
     def build(self, candidate: Candidate, network: Network, compensate: bool = False) -> Build:
-        """A candidate made ready for the device.
+        """Make a candidate ready for the device.
 
         Raises:
             CostError: a precision that the device cannot run.
@@ -78,30 +78,29 @@ class Terms:
     def allows(self, candidate: Candidate) -> bool:
         """Whether the device runs a candidate, and its predicted costs keep the limits."""
         try:
-            costs = self.costs(candidate)
+            predicted = self.costs(candidate)
         except CostError:
             return False
-        return all(excess <= 0 for excess in violations(costs, self.objectives).values())
+        return all(excess <= 0 for excess in violations(predicted, self.objectives).values())
 
 
 def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms) -> Path:
-    """Make the artifact of a finalist, or of what is left of it when its answers hold.
+    """Make the artifact of a finalist, less compressed if its answers fail their checks.
 
-    Where they do not, norms and biases first make up for what rounding shifts, which costs
-    nothing. Then part of the compression is taken back, step by step, each followed by a little
-    training, after which there is nothing to make up for. Weights that were trained at 2 bits are
-    of little use at 8: on digits such a model stood at 78% with everything taken back, and at 95%
-    after 8 steps with four passes each.
+    If they fail, norms and biases are first corrected for rounding, which adds no latency. Then
+    compression is taken back step by step, each followed by a little training instead of that
+    correction. Training is needed because weights trained at 2 bits do badly at 8: on digits such
+    a model reached 78% with everything taken back, and 95% after 8 steps with four passes each.
 
-    The folder gets its name when all its files are written, so that a kill leaves none behind
-    that looks finished. Its manifest lacks what is measured on the device: see
+    The folder is renamed when all its files are written, so that a killed process leaves none
+    that looks finished. Measurements on the device are added to its manifest later, by
     `verify.verify_new`.
 
     Args:
-        pareto: where all artifacts are.
-        evaluation: of the finalist by the search, a promise of accuracy; what training reached
-            in torch is another.
-        network: of the finalist, trained; changed in place by steps back.
+        pareto: folder of all artifacts.
+        evaluation: of the finalist by the search, which promises an accuracy; what training
+            reached in torch is another promise.
+        network: of the finalist, trained; steps back change it in place.
         terms: of the run.
 
     Returns:
@@ -137,7 +136,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
             break
         step = following[0]
         log.info("%s takes back %s", candidate.key, step)
-        ahead = [other for other in following if other.place != step.place]
+        ahead = [other for other in following if other.path != step.path]
         candidate, compensate = step.apply(candidate), False
         network = terms.retrain(candidate, network)
         taken.append(step)
@@ -167,39 +166,39 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
 
 
 def _promised(evaluation: Evaluation, candidate: Candidate, costs: Costs) -> Promised:
-    """What is promised of a candidate that a finalist became."""
+    """Promises of a candidate that a finalist became."""
     predicted = costs(candidate)
-    # What the search chose was measured; what a step back made of it was not.
+    # The finalist's costs were measured, those of a less compressed candidate were not.
     known = evaluation.metrics if candidate == evaluation.candidate else predicted
-    found = {name: evaluation.metrics[name] for name in PROMISED}
-    found |= {name: known[name] for name in predicted}
-    return read_part(Promised, found | {"predicted_ms": predicted["latency_ms"]})
+    values = {name: evaluation.metrics[name] for name in PROMISED}
+    values |= {name: known[name] for name in predicted}
+    return read_part(Promised, values | {"predicted_ms": predicted["latency_ms"]})
 
 
 def attempt(
     folder: Path, build: Build, low: float, terms: Terms
 ) -> tuple[list[Check], tuple[str, ...]]:
-    """Write the artifact of a build and judge its answers: the checks, and its files.
+    """Write the artifact of a build and check its answers; the checks and its files.
 
     Args:
         folder: to write to.
         build: of the candidate.
-        low: what its accuracy must reach.
+        low: least accuracy that is allowed.
         terms: of the run.
     """
     files = export_trained(folder, build, terms.device, Preprocessing.of(terms.data))
     artifact = Artifact.load(folder, terms.device)
-    _, checks = artifact.judge(build, terms.data.split("validation"), low)
+    _, checks = artifact.check_answers(build, terms.data.split("validation"), low)
     return checks, files
 
 
 def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step]:
-    """The steps back from a candidate, ranked on the search split."""
+    """Rank the steps back from a candidate on the search split."""
     split = terms.data.split("search")
     few = Split(split.images[:RANKING], split.labels[:RANKING])
 
     def sureness(candidate: Candidate) -> float:
-        """Mean probability of the right class: accuracy, but it moves before answers change."""
+        """Mean probability of the right class, which changes before the accuracy does."""
         logits = terms.build(candidate, network).logits(few)
         return logits.softmax(1).gather(1, few.labels[:, None]).mean().item()
 
@@ -210,18 +209,18 @@ def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step
 
 
 def delivered(pareto: Path, key: str) -> bool:
-    """Whether a finalist has its artifact, under its own key or that of what it became."""
-    found = (read_manifest(path.parent) for path in pareto.glob(f"[!.]*/{MANIFEST}"))
-    return any(key in manifest.finalists for manifest in found)
+    """Whether a finalist has an artifact, under its own key or that of what it became."""
+    written = (read_manifest(path.parent) for path in pareto.glob(f"[!.]*/{MANIFEST}"))
+    return any(key in manifest.finalists for manifest in written)
 
 
 def _settle(unfinished: Path, folder: Path, manifest: Manifest) -> Path:
-    """Give the folder its name; where another finalist became the same model, that one stays."""
+    """Rename the folder; if another finalist became the same model, that artifact stays."""
     if folder.exists():
         shutil.rmtree(unfinished)
-        there = read_manifest(folder)
-        finalists = {**there.finalists, **manifest.finalists}
-        write_manifest(folder, replace(there, finalists=finalists))
+        first = read_manifest(folder)
+        finalists = {**first.finalists, **manifest.finalists}
+        write_manifest(folder, replace(first, finalists=finalists))
         return folder
     write_manifest(unfinished, manifest)
     unfinished.rename(folder)

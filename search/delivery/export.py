@@ -1,4 +1,4 @@
-"""Export: a finished network as files that stand alone, in its candidate's own precision."""
+"""Export: a trained network as self-contained files, in its candidate's own precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .build import Build
 from .formats import format_of
 from .preprocessing import Preprocessing
 
-FEWEST = 8  # calibration images; fixed ranges from fewer cut off what most images need
+FEWEST = 8  # calibration images; static ranges from fewer clip too much on other images
 
 
 def build_for(
@@ -34,16 +34,16 @@ def build_for(
     calibration_images: int,
     compensate: bool = False,
 ) -> Build:
-    """A candidate made ready for the runtime of a device.
+    """Make a candidate ready for the runtime of a device.
 
     Args:
-        device: whose runtime settles the format, which may store by other recipes.
-        candidate: its compression is applied.
+        device: whose runtime decides the format, which may store by other recipes.
+        candidate: whose compression is applied.
         network: plain, with trained weights.
-        recipes: what the device runs each precision with.
+        recipes: by which the device runs each precision.
         data: for calibration.
         calibration_images: train images from which activation ranges are taken.
-        compensate: whether norms and biases make up for what rounding shifts.
+        compensate: whether norms and biases are corrected for rounding.
 
     Raises:
         CostError: a precision that the device cannot run.
@@ -55,7 +55,7 @@ def build_for(
 
 
 def random_build(device: Device, candidate: Candidate) -> Build:
-    """A candidate with random weights and random images, for latency work."""
+    """Make a candidate ready with random weights and images, for latency work."""
     network = Network(candidate.architecture)
     randomize(network)
     shape = input_shape(candidate, max(FEWEST, device.batch))
@@ -67,12 +67,12 @@ def random_build(device: Device, candidate: Candidate) -> Build:
 def export_trained(
     folder: Path, build: Build, device: Device, preprocessing: Preprocessing
 ) -> tuple[str, ...]:
-    """Write candidate, weights and model of a finished network, and what travels with the model.
+    """Write candidate, weights, model and companion files of a trained network.
 
     Args:
         folder: to write to.
         build: of the network, whose plain weights are kept beside the model.
-        device: whose runtime settles the format.
+        device: whose runtime decides the format.
         preprocessing: of the images, for the metadata.
 
     Returns:
@@ -86,14 +86,14 @@ def export_trained(
     write_atomic(folder / CANDIDATE, build.candidate.to_json() + "\n")
     write_atomic(folder / WEIGHTS, save(build.network.state_dict()))
     write_atomic(folder / form.file, form.encode(build, device, preprocessing))
-    beside = form.companions(build, device, preprocessing)
-    for name, content in beside.items():
+    companions = form.companions(build, device, preprocessing)
+    for name, content in companions.items():
         write_atomic(folder / name, content)
-    return CANDIDATE, WEIGHTS, form.file, *beside
+    return CANDIDATE, WEIGHTS, form.file, *companions
 
 
 def export_random(folder: Path, candidate: Candidate, device: Device) -> str:
-    """Write candidate and model with random weights, for latency work; the model's name.
+    """Write candidate and model with random weights, for latency work; name of the model's file.
 
     Raises:
         CostError: a precision that the device cannot run.
@@ -113,7 +113,7 @@ def calibration(
 
     Raises:
         CostError: a precision that the device cannot run.
-        RunError: too few for fixed ranges.
+        RunError: too few for static ranges.
     """
     images = data.split("train").images[:count]
     chosen = map(find_recipe, chosen_recipes(candidate, recipes).values())
@@ -127,7 +127,7 @@ def calibration(
 
 
 def check_runs(candidate: Candidate, device: Device) -> None:
-    """See that a device can run a candidate.
+    """Check that a device can run a candidate.
 
     Raises:
         CostError: a precision that it cannot run.
@@ -136,7 +136,7 @@ def check_runs(candidate: Candidate, device: Device) -> None:
 
 
 def chosen_recipes(candidate: Candidate, recipes: Book | Sequence[str]) -> Mapping[str, str]:
-    """Group -> recipe, of the groups that a candidate has.
+    """Group -> recipe, for the groups that a candidate has.
 
     Raises:
         CostError: a precision that the device cannot run.

@@ -1,4 +1,4 @@
-"""Hand over: artifacts of a run, or of candidates with random weights, in a folder of choice."""
+"""Handover: copies of artifacts, or candidates with random weights, in a folder of choice."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PICKS = ("knee", "fastest", "best")
 def export_picked(
     pareto: Path, data: Callable[[], Data], pick: str, runtime: str | None, out: Path
 ) -> Path:
-    """One delivered model of a run, as it was verified or made anew for another runtime.
+    """Export one delivered model of a run, as verified or made again for another runtime.
 
     Args:
         pareto: folder of a run's delivered models.
-        data: gives the images of the run; asked where the model is made anew.
+        data: loads the images of the run, for another runtime only.
         pick: as for `choose`.
-        runtime: that of the run's device, the default, gives the verified files.
-        out: gets a folder with the model.
+        runtime: that of the run's device by default, for which the verified files are copied.
+        out: folder in which the model gets its own.
 
     Returns:
         Path of the model.
@@ -47,7 +47,7 @@ def export_picked(
         UnknownNameError: no such model.
         ConfigError: no such runtime.
         MissingRuntimeError: the runtime is not installed here.
-        RunError: nothing was delivered, a file has changed since, or the folder is there.
+        RunError: nothing was delivered, a file has changed since, or the folder exists.
     """
     chosen = choose(manifests(pareto), pick)
     source = pareto / chosen.key
@@ -59,10 +59,10 @@ def export_picked(
             shutil.copytree(source, folder, dirs_exist_ok=True)
             return format_of(chosen.device).file
 
-        return _place(out / chosen.key, copy)
+        return _fill(out / chosen.key, copy)
     device = device_of(runtime)
     open_runtime(device)
-    return _place(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
+    return _fill(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
 
 
 def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:
@@ -90,7 +90,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     low = accuracy_floor(
         chosen.promised.accuracy_low, chosen.trained.accuracy_low, len(split.labels)
     )
-    logits, checks = artifact.judge(build, split, low)
+    logits, checks = artifact.check_answers(build, split, low)
     if failed := [check for check in checks if not check.holds]:
         raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
     manifest = replace(
@@ -103,7 +103,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         files=hashes(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
         checks=checks,
-        # Its latency was predicted and measured for another runtime, and so were its limits kept.
+        # Latencies and limits are those of another runtime.
         anchors=Pace(),
         limits={},
         metrics=None,
@@ -114,11 +114,11 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     return artifact.format.file
 
 
-def choose(found: Sequence[Manifest], pick: str) -> Manifest:
-    """One of several manifests.
+def choose(delivered: Sequence[Manifest], pick: str) -> Manifest:
+    """Choose one of several manifests.
 
     Args:
-        found: manifests.
+        delivered: manifests.
         pick: a key; "fastest"; "best" for the most accurate; or "knee", the one that is farthest
             above the line from the fastest to the best.
 
@@ -126,8 +126,8 @@ def choose(found: Sequence[Manifest], pick: str) -> Manifest:
         UnknownNameError: no such model.
         RunError: the run was not verified to its end.
     """
-    keys = {m.key: m for m in found}
-    known = [(m, m.measured().calibrated_ms, m.measured().accuracy) for m in found]
+    keys = {m.key: m for m in delivered}
+    known = [(m, m.measured().calibrated_ms, m.measured().accuracy) for m in delivered]
     if pick in keys:
         return keys[pick]
     fastest, x0, y0 = min(known, key=lambda one: one[1])
@@ -147,19 +147,19 @@ def choose(found: Sequence[Manifest], pick: str) -> Manifest:
 
 
 def export_candidates(source: Path, random_weights: bool, runtime: str, out: Path) -> list[Path]:
-    """Models of candidates with random weights, each in its own precision.
+    """Export candidates with random weights, each in its own precision.
 
     Args:
         source: JSON with one candidate or a list of them.
         random_weights: must be true; a candidate alone has no trained weights.
-        runtime: whose recipes settle how a precision is stored.
-        out: gets a folder for each.
+        runtime: whose recipes decide how a precision is stored.
+        out: folder in which each gets its own.
 
     Raises:
         ConfigError: a file without candidates, or no runtime of that name.
         CostError: a precision that the runtime cannot run.
         MissingRuntimeError: the runtime is not installed here.
-        RunError: a folder is there.
+        RunError: a folder exists.
     """
     if not random_weights:
         raise ConfigError(
@@ -168,14 +168,14 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
     device = device_of(runtime)
     open_runtime(device)
     candidates = {c.key: c for c in read_candidates(source)}
-    for key, candidate in candidates.items():  # what cannot be is known before anything is written
+    for key, candidate in candidates.items():  # all are checked before anything is written
         _check_free(out / key)
         check_runs(candidate, device)
     paths: list[Path] = []
     with progress(len(candidates), "export", "model") as bar:
         for key, candidate in candidates.items():
             make = partial(export_random, candidate=candidate, device=device)
-            paths.append(_place(out / key, make))
+            paths.append(_fill(out / key, make))
             bar.update()
     return paths
 
@@ -194,11 +194,11 @@ def device_of(runtime: str) -> Device:
     return devices[runtime]
 
 
-def _place(folder: Path, make: Callable[[Path], str]) -> Path:
-    """Fill a folder under another name, then give it its own; the path of the file made.
+def _fill(folder: Path, make: Callable[[Path], str]) -> Path:
+    """Fill a folder under a temporary name, then rename it; path of the file made.
 
     Raises:
-        RunError: it is there already.
+        RunError: it exists already.
     """
     _check_free(folder)
     unfinished = folder.with_name(f".{folder.name}")

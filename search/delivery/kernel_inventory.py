@@ -1,4 +1,4 @@
-"""Inventory: the operators of a graph as stored and as executed, and who else can run them."""
+"""Inventory: operators of a graph as stored and as executed, and which runtimes lack some."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Linear:
         name: of its module.
         operator: by which the file computes it.
         weights: type in which they are stored.
-        computes: "float32" or "int8": what its kernel multiplies.
+        computes: type that its kernel multiplies, "float32" or "int8".
     """
 
     name: str
@@ -42,15 +42,15 @@ def _targets() -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a graph is made of.
+    """Operators, kernels and layers of a graph.
 
     Attributes:
-        stored: operator -> how often it stands in the file.
-        executed: kernel -> how often the runtime runs it, after its own optimization.
+        stored: operator -> number in the file.
+        executed: kernel -> number of executions after the runtime's own optimization.
         linears: every layer with constant weights.
-        unsupported: other runtime -> operators of the file that it does not take.
+        unsupported: other runtime -> operators of the file that it does not convert.
         fallbacks: layers stored for integer kernels that are executed by others.
-        targets: other runtime -> version of the list that says so, and its source.
+        targets: other runtime -> version and source of its list of operators.
     """
 
     stored: dict[str, int]
@@ -62,7 +62,7 @@ class Inventory:
 
     @property
     def nodes(self) -> int:
-        """Operators in the file; 0 where nobody knows."""
+        """Number of operators in the file; 0 where it is not known."""
         return sum(self.stored.values())
 
     @property
@@ -75,11 +75,11 @@ class Inventory:
         return asdict(self) | {"fused": self.fused}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Inventory:
-        """The inventory of such data."""
-        linears = [Linear(**layer) for layer in found["linears"]]
+    def from_dict(cls, data: Mapping[str, Any]) -> Inventory:
+        """Inverse of `to_dict`."""
+        linears = [Linear(**layer) for layer in data["linears"]]
         names = ("stored", "executed", "unsupported", "fallbacks", "targets")
-        return cls(linears=linears, **{name: found[name] for name in names})
+        return cls(linears=linears, **{name: data[name] for name in names})
 
 
 def inventory_of(content: bytes, executed: Mapping[str, int], runtime: str) -> Inventory:
@@ -98,11 +98,11 @@ def inventory_of(content: bytes, executed: Mapping[str, int], runtime: str) -> I
 
 
 def fallbacks(layers: Sequence[Linear], executed: Mapping[str, int], runtime: str) -> int:
-    """How many layers are stored for integer kernels and executed by others."""
+    """Number of layers that are stored for integer kernels and executed by others."""
     blocks = [layer.computes for layer in layers if layer.operator == BLOCKS].count("float32")
     wanted = [layer.computes for layer in layers].count("int8")
-    found = find_runtime(runtime).integers(executed) + executed.get(BLOCKS, 0) - blocks
-    return max(0, wanted - found)
+    actual = find_runtime(runtime).integers(executed) + executed.get(BLOCKS, 0) - blocks
+    return max(0, wanted - actual)
 
 
 def unsupported(graph: onnx.GraphProto) -> dict[str, list[str]]:
@@ -112,7 +112,7 @@ def unsupported(graph: onnx.GraphProto) -> dict[str, list[str]]:
 
 
 def linears(graph: onnx.GraphProto) -> Iterator[Linear]:
-    """Layers with constant weights, with the precision that the file asks for."""
+    """Layers with constant weights, and the precision that the file requests."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     made = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -133,7 +133,7 @@ def linears(graph: onnx.GraphProto) -> Iterator[Linear]:
 def _multiplies_integers(
     node: onnx.NodeProto, weight: str, made: Mapping[str, onnx.NodeProto]
 ) -> bool:
-    """Whether the file asks for an integer kernel."""
+    """Whether the file requests an integer kernel."""
     if node.op_type == BLOCKS:
         return any(a.name == "accuracy_level" and a.i == INTEGER_LEVEL for a in node.attribute)
     entering = made.get(node.input[0])

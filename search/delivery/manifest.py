@@ -1,4 +1,4 @@
-"""Manifest: everything that is claimed of an artifact, sealed with hashes."""
+"""Manifest: all claims about an artifact, sealed with hashes."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that is claimed of an artifact.
+    """All claims about an artifact.
 
-    It is delivered without `metrics`, which are measured on the device, nor `test`, which is read
+    `metrics` are added when they are measured on the device, `test` when the test split is read,
     once for all models of a run.
 
     Attributes:
         key: of its candidate.
         finalists: key of each finalist of the search that became this model -> how it did.
         made: local time.
-        versions: of what made it.
+        versions: of the packages that made it.
         seeds: of everything random that it depends on, by name.
-        device: where it is to run.
-        identity: what was found of that device.
+        device: that is to run it.
+        identity: of that device, as detected.
         recipes: group -> recipe by which it is stored.
         calibration_images: train images from which activation ranges are taken.
-        compensated: whether norms and biases make up for what rounding shifts.
+        compensated: whether norms and biases are corrected for rounding.
         preprocessing: of images and classes.
         promised: by the search.
-        anchors: what they took when the device was calibrated.
-        trained: what training reached, in torch on the validation split.
+        anchors: latencies of the anchor kernels when the device was calibrated.
+        trained: accuracy after training, in torch on the validation split.
         files: name -> SHA-256.
         limits: metric -> limit of the run.
-        metrics: what was measured; None where nothing was yet.
+        metrics: measurements; None before they are made.
         inventory: of its operators, likewise.
         checks: of its promises.
-        test: on the test split; None where that was not read yet.
-        answers: of a model that was made again for another runtime, on the validation split.
+        test: accuracy on the test split; None before that is read.
+        answers: validation accuracy of a model that was made again for another runtime.
     """
 
     key: str
@@ -95,7 +95,7 @@ class Manifest:
 
     @property
     def inside_interval(self) -> bool:
-        """Whether its latency is in the promised interval; being faster breaks no promise."""
+        """Whether its latency is in the promised interval; a faster model breaks no promise."""
         ms = self.measured().calibrated_ms
         return self.promised.low_ms <= ms <= self.promised.high_ms
 
@@ -105,17 +105,17 @@ class Manifest:
         return list(dict.fromkeys(self.recipes.values()))
 
     def measured(self) -> Metrics:
-        """What was measured.
+        """Measurements.
 
         Raises:
-            RunError: nothing was yet.
+            RunError: there are none yet.
         """
         if self.metrics is None:
             raise RunError(f"{self.key}: was not measured; continue the run with --resume")
         return self.metrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, with what follows from it for those who read the file."""
+        """Plain data, with derived values for readers of the file."""
         body: dict[str, Any] = {"format_version": FORMAT_VERSION} | plain(self)
         body |= {"device": self.device.to_dict(), "verified": self.verified}
         for name in ("promised", "metrics"):
@@ -132,31 +132,31 @@ class Manifest:
         return self.to_dict() | ({"metrics": self.metrics.row()} if self.metrics else {})
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Manifest:
-        """The manifest of such data.
+    def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
+        """Inverse of `to_dict`.
 
         Raises:
-            RunError: a part lacks something.
+            RunError: a part lacks a value.
         """
         parts = {"promised": Promised, "anchors": Pace, "trained": Accuracy}
         parts |= {"metrics": Metrics, "test": Accuracy, "answers": Accuracy}
-        values = dict(found)
+        values = dict(data)
         for name, kind in parts.items():
-            if name in found:
-                values[name] = read_part(kind, found[name])
-        if "inventory" in found:
-            values["inventory"] = Inventory.from_dict(found["inventory"])
-        if isinstance(found["recipes"], list):  # of a model that 0.1 made again: of its device
-            values["recipes"] = {name: name for name in found["recipes"]}
-        about = {name: tuple(value) for name, value in found["preprocessing"].items()}
+            if name in data:
+                values[name] = read_part(kind, data[name])
+        if "inventory" in data:
+            values["inventory"] = Inventory.from_dict(data["inventory"])
+        if isinstance(data["recipes"], list):  # as 0.1 wrote them for a model made again
+            values["recipes"] = {name: name for name in data["recipes"]}
+        about = {name: tuple(value) for name, value in data["preprocessing"].items()}
         return read_part(
             cls,
             values
             | {
-                "finalists": {k: read_story(story) for k, story in found["finalists"].items()},
-                "device": Device.from_dict(found["device"]),
+                "finalists": {k: read_story(story) for k, story in data["finalists"].items()},
+                "device": Device.from_dict(data["device"]),
                 "preprocessing": read_part(Preprocessing, about),
-                "checks": read_checks(found.get("checks", ())),
+                "checks": read_checks(data.get("checks", ())),
             },
         )
 
@@ -175,7 +175,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an artifact.
+    """Read the manifest of an artifact.
 
     Raises:
         RunError: it is missing, damaged or edited, or of a later release.
@@ -184,8 +184,8 @@ def read_manifest(folder: Path) -> Manifest:
     raw = read_json(path)
     if not isinstance(raw, dict):
         raise RunError(f"{path}: not a manifest: needs names and values")
-    found = cast("dict[str, Any]", raw)
-    version = found.get("format_version")
+    data = cast("dict[str, Any]", raw)
+    version = data.get("format_version")
     if not isinstance(version, int):
         raise RunError(f"{path}: not a manifest: format_version must be a number, got {version!r}")
     if version > FORMAT_VERSION:
@@ -194,22 +194,22 @@ def read_manifest(folder: Path) -> Manifest:
             "a later release of vitpareto"
         )
     for name in (*NEEDED, "digest"):
-        if name not in found:
+        if name not in data:
             raise RunError(f"{path}: not a manifest: lacks {name!r}")
-    if found["digest"] != _digest({k: v for k, v in found.items() if k != "digest"}):
+    if data["digest"] != _digest({k: v for k, v in data.items() if k != "digest"}):
         raise RunError(f"{path}: was edited: its content does not have the hash that it names")
-    if found["key"] != folder.name:
-        raise RunError(f"{path}: is that of {found['key']!r}, not of its folder")
+    if data["key"] != folder.name:
+        raise RunError(f"{path}: is that of {data['key']!r}, not of its folder")
     try:
-        return Manifest.from_dict(found)
+        return Manifest.from_dict(data)
     except (VitParetoError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a manifest: {error}") from error
 
 
 def manifests(pareto: Path) -> list[Manifest]:
-    """The manifests of a run, the fastest model first, those without measurements last.
+    """Read the manifests of a run, the fastest model first, those without measurements last.
 
-    What is fastest is settled at the speed of the calibration, as everywhere.
+    Latencies are compared at the speed of the calibration, as everywhere.
 
     Args:
         pareto: folder of all artifacts of a run.
@@ -218,10 +218,10 @@ def manifests(pareto: Path) -> list[Manifest]:
         RunError: there are none, or one is refused by `read_manifest`.
     """
     folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
-    found = [read_manifest(folder) for folder in folders]
-    if not found:
+    listed = [read_manifest(folder) for folder in folders]
+    if not listed:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
-    return sorted(found, key=lambda m: m.metrics.calibrated_ms if m.metrics else float("inf"))
+    return sorted(listed, key=lambda m: m.metrics.calibrated_ms if m.metrics else float("inf"))
 
 
 def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -230,14 +230,14 @@ def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def changed_file(folder: Path, wanted: Mapping[str, str]) -> str:
-    """The first file that is not as it was; empty if all are.
+    """Name of the first file that has changed; empty if none has.
 
     Raises:
         RunError: a file is missing, or is outside of the folder.
     """
     for name, digest in wanted.items():
         path = folder / name
-        # Names come from a file that may have been edited.
+        # The manifest may have been edited, so its names are not trusted.
         if Path(name).name != name or path.is_symlink():
             raise RunError(f"{folder}: the manifest names {name!r}, which is outside of the folder")
         if not path.is_file():
@@ -248,7 +248,7 @@ def changed_file(folder: Path, wanted: Mapping[str, str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what made an artifact."""
+    """Versions of the packages that make an artifact."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 

@@ -1,4 +1,4 @@
-"""The program that travels with an artifact: ten lines that need no package of ours."""
+"""Program that is delivered with an artifact, which needs no package of this project."""
 
 PROGRAM = '''\
 """Classify an image: python predict.py IMAGE. Needs onnxruntime, numpy and pillow only."""

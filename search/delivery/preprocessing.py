@@ -1,4 +1,4 @@
-"""Preprocessing: what a user of a model must know beside the model, kept inside its file."""
+"""Preprocessing: normalization and class names, kept inside a model's file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..data.dataset import Data
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a user of the artifact must know of its input and output.
+    """Normalization of the input and names of the outputs.
 
     Attributes:
         mean: per channel, subtracted from pixels in [0, 1].
         std: per channel, divided by.
-        class_names: one an output.
+        class_names: one for each output.
     """
 
     mean: tuple[float, ...]
@@ -24,14 +24,14 @@ class Preprocessing:
 
     @classmethod
     def of(cls, data: Data) -> Preprocessing:
-        """That of a data set."""
+        """Preprocessing of a data set."""
         return cls(data.mean, data.std, data.class_names)
 
 
 def metadata(candidate: Candidate, preprocessing: Preprocessing | None) -> dict[str, object]:
-    """What travels inside a model's file, by name."""
-    found: dict[str, object] = {
+    """Metadata inside a model's file, by name."""
+    about: dict[str, object] = {
         "key": candidate.key,
         "input_size": candidate.architecture.input_size,
     }
-    return found | (asdict(preprocessing) if preprocessing else {})
+    return about | (asdict(preprocessing) if preprocessing else {})

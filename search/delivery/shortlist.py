@@ -1,8 +1,8 @@
 """Shortlist: members of a front are measured before any of them is trained.
 
-A search prefers what its cost model thinks faster than it is, so errors that are even over random
-candidates lean to one side on the front (the optimizer's curse, Smith and Winkler, Management
-Science 52(3), 2006). What is promised of a finalist is therefore what its own graph took.
+A search prefers candidates whose latency is predicted too low, so errors that are unbiased over
+random candidates are biased on the front (the optimizer's curse, Smith and Winkler, Management
+Science 52(3), 2006). A finalist's promised latency is therefore measured on its own graph.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ...cost_models.tables.latency_table import Row, quietest
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
 
-SHORT = 4  # times as many are measured as are wanted
+SHORT = 4  # candidates that are measured for each one that is wanted
 LATENCY = ("latency_ms", "low_ms", "high_ms")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """How a candidate's latency turned out.
+class ShortlistRow:
+    """Predicted and measured latency of a candidate.
 
     Attributes:
         key: of the candidate.
@@ -41,33 +41,33 @@ class Measured:
 
 def measure_shortlist(
     chosen: Sequence[Evaluation], model: CostModel, device: Device, kept: Path
-) -> list[Measured]:
-    """Latencies of candidates on their device; none where the model is that of another machine.
+) -> list[ShortlistRow]:
+    """Measure candidates on their device; none where the model is of another machine.
 
     Args:
         chosen: evaluations by the search.
         model: that predicted them.
-        device: where they will run.
-        kept: file of what was found; none of it is measured again.
+        device: that will run them.
+        kept: file of the rows; candidates in it are not measured again.
 
     Raises:
         CostError: measuring failed.
     """
-    found = [Measured(**row) for row in read_json(kept)] if kept.exists() else []
-    known = {row.key for row in found}
+    rows = [ShortlistRow(**row) for row in read_json(kept)] if kept.exists() else []
+    known = {row.key for row in rows}
     new = [e for e in chosen if e.key not in known]
     if new and fingerprint(model.identity) == fingerprint(device.identity()):
         bench, predicted = Bench(device), {e.key: e.metrics["latency_ms"] for e in new}
         graphs = [replace(bench.network(e.candidate, model.recipes), key=e.key) for e in new]
-        found += [
-            Measured(key, predicted[key], row.median_ms * row.speed(model.pace))
+        rows += [
+            ShortlistRow(key, predicted[key], row.median_ms * row.speed(model.pace))
             for key, row in time_graphs(bench, graphs).items()
         ]
-        write_json(kept, [asdict(row) for row in found])
-    return found
+        write_json(kept, [asdict(row) for row in rows])
+    return rows
 
 
-def corrected(chosen: Sequence[Evaluation], measured: Sequence[Measured]) -> list[Evaluation]:
+def corrected(chosen: Sequence[Evaluation], measured: Sequence[ShortlistRow]) -> list[Evaluation]:
     """Evaluations with latencies as measured; their intervals keep their relative width."""
     factors = {row.key: row.latency_ms / row.predicted_ms for row in measured}
     return [
@@ -80,20 +80,20 @@ def corrected(chosen: Sequence[Evaluation], measured: Sequence[Measured]) -> lis
     ]
 
 
-def error_facts(measured: Sequence[Measured]) -> dict[str, float]:
-    """How far predictions were off, in percent: the median, and how far they lean to one side."""
+def error_facts(measured: Sequence[ShortlistRow]) -> dict[str, float]:
+    """Errors of predictions in percent: median size, and median with its sign."""
     if not measured:
         return {}
     logs = np.log([row.latency_ms / row.predicted_ms for row in measured])
-    off, lean = (100 * np.expm1([np.median(np.abs(logs)), np.median(logs)])).round(2).tolist()
-    return {"measured": len(measured), "median_error": off, "slower_than_predicted": lean}
+    error, bias = (100 * np.expm1([np.median(np.abs(logs)), np.median(logs)])).round(2).tolist()
+    return {"measured": len(measured), "median_error": error, "slower_than_predicted": bias}
 
 
 def time_graphs(bench: Bench, graphs: Sequence[TimedGraph]) -> dict[str, Row]:
-    """Latency of graphs by key, timed as the networks of a calibration are.
+    """Time graphs as the networks of a calibration are; rows by key.
 
-    As many in turn in one fresh process: what was predicted is what is measured. Of two
-    measurements the quieter one counts. What the runtime refuses has no row.
+    As many are timed in turn in one fresh process, so that measurements compare with predictions.
+    Of two measurements the quieter one counts. Graphs that the runtime refuses have no row.
 
     Raises:
         CostError: measuring failed.

@@ -1,4 +1,4 @@
-"""Verify: artifacts are run where they will be used, and every promise is held against that."""
+"""Verify: artifacts are run on their device, and every promise is checked."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from .formats import format_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .shortlist import time_graphs
 
-TWIN = "twin of "  # before the key of an artifact: its graph with random weights
-LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED))  # checks of this device alone
+TWIN = "twin of "  # prefix of an artifact's key, for its graph with random weights
+LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED))  # checks of this device only
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of holding an artifact against its manifest once more.
+    """Outcome of checking an artifact against its manifest again.
 
     Attributes:
         key: of its candidate.
-        checks: all that can be made here.
-        metrics: as measured now; None where its files have changed.
+        checks: those that are possible on this machine.
+        metrics: measured now; None where its files have changed.
         inside_interval: whether its latency is in the promised interval, likewise.
     """
 
@@ -69,49 +69,49 @@ class Report:
 def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     """Measure the artifacts of a run, and complete their manifests with all checks.
 
-    All are timed against each other, so all are measured again if one has not been yet.
+    All are timed in turn, so all are measured again if one has not been measured.
 
     Raises:
         RunError: nothing was delivered, or an artifact is damaged.
         CostError: the runtime refuses a graph.
     """
-    found = manifests(folder.pareto)
-    if all(manifest.metrics for manifest in found):
+    delivered = manifests(folder.pareto)
+    if all(manifest.metrics for manifest in delivered):
         return
-    artifacts = [Artifact.load(folder.pareto / m.key, device) for m in found]
-    rows, speeds = time_artifacts(artifacts, found, device)
+    artifacts = [Artifact.load(folder.pareto / m.key, device) for m in delivered]
+    rows, speeds = time_artifacts(artifacts, delivered, device)
     split = data.split("validation")
-    for artifact, manifest in zip(artifacts, found, strict=True):
+    for artifact, manifest in zip(artifacts, delivered, strict=True):
         key, build = manifest.key, rebuild(artifact, manifest, device, data)
         done = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
         write_manifest(artifact.folder, done)
 
 
 def time_artifacts(
-    artifacts: Sequence[Artifact], found: Sequence[Manifest], device: Device
+    artifacts: Sequence[Artifact], delivered: Sequence[Manifest], device: Device
 ) -> tuple[dict[str, Row], dict[str, float]]:
-    """Latency of artifacts by key, and the speed of the machine, where 1 is the calibration's.
+    """Time artifacts; rows and speeds of the machine by key, where 1 is the calibration's speed.
 
-    A promise that was measured was so on the candidate's graph with random weights (see
-    `shortlist`), which is timed again beside the artifact: anchors are other kernels, which a busy
-    host slows by more or less than these. A promise that was predicted has only them.
+    A measured promise was measured on the candidate's graph with random weights (see
+    `shortlist`). That graph is timed again beside the artifact and gives the speed: anchors are
+    other kernels, which a busy host slows by more or less. For a predicted promise the anchors do.
 
     Args:
         artifacts: of one run.
-        found: their manifests.
-        device: where they are run.
+        delivered: their manifests.
+        device: that runs them.
 
     Raises:
         CostError: the runtime refuses one.
     """
     bench, graphs = Bench(device), list[TimedGraph]()
-    for a, manifest in zip(artifacts, found, strict=True):
+    for a, manifest in zip(artifacts, delivered, strict=True):
         graphs.append(graph_of(a))
         if manifest.promised.was_measured:
             twin = bench.network(a.candidate, manifest.recipes)
             graphs.append(replace(twin, key=TWIN + a.candidate.key))
     rows, speeds = time_graphs(bench, graphs), dict[str, float]()
-    for artifact, manifest in zip(artifacts, found, strict=True):
+    for artifact, manifest in zip(artifacts, delivered, strict=True):
         key = artifact.candidate.key
         if key not in rows:
             raise CostError(
@@ -125,14 +125,14 @@ def time_artifacts(
 
 
 def graph_of(artifact: Artifact) -> TimedGraph:
-    """An artifact as a graph that can be timed."""
+    """Make a graph that can be timed of an artifact."""
     key, content = artifact.candidate.key, artifact.content
     shape, nodes = artifact.input_shape, artifact.inventory.nodes
     return TimedGraph("artifact", key, content, shape, 1, len(content), nodes)
 
 
 def rebuild(artifact: Artifact, manifest: Manifest, device: Device, data: Data) -> Build:
-    """That of which an artifact was made, for what torch says of it.
+    """Make the build of an artifact again, for the logits that torch expects.
 
     Raises:
         RunError: a file is missing, or is not what its name says.
@@ -157,12 +157,12 @@ def examine(
     speed: float,
     device: Device,
 ) -> Manifest:
-    """Run every check on one artifact; its manifest with what was measured.
+    """Run every check on one artifact; its manifest with the measurements.
 
     Args:
         artifact: the model.
         manifest: its promises and limits.
-        build: of which it was made.
+        build: from which it was made.
         split: images of the validation split.
         row: measured latency.
         speed: of the machine then, where 1 is that of the calibration.
@@ -170,8 +170,8 @@ def examine(
     """
     promised = manifest.promised
     low = accuracy_floor(promised.accuracy_low, manifest.trained.accuracy_low, len(split.labels))
-    logits, checks = artifact.judge(build, split, low)
-    taken = footprint_of(artifact.content, device)
+    logits, checks = artifact.check_answers(build, split, low)
+    used = footprint_of(artifact.content, device)
     metrics = Metrics(
         **accuracy(logits, split.labels),
         latency_ms=row.median_ms,
@@ -179,9 +179,9 @@ def examine(
         latency_p90_ms=row.p90_ms,
         drift=row.drift,
         speed=speed,
-        peak_memory_mb=taken.growth_mb,
+        peak_memory_mb=used.growth_mb,
         size_mb=artifact.size_mb,
-        energy_mj=taken.energy_mj or None,
+        energy_mj=used.energy_mj or None,
     )
     limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
     checks += [
@@ -198,7 +198,7 @@ def examine(
 
 
 def footprint_of(content: bytes, device: Device) -> Footprint:
-    """Memory and energy of a model file, in a fresh process."""
+    """Measure memory and energy of a model file in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / format_of(device).file
         path.write_bytes(content)
@@ -206,17 +206,17 @@ def footprint_of(content: bytes, device: Device) -> Footprint:
 
 
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
-    """Measure test accuracy of every delivered artifact, all from one reading of the test split.
+    """Measure test accuracy of every delivered artifact, from one reading of the test split.
 
-    A run that was killed between reading and writing reads again; the seal records it.
+    A run that was killed between reading and writing reads again; the seal records that.
 
     Returns:
         The manifests, the fastest model first.
     """
-    found = manifests(folder.pareto)
-    if not all(manifest.test for manifest in found):
+    delivered = manifests(folder.pareto)
+    if not all(manifest.test for manifest in delivered):
         split = data.split("test", force=folder.test_seal.exists())
-        for manifest in found:
+        for manifest in delivered:
             path = folder.pareto / manifest.key
             test = accuracy(Artifact.load(path, device).logits(split), split.labels)
             write_manifest(path, replace(manifest, test=Accuracy(**test)))
@@ -224,9 +224,9 @@ def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
 
 
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
-    """Hold delivered artifacts against their manifests; nothing is written.
+    """Check delivered artifacts against their manifests again; nothing is written.
 
-    An artifact whose files have changed is not loaded. Latency and memory are only compared on
+    An artifact whose files have changed is not loaded. Latency and memory are only checked on
     the device that the manifest names.
 
     Raises:
@@ -234,13 +234,13 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
         MissingRuntimeError: the device's runtime is not installed here.
     """
     split = data.split("validation")
-    found = manifests(folder.pareto)
-    changed = {m.key: changed_file(folder.pareto / m.key, m.files) for m in found}
-    intact = [m for m in found if not changed[m.key]]
+    delivered = manifests(folder.pareto)
+    changed = {m.key: changed_file(folder.pareto / m.key, m.files) for m in delivered}
+    intact = [m for m in delivered if not changed[m.key]]
     artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in intact}
     rows, speeds = time_artifacts([*artifacts.values()], intact, device) if artifacts else ({}, {})
     reports: list[Report] = []
-    for manifest in found:
+    for manifest in delivered:
         key = manifest.key
         files = Check("files", not changed[key], changed[key] or "unchanged", "unchanged")
         artifact = artifacts.get(key)
@@ -248,8 +248,8 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             reports.append(Report(key, [files]))
             continue
         build = rebuild(artifact, manifest, device, data)
-        seen = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+        examined = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
         here = device.identity() == manifest.identity
-        checks = [files, *(c for c in seen.checks if here or c.name not in LOCAL)]
-        reports.append(Report(key, checks, seen.metrics, seen.inside_interval))
+        checks = [files, *(c for c in examined.checks if here or c.name not in LOCAL)]
+        reports.append(Report(key, checks, examined.metrics, examined.inside_interval))
     return reports

@@ -1,1 +1,1 @@
-"""Experiments on a run: is the proxy right, what does each technique bring, which sampler wins."""
+"""Experiments on a run: checks of the proxy, a ladder of techniques, comparison of samplers."""

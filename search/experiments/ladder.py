@@ -1,8 +1,8 @@
-"""Rungs: the models of a run's ladder, made from the same weights and trained alike.
+"""Ladder: baselines of a run beside its models, made from the same weights and trained alike.
 
-The original in PyTorch, exported, in float16 and in int8, with linear attention, and compressed
-by int8 alone or by pruning alone until it is as fast as the run's most accurate model, as far as
-that goes; then the searched models.
+The baselines are the original in PyTorch, exported, in float16 and in int8, with linear attention,
+and compressed by int8 alone or by pruning alone until it is as fast as the run's most accurate
+model, if that is possible. The searched models follow.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from ..loop.uniform_scaling import field, scalings
 from ..run.assets import Run
 from ..store.atomic_files import write_atomic, write_json
 from ..training.finetune import Finalist, start_network, train_finalists
-from .side_by_side import Measured, Rung, climb
+from .side_by_side import Entry, LadderRow, measure_entries
 
-STEPS = 17  # sizes at which pruning alone is tried
+STEPS = 17  # sizes that are tried by pruning alone
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
 FP16, INT8 = Policy(16), Policy(8, 8)
 EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
 
 
-def build_ladder(run: Run) -> Sequence[Measured]:
-    """Train what is not there yet, measure everything, and write `ladder.json`.
+def build_ladder(run: Run) -> Sequence[LadderRow]:
+    """Train the missing baselines, measure all models, and write `ladder.json`.
 
     Args:
         run: with delivered models.
 
     Returns:
-        A row a model.
+        A row for each model.
 
     Raises:
         RunError: nothing was delivered, or a file cannot be written.
         CostError: the runtime refuses a graph.
     """
-    found = manifests(run.folder.pareto)
-    target = read_candidate(run.folder.pareto / choose(found, "best").key)
+    delivered = manifests(run.folder.pareto)
+    target = read_candidate(run.folder.pareto / choose(delivered, "best").key)
     model, supernet = run.ensure_cost_model(), run.ensure_supernet()
     made = {
         name: trained(run, named(name, candidate, model, target), candidate)
@@ -56,23 +56,25 @@ def build_ladder(run: Run) -> Sequence[Measured]:
         if has_weights(supernet, candidate)
     }
     original = made["original"]
-    rungs = [replace(original, name="original", eager=True)]
+    entries = [replace(original, name="original", eager=True)]
     for name, policy in (("float32", Policy()), ("float16", FP16), ("int8", INT8)):
         candidate = everywhere(original.candidate, policy)
         if runs(candidate, model):
-            rungs.append(Rung(name, candidate, original.network))
-    rungs += [rung for name, rung in made.items() if name != "original"]
-    for manifest in found:
+            entries.append(Entry(name, candidate, original.network))
+    entries += [entry for name, entry in made.items() if name != "original"]
+    for manifest in delivered:
         folder, how = run.folder.pareto / manifest.key, manifest.compensated
         candidate, network = read_candidate(folder), load_network(folder)
-        rungs.append(Rung(f"searched {folder.name}", candidate, network, compensate=how))
-    rows = climb(rungs, model, run.device, run.data, run.config.export.calibration_images)
+        entries.append(Entry(f"searched {folder.name}", candidate, network, compensate=how))
+    rows = measure_entries(
+        entries, model, run.device, run.data, run.config.export.calibration_images
+    )
     write_json(run.folder.ladder, [row.to_dict() for row in rows])
     return rows
 
 
-def trained(run: Run, name: str, candidate: Candidate) -> Rung:
-    """A baseline with its own weights, trained as the finalists were unless that was done."""
+def trained(run: Run, name: str, candidate: Candidate) -> Entry:
+    """Load a baseline with its own weights, trained now like a finalist if it was not yet."""
     folder = run.folder.ladder_models / candidate.key
     if not (folder / WEIGHTS).exists():
         network = start_network(run.ensure_supernet(), candidate, run.data, run.tuning)
@@ -81,34 +83,34 @@ def trained(run: Run, name: str, candidate: Candidate) -> Rung:
         write_atomic(folder / CANDIDATE, candidate.to_json())
         write_atomic(folder / WEIGHTS, save(network.state_dict()))
         finalist.kept.unlink(missing_ok=True)
-    return Rung(name, candidate, load_network(folder))
+    return Entry(name, candidate, load_network(folder))
 
 
 def baselines(space: SearchSpace, model: CostModel, target: Candidate) -> dict[str, Candidate]:
-    """What is to be trained, by name, the original first.
+    """Baselines that are trained, by name, the original first.
 
     Args:
         space: its largest network is the original.
         model: predicts latencies.
-        target: searched model whose latency the one-technique baselines must reach; where they
-            cannot, they come as close as they can.
+        target: searched model whose latency the one-technique baselines must reach, or come
+            close to where they cannot.
     """
     original = Candidate.uncompressed(space.largest().architecture)
-    found = {"original": original}
+    by_name = {"original": original}
     if linear := with_linear_attention(original, space):
-        found["linear attention"] = linear
+        by_name["linear attention"] = linear
     limit = float(model.predict([target]).latency_ms[0])
-    found["int8 only"] = only_int8(original, model, limit)
+    by_name["int8 only"] = only_int8(original, model, limit)
     pruned = [space.candidate(s) for s in scalings(space, STEPS, lambda c: field(c) in PRUNED)]
     plain = [Candidate.uncompressed(c.architecture) for c in pruned]
     latency = model.predict(plain).latency_ms
     fast = [c for c, ms in zip(plain, latency, strict=True) if ms <= limit]
-    found["pruning only"] = fast[-1] if fast else plain[int(np.argmin(latency))]
-    return found
+    by_name["pruning only"] = fast[-1] if fast else plain[int(np.argmin(latency))]
+    return by_name
 
 
 def named(name: str, candidate: Candidate, model: CostModel, target: Candidate) -> str:
-    """The name of a baseline, with a word on it where it is slower than the target after all."""
+    """Name of a baseline, with a note where it is slower than the target."""
     if name not in EQUALLY_FAST:
         return name
     ms, limit = model.predict([candidate, target]).latency_ms
@@ -137,12 +139,12 @@ def with_linear_attention(candidate: Candidate, space: SearchSpace) -> Candidate
 
 
 def only_int8(candidate: Candidate, model: CostModel, limit: float) -> Candidate:
-    """As few sub-blocks in int8 as reach a latency, those first that gain most."""
+    """Quantize as few sub-blocks to int8 as reach a latency, the greatest gain first."""
     latency = float(model.predict([candidate]).latency_ms[0])
     while latency > limit:
         options: list[Candidate] = []
-        for place, policy in policies(candidate).items():
-            changed = with_policy(candidate, place, INT8)
+        for path, policy in policies(candidate).items():
+            changed = with_policy(candidate, path, INT8)
             if policy != INT8 and runs(changed, model):
                 options.append(changed)
         if not options:
@@ -156,8 +158,8 @@ def only_int8(candidate: Candidate, model: CostModel, limit: float) -> Candidate
 
 def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
     """The candidate with one policy for all its sub-blocks."""
-    for place in policies(candidate):
-        candidate = with_policy(candidate, place, policy)
+    for path in policies(candidate):
+        candidate = with_policy(candidate, path, policy)
     return candidate
 
 

@@ -1,7 +1,7 @@
 """Proxy check: do scores rank candidates as training them alone does?
 
-Candidates are drawn in strata and in matched pairs, each is trained alone, some of them with
-three seeds, and what the search would have said of them is held against what came out.
+Candidates are drawn in strata and in matched pairs. Each is trained alone, some of them with
+several seeds, and the search's scores are compared with the accuracies.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..training.accuracy import wilson
 from ..training.teacher import Lessons
 from .proxy_plot import scatter
 from .rank_statistics import (
-    Estimate,
+    Interval,
     Vector,
     advantage,
     bootstrap,
@@ -48,20 +48,20 @@ from .rank_statistics import (
 )
 from .stratified_pairs import Pair, stratified_pairs
 
-REGRET = (1, 5)  # candidates that the proxy is allowed to name
-SHORT_SEED = 1000  # no seed of the trainings, which would begin alike
+REGRET = (1, 5)  # numbers of candidates that the proxy may pick
+SHORT_SEED = 1000  # no seed of the full trainings, or both would start alike
 COMPARED = ("kendall_tau", "spearman", "advantage", "top_", "trusted")
-TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # what a proxy must reach to be trusted
+TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # least values of a trusted proxy
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """Trains one candidate alone, once a seed; travels to workers.
+    """Trains one candidate alone, once for each seed; is sent to workers.
 
     Attributes:
-        lessons: what it learns from.
-        validation: images that judge.
-        config: the recipe.
+        lessons: that it learns from.
+        validation: images on which accuracy is measured.
+        config: of the training.
         seeds: by key of the candidate.
     """
 
@@ -71,14 +71,14 @@ class Trainer:
     seeds: Mapping[str, range]
 
     def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
-        """An evaluation whose metrics are the accuracies by seed, "seed_0" and on."""
+        """Train a candidate; metrics are its accuracies by seed, "seed_0" and so on."""
         start = time.perf_counter()
-        found: dict[str, float] = {}
+        accuracies: dict[str, float] = {}
         steps = self.lessons.steps(self.config.batch_size, self.config.epochs)
         for seed in self.seeds[candidate.key]:
             score = ShortTraining(self.lessons, self.validation, self.config, steps, seed)
-            found[f"seed_{seed}"] = score(candidate)["accuracy"]
-        return Evaluation(candidate, "complete", found, time.perf_counter() - start)
+            accuracies[f"seed_{seed}"] = score(candidate)["accuracy"]
+        return Evaluation(candidate, "complete", accuracies, time.perf_counter() - start)
 
 
 def check_proxy(run: Run, n: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
 
     Args:
         run: an opened run; teacher and supernet are trained if they are not yet.
-        n: candidates, at least 4.
+        n: number of candidates, at least 4.
 
     Returns:
         The contents of `proxy.json`.
@@ -109,9 +109,9 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
     search = run.data.split("search")
-    scored, score_ms = score_all(candidates, run.ensure_judges()[1.0], "scoring")
+    scored, score_ms = score_all(candidates, run.ensure_scorers()[1.0], "scoring")
     runs = [list(log[c.key].metrics.values()) for c in candidates]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "space": run.space.name,
         "data": run.data.name,
         "n": len(candidates),
@@ -122,26 +122,28 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         "score_ms": score_ms,
     }
 
-    def judged(scores: Sequence[float]) -> dict[str, Any]:
-        return judge(candidates, scores, runs, pairs, len(validation), config.search.seed)
+    def all_figures(scores: Sequence[float]) -> dict[str, Any]:
+        return proxy_figures(candidates, scores, runs, pairs, len(validation), config.search.seed)
 
     def compared(scores: Sequence[float]) -> dict[str, Any]:
-        return {name: value for name, value in judged(scores).items() if name.startswith(COMPARED)}
+        return {
+            name: value for name, value in all_figures(scores).items() if name.startswith(COMPARED)
+        }
 
-    found |= judged([score["accuracy"] for score in scored])
+    figures |= all_figures([score["accuracy"] for score in scored])
     if run.ensure_forecast():
         scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
         about = compared([score["accuracy"] for score in scored])
-        found["inherited"] = {"score_ms": ms} | about
-    found["short"] = {}
+        figures["inherited"] = {"score_ms": ms} | about
+    figures["short"] = {}
     for steps in config.proxy.short_steps:
         short = ShortTraining(lessons, search, config.proxy, steps, SHORT_SEED)
         scored, ms = score_all(candidates, short, f"{steps} steps each")
         about = compared([score["score"] for score in scored])
-        found["short"][str(steps)] = {"score_ms": ms} | about
-    write_atomic(folder.proxy_picture, scatter(found))
-    write_json(folder.proxy, found)
-    return found
+        figures["short"][str(steps)] = {"score_ms": ms} | about
+    write_atomic(folder.proxy_picture, scatter(figures))
+    write_json(folder.proxy, figures)
+    return figures
 
 
 def train_all(
@@ -151,8 +153,8 @@ def train_all(
 
     Args:
         candidates: to train.
-        scores: by whom, and the log.
-        trainer: knows how often each is trained.
+        scores: queue that trains them, and its log.
+        trainer: has the seeds of each.
         ahead: trainings under way at once.
     """
     total = sum(len(trainer.seeds[candidate.key]) for candidate in candidates)
@@ -175,19 +177,19 @@ def score_all(
     evaluator: Callable[[Candidate], Mapping[str, float]],
     label: str,
 ) -> tuple[list[Mapping[str, float]], float]:
-    """What a proxy says of each, and the median milliseconds of one."""
-    found: list[Mapping[str, float]] = []
+    """Score candidates by a proxy; the scores, and median milliseconds of one."""
+    scores: list[Mapping[str, float]] = []
     seconds: list[float] = []
     with progress(len(candidates), label, "candidate") as bar:
         for candidate in candidates:
             start = time.perf_counter()
-            found.append(evaluator(candidate))
+            scores.append(evaluator(candidate))
             seconds.append(time.perf_counter() - start)
             bar.update()
-    return found, 1e3 * float(np.median(seconds))
+    return scores, 1e3 * float(np.median(seconds))
 
 
-def judge(
+def proxy_figures(
     candidates: Sequence[Candidate],
     scores: Sequence[float],
     runs: Sequence[Sequence[float]],
@@ -195,18 +197,18 @@ def judge(
     images: int,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Every figure about a proxy, as JSON; a figure `x` has its 95% interval beside it.
+    """Figures about a proxy, as JSON; a figure `x` has its interval in `x_low` and `x_high`.
 
     Args:
         candidates: that were trained alone.
-        scores: what the proxy says of each.
+        scores: of each, by the proxy.
         runs: accuracies of each by seed.
-        pairs: which of the candidates differ along one axis alone.
-        images: on which accuracies were measured.
+        pairs: candidates that differ along one axis alone.
+        images: number on which accuracies were measured.
         seed: of the resamples.
 
     Raises:
-        RunError: scores or accuracies do not differ, so that there is nothing to rank.
+        RunError: all scores or all accuracies are equal, so there is nothing to rank.
     """
     proxy, truth = np.array(scores), np.array([float(np.mean(run)) for run in runs])
     if len(set(proxy)) == 1 or len(set(truth)) == 1:
@@ -224,7 +226,7 @@ def judge(
     sd = float(np.sqrt(noise * np.mean(truth * (1 - truth))))
     ceiling = noise_ceiling(runs, images, seed)
     tau = correlation(kendall_tau, proxy, truth, seed)
-    ahead = advantage(proxy, baselines[best], truth, seed)
+    gain = advantage(proxy, baselines[best], truth, seed)
     regret = {
         f"top_{k}_regret": bootstrap(
             lambda i, k=k: top_k_regret(proxy[i], truth[i], k), len(truth), seed
@@ -233,7 +235,7 @@ def judge(
     }
     within = bootstrap(lambda i: within_terciles(proxy[i], truth[i], macs[i]), len(truth), seed)
     return {
-        "trusted": trusted(tau, ceiling, ahead),
+        "trusted": trusted(tau, ceiling, gain),
         **_flat("kendall_tau", tau),
         **_flat("spearman", correlation(spearman, proxy, truth, seed)),
         **{k: v for name, value in regret.items() for k, v in _flat(name, value).items()},
@@ -243,29 +245,29 @@ def judge(
         "accuracy_sd": float(truth.std(ddof=1)),
         "baselines": {name: _flat("kendall_tau", value) for name, value in taus.items()},
         "best_baseline": best,
-        **_flat("advantage", ahead),
+        **_flat("advantage", gain),
         "sign_agreement": agreement(candidates, proxy, truth, pairs, sd),
         "candidates": [
-            {"key": candidate.key, "score": score, "accuracy": found, "by_seed": list(run)}
+            {"key": candidate.key, "score": score, "accuracy": accuracy, "by_seed": list(run)}
             | dict(zip(FEATURES, row, strict=True))
-            for candidate, score, found, run, row in zip(
+            for candidate, score, accuracy, run, row in zip(
                 candidates, scores, truth.tolist(), runs, facts.tolist(), strict=True
             )
         ],
     }
 
 
-def trusted(tau: Estimate, ceiling: Estimate, ahead: Estimate) -> bool:
-    """Whether a proxy ranks well enough, and better than what costs nothing."""
+def trusted(tau: Interval, ceiling: Interval, gain: Interval) -> bool:
+    """Whether a proxy ranks well enough, and better than untrained baselines."""
     well = tau.value >= TAU or tau.value >= OF_CEILING * ceiling.value
-    return bool(well and ahead.value >= ADVANTAGE and ahead.low > 0)
+    return bool(well and gain.value >= ADVANTAGE and gain.low > 0)
 
 
 FEATURES = ("params", "macs", "depth", "width", "tokens", "weight_bits")
 
 
 def features(candidates: Sequence[Candidate]) -> Vector:
-    """What is known of a candidate without any weights: (N, 6), see `FEATURES`."""
+    """Features of candidates that need no weights: (N, 6), see `FEATURES`."""
     rows: list[tuple[float, ...]] = []
     for candidate in candidates:
         work, a = workload(candidate), candidate.architecture
@@ -283,25 +285,25 @@ def agreement(
     pairs: Sequence[Pair],
     noise: float,
 ) -> dict[str, dict[str, float]]:
-    """Matched pairs of which the proxy names the better one, by axis and of all."""
-    place = {candidate.key: i for i, candidate in enumerate(candidates)}
-    whole = [pair for pair in pairs if {pair.first.key, pair.second.key} <= place.keys()]
+    """Count matched pairs of which the proxy picks the better one, by axis and in total."""
+    index = {candidate.key: i for i, candidate in enumerate(candidates)}
+    whole = [pair for pair in pairs if {pair.first.key, pair.second.key} <= index.keys()]
     axes = sorted({pair.axis for pair in whole})
-    found: dict[str, dict[str, float]] = {}
+    by_axis: dict[str, dict[str, float]] = {}
     for axis in ("all", *axes):
         members = [pair for pair in whole if axis in ("all", pair.axis)]
-        first, second = ([place[getattr(p, m).key] for p in members] for m in ("first", "second"))
+        first, second = ([index[getattr(p, m).key] for p in members] for m in ("first", "second"))
         agree, counted = sign_agreement(
             proxy[second] - proxy[first], truth[second] - truth[first], noise
         )
-        found[axis] = {"agree": agree, "pairs": counted}
+        by_axis[axis] = {"agree": agree, "pairs": counted}
         if counted:
             low, high = wilson(agree, counted)
-            found[axis] |= {"share": agree / counted, "share_low": low, "share_high": high}
-    return found
+            by_axis[axis] |= {"share": agree / counted, "share_low": low, "share_high": high}
+    return by_axis
 
 
-def _flat(name: str, estimate: Estimate) -> dict[str, float | None]:
-    """An estimate under its name; JSON has no NaN."""
-    parts = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+def _flat(name: str, figure: Interval) -> dict[str, float | None]:
+    """A figure and its interval by name, NaN as None for JSON."""
+    parts = {"": figure.value, "_low": figure.low, "_high": figure.high}
     return {f"{name}{end}": None if np.isnan(value) else value for end, value in parts.items()}

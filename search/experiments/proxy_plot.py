@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def scatter(found: Mapping[str, Any]) -> bytes:
-    """What a proxy check found, as a PNG: score against accuracy, the seeds' range as bars.
+def scatter(figures: Mapping[str, Any]) -> bytes:
+    """Draw a proxy check as PNG: score against accuracy, with bars over the range of seeds.
 
     Args:
-        found: from `proxy.check_proxy`.
+        figures: from `proxy_check.check_proxy`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ def scatter(found: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    candidates = found["candidates"]
+    candidates = figures["candidates"]
     x = [100 * c["score"] for c in candidates]
     y = [100 * c["accuracy"] for c in candidates]
     lows = [100 * (c["accuracy"] - min(c["by_seed"])) for c in candidates]
@@ -29,12 +29,12 @@ def scatter(found: Mapping[str, Any]) -> bytes:
     figure.colorbar(dots, label="million MACs")
     axes.set_xlabel("accuracy as scored, search split, %")
     axes.set_ylabel("accuracy when trained alone, validation split, %")
-    best = found["best_baseline"]
-    tau, bar = found["kendall_tau"], found["baselines"][best]["kendall_tau"]
-    ceiling = found["noise_ceiling"]
+    best = figures["best_baseline"]
+    tau, bar = figures["kendall_tau"], figures["baselines"][best]["kendall_tau"]
+    ceiling = figures["noise_ceiling"]
     limit = "" if ceiling is None else f", seeds allow {ceiling:.2f}"
     axes.set_title(
-        f"{found['space']}: Kendall's tau {tau:.2f} over {found['n']} candidates\n"
+        f"{figures['space']}: Kendall's tau {tau:.2f} over {figures['n']} candidates\n"
         f"({best} alone {bar:.2f}{limit})",
         fontsize=10,
     )

@@ -1,8 +1,8 @@
-"""Ranking: how well one list of numbers orders what another one measures, with intervals.
+"""Rank statistics: agreement of two rankings, with intervals.
 
-Every figure comes with a 95% interval from the percentile bootstrap over the ranked items (Efron
-and Tibshirani 1993, chapter 13), and differences between two proxies from resamples that both
-share, so that what they have in common cancels out.
+Every figure has a 95% interval from the percentile bootstrap over the ranked items (Efron and
+Tibshirani 1993, chapter 13). Two proxies are compared on the same resamples, so that their common
+variation cancels out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Interval:
     """A figure with its 95% interval."""
 
     value: float
@@ -64,16 +64,16 @@ def ranks(x: Vector) -> Vector:
 
 
 def top_k_regret(proxy: Vector, truth: Vector, k: int) -> float:
-    """How far the best of the proxy's first `k` stays behind the best of all.
+    """Difference between the best item and the best of the proxy's first `k`.
 
-    Items that tie at the proxy's k-th place are all let in, as they would be trained too.
+    Items that tie at the proxy's k-th rank all count, as all of them would be trained.
     """
     chosen = proxy >= np.sort(proxy)[-min(k, len(proxy))]
     return float(truth.max() - truth[chosen].max())
 
 
 def within_terciles(proxy: Vector, truth: Vector, size: Vector) -> float:
-    """Mean tau inside the small, the middle and the large third, where size alone says little."""
+    """Mean tau inside the small, middle and large third, where size alone ranks little."""
     order = np.argsort(size, kind="stable")
     taus = [kendall_tau(proxy[third], truth[third]) for third in np.array_split(order, 3)]
     known = [tau for tau in taus if not np.isnan(tau)]
@@ -81,12 +81,12 @@ def within_terciles(proxy: Vector, truth: Vector, size: Vector) -> float:
 
 
 def sign_agreement(proxy: Vector, truth: Vector, noise: float = 0.0) -> tuple[float, int]:
-    """For how many matched pairs the proxy names the better one.
+    """Number of matched pairs of which the proxy picks the better one.
 
     Args:
         proxy: difference of the proxy inside each pair (P,).
-        truth: difference of what is measured (P,).
-        noise: pairs that differ by no more than this are left out: no proxy can know them.
+        truth: difference of the measurements (P,).
+        noise: pairs that differ by no more are left out, as no proxy can order them.
 
     Returns:
         Pairs that agree, a tie of the proxy being half a pair, and pairs that were counted.
@@ -101,31 +101,31 @@ def bootstrap(
     n: int,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> Estimate:
-    """A figure of `n` items with its interval.
+) -> Interval:
+    """Compute a figure of `n` items with its interval.
 
     Args:
-        statistic: figure of the items with these indices; NaN where they do not tell it.
+        statistic: figure of the items with these indices; NaN where it is undefined.
         n: number of items.
-        seed: of the resamples; the same for two figures makes them comparable.
-        resamples: how many.
+        seed: of the resamples; figures with the same seed are comparable.
+        resamples: number of them.
     """
     rng = np.random.default_rng(seed)
     drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
     value, known = statistic(np.arange(n)), drawn[~np.isnan(drawn)]
     if not len(known):
-        return Estimate(value, float("nan"), float("nan"))
+        return Interval(value, float("nan"), float("nan"))
     low, high = np.percentile(known, PERCENTILES)
-    return Estimate(value, float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
-def correlation(statistic: Statistic, proxy: Vector, truth: Vector, seed: int = 0) -> Estimate:
+def correlation(statistic: Statistic, proxy: Vector, truth: Vector, seed: int = 0) -> Interval:
     """`kendall_tau` or `spearman` with its interval."""
     return bootstrap(lambda i: statistic(proxy[i], truth[i]), len(truth), seed)
 
 
-def advantage(proxy: Vector, baseline: Vector, truth: Vector, seed: int = 0) -> Estimate:
-    """By how much tau the proxy orders better than a baseline; both see the same resamples."""
+def advantage(proxy: Vector, baseline: Vector, truth: Vector, seed: int = 0) -> Interval:
+    """Difference in tau between the proxy and a baseline, on the same resamples."""
     return bootstrap(
         lambda i: kendall_tau(proxy[i], truth[i]) - kendall_tau(baseline[i], truth[i]),
         len(truth),
@@ -134,12 +134,12 @@ def advantage(proxy: Vector, baseline: Vector, truth: Vector, seed: int = 0) -> 
 
 
 def seed_noise(runs: Sequence[Sequence[float]]) -> float:
-    """How noisy accuracies are: variance among seeds relative to that of one coin flip, p(1 - p).
+    """Noise of accuracies: variance among seeds relative to that of one coin flip, p(1 - p).
 
-    One number serves good and bad networks alike, since accuracies near 1 vary less.
+    One number then fits good and bad networks, since accuracies near 1 vary less.
 
     Args:
-        runs: for each network the accuracies of its seeds; those with one seed tell nothing.
+        runs: for each network the accuracies of its seeds; those with one seed are ignored.
 
     Returns:
         The factor; NaN where no network has two seeds.
@@ -152,15 +152,15 @@ def seed_noise(runs: Sequence[Sequence[float]]) -> float:
     return squares / expected if expected else 0.0
 
 
-def noise_ceiling(runs: Sequence[Sequence[float]], images: int, seed: int = 0) -> Estimate:
+def noise_ceiling(runs: Sequence[Sequence[float]], images: int, seed: int = 0) -> Interval:
     """Tau of a proxy that knows each network's true mean accuracy: no proxy can do better.
 
-    True means are the measured ones, drawn together until their spread is what is left when the
-    noise is taken out; then every training is repeated with fresh noise (Monte Carlo).
+    True means are the measured ones, shrunk toward their mean by the variance of the noise. Then
+    every training is repeated with fresh noise (Monte Carlo).
 
     Args:
         runs: for each network the accuracies of its seeds, some of them with several.
-        images: on which accuracy was measured; it comes in steps of 1 / images.
+        images: number on which accuracy was measured, which has steps of 1 / images.
         seed: of the noise.
 
     Returns:
@@ -172,7 +172,7 @@ def noise_ceiling(runs: Sequence[Sequence[float]], images: int, seed: int = 0) -
     variance = factor * _coin(means) / counts
     spread = float(means.var(ddof=1)) if len(means) > 1 else 0.0
     if np.isnan(factor) or not spread:
-        return Estimate(*(float("nan"),) * 3)
+        return Interval(*(float("nan"),) * 3)
     true = means.mean() + (means - means.mean()) * np.sqrt(
         max(0.0, 1 - float(variance.mean()) / spread)
     )
@@ -183,7 +183,7 @@ def noise_ceiling(runs: Sequence[Sequence[float]], images: int, seed: int = 0) -
         for _ in range(RESAMPLES)
     ]
     low, high = np.nanpercentile(taus, PERCENTILES)
-    return Estimate(float(np.nanmean(taus)), float(low), float(high))
+    return Interval(float(np.nanmean(taus)), float(low), float(high))
 
 
 def _coin(share: Any) -> Any:
@@ -192,16 +192,16 @@ def _coin(share: Any) -> Any:
 
 
 def ridge(features: Vector, truth: Vector, seed: int = 0, halvings: int = 20) -> Vector:
-    """Predictions for each network by ridge regression on half of the others' trainings.
+    """Predict each network by ridge regression on half of the others' trainings.
 
-    The bar that needs no weights at all: whoever has trained some networks can fit it. Each
-    prediction is the mean over random halves that do not hold the network.
+    This baseline needs no weights, only some trained networks. Each prediction is the mean over
+    random halves that do not hold the network.
 
     Args:
         features: of each network (N, F).
         truth: measured accuracy (N,).
         seed: of the halves.
-        halvings: how often the networks are halved.
+        halvings: number of random halvings.
 
     Returns:
         Out-of-sample predictions (N,).

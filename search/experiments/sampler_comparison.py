@@ -1,4 +1,4 @@
-"""Compare: samplers and baselines with the same number of scored candidates, over seeds."""
+"""Sampler comparison: samplers and baselines with equally many scored candidates, over seeds."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ..store.atomic_files import write_atomic, write_json
 
 Array = NDArray[np.float64]
 
-PROPOSALS = 20  # a scored candidate; a sampler that needs more has nothing left to say
+PROPOSALS = 20  # for each scored candidate; a sampler that needs more is exhausted
 # Student's t for 95% intervals, by number of seeds (two-sided; Fisher and Yates 1963, table III).
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one sampler came to.
+    """Results of one sampler.
 
     Attributes:
         name: of the sampler.
         fronts: for each seed the losses (N, M) of its front.
-        scored: for each seed the candidates that it had scored.
+        scored: for each seed the number of scored candidates.
         hypervolumes: for each seed the dominated share of the box around all fronts together.
     """
 
@@ -58,7 +58,7 @@ class Outcome:
         return STUDENT.get(n, 2.2) * stdev(self.hypervolumes) / n**0.5 if n > 1 else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines."""
+        """Plain data."""
         return {
             "name": self.name,
             "hypervolume": self.mean,
@@ -76,14 +76,14 @@ def compare(
     seeds: int,
     window: int = 1,
 ) -> list[Outcome]:
-    """Let each sampler search with as many scored candidates, once a seed.
+    """Let each sampler search until equally many candidates are scored, once for each seed.
 
     Args:
         names: of samplers and baselines.
-        task: its trials are the candidates to be scored, its seed the first one.
-        scoring: opens what scores; a candidate that one sampler had scored costs the next
-            nothing, but counts.
-        seeds: searches of each.
+        task: its trials are the number of candidates to score, its seed the first one.
+        scoring: opens the scoring; a candidate that another sampler had scored is not scored
+            again, but counts.
+        seeds: number of searches of each.
         window: trials under way at once.
 
     Returns:
@@ -98,9 +98,9 @@ def compare(
             study.run(Until(PROPOSALS * task.trials, scored=task.trials))
             fronts.setdefault(name, []).append(study.archive.losses)
             scored.setdefault(name, []).append(study.scored)
-    together = np.vstack([front for found in fronts.values() for front in found])
+    together = np.vstack([front for own in fronts.values() for front in own])
     box = Box.of_points(together[nondominated(together)])
-    found = [
+    outcomes = [
         Outcome(
             name,
             tuple(fronts[name]),
@@ -109,14 +109,14 @@ def compare(
         )
         for name in fronts
     ]
-    return sorted(found, key=lambda outcome: -outcome.mean)
+    return sorted(outcomes, key=lambda outcome: -outcome.mean)
 
 
 def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
     """Compare samplers on what a run has trained and measured.
 
-    Scores are kept in the run folder, so that an interrupted comparison goes on where it was;
-    table and picture are written there too.
+    Scores are kept in the run folder, so that an interrupted comparison can continue. Table and
+    picture are written there too.
 
     Raises:
         UnknownNameError: no such sampler.
@@ -141,7 +141,7 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
 
 
 def comparison_text(outcomes: Sequence[Outcome]) -> str:
-    """A table for people."""
+    """Table of the outcomes as text."""
     lines = [f"{'sampler':12}  {'hypervolume':>11}  {'95% interval':>16}  {'scored':>6}"]
     for o in outcomes:
         interval = f"{o.mean - o.half_width:.4f} - {o.mean + o.half_width:.4f}"
@@ -150,7 +150,7 @@ def comparison_text(outcomes: Sequence[Outcome]) -> str:
 
 
 def draw_comparison(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> bytes:
-    """The fronts of all seeds, the first two objectives against each other, as PNG."""
+    """Draw the fronts of all seeds in the first two objectives, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

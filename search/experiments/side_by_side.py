@@ -1,6 +1,6 @@
-"""Ladder: models before and after each thing that can be done to them, measured side by side.
+"""Side by side: measurements of models before and after each technique.
 
-All are timed in turn, so that whatever slows the machine slows all of them alike. See `rungs` for
+All are timed in turn, so that whatever slows the machine slows all of them alike. See `ladder` for
 the models.
 """
 
@@ -38,15 +38,15 @@ ROUNDS = 15
 
 
 @dataclass(frozen=True)
-class Rung:
+class Entry:
     """A model to be measured.
 
     Attributes:
-        name: what was done.
-        candidate: what it is.
+        name: of the technique.
+        candidate: that is measured.
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
-        compensate: whether norms and biases make up for what rounding shifts.
+        compensate: whether norms and biases are corrected for rounding.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A row of the table.
+class LadderRow:
+    """A row of the ladder: measurements of one model.
 
     Attributes:
-        name: what was done.
+        name: of the technique.
         key: of the candidate.
         runtime: that ran it.
         accuracy: on the validation split, in that runtime.
@@ -70,7 +70,7 @@ class Measured:
         latency_ms: median of one image.
         latency_p10_ms: its tenth percentile.
         latency_p90_ms: its ninetieth percentile.
-        throughput: batch -> images a second.
+        throughput: batch -> images per second.
         peak_memory_mb: growth of a fresh process that runs it.
         size_mb: of its file.
     """
@@ -93,15 +93,15 @@ class Measured:
         return asdict(self)
 
 
-def climb(
-    rungs: Sequence[Rung], model: CostModel, device: Device, data: Data, count: int
-) -> list[Measured]:
+def measure_entries(
+    entries: Sequence[Entry], model: CostModel, device: Device, data: Data, count: int
+) -> list[LadderRow]:
     """Measure models side by side, in all batch sizes.
 
     Args:
-        rungs: what to measure.
-        model: its recipes settle how a precision is stored.
-        device: where they run; PyTorch gets as many threads.
+        entries: models to measure.
+        model: whose recipes decide how a precision is stored.
+        device: that runs them; PyTorch gets as many threads.
         data: for accuracy and calibration.
         count: calibration images.
 
@@ -113,36 +113,36 @@ def climb(
     compiled: list[Compiled] = []
     inputs: list[np.ndarray] = []
     facts: list[tuple[float, float]] = []
-    for rung in rungs:
-        size = rung.candidate.architecture.input_size
+    for entry in entries:
+        size = entry.candidate.architecture.input_size
         images = resized(split.images, size).numpy()
         build = build_for(
-            device, rung.candidate, rung.network, model.recipes, data, count, rung.compensate
+            device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate
         )
         for batch in BATCHES:
             inputs.append(np.resize(images, (batch, *images.shape[1:])))
-            place = _on(device, batch, rung.eager)
-            if rung.eager:
-                compiled.append(open_runtime(place).compile(rung.network))
+            target = _on(device, batch, entry.eager)
+            if entry.eager:
+                compiled.append(open_runtime(target).compile(entry.network))
                 continue
-            content = format_of(place).encode(build, place, None)
-            compiled.append(open_runtime(place).compile(content))
+            content = format_of(target).encode(build, target, None)
+            compiled.append(open_runtime(target).compile(content))
             if batch == 1:
-                facts.append((footprint_of(content, place).growth_mb, len(content) / 1e6))
-        if rung.eager:
-            facts.append(_eager_facts(rung))
+                facts.append((footprint_of(content, target).growth_mb, len(content) / 1e6))
+        if entry.eager:
+            facts.append(_eager_facts(entry))
     clock = CLOCKS[device.clock]
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
-    rows: list[Measured] = []
-    for i, rung in enumerate(rungs):
+    rows: list[LadderRow] = []
+    for i, entry in enumerate(entries):
         first, here = i * len(BATCHES), session.timings[i * len(BATCHES) : (i + 1) * len(BATCHES)]
-        images = resized(split.images, rung.candidate.architecture.input_size).numpy()
+        images = resized(split.images, entry.candidate.architecture.input_size).numpy()
         logits = np.concatenate([compiled[first].run(x[None]) for x in images])
         rows.append(
-            Measured(
-                rung.name,
-                rung.candidate.key,
-                "PyTorch eager" if rung.eager else device.runtime,
+            LadderRow(
+                entry.name,
+                entry.candidate.key,
+                "PyTorch eager" if entry.eager else device.runtime,
                 **accuracy(torch.from_numpy(logits), split.labels),
                 latency_ms=here[0].median_ms,
                 latency_p10_ms=here[0].p10_ms,
@@ -169,12 +169,12 @@ def growth_here_mb(folder: str) -> float:
     return peak_mb() - before
 
 
-def _eager_facts(rung: Rung) -> tuple[float, float]:
+def _eager_facts(entry: Entry) -> tuple[float, float]:
     """Memory and size of a network as PyTorch keeps it."""
-    weights = save(rung.network.state_dict())
+    weights = save(entry.network.state_dict())
     probe = f"from {__name__} import growth_here_mb as f\nimport sys\nprint(f(sys.argv[1]))"
     with tempfile.TemporaryDirectory() as folder:
-        write_atomic(Path(folder) / CANDIDATE, rung.candidate.to_json())
+        write_atomic(Path(folder) / CANDIDATE, entry.candidate.to_json())
         write_atomic(Path(folder) / WEIGHTS, weights)
         done = subprocess.run(
             [sys.executable, "-c", probe, folder], capture_output=True, text=True, check=True

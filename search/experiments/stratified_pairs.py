@@ -1,7 +1,7 @@
-"""Stratify: candidates that cover a space evenly, in pairs that differ along one axis alone.
+"""Stratified pairs: candidates that cover a space evenly, in pairs that differ along one axis.
 
-An axis is a field of the space's choices, such as `mixer` or `width`, in all its places at once:
-the members of a pair have two values of it wherever rules allow, and all else in common.
+An axis is a field of the space's choices, such as `mixer` or `width`, in all blocks at once. The
+members of a pair differ in it wherever rules allow, and agree in everything else.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Pair:
 
 
 def stratified_pairs(space: SearchSpace, n: int, seed: int) -> list[Pair]:
-    """Pairs of candidates, `2 * n` different ones; those of a smaller `n` come first.
+    """Draw `n` pairs of different candidates; the pairs of a smaller `n` come first.
 
     Sizes follow the van der Corput sequence over the ranked MACs of random draws, axes take
     turns, and the values of a pair are drawn at random. Choices that only one of the pair has,
-    such as those of blocks that the other lacks, are at their largest.
+    such as those of blocks that the other lacks, have their largest value.
 
     Raises:
         SpaceError: the space has too few candidates.
@@ -47,19 +47,19 @@ def stratified_pairs(space: SearchSpace, n: int, seed: int) -> list[Pair]:
     rng = random.Random(seed)
     pool = sorted(space.sample(POOL, seed), key=lambda candidate: workload(candidate).macs)
     used = dict.fromkeys(sorted({axis_of(choice.name) for choice in space.parameters}), 0)
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     taken: set[str] = set()
     for stratum in islice(_van_der_corput(), n):
         pair = _fresh_pair(space, pool[int(stratum * POOL)], used, taken, rng)
         if pair is None:
             raise SpaceError(
                 f"space {space.name!r}: {2 * n} candidates in pairs were asked for, only "
-                f"{2 * len(found)} were found"
+                f"{2 * len(pairs)} were found"
             )
-        found.append(pair)
+        pairs.append(pair)
         used[pair.axis] += 1
         taken |= {pair.first.key, pair.second.key}
-    return found
+    return pairs
 
 
 def axis_of(name: str) -> str:
@@ -78,7 +78,7 @@ def _fresh_pair(
     taken: Set[str],
     rng: random.Random,
 ) -> Pair | None:
-    """A pair around a candidate, or around random ones, along the axis least used so far."""
+    """Draw a pair around a candidate, or random ones, along the least used axis."""
     for _ in range(TRIES):
         for axis in sorted(used, key=used.__getitem__):
             pair = _pair(space, base, axis, rng)
@@ -89,7 +89,7 @@ def _fresh_pair(
 
 
 def _pair(space: SearchSpace, base: Candidate, axis: str, rng: random.Random) -> Pair | None:
-    """Two variants of a candidate along an axis; none if it has no effect, or not alone."""
+    """Draw two variants of a candidate along an axis; None if they agree or differ elsewhere."""
     choices = [choice for choice in space.parameters if axis_of(choice.name) == axis]
     values = [v for v in choices[0].values if all(v in choice for choice in choices)]
     if len(values) < 2:

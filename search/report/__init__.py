@@ -1,4 +1,4 @@
-"""Report: what a run came to, from its files alone."""
+"""Report: the results of a run, from its files alone."""
 
 from ...spaces.files import write_atomic
 from ..store.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""Bars: shares of a whole, in HTML so that they bend to any width."""
+"""Bars: shares of a whole, in HTML so that they fit any width."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bar(parts: Iterable[tuple[str, float, str, str]], class_: str = "") -> str:
 
 
 def time_bar(facts: Facts, key: str) -> str:
-    """Where the time of a delivered model goes, by kind of sub-block, as the model predicts."""
+    """Predicted latency of a delivered model by kind of sub-block, as a bar and a legend."""
     candidate, model = facts.candidates[key], facts.cost_model
     spent: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for block, _, took in model.sub_blocks(candidate):
@@ -54,7 +54,7 @@ def time_bar(facts: Facts, key: str) -> str:
 
 
 def choice_rows(axes: Sequence[Axis]) -> str:
-    """A row a choice: what it has to do with the outcome, and who uses which value."""
+    """A row for each choice: how much it explains, and how often each value is used."""
     rows = [_choice(axis) for axis in axes]
     more = rows[SHOWN:]
     folded = tag("details", tag("summary", f"{len(more)} more choices"), *more) if more else ""

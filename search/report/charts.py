@@ -1,4 +1,4 @@
-"""Charts: promises against measurements, and how the search went."""
+"""Charts: promises against measurements, and progress of the search."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .words import latency, ms, percent
 
 
 def promise_chart(facts: Facts, width: int) -> str:
-    """For every delivered model its measured latency in the interval that was promised.
+    """Draw the measured latency of every delivered model in its promised interval.
 
-    All are drawn relative to the promise, so that fast and slow ones compare, and at the speed
-    of the calibration.
+    All are relative to the promise, so that fast and slow models compare, and at the speed of the
+    calibration.
     """
     rows, left = facts.measured, 40
     height = 34 * len(rows) + 60
@@ -29,8 +29,8 @@ def promise_chart(facts: Facts, width: int) -> str:
         for m in rows
         for end in (m.promised.low_ms, m.promised.high_ms)
     ]
-    seen = [100 * (m.measured().calibrated_ms / m.promised.latency_ms - 1) for m in rows]
-    x = Scale.around([*ends, *seen, 0.0], left, right, log=False)
+    values = [100 * (m.measured().calibrated_ms / m.promised.latency_ms - 1) for m in rows]
+    x = Scale.around([*ends, *values, 0.0], left, right, log=False)
     parts: list[str] = []
     for tick in x.ticks(max(3, (right - left) // 100)):
         parts.append(tag("line", x1=x(tick), x2=x(tick), y1=8, y2=height - 46, class_="grid"))
@@ -39,8 +39,10 @@ def promise_chart(facts: Facts, width: int) -> str:
     parts.append(label(right, height - 8, words, "axis", "end"))
     for i, m in enumerate(rows):
         middle, letter = 26 + 34 * i, facts.letter(m.key)
-        promised, found = m.promised, m.measured()
-        tip = f"{letter}: {m.key}\n{latency(found)} measured\n{ms(promised.latency_ms)} promised, "
+        promised, measured = m.promised, m.measured()
+        tip = (
+            f"{letter}: {m.key}\n{latency(measured)} measured\n{ms(promised.latency_ms)} promised, "
+        )
         tip += f"90% interval {ms(promised.low_ms)} to {ms(promised.high_ms)}\n"
         tip += f"{ms(promised.predicted_ms)} predicted by the search"
         low, high = x(ends[2 * i]), x(ends[2 * i + 1])
@@ -58,26 +60,26 @@ def promise_chart(facts: Facts, width: int) -> str:
                 data_tip=tip,
             ),
             tag("line", x1=x(0), x2=x(0), y1=middle - 9, y2=middle + 9, class_="promise"),
-            tag("circle", cx=x(seen[i]), cy=middle, r=6, class_=kind, data_tip=tip, tabindex=0),
+            tag("circle", cx=x(values[i]), cy=middle, r=6, class_=kind, data_tip=tip, tabindex=0),
         ]
         if width > NARROW:
-            words = f"{ms(found.calibrated_ms)}, {ms(promised.latency_ms)} promised"
+            words = f"{ms(measured.calibrated_ms)}, {ms(promised.latency_ms)} promised"
             parts.append(label(right + 16, middle + 5, words, "tick"))
     return picture(width, height, "Measured against promised latency", *parts)
 
 
 def progress_chart(facts: Facts, width: int) -> str:
-    """Hypervolume of the front against scored candidates, and against the time they took."""
+    """Draw the hypervolume of the front against scored candidates and against time."""
     volumes, best = progress_of(facts)
     if not volumes:
         return tag("p", text("No candidate within the limits was scored."))
     seconds = [*accumulate(e.seconds for e in facts.evaluations)]
     half = (width - 40) // 2 if width > NARROW else width
     height = 240
-    places = [(0, 0), (width - half, 0) if width > NARROW else (0, height)]
+    offsets = [(0, 0), (width - half, 0) if width > NARROW else (0, height)]
     panels: list[str] = []
     across = [([*range(1, len(volumes) + 1)], "candidates scored"), (seconds, "seconds of scoring")]
-    for (xs, x_label), (dx, dy) in zip(across, places, strict=True):
+    for (xs, x_label), (dx, dy) in zip(across, offsets, strict=True):
         x = Scale(0, max(xs[-1], 1e-9), 52, half - 12)
         y = Scale(0, 1.08 * max(max(volumes), 1e-9), height - 46, 30)
         points = [(x.start, y.start), *((x(a), y(v)) for a, v in zip(xs, volumes, strict=True))]
@@ -116,6 +118,6 @@ def progress_of(facts: Facts) -> tuple[list[float], list[float]]:
 
 
 def thinned(items: list[Any], n: int) -> list[Any]:
-    """At most about `n` of a list, evenly, the last one included."""
+    """About `n` items of a list at most, evenly spaced, with the last one."""
     step = -(-len(items) // n) or 1
     return items[::-1][::step][::-1]

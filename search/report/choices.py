@@ -1,4 +1,4 @@
-"""Choices: what the front prefers, and how much each choice has to do with the outcome."""
+"""Choices: values that the front prefers, and how much of the metrics each choice explains."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .facts import Facts
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A choice, all places where it is drawn taken together.
+    """A choice, taken together over all blocks where it is drawn.
 
     Attributes:
         name: field, with its stage where there are several.
-        values: that occur, in the order of the space.
+        values: those that occur, in the order of the space.
         scored: share of each among all scored candidates.
         front: share of each on the front.
         explains: metric -> share of its variance that goes with this choice.
@@ -34,7 +34,7 @@ class Axis:
 
 
 def axes(facts: Facts) -> list[Axis]:
-    """Every choice with more than one value among what was scored, the weightiest first."""
+    """List choices with several values among the scored candidates, the weightiest first."""
     order: dict[str, dict[Scalar, None]] = {}
     several = len(facts.space.largest().architecture.stages) > 1
     for choice in facts.space.parameters:
@@ -47,27 +47,27 @@ def axes(facts: Facts) -> list[Axis]:
         "accuracy": np.array([e.metrics["accuracy"] for e in facts.evaluations]),
         "latency": np.log([e.metrics["latency_ms"] for e in facts.evaluations]),
     }
-    found: list[Axis] = []
+    varied: list[Axis] = []
     for name, values in order.items():
         table = np.array([[c[name].get(v, 0) for v in values] for c in scored], float)
-        seen = table.sum(0) > 0
-        if seen.sum() < 2:
+        occurs = table.sum(0) > 0
+        if occurs.sum() < 2:
             continue
-        listed = [v for v, used in zip(values, seen, strict=True) if used]
-        found.append(
+        listed = [v for v, used in zip(values, occurs, strict=True) if used]
+        varied.append(
             Axis(
                 name,
                 tuple(map(str, listed)),
                 _shares(scored, name, listed),
                 _shares(chosen, name, listed),
-                {m: explained(table[:, seen], target) for m, target in metrics.items()},
+                {m: explained(table[:, occurs], target) for m, target in metrics.items()},
             )
         )
-    return sorted(found, key=lambda axis: -max(axis.explains.values()))
+    return sorted(varied, key=lambda axis: -max(axis.explains.values()))
 
 
 def short_name(name: str, several: bool) -> str:
-    """Where a choice counts as the same.
+    """Name under which choices are taken together.
 
     >>> short_name("stages.1.blocks.4.mixer", True), short_name("stages.0.width", False)
     ('stage 2: mixer', 'width')
@@ -81,11 +81,11 @@ def explained(table: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     """Share of the variance of a target that a linear fit on counts explains; 0 to 1.
 
     Adjusted for the number of values (Wherry, Annals of Mathematical Statistics 2(4), 1931), so
-    that a choice that has nothing to do with the target gets about 0. For a choice that is drawn
-    once this is the correlation ratio.
+    that a choice unrelated to the target gets about 0. For a choice that is drawn once this is
+    the correlation ratio.
 
     Args:
-        table: (N, V) how often each candidate uses each value.
+        table: (N, V) number of times that each candidate uses each value.
         target: (N,).
     """
     centered = target - target.mean()

@@ -1,4 +1,4 @@
-"""Facts: all that a report says, read from the files of a run."""
+"""Facts: everything that a report shows, read from the files of a run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
 
-SEARCHED = "searched "  # what the ladder puts before the key of a delivered model
+SEARCHED = "searched "  # prefix in the ladder of a delivered model's key
 PLANE = (Objective("latency_ms"), Objective("accuracy"))
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run came to.
+    """Results of a run.
 
     Attributes:
         folder: the run.
-        config: as it was resolved.
-        space: as it was searched.
+        config: resolved.
+        space: that was searched.
         evaluations: scored candidates in the order of scoring.
-        failed: how many candidates could not be scored.
+        failed: number of candidates that could not be scored.
         delivered: manifests, the fastest first.
         candidates: key -> candidate of each of them.
         cost_model: of the device.
@@ -43,7 +43,7 @@ class Facts:
         ladder: models measured side by side; empty where they were not.
         reference: the largest network of the space in eager PyTorch; empty where it was not
             measured.
-        proxy: what a check of the scores found; empty where there was none.
+        proxy: figures of a proxy check; empty where there was none.
     """
 
     folder: RunFolder
@@ -62,7 +62,7 @@ class Facts:
 
     @property
     def objectives(self) -> list[Objective]:
-        """What was traded, and what had a limit."""
+        """Metrics that were traded or limited."""
         return self.config.search.resolve()
 
     @cached_property
@@ -81,20 +81,20 @@ class Facts:
         return [m for m in self.delivered if m.metrics]
 
     def letter(self, key: str) -> str:
-        """What a delivered model is called in pictures: A is the fastest."""
+        """Letter of a delivered model in pictures: A is the fastest."""
         index = [m.key for m in self.delivered].index(key)
-        turn, place = divmod(index, len(ascii_uppercase))
-        return ascii_uppercase[place] + (str(turn) if turn else "")
+        turn, position = divmod(index, len(ascii_uppercase))
+        return ascii_uppercase[position] + (str(turn) if turn else "")
 
     @property
     def baselines(self) -> list[Mapping[str, Any]]:
         """Rows of the ladder that are not delivered models, or without it the reference."""
-        found = [row for row in self.ladder if not row["name"].startswith(SEARCHED)]
-        return found or ([self.reference] if self.reference else [])
+        rows = [row for row in self.ladder if not row["name"].startswith(SEARCHED)]
+        return rows or ([self.reference] if self.reference else [])
 
     @property
     def teacher_accuracy(self) -> float | None:
-        """Of the teacher on the validation split."""
+        """Accuracy of the teacher on the validation split."""
         return self.stages.get(Stage.TEACHER, {}).get("accuracy")
 
 

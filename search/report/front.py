@@ -1,4 +1,4 @@
-"""Front: accuracy against latency, of all that was scored, delivered or compared."""
+"""Front: accuracy against latency of scored, delivered and compared models."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .svg import NARROW, frame, label, path, picture, steps
 from .words import in_words, interval, latency, mb, ms, percent, share
 
 SIZES = 5  # shades in which sizes are shown
-LOWEST = 0.05  # share of the scored candidates that the plot may leave below it
-CROWDED = 26  # pixels between two models where a letter has no room
-POINTS = 1500  # drawn at most beside the front
+LOWEST = 0.05  # share of the scored candidates that may lie below the plot
+CROWDED = 26  # pixels between two models below which a letter has no room
+POINTS = 1500  # most points that are drawn beside the front
 
 
 def front_chart(facts: Facts, width: int) -> str:
-    """Accuracy against latency: scored candidates, their front, delivered models, baselines."""
+    """Draw accuracy and latency: scored candidates, their front, delivered models, baselines."""
     height = 520 if width > NARROW else 400
     x, y = _plane(facts, width, height)
     shade, best = shades(facts), {e.key for e in facts.front}
@@ -36,15 +36,15 @@ def front_chart(facts: Facts, width: int) -> str:
         parts.append(path(steps(corners), "front"))
     parts += [_dot(e, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
     parts += [_baseline(row, x, y) for row in facts.baselines]
-    places = [x(m.measured().calibrated_ms) for m in facts.measured]
+    xs = [x(m.measured().calibrated_ms) for m in facts.measured]
     for i, m in enumerate(facts.measured):
-        crowded = i + 1 < len(places) and places[i + 1] - places[i] < CROWDED
+        crowded = i + 1 < len(xs) and xs[i + 1] - xs[i] < CROWDED
         parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
     return picture(width, height, "Accuracy against latency", *parts)
 
 
 def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
-    """Axes that show all that matters; the least accurate candidates may fall off below."""
+    """Axes that show everything but perhaps the least accurate candidates."""
     limits = facts.config.search.limits
     shown = [*(m.measured().at_calibrated_speed() for m in facts.measured), *facts.baselines]
     scored = [e.metrics for e in facts.evaluations]
@@ -61,13 +61,13 @@ def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
 
 
 def shades(facts: Facts) -> Callable[[Mapping[str, float]], str]:
-    """Metrics -> the class of a shade, by size."""
+    """Function from metrics to the class of a shade, by size."""
     edges = size_edges([e.metrics["size_mb"] for e in facts.evaluations])
     return lambda metrics: f"s{bisect_right(edges, metrics['size_mb'])}"
 
 
 def size_edges(sizes: Sequence[float]) -> list[float]:
-    """Sizes at which the shade changes: as many candidates in each."""
+    """Sizes at which the shade changes, with equally many candidates in each."""
     if not sizes:
         return []
     return [float(q) for q in np.quantile(sizes, np.arange(1, SIZES) / SIZES)]
@@ -130,9 +130,9 @@ def _baseline(row: Mapping[str, Any], x: Scale, y: Scale) -> str:
 
 
 def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) -> str:
-    """A delivered model, with its interval and a thin line from where the search saw it.
+    """A delivered model, with its interval and a thin line from the search's estimate.
 
-    Its letter stands on the right, or with the anchor "end" on the left.
+    Its letter is on the right, or with the anchor "end" on the left.
     """
     m, promised, letter = manifest.measured(), manifest.promised, facts.letter(manifest.key)
     at, level = x(m.calibrated_ms), y(100 * m.accuracy)

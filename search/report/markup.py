@@ -1,4 +1,4 @@
-"""Markup: elements of HTML and SVG, escaped where strangers' names come in."""
+"""Markup: elements of HTML and SVG, with text escaped."""
 
 from __future__ import annotations
 

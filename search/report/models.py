@@ -1,4 +1,4 @@
-"""Models: what was delivered, what was promised of it, and what it is compared with."""
+"""Models: those that were delivered, their promises, and models to compare with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .markup import table, tag, text, yes
 from .svg import both
 from .words import interval, latency, mb, ms, number, share
 
-SLIGHT = 0.02  # lean of predictions that needs no mention
+SLIGHT = 0.02  # bias of predictions up to which it is not mentioned
 
 
 def models(facts: Facts) -> list[str]:
@@ -64,24 +64,24 @@ def models(facts: Facts) -> list[str]:
 
 
 def speed(facts: Facts, manifest: Manifest) -> str:
-    """How many times as fast as the reference a model is, if that was measured."""
+    """Speed of a model relative to the reference, if that was measured."""
     if not facts.reference:
         return "not known"
     return f"{facts.reference['latency_ms'] / manifest.measured().latency_ms:.1f}x"
 
 
 def _card(facts: Facts, manifest: Manifest) -> str:
-    key, promised, found = manifest.key, manifest.promised, manifest.metrics
+    key, promised, metrics = manifest.key, manifest.promised, manifest.metrics
     counts = {
         "parameters": f"{promised.params:,.0f}",
         "multiply-accumulates": f"{promised.macs / 1e6:,.2f} million",
         "folder": f"pareto/{key}",
         "kernels": ", ".join(manifest.kernels),
     }
-    if found and speed_words(found.speed):
-        counts["latency"] = f"{latency(found)}, so {ms(found.calibrated_ms)} at all of it"
-    if found and found.energy_mj is not None:
-        counts["energy"] = f"{found.energy_mj:.3g} mJ a run above idle"
+    if metrics and speed_words(metrics.speed):
+        counts["latency"] = f"{latency(metrics)}, so {ms(metrics.calibrated_ms)} at all of it"
+    if metrics and metrics.energy_mj is not None:
+        counts["energy"] = f"{metrics.energy_mj:.3g} mJ a run above idle"
     name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")
     about = (tag("span", f"{text(k)} ", tag("b", text(v))) for k, v in counts.items())
     return tag(
@@ -107,7 +107,7 @@ def _checks(checks: Sequence[Check]) -> str:
 
 
 def _operators(inventory: Inventory | None) -> str:
-    """What the runtime made of the file, and which other runtimes would not take it."""
+    """Kernels of the file, and operators that other runtimes do not convert."""
     if inventory is None:
         return ""
     stored, executed = inventory.nodes, sum(inventory.executed.values())
@@ -130,7 +130,7 @@ def _operators(inventory: Inventory | None) -> str:
 
 
 def promises(facts: Facts) -> list[str]:
-    """Measured latencies in the intervals that were promised."""
+    """Measured latencies in their promised intervals."""
     if not facts.measured:
         return []
     inside = sum(m.inside_interval for m in facts.measured)
@@ -139,11 +139,11 @@ def promises(facts: Facts) -> list[str]:
         "interval, around what the untrained graph took if it was measured. The circle is what "
         f"the model takes: {inside} of {len(facts.measured)} lie inside."
     )
-    lean = median(m.promised.latency_ms / m.promised.predicted_ms for m in facts.measured)
-    if abs(lean - 1) > SLIGHT:
-        slower = "slower" if lean > 1 else "faster"
+    bias = median(m.promised.latency_ms / m.promised.predicted_ms for m in facts.measured)
+    if abs(bias - 1) > SLIGHT:
+        slower = "slower" if bias > 1 else "faster"
         caption += (
-            f" Half of them are {abs(lean - 1):.0%} {slower} than the search saw them, or more."
+            f" Half of them are {abs(bias - 1):.0%} {slower} than the search saw them, or more."
         )
     ran = [m for m in facts.measured if speed_words(m.measured().speed)]
     if ran:

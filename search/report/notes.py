@@ -1,4 +1,4 @@
-"""Notes: what a reader must know before trusting the figures."""
+"""Notes: warnings that a reader needs before trusting the figures."""
 
 from __future__ import annotations
 
@@ -29,31 +29,35 @@ def notes(facts: Facts) -> list[str]:
 
 
 def trust(facts: Facts) -> str:
-    """How far the accuracies of the search can be trusted to order candidates."""
-    found = facts.proxy
-    if not found:
+    """Sentence on how well the accuracies of the search rank candidates."""
+    check = facts.proxy
+    if not check:
         return (
             "The order in which the search put candidates was never checked against training "
             "them alone on this data. To check it: vitpareto proxy "
             f"{facts.folder.config} --run-dir {facts.folder.path}"
         )
-    low, high = found.get("kendall_tau_low"), found.get("kendall_tau_high")
+    low, high = check.get("kendall_tau_low"), check.get("kendall_tau_high")
     known = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
-    best = found["best_baseline"]
+    best = check["best_baseline"]
     return (
-        f"The search's scores were compared with {found['n']} candidates trained alone: Kendall's "
-        f"tau {found['kendall_tau']:.2f}{known}, where {best} alone reaches "
-        f"{found['baselines'][best]['kendall_tau']:.2f}. The scores are "
-        + ("worth more than that." if found["trusted"] else "not known to be worth more than that.")
+        f"The search's scores were compared with {check['n']} candidates trained alone: Kendall's "
+        f"tau {check['kendall_tau']:.2f}{known}, where {best} alone reaches "
+        f"{check['baselines'][best]['kendall_tau']:.2f}. The scores are "
+        + ("worth more than that." if check["trusted"] else "not known to be worth more than that.")
     )
 
 
 def _unmet(facts: Facts) -> Iterator[str]:
     for manifest in facts.measured:
         limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
-        found = manifest.measured()
-        if missed := misses(found.at_calibrated_speed(), limits):
-            read = f" Its latency is read as {latency(found)}." if speed_words(found.speed) else ""
+        measured = manifest.measured()
+        if missed := misses(measured.at_calibrated_speed(), limits):
+            read = (
+                f" Its latency is read as {latency(measured)}."
+                if speed_words(measured.speed)
+                else ""
+            )
             yield f"{facts.letter(manifest.key)} does not keep the limits: it has {missed}.{read}"
 
 
@@ -69,15 +73,17 @@ def _unverified(facts: Facts) -> Iterator[str]:
 
 
 def _beaten(facts: Facts) -> Iterator[str]:
-    """Models that another one beats in all that was traded, now that everything is measured."""
+    """Models that another one dominates in the traded metrics, as measured."""
     for manifest in facts.measured:
-        mine = manifest.measured().at_calibrated_speed()
-        traded = [o for o in facts.objectives if o.traded and o.name in mine]
+        own = manifest.measured().at_calibrated_speed()
+        traded = [o for o in facts.objectives if o.traded and o.name in own]
         for other in facts.measured:
-            found = other.measured().at_calibrated_speed()
-            theirs = [o.loss(found[o.name]) for o in traded]
-            own = [o.loss(mine[o.name]) for o in traded]
-            if theirs != own and all(a <= b for a, b in zip(theirs, own, strict=True)):
+            others = other.measured().at_calibrated_speed()
+            other_losses = [o.loss(others[o.name]) for o in traded]
+            own_losses = [o.loss(own[o.name]) for o in traded]
+            if other_losses != own_losses and all(
+                a <= b for a, b in zip(other_losses, own_losses, strict=True)
+            ):
                 yield (
                     f"{facts.letter(manifest.key)} is beaten by {facts.letter(other.key)} in "
                     f"{', '.join(o.name for o in traded)}: there is no reason to take it."
@@ -86,7 +92,7 @@ def _beaten(facts: Facts) -> Iterator[str]:
 
 
 def _rollbacks(facts: Facts) -> Iterator[str]:
-    """What was taken back of the models that the search chose, and why."""
+    """Compression that was taken back of the search's choices, and why."""
     for manifest in facts.delivered:
         yield from rollbacks(manifest, facts.letter(manifest.key))
 
@@ -104,8 +110,8 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
 
 
 def _training(facts: Facts) -> Iterator[str]:
-    for name, found in facts.stages.items():
-        for alarm in found.get("alarms", []):
+    for name, results in facts.stages.items():
+        for alarm in results.get("alarms", []):
             yield f"Training of the {name}: {alarm}."
     if facts.failed:
         yield f"{facts.failed} candidates could not be scored; log.txt says why."
@@ -117,11 +123,11 @@ def _trust(facts: Facts) -> Iterator[str]:
 
 
 def _cost_model(facts: Facts) -> Iterator[str]:
-    found = facts.cost_model.validation
-    if "mape" in found:
+    errors = facts.cost_model.validation
+    if "mape" in errors:
         yield (
-            f"Latencies of candidates are predictions. On {found['networks_fresh']} networks that "
-            f"the cost model had not seen they were off by {found['mape']:.1f}% on average."
+            f"Latencies of candidates are predictions. On {errors['networks_fresh']} networks "
+            f"that the cost model had not seen they were off by {errors['mape']:.1f}% on average."
         )
     else:
         yield "Latencies of candidates are predictions, which were not checked on fresh networks."

@@ -1,4 +1,4 @@
-"""Page: the report as one HTML file that needs nothing else."""
+"""Page: the report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def _head(facts: Facts, name: str) -> list[str]:
 
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:
-    """The figures that come first, each with what it is."""
-    found = facts.measured
-    if not found:
+    """Figures at the top of the page, each with a caption."""
+    measured = facts.measured
+    if not measured:
         return []
-    best, fastest = max(found, key=lambda m: m.measured().accuracy), found[0]
-    teacher, verified = facts.teacher_accuracy, sum(m.verified for m in found)
+    best, fastest = max(measured, key=lambda m: m.measured().accuracy), measured[0]
+    teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
     split = "test" if best.test else "validation"
     beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
     faster = f", {speed(facts, best)} as fast as the largest network in PyTorch"
@@ -112,12 +112,12 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
             f"a run of {_a_run(facts, fastest)}, the fastest, with "
             f"{percent(fastest.measured().accuracy)} on validation",
         ),
-        (f"{verified} of {len(found)}", "delivered models verified on the device"),
+        (f"{verified} of {len(measured)}", "delivered models verified on the device"),
     ]
 
 
 def _a_run(facts: Facts, manifest: Manifest) -> str:
-    """A model by its letter, and how fast the machine was where that was unusual."""
+    """Letter of a model, and the speed of the machine where that was unusual."""
     return f"{facts.letter(manifest.key)} {speed_words(manifest.measured().speed)}".rstrip()
 
 
@@ -152,8 +152,8 @@ def _front(facts: Facts) -> list[str]:
 
 
 def _progress(facts: Facts) -> list[str]:
-    found = facts.stages.get(Stage.SEARCH, {})
-    ended = ENDINGS.get(found.get("ended by", ""), "")
+    results = facts.stages.get(Stage.SEARCH, {})
+    ended = ENDINGS.get(results.get("ended by", ""), "")
     caption = (
         "Hypervolume: the share of the space between the largest network, or the limits, and the "
         f"smallest one that the front dominates. {ended}"
@@ -165,8 +165,8 @@ def _progress(facts: Facts) -> list[str]:
 
 
 def _choices(facts: Facts) -> list[str]:
-    found = axes(facts) if len(facts.evaluations) > 2 else []
-    if not found:
+    varied = axes(facts) if len(facts.evaluations) > 2 else []
+    if not varied:
         return []
     words = (
         "The thin bar is every scored candidate, the thick one the front. On the left: how much of "
@@ -176,25 +176,25 @@ def _choices(facts: Facts) -> list[str]:
     return [
         tag("h2", "What the front prefers"),
         tag("p", words, class_="note"),
-        tag("div", choice_rows(found), class_="card"),
+        tag("div", choice_rows(varied), class_="card"),
     ]
 
 
 def _stages(facts: Facts) -> list[str]:
-    total = sum(found["seconds"] for found in facts.stages.values())
+    total = sum(results["seconds"] for results in facts.stages.values())
     rows = [
         [
             text(name),
-            duration(found["seconds"]),
-            percent(found["seconds"] / (total or 1)),
-            f"{found['peak_memory_mb']:,} MB",
+            duration(results["seconds"]),
+            percent(results["seconds"] / (total or 1)),
+            f"{results['peak_memory_mb']:,} MB",
             ", ".join(
                 f"{text(k)} {text(number(v))}"
-                for k, v in found.items()
+                for k, v in results.items()
                 if k not in ("seconds", "peak_memory_mb")
             ),
         ]
-        for name, found in facts.stages.items()
+        for name, results in facts.stages.items()
     ]
     rows.append([tag("b", "all"), tag("b", duration(total)), "", "", ""])
     return [
@@ -233,7 +233,7 @@ def _reproduce(facts: Facts) -> list[str]:
 
 
 def _big(n: int) -> str:
-    """A size of a space: exact while it can be read.
+    """Size of a space: exact while it is short.
 
     >>> _big(12_345), _big(1_828_915_200), _big(10**30)
     ('12,345', '1.8 billion', '1.0e+30')

@@ -1,4 +1,4 @@
-"""Picture: the front as a PNG, for where no browser is."""
+"""Picture: the front as a PNG, where there is no browser."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..pareto.objectives import MAXIMIZED
 from .facts import Facts
 
 INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
-CROWDED = 1.08  # ratio of latencies below which two letters would meet
+CROWDED = 1.08  # ratio of latencies below which two letters would overlap
 
 
 def front_png(facts: Facts) -> bytes:
-    """Accuracy against latency: scored candidates, their front, delivered models, baselines.
+    """Draw accuracy against latency: scored candidates, their front, delivered models, baselines.
 
     Latencies of delivered models are at the speed of the calibration.
     """
@@ -46,11 +46,11 @@ def front_png(facts: Facts) -> bytes:
         linewidth=1,
         label="their front",
     )
-    for row in facts.baselines:  # mostly slow, so that their names have room on the left
-        at, where = (row["latency_ms"], 100 * row["accuracy"]), (-8, -3)
+    for row in facts.baselines:  # mostly slow, so there is room for names on the left
+        at, offset = (row["latency_ms"], 100 * row["accuracy"]), (-8, -3)
         axes.plot(*at, "s", color=SOFT, markerfacecolor="white", markersize=7)
         axes.annotate(
-            row["name"], at, where, textcoords="offset points", ha="right", color=SOFT, fontsize=8
+            row["name"], at, offset, textcoords="offset points", ha="right", color=SOFT, fontsize=8
         )
     for verified, face, name in ((True, ACCENT, ""), (False, "white", ", not verified")):
         chosen = [m.measured() for m in facts.measured if m.verified == verified]
@@ -69,12 +69,12 @@ def front_png(facts: Facts) -> bytes:
                 elinewidth=1,
                 label=f"delivered: measured, validation split{name}",
             )
-    places = [m.measured().calibrated_ms for m in facts.measured]
+    latencies = [m.measured().calibrated_ms for m in facts.measured]
     for i, m in enumerate(facts.measured):
-        crowded = i + 1 < len(places) and places[i + 1] < CROWDED * places[i]
-        at, where = (places[i], 100 * m.measured().accuracy), (-16 if crowded else 7, 4)
+        crowded = i + 1 < len(latencies) and latencies[i + 1] < CROWDED * latencies[i]
+        at, offset = (latencies[i], 100 * m.measured().accuracy), (-16 if crowded else 7, 4)
         letter = facts.letter(m.key)
-        axes.annotate(letter, at, where, textcoords="offset points", color=ACCENT, weight="bold")
+        axes.annotate(letter, at, offset, textcoords="offset points", color=ACCENT, weight="bold")
     for name, limit in facts.config.search.limits.items():
         if name == "latency_ms":
             axes.axvline(limit, color=BAD, linestyle="--", linewidth=1, label="limit")

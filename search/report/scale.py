@@ -1,4 +1,4 @@
-"""Scale: values to places on an axis, and the round numbers to write beside it."""
+"""Scale: pixels of values on an axis, and round numbers for its ticks."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ class Scale:
     def around(
         cls, values: Iterable[float], start: float, end: float, log: bool | None = None
     ) -> Scale:
-        """An axis that shows all values with a little air.
+        """Make an axis that shows all values with a margin.
 
         Args:
-            values: what it must show; at least one.
+            values: at least one, all of which it shows.
             start: pixel of the low end.
             end: pixel of the high end.
             log: as for `Scale`; by default where the values span a wide ratio.
         """
-        found = list(values)
-        low, high = min(found), max(found)
+        shown = list(values)
+        low, high = min(shown), max(shown)
         if log is None:
             log = low > 0 and high / low > WIDE
         if log:
-            air = (high / low) ** 0.06 if high > low else 1.5
-            return cls(low / air, high * air, start, end, True)
-        air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        return cls(low - air, high + air, start, end)
+            margin = (high / low) ** 0.06 if high > low else 1.5
+            return cls(low / margin, high * margin, start, end, True)
+        margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+        return cls(low - margin, high + margin, start, end)
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value; what is beyond an end lands on it.
+        """Pixel of a value; a value beyond an end is drawn there.
 
         >>> Scale(1, 100, 0, 10, log=True)(10)
         5.0
@@ -80,19 +80,19 @@ class Scale:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             for steps in (FINER, ROUND, (1, 3), (1,)):
                 exact = [step * 10.0**decade for decade in decades for step in steps]
-                found = [float(f"{tick:.6g}") for tick in exact if self.holds(tick)]
-                if len(found) <= n + 1:
+                ticks = [float(f"{tick:.6g}") for tick in exact if self.holds(tick)]
+                if len(ticks) <= n + 1:
                     break
-            if len(found) >= 3:
-                return found[:: -(-len(found) // (n + 1))]
-        found: list[float] = []
+            if len(ticks) >= 3:
+                return ticks[:: -(-len(ticks) // (n + 1))]
+        ticks: list[float] = []
         for finer in (1, 2, 4):
             step = _round_up((self.high - self.low) / (n * finer))
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-            found = [float(f"{k * step:.6g}") for k in range(first, last + 1)]
-            if len(found) >= 3:
+            ticks = [float(f"{k * step:.6g}") for k in range(first, last + 1)]
+            if len(ticks) >= 3:
                 break
-        return found
+        return ticks
 
 
 def _round_up(step: float) -> float:

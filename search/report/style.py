@@ -1,4 +1,4 @@
-"""Style: how the page looks, in light and dark, and the few lines that show what is hovered."""
+"""Style: CSS of the page, light and dark, and the script that shows tips."""
 
 STYLE = """
 :root {
@@ -153,11 +153,11 @@ svg .heading { fill: var(--soft); font-size: 12px; font-weight: 600 }
 SCRIPT = """
 const tip = document.getElementById("tip");
 function show(event) {
-  const found = event.target.closest && event.target.closest("[data-tip]");
-  tip.style.display = found ? "block" : "none";
-  if (!found) return;
-  tip.textContent = found.dataset.tip;
-  const box = found.getBoundingClientRect();
+  const target = event.target.closest && event.target.closest("[data-tip]");
+  tip.style.display = target ? "block" : "none";
+  if (!target) return;
+  tip.textContent = target.dataset.tip;
+  const box = target.getBoundingClientRect();
   const x = event.clientX === undefined ? box.right : event.clientX;
   const y = event.clientY === undefined ? box.bottom : event.clientY;
   tip.style.left = Math.max(6, Math.min(x + 14, innerWidth - tip.offsetWidth - 6)) + "px";

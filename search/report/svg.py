@@ -1,4 +1,4 @@
-"""SVG: what all pictures are made of."""
+"""SVG: parts that all pictures share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import pairwise
 from .markup import tag, text
 from .scale import Scale
 
-WIDE, NARROW = 1000, 360  # pixels for which a picture is drawn; the page shows the fitting one
+WIDE, NARROW = 1000, 360  # pixels for which a picture is drawn; the page shows the one that fits
 
 
 def label(x: float, y: float, words: object, class_: str = "", anchor: str = "start") -> str:
-    """A line of text at a place."""
+    """A line of text at a point."""
     return tag("text", text(words), x=x, y=y, class_=class_ or None, text_anchor=anchor)
 
 

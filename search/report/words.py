@@ -1,4 +1,4 @@
-"""Words: candidates and figures as people read them."""
+"""Words: candidates and figures as text for people."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def interval(metrics: Mapping[str, float]) -> str:
     return share(Accuracy(*(metrics[name] for name in ACCURACY)))
 
 
-def share(found: Accuracy) -> str:
-    """The same of a delivered model."""
-    low, high = found.accuracy_low, found.accuracy_high
-    return f"{percent(found.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
+def share(accuracy: Accuracy) -> str:
+    """Accuracy of a delivered model with its 95% interval."""
+    low, high = accuracy.accuracy_low, accuracy.accuracy_high
+    return f"{percent(accuracy.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def latency(found: Metrics) -> str:
-    """A measured latency, with the speed of the machine where that was not the usual one."""
-    return f"{ms(found.latency_ms)} {speed_words(found.speed)}".rstrip()
+def latency(metrics: Metrics) -> str:
+    """A measured latency, with the speed of the machine where that was unusual."""
+    return f"{ms(metrics.latency_ms)} {speed_words(metrics.speed)}".rstrip()
 
 
 def ms(value: float) -> str:
@@ -62,7 +62,7 @@ def number(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Seconds in minutes and hours.
 
     >>> duration(42.3), duration(300), duration(7260)
     ('42 s', '5 min 0 s', '2 h 1 min')
@@ -89,7 +89,7 @@ def bits(policy: Policy) -> str:
 
 
 def in_words(candidate: Candidate) -> str:
-    """A candidate in one line: depth and widths, mixers, tokens, precisions."""
+    """Summary of a candidate in one line: depth and widths, mixers, tokens, precisions."""
     a = candidate.architecture
     shape = " + ".join(f"{len(stage.blocks)}x{stage.width}" for stage in a.stages)
     mixers = Counter(block.mixer for block in a.blocks())

@@ -1,1 +1,1 @@
-"""A run: its folder is opened, its assets are loaded or made, its results are read."""
+"""Run: opening its folder, making or loading its assets, reading its results."""

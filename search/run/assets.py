@@ -1,4 +1,4 @@
-"""Run: a run folder and what its stages need; `ensure_...` trains or measures what is not there."""
+"""Run: a run folder and its assets; `ensure_...` trains or measures those that are missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..console import share_bar
 from ..data.dataset import Data, load_data
 from ..executors import open_executor
 from ..loop.study import Scoring, window
-from ..scoring.evaluation import Judge, evaluate
+from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
@@ -40,13 +40,13 @@ from ..training.teacher import Lessons, make_lessons, open_teacher, predict, tra
 from .opening import FIXED, require_energy
 from .stages import Stage, running
 
-VIEWS = 12  # augmented views of every train image, for which the teacher's logits are kept
+VIEWS = 12  # augmented views of every train image whose teacher logits are kept
 
 T = TypeVar("T")
 
 
 def _once(ensure: Callable[[Run], T]) -> Callable[[Run], T]:
-    """Remember what a method of a run came to, for as long as the run is open."""
+    """Cache the result of a method of a run while the run is open."""
 
     @wraps(ensure)
     def remembered(run: Run) -> T:
@@ -59,11 +59,11 @@ def _once(ensure: Callable[[Run], T]) -> Callable[[Run], T]:
 
 
 class Run:
-    """What a run has.
+    """A run folder and its assets.
 
-    Properties are read from its folder. The methods `ensure_...` give what is there as well, and
-    make it where it is not, in stages that take minutes to hours and are kept as they end.
-    Used as a context, torch has the threads that the configuration says until it ends.
+    Properties are read from the folder. The methods `ensure_...` load an asset, or make it if it is
+    missing, in stages that take minutes to hours; each is saved when it ends. As a context manager
+    it gives torch the threads of the configuration.
 
     Args:
         folder: from `open_run`.
@@ -90,7 +90,7 @@ class Run:
 
     @cached_property
     def device(self) -> Device:
-        """Where the models will run."""
+        """Device that will run the models."""
         return Device.load(self.config.device.name)
 
     @cached_property
@@ -101,13 +101,13 @@ class Run:
 
     @cached_property
     def tuning(self) -> FineTuning:
-        """How single networks are trained to be delivered; needs the lessons."""
+        """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
         return FineTuning(self.ensure_lessons(), validation, config.finish, config.search.seed)
 
     @_once
     def ensure_cost_model(self) -> CostModel:
-        """The device's cost model: of the folder, of the configuration, or calibrated now."""
+        """Cost model of the device: from the folder, the configuration, or calibrated now."""
         wanted, kept = self.config.device, self.folder.cost_model
         if not kept.exists() and wanted.cost_model:
             CostModel.load(Path(wanted.cost_model)).save(kept)
@@ -130,7 +130,7 @@ class Run:
 
     @_once
     def ensure_lessons(self) -> Lessons:
-        """What the teacher says of the train images, trained now if it is not yet."""
+        """Answers of the teacher on the train images; it is trained now if it was not yet."""
         config = self.config
         if not self.folder.teacher.exists():
             with running(self.folder, Stage.TEACHER) as facts:
@@ -149,7 +149,7 @@ class Run:
 
     @_once
     def ensure_supernet(self) -> Supernet:
-        """The shared weights, trained now if they are not yet."""
+        """Shared weights, trained now if they were not yet."""
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
         if not folder.supernet.exists():
             checkpoint = Checkpoint(
@@ -178,9 +178,9 @@ class Run:
 
     @_once
     def ensure_forecast(self) -> Forecast | None:
-        """What predicts accuracies from short trainings, which are done now if they are not yet.
+        """Predictor of accuracies from short trainings, which are done now if they were not yet.
 
-        None where the configuration wants no such trainings.
+        None where the configuration asks for no such trainings.
         """
         config, seed = self.config, self.config.search.seed
         wanted, search = config.forecast, self.data.split("search")
@@ -199,26 +199,26 @@ class Run:
         return Forecast.fit(trained)
 
     @_once
-    def ensure_judges(self) -> dict[float, Judge]:
-        """Share of the search split -> what scores a candidate on it; all of it comes last.
+    def ensure_scorers(self) -> dict[float, Scorer]:
+        """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
-        A forecast looks at no image; inherited weights are only asked where there is none.
+        A forecast needs no image; without one, inherited weights score.
         """
         if forecast := self.ensure_forecast():
             return {1.0: forecast}
         return {share: self.evaluator(share) for share in (*sorted(self.config.search.rungs), 1.0)}
 
     def evaluator(self, share: float = 1.0) -> Evaluator:
-        """What scores candidates with inherited weights, rounded as the device rounds them."""
+        """Scorer with inherited weights, which are rounded as on the device."""
         search, train = self.data.split("search"), self.data.split("train")
         recipes = self.ensure_cost_model().recipes
         return Evaluator(self.ensure_supernet(), part(search, share), train, recipes)
 
     def scoring(self, executor: Executor, evaluations: Path) -> Scoring:
-        """Scores candidates, and keeps what came of them in a file, or one a rung."""
+        """Open the scoring of candidates, with a log in a file, or in one for each rung."""
         rungs: list[Scores] = []
-        for share, judge in self.ensure_judges().items():
+        for share, scorer in self.ensure_scorers().items():
             stem = evaluations.stem if share == 1 else f"{evaluations.stem}-{share:g}"
             log = EvaluationLog(evaluations.with_stem(stem))
-            rungs.append(Scores(partial(evaluate, judge), executor, log))
+            rungs.append(Scores(partial(evaluate, scorer), executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]

@@ -1,4 +1,4 @@
-"""Opening: a run folder is made or continued, after whatever can be wrong was looked for."""
+"""Opening: a run folder is made or continued, after its configuration is checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIXED = (
     "supernet",
     "proxy",
     "forecast",
-)  # sections that a resumed run keeps
+)  # sections that must not change when a run is resumed
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
 
@@ -40,14 +40,14 @@ ENERGY = "energy_mj"
 def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     """Make a run folder, or continue one.
 
-    Whatever can be wrong with a configuration is found here, before anything is trained.
+    Errors of a configuration are found here, before anything is trained.
 
     Raises:
-        RunError: there is one and `resume` is false, it belongs to another space or data set, or
-            it cannot be written; or `supernet.workers` need what is not installed.
+        RunError: the folder exists and `resume` is false, it belongs to another space or data
+            set, or it cannot be written; or a package for `supernet.workers` is not installed.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
-        CostError: the cost model cannot be read, or nothing tells the energy that is asked for.
+        CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
     """
     paths = RunPaths(path)
     again = resume and paths.begun
@@ -58,8 +58,8 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     open_runtime(device)
     if config.device.cost_model or (again and paths.cost_model.is_file()):
         require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
-    elif needs_energy(config) and not (found := find_meter(device.chip))[0]:
-        raise CostError(f"search: nothing here can measure {ENERGY}: {found[1]}")
+    elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
+        raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
     space = open_space(config)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
@@ -88,7 +88,7 @@ def needs_energy(config: RunConfig) -> bool:
 
 
 def require_energy(config: RunConfig, model: CostModel) -> None:
-    """A cost model knows the energy that a run asks for.
+    """Check that a cost model predicts energy if a run asks for it.
 
     Raises:
         CostError: it does not.
@@ -108,7 +108,7 @@ def open_space(config: RunConfig) -> SearchSpace:
 
 
 def environment() -> dict[str, Any]:
-    """What the run depends on and does not choose."""
+    """Versions, machine and command, which a run depends on but does not choose."""
     return {
         "run": uuid4().hex,
         "command": sys.argv,

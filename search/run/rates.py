@@ -1,6 +1,6 @@
-"""Rates: what the steps of a run cost on this machine, each timed once before it starts.
+"""Rates: durations of the steps of a run on this machine, each timed before the run starts.
 
-Weights are untrained: what a step costs does not depend on what was learned.
+Weights are untrained, as the duration of a step does not depend on them.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from ..training.teacher import Lessons, batches_in, open_teacher, predict
 from .assets import VIEWS
 
 SCORED = 4  # candidates whose scoring is timed
-PROPOSE_S = 0.01  # of one trial beside its scoring
-FEW = 64  # images on which a teacher that is not trained is timed
+PROPOSE_S = 0.01  # seconds of one trial without its scoring
+FEW = 64  # images on which the answers of a teacher are timed
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What steps cost.
+    """Durations of steps and sizes of files.
 
     Attributes:
         config: of the run.
         train_images: in the train split.
-        teacher_step_s: of one step of the teacher's training; 0 where it is trained already.
+        teacher_step_s: of one step of the teacher's training; 0 where it is pretrained.
         lessons_s: of the teacher's answers to all views of the train images.
         supernet_step_s: of one step of the supernet, mean over its training.
         image_s: of one image in the training of a network alone.
         trial_s: of one trial of the search.
         supernet_mb: weights of the largest network.
         teacher_mb: weights of the teacher.
-        logits_mb: what the teacher says of all views.
+        logits_mb: the teacher's answers to all views.
     """
 
     config: RunConfig
@@ -113,7 +113,7 @@ def _teacher_seconds(config: RunConfig, data: Data, teacher: nn.Module) -> tuple
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    """Of the second of two runs; the first one pays for what is set up once."""
+    """Time the second of two runs, as the first one includes setup."""
     work()
     start = time.perf_counter()
     work()

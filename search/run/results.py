@@ -1,4 +1,4 @@
-"""Results: a run folder as Python sees it, for notebooks and other programs."""
+"""Results: a run folder in Python, for notebooks and other programs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Delivered:
     """A delivered model.
 
     Attributes:
-        folder: with its files.
-        manifest: everything that is known of it.
+        folder: that holds its files.
+        manifest: its promises and measurements.
     """
 
     folder: Path
@@ -53,27 +53,27 @@ class Delivered:
     def metrics(self) -> Mapping[str, float]:
         """Accuracy on the validation split, latency, memory and size as measured.
 
-        `latency_ms` is as the clock said, `speed` that of the machine then, where 1 is that of the
-        calibration, and `latency_at_calibrated_speed_ms` what it would have been at that.
+        `latency_ms` is as read from the clock and `speed` that of the machine then, where 1 is the
+        calibration's; `latency_at_calibrated_speed_ms` is the latency at that speed.
         """
         return self.manifest.metrics.row() if self.manifest.metrics else {}
 
     @property
     def candidate(self) -> Candidate:
-        """What it is."""
+        """Candidate of the model."""
         return read_candidate(self.folder)
 
     @property
     def artifact(self) -> Path:
-        """What was measured: the file that the device's runtime runs."""
+        """File that was measured, which the device's runtime runs."""
         return self.folder / format_of(self.manifest.device).file
 
     @property
     def onnx(self) -> Path:
-        """The artifact of a device that runs ONNX files, all but those with torch.
+        """ONNX file of the model, if its device runs ONNX.
 
         Raises:
-            RunError: this one has another format.
+            RunError: it has another format.
         """
         if find_runtime(self.manifest.device.runtime).format != "onnx":
             raise RunError(
@@ -84,7 +84,7 @@ class Delivered:
     def model(self) -> Network:
         """A plain torch module with the trained weights, in eval mode.
 
-        Weights are float32; what few bits do to them is in the artifact alone.
+        Weights are float32; only those in the artifact are rounded.
 
         Raises:
             RunError: a file is missing or damaged.
@@ -92,7 +92,7 @@ class Delivered:
         return load_network(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """A flat row: measured figures under their names, test accuracy, and where it is."""
+        """Flat row: measured figures by name, test accuracy, and path of the artifact."""
         known = plain(self.manifest.test) if self.manifest.test else {}
         test = {f"test_{name}": value for name, value in known.items()}
         return {"key": self.key, "verified": self.verified, **self.metrics, **test} | {
@@ -102,7 +102,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Results:
-    """What a run came to; from `load_run`.
+    """Results of a run; from `load_run`.
 
     Attributes:
         folder: of the run.
@@ -112,7 +112,7 @@ class Results:
 
     @cached_property
     def config(self) -> RunConfig:
-        """Every key of its configuration."""
+        """Configuration with every key."""
         return load_config(self.folder.config)
 
     @cached_property
@@ -138,17 +138,17 @@ class Results:
 
         A row has key, status, metrics, whether the candidate is on the front, and its choices.
         """
-        found, _ = read_evaluations(self.folder.evaluations)
-        complete = [e for e in found if e.status == "complete"]
+        scored, _ = read_evaluations(self.folder.evaluations)
+        complete = [e for e in scored if e.status == "complete"]
         front = {e.key for e in pareto_front(complete, self.config.search.resolve())}
-        return [self._row(e) | {"front": e.key in front} for e in found]
+        return [self._row(e) | {"front": e.key in front} for e in scored]
 
     def best(self, **limits: float) -> Delivered:
         """The most accurate delivered model within limits, the verified ones before all others.
 
-        A latency is held against its limit at the speed that the machine had when it was
-        calibrated, as the search did: a machine that was busy while the models were measured
-        rules out none of them. `metrics["speed"]` says how fast it was.
+        A latency is compared with its limit at the speed of the calibration, as in the search, so
+        that no model is ruled out because the machine was busy when it was measured.
+        `metrics["speed"]` is the speed of the machine.
 
         Args:
             limits: metric -> worst value that is acceptable, such as `latency_ms=2.0`.
@@ -177,18 +177,18 @@ class Results:
 
 
 def _values(model: Delivered) -> dict[str, float]:
-    """What limits can be held against: measured, at the calibrated speed, or counted."""
+    """Values to compare with limits: measured, at the calibrated speed, or counted."""
     counted = {name: getattr(model.manifest.promised, name) for name in COUNTED}
     return counted | model.manifest.measured().at_calibrated_speed()
 
 
 def load_run(path: str | Path) -> Results:
-    """The results of a run, while it goes on or when it has ended.
+    """Load the results of a run, while it goes on or when it has ended.
 
     Args:
         path: its folder.
 
     Raises:
-        RunError: no run folder.
+        RunError: it is no run folder.
     """
     return Results(RunFolder(Path(path), lock=False))

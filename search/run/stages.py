@@ -1,4 +1,4 @@
-"""Stages of a run by name, and what is kept of each: its time, its peak memory, its results."""
+"""Stages of a run by name, and the time, peak memory and results of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("vitpareto")
 
 
 class Stage(str, Enum):
-    """What a run does, in this order; `pipeline.STEPS` says how."""
+    """A stage of a run, in order; `pipeline.STEPS` implements them."""
 
     CALIBRATION = "calibration"
     TEACHER = "teacher"
@@ -33,7 +33,7 @@ class Stage(str, Enum):
 
 @contextlib.contextmanager
 def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
-    """Log a stage, and keep its time, its peak memory and whatever facts it adds."""
+    """Log a stage, and record its time, its peak memory and the facts that it adds."""
     name = stage.value
     log.info("%s: started", name)
     _forget_peak()
@@ -48,7 +48,7 @@ def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Generator[None]:
-    """Send what happens to standard error and, with the time, to a file."""
+    """Send log messages to standard error and, with the time, to a file."""
     console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     level = log.level
@@ -67,7 +67,7 @@ def logging_to(path: Path) -> Generator[None]:
 
 
 def stage_lines(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Time and memory of every stage, a line each, for people."""
+    """Time and memory of every stage, one line each."""
     total = sum(facts["seconds"] for facts in stages.values())
     return [
         f"{'stage':16}  {'seconds':>8}  {'peak memory':>11}",
@@ -80,7 +80,7 @@ def stage_lines(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _forget_peak() -> None:
-    """Start the largest resident size anew, where the system can."""
+    """Reset the peak resident size, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...spaces import Candidate
 
-Judge = Callable[[Candidate], dict[str, float]]  # accuracy with its interval, by name
+Scorer = Callable[[Candidate], dict[str, float]]  # accuracy with its interval, by name
 Status = Literal["complete", "failed"]
 
 
@@ -61,7 +61,7 @@ class Evaluation:
         )
 
 
-def evaluate(judge: Judge, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
+def evaluate(scorer: Scorer, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
     """Score a candidate whose costs are known; a failure is an outcome, not an end.
 
     Failures that more candidates of the same kind would repeat (a missing file, an interrupt)
@@ -69,7 +69,7 @@ def evaluate(judge: Judge, candidate: Candidate, costs: Mapping[str, float]) -> 
     """
     start = time.perf_counter()
     try:
-        metrics = judge(candidate)
+        metrics = scorer(candidate)
     except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
         seconds = time.perf_counter() - start
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""The JSON files of a run."""
+"""JSON files, read, and written atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Read the value in a JSON file.
 
     Raises:
         RunError: it cannot be read, or is not JSON.

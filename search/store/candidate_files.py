@@ -1,4 +1,4 @@
-"""Candidates in files, as `space sample --json` prints them."""
+"""Candidate files, as `space sample --json` prints them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .atomic_files import read_json
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """The candidates of a JSON file that holds one or a list of them.
+    """Read the candidates of a JSON file, one or a list of them.
 
     Raises:
         ConfigError: the file cannot be read, is not JSON or holds none.
@@ -20,10 +20,10 @@ def read_candidates(path: Path) -> list[Candidate]:
     listed: list[Any] = cast("list[Any]", raw) if isinstance(raw, list) else [raw]
     if not listed:
         raise ConfigError(f"{path}: holds no candidate")
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for index, data in enumerate(listed):
         try:
-            found.append(Candidate.from_dict(data))
+            candidates.append(Candidate.from_dict(data))
         except SpaceError as error:
             raise SpaceError(f"{path}: [{index}]: {error}") from None
-    return found
+    return candidates

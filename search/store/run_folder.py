@@ -1,4 +1,4 @@
-"""RunFolder: everything a run keeps, such that a kill at any instant loses nothing finished."""
+"""RunFolder: the files of a run, written so that a kill loses no finished work."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class _File:
 
 
 class RunPaths:
-    """Where everything in a run folder is; every path of one is asked here.
+    """Paths of the files in a run folder.
 
     Args:
         path: of the folder, which need not exist.
     """
 
     config = _File("config.yaml")  # resolved, every key
-    space = _File("space.yaml")  # as it was searched, with the classes and channels of the data
+    space = _File("space.yaml")  # with the classes and channels of the data
     environment = _File("environment.json")  # versions, processor and command
     stages = _File("stages.json")  # seconds, peak memory and results of every finished stage
     log = _File("log.txt")
@@ -70,12 +70,12 @@ class RunPaths:
 
     @property
     def begun(self) -> bool:
-        """Whether a stage has ended there: before that nothing would be lost with it."""
+        """Whether a stage has ended; before that the folder holds nothing of value."""
         return self.stages.exists()
 
 
 class RunFolder(RunPaths):
-    """The folder of one run, which one process at a time works in.
+    """Folder of one run, in which one process at a time may work.
 
     Args:
         path: an existing folder.
@@ -93,12 +93,12 @@ class RunFolder(RunPaths):
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Find out whether a run folder can be made, before hours are spent on what goes in.
+        """Check that a run folder can be made, before hours are spent on its content.
 
-        One in which no stage has ended may be made anew: there is nothing to lose in it.
+        A folder in which no stage has ended may be made anew, as it holds nothing of value.
 
         Raises:
-            RunError: there is one already, or nothing can be written there.
+            RunError: a run exists there, or the folder cannot be written.
         """
         paths = RunPaths(path)
         if paths.begun:
@@ -108,7 +108,7 @@ class RunFolder(RunPaths):
             )
         if paths.lock.exists():
             os.close(_locked(paths.lock))
-        above = next(place for place in (path, *path.absolute().parents) if place.exists())
+        above = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not above.is_dir():
             raise RunError(f"{path}: {above} is a file: name another folder with --run-dir")
         if not os.access(above, os.W_OK):
@@ -119,7 +119,7 @@ class RunFolder(RunPaths):
         """Make a new run folder.
 
         Raises:
-            RunError: there is one already, or it cannot be written.
+            RunError: a run exists there, or the folder cannot be written.
         """
         cls.check_free(path)
         paths = RunPaths(path)
@@ -128,13 +128,13 @@ class RunFolder(RunPaths):
         return cls(path)
 
     def record_stage(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add a finished stage to `stages.json`; one that did nothing again changes nothing."""
+        """Add a finished stage to `stages.json`, unless it is there."""
         stages: dict[str, Any] = read_json(self.stages) if self.stages.exists() else {}
         if name not in stages:
             write_json(self.stages, stages | {name: dict(facts)})
 
     def close(self) -> None:
-        """Let another process work in the folder."""
+        """Release the lock, so that another process may work in the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -147,7 +147,7 @@ class RunFolder(RunPaths):
 
 
 def _locked(path: Path) -> int:
-    """A lock that ends with the process, however it ends."""
+    """Take a lock that is released when the process ends, however it ends."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Formats: the files that runtimes read, one a file of this folder.
+"""Formats: model files that runtimes read, each in a file of this folder.
 
-A plugin adds one with an entry point of the group "vitpareto.formats"; its runtime names it.
+A plugin adds one by an entry point of the group "vitpareto.formats"; its runtime names it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def _as_given(candidate: Candidate, recipes: Recipes) -> Recipes:
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file that some runtime runs.
+    """A kind of model file, and how it is written and read.
 
     Attributes:
         file: name of the model's file.
-        encode: (build, device, preprocessing) -> its content, the preprocessing inside of it where
-            it is given.
+        encode: (build, device, preprocessing) -> its content, which holds the preprocessing if
+            that is given.
         companions: the same -> content of the files that are delivered beside it, by name.
-        inspect: (content, executed kernels, runtime) -> the operators that it stores and who else
-            runs them; of most formats only the kernels are known.
-        check: (content) -> nothing; raises RunError for what must not be given to a runtime.
+        inspect: (content, executed kernels, runtime) -> inventory; by default only the kernels
+            are known.
+        check: (content) -> None; raises RunError for what must not be given to a runtime.
         recipes: (candidate, recipes of its device) -> those by which it is stored.
-        predicted: whether a cost model's sizes and memory are those of such files.
+        predicted: whether cost models predict size and memory of such files.
     """
 
     file: str
@@ -74,6 +74,6 @@ def format_of(device: Device) -> Format:
     """The format that a device's runtime runs.
 
     Raises:
-        UnknownNameError: there is none of the name that the runtime gives.
+        UnknownNameError: no format has the name that the runtime gives.
     """
     return FORMATS.find(find_runtime(device.runtime).format)

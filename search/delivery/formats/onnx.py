@@ -1,4 +1,4 @@
-"""ONNX: quantized by recipes, with the metadata inside and a program beside it."""
+"""ONNX: quantized by recipes, with metadata inside and an example program beside it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PREDICT = "predict.py"
 
 
 def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
-    """The file of a build's graph.
+    """Encode the graph of a build.
 
     Raises:
         CostError: a precision that the device cannot run.
     """
     candidate = build.candidate
-    # The exporter that calibration used, so that the graph is the one that was measured.
+    # The same exporter as in calibration, so that the measured graph is the delivered one.
     graph = to_onnx(build.ready, input_shape(candidate, device.batch))
     model = apply_recipes(graph, candidate, build.recipes, build.images.numpy())
     about = metadata(candidate, preprocessing)
@@ -41,15 +41,15 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """A program that classifies an image with the file."""
+    """Give a program that classifies an image with the file."""
     return {PREDICT: PROGRAM}
 
 
 def check(content: bytes) -> None:
-    """See that a file stands alone.
+    """Check that a file is self-contained.
 
     Raises:
-        RunError: it is damaged, or keeps tensors in other files, which may be anywhere.
+        RunError: it is damaged, or keeps tensors in other files, which are not trusted.
     """
     try:
         model = onnx.load_model_from_string(content)

@@ -1,4 +1,4 @@
-"""TorchScript: float32 modules whose weights were rounded once, and a program of `torch.export`."""
+"""TorchScript: a float32 module whose weights are rounded, and a `torch.export` program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUNDED = ("float", "fp16", "stored8", "stored4")
 
 @torch.no_grad()
 def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
-    """A frozen module, its metadata in the extra file `about.json`."""
+    """Encode a frozen module, with metadata in the extra file `about.json`."""
     network, stream = rounded(build), io.BytesIO()
     example = torch.zeros(input_shape(build.candidate, device.batch))
     extra = {
@@ -36,7 +36,7 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
         torch_runtime.SHAPE: json.dumps(example.shape),
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TorchScript's future, and of tracing
+        warnings.simplefilter("ignore")  # of deprecation, and of tracing
         module = torch.jit.freeze(torch.jit.trace(network, (example,)))
         torch.jit.save(module, stream, _extra_files=extra)
     return stream.getvalue()
@@ -46,7 +46,7 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """The same as a `torch.export` program, which torch's own compilers read."""
+    """Encode the same as a `torch.export` program, which torch's own compilers read."""
     network, stream = rounded(build), io.BytesIO()
     example = torch.zeros(input_shape(build.candidate, device.batch))
     extra = {ABOUT: json.dumps(metadata(build.candidate, preprocessing))}
@@ -55,7 +55,7 @@ def companions(
 
 
 def rounded(build: Build) -> Network:
-    """A copy with the weights that will be stored."""
+    """Copy the network with the weights that will be stored."""
     network = copy.deepcopy(build.ready)
     layers = compressible(network, build.candidate, build.recipes)
     network.load_state_dict(compressed(network.state_dict(), layers))
@@ -63,7 +63,7 @@ def rounded(build: Build) -> Network:
 
 
 def weights_alone(candidate: Candidate, recipes: Recipes) -> Recipes:
-    """Recipes that round weights and leave activations as they are, by group."""
+    """Recipes that round weights and leave activations in float, by group."""
     return {
         group_of(block): recipe_for(
             replace(block, policy=replace(block.policy, act_bits=32)), ROUNDED

@@ -37,8 +37,8 @@ def test_every_step_takes_back_one_thing_of_one_sub_block(name: str, seed: int) 
         after = step.apply(candidate)
         assert after.architecture == candidate.architecture
         old, new = policies(candidate), policies(after)
-        assert [place for place in old if old[place] != new[place]] == [step.place]
-        a, b = old[step.place], new[step.place]
+        assert [place for place in old if old[place] != new[place]] == [step.path]
+        a, b = old[step.path], new[step.path]
         assert b.weight_bits >= a.weight_bits and b.act_bits >= a.act_bits
         assert b.sparsity <= a.sparsity and b.rank_ratio >= a.rank_ratio
         assert Candidate.from_json(after.to_json()) == after
@@ -68,12 +68,12 @@ def test_the_cheapest_step_for_what_it_regains_comes_first() -> None:
         changed = [p for p, policy in policies(candidate).items() if policy != Policy(2)]
         return sum(values[place] for place in changed)
 
-    found = ranked(candidate, lambda c: total(gains, c), lambda c: total(prices, c), lambda c: True)
-    assert [step.place for step in found] == [places[-1], *places[:-1]]
-    forbidden = with_policy(candidate, "head", found[0].after)
-    assert found[0].place == "head"
+    steps = ranked(candidate, lambda c: total(gains, c), lambda c: total(prices, c), lambda c: True)
+    assert [step.path for step in steps] == [places[-1], *places[:-1]]
+    forbidden = with_policy(candidate, "head", steps[0].after)
+    assert steps[0].path == "head"
     left = ranked(candidate, lambda c: 0.0, lambda c: 0.0, lambda c: c != forbidden)
-    assert {step.place for step in left} == set(places[:-1])
+    assert {step.path for step in left} == set(places[:-1])
 
 
 @pytest.mark.onnx

@@ -17,7 +17,7 @@ from vitpareto.search.delivery.formats import FORMATS
 class TestOnnx(FormatContract):
     name, device = "onnx", Device.load("cpu-1t")
 
-    def told(self, content: bytes) -> dict:
+    def metadata(self, content: bytes) -> dict:
         model = onnx.load_model_from_string(content)
         return {p.key: json.loads(p.value) for p in model.metadata_props}
 
@@ -29,7 +29,7 @@ class TestOnnxWithFixedRanges(TestOnnx):
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
-    def told(self, content: bytes) -> dict:
+    def metadata(self, content: bytes) -> dict:
         found = {"about.json": ""}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript's future
@@ -47,4 +47,4 @@ def test_openvino_runs_the_same_files() -> None:
     contract = TestOnnx()
     contract.device = Device.load("cpu-openvino")
     contract.test_its_runtime_names_it()
-    contract.test_the_runtime_says_what_torch_says()
+    contract.test_the_runtime_answers_as_torch()

@@ -7,7 +7,12 @@ import pytest
 from vitpareto.cost_models import CostModel
 from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.manifest import read_manifest
-from vitpareto.search.delivery.shortlist import Measured, corrected, error_facts, measure_shortlist
+from vitpareto.search.delivery.shortlist import (
+    ShortlistRow,
+    corrected,
+    error_facts,
+    measure_shortlist,
+)
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.predicted_costs import Costs
 from vitpareto.search.store.atomic_files import read_json
@@ -49,7 +54,7 @@ def test_the_model_of_another_machine_is_not_checked_on_this_one(
 
 def test_intervals_move_with_what_was_measured(chosen: list[Evaluation]) -> None:
     key, before = chosen[0].key, chosen[0].metrics
-    measured = [Measured(key, before["latency_ms"], 2 * before["latency_ms"])]
+    measured = [ShortlistRow(key, before["latency_ms"], 2 * before["latency_ms"])]
     moved, same = corrected(chosen, measured)
     assert same == chosen[1]
     for name in ("latency_ms", "low_ms", "high_ms"):
@@ -58,9 +63,13 @@ def test_intervals_move_with_what_was_measured(chosen: list[Evaluation]) -> None
 
 
 def test_errors_that_lean_to_one_side_show() -> None:
-    even = error_facts([Measured("a", 1.0, 1.1), Measured("b", 1.0, 1.0), Measured("c", 1.1, 1.0)])
+    even = error_facts(
+        [ShortlistRow("a", 1.0, 1.1), ShortlistRow("b", 1.0, 1.0), ShortlistRow("c", 1.1, 1.0)]
+    )
     assert even["slower_than_predicted"] == 0
-    lean = error_facts([Measured("a", 1.0, 1.1), Measured("b", 1.0, 1.2), Measured("c", 1.0, 1.3)])
+    lean = error_facts(
+        [ShortlistRow("a", 1.0, 1.1), ShortlistRow("b", 1.0, 1.2), ShortlistRow("c", 1.0, 1.3)]
+    )
     assert lean["slower_than_predicted"] == lean["median_error"] == 20
     assert error_facts([]) == {}
 
@@ -68,7 +77,7 @@ def test_errors_that_lean_to_one_side_show() -> None:
 def test_promised_is_what_the_shortlist_says(made: Made, tmp_path: Path) -> None:
     evaluation = made.evaluation(made.candidate)
     predicted = Costs(made.model)(made.candidate)
-    measured = [Measured(evaluation.key, 1.0, 3.0)]
+    measured = [ShortlistRow(evaluation.key, 1.0, 3.0)]
     (finalist,) = corrected([evaluation], measured)
     promised = read_manifest(deliver(tmp_path, finalist, made.network, made.terms())).promised
     assert promised.latency_ms == pytest.approx(3 * predicted["latency_ms"])

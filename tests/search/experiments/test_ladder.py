@@ -9,7 +9,7 @@ import pytest
 from vitpareto.cost_models import CostModel
 from vitpareto.search.delivery.decompression import policies
 from vitpareto.search.experiments.ladder import INT8, baselines, has_weights, named, only_int8
-from vitpareto.search.experiments.side_by_side import BATCHES, Rung, climb
+from vitpareto.search.experiments.side_by_side import BATCHES, Entry, measure_entries
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
@@ -69,18 +69,18 @@ def test_baselines_are_of_the_space(made: Made) -> None:
 
 
 def test_everything_is_measured_side_by_side(made: Made) -> None:
-    rungs = [
-        Rung("original", made.candidate, made.network, eager=True),
-        Rung("float32", made.candidate, made.network),
-        Rung("float16", everywhere(made.candidate, Policy(16)), made.network),
-        Rung("int8", everywhere(made.candidate, INT8), made.network),
+    entries = [
+        Entry("original", made.candidate, made.network, eager=True),
+        Entry("float32", made.candidate, made.network),
+        Entry("float16", everywhere(made.candidate, Policy(16)), made.network),
+        Entry("int8", everywhere(made.candidate, INT8), made.network),
     ]
-    rows = climb(rungs, made.model, made.device, made.data, 64)
+    rows = measure_entries(entries, made.model, made.device, made.data, 64)
     by_name = {row.name: row for row in rows}
-    assert list(by_name) == [rung.name for rung in rungs]
+    assert list(by_name) == [entry.name for entry in entries]
     split = made.data.split("validation")
-    for rung, row in zip(rungs, rows, strict=True):
-        wanted = accuracy(predict(rung.candidate, made.network, split), split.labels)
+    for entry, row in zip(entries, rows, strict=True):
+        wanted = accuracy(predict(entry.candidate, made.network, split), split.labels)
         assert row.accuracy == pytest.approx(wanted["accuracy"], abs=0.01)
         assert row.latency_p10_ms <= row.latency_ms <= row.latency_p90_ms
         assert list(row.throughput) == list(BATCHES)
@@ -94,5 +94,7 @@ def test_everything_is_measured_side_by_side(made: Made) -> None:
 
 def test_no_file_is_left_behind(made: Made, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    climb([Rung("float32", made.candidate, made.network)], made.model, made.device, made.data, 8)
+    measure_entries(
+        [Entry("float32", made.candidate, made.network)], made.model, made.device, made.data, 8
+    )
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,13 @@ from click.testing import CliRunner
 
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.experiments.proxy_check import FEATURES, Trainer, features, judge, train_all
+from vitpareto.search.experiments.proxy_check import (
+    FEATURES,
+    Trainer,
+    features,
+    proxy_figures,
+    train_all,
+)
 from vitpareto.search.experiments.proxy_plot import scatter
 from vitpareto.search.experiments.stratified_pairs import stratified_pairs
 from vitpareto.search.scoring.evaluation import Evaluation
@@ -41,7 +47,7 @@ def setting():
 
 def test_a_good_proxy_is_trusted(setting) -> None:
     candidates, pairs, true, runs, _ = setting
-    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    found = proxy_figures(candidates, true.tolist(), runs, pairs, IMAGES)
     assert found["trusted"] and found["kendall_tau"] > 0.85
     assert found["kendall_tau_low"] < found["kendall_tau"] < found["kendall_tau_high"]
     assert found["noise_ceiling"] == pytest.approx(found["kendall_tau"], abs=0.06)
@@ -55,7 +61,7 @@ def test_a_good_proxy_is_trusted(setting) -> None:
 def test_size_alone_is_not(setting) -> None:
     candidates, pairs, _, runs, _ = setting
     size = features(candidates)[:, 0]
-    found = judge(candidates, size.tolist(), runs, pairs, IMAGES)
+    found = proxy_figures(candidates, size.tolist(), runs, pairs, IMAGES)
     assert not found["trusted"]
     assert found["kendall_tau"] == found["baselines"]["params"]["kendall_tau"]
     assert found["advantage"] <= 0
@@ -63,13 +69,13 @@ def test_size_alone_is_not(setting) -> None:
 
 def test_chance_is_not(setting) -> None:
     candidates, pairs, _, runs, rng = setting
-    found = judge(candidates, rng.normal(size=40).tolist(), runs, pairs, IMAGES)
+    found = proxy_figures(candidates, rng.normal(size=40).tolist(), runs, pairs, IMAGES)
     assert not found["trusted"] and found["kendall_tau_low"] < 0.1
 
 
 def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
     candidates, pairs, true, runs, _ = setting
-    found = judge(candidates, true.tolist(), runs, pairs, IMAGES)
+    found = proxy_figures(candidates, true.tolist(), runs, pairs, IMAGES)
     json.dumps(found, allow_nan=False)
     picture = scatter(found | {"space": "digits", "n": 40})
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
@@ -78,9 +84,9 @@ def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
 def test_nothing_to_rank(setting) -> None:
     candidates, pairs, true, runs, _ = setting
     with pytest.raises(RunError, match="all 40 candidates are equally accurate when scored"):
-        judge(candidates, [0.5] * 40, runs, pairs, IMAGES)
+        proxy_figures(candidates, [0.5] * 40, runs, pairs, IMAGES)
     with pytest.raises(RunError, match="equally accurate when trained alone"):
-        judge(candidates, true.tolist(), [[0.5]] * 40, pairs, IMAGES)
+        proxy_figures(candidates, true.tolist(), [[0.5]] * 40, pairs, IMAGES)
 
 
 def test_trainings_are_resumed(setting, tmp_path: Path) -> None:

@@ -219,10 +219,10 @@ def test_a_drawing_has_every_sub_block(preset: str) -> None:
     for candidate in SearchSpace.from_yaml(preset).sample(20, seed=1):
         a, found = candidate.architecture, columns(candidate)
         blocks = list(a.blocks())
-        drawn = [column for column in found if column.boxes[0].kind != "plain"]
-        assert [c.boxes[0].kind for c in drawn] == [b.mixer for b in blocks]
+        drawn = [column for column in found if column.shapes[0].kind != "plain"]
+        assert [c.shapes[0].kind for c in drawn] == [b.mixer for b in blocks]
         mlps = [b.mlp_hidden > 0 and b.mixer != "mbconv" for b in blocks]
-        assert [len(c.boxes) == 2 for c in drawn] == mlps
+        assert [len(c.shapes) == 2 for c in drawn] == mlps
         assert len(found) == len(blocks) + 2 + len(a.stages) - 1
         assert len({c.heading for c in found if c.heading}) == len(a.stages) + 1
 
