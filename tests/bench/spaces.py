@@ -1,4 +1,4 @@
-"""How fast spaces are, and whether random candidates export."""
+"""Speed of spaces, and exports of random candidates."""
 
 import subprocess
 import sys
