@@ -21,11 +21,11 @@ from ..console import share_bar
 from ..data.dataset import Data, load_data
 from ..executors import open_executor
 from ..loop.study import Scoring, window
-from ..scoring.evaluation import Judge, evaluate
+from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
-from ..scoring.predicted_costs import Costs
+from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
@@ -124,9 +124,9 @@ class Run:
         return model
 
     @property
-    def costs(self) -> Costs:
+    def costs(self) -> CostPredictor:
         """Predicted and exact costs of candidates."""
-        return Costs(self.ensure_cost_model())
+        return CostPredictor(self.ensure_cost_model())
 
     @_once
     def ensure_lessons(self) -> Lessons:
@@ -199,7 +199,7 @@ class Run:
         return Forecast.fit(trained)
 
     @_once
-    def ensure_judges(self) -> dict[float, Judge]:
+    def ensure_judges(self) -> dict[float, Scorer]:
         """Share of the search split -> what scores a candidate on it; all of it comes last.
 
         A forecast looks at no image; inherited weights are only asked where there is none.
