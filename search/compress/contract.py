@@ -1,4 +1,4 @@
-"""Contract: what every transform must keep to, as tests that a plugin can run on its own.
+"""Contract: laws that every transform must keep, as tests that a plugin can run on its own.
 
 class TestTernary(TransformContract):
     transform = TERNARY

@@ -81,12 +81,12 @@ Range = Callable[[Observer], Tensor]
 
 
 def min_max(seen: Observer) -> Tensor:
-    """From the smallest to the largest value (2,): nothing saturates."""
+    """Range from the smallest to the largest value (2,): nothing saturates."""
     return torch.stack([seen.lows.amin().clamp_max(0), seen.highs.amax().clamp_min(0)])
 
 
 def percentile(seen: Observer) -> Tensor:
-    """All but the outermost values (2,)."""
+    """Range (2,) of all but the outermost values."""
     ordered = seen.sample.sort().values
     cut = round(TAIL * len(ordered))
     return torch.stack([ordered[cut].clamp_max(0), ordered[len(ordered) - 1 - cut].clamp_min(0)])

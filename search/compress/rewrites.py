@@ -56,7 +56,7 @@ class InstanceGroupNorm(nn.Module):
 
 
 class InstanceGroupNormTokens(InstanceGroupNorm):
-    """The same for tokens."""
+    """Group norm of tokens in operators that every runtime has."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""

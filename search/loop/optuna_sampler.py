@@ -204,7 +204,7 @@ class Sampler:
 
     @contextlib.contextmanager
     def _reported(self) -> Generator[None]:
-        """Raise what a shared storage raises as an error of one line."""
+        """Turn the errors of a shared storage into one with a single line."""
         if not self._storage:
             yield
             return

@@ -1,4 +1,4 @@
-"""Objective: a metric to trade or to keep within a limit, and what is best among many."""
+"""Objective: a metric to trade or to keep within a limit, and the front of many candidates."""
 
 from __future__ import annotations
 

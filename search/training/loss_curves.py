@@ -22,7 +22,7 @@ class Health:
 
     Attributes:
         curves: name of a network -> running mean of its loss, one a recorded step.
-        alarms: what went wrong, with the step.
+        alarms: problems seen, with the step.
         every: steps between two points.
     """
 

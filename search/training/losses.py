@@ -53,7 +53,7 @@ class Lesson:
         return Lesson(self.images[index], self.labels[index], self.logits[index], tokens)
 
     def to(self, device: torch.device) -> Lesson:
-        """The same on a device."""
+        """Copy of the batch on a device."""
         tokens = None if self.tokens is None else self.tokens.to(device)
         return Lesson(
             self.images.to(device), self.labels.to(device), self.logits.to(device), tokens

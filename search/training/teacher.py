@@ -21,7 +21,7 @@ from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
-BATCH = 64  # images at once where no gradient is kept: what they need stays in the cache
+BATCH = 64  # images at once where no gradient is kept, so that activations stay in the cache
 
 
 def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Architecture:

@@ -34,7 +34,7 @@ TRAIN, CALIBRATE = 100, 50  # rows behind an interval
 
 
 def main() -> None:
-    """Print one table: what, figure, bar, noise floor."""
+    """Print one table: name, figure, bar, noise floor."""
     given = os.environ.get("VITPARETO_DATA")
     if given is None:
         print("public tables: set VITPARETO_DATA to the folder that holds them")

@@ -29,7 +29,7 @@ BATCH = 20_000
 
 
 def main() -> None:
-    """Print one table: what, figure, bar, noise floor."""
+    """Print one table: name, figure, bar, noise floor."""
     torch.set_num_threads(1)
     print(HEADER)
     for name in ("deit_tiny", "cifar"):

@@ -18,7 +18,7 @@ EXPORTED = 200  # candidates a preset
 
 
 def main() -> None:
-    """Print one table: what, figure, bar."""
+    """Print one table: name, figure, bar."""
     torch.set_num_threads(1)
     print(HEADER)
     row("vitpareto --help", f"{help_s():.2f} s", "0.30 s")
