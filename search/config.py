@@ -49,8 +49,8 @@ class DataConfig(_Section):
         broken: share of images that may be broken; they are named and skipped.
         memory_mb: a larger train split is decoded while it trains.
         workers: processes that then decode.
-        search: share of all images that scores candidates, cut out of what trains.
-        validation: share that judges finalists.
+        search: share of all images that scores candidates, taken from those of training.
+        validation: share on which finalists are compared and checked.
         test: share that is read once, at the very end.
         seed: of the split; two runs are only comparable with the same one.
     """
@@ -76,12 +76,12 @@ class DataConfig(_Section):
 
     @property
     def label(self) -> str:
-        """What the data set is called."""
+        """Name of the data set."""
         return Path(self.root).name or self.name if self.name == "folder" else self.name
 
 
 class DeviceConfig(_Section):
-    """Where the models will run.
+    """The device that will run the models.
 
     Attributes:
         name: device file or preset.
@@ -98,8 +98,8 @@ class TrainConfig(_Section):
     """One training: passes over the train split, images a step, AdamW and a cosine schedule.
 
     Attributes:
-        ema: decay of the average of the weights over the steps, which is what is kept; 0 keeps
-            the last weights.
+        ema: decay of the average of the weights over the steps, which is kept; 0 keeps the last
+            weights.
     """
 
     epochs: Positive = 30
@@ -122,7 +122,7 @@ class TeacherConfig(TrainConfig):
 
 
 class DistillConfig(_Section):
-    """What students learn from the teacher, beside the labels.
+    """Losses of students on the answers of the teacher, beside that on labels.
 
     Attributes:
         loss: "soft" its probabilities, "hard" its decision, "token" its decision on a head of
@@ -145,11 +145,11 @@ class SupernetConfig(TrainConfig):
     """Training of the shared weights.
 
     Attributes:
-        sampling: "sandwich" trains the largest candidate, and the smallest and random ones on what
-            it says; "uniform" trains random ones as if alone.
+        sampling: "sandwich" trains the largest candidate, and the smallest and random ones on its
+            answers; "uniform" trains random ones as if alone.
         random: random candidates a step.
-        project_conflicts: take out of the largest network's gradient what works against those
-            of the others.
+        project_conflicts: take out of the largest network's gradient the part that works against
+            the gradients of the others.
         alone: share of the steps in which only the largest candidate is trained, before all are.
         curriculum: share of the other steps over which the axes of the space open one by one.
         pretrained: timm model whose weights are the start; empty starts from scratch.
@@ -172,8 +172,8 @@ class ProxyConfig(TrainConfig):
     """Training of single candidates from scratch, against which scores are checked.
 
     Attributes:
-        seeds: with which some candidates are trained, to learn how much chance decides.
-        repeat_every: one of so many candidates is trained with all seeds.
+        seeds: number of seeds with which some candidates are trained, to measure chance.
+        repeat_every: one in this many candidates is trained with all seeds.
         short_steps: lengths of the short trainings that are checked as scores, too.
     """
 
@@ -188,12 +188,12 @@ class ForecastConfig(_Section):
     """Short trainings from scratch, from which the accuracies of all candidates are predicted.
 
     Their recipe is that of `proxy`, with a schedule of its own length. Where
-    `supernet.pretrained` is given they would say nothing of candidates that start from it, and
-    there are none.
+    `supernet.pretrained` is given they would say nothing of candidates that start from it, so
+    none are made.
 
     Attributes:
-        candidates: that are trained; 0 takes inherited accuracies as they are.
-        steps: of each; the fewer, the more is preferred what learns fast.
+        candidates: number that is trained; 0 takes inherited accuracies as they are.
+        steps: of each; fewer favor candidates that learn fast.
     """
 
     candidates: Annotated[int, Field(ge=0)] = 60
@@ -208,19 +208,19 @@ class ForecastConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """What is searched for, and how long.
+    """The search: sampler, objectives, limits and length.
 
     Attributes:
-        sampler: who proposes candidates, by its name in `SAMPLERS`.
+        sampler: name in `SAMPLERS` of the one that proposes candidates.
         trials: proposals, those outside the limits included.
         objectives: metrics to trade against each other.
-        limits: metric -> what a candidate must keep, at least for accuracy, at most for costs.
+        limits: metric -> limit of a candidate, the least accuracy or the highest cost.
         seed: of everything random in the run but the split.
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
             best third goes on. Not beside a forecast, which looks at no images.
-        storage: in which several drivers share the study of this space: URL of a database as
+        storage: shared by several drivers with one study of this space: URL of a database as
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
 
@@ -264,7 +264,7 @@ class SearchConfig(_Section):
 
 
 class ExecutorConfig(_Section):
-    """Who computes.
+    """Processes that compute.
 
     Attributes:
         kind: "local" trains and scores on this machine, "ray" on a Ray cluster.
@@ -303,11 +303,11 @@ class FinishConfig(TrainConfig):
 
 
 class ExportConfig(_Section):
-    """What is delivered.
+    """Calibration of the delivered models.
 
     Attributes:
         calibration_images: train images from which activation ranges are taken; from fewer than
-            8 they cut off what most images need.
+            8 the ranges are too narrow for most images.
     """
 
     calibration_images: Annotated[int, Field(ge=8)] = 64
@@ -364,18 +364,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: "section.key=value", the value in YAML.
 
     Raises:
-        ConfigError: naming file, line and key, or the override, with rule and what was given.
+        ConfigError: names file, line and key or the override, the rule, and what was given.
     """
     file = find_file(path, PRESETS, "run")
     raw = read_yaml(file)
-    places = {_set(raw, override): f"--set {override}" for override in overrides}
+    overridden = {_set(raw, override): f"--set {override}" for override in overrides}
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
         keys = [str(part) for part in error.errors()[0]["loc"]]
         set_here = [
-            place
-            for key, place in places.items()
+            option
+            for key, option in overridden.items()
             if all(a == b for a, b in zip(key, keys, strict=False))
         ]
         line = f"{file}: line {line_of(file.read_text(encoding='utf-8'), keys)}"
@@ -383,7 +383,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _set(raw: dict[str, Any], override: str) -> tuple[str, ...]:
-    """Change a key of a mapping; the way to it."""
+    """Change a key of a mapping and return its path."""
     key, sign, text = override.partition("=")
     *sections, last = keys = key.split(".")
     if not sign or not all(keys):

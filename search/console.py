@@ -33,12 +33,12 @@ def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
         file=_Lines(),
         bar_format=SHARE if unit == "%" else COUNT,
         mininterval=EVERY_S,
-        delay=EVERY_S / 2,  # what is done sooner needs no line, and at the start there is no rate
+        delay=EVERY_S / 2,  # short work needs no line, and at the start there is no rate
     )
 
 
 class _Lines(io.StringIO):
-    """Standard error, what would be written over each other line by line."""
+    """Standard error with every update on a line of its own."""
 
     def write(self, text: str, /) -> int:
         if line := text.strip():
@@ -51,7 +51,7 @@ class _Lines(io.StringIO):
 
 @contextlib.contextmanager
 def share_bar(label: str) -> Generator[Callable[[float, str], None]]:
-    """A bar for work that reports the share that is done and what it is at."""
+    """A bar for work that reports the share that is done and its current step."""
     with progress(100, label, "%") as bar:
 
         def report(share: float, text: str) -> None:

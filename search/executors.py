@@ -1,4 +1,4 @@
-"""Executors: the standard library's `Executor` protocol, here, in processes or on a Ray cluster."""
+"""Executors: the standard library's protocol in this thread, in processes or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .config import ExecutorConfig
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LOSSES = 3  # workers or nodes that one call may lose; then it is the call's own doing
+LOSSES = 3  # workers or nodes that one call may lose; then the call itself is to blame
 
 
 def open_executor(config: ExecutorConfig) -> Executor:
@@ -46,14 +46,14 @@ class LocalExecutor(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # whichever: it is the caller's to handle
+        except Exception as error:  # any error is for the caller to handle
             future.set_exception(error)
         return future
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call that waits, or that a worker is at."""
+    """A call that waits or runs."""
 
     function: int
     args: tuple[Any, ...]
@@ -62,7 +62,7 @@ class _Call:
 
 
 class _Crew(Executor):
-    """Workers that take one call at a time, whoever is idle the next one.
+    """Workers that take one call at a time; the next call goes to an idle one.
 
     A worker that dies is replaced, and its call goes to another one; a call that loses one worker
     after the other ends with `BrokenExecutor`, and the other calls go on. Each function is sent
@@ -91,12 +91,12 @@ class _Crew(Executor):
         """Whether an error means that the worker is dead."""
 
     def _result(self, done: Future[Any]) -> Any:
-        """What a call came to."""
+        """Result of a finished call."""
         return done.result()
 
     @abstractmethod
     def _publish(self, function: Callable[..., Any]) -> None:
-        """Make ready for workers what has just been added to `_functions`."""
+        """Prepare for the workers the function just added to `_functions`."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call for the next idle worker; keyword arguments are not passed on."""
@@ -159,8 +159,8 @@ class _Crew(Executor):
 class ProcessExecutor(_Crew):
     """Runs calls in processes of this machine.
 
-    What goes to and fro is pickled here and not by the queue's own pickler, for which torch moves
-    every tensor to a file in shared memory: two descriptors each, and both sides could write to it.
+    Arguments and results are pickled here: by the queue's own pickler torch would move every
+    tensor to a file in shared memory, which takes two descriptors and lets both sides write to it.
 
     Args:
         workers: processes.
@@ -227,7 +227,7 @@ def _call_in_process(number: int, raw: bytes, args: bytes) -> bytes:
 
 
 def _prepare(threads: int) -> None:
-    """First thing in a new process."""
+    """Set up a new process."""
     import torch
 
     torch.set_num_threads(threads)
@@ -265,7 +265,7 @@ class RayExecutor(_Crew):
 
         self._ray, self._lost = ray, RayActorError
         self._opened = open_cluster(address, workers * threads)
-        # A call is repeated by whoever is idle: a restarted actor might wait for a node forever.
+        # An idle actor repeats a lost call: a restarted one might wait for a node forever.
         self._actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(_Worker)
         self._threads = threads
         self._references: list[Any] = []
@@ -307,7 +307,7 @@ def open_cluster(address: str, cpus: int) -> bool:
 
     Args:
         address: of the cluster; empty starts one.
-        cpus: that one started here has.
+        cpus: of a cluster started here.
 
     Raises:
         RunError: no cluster answers.
@@ -331,14 +331,14 @@ def open_cluster(address: str, cpus: int) -> bool:
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself tries for minutes."""
+    """Fail at once where nothing listens; Ray itself tries for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Worker:
-    """What an actor is."""
+    """Actor that runs calls."""
 
     def __init__(self, threads: int) -> None:
         import torch

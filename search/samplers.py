@@ -1,7 +1,7 @@
-"""Samplers: who may propose candidates, the product's own and those of plugins.
+"""Samplers that propose candidates: those of the product and of plugins.
 
-An entry takes a `loop.task.Task` and makes a `loop.task.Proposer` or a sampler of Optuna. It stands
-above the loop, because a run file names one before anything of the loop is loaded.
+An entry takes a `loop.task.Task` and makes a `loop.task.Proposer` or a sampler of Optuna. The
+registry is outside of `loop`, because a run file names a sampler before the loop is loaded.
 """
 
 from collections.abc import Callable

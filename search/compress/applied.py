@@ -19,7 +19,7 @@ Pass = tuple[Callable[..., Any], Any]  # function of a transform, and the value 
 
 
 class Passes(NamedTuple):
-    """What is done to the weights of a sub-block before they are rounded, in order."""
+    """Functions that change the weights of a sub-block before they are rounded, in order."""
 
     branch: tuple[Pass, ...] = ()
     inputs: tuple[Pass, ...] = ()
@@ -37,8 +37,8 @@ def passes_of(policy: Policy) -> Passes:
         ConfigError: the function of a plugin's transform cannot be loaded.
     """
     known = policy_transforms()
-    found = [(known[name], value) for name, value in policy.others]
-    return Passes(*(tuple((load(t), v) for t, v in found if t.on == on) for on in Passes._fields))
+    chosen = [(known[name], value) for name, value in policy.others]
+    return Passes(*(tuple((load(t), v) for t, v in chosen if t.on == on) for on in Passes._fields))
 
 
 @cache
@@ -58,7 +58,7 @@ def load(transform: Transform) -> Callable[..., Any]:
 
 
 def transforms() -> list[str]:
-    """All transforms, plugins included, a line each: field, what is allowed, what it says."""
+    """All transforms, plugins included, a line each: field, allowed values, summary."""
     return [f"{t.name}: {t.allowed}; {t.summary}" for t in TRANSFORMS.values()]
 
 
@@ -72,14 +72,14 @@ def transformed(weight: Tensor, passes: Passes) -> Tensor:
 def projected(
     weight: Tensor, passes: Passes, gram: Tensor | None = None
 ) -> tuple[Tensor, Tensor] | None:
-    """Directions of the inputs that stay (in, rank), and their left inverse (rank, in).
+    """Directions of the inputs that are kept (in, rank), and their left inverse (rank, in).
 
     None where a layer is not cut in two: convolutions never are.
     """
     if weight.ndim == 2:
         for apply, value in passes.inputs:
-            if (found := apply(weight.detach(), value, gram)) is not None:
-                return found
+            if (directions := apply(weight.detach(), value, gram)) is not None:
+                return directions
     return None
 
 

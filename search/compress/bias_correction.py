@@ -1,9 +1,9 @@
 """Bias correction: the mean error of a compressed layer, undone where the layer adds its bias.
 
-Compression shifts the mean of what a layer writes; as a constant for each channel that costs
-nothing to undo. Layer after layer, each with what it gets from those before it as they are now:
-the empirical correction of Nagel et al. (arXiv:1906.04721). It holds for any compression,
-rounded activations, low rank and zeros included.
+Compression shifts the mean output of a layer by a constant for each channel, which a bias undoes
+at no cost. Layers are corrected one after the other, each on the outputs of the corrected ones
+before it: the empirical correction of Nagel et al. (arXiv:1906.04721). It holds for any
+compression, rounded activations, low rank and zeros included.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ def correct_biases(
         params: its parameters and buffers by name, in float.
         candidate: its compression.
         images: those of the calibration, all in one batch.
-        calibration: of the network; it says what the means were.
+        calibration: of the network; it holds the mean outputs in float.
         recipes: as for `network.run`.
 
     Raises:
         CostError: a precision that the device cannot run.
     """
-    found = dict(params)
+    corrected = dict(params)
     layers = compressible(network.eval(), candidate, recipes)
     weights = compressed(params, layers, calibration)
     enter, leave = roundings(layers, calibration, len(images))
 
     def leave_corrected(name: str, y: Tensor) -> Tensor:
         key, before = f"{name}.bias", calibration.before[name]
-        if key not in found:
+        if key not in corrected:
             return leave(name, y)
         shift = before.left_mean - before.rows(y).mean(0)
-        found[key] = found[key] + shift
+        corrected[key] = corrected[key] + shift
         is_conv = isinstance(layers[name].module, nn.Conv2d)
         return leave(name, y + (shift[:, None, None] if is_conv else shift))
 
     call(network, weights, images, layers, enter, leave_corrected)
-    return found
+    return corrected

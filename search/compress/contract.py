@@ -1,7 +1,7 @@
-"""Contract: what every transform must keep to, as tests that a plugin can run on its own.
+"""Contract: laws that every transform must keep, as tests that a plugin can run on its own.
 
 class TestTernary(TransformContract):
-transform = TERNARY
+    transform = TERNARY
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TransformContract:
         return SearchSpace(SPACE | self.beside | {"stages": [stage]})
 
     def candidates(self, value: Scalar) -> tuple[Candidate, Candidate]:
-        """Without and with it."""
+        """Candidates without and with a value."""
         space, name = self.space(value), f"stages.0.{self.transform.name}"
         return tuple(space.candidate({name: v}) for v in (self.transform.default, value))  # pyright: ignore[reportReturnType]
 
@@ -101,7 +101,7 @@ class TransformContract:
             assert self.transform.ops([], self.transform.default) == []
 
     def test_other_values_are_refused(self) -> None:
-        """In one line that names the place, what was given and what is allowed."""
+        """In one line that names the key, what was given and what is allowed."""
         t = self.transform
         wrong = ["no such value"] if t.values else [t.range[0] - 1, t.range[1] + 1]
         for value in (*wrong, None, [t.default]):
@@ -155,8 +155,8 @@ class TransformContract:
         for value in self.values:
             _, chosen = self.candidates(value)
             params = dict(self.network(chosen).named_parameters())
-            found = self.weights(chosen, params)  # pyright: ignore[reportArgumentType]
-            torch.stack([found[name].square().sum() for name in params]).sum().backward()
+            weights = self.weights(chosen, params)  # pyright: ignore[reportArgumentType]
+            torch.stack([weights[name].square().sum() for name in params]).sum().backward()
             for name, p in params.items():
                 assert p.grad is not None and p.grad.isfinite().all(), name
                 assert p.ndim < 2 or p.grad.any(), name
@@ -202,5 +202,5 @@ class TransformContract:
                 assert sizes == sorted(sizes), count
 
     def test_its_function_is_there(self) -> None:
-        """What `apply` names can be loaded."""
+        """The function that `apply` names can be loaded."""
         assert not self.transform.apply or callable(load(self.transform))

@@ -85,7 +85,7 @@ def compensated(
     Args:
         delivered: from `deliverable`.
         candidate: its compression.
-        recipes: what the device runs each precision with.
+        recipes: how the device runs each precision.
         calibration_images: train images at the candidate's input size.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Low rank: a matrix as the product of two thin ones, cut where the layer's own inputs say.
+"""Low rank: a matrix as the product of two thin ones, cut where the inputs of the layer lose least.
 
 Plain truncation keeps the weights close; weighted by the inputs' second moments it keeps the
 outputs close (Chen et al., DRONE, NeurIPS 2021; Wang et al., SVD-LLM, arXiv:2403.07378).
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...spaces.ops import rank
 
-RIDGE = 1e-3  # of the mean second moment, added in every direction so that none weighs nothing
+RIDGE = 1e-3  # of the mean second moment, added in every direction so that none has weight 0
 
 
 def factors(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def factorized(layer: nn.Linear, read: Tensor) -> Factored:
         read: from `directions`, of the weight before: (in, rank).
     """
     biased = "bias" in layer.state_dict()
-    with torch.random.fork_rng(devices=[]):  # what they start with is nobody's
+    with torch.random.fork_rng(devices=[]):  # their first weights are replaced
         first = nn.Linear(layer.in_features, read.shape[1], bias=False)
         second = nn.Linear(read.shape[1], layer.out_features, bias=biased)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def projection(
 
 @torch.no_grad()
 def directions(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The directions of the inputs that stay: (in, rank), and their left inverse (rank, in).
+    """Directions of the inputs that are kept: (in, rank), and their left inverse (rank, in).
 
     Between the factors that they make, activations have equal variance and no correlation,
     which suits integers.

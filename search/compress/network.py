@@ -27,17 +27,17 @@ from .quantize import (
 )
 from .scheme import Scheme, scheme_of
 
-# What a precision means where no device has been measured: no calibration, so usable in training.
+# Recipes where no device was measured; none needs calibration, so that training can use them.
 DEFAULT_RECIPES = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
 Weights = Mapping[str, Tensor]
 
 
-class Layer(NamedTuple):
-    """A linear layer or dense convolution, and what is done to it.
+class CompressedLayer(NamedTuple):
+    """A linear layer or dense convolution with its compression.
 
     Attributes:
         module: the layer.
-        passes: what is done to its weights before they are rounded.
+        passes: change its weights before they are rounded.
         scheme: how they are rounded.
         branch: path and module of its sub-block.
     """
@@ -53,19 +53,18 @@ class Layer(NamedTuple):
         return isinstance(self.module, nn.Conv2d) and self.scheme.acts == "static"
 
 
-Layers = Mapping[str, Layer]
+Layers = Mapping[str, CompressedLayer]
 Touch = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration images said of the activations around each layer, by name.
+    """Statistics of the activations around each layer over calibration images, by name.
 
     Attributes:
         before: activations of the float network, which weigh low-rank factors.
-        entering: lowest and highest value (2,) that is kept of what enters, all but rounding in
-            place.
-        leaving: lowest and highest value of what leaves, likewise.
+        entering: lowest and highest input (2,) that is kept, with all compression but rounding.
+        leaving: lowest and highest output, likewise.
     """
 
     before: Mapping[str, Observer] = field(default_factory=dict[str, Observer])
@@ -75,7 +74,7 @@ class Calibration:
     )
 
     def gram(self, name: str) -> Tensor | None:
-        """Second moments of what enters a layer; None if it was not watched."""
+        """Second moments of the inputs of a layer; None if it was not observed."""
         return self.before[name].gram if name in self.before else None
 
 
@@ -98,10 +97,10 @@ def run(
         params: its parameters and buffers by name, in float.
         candidate: its compression is applied.
         images: at the candidate's input size.
-        recipes: what the device runs each precision with, as `CostModel.recipes`. By default
+        recipes: how the device runs each precision, as `CostModel.recipes`. By default
             activations are rounded by the range of each image.
-        calibration: for static ranges, else taken from each image, and for low rank, else found
-            from the weights alone.
+        calibration: for static ranges, by default those of each image, and for low rank, by
+            default chosen from the weights alone.
 
     Raises:
         CostError: a precision that the device cannot run.
@@ -129,7 +128,7 @@ def run_layers(
     batches: Iterable[Tensor],
     calibration: Calibration = UNCALIBRATED,
 ) -> Tensor:
-    """As `run_batches`, for who calls again and again and keeps what `compressible` found."""
+    """As `run_batches`, for callers that keep the result of `compressible`."""
     weights = compressed(params, layers, calibration)
     rounded = {name: layer for name, layer in layers.items() if layer.scheme.acts != "float"}
     return torch.cat(
@@ -142,13 +141,13 @@ def run_layers(
 
 def compressible(
     network: Network, candidate: Candidate, recipes: Book | Sequence[str] = DEFAULT_RECIPES
-) -> dict[str, Layer]:
-    """Every linear layer and dense convolution by name, with what its sub-block does to it.
+) -> dict[str, CompressedLayer]:
+    """Every linear layer and dense convolution by name, with the compression of its sub-block.
 
     Raises:
         CostError: a precision that the device cannot run.
     """
-    found: dict[str, Layer] = {}
+    layers: dict[str, CompressedLayer] = {}
     for prefix, unit in locate(candidate).items():
         recipe, policy = recipe_for(unit, recipes), unit.policy
         passes = NOTHING if network.compressed or not policy.others else passes_of(policy)
@@ -157,8 +156,8 @@ def compressible(
             conv = isinstance(module, nn.Conv2d) and module.groups == 1
             if conv or isinstance(module, nn.Linear):
                 scheme = scheme_of(recipe, policy.weight_bits, conv)
-                found[name] = Layer(module, passes, scheme, (prefix, branch))
-    return found
+                layers[name] = CompressedLayer(module, passes, scheme, (prefix, branch))
+    return layers
 
 
 def compressed(
@@ -169,26 +168,28 @@ def compressed(
     A matrix of low rank is the product of two, each transformed and rounded as it will be stored.
     Biases change where a convolution adds them to integers.
     """
-    found = dict(params)
-    with torch.autocast(next(iter(found.values())).device.type, enabled=False):
+    changed = dict(params)
+    with torch.autocast(next(iter(changed.values())).device.type, enabled=False):
         for passes, (path, branch) in branches(layers):
-            for name, value in branched(found, path, branch, passes).items():
-                found[name] = straight_through(found[name], value)
+            for name, value in branched(changed, path, branch, passes).items():
+                changed[name] = straight_through(changed[name], value)
         for name, layer in layers.items():
             weight, bias = f"{name}.weight", f"{name}.bias"
             ends = calibration.entering.get(name)
-            if layer.fixes_output and ends is not None and bias in found:
-                found[bias] = quantize_bias(found[bias], found[weight], layer.scheme.weights, *ends)
-            found[weight] = _compressed(found[weight], layer, calibration.gram(name))
-    return found
+            if layer.fixes_output and ends is not None and bias in changed:
+                changed[bias] = quantize_bias(
+                    changed[bias], changed[weight], layer.scheme.weights, *ends
+                )
+            changed[weight] = _compressed(changed[weight], layer, calibration.gram(name))
+    return changed
 
 
 def branches(layers: Layers) -> Iterable[tuple[Passes, tuple[str, nn.Module]]]:
-    """The sub-blocks that are transformed as a whole: what is done, path and module."""
+    """Sub-blocks that are transformed as a whole: passes, path and module."""
     return dict.fromkeys((v.passes, v.branch) for v in layers.values() if v.passes.branch)
 
 
-def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
+def _compressed(weight: Tensor, layer: CompressedLayer, gram: Tensor | None) -> Tensor:
     passes, grid = layer.passes, layer.scheme.weights
     if passes.inputs and (projection := projected(weight, passes, gram)):
         # Training moves the matrix inside the space that is kept: the right factor is constant.
@@ -199,7 +200,7 @@ def _compressed(weight: Tensor, layer: Layer, gram: Tensor | None) -> Tensor:
 
 
 def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[Touch, Touch]:
-    """What rounds the activations that enter and that leave layers, for `call`.
+    """Functions that round the activations entering and leaving layers, for `call`.
 
     Args:
         layers: from `compressible`.
@@ -235,7 +236,7 @@ def calibrate(
     images: Tensor,
     choose: Range = min_max,
 ) -> Calibration:
-    """Watch the activations of a network in evaluation mode.
+    """Observe the activations of a network in evaluation mode.
 
     Args:
         network: of the candidate's architecture.
@@ -281,15 +282,15 @@ def call(
     enter: Touch,
     leave: Touch,
 ) -> Tensor:
-    """Logits, with what enters and leaves some layers passed through two functions.
+    """Logits, with the inputs and outputs of some layers passed through two functions.
 
     Args:
-        network: what is run.
+        network: to run.
         weights: its parameters and buffers by name.
         images: (B, C, S, S).
         layers: names of layers.
-        enter: (name, activation) -> what goes on.
-        leave: (name, result) -> what goes on.
+        enter: (name, input) -> the input to use.
+        leave: (name, output) -> the output to use.
     """
 
     def hooks(name: str) -> Iterator[RemovableHandle]:

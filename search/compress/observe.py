@@ -1,4 +1,4 @@
-"""Observers: what is known of the activations of a layer, from which their range is chosen."""
+"""Observers: statistics of the activations of a layer, from which their range is chosen."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SHRINKS = torch.linspace(1.0, 0.3, 57)  # parts of the full range that are tried
 
 
 class Observer:
-    """Statistics of what enters one linear layer or convolution, batch after batch.
+    """Statistics of the activations around one linear layer or convolution, batch after batch.
 
     Attributes:
         lows: smallest value of every input channel (C,).
         highs: largest value of every input channel (C,).
-        left: lowest and highest value that left the layer; the range between them holds 0.
+        left: lowest and highest output of the layer; the range between them holds 0.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -33,7 +33,7 @@ class Observer:
 
     @torch.no_grad()
     def see(self, x: Tensor) -> None:
-        """Take in what enters the layer."""
+        """Add inputs of the layer."""
         rows = self.rows(x)
         low, high = rows.amin(0), rows.amax(0)
         self.lows = torch.minimum(self.lows, low) if self._rows else low
@@ -44,7 +44,7 @@ class Observer:
 
     @torch.no_grad()
     def see_result(self, y: Tensor) -> None:
-        """Take in what leaves it."""
+        """Add outputs of the layer."""
         rows = self.rows(y)
         self.left = (min(self.left[0], y.amin().item()), max(self.left[1], y.amax().item()))
         self._left_sum = self._left_sum + rows.sum(0)
@@ -73,7 +73,7 @@ class Observer:
 
     @property
     def sample(self) -> Tensor:
-        """Some of the values that entered."""
+        """Some of the input values."""
         return torch.cat(self._sample)
 
 
@@ -81,12 +81,12 @@ Range = Callable[[Observer], Tensor]
 
 
 def min_max(seen: Observer) -> Tensor:
-    """From the smallest to the largest value (2,): nothing saturates."""
+    """Range from the smallest to the largest value (2,): nothing saturates."""
     return torch.stack([seen.lows.amin().clamp_max(0), seen.highs.amax().clamp_min(0)])
 
 
 def percentile(seen: Observer) -> Tensor:
-    """All but the outermost values (2,)."""
+    """Range (2,) of all but the outermost values."""
     ordered = seen.sample.sort().values
     cut = round(TAIL * len(ordered))
     return torch.stack([ordered[cut].clamp_max(0), ordered[len(ordered) - 1 - cut].clamp_min(0)])

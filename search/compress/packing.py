@@ -1,7 +1,7 @@
 """Packing: sparse low-bit weights as bytes, the positions of the zeros included.
 
-ONNX has no such tensor and no common runtime multiplies by one: this is what a download or a
-flash image can weigh, not what runs faster.
+ONNX has no such tensor and no common runtime multiplies by one: this makes a download or a flash
+image smaller, and no network faster.
 
 A file is the format name, the length of a JSON header, the header (shape, bits and index of
 every tensor, and where it ends) and the tensors. A tensor is its scales in float32, one an
@@ -37,11 +37,11 @@ Bits = NDArray[np.uint8]
 
 
 def save_packed(path: Path, weights: Mapping[str, Tensor], bits: int, index: Index) -> int:
-    """Write weights (out, ...) with their zeros; the size of the file in bytes.
+    """Write weights (out, ...) with their zeros and return the size of the file in bytes.
 
     Args:
         path: of the file.
-        weights: by name; what is not zero is rounded to a symmetric grid per channel.
+        weights: by name; other values than zero are rounded to a symmetric grid per channel.
         bits: of a value, 2 to 8.
         index: how positions are kept.
 
@@ -75,7 +75,7 @@ def load_packed(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path}: does not start with {MAGIC!r}: no packed weights")
     start = len(MAGIC) + 4
     body = start + int.from_bytes(content[len(MAGIC) : start], "little")
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     try:
         begin = body
         for name, about in json.loads(content[start:body]).items():
@@ -84,11 +84,11 @@ def load_packed(path: Path) -> dict[str, Tensor]:
             raw = content[begin + scale.nbytes : end]
             values = unpack(raw, int(np.prod(shape)), about["bits"], about["index"])
             rows = values.reshape(shape[0], -1) * scale[:, None]
-            found[name] = from_numpy(rows.reshape(shape).astype(np.float32))
+            weights[name] = from_numpy(rows.reshape(shape).astype(np.float32))
             begin = end
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunError(f"{path}: damaged: {error}") from error
-    return found
+    return weights
 
 
 def pack(values: NDArray[np.int8], bits: int, index: Index) -> bytes:
@@ -102,16 +102,16 @@ def pack(values: NDArray[np.int8], bits: int, index: Index) -> bytes:
 
 def unpack(raw: bytes, n: int, bits: int, index: Index) -> NDArray[np.int8]:
     """Inverse of `pack` for n integers."""
-    found = np.zeros(n, np.int8)
+    unpacked = np.zeros(n, np.int8)
     if index == "bitmap":
         where = _unpacked(raw, n).astype(bool)
-        found[where] = _signed(raw[-(-n // 8) :], int(where.sum()), bits)
-        return found
+        unpacked[where] = _signed(raw[-(-n // 8) :], int(where.sum()), bits)
+        return unpacked
     count, raw = int.from_bytes(raw[:4], "little"), raw[4:]
     gaps = _from_bits(_unpacked(raw, count * GAP_BITS), GAP_BITS)
     values = _signed(raw[-(-count * GAP_BITS // 8) :], count, bits)
-    found[np.cumsum(gaps + 1) - 1] = values
-    return found
+    unpacked[np.cumsum(gaps + 1) - 1] = values
+    return unpacked
 
 
 def packed_bits(share: float, bits: int, index: Index) -> float:
@@ -140,8 +140,8 @@ def _to_bits(values: NDArray[Any], bits: int) -> Bits:
     return (values.astype(np.int64)[:, None] >> np.arange(bits) & 1).astype(np.uint8).reshape(-1)
 
 
-def _from_bits(found: Bits, bits: int) -> NDArray[np.int64]:
-    return (found.reshape(-1, bits).astype(np.int64) << np.arange(bits)).sum(1)
+def _from_bits(flat: Bits, bits: int) -> NDArray[np.int64]:
+    return (flat.reshape(-1, bits).astype(np.int64) << np.arange(bits)).sum(1)
 
 
 def _signed(raw: bytes, n: int, bits: int) -> NDArray[np.int8]:

@@ -27,7 +27,7 @@ class Grid:
 
     Attributes:
         bits: 2 to 8 for integers; 16 rounds to float16, 32 leaves the weight as it is.
-        per: what shares a scale: the whole tensor, an output channel, or 32 inputs of one.
+        per: part that shares a scale: the whole tensor, an output channel, or 32 inputs of one.
         symmetric: zero in the middle of an odd number of values; else the zero point is where
             the range puts it, and all 2**bits values are used.
     """
@@ -51,9 +51,9 @@ def quantize_weight(weight: Tensor, grid: Grid) -> Tensor:
         return weight
     if grid.bits == 16:
         return straight_through(weight, weight.half().to(weight.dtype))
-    found = integers(weight.detach(), grid)
-    rows = (found.values - found.zero) * found.scale
-    if grid.per == "block":  # without what was added to fill the last block
+    codes = integers(weight.detach(), grid)
+    rows = (codes.values - codes.zero) * codes.scale
+    if grid.per == "block":  # without the padding of the last block
         rows = rows.view(len(weight), -1)[:, : weight[0].numel()]
     return straight_through(weight, rows.reshape(weight.shape))
 
@@ -90,7 +90,7 @@ def quantize_dynamic(x: Tensor, images: int) -> Tensor:
 
 
 def quantize_range(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """Activations on 256 values of a given range, which holds 0; what is outside saturates."""
+    """Activations on 256 values of a given range, which holds 0; values outside saturate."""
     low, high = torch.as_tensor(low), torch.as_tensor(high)
     return straight_through(x, _rounded(x.detach(), low, high))
 
@@ -100,7 +100,7 @@ def _rounded(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     low = low.to(exact)
     scale = act_scale(low, high.to(exact))
     zero = (-low / scale).round()
-    rounded = x.to(exact) / scale  # from here on in place: memory is what this costs
+    rounded = x.to(exact) / scale  # from here on in place, to save memory
     return rounded.round_().add_(zero).clamp_(0, ACT_TOP).sub_(zero).mul_(scale).to(x.dtype)
 
 
@@ -128,7 +128,7 @@ def act_scale(low: Tensor, high: Tensor) -> Tensor:
 def quantize_blocks(x: Tensor) -> Tensor:
     """Activations (..., C) on 255 symmetric values for every 32 channels of each vector.
 
-    What ONNX Runtime's MatMulNBits does at `accuracy_level=4` before its integer kernel.
+    ONNX Runtime's MatMulNBits does so at `accuracy_level=4`, before its integer kernel.
     """
     channels = x.shape[-1]
     blocks = F.pad(x.detach(), (0, -channels % BLOCK)).unflatten(-1, (-1, BLOCK))

@@ -1,7 +1,7 @@
-"""RepQ: layer norms rescaled so that one range fits all channels of what they write.
+"""RepQ: layer norms rescaled so that one range fits all channels of their output.
 
-After a layer norm some channels are many times wider than others; one scale for all of them,
-which is what integer kernels take, wastes most of its values. Scale and shift of the norm move
+After a layer norm some channels are many times wider than others; the one scale for all of them
+that integer kernels take wastes most of its values. Scale and shift of the norm move
 the channels onto a common range, and the linear layers that read them undo it: exact in float
 (Li et al., RepQ-ViT, arXiv:2212.08254).
 """
@@ -24,7 +24,7 @@ from .network import Calibration, Layers
 from .quantize import Grid
 from .scheme import Scheme
 
-GAINS = Scheme(Grid(8), "static")  # what readers must be for the rescaling to pay
+GAINS = Scheme(Grid(8), "static")  # scheme of readers for which rescaling pays
 FLOOR = 1e-6  # of the widest channel; a channel that never varies counts as that wide
 
 
@@ -44,7 +44,7 @@ def reparametrize(
         calibration: of the same network. Its ranges do not hold for the result.
         layers: from `network.compressible`.
     """
-    found = dict(params)
+    rescaled = dict(params)
     for norm, readers in norms_and_readers(network):
         chains = [_chain(network, reader) for reader in readers]
         if any(layers[name].scheme != GAINS for chain in chains for name in chain):
@@ -55,21 +55,21 @@ def reparametrize(
         shifted = f"{norm}.bias" in params
         middle = (seen.lows + seen.highs) / 2
         shift = ratio * middle.mean() - middle if shifted else torch.zeros_like(middle)
-        found[f"{norm}.weight"] = params[f"{norm}.weight"] / ratio
+        rescaled[f"{norm}.weight"] = params[f"{norm}.weight"] / ratio
         if shifted:
-            found[f"{norm}.bias"] = (params[f"{norm}.bias"] + shift) / ratio
+            rescaled[f"{norm}.bias"] = (params[f"{norm}.bias"] + shift) / ratio
         for chain in chains:
             moved = shift
             for name in chain:
                 moved = params[f"{name}.weight"] @ moved
             first, last = f"{chain[0]}.weight", f"{chain[-1]}.bias"
-            found[first] = params[first] * ratio
-            found[last] = params[last] - moved
-    return found
+            rescaled[first] = params[first] * ratio
+            rescaled[last] = params[last] - moved
+    return rescaled
 
 
 def norms_and_readers(network: Network) -> Iterator[tuple[str, list[str]]]:
-    """Norms of tokens, with the linear layers that are all that reads them, by name."""
+    """Norms of tokens, with the linear layers that alone read them, by name."""
     for path, block in network.named_modules():
         if not isinstance(block, ResidualBlock):
             continue

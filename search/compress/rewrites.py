@@ -1,7 +1,7 @@
 """Rewrites: parts of a network replaced by others that a target runs better or at all.
 
 Each has a label. An exact one leaves the logits as they are up to rounding. Its lossy twin, the
-naive swap that is often made instead, is here to show what that costs.
+naive swap that is often made instead, is here to show its loss.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class InstanceGroupNorm(nn.Module):
 
 
 class InstanceGroupNormTokens(InstanceGroupNorm):
-    """The same for tokens."""
+    """Group norm of tokens in operators that every runtime has."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
@@ -92,7 +92,7 @@ def hardswish_to_relu6_naive(network: Network) -> nn.Module:
 
 
 def layer_to_rms(network: Network) -> nn.Module:
-    """Every layer norm as an RMS norm, with the mean taken out of what is written: exact.
+    """Every layer norm as an RMS norm, with the mean taken out of the stream: exact.
 
     In a pre-norm network each layer norm subtracts the mean over channels from the residual
     stream. It is zero already where all that write to the stream have theirs removed: patch
@@ -205,15 +205,15 @@ def _writers(network: Network) -> Iterator[nn.Module]:
 def _readers(network: Network) -> Iterator[tuple[str, list[nn.Linear]]]:
     """Every norm by name, and the linear layers that read it."""
     for path, module in network.named_modules():
-        found: dict[str, list[nn.Module]] = {}
+        by_norm: dict[str, list[nn.Module]] = {}
         if isinstance(module, ResidualBlock):
             mixer = module.get_submodule(module.mixer_name)
-            found["norm1"] = [mixer.get_submodule(name) for name in "qkv"]
+            by_norm["norm1"] = [mixer.get_submodule(name) for name in "qkv"]
             if module.mlp is not None:
-                found["norm2"] = [module.mlp.fc1]
+                by_norm["norm2"] = [module.mlp.fc1]
         elif module is network:
             heads = (network.head, network.head_dist)
-            found["norm"] = [head for head in heads if head is not None]
-        for name, readers in found.items():
+            by_norm["norm"] = [head for head in heads if head is not None]
+        for name, readers in by_norm.items():
             linear = [reader for reader in readers if isinstance(reader, nn.Linear)]
             yield f"{path}.{name}".lstrip("."), linear

@@ -1,4 +1,4 @@
-"""Scheme: what a recipe of a device does to the numbers, so that scoring computes the same."""
+"""Scheme: how a recipe of a device rounds numbers, so that scoring computes the same."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .quantize import Grid
 
 
 class Scheme(NamedTuple):
-    """How one layer is rounded.
+    """Rounding of one layer.
 
     Attributes:
         weights: grid of its weights.
-        acts: how what enters it is rounded: not at all ("float"), by the range of each image
+        acts: rounding of its inputs: none ("float"), by the range of each image
             ("dynamic"), by a range known beforehand ("static"), or by 32 channels ("blocks").
     """
 
@@ -22,7 +22,7 @@ class Scheme(NamedTuple):
 
 
 def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
-    """The scheme of a layer under a recipe of `cost_models.precision.RECIPES`.
+    """The scheme of a layer under a recipe of `precision_recipes.RECIPES`.
 
     Args:
         recipe: its name.
@@ -35,8 +35,8 @@ def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
     >>> scheme_of("dynamic8", 6, is_conv=False)
     Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic')
     """
-    found = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
-    bits = min(weight_bits, found.weights)
-    if found.layout == "blocks":
-        return Scheme(Grid(bits, "block"), "float" if found.activations == "float" else "blocks")
-    return Scheme(Grid(bits), found.activations)
+    chosen = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
+    bits = min(weight_bits, chosen.weights)
+    if chosen.layout == "blocks":
+        return Scheme(Grid(bits, "block"), "float" if chosen.activations == "float" else "blocks")
+    return Scheme(Grid(bits), chosen.activations)

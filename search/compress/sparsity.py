@@ -61,7 +61,7 @@ def sparsify(weight: Tensor, share: float, importance: Tensor | None = None) -> 
 
 
 def sparsify_n_m(weight: Tensor, pattern: str) -> Tensor:
-    """A weight with a pattern such as "2:4" of what is not zero."""
+    """A weight with a pattern such as "2:4" of values that are not zero."""
     n, m = map(int, pattern.split(":"))
     return straight_through(weight, weight.detach() * mask_n_m(weight, n, m))
 

@@ -58,15 +58,16 @@ def tucker(tensor: Tensor, ranks: Sequence[int]) -> Factors:
 
     Args:
         tensor: (heads, head_dim, width).
-        ranks: one an axis, cut to its length and to what the others leave of use.
+        ranks: one an axis, cut to its length and to the product of the others.
 
     Raises:
         MissingRuntimeError: TensorLy is not installed.
     """
     ranks = [min(rank, length) for rank, length in zip(ranks, tensor.shape, strict=True)]
     ranks = [min(rank, prod(ranks) // rank) for rank in ranks]
-    found = _decomposition().tucker(_array(tensor), rank=ranks, n_iter_max=ITERATIONS)
-    core, (heads, dims, width) = found
+    core, (heads, dims, width) = _decomposition().tucker(
+        _array(tensor), rank=ranks, n_iter_max=ITERATIONS
+    )
     return Factors(*(_tensor(part, tensor) for part in (heads, dims, width, core)))
 
 
@@ -97,13 +98,13 @@ def with_qkv(params: Weights, prefix: str, tensor: Tensor) -> dict[str, Tensor]:
 
     The dense form of a decomposition, for training and scoring; `decompose` is the other.
     """
-    found, start = dict(params), 0
+    changed, start = dict(params), 0
     for name in "qkv":
         key = f"{prefix}.{name}.weight"
         heads = len(params[key]) // tensor.shape[1]
-        found[key] = tensor[start : start + heads].flatten(0, 1)
+        changed[key] = tensor[start : start + heads].flatten(0, 1)
         start += heads
-    return found
+    return changed
 
 
 def with_tucker(
@@ -132,12 +133,12 @@ def with_cp(params: Weights, prefix: str, attention: Attention, ratio: float) ->
 
 def _changed(params: Weights, prefix: str, factors: Factors) -> dict[str, Tensor]:
     names = [f"{prefix}.{name}.weight" for name in "qkv"]
-    found = with_qkv({name: params[name] for name in names}, prefix, factors.tensor())
-    return {name: found[name] for name in names}
+    changed = with_qkv({name: params[name] for name in names}, prefix, factors.tensor())
+    return {name: changed[name] for name in names}
 
 
 def decompose(attention: Attention, factors: Factors) -> None:
-    """Put thin layers in place of queries, keys and values.
+    """Replace queries, keys and values by thin layers.
 
     Args:
         attention: any softmax attention.

@@ -1,1 +1,1 @@
-"""Data: labeled images in splits that keep apart what must not meet."""
+"""Data: labeled images in splits that share no image."""

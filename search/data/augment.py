@@ -24,13 +24,13 @@ class Norm:
 
     @classmethod
     def of(cls, images: Tensor) -> Norm:
-        """That of images uint8 (N, C, S, S)."""
+        """Mean and deviation of images uint8 (N, C, S, S)."""
         pixels = images.float() / 255
         std = pixels.std((0, 2, 3)).clamp_min(1e-3)
         return cls(tuple(pixels.mean((0, 2, 3)).tolist()), tuple(std.tolist()))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images uint8 (N, C, S, S) as float32."""
+        """Normalize images uint8 (N, C, S, S) to float32."""
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
 
@@ -77,7 +77,7 @@ class Kept:
 
 
 def draws(n: int, seed: int) -> Tensor:
-    """What is random about one view of each of `n` images: (5, n) in [-1, 1)."""
+    """Random numbers behind one view of each of `n` images: (5, n) in [-1, 1)."""
     return 2 * torch.rand(5, n, generator=torch.Generator().manual_seed(seed)) - 1
 
 
@@ -85,7 +85,7 @@ def augmented(images: Tensor, drawn: Tensor, flip: bool = False) -> Tensor:
     """One view of every image: rotated by up to 10 degrees, shifted by 8%, zoomed by 10%.
 
     Args:
-        images: normalized, (N, C, S, S); what comes in from outside repeats the border.
+        images: normalized, (N, C, S, S); pixels from outside repeat the border.
         drawn: from `draws`, (5, N).
         flip: whether left and right may change sides.
 

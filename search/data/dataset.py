@@ -32,7 +32,7 @@ class Split:
 
 
 class Data:
-    """A data set whose splits keep apart what must not meet.
+    """A data set in splits that share no image.
 
     Attributes:
         name: of the data set.
@@ -45,7 +45,7 @@ class Data:
         name: of the data set.
         images: in their splits.
         flip: whether left and right may change sides in a view.
-        seal: file that keeps when the test split was read; `None` keeps it in memory only.
+        seal: file that records when the test split was read; `None` keeps it in memory only.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Data:
         """A split by name: train, search, validation or test.
 
         Args:
-            name: of the split; of a train split that is not in memory a sample.
+            name: of the split; a train split that is not in memory gives a sample.
             force: read the test split although it has been read; the seal records that.
 
         Raises:
@@ -116,7 +116,7 @@ def load_data(config: DataConfig, input_size: int, seal: Path | None = None) -> 
     """The data set of a run, at the largest size that its space uses.
 
     Args:
-        config: which one, and the shares of its splits.
+        config: name of the data set, and the shares of its splits.
         input_size: side of the images in pixels.
         seal: see `Data`.
 
@@ -133,7 +133,7 @@ def read_images(config: DataConfig, size: int) -> Images:
     """The images of a run.
 
     Args:
-        config: which ones, and the shares of the splits.
+        config: name of the data set, and the shares of its splits.
         size: side in pixels.
 
     Raises:

@@ -32,8 +32,8 @@ log = logging.getLogger("vitpareto")
 def read_source(config: DataConfig, size: int) -> Images:
     """The images of a folder or of one of timm's data sets.
 
-    The train split is decoded while it trains where it would take more memory than
-    `config.memory_mb`; the others always are in memory.
+    A train split that would take more memory than `config.memory_mb` is decoded during training;
+    the other splits are always in memory.
 
     Raises:
         RunError: a folder or class without images, fewer than two classes, labels outside of
@@ -61,28 +61,28 @@ def read_source(config: DataConfig, size: int) -> Images:
             raise RunError(f"data: {train.name} is read in one go and needs data.memory_mb")
         chosen = torch.tensor(index)
         parts = split_by_class(torch.tensor(listed)[chosen], shares, config.seed, names)
-        places = {part: chosen[i] for part, i in parts.items()}
+        indices = {part: chosen[i] for part, i in parts.items()}
         generator = torch.Generator().manual_seed(config.seed)
-        order = torch.randperm(len(places["train"]), generator=generator)
-        sample = places["train"][order[:SAMPLE]]
+        order = torch.randperm(len(indices["train"]), generator=generator)
+        sample = indices["train"][order[:SAMPLE]]
         images = {
             part: read(train, (sample if part == "train" else i).tolist())
-            for part, i in places.items()
+            for part, i in indices.items()
         }
         norm = Norm.of(images["train"][0])
         stream = Streamed(
-            train, places["train"].tolist(), size, gray, norm, config.flip, config.workers
+            train, indices["train"].tolist(), size, gray, norm, config.flip, config.workers
         )
-        all_labels = torch.tensor(listed)[places["train"]]
+        all_labels = torch.tensor(listed)[indices["train"]]
     if test is not None:
         images["test"] = read(test, range(len(test)))
         if test.class_names != names:
             odd = sorted(set(names) ^ set(test.class_names))
             raise RunError(f"data: classes of train and test differ: {', '.join(odd[:NAMED])}")
-    labels = {part: found for part, (_, found) in images.items()} | {"train": all_labels}
+    labels = {part: classes for part, (_, classes) in images.items()} | {"train": all_labels}
     names = names or tuple(map(str, range(int(all_labels.max()) + 1)))
     _check_labels(torch.cat(list(labels.values())), names)
-    return Images(names, {part: found for part, (found, _) in images.items()}, labels, stream)
+    return Images(names, {part: pixels for part, (pixels, _) in images.items()}, labels, stream)
 
 
 def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
@@ -98,11 +98,11 @@ def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
 
 def _first_of_each(labels: Sequence[int], limit: int) -> list[int]:
     """Indices of the first images of each class, `limit` in all or a few less."""
-    places: dict[int, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
-    each = max(1, limit // len(places))
-    return sorted(place for found in places.values() for place in islice(found, each))
+    members: dict[int, list[int]] = {}
+    for i, label in enumerate(labels):
+        members.setdefault(label, []).append(i)
+    each = max(1, limit // len(members))
+    return sorted(i for of_class in members.values() for i in islice(of_class, each))
 
 
 def _check_labels(labels: Tensor, names: Sequence[str]) -> None:
@@ -146,7 +146,7 @@ class Streamed:
             self._decoder,
             batch_sampler=[[(int(i), view) for i in chunk] for chunk in chunks],
             num_workers=self._workers,
-            generator=torch.Generator(),  # else it draws from everybody's
+            generator=torch.Generator(),  # otherwise it draws from the global one
         )
         for images in loader:
             yield self._norm(images)
@@ -164,32 +164,32 @@ class _Decoder(Dataset[Tensor]):
     def __getitem__(self, item: tuple[int, int]) -> Tensor:
         position, view = item
         for attempt in range(len(self._index)):
-            place = self._index[(position + attempt) % len(self._index)]
+            number = self._index[(position + attempt) % len(self._index)]
             try:
-                image, _ = self._source.read(place)
+                image, _ = self._source.read(number)
             except BROKEN as error:  # the next one stands in for it
-                log.warning("data: skipped %s: %s", self._source.name_of(place), reason(error))
+                log.warning("data: skipped %s: %s", self._source.name_of(number), reason(error))
                 continue
-            with _seeded(place, view):
+            with _seeded(number, view):
                 return self._transform(image)
         raise RunError(f"data: no image of {self._source.name} can be read")
 
 
 @contextlib.contextmanager
-def _seeded(place: int, view: int) -> Generator[None]:
-    """Both generators that transforms draw from, for one view of one image."""
+def _seeded(image: int, view: int) -> Generator[None]:
+    """Seed both generators that transforms draw from, for one view of one image."""
     state = random.getstate()
-    random.seed(f"{place} {view}")
+    random.seed(f"{image} {view}")
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(place * 4099 + view)
+            torch.default_generator.manual_seed(image * 4099 + view)
             yield
     finally:
         random.setstate(state)
 
 
 def class_folders(root: Path) -> tuple[Path, Path | None]:
-    """Where the class folders are, and those of a test split of their own if there is one.
+    """Folder that holds the class folders, and that of a separate test split if there is one.
 
     Either ROOT/CLASS, or ROOT/train/CLASS and perhaps ROOT/test/CLASS.
 
@@ -199,8 +199,8 @@ def class_folders(root: Path) -> tuple[Path, Path | None]:
     if not root.is_dir():
         raise RunError(f"data.root: no such folder: {str(root)!r}")
     train, test = root / "train", root / "test"
-    found = (train, test if test.is_dir() else None) if train.is_dir() else (root, None)
-    for folder in filter(None, found):
+    folders = (train, test if test.is_dir() else None) if train.is_dir() else (root, None)
+    for folder in filter(None, folders):
         classes = sorted(path for path in folder.iterdir() if path.is_dir())
         if len(classes) < 2:
             names = ", ".join(repr(path.name) for path in classes) or "none"
@@ -208,7 +208,7 @@ def class_folders(root: Path) -> tuple[Path, Path | None]:
         for path in classes:
             if not any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
                 raise RunError(f"data: class folder {path} has no images")
-    return found
+    return folders
 
 
 def decode(
@@ -221,7 +221,7 @@ def decode(
         index: which of them.
         size: side in pixels.
         gray: one channel instead of three.
-        broken: the largest share of broken images to put up with.
+        broken: largest share of broken images that is tolerated.
 
     Raises:
         RunError: more are broken.

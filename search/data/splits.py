@@ -1,4 +1,4 @@
-"""Splits: what a source holds, in four parts that share no image."""
+"""Splits: the images of a source in four parts that share no image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .augment import Views
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What was read.
+    """Images and labels by split.
 
     Attributes:
         class_names: one a class, in the order of the labels.
@@ -33,7 +33,7 @@ class Images:
 def split_by_class(
     labels: Tensor, shares: Mapping[str, float], seed: int, names: Sequence[str] = ()
 ) -> dict[str, Tensor]:
-    """Indices of every split, the same shares of each class; "train" is what is left.
+    """Indices of every split, the same shares of each class; "train" gets the rest.
 
     Args:
         labels: (N,).
@@ -47,20 +47,20 @@ def split_by_class(
     if (total := sum(shares.values())) >= 1:
         raise RunError(f"data: no image is left to train on, shares add up to {total:g}")
     generator = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
+    parts: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         total = len(members)
         for part, share in shares.items():
             n = math.floor(total * share)
-            found[part].append(members[:n])
+            parts[part].append(members[:n])
             members = members[n:]
-        found["train"].append(members)
-        for part, chosen in found.items():
+        parts["train"].append(members)
+        for part, chosen in parts.items():
             if not len(chosen[-1]):
                 name = repr(names[label]) if names else label
                 raise RunError(
                     f"data: class {name} has too few images for the {part} split, {total} in all"
                 )
-    return {part: torch.cat(chosen).sort().values for part, chosen in found.items()}
+    return {part: torch.cat(chosen).sort().values for part, chosen in parts.items()}

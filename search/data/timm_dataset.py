@@ -1,4 +1,4 @@
-"""What timm brings to reading images: data sets and transforms."""
+"""Data sets and transforms of timm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BROKEN = (OSError, SyntaxError, ValueError)  # what Pillow raises on a damaged f
 
 
 def reason(error: Exception) -> str:
-    """Why a file could not be read, without what Pillow says of its reader."""
+    """Reason why a file could not be read, without Pillow's remark on its reader."""
     return str(error).partition(" <")[0]
 
 
@@ -51,14 +51,14 @@ class Source:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the labels; empty where the data set does not name them."""
+        """Classes in the order of the labels; empty where the data set does not name them."""
         for holder in (self._reader, self._dataset):
-            if found := getattr(holder, "class_to_idx", None):
-                return tuple(sorted(found, key=found.__getitem__))
+            if numbers := getattr(holder, "class_to_idx", None):
+                return tuple(sorted(numbers, key=numbers.__getitem__))
         return ()
 
     def labels(self) -> list[int] | None:
-        """Of all images, without decoding any; None where the data set does not list them."""
+        """Labels of all images, none decoded; None where the data set does not list them."""
         if samples := getattr(self._reader, "samples", None):
             return [label for _, label in samples]
         targets = getattr(self._dataset, "targets", None)
@@ -68,7 +68,7 @@ class Source:
         return len(self._dataset)
 
     def name_of(self, index: int) -> str:
-        """Of an image, for messages."""
+        """Name of an image, for messages."""
         if getattr(self._reader, "samples", None):
             return str(self._reader.samples[index][0])
         return f"image {index} of {self.name}"
@@ -87,7 +87,7 @@ class Source:
             return image, int(label)
 
     def items(self, index: Sequence[int]) -> Iterator[tuple[Image.Image, int] | str]:
-        """Images with their labels, or what is wrong with them; a stream gives all it has."""
+        """Images with their labels, or the reason why one is broken; a stream gives all."""
         if not self.indexed:
             yield from self._dataset
             return

@@ -15,7 +15,7 @@ from ...spaces.networks import Network
 from ..data.dataset import Data, Split
 from ..pareto.objectives import Objective, violations
 from ..scoring.evaluation import Evaluation
-from ..scoring.predicted_costs import Costs
+from ..scoring.predicted_costs import CostPredictor
 from ..store.atomic_files import sync_folder
 from ..training.accuracy import accuracy
 from ..training.forward import predict
@@ -59,7 +59,7 @@ class Terms:
 
     data: Data
     device: Device
-    costs: Costs
+    costs: CostPredictor
     objectives: Sequence[Objective]
     calibration_images: int
     seeds: Mapping[str, int]
@@ -165,7 +165,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
     return _settle(unfinished, pareto / candidate.key, manifest)
 
 
-def _promised(evaluation: Evaluation, candidate: Candidate, costs: Costs) -> Promised:
+def _promised(evaluation: Evaluation, candidate: Candidate, costs: CostPredictor) -> Promised:
     """Promises of a candidate that a finalist became."""
     predicted = costs(candidate)
     # The finalist's costs were measured, those of a less compressed candidate were not.

@@ -93,7 +93,7 @@ def compare(
     scored: dict[str, list[int]] = {}
     for name in names:
         for seed in range(task.seed, task.seed + seeds):
-            own = Task(task.space, task.objectives, task.costs, seed, task.trials)
+            own = Task(task.space, task.objectives, task.price, seed, task.trials)
             study = Study(own, Sampler(name, own), scoring(), window)
             study.run(Until(PROPOSALS * task.trials, scored=task.trials))
             fronts.setdefault(name, []).append(study.archive.losses)

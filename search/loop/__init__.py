@@ -1,1 +1,1 @@
-"""The loop: who proposes candidates, and the study that asks and tells."""
+"""The loop: samplers that propose candidates, and the study that asks and tells."""

@@ -1,7 +1,7 @@
-"""Baselines: what a search has to beat, each proposing like any other sampler.
+"""Baselines that a search has to beat, each a sampler like any other.
 
-All but random and uniform scaling are the surrogate search with some choices held, so that what
-is compared is which choices are searched together, not how well each is searched.
+All but random and uniform scaling are the surrogate search with some choices held, so that they
+compare which choices are searched together, and not how well each is searched.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class UniformScaling:
 
     def __init__(self, task: Task) -> None:
         grown = scalings(task.space, task.trials, lambda choice: field(choice) in GROWN)
-        found = {task.space.candidate(assignment).key: assignment for assignment in grown}
-        self._left = list(found.values())
+        by_key = {task.space.candidate(assignment).key: assignment for assignment in grown}
+        self._left = list(by_key.values())
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
         """The next larger network."""
@@ -38,7 +38,7 @@ class UniformScaling:
 class Sequential:
     """First the architecture, then the tokens that it drops, then its compression.
 
-    Each step varies its own choices of the front that the steps before it have found.
+    Each step varies its own choices, starting from the front of the steps before it.
     """
 
     def __init__(self, task: Task) -> None:
@@ -49,12 +49,12 @@ class Sequential:
         self._plan = [(step, round(task.trials * SHARES[step] / total)) for step in sorted(steps)]
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
-        """The next of this step, or the first of the one after it; the last has what is left."""
+        """Next proposal of this step or of the one after it; the last step gets all trials left."""
         while True:
             if self._current and (self._left or not self._plan):
                 self._left -= 1
-                if found := self._current.propose(history):
-                    return found
+                if proposal := self._current.propose(history):
+                    return proposal
             if not self._plan:
                 return None
             step, self._left = self._plan.pop(0)
@@ -63,11 +63,11 @@ class Sequential:
 
     def _front(self, history: Sequence[Told]) -> list[Individual]:
         scored = [told for told in history if told.scores]
-        found = [Individual.of(self._task.space, told.assignment) for told in scored]
-        costs = self._task.costs([i.candidate for i in found])
+        individuals = [Individual.of(self._task.space, told.assignment) for told in scored]
+        costs = self._task.price([i.candidate for i in individuals])
         known = [
             Known(i, {**cost, **told.scores})
-            for i, cost, told in zip(found, costs, scored, strict=True)
+            for i, cost, told in zip(individuals, costs, scored, strict=True)
         ]
         return [k.individual for k in pareto_front(known, self._task.objectives)]
 
@@ -92,7 +92,7 @@ def _of_step(step: int) -> Callable[[Choice], bool]:
 def _held(
     task: Task, free: Callable[[Choice], bool], bases: Sequence[Individual] = ()
 ) -> Surrogate:
-    return Surrogate(task.space, task.objectives, task.costs, task.seed, free, bases)
+    return Surrogate(task.space, task.objectives, task.price, task.seed, free, bases)
 
 
 def _only(*names: str) -> Callable[[Task], Proposer]:

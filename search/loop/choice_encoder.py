@@ -1,4 +1,4 @@
-"""Encode: the choices of candidates as numbers from which their scores can be predicted."""
+"""Encoder: the choices of candidates as numbers from which their scores can be predicted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SamplerContract: what a search expects of every sampler, for the tests of a plugin as well."""
+"""SamplerContract: laws that every sampler must keep, for the tests of a plugin as well."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class SamplerContract:
             assert space.candidate(assignment) in space
 
     def test_the_same_seed_and_answers_give_the_same_proposals(self) -> None:
-        """Also beside others who draw random numbers."""
+        """Also beside code that draws random numbers."""
         first = self.drive(self.open())
         random.seed(1)
         np.random.seed(1)  # noqa: NPY002
         assert self.drive(self.open()) == first
 
     def test_a_replay_goes_on_where_it_was(self) -> None:
-        """What was told before an interruption is told again, and then come the same proposals."""
+        """A resumed sampler that is told the same again goes on with the same proposals."""
         whole = self.drive(self.open())
         resumed = self.open()
         half = self.drive(resumed, self.trials // 2)
@@ -74,7 +74,7 @@ class SamplerContract:
         assert self.drive(resumed, self.trials - len(half), len(half)) == whole[len(half) :]
 
     def test_it_lives_with_failures(self) -> None:
-        """Where nothing can be scored it goes on, or comes to an end."""
+        """It goes on or ends where nothing can be scored."""
         sampler = self.open()
         for _ in range(self.trials):
             proposal = sampler.ask()
@@ -85,8 +85,8 @@ class SamplerContract:
     def test_it_ends(self) -> None:
         """A proposer has nothing left at the latest when all candidates were proposed."""
         size = SearchSpace.from_text(SPACE).size
-        found = self.drive(self.open(10 * size), 10 * size)
-        assert found and (self.repeats or len(found) <= 2 * size)
+        proposed = self.drive(self.open(10 * size), 10 * size)
+        assert proposed and (self.repeats or len(proposed) <= 2 * size)
 
     def open(self, trials: int = 0) -> Sampler:
         """The sampler at the beginning of a search."""
@@ -98,32 +98,32 @@ class SamplerContract:
         return Task(space, OBJECTIVES, _costs, seed=0, trials=trials or self.trials)
 
     def drive(self, sampler: Sampler, trials: int = 0, told: int = 0) -> list[Assignment]:
-        """What is proposed while several trials are under way; some fail, some are infeasible.
+        """Proposals made while several trials are under way; some fail, some are infeasible.
 
         Args:
             sampler: to ask and tell.
-            trials: how many; those of the class by default. All of them are told.
-            told: that came before.
+            trials: number of proposals, all of them told; that of the class by default.
+            told: number of trials told before.
         """
         space, waiting = SearchSpace.from_text(SPACE), deque[Proposal]()
-        found: list[Assignment] = []
+        proposed: list[Assignment] = []
 
         def tell_oldest() -> None:
             _answer(sampler, waiting.popleft(), space)
 
         for _ in range(trials or self.trials):
             # A replay waits where the first search had nothing under way.
-            if len(waiting) == WINDOW or (told + len(found)) % (self.trials // 2) == 0:
+            if len(waiting) == WINDOW or (told + len(proposed)) % (self.trials // 2) == 0:
                 while waiting:
                     tell_oldest()
             proposal = sampler.ask()
             if proposal is None:
                 break
-            found.append(dict(proposal.assignment))
+            proposed.append(dict(proposal.assignment))
             waiting.append(proposal)
         while waiting:
             tell_oldest()
-        return found
+        return proposed
 
 
 def _costs(candidates: Sequence[Candidate]) -> list[dict[str, float]]:

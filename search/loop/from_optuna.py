@@ -42,8 +42,8 @@ class _Generations(BaseGASampler):
     """The same generations and parents as Optuna's, which goes through all trials at every ask.
 
     That was most of the overhead of a search of 10,000 trials. Trials enter generations in the
-    order of their numbers, but for drivers that ask at the same moment or put a trial back:
-    nothing older than the last generation but one is counted. The parents of a generation stay;
+    order of their numbers, except where drivers ask at the same moment or queue a trial again,
+    so only the last two generations are counted. The parents of a generation stay;
     Optuna gives them in the order of selection at first, and of their numbers from then on.
     """
 
@@ -72,9 +72,9 @@ class _Generations(BaseGASampler):
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         if self._parents[0] == generation:
             return self._parents[1]
-        found = super().get_parent_population(study, generation)
-        self._parents = generation, sorted(found, key=lambda trial: trial.number)
-        return found
+        parents = super().get_parent_population(study, generation)
+        self._parents = generation, sorted(parents, key=lambda trial: trial.number)
+        return parents
 
 
 class NSGA2(_Generations, NSGAIISampler):

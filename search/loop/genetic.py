@@ -39,18 +39,18 @@ def evolve(
     generations: int,
     free: Collection[str],
 ) -> list[Individual]:
-    """Search a space; every individual that was met, the last population first.
+    """Search a space and return every individual met, the last population first.
 
     NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002) with uniform
-    crossover, constraint domination by the sum of violations, and nobody twice.
+    crossover, constraint domination by the sum of violations, and no candidate twice.
 
     Args:
-        space: where.
+        space: to search.
         start: the first population.
         losses: individuals -> what is minimized (N, M) and the excess over limits (N,).
         rng: of crossover and mutation.
         population: individuals of a generation.
-        generations: how many.
+        generations: number of them.
         free: names of the choices that vary; the others stay as the mother has them.
     """
     choices = [choice for choice in space.parameters if choice.name in free]
@@ -62,7 +62,7 @@ def evolve(
         alive, values, excess = [alive[i] for i in order], values[order], excess[order]
         born: list[Individual] = []
         for _ in range(population):
-            # The population is in order of fitness, so the winner is who stands first.
+            # The population is in order of fitness, so the earlier of two wins.
             mother, father = (
                 alive[min(rng.randrange(len(alive)), rng.randrange(len(alive)))] for _ in range(2)
             )
@@ -90,8 +90,8 @@ def cross(
     for number, choice in enumerate(choices):
         name = choice.name
         one, other = mother.assignment.get(name), father.assignment.get(name)
-        found = one if other is None or (one is not None and random() < 0.5) else other
-        if number == changed or found is None or random() < MUTATION:
-            found = choice.values[int(random() * len(choice.values))]
-        child[name] = found
+        value = one if other is None or (one is not None and random() < 0.5) else other
+        if number == changed or value is None or random() < MUTATION:
+            value = choice.values[int(random() * len(choice.values))]
+        child[name] = value
     return child

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ...spaces import Candidate, SearchSpace
-from ..pareto.objectives import Objective, violations
+from ..pareto.objectives import Objective, Price, violations
 
 SAMPLED = 500  # candidates from which the way downhill starts
-MANY = 9.0  # times the limit from which on per cent say nothing any more
-
-Costs = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
+MANY = 9.0  # times the limit from which on a factor is clearer than a percentage
 
 
 def excess(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> float:
@@ -19,7 +17,7 @@ def excess(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> flo
 
 
 def misses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> str:
-    """Which limits metrics break, and by how much, in words; empty where they keep all.
+    """Limits that metrics break, and by how much, in words; empty where they keep all.
 
     >>> misses({"latency_ms": 3.0}, [Objective("latency_ms", 2.0)])
     'latency_ms 3, off its limit 2 by 50%'
@@ -34,7 +32,7 @@ def misses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> str
 
 
 def nearest(
-    space: SearchSpace, objectives: Sequence[Objective], costs: Costs, seed: int
+    space: SearchSpace, objectives: Sequence[Objective], price: Price, seed: int
 ) -> tuple[Candidate, Mapping[str, float]]:
     """The candidate whose costs come nearest to the limits, and its costs.
 
@@ -42,13 +40,13 @@ def nearest(
 
     Args:
         space: where to look.
-        objectives: their limits on costs count; accuracy is not asked for.
-        costs: of candidates.
+        objectives: only their limits on costs count.
+        price: gives exact costs of candidates.
         seed: of the sample.
     """
 
     def best(candidates: Sequence[Candidate]) -> tuple[float, Candidate, Mapping[str, float]]:
-        known = costs(candidates)
+        known = price(candidates)
         ranked = [(excess(c, objectives), i) for i, c in enumerate(known)]
         least, i = min(ranked)
         return least, candidates[i], known[i]

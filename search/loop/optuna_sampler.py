@@ -29,7 +29,7 @@ from .task import Proposer, Task, Told
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-# Attributes of a trial: its candidate, what was scored of it, and whose it is.
+# Attributes of a trial: key of its candidate, scores, and driver.
 KEY, SCORES, DRIVER = "key", "scores", "driver"
 SECONDS = 10.0  # in which a storage behind a proxy must answer
 
@@ -52,16 +52,17 @@ class Sampler:
 
     The same seed and the same answers in the same order give the same proposals, so a study is
     resumed by replaying it; the journal is written anew and can be opened by optuna-dashboard.
-    A study in a storage is shared instead: whoever asks goes on from what all have told. What a
-    driver was at when it was killed is tried again by whoever asks first after its run folder
-    was opened again: as a folder has one driver at a time, nobody has to guess who is dead.
+    A study in a storage is shared instead: each driver goes on from what all have told. Trials
+    that a killed driver left unfinished are queued again when its run folder is opened again,
+    and go to the driver that asks first; as a folder has one driver at a time, they are not
+    under way anywhere else.
 
     Args:
         name: of an entry of `SAMPLERS`.
         task: space, objectives, costs, seed; a genetic population is a tenth of its trials, 10
             to 50.
         journal: file for a copy of the study, replaced if it exists.
-        storage: what several drivers share instead of a journal: URL of a database as SQLAlchemy
+        storage: shared by several drivers, instead of a journal: URL of a database as SQLAlchemy
             writes it, or grpc://HOST:PORT of Optuna's proxy.
         driver: name of the run folder among those that share a storage.
 
@@ -80,7 +81,7 @@ class Sampler:
         driver: str = "",
     ) -> None:
         make = SAMPLERS.find(name)
-        if storage:  # or drivers with one seed would all try the same
+        if storage:  # otherwise drivers with one seed would all try the same
             task = replace(task, seed=(task.seed + crc32(driver.encode())) % 2**31)
         self._objectives = [o for o in task.objectives if o.traded]
         self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
@@ -93,7 +94,7 @@ class Sampler:
         self._trials = task.trials if storage else None
         self._open: dict[int, optuna.Trial] = {}
         with self._reported(), warnings.catch_warnings():
-            # What Optuna calls experimental is pinned by tests here.
+            # Tests here pin what Optuna calls experimental.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             made = _checked(name, make(task))
             self._proposer = made if isinstance(made, Proposer) else None
@@ -119,14 +120,14 @@ class Sampler:
             if self._trials is not None and self._begun() >= self._trials:
                 return None
             if self._proposer and not self._next:
-                found = self._proposer.propose(self._history)
-                if found is None:
+                proposed = self._proposer.propose(self._history)
+                if proposed is None:
                     return None
-                self._next = self._fixed.assignment = dict(found)
+                self._next = self._fixed.assignment = dict(proposed)
             trial = self._study.ask(dict(self._choices))
             assignment = trial.params
             if all(assignment[name] == value for name, value in self._next.items()):
-                # Else this is a trial that was put back, and the proposal waits for the next one.
+                # Otherwise this is a trial queued again, and the proposal waits for the next one.
                 assignment, self._next = self._next or assignment, {}
             if self._driver:
                 trial.set_user_attr(DRIVER, self._driver)
@@ -140,7 +141,7 @@ class Sampler:
         metrics: Mapping[str, float],
         violations: Mapping[str, float],
     ) -> None:
-        """Report what a proposal came to.
+        """Report the metrics of a proposal.
 
         Args:
             proposal: from `ask`.
@@ -168,42 +169,42 @@ class Sampler:
         self._write()
 
     def _take_up(self) -> None:
-        """Put back what this driver was at when it was killed."""
+        """Queue again the trials that this driver left unfinished when it was killed."""
         for trial in self._study.get_trials(False, (TrialState.RUNNING,)):
             if self._driver and trial.user_attrs.get(DRIVER) == self._driver:
                 self._study.enqueue_trial(trial.params)
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _begun(self) -> int:
-        """Trials that count: those that have ended, and those that somebody is at."""
+        """Number of trials that have ended or are under way."""
         trials = self._study.get_trials(False)
         ended = sum(t.state.is_finished() and KEY in t.user_attrs for t in trials)
         return ended + sum(t.state == TrialState.RUNNING for t in trials)
 
     def _check_objectives(self) -> None:
-        """A shared study is searched for the same by all.
+        """Check that a shared study has the objectives of this search.
 
         Raises:
-            ValueError: it is not.
+            ValueError: it has others.
         """
         wanted = [(o.name, o.maximize) for o in self._objectives]
         names = self._study.metric_names or [name for name, _ in wanted]
-        found = [
+        actual = [
             (name, direction == StudyDirection.MAXIMIZE)
             for name, direction in zip(names, self._study.directions, strict=False)
         ]
-        if found != wanted:
+        if actual != wanted:
             raise ValueError(f"the study {self._study.study_name!r} has the objectives {names!r}")
 
     def _history(self) -> list[Told]:
-        """All trials, those without scores that somebody is still at."""
+        """All trials; those under way have no scores."""
         begun = (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study.get_trials(False, begun)
         return [Told(t.params, t.user_attrs.get(SCORES, {})) for t in trials if t.params]
 
     @contextlib.contextmanager
     def _reported(self) -> Generator[None]:
-        """What a shared storage complains about, as an error of one line."""
+        """Turn the errors of a shared storage into one with a single line."""
         if not self._storage:
             yield
             return
@@ -224,10 +225,10 @@ class Sampler:
 
 
 def _checked(name: str, made: object) -> BaseSampler | Proposer:
-    """What the entry of that name has made.
+    """The sampler or proposer that the entry of that name has made.
 
     Raises:
-        ConfigError: it is no sampler.
+        ConfigError: it is neither.
     """
     if isinstance(made, BaseSampler | Proposer):
         return made
@@ -238,11 +239,11 @@ def _checked(name: str, made: object) -> BaseSampler | Proposer:
 
 
 def _shared(storage: str) -> BaseStorage | str | None:
-    """What Optuna opens for a storage."""
-    scheme, _, place = storage.partition("://")
+    """Storage in the form that Optuna opens."""
+    scheme, _, address = storage.partition("://")
     if scheme != "grpc":
         return storage or None
-    host, _, port = place.rpartition(":")
+    host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise ValueError(f"need grpc://HOST:PORT, got {storage!r}")
     proxy = GrpcStorageProxy(host=host, port=int(port))
@@ -251,7 +252,7 @@ def _shared(storage: str) -> BaseStorage | str | None:
 
 
 def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
-    """What calls through a proxy raise."""
+    """Errors that calls through a proxy raise."""
     if not storage.startswith("grpc://") or find_spec("grpc") is None:
         return ()
     from grpc import RpcError  # pyright: ignore[reportMissingModuleSource]
@@ -260,7 +261,7 @@ def _proxy_errors(storage: str) -> tuple[type[Exception], ...]:
 
 
 class _Fixed(BaseSampler):
-    """Gives a trial what was decided elsewhere; a choice without effect its first value."""
+    """Gives a trial its fixed assignment, and a choice without effect its first value."""
 
     def __init__(self) -> None:
         self.assignment: Mapping[str, Scalar] = {}
@@ -308,7 +309,7 @@ class _Journal:
         self._copy.set_metric_names(study.metric_names or [])
 
     def write(self, trials: Sequence[FrozenTrial]) -> None:
-        """Append what has ended since, in the order of the numbers; a trial that runs holds it up.
+        """Append the trials that have ended, by number, up to the first that still runs.
 
         Args:
             trials: all of the study.
@@ -331,15 +332,15 @@ class _File(BaseJournalBackend):
         self._path, self._unread, self._lines = path, list[dict[str, Any]](), list[str]()
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-        found, self._unread = self._unread, []
-        return found
+        unread, self._unread = self._unread, []
+        return unread
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self._unread += logs
         self._lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
 
     def flush(self) -> None:
-        """Hand what was logged to the operating system."""
+        """Write the lines logged so far."""
         try:
             with self._path.open("a") as file:
                 file.writelines(self._lines)

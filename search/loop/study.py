@@ -20,7 +20,7 @@ from ..scoring.successive_halving import BRACKET
 from .optuna_sampler import Proposal, Sampler
 from .task import Task
 
-FAILURES = 10  # in a row, and the fault is not the candidates'
+FAILURES = 10  # in a row; then the fault is not the candidates'
 STAGNANT = 1e-3  # relative growth of the hypervolume that counts as none
 
 Costs = Mapping[str, float]
@@ -32,7 +32,7 @@ class Scoring(Protocol):
 
     @property
     def log(self) -> EvaluationLog:
-        """What was scored in full."""
+        """Evaluations on all images."""
         ...
 
     def submit(self, candidate: Candidate, costs: Costs) -> None:
@@ -40,17 +40,17 @@ class Scoring(Protocol):
         ...
 
     def result(self, key: str) -> Evaluation:
-        """Wait for what came of a candidate that was submitted."""
+        """Wait for the evaluation of a candidate that was submitted."""
         ...
 
     def in_full(self, key: str) -> bool:
-        """Whether that result is of all images."""
+        """Whether that evaluation is on all images."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """When a search ends; 0 is never.
+    """Conditions that end a search; 0 turns one off.
 
     Attributes:
         trials: proposals, those of an interrupted run included.
@@ -88,8 +88,8 @@ class Study:
     start, with the log answering for all that was scored; it comes to the same candidates.
 
     Args:
-        task: what is searched, for what, and how long.
-        sampler: who proposes.
+        task: space, objectives, costs and length of the search.
+        sampler: proposes candidates.
         scoring: scores candidates whose costs are known.
         window: trials under way at once.
 
@@ -100,7 +100,7 @@ class Study:
 
     def __init__(self, task: Task, sampler: Sampler, scoring: Scoring, window: int = 1) -> None:
         self.task, self.scoring, self.objectives = task, scoring, task.objectives
-        self.archive = Archive(Box.of_space(task.space, task.objectives, task.costs))
+        self.archive = Archive(Box.of_space(task.space, task.objectives, task.price))
         self.told = 0
         self._sampler, self._window = sampler, window
         self._open: deque[_Trial] = deque()
@@ -111,7 +111,7 @@ class Study:
         self._grown = (0, 0.0)  # trials told, and hypervolume, when it last grew noticeably
 
     def run(self, until: Until) -> Ending:
-        """Search until it is time to end; why it ended.
+        """Search until a condition of `until` holds, and return which.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C or SIGTERM, once what runs is finished and told.
@@ -142,7 +142,7 @@ class Study:
 
     @property
     def scored(self) -> int:
-        """Different candidates that were sent to be scored."""
+        """Number of different candidates that were sent to be scored."""
         return len(self._submitted)
 
     def front(self) -> list[Evaluation]:
@@ -151,7 +151,7 @@ class Study:
         return pareto_front(complete, self.objectives)
 
     def summary(self) -> str:
-        """Where the search is, in a few words."""
+        """Progress of the search, in a few words."""
         words = [
             f"scored {self.scored}",
             f"feasible {self._feasible / max(1, self.told):.0%}",
@@ -162,7 +162,7 @@ class Study:
         return ", ".join(words) + (f" within {', '.join(limits)}" if limits else "")
 
     def _reached(self, until: Until) -> Ending | None:
-        """Whether enough was tried; what counts here is the same when a run is resumed."""
+        """The condition that holds by now, if any; the same when a run is resumed."""
         if self.told + len(self._open) >= until.trials:
             return "trials"
         if until.scored and self.scored >= until.scored:
@@ -177,7 +177,7 @@ class Study:
         if proposal is None:
             return "exhausted"
         candidate = self.task.space.candidate(proposal.assignment)
-        (costs,) = self.task.costs([candidate])
+        (costs,) = self.task.price([candidate])
         trial = _Trial(proposal, candidate, costs, violations(costs, self.objectives))
         self._open.append(trial)
         if trial.feasible:

@@ -1,8 +1,8 @@
-"""Surrogate: predicts scores from the trials so far, and proposes what promises the most.
+"""Surrogate: predicts scores from the trials so far, and proposes the most promising candidates.
 
 The loop of LINAS (Cummings et al., arXiv:2205.10358): predict the scored objectives, search the
 predictor together with exact costs, score the best unseen candidates, repeat. Here the predictor
-is a Gaussian process, and the best are those whose optimiztic prediction adds the most
+is a Gaussian process, and the best are those whose optimistic prediction adds the most
 hypervolume to the front, each chosen as if the ones before it had come true.
 """
 
@@ -46,7 +46,7 @@ class Surrogate:
 
     Args:
         space: where to search.
-        objectives: what is sought, and limits.
+        objectives: metrics to trade, and limits.
         price: gives exact costs of candidates; a metric that is not among them is predicted.
         seed: of the first trials and of the inner search.
         free: which choices vary.
@@ -73,7 +73,7 @@ class Surrogate:
         self._alive: list[Individual] = []  # after the latest inner search
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
-        """The next assignment to try, or None if nothing new was found.
+        """The next assignment to try, or None if there is no new one.
 
         Args:
             history: gives all earlier trials that have ended; only called when a new batch of
@@ -85,27 +85,27 @@ class Surrogate:
         return self._queue.popleft().assignment if self._queue else None
 
     def _first(self) -> list[Individual]:
-        """The free choices from the smallest to the largest, then as they come."""
+        """Free choices from the smallest to the largest, then random ones."""
         ends = [self._space.smallest(), self._space.largest()]
         seeds = [self._space.assignment(c) for c in ends] + scalings(self._space, SCALINGS)
-        found = [self._vary(self._bases[0], seed) for seed in seeds] + self._random(TRIES)
-        return self._unseen(found)[:FIRST]
+        scaled = [self._vary(self._bases[0], seed) for seed in seeds]
+        return self._unseen(scaled + self._random(TRIES))[:FIRST]
 
     def _batch(self, history: Sequence[Told]) -> list[Individual]:
         told = [(self._told(t.assignment), t.scores) for t in history]
         self._proposed |= {i.candidate for i, _ in told}
         scored = [(i, s) for i, s in told if s]
         wanted = max(BATCH, int(len(scored) * SHARE))
-        if len(scored) > 1 and (found := self._most_promising(scored, wanted)):
-            return found
+        if len(scored) > 1 and (best := self._most_promising(scored, wanted)):
+            return best
         return self._unseen(self._random(TRIES))[:wanted]
 
     def _most_promising(self, scored: Scored, n: int) -> list[Individual]:
-        """The best of what an inner search meets and was never proposed."""
+        """The best individuals of an inner search that were never proposed."""
         known, scores = [i for i, _ in scored], _columns([s for _, s in scored])
         self._facts.keep(known)
         predict = self._learn(known[-EXAMPLES:], scores)
-        losses, excess = self._judge(self._facts(known)[1] | scores)
+        losses, excess = self._losses_and_excess(self._facts(known)[1] | scores)
         third = POPULATION // 3
         best = [known[i] for i in survival(losses, excess)[:third]]
         start = best + self._alive[:third] + self._random(third)
@@ -121,7 +121,7 @@ class Surrogate:
         return [unseen[pool[i]] for i in choose(hopes[pool], losses[excess <= 0], n)]
 
     def _learn(self, latest: Sequence[Individual], scores: Mapping[str, Array]) -> Predict:
-        """A function from individuals to their losses and excess, as far as can be hoped."""
+        """A function from individuals to their losses and excess, predicted optimistically."""
         features, _ = self._facts(latest)
         models = {
             o: GaussianProcess.fit(features, scores[o.name][-len(latest) :])
@@ -134,19 +134,19 @@ class Surrogate:
             for o, model in models.items():
                 mean, spread = model.predict(features)
                 metrics[o.name] = mean + (1 if o.maximize else -1) * OPTIMISM * spread
-            return self._judge(metrics)
+            return self._losses_and_excess(metrics)
 
         return predict
 
-    def _judge(self, metrics: Mapping[str, Array]) -> tuple[Array, Array]:
+    def _losses_and_excess(self, metrics: Mapping[str, Array]) -> tuple[Array, Array]:
         """Losses (N, M) of the traded objectives, and the excess over all limits (N,)."""
         losses = np.column_stack([o.loss(metrics[o.name]) for o in self._objectives if o.traded])
         return losses, self._excess(metrics, len(losses))
 
     def _excess(self, metrics: Mapping[str, Array], n: int) -> Array:
-        """Sum of what is beyond the limits on metrics that are known."""
-        found = violations(metrics, self._objectives).values()
-        return sum((np.maximum(v, 0.0) for v in found), np.zeros(n))
+        """Sum of the excess over limits on known metrics (N,)."""
+        broken = violations(metrics, self._objectives).values()
+        return sum((np.maximum(v, 0.0) for v in broken), np.zeros(n))
 
     def _told(self, assignment: Mapping[str, Scalar]) -> Individual:
         choices = tuple(assignment.items())
@@ -155,9 +155,9 @@ class Surrogate:
         return self._met[choices]
 
     def _unseen(self, individuals: Sequence[Individual]) -> list[Individual]:
-        """Those that were not proposed; if the costs of some keep the limits, only these."""
-        found = {i.candidate: i for i in individuals if i.candidate not in self._proposed}
-        unseen = list(found.values())
+        """Individuals not proposed so far, those whose costs keep the limits if there are any."""
+        new = {i.candidate: i for i in individuals if i.candidate not in self._proposed}
+        unseen = list(new.values())
         excess = self._excess(self._facts(unseen)[1], len(unseen))
         return [i for i, over in zip(unseen, excess, strict=True) if over == 0] or unseen
 
@@ -206,20 +206,20 @@ class _Facts:
 
 
 def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, Array]:
-    """What all rows have, as an array (N,) for each name."""
+    """Values of all rows, an array (N,) for each name."""
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
 
 def choose(values: Array, front: Array, n: int) -> list[int]:
     """Indices of up to `n` points that add the most hypervolume to a front, one by one.
 
-    What a point adds only shrinks as others are chosen, so only those that may still be the
-    best are looked at again.
+    The volume that a point adds only shrinks as others are chosen, so only points that may still
+    be the best are computed again.
 
     Args:
         values: losses (N, M), at least one.
-        front: losses (K, M) of what is known; K may be 0.
-        n: how many.
+        front: known losses (K, M); K may be 0.
+        n: number of points.
     """
     together = np.vstack([front.reshape(-1, values.shape[1]), values])
     box = Box.of_points(together[nondominated(together)])

@@ -1,4 +1,4 @@
-"""Proposer: who says what to try next, what it is told, and what it needs to know."""
+"""Task of a search, and the protocol of a proposer with the history that it is told."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..pareto.objectives import Objective, Price
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is searched, for what, and how long.
+    """A search to be made: space, objectives, costs and length.
 
     Attributes:
         space: where to search.
-        objectives: what is sought, and limits.
-        costs: exact costs of candidates; a metric that is not among them must be scored.
+        objectives: metrics to trade, and limits.
+        price: gives exact costs of candidates; a metric that is not among them must be scored.
         seed: of everything random.
-        trials: how many proposals there will be.
+        trials: number of proposals.
     """
 
     space: SearchSpace
     objectives: Sequence[Objective]
-    costs: Price
+    price: Price
     seed: int
     trials: int
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An earlier trial: its choices, and its scores unless there are none."""
+    """An earlier trial: its choices, and its scores, which may be empty."""
 
     assignment: Mapping[str, Scalar]
     scores: Mapping[str, float]
@@ -42,7 +42,7 @@ History = Callable[[], Sequence[Told]]
 
 @runtime_checkable
 class Proposer(Protocol):
-    """Says what to try next; the same history gives the same proposals."""
+    """Proposes what to try next; the same history gives the same proposals."""
 
     def propose(self, history: History) -> Mapping[str, Scalar] | None:
         """The next assignment, or None if nothing is left to try.

@@ -16,7 +16,7 @@ def ascending(choice: Choice) -> list[Scalar]:
 
 
 def field(choice: Choice) -> str:
-    """What is chosen, without where.
+    """Field of a choice, without its path.
 
     >>> field(Choice("stages.0.blocks.2.mlp_ratio", (1.0, 2.0)))
     'mlp_ratio'
@@ -30,7 +30,7 @@ def scalings(
     """Assignments from the smallest to the largest, in `n` equal steps.
 
     Args:
-        space: where they are.
+        space: of the assignments.
         n: steps, ends included; at least 2.
         scaled: which choices grow; the others, and those of names, are as in `largest`.
     """

@@ -24,14 +24,14 @@ def hypervolume(points: Array, reference: Array) -> float:
     and Barone, IEEE Transactions on Evolutionary Computation 16(1), 2012).
 
     Args:
-        points: (N, M), less is better; what is not better than the reference counts nothing.
+        points: (N, M), less is better; points that are not better than the reference count nothing.
         reference: (M,).
     """
     return _volume(reference - points[(points < reference).all(1)])
 
 
 def exclusive(point: Array, points: Array, reference: Array) -> float:
-    """What a point (M,) would add to the hypervolume of points (N, M)."""
+    """Volume that a point (M,) would add to the hypervolume of points (N, M)."""
     gain = reference - point
     if (gain <= 0).any():
         return 0.0
@@ -39,7 +39,7 @@ def exclusive(point: Array, points: Array, reference: Array) -> float:
 
 
 def nondominated(points: Array) -> NDArray[np.bool_]:
-    """Which of (N, M) points no other one dominates; of equal ones the first."""
+    """Mask of the points (N, M) that no other one dominates; of equal ones the first."""
     mask = np.zeros(len(points), bool)
     left = np.lexsort(points.T[::-1])
     while len(left):  # nothing is dominated by what comes after it
@@ -51,13 +51,13 @@ def nondominated(points: Array) -> NDArray[np.bool_]:
 
 def ranks(points: Array) -> NDArray[np.intp]:
     """Front of each of (N, M) points: 0 where nothing dominates it, 1 where only those do, ..."""
-    found = np.zeros(len(points), np.intp)
+    fronts = np.zeros(len(points), np.intp)
     left, rank = np.arange(len(points)), 0
     while len(left):
         best = nondominated(points[left])
-        found[left[best]] = rank
+        fronts[left[best]] = rank
         left, rank = left[~best], rank + 1
-    return found
+    return fronts
 
 
 def _volume(gains: Array) -> float:
@@ -94,7 +94,7 @@ class Box:
 
     @classmethod
     def of_points(cls, points: Array, margin: float = 0.1) -> Box:
-        """Around a front (N, M), with a margin so that its ends count too."""
+        """Box around a front (N, M), with a margin so that its ends count too."""
         best, worst = points.min(0), points.max(0)
         return cls(best, worst + margin * np.where(worst > best, worst - best, 1.0))
 
@@ -103,13 +103,13 @@ class Box:
         cls,
         space: SearchSpace,
         objectives: Sequence[Objective],
-        costs: Price,
+        price: Price,
     ) -> Box:
-        """From the smallest network's costs to the limits, or to the largest network's costs.
+        """Box from the smallest network's costs to the limits, or to the largest network's costs.
 
         A metric that is no cost is a share: it spans 0 or its limit to 1.
         """
-        low, high = costs([space.smallest(), space.largest()])
+        low, high = price([space.smallest(), space.largest()])
         pairs: list[tuple[float, float]] = []
         for o in objectives:
             if o.traded:
@@ -120,7 +120,7 @@ class Box:
         return cls(best, worst)
 
     def scale(self, points: Array) -> Array:
-        """Losses (N, M) with `best` at 0, what is better included, and `worst` at 1."""
+        """Losses (N, M) with `best` and all below it at 0, and `worst` at 1."""
         return np.maximum((points - self.best) / (self.worst - self.best), 0.0)
 
     def volume(self, points: Array) -> float:
@@ -133,7 +133,7 @@ class Archive:
     """The front of all that was added, and its hypervolume, kept up to date.
 
     Args:
-        box: what counts.
+        box: part of the space of objectives that counts.
 
     Attributes:
         losses: of the front (N, M).

@@ -1,4 +1,4 @@
-"""Objective: a metric to trade or to keep within a limit, and what is best among many."""
+"""Objective: a metric to trade or to keep within a limit, and the front of many candidates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Exact costs of candidates, by name.
+# Function that gives the exact costs of candidates, by name.
 Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
 N = TypeVar("N", float, "NDArray[np.float64]")
 
@@ -28,7 +28,7 @@ class Objective:
     Attributes:
         name: one of `METRICS`; costs are minimized, accuracy is maximized.
         limit: the worst value that is still acceptable.
-        traded: whether it is an objective; a metric that is not only has its limit.
+        traded: whether it is an objective; otherwise only its limit counts.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Objective:
         return self.name in MAXIMIZED
 
     def violation(self, value: N) -> N:
-        """How far a value is beyond the limit, relative to it; at most 0 where it is kept.
+        """Excess of a value over the limit, relative to it; at most 0 where it is kept.
 
         >>> Objective("latency_ms", 2.0).violation(3.0)
         0.5
@@ -78,19 +78,19 @@ def violations(metrics: Mapping[str, N], objectives: Sequence[Objective]) -> dic
 
 
 def pareto_front(scored: Sequence[S], objectives: Sequence[Objective]) -> list[S]:
-    """Those within all limits that no other one dominates, the best of the first objective first.
+    """Items within all limits that no other one dominates, the best in the first objective first.
 
     Of several with equal values the first is kept.
     """
     within = [s for s in scored if all(v <= 0 for v in violations(s.metrics, objectives).values())]
     traded = [o for o in objectives if o.traded]
     points = [tuple(o.loss(s.metrics[o.name]) for o in traded) for s in within]
-    found: list[tuple[tuple[float, ...], S]] = []
+    front: list[tuple[tuple[float, ...], S]] = []
     # In lexicographic order nothing is dominated by what comes after it.
     for point, item in sorted(zip(points, within, strict=True), key=lambda pair: pair[0]):
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other, _ in found):
-            found.append((point, item))
-    return [item for _, item in found]
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other, _ in front):
+            front.append((point, item))
+    return [item for _, item in front]
 
 
 def spread(front: Sequence[S], n: int, by: str) -> list[S]:

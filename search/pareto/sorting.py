@@ -1,4 +1,4 @@
-"""Sorting: who survives of a population, by front and by crowding."""
+"""Sorting: survivors of a population, by front and by crowding."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def survival(values: Array, excess: Array) -> NDArray[np.intp]:
 
 
 def crowding(values: Array) -> Array:
-    """Crowding distance of each of (N, M) points of one front; the ends are infinitely lonely."""
-    found = np.zeros(len(values))
+    """Crowding distance of each of (N, M) points of one front; infinite at both ends."""
+    distances = np.zeros(len(values))
     for column in values.T:
         order = np.argsort(column, kind="stable")
         ordered = column[order]
         width = ordered[-1] - ordered[0]
-        found[order[[0, -1]]] = np.inf
+        distances[order[[0, -1]]] = np.inf
         if width > 0:
-            found[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
-    return found
+            distances[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
+    return distances

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..pareto.hypervolume import Archive, Box
 from ..pareto.objectives import violations
-from ..scoring.predicted_costs import Costs
+from ..scoring.predicted_costs import CostPredictor
 from .facts import Facts
 from .markup import tag, text
 from .scale import Scale
@@ -104,7 +104,7 @@ def progress_chart(facts: Facts, width: int) -> str:
 def progress_of(facts: Facts) -> tuple[list[float], list[float]]:
     """Hypervolume and best accuracy within all limits after each scored candidate."""
     objectives = facts.objectives
-    archive = Archive(Box.of_space(facts.space, objectives, Costs(facts.cost_model).all))
+    archive = Archive(Box.of_space(facts.space, objectives, CostPredictor(facts.cost_model).all))
     volumes: list[float] = []
     best: list[float] = []
     for e in facts.evaluations:

@@ -25,7 +25,7 @@ from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
-from ..scoring.predicted_costs import Costs
+from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
@@ -124,9 +124,9 @@ class Run:
         return model
 
     @property
-    def costs(self) -> Costs:
+    def costs(self) -> CostPredictor:
         """Predicted and exact costs of candidates."""
-        return Costs(self.ensure_cost_model())
+        return CostPredictor(self.ensure_cost_model())
 
     @_once
     def ensure_lessons(self) -> Lessons:

@@ -1,1 +1,1 @@
-"""Scoring: what a candidate is worth, and the log of what was scored."""
+"""Scoring: scores of candidates, and the log that keeps them."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...cost_models import workload
 from ...spaces import Candidate
 
-GROUPS = {"patch_size": "work", "mixer": "mixer"}  # of settings that are not in that of their kind
+GROUPS = {"patch_size": "work", "mixer": "mixer"}  # of settings outside the group of their kind
 
 
 class Traits:
@@ -44,36 +44,36 @@ class Traits:
         self.weights = np.array([groups[n.partition(".")[0]] ** -0.5 for n in self.names])
 
     def __call__(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-        """A row each (N, D); what a candidate does not have is 0."""
+        """Table (N, D), a row for each candidate; traits that it lacks are 0."""
         rows = [_traits(candidate) for candidate in candidates]
         return np.array([[row.get(name, 0.0) for name in self.names] for row in rows])
 
 
 def _traits(candidate: Candidate) -> dict[str, float]:
-    found: defaultdict[str, float] = defaultdict(float)
+    traits: defaultdict[str, float] = defaultdict(float)
 
-    def add(group: str, place: str, settings: Any, weight: float = 1.0) -> None:
+    def add(group: str, prefix: str, settings: Any, weight: float = 1.0) -> None:
         named = {field.name: getattr(settings, field.name) for field in fields(settings)}
         for field, value in (*named.items(), *named.get("numbers", ())):
-            name = f"{GROUPS.get(field, group)}.{place}{field}"
+            name = f"{GROUPS.get(field, group)}.{prefix}{field}"
             if isinstance(value, str):
-                found[f"{name}={value}"] += weight
+                traits[f"{name}={value}"] += weight
             elif isinstance(value, int | float):
-                found[name] += weight * value
+                traits[name] += weight * value
 
     architecture, work = candidate.architecture, workload(candidate)
     add("network", "", architecture)
-    found["size.params"], found["work.macs"] = math.log(work.params), math.log(work.macs)
+    traits["size.params"], traits["work.macs"] = math.log(work.params), math.log(work.macs)
     for index, (stage, policies) in enumerate(
         zip(architecture.stages, candidate.compression.stages, strict=True)
     ):
-        share, place = 1 / len(stage.blocks), f"{index}."
-        found[f"shape.{place}depth"] = math.log(len(stage.blocks))
-        found[f"shape.{place}width"] = math.log(stage.width)
-        found[f"mixer.{place}first={stage.blocks[0].mixer}"] = 1.0
+        share, prefix = 1 / len(stage.blocks), f"{index}."
+        traits[f"shape.{prefix}depth"] = math.log(len(stage.blocks))
+        traits[f"shape.{prefix}width"] = math.log(stage.width)
+        traits[f"mixer.{prefix}first={stage.blocks[0].mixer}"] = 1.0
         for block in stage.blocks:
-            add("block", place, block, share)
+            add("block", prefix, block, share)
         for part in ("mixer", "mlp"):
             for policy in getattr(policies, part):
-                add("policy", f"{place}{part}_", policy, share)
-    return found
+                add("policy", f"{prefix}{part}_", policy, share)
+    return traits

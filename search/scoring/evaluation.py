@@ -1,4 +1,4 @@
-"""Evaluation: what is known of a candidate, and the call that scores one."""
+"""Evaluation: the outcome of scoring a candidate, and the call that scores one."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it."""
-        found: dict[str, Any] = {
+        data: dict[str, Any] = {
             "key": self.key,
             "status": self.status,
             "metrics": dict(self.metrics),
             "seconds": round(self.seconds, 4),
         }
         if self.reason:
-            found["reason"] = self.reason
-        return found | {"candidate": self.candidate.to_dict()}
+            data["reason"] = self.reason
+        return data | {"candidate": self.candidate.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
         """Inverse of `to_dict`.
 
         Raises:
-            SpaceError: the candidate in it is none.
+            SpaceError: it holds no valid candidate.
         """
         candidate = Candidate.from_dict(data["candidate"])
         return cls(
@@ -64,8 +64,7 @@ class Evaluation:
 def evaluate(scorer: Scorer, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
     """Score a candidate whose costs are known; a failure is an outcome, not an end.
 
-    Failures that more candidates of the same kind would repeat (a missing file, an interrupt)
-    are raised all the same.
+    Failures that other candidates would repeat (a missing file, an interrupt) are raised.
     """
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""EvaluationLog: scored candidates, a line each, such that a kill loses none that was finished."""
+"""EvaluationLog: scored candidates, a line each, of which a kill loses none that was finished."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class EvaluationLog:
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
         evaluations, whole = read_evaluations(path)
-        self._found = {evaluation.key: evaluation for evaluation in evaluations}
+        self._by_key = {evaluation.key: evaluation for evaluation in evaluations}
         if path.exists() and path.stat().st_size > whole:
             torn = path.with_name(f"{path.name}.torn-{time.time_ns()}")
             write_atomic(torn, path.read_bytes()[whole:])
             os.truncate(path, whole)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._by_key)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._found
+        return key in self._by_key
 
     def __getitem__(self, key: str) -> Evaluation:
-        return self._found[key]
+        return self._by_key[key]
 
     def all(self) -> list[Evaluation]:
         """Every evaluation in the order of its writing."""
-        return list(self._found.values())
+        return list(self._by_key.values())
 
     def append(self, evaluation: Evaluation) -> None:
         """Write an evaluation to disk, in one piece; the first of a key stays.
@@ -55,9 +55,9 @@ class EvaluationLog:
             RunError: the disk is full or the file cannot be written.
         """
         with self._lock:
-            if evaluation.key not in self._found:
+            if evaluation.key not in self._by_key:
                 self._write(evaluation)
-                self._found[evaluation.key] = evaluation
+                self._by_key[evaluation.key] = evaluation
 
     def _write(self, evaluation: Evaluation) -> None:
         line = json.dumps(evaluation.to_dict(), separators=(",", ":")).encode() + b"\n"
@@ -77,7 +77,7 @@ def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
     Raises:
         RunError: a line that is not the last is broken.
     """
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     whole = 0
     for number, line in enumerate(lines, 1):
@@ -89,6 +89,6 @@ def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
             break
         if not line.endswith(b"\n"):
             break
-        found.append(evaluation)
+        evaluations.append(evaluation)
         whole += len(line)
-    return found, whole
+    return evaluations, whole

@@ -1,14 +1,14 @@
-"""Forecast: what training a candidate alone would come to, learned from some that were.
+"""Forecast: accuracies of candidates trained alone, predicted from a sample of such trainings.
 
 Shared weights are unfair: they serve some choices better than others. In four runs of `digits`,
 accuracies inherited after a minute of shared training had a Kendall tau of 0.67 with those of 40
 candidates trained alone, less than the number of parameters (0.73). So some random candidates are
 trained alone, and a Gaussian process learns from their traits how good each of the others would
-be (0.79). With what was inherited as one more trait it was 0.77, so it is none. Trainings cut to
-two thirds of the steps prefer what learns fast, such as large patches (0.77), and half as many of
-the full length come to as much (0.77): length matters before number.
+be (0.79). With the inherited accuracy as one more trait tau was 0.77, so it is left out. Trainings
+cut to two thirds of the steps favor candidates that learn fast, such as those with large patches
+(0.77); half as many of the full length do as well (0.77), so length matters more than number.
 
-The candidates and the split that check a forecast have no part in it.
+The candidates and the split that check a forecast take no part in making it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ TRIES = 20  # draws for each example in a space that has hardly more
 
 
 def draw_examples(space: SearchSpace, n: int, seed: int) -> list[Candidate]:
-    """Different random candidates, as many as were found of `n`."""
+    """Up to `n` different random candidates."""
     rng = random.Random(f"forecast {seed}")
-    found: dict[str, Candidate] = {}
+    drawn: dict[str, Candidate] = {}
     for _ in range(TRIES * n):
         candidate = space.draw(rng)
-        found.setdefault(candidate.key, candidate)
-        if len(found) == n:
+        drawn.setdefault(candidate.key, candidate)
+        if len(drawn) == n:
             break
-    return list(found.values())
+    return list(drawn.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +71,20 @@ def train_examples(
 
     Args:
         candidates: to train.
-        training: how.
-        executor: where.
+        training: recipe and images.
+        executor: runs them.
         log: trainings so far; each new one is appended.
         ahead: trainings under way at once.
     """
     scores = Scores(ShortScore(training), executor, log)
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     with progress(len(candidates), "short trainings", "training") as bar:
         for i, candidate in enumerate(candidates):
             for following in candidates[i : i + ahead]:
                 scores.submit(following, {})
-            found.append(scores.result(candidate.key))
+            evaluations.append(scores.result(candidate.key))
             bar.update()
-    return found
+    return evaluations
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class Forecast:
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Accuracy with the 95% interval of a single training, by name.
 
-        Predicted is the score, from which seeds take less of the order than from the accuracy.
-        Its logit is put on the scale of accuracies by mean and spread over the examples (linear
-        equating, Kolen and Brennan 2014, chapter 2).
+        The score is predicted, as its order depends less on the seed than that of the accuracy.
+        It is put on the scale of the logits of accuracies by mean and spread over the examples
+        (linear equating, Kolen and Brennan 2014, chapter 2).
         """
         (mean,), (unsure,) = self._process.predict(self._traits([candidate]))
         spread = math.hypot(unsure, self._process.rest)

@@ -46,7 +46,7 @@ class GaussianProcess:
         Args:
             features: (N, D).
             targets: (N,).
-            weights: (D,), what a standard deviation of each feature counts.
+            weights: (D,), of a standard deviation of each feature.
         """
         shift, scale = features.mean(0), features.std(0)
         # A column without variety says nothing.

@@ -15,7 +15,7 @@ from ..compress import run, run_batches
 from ..compress.network import DEFAULT_RECIPES
 from ..data.dataset import Split, resized
 from ..training.accuracy import accuracy
-from ..training.forward import BATCH, placed
+from ..training.forward import BATCH, on_device
 from ..training.optimizer import torch_device
 
 STATISTICS = 512  # train images from which batch-norm statistics are taken
@@ -28,7 +28,7 @@ class Evaluator:
         supernet: trained shared weights.
         search: images that score.
         train: images from which batch-norm statistics are estimated.
-        recipes: what the device runs each precision with; logits are then those of its kernels.
+        recipes: how the device runs each precision; logits are then those of its kernels.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Evaluator:
         """Logits on the search split with the candidate's compression applied: (N, K)."""
         network, _ = blueprint(candidate.architecture)
         device, size = torch_device(), candidate.architecture.input_size
-        params = placed(network, self.supernet.inherit(candidate), device)
+        params = on_device(network, self.supernet.inherit(candidate), device)
         seen = resized(self._train, size).to(device)
         params |= batch_statistics(network, params, candidate, seen)
         batches = (b.to(device) for b in resized(self._search.images, size).split(BATCH))
@@ -71,7 +71,7 @@ def batch_statistics(
     }
     if not norms:
         return {}
-    found = {
+    statistics = {
         f"{name}.{buffer}": params[f"{name}.{buffer}"].clone()
         for name in norms
         for buffer in ("running_mean", "running_var")
@@ -80,8 +80,8 @@ def batch_statistics(
     for module in norms.values():
         module.momentum = 1.0  # statistics of this pass alone
     try:
-        run(network.train(), {**params, **found}, candidate, images)
+        run(network.train(), {**params, **statistics}, candidate, images)
     finally:
         for module, momentum in usual.items():
             module.momentum = momentum
-    return found
+    return statistics

@@ -1,4 +1,4 @@
-"""Costs: what a cost model and exact counting say of candidates, under the names of metrics."""
+"""Costs of candidates by the names of metrics, from a cost model and exact counting."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...cost_models.units.workload import SubBlock
 from ...spaces import Candidate
 
 PREDICTED = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb")
-ENERGIES = ("energy_mj", "energy_low_mj", "energy_high_mj")  # where a counter told
+ENERGIES = ("energy_mj", "energy_low_mj", "energy_high_mj")  # where the device has a counter
 COUNTED = ("macs", "params")
 
 
-class Costs:
-    """Predicted costs of candidates on one device.
+class CostPredictor:
+    """Predicts the costs of candidates on one device.
 
     Args:
         model: the calibrated cost model.
@@ -32,12 +32,12 @@ class Costs:
         return self.all([candidate])[0]
 
     def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """The same of many candidates, in a fraction of the time."""
+        """Costs of many candidates, in a fraction of the time."""
         if not candidates:
             return []
-        found = self.model.predict(candidates)
+        predicted = self.model.predict(candidates)
         names = (*PREDICTED, *(ENERGIES if self.model.energy else ()))
-        columns = [getattr(found, name) for name in names]
+        columns = [getattr(predicted, name) for name in names]
         rows = np.column_stack([*columns, self._counts(candidates)]).tolist()
         return [dict(zip((*names, *COUNTED), row, strict=True)) for row in rows]
 
@@ -51,7 +51,7 @@ class Counts:
         self._indexer = Indexer(self._number)
 
     def __call__(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-        """Those of candidates, (N, 2)."""
+        """Counts of candidates (N, 2)."""
         if not candidates:
             return np.empty((0, len(COUNTED)))
         index, starts = self._indexer.index(candidates)

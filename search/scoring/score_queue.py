@@ -19,7 +19,7 @@ class Scores:
 
     Args:
         evaluate: scores a candidate whose costs are known; must be pure.
-        executor: where it runs.
+        executor: runs it.
         log: evaluations so far; each new one is appended the moment it arrives.
     """
 
@@ -53,7 +53,7 @@ class Scores:
         return self.log[key]
 
     def in_full(self, key: str) -> bool:
-        """Yes: nothing is scored in part."""
+        """Whether a candidate was scored on all images: always."""
         return True
 
     def _record(

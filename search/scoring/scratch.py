@@ -1,4 +1,4 @@
-"""Short: a candidate scored by how far a training of its own takes it, short or not.
+"""Scratch: a candidate scored by a training of its own, short or not.
 
 Slower than inherited weights and closer to the truth: nothing is shared, so nothing interferes.
 The teacher's cached answers make its steps as cheap as those of training on labels.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...spaces import Candidate
 from ..config import TrainConfig
 from ..data.dataset import Split
-from ..training.accuracy import judged
+from ..training.accuracy import accuracy_and_score
 from ..training.forward import predict
 from ..training.supernet import fresh, training_steps
 from ..training.teacher import Lessons
@@ -43,4 +43,4 @@ class ShortTraining:
             candidate, network, self.lessons, self.config, self.seed, self.steps
         )
         deque(training, maxlen=0)
-        return judged(predict(candidate, network, self.images), self.images.labels)
+        return accuracy_and_score(predict(candidate, network, self.images), self.images.labels)

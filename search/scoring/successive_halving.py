@@ -1,7 +1,7 @@
-"""Fidelity: many candidates scored on few images, the best of them on more, the last on all.
+"""Successive halving: many candidates scored on few images, the best on more, the last on all.
 
-Successive halving (Jamieson and Talwalkar, arXiv:1502.07943) by non-dominated sorting instead of
-one score, as several objectives have no single best.
+Follows Jamieson and Talwalkar (arXiv:1502.07943), with non-dominated sorting instead of one score,
+as several objectives have no single best.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Halving:
     def __init__(self, rungs: Sequence[Scores], objectives: Sequence[Objective]) -> None:
         self._rungs, self._objectives = list(rungs), list(objectives)
         self._bracket: dict[str, tuple[Candidate, Mapping[str, float]]] = {}
-        # The log is not asked who went on: it may know more than a resumed study has come to.
+        # Not read from the log, which may be ahead of a resumed study.
         self._settled: dict[str, Evaluation] = {}
         self._whole: dict[str, Evaluation] = {}
 
     @property
     def log(self) -> EvaluationLog:
-        """What was scored on all images."""
+        """Evaluations on all images."""
         return self._rungs[-1].log
 
     def submit(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
@@ -68,10 +68,10 @@ class Halving:
     def _halve(self) -> None:
         alive = list(self._bracket)
         for rung, above in pairwise(self._rungs):
-            found = [rung.result(key) for key in alive]
-            self._settled |= {e.key: e for e in found}
-            complete = [e for e in found if e.status == "complete"]
-            alive = [e.key for e in self._best(complete, math.ceil(KEEP * len(found)))]
+            evaluations = [rung.result(key) for key in alive]
+            self._settled |= {e.key: e for e in evaluations}
+            complete = [e for e in evaluations if e.status == "complete"]
+            alive = [e.key for e in self._best(complete, math.ceil(KEEP * len(evaluations)))]
             for key in alive:
                 above.submit(*self._bracket[key])
         self._whole |= {key: self._rungs[-1].result(key) for key in alive}

@@ -12,7 +12,7 @@ LEAST = 1e-3  # cross entropy and share below which differences mean nothing
 Z = 1.96  # of a 95% interval
 
 
-def judged(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def accuracy_and_score(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy with its interval and score, by name.
 
     Raises:
@@ -22,10 +22,10 @@ def judged(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def score(logits: Tensor, labels: Tensor) -> float:
-    """How well labels are expected: minus the logarithm of the cross entropy.
+    """Score of logits: minus the logarithm of the cross entropy.
 
-    It orders networks better than their accuracy does, as it uses every image and not only
-    those on which they differ in what is right.
+    It ranks networks better than accuracy does, because every image counts and not only those
+    on which one network is right and another is wrong.
     """
     return -math.log(max(F.cross_entropy(logits, labels).item(), LEAST))
 

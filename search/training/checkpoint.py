@@ -18,17 +18,17 @@ from ...spaces.errors import RunError
 from ..store.atomic_files import write_atomic
 
 EVERY_S = 10.0  # seconds between two checkpoints ...
-SHARE = 0.05  # ... or more, so that writing takes no more of the time than this
+SHARE = 0.05  # ... or more, so that writing takes at most this share of the time
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
         step: finished steps.
         tensors: by name.
-        notes: whatever else is needed, as JSON.
+        notes: everything else, as JSON.
     """
 
     step: int
@@ -40,7 +40,7 @@ class Checkpoint:
     """A checkpoint file.
 
     Args:
-        path: where it is or will be.
+        path: of the file; it need not exist.
         about: what the training depends on: data, recipe, space and seed. A checkpoint of
             anything else is refused.
     """

@@ -15,7 +15,7 @@ from .teacher import Lessons
 
 
 def check_workers(workers: int) -> None:
-    """Several processes can be started.
+    """Check that several processes can be started.
 
     Raises:
         RunError: Ray Train is not installed.
@@ -40,9 +40,9 @@ def train_shared(
     checkpoint: Checkpoint,
     health: Health,
 ) -> Supernet:
-    """`train_supernet` by as many processes as `config.workers` says.
+    """Run `train_supernet` in `config.workers` processes.
 
-    Only a single one keeps checkpoints: a training of several that is killed starts again.
+    Only a single process keeps checkpoints; a training by several starts again after a kill.
 
     Args:
         space: whose candidates are served.

@@ -1,7 +1,7 @@
-"""Finish: finalists are cut out of the supernet and trained on their own, bits going down in steps.
+"""Fine-tuning: finalists are trained on their own, starting from the supernet, as bits go down.
 
-They are trained in slices of some seconds, each by whoever is idle. What a slice ends with is
-kept, and the next one goes on from there: a kill or a lost worker costs no more than a slice.
+They are trained in slices of some seconds, each by an idle worker. The state after a slice is
+kept and the next slice goes on from it, so that a kill or a lost worker costs at most one slice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .supernet import fresh
 from .teacher import Lessons
 
 SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
-PATIENCE = 6, 0.25  # passes, at least, and share of all, without a gain, after which it stops
+PATIENCE = 6, 0.25  # passes without a gain after which it stops: at least, and as a share of all
 RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
@@ -45,10 +45,10 @@ log = logging.getLogger("vitpareto")
 
 @dataclass(frozen=True)
 class Finalist:
-    """What is to be trained.
+    """A candidate to be trained on its own.
 
     Attributes:
-        candidate: what it is; its bits are reached step by step, its zeros along a ramp.
+        candidate: its bits go down step by step, its zeros grow along a ramp.
         network: its weights, changed in place.
         kept: checkpoint file; the training goes on from it if it is there.
     """
@@ -64,7 +64,7 @@ class FineTuning:
 
     Attributes:
         lessons: images, labels and the teacher's answers.
-        validation: says which weights are the best, and when nothing gains any more.
+        validation: images that say which weights are the best, and when training stops to gain.
         config: recipe.
         seed: of the order of the images.
     """
@@ -76,11 +76,11 @@ class FineTuning:
 
     @property
     def steps(self) -> int:
-        """Of a whole training."""
+        """Number of steps of a whole training."""
         return self.lessons.steps(self.config.batch_size, self.config.epochs)
 
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
-        """Where a training is kept."""
+        """Checkpoint of a training."""
         config = self.config.model_dump_json()
         return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed))
 
@@ -97,7 +97,7 @@ class FineTuning:
         return state.step == self.steps or state.notes["stale"] >= self._patience
 
     def __call__(self, candidate: Candidate, state: State) -> State:
-        """The state some seconds later.
+        """State after one more slice.
 
         Raises:
             RunError: the loss or a gradient is no number.
@@ -125,7 +125,7 @@ class FineTuning:
                 optimizer.step()
             except ArithmeticError as error:
                 raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
-            # Before the ramp has ended it is another, less compressed model.
+            # Before the end of the ramp the model is less compressed, and so another one.
             if optimizer.done % each == 0 and optimizer.done >= ramp:
                 best.offer(candidate, network, optimizer.average, self.validation)
             if best.stale >= self._patience or time.monotonic() > end:
@@ -143,12 +143,12 @@ class FineTuning:
 
 @dataclass
 class Best:
-    """The weights that were right most often, and since when they are.
+    """The most accurate weights so far.
 
     Attributes:
         weights: by name.
         score: their accuracy.
-        stale: how often others were offered since.
+        stale: number of offers since then.
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -197,16 +197,16 @@ def train_finalists(
     The weights are float, rounding is the export's.
 
     Args:
-        finalists: of different candidates; best the one first that takes longest.
-        tuning: how.
-        executor: where; here without.
+        finalists: of different candidates; put the slowest one first.
+        tuning: recipe and images.
+        executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
 
     Returns:
-        Those that were trained to the end, in any order; the others are said in the log.
+        Finalists that were trained to the end, in any order; the log names the others.
 
     Raises:
-        RunError: none was, a checkpoint is of another training, or it cannot be written.
+        RunError: no training ended, or a checkpoint is of another training or cannot be written.
     """
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
@@ -241,11 +241,11 @@ def train_finalists(
 
 
 def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
-    """A network trained on for a little after a step back, in place; never for the worse.
+    """Train a network a little more after a step back, in place; it never gets worse.
 
     Args:
-        finalist: what it is after the step, with the weights of what it was before; its
-            checkpoint is removed at the end.
+        finalist: the candidate after the step, with the weights from before it; its checkpoint
+            is removed at the end.
         tuning: of the first training; `config.retrain_epochs` says how long.
 
     Raises:

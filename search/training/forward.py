@@ -1,4 +1,4 @@
-"""Answer: what a network in training says of a batch, with all that a loss can look at."""
+"""Forward: the answer of a network to a batch, with all that a loss looks at."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ BATCH = 256  # images at once
 
 
 def ask(supernet: Supernet, candidate: Candidate, images: Tensor) -> Answer:
-    """What a candidate says with inherited weights in training mode, compression applied."""
+    """Answer of a candidate with inherited weights in training mode, compression applied."""
     network, _ = blueprint(candidate.architecture)
-    params = placed(network, supernet.inherit(candidate), supernet.params["head.weight"].device)
+    params = on_device(network, supernet.inherit(candidate), supernet.params["head.weight"].device)
     return answer(network.train(), params, compressible(network, candidate), images)
 
 
-def placed(
+def on_device(
     network: Network, params: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:
-    """Parameters and buffers on a device, with a blueprint's constants, which stay on the CPU."""
+    """Parameters and buffers on a device, with the constants that a blueprint keeps on the CPU."""
     constants = {name: b for name, b in network.named_buffers() if not b.is_meta}
     return {name: value.to(device) for name, value in (constants | {**params}).items()}
 
@@ -38,12 +38,12 @@ def placed(
 def answer(
     network: Network, params: Mapping[str, Tensor], layers: Layers, images: Tensor
 ) -> Answer:
-    """What a network says in float32 with these parameters, compression applied.
+    """Answer of a network in float32 with these parameters, compression applied.
 
     Args:
         network: of the candidate's architecture, in the mode that is wanted.
         params: its parameters and buffers by name, on the device that computes.
-        layers: what `compressible` says is done to them.
+        layers: from `compressible`.
         images: (B, C, S, S) at any size.
     """
     a = network.architecture
@@ -56,7 +56,7 @@ def answer(
 
 @contextlib.contextmanager
 def _listening(network: Network) -> Generator[dict[str, Tensor]]:
-    """What the last norm and the heads put out, by name, as long as the context lasts."""
+    """Outputs of the last norm and the heads, by name, recorded while the context lasts."""
     heard: dict[str, Tensor] = {}
 
     def hook(name: str):

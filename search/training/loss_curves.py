@@ -1,4 +1,4 @@
-"""Health: what the smallest, the largest and a random network of a supernet learn over time."""
+"""Health: losses of the smallest, the largest and a random network of a supernet over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Health:
 
     Attributes:
         curves: name of a network -> running mean of its loss, one a recorded step.
-        alarms: what went wrong, with the step.
+        alarms: problems seen, with the step.
         every: steps between two points.
     """
 
@@ -74,7 +74,7 @@ class Health:
     def _check_divergence(self, step: int) -> None:
         for name, curve in self.curves.items():
             best = min(curve)
-            # Said once, when the line is crossed.
+            # Warn once, when the threshold is crossed.
             if curve[-1] > DIVERGED * best and not (len(curve) > 1 and curve[-2] > DIVERGED * best):
                 self._alarm(
                     f"step {step}: the loss of the {name} network rose from {best:.3f} to "

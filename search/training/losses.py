@@ -1,4 +1,4 @@
-"""Losses: what a student is told to match."""
+"""Losses of a student that learns from labels and a teacher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMOOTHING = 0.1  # of labels, where they are learned directly
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a network says of a batch of images.
+    """Outputs of a network for a batch of images.
 
     Attributes:
         logits: of each head (B, K); the second, if any, is the distillation head.
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What is known of a batch of images.
+    """A batch of images with its labels and the teacher's outputs.
 
     Attributes:
         images: (B, C, S, S).
@@ -53,7 +53,7 @@ class Lesson:
         return Lesson(self.images[index], self.labels[index], self.logits[index], tokens)
 
     def to(self, device: torch.device) -> Lesson:
-        """The same on a device."""
+        """Copy of the batch on a device."""
         tokens = None if self.tokens is None else self.tokens.to(device)
         return Lesson(
             self.images.to(device), self.labels.to(device), self.logits.to(device), tokens
@@ -89,7 +89,7 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """How differently two networks see which images of a batch are alike.
+    """Difference between two networks in which images of a batch they find alike.
 
     The squared distance of their normalized similarity matrices (Tung and Mori,
     arXiv:1907.09682), which needs no layer to translate between widths: one loss fits every
@@ -104,7 +104,7 @@ def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """How differently two networks see where in the image something is.
+    """Difference between two networks in where they look in an image.
 
     The squared distance of their normalized maps of activation energy (Zagoruyko and Komodakis,
     arXiv:1612.03928), at the coarser of the two grids. It is defined for every mixer; a student
@@ -129,7 +129,7 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _similarities(x: Tensor) -> Tensor:
-    """Rows of unit length that say how similar each image is to each: (B, C) -> (B, B)."""
+    """Similarity of each image to each, as rows of unit length: (B, C) -> (B, B)."""
     return F.normalize(x @ x.T, dim=1)
 
 
@@ -137,21 +137,21 @@ Gradients = list[Tensor | None]
 
 
 def without_conflict(first: Gradients, others: Gradients) -> Gradients:
-    """The sum of two gradients, the first without what works against the others.
+    """Sum of two gradients, the first without its part that works against the second.
 
-    Where both point apart in a parameter, the first is projected on what the others leave free
+    Where the two point apart in a parameter, the first loses its component along the second
     (Gong et al., NASViT, ICLR 2022).
 
     Args:
         first: gradient of the largest network by parameter; None where it has none.
         others: of all other networks of the step.
     """
-    found: Gradients = []
+    sums: Gradients = []
     for a, b in zip(first, others, strict=True):
         if a is None or b is None:
-            found.append(b if a is None else a)
+            sums.append(b if a is None else a)
             continue
         dot = torch.sum(a * b)
         share = (dot / b.square().sum().clamp_min(1e-12)).clamp(-2, 0)
-        found.append(a + b - share * b)
-    return found
+        sums.append(a + b - share * b)
+    return sums

@@ -1,4 +1,4 @@
-"""What every training here shares: optimizer, average, precision, the check for NaN."""
+"""Parts of every training: optimizer, average, precision, and the check for NaN."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and average by name, for safetensors; see `done` for the step."""
-        found = {f"average.{name}": value for name, value in self.average.items()}
+        tensors = {f"average.{name}": value for name, value in self.average.items()}
         for name, parameter in self.parameters.items():
             state = self._adamw.state.get(parameter, {})
-            found |= {f"{moment}.{name}": value for moment, value in state.items()}
-        return found
+            tensors |= {f"{moment}.{name}": value for moment, value in state.items()}
+        return tensors
 
     def load_state_dict(self, state: Mapping[str, Tensor], done: int) -> None:
         """Inverse of `state_dict`, at a step."""
@@ -121,7 +121,7 @@ def check_finite(loss: Tensor, what: str, step: int) -> float:
 
 
 def torch_device() -> torch.device:
-    """Where networks are trained and scored: on the GPU, if there is one."""
+    """Device that trains and scores networks: the GPU, if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Parallel: the training of a supernet shared by processes of a Ray cluster, each on its part."""
+"""Ray Train: a supernet trained by processes of a cluster, each on its part of a batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train_in_parallel(
     seed: int,
     cluster: ExecutorConfig,
 ) -> tuple[Supernet, Health]:
-    """`train_supernet` by several processes, as if by one with so many times the batch.
+    """Run `train_supernet` in several processes, as if in one with that many times the batch.
 
     All draw the same candidates and add up their gradients (Ray Train sets up the process
     group), so that weights stay alike without being sent.
@@ -46,7 +46,7 @@ def train_in_parallel(
         lessons: images, labels and the teacher's answers; they go to each node once.
         config: recipe; `config.workers` processes, `config.batch_size` images each and step.
         seed: of everything random.
-        cluster: which one, and threads and GPUs of each process.
+        cluster: its address, and threads and GPUs of each process.
 
     Raises:
         RunError: no cluster answers, or a worker failed.
@@ -89,8 +89,8 @@ def _train(
         except TrainingFailedError as error:
             raise RunError(f"supernet: a worker failed: {error}") from error
         assert result.checkpoint is not None
-        with result.checkpoint.as_directory() as found:
-            weights = load_file(Path(found) / WEIGHTS)
+        with result.checkpoint.as_directory() as directory:
+            weights = load_file(Path(directory) / WEIGHTS)
     supernet, health = Supernet(space), Health()
     supernet.load_state_dict(weights)
     assert result.metrics is not None
@@ -120,7 +120,7 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _add(tensors: Sequence[Tensor]) -> None:
-    """Sums over all workers, in place; one message for all."""
+    """Sum tensors over all workers, in place and in one message."""
     if not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])

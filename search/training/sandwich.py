@@ -50,10 +50,10 @@ class Draw:
     draws all at random, so that each kind of block is trained equally often; only now and then
     are the largest and the smallest among them, to be watched.
 
-    The largest may learn alone first: of 940 steps of `cifar`, half of them so took it from 37 to
-    47% (alone throughout: 49%). With a curriculum the axes of the space open one after the other;
-    those that are still closed have their largest value. A network is so taken apart a little at
-    a time (Cai et al., Once-for-all, arXiv:1908.09791).
+    The largest may learn alone first: half of the 940 steps of `cifar` spent so took it from 37
+    to 47% (alone throughout: 49%). With a curriculum the axes of the space open one after the
+    other, and those still closed have their largest value, so that networks shrink a little at a
+    time (Cai et al., Once-for-all, arXiv:1908.09791).
 
     Args:
         space: from which they are drawn.
@@ -68,7 +68,7 @@ class Draw:
         self._axes = list(dict.fromkeys(c.name.rpartition(".")[2] for c in space.parameters))
 
     def __call__(self, step: int) -> list[tuple[str, Candidate]]:
-        """All candidates of a step with what they are called in curves, the largest first."""
+        """All candidates of a step with their names in curves, the largest first."""
         if step < self._config.alone * self._steps:
             return self._bounds[:1]
         rng = random.Random(f"{self._seed} {step}")
@@ -98,7 +98,7 @@ class Sandwich:
         supernet: that gets the gradients.
         lessons: whose loss the largest network learns by.
         config: whether conflicts are projected.
-        workers: who shares the work.
+        workers: processes that share the work.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Sandwich:
         self._workers, self._pieces = workers, 1
 
     def step(self, candidates: Sequence[Candidate], lesson: Lesson) -> Tensor:
-        """Fill the gradients; the losses on labels of each candidate.
+        """Fill the gradients and return the loss on labels of each candidate.
 
-        When memory does not suffice, this and all later batches are worked off in two halves,
-        whose gradients add up to the same.
+        When memory does not suffice, this and all later batches are split into two halves, whose
+        gradients add up to the same.
 
         Raises:
             RunError: it does not suffice for a half either.
@@ -170,11 +170,11 @@ class Sandwich:
 
     def _taken(self) -> Gradients:
         """The gradients so far, taken away from the parameters."""
-        found: Gradients = []
+        gradients: Gradients = []
         for parameter in self._supernet.parameters():
-            found.append(parameter.grad)
+            gradients.append(parameter.grad)
             parameter.grad = None
-        return found
+        return gradients
 
 
 def _on_labels(answer: Answer, lesson: Lesson) -> Tensor:

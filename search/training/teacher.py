@@ -1,4 +1,4 @@
-"""The teacher: a small hybrid trained here or a timm model, and what it says of every view."""
+"""The teacher: a small hybrid trained here or a timm model, and its logits for every view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .losses import SMOOTHING, Answer, Lesson, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
-BATCH = 64  # images at once where no gradient is kept: what they need stays in the cache
+BATCH = 64  # images at once where no gradient is kept, so that activations stay in the cache
 
 
 def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Architecture:
@@ -117,13 +117,13 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What students learn from.
+    """Images and labels from which students learn, with the teacher's logits.
 
     Attributes:
         views: images of any view of the train split.
         labels: (N,).
         teacher: its logits for every view (V, N, K), so that no student runs it again.
-        config: what the losses look at.
+        config: of the losses.
         network: the teacher, which is run again only for losses on features.
     """
 
@@ -160,7 +160,7 @@ class Lessons:
         return epochs * batches_in(len(self.labels), batch_size)
 
     def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
-        """Of a student that learns from labels and teacher."""
+        """Loss of a student that learns from labels and teacher."""
         return loss_of(answer, lesson.to(answer.tokens.device), self.config)
 
     @torch.no_grad()

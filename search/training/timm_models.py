@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ...spaces.errors import RunError, did_you_mean
 from ..data.augment import Norm
 
-IMAGENET = 1000  # classes where nothing else is said
+IMAGENET = 1000  # classes unless told otherwise
 
 
 class Expert(nn.Module):
@@ -41,11 +41,11 @@ class Expert(nn.Module):
 
     def tokens(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, N, D)."""
-        found = self.model.forward_features(self._prepared(x))
-        if found.ndim == 4:
-            channels_first = found.shape[1] == self.model.num_features
-            return found.flatten(2).mT if channels_first else found.flatten(1, 2)
-        return found[:, getattr(self.model, "num_prefix_tokens", 0) :]
+        tokens = self.model.forward_features(self._prepared(x))
+        if tokens.ndim == 4:
+            channels_first = tokens.shape[1] == self.model.num_features
+            return tokens.flatten(2).mT if channels_first else tokens.flatten(1, 2)
+        return tokens[:, getattr(self.model, "num_prefix_tokens", 0) :]
 
     def _prepared(self, x: Tensor) -> Tensor:
         if x.shape[-1] != self.size:
@@ -59,11 +59,11 @@ def load_model(name: str, in_chans: int, num_classes: int | None, checkpoint: st
     Args:
         name: timm's.
         in_chans: channels of its input.
-        num_classes: that it must have; any without.
+        num_classes: classes that it must have; None allows any.
         checkpoint: file with its weights; timm's pretrained ones otherwise.
 
     Raises:
-        RunError: no such model, weights that do not fit or cannot be had, other classes.
+        RunError: no such model, weights that do not fit or cannot be loaded, or other classes.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)

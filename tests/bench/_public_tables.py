@@ -1,4 +1,4 @@
-"""How well the parts of a cost model predict what others measured, on their public tables.
+"""Errors of the parts of a cost model on public tables that others measured.
 
 The tables are looked for in the folder that the environment names as VITPARETO_DATA; it holds
 `nnmeter_vit_lut/`, `hat/` and `mobile_ml_benchmark/`. Nothing is measured, so one core needs half
@@ -34,7 +34,7 @@ TRAIN, CALIBRATE = 100, 50  # rows behind an interval
 
 
 def main() -> None:
-    """Print one table: what, figure, bar, noise floor."""
+    """Print one table: name, figure, bar, noise floor."""
     given = os.environ.get("VITPARETO_DATA")
     if given is None:
         print("public tables: set VITPARETO_DATA to the folder that holds them")
@@ -79,11 +79,11 @@ def few(table: ForeignTable, device: str, count: int, seed: int) -> float:
 
 
 def moved(table: ForeignTable, device: str, count: int, seed: int) -> float:
-    """Error of what other phones tell, with a few rows of this one."""
+    """Error of a transfer from other phones, with a few rows of this one."""
     sources = np.array([ms for name, ms in table.ms.items() if name != device])
     order = np.random.default_rng(seed).permutation(len(table))
-    found = transfer(sources, order[:count], table.ms[device][order[:count]])
-    return mape(table.ms[device][order[count:]], found[order[count:]])
+    predicted = transfer(sources, order[:count], table.ms[device][order[:count]])
+    return mape(table.ms[device][order[count:]], predicted[order[count:]])
 
 
 def transformers(folder: Path) -> None:
@@ -154,8 +154,8 @@ def coverage(table: ForeignTable, seed: int) -> float:
     train, held, rest = np.split(order, [TRAIN, TRAIN + CALIBRATE])
     some = table.rows(train)
     guess = Regressor.fit(some.terms, some.numbers, ms[train]).predict(table.terms, table.numbers)
-    found = conformal.scores(ms, guess.ms, guess.sd + 0.01)
-    return float(np.mean(found[rest] <= conformal.quantile(found[held], 0.9)))
+    scores = conformal.scores(ms, guess.ms, guess.sd + 0.01)
+    return float(np.mean(scores[rest] <= conformal.quantile(scores[held], 0.9)))
 
 
 def relative_fit(terms: Array, ms: Array) -> Array:
@@ -182,7 +182,7 @@ def from_others(table: ForeignTable, device: str, away: bool) -> float | None:
     """Error of a device from 10 measurements; None where too little is known.
 
     Args:
-        table: what is known of all devices.
+        table: of all devices.
         device: phone, cores and precision.
         away: whether nothing is known of the phone's other cores.
     """

@@ -2,7 +2,7 @@
 
 `taskset -c 0 python -m tests.bench._record FOLDER` trains teacher and supernet as the digits preset
 does, measures this machine, and scores 5,280 candidates on the search split: some fifteen minutes
-on one core. What is in FOLDER already is not done again.
+on one core. Stages that FOLDER holds already are not repeated.
 """
 
 import csv

@@ -7,9 +7,9 @@ def row(what: str, figure: str, bar: str = "", floor: str = "") -> None:
     """Print one figure.
 
     Args:
-        what: is told.
+        what: name of the figure.
         figure: with its unit.
         bar: to reach.
-        floor: below which nothing can come, as the data are that far from themselves.
+        floor: noise of the data, below which no figure can come.
     """
     print(f"{what:62} {figure:>12}   {bar:14} {floor}".rstrip(), flush=True)

@@ -1,7 +1,8 @@
-"""How well cost models predict: here on fresh networks, and on public tables where they are.
+"""Errors of cost models: on fresh networks here, and on public tables where they are.
 
-Fresh networks have beside them the noise floor: how far apart two processes are that time the same
-networks on the same machine. Public tables are looked for in the folder named by VITPARETO_DATA.
+Figures of fresh networks have the noise floor beside them: the difference of two processes that
+time the same networks on the same machine. Public tables are looked for in the folder named by
+VITPARETO_DATA.
 """
 
 import os
@@ -28,7 +29,7 @@ BATCH = 20_000
 
 
 def main() -> None:
-    """Print one table: what, figure, bar, noise floor."""
+    """Print one table: name, figure, bar, noise floor."""
     torch.set_num_threads(1)
     print(HEADER)
     for name in ("deit_tiny", "cifar"):
@@ -57,14 +58,14 @@ def calibration(name: str) -> None:
     for _ in range(2):
         rows = [r for i in range(0, FRESH, 10) for r in bench.time(graphs[i : i + 10], rounds=20)]
         levels.append(np.array([r.median_ms * r.speed(model.pace) for r in rows]))
-    found = accuracy(np.sqrt(levels[0] * levels[1]), model.predict(fresh))
+    figures = accuracy(np.sqrt(levels[0] * levels[1]), model.predict(fresh))
     print(file=sys.stderr)
     floor = f"{mape(levels[0], levels[1]):.2f} %"
     row(f"{name}: calibration", f"{took:.0f} s", f"{BUDGET_S:.0f} s")
-    row(f"{name}: MAPE of {FRESH} fresh networks", f"{found['mape']:.2f} %", "3 %", floor)
-    row(f"{name}: within 10 %", f"{found['within_10']:.1f} %", "98 %")
-    row(f"{name}: Spearman", f"{found['spearman']:.4f}", "0.99")
-    row(f"{name}: 90 % intervals cover", f"{found['coverage_of_90']:.1f} %", "85 to 95 %")
+    row(f"{name}: MAPE of {FRESH} fresh networks", f"{figures['mape']:.2f} %", "3 %", floor)
+    row(f"{name}: within 10 %", f"{figures['within_10']:.1f} %", "98 %")
+    row(f"{name}: Spearman", f"{figures['spearman']:.4f}", "0.99")
+    row(f"{name}: 90 % intervals cover", f"{figures['coverage_of_90']:.1f} %", "85 to 95 %")
     sizes = np.array([graph.graph_bytes for graph in graphs]) / 1e6
     predicted = model.predict(fresh)
     row(f"{name}: size, largest error", f"{np.abs(predicted.size_mb / sizes - 1).max():.2%}", "0 %")
@@ -80,9 +81,9 @@ def calibration(name: str) -> None:
 
 def kernels() -> None:
     """The fastest recipe of each kind of sub-block at 8 bits."""
-    found = capabilities(Device.load("cpu-1t"))
-    for kind in dict.fromkeys(entry.kind for entry in found):
-        best = max((c for c in found if c.kind == kind and c.recipe.endswith("8")),
+    entries = capabilities(Device.load("cpu-1t"))
+    for kind in dict.fromkeys(entry.kind for entry in entries):
+        best = max((c for c in entries if c.kind == kind and c.recipe.endswith("8")),
                    key=lambda c: c.speedup)  # fmt: skip
         row(f"{kind}: {best.recipe} against float32", f"{best.speedup:.2f} x")
 

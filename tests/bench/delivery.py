@@ -1,4 +1,4 @@
-"""Delivery: accuracy of artifacts beside what the search saw, and latency beside predictions.
+"""Delivery: accuracy of artifacts beside that in the search, and latency beside predictions.
 
 `python -m tests.bench delivery` needs about six minutes on one quiet core.
 """
@@ -33,10 +33,10 @@ def main() -> None:
 
 def accuracies() -> None:
     """The table of search-time against artifact accuracy."""
-    found = pairs(COUNT)
-    gaps = [abs(pair.seen - pair.found) for pair in found]
-    exact = [pair for pair in found if pair.exact]
-    print("\n".join([PAIRS, *map(str, found)]))
+    measured = pairs(COUNT)
+    gaps = [abs(pair.seen - pair.found) for pair in measured]
+    exact = [pair for pair in measured if pair.exact]
+    print("\n".join([PAIRS, *map(str, measured)]))
     print(HEADER)
     row(f"mean difference of accuracies, {COUNT} candidates", f"{np.mean(gaps):.2%}", "0.30%")
     row("largest difference", f"{max(gaps):.2%}", "")
@@ -45,7 +45,7 @@ def accuracies() -> None:
 
 
 def latencies() -> None:
-    """How many models are inside of their predicted interval when the gate first times them."""
+    """Share of models inside of their predicted interval when the gate first times them."""
     space, device = SearchSpace.from_yaml("digits"), Device.load("cpu-1t")
     model = calibrate(device, space, BUDGET_S, 0)
     candidates = space.sample(COUNT, seed=7)

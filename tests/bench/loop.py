@@ -85,20 +85,20 @@ def by_key(candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
 
 
 def samplers(table: Table) -> None:
-    """How many scored candidates each sampler needs for 99% of the true hypervolume.
+    """Scored candidates that each sampler needs for 99% of the true hypervolume.
 
     TPE and GP have three seeds, GP 120 candidates at most: they are slow.
     """
     needed = {name: scored_to_goal(table, name) for name in LIMITS}
-    for name, found in needed.items():
+    for name, count in needed.items():
         bar = {"surrogate": f"{min(needed['nsga2'] / 4, needed['random'] / 10):.0f}"}.get(name, "")
-        more = "> " if found >= LIMITS[name] else ""
-        row(f"{name}: scored to {GOAL:.0%} of the hypervolume", f"{more}{found:.0f}", bar)
+        more = "> " if count >= LIMITS[name] else ""
+        row(f"{name}: scored to {GOAL:.0%} of the hypervolume", f"{more}{count:.0f}", bar)
 
 
 def scored_to_goal(table: Table, name: str) -> float:
-    """Median over seeds."""
-    found: list[int] = []
+    """Median number of scored candidates over seeds."""
+    counts: list[int] = []
     total = true_volume(table)
     for seed in range(SEEDS if name not in ("tpe", "gp") else 3):
         task = Task(table.space, OBJECTIVES, table.costs, seed, 1000)
@@ -115,8 +115,8 @@ def scored_to_goal(table: Table, name: str) -> float:
             archive.add(losses(metrics))
             if archive.volume >= GOAL * total or len(scored) == LIMITS[name]:
                 break
-        found.append(len(scored))
-    return median(found)
+        counts.append(len(scored))
+    return median(counts)
 
 
 def fidelity(table: Table) -> None:
@@ -133,7 +133,7 @@ def fidelity(table: Table) -> None:
 
 
 def images_to_goal(table: Table, name: str, shares: Sequence[float], seed: int) -> float:
-    """Images scored until what was scored in full holds 99% of the true hypervolume."""
+    """Images scored until evaluations on all images hold 99% of the true hypervolume."""
     spent = 0.0
     archive, total = Archive(true_box(table)), true_volume(table)
     reached: list[float] = []

@@ -1,4 +1,4 @@
-"""The proxy: training times, scoring speed, and how well scores rank.
+"""The proxy: training times, scoring speed, and rank correlation of scores.
 
 `python -m tests.bench proxy` needs about twenty minutes on a quiet machine with two cores, and
 ten more where the images of the `cifar` preset are; trainings are kept in the folders
@@ -60,23 +60,23 @@ def main() -> None:
         row("largest: accuracy inherited / alone with the same steps", text, "2 points")
 
 
-def order(found: Mapping[str, Any]) -> None:
+def order(figures: Mapping[str, Any]) -> None:
     for label, name, bar in (
         ("Kendall's tau", "kendall_tau", "0.80, or 0.90 of what seeds allow"),
         ("what seeds allow", "noise_ceiling", ""),
-        (f"ahead of {found['best_baseline']} alone", "advantage", "0.05"),
+        (f"ahead of {figures['best_baseline']} alone", "advantage", "0.05"),
     ):
-        low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
-        row(f"{found['space']}: {label} ({low:.2f} to {high:.2f})", f"{value:.2f}", bar)
+        low, value, high = (figures[f"{name}{end}"] for end in ("_low", "", "_high"))
+        row(f"{figures['space']}: {label} ({low:.2f} to {high:.2f})", f"{value:.2f}", bar)
 
 
 def largest(run: Run) -> tuple[float, float]:
     """Validation accuracy of the largest candidate with shared weights, and trained alone."""
-    config, judges = run.config.supernet, run.data.split("validation")
+    config, validation = run.config.supernet, run.data.split("validation")
     candidate = run.space.largest()
-    inherited = Evaluator(run.ensure_supernet(), judges, run.data.split("train"))(candidate)
+    inherited = Evaluator(run.ensure_supernet(), validation, run.data.split("train"))(candidate)
     steps = run.ensure_lessons().steps(config.batch_size, config.epochs)
-    alone = ShortTraining(run.ensure_lessons(), judges, config, steps, seed=1)(candidate)
+    alone = ShortTraining(run.ensure_lessons(), validation, config, steps, seed=1)(candidate)
     return inherited["accuracy"], alone["accuracy"]
 
 

@@ -1,4 +1,4 @@
-"""How fast spaces are, and whether random candidates export."""
+"""Speed of spaces, and exports of random candidates."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ EXPORTED = 200  # candidates a preset
 
 
 def main() -> None:
-    """Print one table: what, figure, bar."""
+    """Print one table: name, figure, bar."""
     torch.set_num_threads(1)
     print(HEADER)
     row("vitpareto --help", f"{help_s():.2f} s", "0.30 s")

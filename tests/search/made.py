@@ -15,7 +15,7 @@ from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.deliver import Terms, deliver
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.scoring.evaluation import Evaluation
-from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
@@ -67,10 +67,10 @@ class Made(NamedTuple):
         """As if the search had found the candidate as good as the float network."""
         split = self.data.split("search")
         found = accuracy(predict(self.candidate, self.network, split), split.labels)
-        return Evaluation(candidate, "complete", found | Costs(self.model)(candidate))
+        return Evaluation(candidate, "complete", found | CostPredictor(self.model)(candidate))
 
     def terms(self, *objectives: Objective) -> Terms:
-        costs, seeds = Costs(self.model), {"search.seed": 0}
+        costs, seeds = CostPredictor(self.model), {"search.seed": 0}
         return Terms(self.data, self.device, costs, objectives, 64, seeds, as_it_is)
 
     def deliver(self, pareto: Path, candidate: Candidate, *objectives: Objective) -> Path:

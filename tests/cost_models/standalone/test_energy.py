@@ -24,7 +24,7 @@ from vitpareto.cost_models.tables.latency_table import with_footprints
 from vitpareto.search.cli.text import device_lines, prediction_lines
 from vitpareto.search.config import load_config
 from vitpareto.search.run.opening import open_run, require_energy
-from vitpareto.search.scoring.predicted_costs import ENERGIES, Costs
+from vitpareto.search.scoring.predicted_costs import ENERGIES, CostPredictor
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
@@ -162,8 +162,8 @@ def test_a_cost_model_predicts_energy_where_it_was_measured(
     assert without.predict(candidates).energy_mj is None
     assert without.block_mj(block, recipe) is None
     assert not set(ENERGIES) & without.predict(candidates).row(0).keys()
-    assert not set(ENERGIES) & Costs(without)(candidates[0]).keys()
-    assert Costs(model)(candidates[0])["energy_mj"] == found.row(0)["energy_mj"]
+    assert not set(ENERGIES) & CostPredictor(without)(candidates[0]).keys()
+    assert CostPredictor(model)(candidates[0])["energy_mj"] == found.row(0)["energy_mj"]
 
 
 @pytest.mark.parametrize("override", ["search.objectives=[accuracy, energy_mj]",

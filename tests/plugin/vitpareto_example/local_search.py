@@ -51,7 +51,7 @@ class ParetoLocalSearch:
     def front(self, history: Sequence[Told]) -> list[Scored]:
         """The best of what was scored."""
         told = [one for one in history if one.scores]
-        costs = self.task.costs([self.task.space.candidate(one.assignment) for one in told])
+        costs = self.task.price([self.task.space.candidate(one.assignment) for one in told])
         scored = [
             Scored(one.assignment, {**cost, **one.scores})
             for one, cost in zip(told, costs, strict=True)

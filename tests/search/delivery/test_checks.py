@@ -28,7 +28,7 @@ from vitpareto.search.delivery.export import chosen_recipes
 from vitpareto.search.delivery.kernel_inventory import Inventory, Linear, fallbacks
 from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
 from vitpareto.search.pareto.objectives import Objective
-from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
@@ -93,7 +93,7 @@ def test_a_collapse_after_training_is_caught(made: Made, tmp_path: Path) -> None
     model.recipes = dict.fromkeys(chosen_recipes(candidate, ("static8",)), "static8")
     train = made.data.split("train")
     data._splits = made.data._splits | {"train": Split(train.images * 1e-3, train.labels)}
-    bad = replace(terms, data=data, costs=Costs(model))
+    bad = replace(terms, data=data, costs=CostPredictor(model))
     manifest = read_manifest(deliver(tmp_path, modest, made.network, bad))
     (story,) = manifest.finalists.values()
     first = {check.name: check for check in story.refused[0].checks}

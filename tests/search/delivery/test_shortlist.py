@@ -14,7 +14,7 @@ from vitpareto.search.delivery.shortlist import (
     measure_shortlist,
 )
 from vitpareto.search.scoring.evaluation import Evaluation
-from vitpareto.search.scoring.predicted_costs import Costs
+from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.search.store.atomic_files import read_json
 from vitpareto.spaces import Policy
 
@@ -76,7 +76,7 @@ def test_errors_that_lean_to_one_side_show() -> None:
 
 def test_promised_is_what_the_shortlist_says(made: Made, tmp_path: Path) -> None:
     evaluation = made.evaluation(made.candidate)
-    predicted = Costs(made.model)(made.candidate)
+    predicted = CostPredictor(made.model)(made.candidate)
     measured = [ShortlistRow(evaluation.key, 1.0, 3.0)]
     (finalist,) = corrected([evaluation], measured)
     promised = read_manifest(deliver(tmp_path, finalist, made.network, made.terms())).promised

@@ -18,7 +18,7 @@ from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.evaluation_log import EvaluationLog
 from vitpareto.search.scoring.forecast import Forecast, draw_examples, train_examples
 from vitpareto.search.scoring.scratch import ShortTraining
-from vitpareto.search.training.accuracy import judged, score
+from vitpareto.search.training.accuracy import accuracy_and_score, score
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 
@@ -124,5 +124,5 @@ def test_the_score_is_minus_the_logarithm_of_the_loss() -> None:
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     losses = [math.log(1 + math.exp(-2)), math.log(1 + math.e)]
     assert score(logits, labels) == pytest.approx(-math.log(sum(losses) / 2))
-    assert judged(logits, labels)["accuracy"] == 0.5
+    assert accuracy_and_score(logits, labels)["accuracy"] == 0.5
     assert score(1e3 * torch.eye(2), torch.tensor([0, 1])) == pytest.approx(-math.log(1e-3))
