@@ -39,8 +39,8 @@ def run(arguments: list[str], site: Path, folder: Path) -> str:
 
 def test_nothing_here_knows_its_names() -> None:
     names = [path.stem for path in (PLUGIN / "vitpareto_example").glob("[!_]*.py")]
-    assert "dilated" in names
-    for folder in ("spaces", "cost_models", "configs"):
+    assert {"dilated", "ternary", "local_search", "plain_ort"} <= {*names}
+    for folder in ("spaces", "cost_models", "search", "configs"):
         for path in (ROOT / folder).rglob("*.*"):
             if path.suffix in (".py", ".yaml") and path.name != "contract.py":
                 assert not [name for name in names if name in path.read_text()], path

@@ -35,15 +35,16 @@ def trials(
     Returns:
         group -> units; those of one sub-block follow each other.
     """
-    typical: dict[str, list[SubBlock]] = {}
+    typical: dict[str, dict[Unit, SubBlock]] = {}
     for block, count in sorted(
         counts.items(), key=lambda item: (-item[1] * item[0].macs, item[0].key)
     ):
-        chosen = typical.setdefault(group_of(block), [])
+        chosen = typical.setdefault(group_of(block), {})
         if len(chosen) < each and count:
-            chosen.append(block)
+            # Sub-blocks that differ in zeros alone, or in their bits, are measured as one unit.
+            chosen.setdefault(unit_of(block, ranked(block, recipes)[0]), block)
     return {
-        group: [unit_of(block, name) for block in blocks for name in ranked(block, recipes)]
+        group: [unit_of(b, name) for b in blocks.values() for name in ranked(b, recipes)]
         for group, blocks in typical.items()
     }
 

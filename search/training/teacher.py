@@ -110,8 +110,7 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Logits in float32: (N, C, S, S) -> (N, K)."""
     device = next(network.parameters()).device
-    with fast_matmul(device):
-        batches = [network(batch.to(device)).float().cpu() for batch in images.split(BATCH)]
+    batches = [network(batch.to(device)).float().cpu() for batch in images.split(BATCH)]
     return torch.cat(batches)
 
 
@@ -173,14 +172,15 @@ class Lessons:
 
 
 def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
-    """Views of the train split with the teacher's logits; the same every time."""
+    """Views of the train split with the teacher's logits, to three digits; the same every time."""
     made, n = data.views(), len(data.train_labels)
     teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     chunks = torch.arange(n).split(BATCH)
-    logits = [
-        torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
-        for view in range(views)
-    ]
+    with fast_matmul(torch_device()):
+        logits = [
+            torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
+            for view in range(views)
+        ]
     return Lessons(made, data.train_labels, torch.stack(logits))
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,18 @@ import numpy as np
 import onnx
 import pytest
 
-from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate, predict_onnx
+from vitpareto.cost_models import (
+    CostModel,
+    Device,
+    LatencyTable,
+    calibrate,
+    predict_onnx,
+    workload,
+)
 from vitpareto.cost_models.calibration import calibrate as module
 from vitpareto.cost_models.calibration.bundle import collect, recipes_of, write_bundle
 from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, complaint
+from vitpareto.cost_models.calibration.selection import fastest, trials
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
@@ -405,3 +414,13 @@ def test_a_restless_set_is_measured_again_after_the_first_that_validates(
     assert [kind for kind, _ in sets] == ["model", "fresh", "model", "fresh", "model"]
     assert sets[2] == sets[0] and sets[3] == sets[1]
     assert sets[4] not in sets[:4]  # what is still disturbed is left at that
+
+
+def test_what_is_measured_alike_is_tried_once(space: SearchSpace) -> None:
+    """Zeros change no kernel, so sub-blocks that differ in them are one unit."""
+    (plain,) = [u for u in workload(space.largest()).sub_blocks if u.kind == "head"]
+    sparse = replace(plain, policy=replace(plain.policy, sparsity=0.5))
+    units = trials(Counter([plain, sparse]), ("float",))
+    assert [len(tried) for tried in units.values()] == [1]
+    (group,) = units
+    assert fastest(units[group], {unit.key: 1.0 for unit in units[group]}) == "float"

@@ -1,0 +1,32 @@
+"""The teacher: what training it leaves behind, and what it says of every view."""
+
+import random
+
+import pytest
+import torch
+
+from vitpareto.search.config import TeacherConfig
+from vitpareto.search.data.augment import KEPT_MB, Kept, augmented, draws
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.training.teacher import make_lessons, predict, train_teacher
+
+
+def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
+    before = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
+    teacher = train_teacher(data, TeacherConfig(epochs=1, batch_size=256), 3)
+    lessons = make_lessons(data, teacher, 2)
+    assert before[0].equal(torch.get_rng_state())
+    assert before[1:] == (random.getstate(), torch.get_num_threads())
+    images = next(lessons.views.batches(1, [torch.arange(64)]))
+    assert torch.allclose(lessons.teacher[1, :64], predict(teacher, images), atol=0.02)
+    assert all(value.is_contiguous() for value in teacher.state_dict().values())  # can be saved
+
+
+@pytest.mark.parametrize("megabytes", [KEPT_MB, 0], ids=["kept", "made again"])
+def test_views_are_the_same_kept_or_not(megabytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitpareto.search.data.augment.KEPT_MB", megabytes)
+    images = torch.randn(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    views, chunks = Kept(images), [torch.tensor([3, 99]), torch.tensor([0])]
+    for _ in range(2):
+        for index, found in zip(chunks, views.batches(5, chunks), strict=True):
+            assert found.equal(augmented(images[index], draws(100, 5)[:, index]))
