@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -148,8 +150,24 @@ class Streamed:
             num_workers=self._workers,
             generator=torch.Generator(),  # otherwise it draws from the global one
         )
-        for images in loader:
-            yield self._norm(images)
+        with _child_signals_kept():
+            for images in loader:
+                yield self._norm(images)
+
+
+@contextlib.contextmanager
+def _child_signals_kept() -> Generator[None]:
+    """Take back the handler of ended children that a loader with workers installs for good.
+
+    Any other process that ends later would call it; after OpenVINO had run a model, that call
+    crashed this one.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, before)
 
 
 class _Decoder(Dataset[Tensor]):

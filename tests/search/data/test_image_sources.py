@@ -1,6 +1,7 @@
 """Image folders: read as they are, and every way in which they can be wrong has its words."""
 
 import logging
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def test_what_does_not_fit_into_memory_is_streamed(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     next(iter(streamed.views().batches(3, chunks)))
     assert torch.random.get_rng_state().equal(state), "reading images must not disturb training"
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL  # loaders with workers change it
 
 
 def test_broken_images_are_named_skipped_and_counted(
