@@ -56,7 +56,8 @@ def build_for(
 
 def random_build(device: Device, candidate: Candidate) -> Build:
     """Make a candidate ready with random weights and images, for latency work."""
-    network = Network(candidate.architecture)
+    with torch.random.fork_rng(devices=[]):
+        network = Network(candidate.architecture)
     randomize(network)
     shape = input_shape(candidate, max(FEWEST, device.batch))
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
