@@ -176,11 +176,15 @@ def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
     made, n = data.views(), len(data.train_labels)
     teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     chunks = torch.arange(n).split(BATCH)
-    with fast_matmul(torch_device()):
-        logits = [
-            torch.cat([predict(teacher, images) for images in made.batches(view, chunks)])
-            for view in range(views)
-        ]
+
+    def answers(images: Tensor) -> Tensor:
+        with fast_matmul(torch_device()):  # around the network alone: views stay as they are
+            return predict(teacher, images)
+
+    logits = [
+        torch.cat([answers(images) for images in made.batches(view, chunks)])
+        for view in range(views)
+    ]
     return Lessons(made, data.train_labels, torch.stack(logits))
 
 
