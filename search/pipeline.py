@@ -128,15 +128,15 @@ def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
     return nearest(run.space, search.resolve(), run.costs.all, search.seed)
 
 
-def shortlisted(run: Run) -> list[Evaluation]:
+def shortlisted(run: Run, front: Sequence[Evaluation]) -> list[Evaluation]:
     """Candidates to measure: spread over the front of the first two objectives, ends included.
 
     More are measured than are delivered. If none keeps the limits, it is the one that misses them
     by the least, which is measured when it is delivered.
     """
-    front, objectives = scored_front(run), run.config.search.resolve()
     if front:
         return _spread(run, front, SHORT * run.config.finish.finalists)
+    objectives = run.config.search.resolve()
     best = min(_complete(run), key=lambda e: excess(e.metrics, objectives))
     log.warning(
         "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
@@ -150,17 +150,19 @@ def shortlisted(run: Run) -> list[Evaluation]:
 
 def measure_front(run: Run) -> None:
     """Measure the latency of the shortlist, before any of it is trained."""
-    if not scored_front(run):
+    front = scored_front(run)
+    if not front:
         return
     with running(run.folder, Stage.SHORTLIST) as facts:
         model, kept = run.ensure_cost_model(), run.folder.shortlist
-        facts |= error_facts(measure_shortlist(shortlisted(run), model, run.device, kept))
+        facts |= error_facts(measure_shortlist(shortlisted(run, front), model, run.device, kept))
 
 
 def finalists(run: Run) -> list[Evaluation]:
     """Candidates to deliver: the front of the shortlist by measured latency."""
-    chosen = shortlisted(run)
-    if not scored_front(run):
+    front = scored_front(run)
+    chosen = shortlisted(run, front)
+    if not front:
         return chosen
     measured = measure_shortlist(chosen, run.ensure_cost_model(), run.device, run.folder.shortlist)
     return _spread(run, corrected(chosen, measured), run.config.finish.finalists)
