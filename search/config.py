@@ -14,6 +14,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from ..spaces.errors import ConfigError, did_you_mean
@@ -41,14 +42,20 @@ class DataConfig(_Section):
     Attributes:
         name: "digits" for scikit-learn's scans, "folder" for class folders, or a data set as
             timm's `create_dataset` names it, such as "torch/cifar10" or "hfds/user/name".
-        root: folder of the images. ROOT/CLASS, or ROOT/train/CLASS with ROOT/test/CLASS.
+        root: folder of the images, ROOT/CLASS or ROOT/{train,validation,test}/CLASS, or a CSV or
+            Parquet file with the columns path, label, and perhaps split and group.
         train_split: part of timm's data set from which all splits are cut.
         test_split: part of it that is the test split; empty cuts that out, too.
+        classes: file with the names of all classes, one a line, in the order of their labels; by
+            default they are in natural order.
+        group_level: which folder below the class holds images that stay in one split; 0 for none.
         limit: images to use at most, the same number of each class; 0 for all.
+        channels: 1 for gray, 3 for color; 0 decides by the images.
+        fit: of images into a square: crop, pad or squash; empty takes what loses least.
         flip: whether left and right may be swapped when training.
-        broken: share of images that may be broken; they are named and skipped.
-        memory_mb: a larger train split is decoded while it trains.
-        workers: processes that then decode.
+        balance: whether classes with few images weigh more in losses ("weight"), or are seen as
+            often as the others ("sample").
+        broken: share of images that may be unreadable; they are named and skipped.
         search: share of all images that scores candidates, taken from those of training.
         validation: share on which finalists are compared and checked.
         test: share that is read once, at the very end.
@@ -59,15 +66,37 @@ class DataConfig(_Section):
     root: str = ""
     train_split: str = "train"
     test_split: str = ""
+    classes: str = ""
+    group_level: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=0)] = 0
+    channels: Literal[0, 1, 3] = 0
+    fit: Literal["", "crop", "pad", "squash"] = ""
     flip: bool = False
-    broken: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    memory_mb: Positive = 2000
-    workers: Annotated[int, Field(ge=0)] = 2
+    balance: Literal["none", "weight", "sample"] = "none"
+    broken: Annotated[float, Field(ge=0, lt=1)] = 0.05
     search: Share = 0.17
     validation: Share = 0.17
     test: Share = 0.17
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_of_root(cls, raw: Any) -> Any:
+        """A root without a name is a folder, not the digits."""
+        if isinstance(raw, Mapping) and raw.get("root") and "name" not in raw:
+            return {**raw, "name": "folder"}
+        return raw
+
+    @model_validator(mode="after")
+    def _check_root(self) -> DataConfig:
+        if self.is_digits and self.root:
+            raise ValueError(f"name: digits has no root, got {self.root!r}; use name: folder")
+        return self
+
+    @property
+    def is_digits(self) -> bool:
+        """Whether these are scikit-learn's digits, which are no files."""
+        return self.name == "digits"
 
     @property
     def shares(self) -> dict[str, float]:
@@ -77,7 +106,7 @@ class DataConfig(_Section):
     @property
     def label(self) -> str:
         """Name of the data set."""
-        return Path(self.root).name or self.name if self.name == "folder" else self.name
+        return Path(self.root).stem or self.name if self.name == "folder" else self.name
 
 
 class DeviceConfig(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from ..cost_models import Device, workload
 from ..cost_models.runtimes import open_runtime
 from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
-from .data.dataset import load_data
+from .data.loading import blank_data, catalog_of
 from .pipeline import STEPS
 from .run.opening import open_space
 from .run.rates import measure_rates
+from .store.run_folder import RunPaths
 
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
@@ -65,11 +67,14 @@ def plan(config: RunConfig, path: Path) -> Plan:
     """
     device = Device.load(config.device.name)
     open_runtime(device)
-    space = open_space(config)
-    data = load_data(config.data, space.largest().architecture.input_size)
+    space = open_space(config, RunPaths(path))
+    start = time.perf_counter()
+    catalog = catalog_of(config.data, space.largest().architecture.input_size)
+    reading_s = time.perf_counter() - start
+    data = blank_data(catalog)
     # As many threads as a worker: more wait for each other on a busy machine.
     with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
-        rates = measure_rates(config, space, data)
+        rates = measure_rates(config, space, data, reading_s)
     return Plan(
         space={
             "name": space.name,
@@ -79,13 +84,14 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         images={
             "train": rates.train_images,
-            **{name: len(data.split(name)) for name in ("search", "validation")},
+            **{name: data.count(name) for name in ("search", "validation", "test")},
             "classes": data.num_classes,
         },
         device=device.to_dict(),
         work={step.stage.value: step.about(rates) for step in STEPS},
         seconds={step.stage.value: step.seconds(rates) for step in STEPS},
         disk_mb={
+            "pixels": rates.images * catalog.look.channels * catalog.look.size**2 / 1e6,
             "teacher": rates.teacher_mb + rates.logits_mb,
             "supernet": rates.supernet_mb,
             "evaluations": config.search.trials * LINE_MB,

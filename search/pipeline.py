@@ -233,6 +233,13 @@ def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluati
 
 STEPS = (
     Step(
+        Stage.DATA,
+        lambda paths: paths.catalog,
+        Run.ensure_data,
+        lambda r: r.reading_s,
+        lambda r: f"{r.images:,} images, read once",
+    ),
+    Step(
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,

@@ -21,8 +21,8 @@ from vitpareto.search.compress import deliverable
 from vitpareto.search.compress.low_rank import Factored
 from vitpareto.search.config import DataConfig, SupernetConfig, TeacherConfig, load_config
 from vitpareto.search.data.augment import Norm
-from vitpareto.search.data.dataset import load_data
 from vitpareto.search.data.image_sources import Streamed
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.data.timm_dataset import Source
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.export import export_random

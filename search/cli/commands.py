@@ -14,6 +14,7 @@ import click
 
 from ...spaces.errors import VitParetoError
 from .costs import costs
+from .data import data
 from .output import echo as _echo
 from .output import json_option
 from .output import print_json as _print
@@ -447,6 +448,7 @@ def devices(device: str | None, as_json: bool) -> None:
 
 
 cli.add_command(costs)
+cli.add_command(data)
 
 
 @contextlib.contextmanager

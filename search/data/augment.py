@@ -1,4 +1,4 @@
-"""Augment: images in memory as tensors, and their rotated, shifted, zoomed and flipped views."""
+"""Augment: rotated, shifted, zoomed and flipped views of the train images, made on tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .rows import Rows
 
 DEGREES, SHIFT, ZOOM = 10.0, 0.08, 0.1
 KEPT_MB = 256  # of views, which all trainings of a process share
@@ -47,15 +49,16 @@ class Views(Protocol):
 
 
 class Kept:
-    """Images in memory, whose views are made on tensors, and kept where there is room.
+    """Train images whose views are made on tensors, and kept where there is room.
 
     Args:
-        images: normalized (N, C, S, S).
-        flip: whether left and right may change sides in a view.
+        rows: pixels of the images.
+        norm: of pixels.
+        flip: whether left and right may change sides.
     """
 
-    def __init__(self, images: Tensor, flip: bool = False) -> None:
-        self._images, self._flip = images, flip
+    def __init__(self, rows: Rows, norm: Norm, flip: bool = False) -> None:
+        self._rows, self._norm, self._flip = rows, norm, flip
         self._made: dict[int, Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -64,16 +67,20 @@ class Kept:
     def batches(self, view: int, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
         """A view of the images of each chunk: (B, C, S, S)."""
         made = self._made.get(view)
-        if made is None and (len(self._made) + 1) * self._images.nbytes <= KEPT_MB * 2**20:
-            everything = torch.arange(len(self._images))
+        if made is None and (len(self._made) + 1) * self._view_mb() <= KEPT_MB:
+            everything = torch.arange(len(self._rows))
             made = torch.cat(list(self._views(view, everything.split(CHUNK))))
             self._made[view] = made
         yield from self._views(view, chunks) if made is None else (made[i] for i in chunks)
 
+    def _view_mb(self) -> float:
+        first = self._rows[torch.zeros(1, dtype=torch.long)]
+        return 4 * len(self._rows) * first.numel() / 2**20
+
     def _views(self, view: int, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        drawn = draws(len(self._images), view)
+        drawn = draws(len(self._rows), view)
         for index in chunks:
-            yield augmented(self._images[index], drawn[:, index], self._flip)
+            yield augmented(self._norm(self._rows[index]), drawn[:, index], self._flip)
 
 
 def draws(n: int, seed: int) -> Tensor:

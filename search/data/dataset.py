@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...spaces.errors import RunError, UnknownNameError
-from ..config import DataConfig
 from ..store.atomic_files import read_json, write_json
 from .augment import Kept, Norm, Views
-from .digits import read_digits
-from .splits import Images, split_by_class
+from .pixels import Look
+from .rows import Rows
+from .splits import SPLITS
 
-SPLITS = ("train", "search", "validation", "test")
+SAMPLE_MB = 256  # of float32 train images at most, where a sample of them does
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,30 @@ class Split:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images and labels by split.
+
+    Attributes:
+        class_names: one a class, in the order of the labels.
+        look: how networks see the images.
+        rows: pixels by split.
+        labels: (N,) by split.
+    """
+
+    class_names: tuple[str, ...]
+    look: Look
+    rows: Mapping[str, Rows]
+    labels: Mapping[str, Tensor]
+
+
 class Data:
     """A data set in splits that share no image.
 
     Attributes:
         name: of the data set.
         class_names: one a class, in the order of the labels.
+        look: how its images are shown.
         mean: per channel, of the train split with pixels in [0, 1].
         std: per channel, likewise.
         train_labels: of all train images (N,), in the order of `views`.
@@ -51,15 +70,14 @@ class Data:
     def __init__(
         self, name: str, images: Images, flip: bool = False, seal: Path | None = None
     ) -> None:
-        self.name, self.class_names = name, images.class_names
-        norm = Norm.of(images.pixels["train"])
-        self.mean, self.std = norm.mean, norm.std
+        self.name, self.class_names, self.look = name, images.class_names, images.look
         self.train_labels = images.labels["train"]
-        self._splits = {
-            part: Split(norm(pixels), images.labels[part][: len(pixels)])
-            for part, pixels in images.pixels.items()
-        }
-        self._views = images.stream or Kept(self._splits["train"].images, flip)
+        self._images = images
+        few = self._few()
+        self._norm = Norm.of(images.rows["train"][few])
+        self.mean, self.std = self._norm.mean, self._norm.std
+        self._views = Kept(images.rows["train"], self._norm, flip)
+        self._made: dict[str, Split] = {}
         self._seal = seal
         self._readings: list[dict[str, str | bool]] = (
             read_json(seal) if seal and seal.is_file() else []
@@ -73,12 +91,12 @@ class Data:
     @property
     def in_chans(self) -> int:
         """Channels of an image."""
-        return self._splits["train"].images.shape[1]
+        return self.look.channels
 
     @property
     def input_size(self) -> int:
         """Side of an image in pixels."""
-        return self._splits["train"].images.shape[-1]
+        return self.look.size
 
     def views(self) -> Views:
         """Augmented train images."""
@@ -88,18 +106,35 @@ class Data:
         """A split by name: train, search, validation or test.
 
         Args:
-            name: of the split; a train split that is not in memory gives a sample.
+            name: of the split; a train split that takes much memory gives a sample.
             force: read the test split although it has been read; the seal records that.
 
         Raises:
             UnknownNameError: no such split.
             RunError: the test split is read a second time.
         """
-        if name not in self._splits:
+        if name not in SPLITS:
             raise UnknownNameError("split", name, SPLITS)
         if name == "test":
             self._break_seal(force)
-        return self._splits[name]
+        if name not in self._made:
+            index = self._few() if name == "train" else torch.arange(self.count(name))
+            pixels, labels = self._images.rows[name][index], self._images.labels[name][index]
+            self._made[name] = Split(self._norm(pixels), labels)
+        return self._made[name]
+
+    def count(self, name: str) -> int:
+        """Number of images of a split, which is not read for that."""
+        return len(self._images.labels[name])
+
+    def _few(self) -> Tensor:
+        """Numbers of train images that stand for all where all would take much memory."""
+        total, look = len(self.train_labels), self.look
+        most = SAMPLE_MB * 2**20 // (4 * look.channels * look.size**2)
+        if total <= most:
+            return torch.arange(total)
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+        return order[:most].sort().values
 
     def _break_seal(self, force: bool) -> None:
         if self._readings and not force:
@@ -110,47 +145,6 @@ class Data:
         self._readings.append({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "forced": force})
         if self._seal:
             write_json(self._seal, self._readings)
-
-
-def load_data(config: DataConfig, input_size: int, seal: Path | None = None) -> Data:
-    """The data set of a run, at the largest size that its space uses.
-
-    Args:
-        config: name of the data set, and the shares of its splits.
-        input_size: side of the images in pixels.
-        seal: see `Data`.
-
-    Raises:
-        RunError: a source that cannot be read, or fewer images than the splits need.
-    """
-    # Frozen models are hashable, which their types do not say.
-    images = read_images(config, input_size)  # pyright: ignore[reportArgumentType]
-    return Data(config.label, images, config.flip, seal)
-
-
-@lru_cache(maxsize=1)
-def read_images(config: DataConfig, size: int) -> Images:
-    """The images of a run.
-
-    Args:
-        config: name of the data set, and the shares of its splits.
-        size: side in pixels.
-
-    Raises:
-        RunError: a source that cannot be read, or fewer images than the splits need.
-    """
-    if config.name != "digits":
-        from .image_sources import read_source  # timm takes a second to load
-
-        return read_source(config, size)
-    pixels, labels = read_digits(size)
-    parts = split_by_class(labels, config.shares, config.seed)
-    names = tuple(str(digit) for digit in range(10))
-    return Images(
-        names,
-        {part: pixels[index] for part, index in parts.items()},
-        {part: labels[index] for part, index in parts.items()},
-    )
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CLASSES = tuple(str(digit) for digit in range(10))
+
 
 def read_digits(size: int) -> tuple[Tensor, Tensor]:
     """1,797 scans of handwritten digits, 8x8 in 17 levels of gray (Alpaydin and Kaynak, UCI)."""

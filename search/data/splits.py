@@ -1,66 +1,83 @@
-"""Splits: the images of a source in four parts that share no image."""
+"""Splits: the images of a source in four parts that share no image and no group."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...spaces.errors import RunError
-from .augment import Views
 
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Images and labels by split.
-
-    Attributes:
-        class_names: one a class, in the order of the labels.
-        pixels: uint8 (N, C, S, S) by split; of a train split that is not in memory, a sample.
-        labels: (N,) by split, for the train split of all its images.
-        stream: makes the views of a train split that is not in memory.
-    """
-
-    class_names: tuple[str, ...]
-    pixels: Mapping[str, Tensor]
-    labels: Mapping[str, Tensor]
-    stream: Views | None = None
+SPLITS = ("train", "search", "validation", "test")
 
 
 def split_by_class(
-    labels: Tensor, shares: Mapping[str, float], seed: int, names: Sequence[str] = ()
+    labels: Tensor,
+    shares: Mapping[str, float],
+    seed: int,
+    groups: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Indices of every split, the same shares of each class; "train" gets the rest.
+
+    Each split has an image of each class at least, where a class has as many as there are splits.
+    A group goes as a whole to the first split that has room for it.
 
     Args:
         labels: (N,).
         shares: of each split but "train".
         seed: of the choice.
-        names: of the classes, where they have any, for people.
+        groups: number of the group of every image (N,); each is one of its own by default.
 
     Raises:
-        RunError: a split would lack a class.
+        RunError: the shares leave nothing to train on.
     """
     if (total := sum(shares.values())) >= 1:
         raise RunError(f"data: no image is left to train on, shares add up to {total:g}")
     generator = torch.Generator().manual_seed(seed)
-    parts: dict[str, list[Tensor]] = {part: [] for part in ("train", *shares)}
+    groups = torch.arange(len(labels)) if groups is None else groups
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(i)
+    group_of, label_of = groups.tolist(), labels.tolist()
+    parts: dict[str, list[int]] = {part: [] for part in ("train", *shares)}
+    placed: set[int] = set()
+    taken = Counter[tuple[str, int]]()  # images of a class in a split
     for label in labels.unique().tolist():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        total = len(members)
-        for part, share in shares.items():
-            n = math.floor(total * share)
-            parts[part].append(members[:n])
-            members = members[n:]
-        parts["train"].append(members)
-        for part, chosen in parts.items():
-            if not len(chosen[-1]):
+        of_class = (labels == label).nonzero().flatten()
+        of_class = of_class[torch.randperm(len(of_class), generator=generator)].tolist()
+        enough = len(of_class) >= len(parts)
+        wanted = {p: enough * max(1, math.floor(len(of_class) * s)) for p, s in shares.items()}
+        for i in of_class:
+            if group_of[i] in placed:
+                continue
+            placed.add(group_of[i])
+            together = members[group_of[i]]
+            count = sum(label_of[j] == label for j in together)
+            part = next((p for p, n in wanted.items() if taken[p, label] + count <= n), "train")
+            parts[part] += together
+            taken.update((part, label_of[j]) for j in together)
+    return {part: torch.tensor(sorted(i), dtype=torch.long) for part, i in parts.items()}
+
+
+def check_splits(labels: Tensor, parts: Mapping[str, Tensor], names: Sequence[str] = ()) -> None:
+    """Check that every split has images of every class.
+
+    Args:
+        labels: (N,).
+        parts: indices by split.
+        names: of the classes, where they have any, for people.
+
+    Raises:
+        RunError: one has not.
+    """
+    for label, total in zip(*(v.tolist() for v in labels.unique(return_counts=True)), strict=True):
+        for part, index in parts.items():
+            if not len(index) or not (labels[index] == label).any():
                 name = repr(names[label]) if names else label
                 raise RunError(
-                    f"data: class {name} has too few images for the {part} split, {total} in all"
+                    f"data: class {name} has too few images for the {part} split, {total} in all: "
+                    f"each of {', '.join(parts)} needs one at least that is not a copy of another"
                 )
-    return {part: torch.cat(chosen).sort().values for part, chosen in parts.items()}

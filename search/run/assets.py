@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -18,7 +19,9 @@ from ...spaces import SearchSpace
 from ...spaces.supernet import Supernet
 from ..config import load_config
 from ..console import share_bar
-from ..data.dataset import Data, load_data
+from ..data.dataset import Data
+from ..data.loading import load_data, record_images
+from ..data.splits import SPLITS
 from ..executors import open_executor
 from ..loop.study import Scoring, window
 from ..scoring.evaluation import Scorer, evaluate
@@ -43,6 +46,8 @@ from .stages import Stage, running
 VIEWS = 12  # augmented views of every train image whose teacher logits are kept
 
 T = TypeVar("T")
+
+log = logging.getLogger("vitpareto")
 
 
 def _once(ensure: Callable[[Run], T]) -> Callable[[Run], T]:
@@ -93,17 +98,29 @@ class Run:
         """Device that will run the models."""
         return Device.load(self.config.device.name)
 
-    @cached_property
+    @property
     def data(self) -> Data:
-        """The images."""
-        size = self.space.largest().architecture.input_size
-        return load_data(self.config.data, size, self.folder.test_seal)
+        """The images; a new run reads them now."""
+        return self.ensure_data()
 
     @cached_property
     def tuning(self) -> FineTuning:
         """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
         return FineTuning(self.ensure_lessons(), validation, config.finish, config.search.seed)
+
+    @_once
+    def ensure_data(self) -> Data:
+        """The images, read into the folder now if they were not yet."""
+        config, folder = self.config.data, self.folder
+        size = self.space.largest().architecture.input_size
+        if not folder.catalog.exists() and not folder.begun:
+            with running(folder, Stage.DATA) as facts:
+                catalog = record_images(config, size, folder)
+                facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
+            for line in (*catalog.decided, *catalog.warnings):
+                log.info("data: %s", line)
+        return load_data(config, size, folder.test_seal, folder)
 
     @_once
     def ensure_cost_model(self) -> CostModel:

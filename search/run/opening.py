@@ -18,7 +18,7 @@ from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
 from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
-from ..data.dataset import load_data
+from ..data.loading import channels_and_classes
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
@@ -60,7 +60,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
     elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
-    space = open_space(config)
+    space = open_space(config, paths)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
@@ -100,11 +100,16 @@ def require_energy(config: RunConfig, model: CostModel) -> None:
         )
 
 
-def open_space(config: RunConfig) -> SearchSpace:
-    """The space of a run, with the channels and classes of its images."""
+def open_space(config: RunConfig, paths: RunPaths) -> SearchSpace:
+    """The space of a run, with the channels and classes of its images.
+
+    Raises:
+        RunError: the images cannot be read.
+    """
     space = SearchSpace.from_yaml(config.space)
-    data = load_data(config.data, space.largest().architecture.input_size)
-    return space.replace(in_chans=data.in_chans, num_classes=data.num_classes)
+    size = space.largest().architecture.input_size
+    channels, classes = channels_and_classes(config.data, size, paths)
+    return space.replace(in_chans=channels, num_classes=classes)
 
 
 def environment() -> dict[str, Any]:

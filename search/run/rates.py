@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ...spaces import SearchSpace
 from ..config import RunConfig, TrainConfig
 from ..data.dataset import Data
+from ..data.splits import SPLITS
 from ..scoring.inherited import Evaluator
 from ..training.optimizer import torch_device
 from ..training.sandwich import ALONE, Draw, Sandwich
@@ -35,7 +36,9 @@ class Rates:
 
     Attributes:
         config: of the run.
+        images: in all splits.
         train_images: in the train split.
+        reading_s: of reading all images, about as long as looking at them took.
         teacher_step_s: of one step of the teacher's training; 0 where it is pretrained.
         lessons_s: of the teacher's answers to all views of the train images.
         supernet_step_s: of one step of the supernet, mean over its training.
@@ -47,7 +50,9 @@ class Rates:
     """
 
     config: RunConfig
+    images: int
     train_images: int
+    reading_s: float
     teacher_step_s: float
     lessons_s: float
     supernet_step_s: float
@@ -62,8 +67,15 @@ class Rates:
         return training.epochs * batches_in(self.train_images, training.batch_size)
 
 
-def measure_rates(config: RunConfig, space: SearchSpace, data: Data) -> Rates:
-    """Time one step of each training, and a few scores."""
+def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: float) -> Rates:
+    """Time one step of each training, and a few scores.
+
+    Args:
+        config: of the run.
+        space: that it searches.
+        data: as large as that of the run.
+        reading_s: that looking at all images took.
+    """
     train, seed = len(data.train_labels), config.search.seed
     supernet = from_scratch(space, seed).to(torch_device())
     lessons = Lessons.of(data, torch.zeros(1, train, data.num_classes))
@@ -82,7 +94,9 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data) -> Rates:
     step_s, answer_s = _teacher_seconds(config, data, teacher)
     return Rates(
         config=config,
+        images=sum(map(data.count, SPLITS)),
         train_images=train,
+        reading_s=reading_s,
         teacher_step_s=step_s,
         lessons_s=VIEWS * train * answer_s,
         supernet_step_s=network_s * (alone + (1 - alone) * len(candidates)),

@@ -20,6 +20,7 @@ log = logging.getLogger("vitpareto")
 class Stage(str, Enum):
     """A stage of a run, in order; `pipeline.STEPS` implements them."""
 
+    DATA = "data"
     CALIBRATION = "calibration"
     TEACHER = "teacher"
     SUPERNET = "supernet"

@@ -36,6 +36,11 @@ class RunPaths:
     log = _File("log.txt")
     lock = _File("lock")
 
+    catalog = _File("data.json")  # classes in order, and what was decided about the images
+    images = _File("images.csv")  # every image with label, split and digest
+    pixels = _File("pixels.u8")  # what networks see, a row an image
+    reading = _File("reading.jsonl")  # while images are read
+
     cost_model = _File("cost_model.json")
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")

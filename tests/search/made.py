@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from vitpareto.cost_models import CostModel, Device, calibrate
 from vitpareto.search.config import DataConfig
-from vitpareto.search.data.dataset import Data, load_data
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.deliver import Terms, deliver
 from vitpareto.search.pareto.objectives import Objective

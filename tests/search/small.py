@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vitpareto.search.config import DataConfig
-from vitpareto.search.data.dataset import Data, load_data
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.training.teacher import Lessons
 from vitpareto.spaces import SearchSpace
 

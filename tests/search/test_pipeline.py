@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.config import load_config
-from vitpareto.search.data.dataset import load_data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.manifest import manifests
 from vitpareto.search.scoring.evaluation_log import read_evaluations
 from vitpareto.search.store.run_folder import RunFolder

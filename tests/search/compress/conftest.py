@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitpareto.search.config import DataConfig
-from vitpareto.search.data.dataset import load_data
+from vitpareto.search.data.loading import load_data
 from vitpareto.spaces.networks import Network
 
 from .helpers import architecture, random_network

@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vitpareto.search.config import DataConfig, TeacherConfig
-from vitpareto.search.data.dataset import SPLITS, load_data
 from vitpareto.search.data.image_sources import Streamed
+from vitpareto.search.data.loading import load_data
+from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.training.teacher import make_lessons, predict, train_teacher
 from vitpareto.spaces.errors import RunError
 

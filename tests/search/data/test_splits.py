@@ -5,8 +5,8 @@ import torch
 
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.augment import augmented, draws
-from vitpareto.search.data.dataset import SPLITS, load_data
-from vitpareto.search.data.splits import split_by_class
+from vitpareto.search.data.loading import load_data
+from vitpareto.search.data.splits import SPLITS, split_by_class
 from vitpareto.spaces import UnknownNameError
 from vitpareto.spaces.errors import RunError
 

@@ -8,7 +8,8 @@ import torch
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.search.config import DataConfig, SupernetConfig
-from vitpareto.search.data.dataset import load_data, resized
+from vitpareto.search.data.dataset import resized
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.export import build_for
 from vitpareto.search.delivery.formats import format_of

@@ -164,7 +164,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from vitpareto.search.training import checkpoint
 from vitpareto.search.config import DataConfig, SupernetConfig
-from vitpareto.search.data.dataset import load_data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.training.supernet import train_supernet
 from vitpareto.search.training.teacher import Lessons
 from vitpareto.spaces import SearchSpace

@@ -1,0 +1,127 @@
+"""Catalog: every image of a run with label, split and digest, decided once and kept in its folder.
+
+Everything that reads images later asks the catalog, so that neither a file system's order nor a
+file that came later changes a label or a split.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...spaces.errors import RunError
+from ..store.atomic_files import read_json, write_atomic, write_json
+from .pixels import Look
+from .sources.listing import NAMED
+
+COLUMNS = ("path", "label", "split", "digest", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An image of a run.
+
+    Attributes:
+        path: of its file below the root, or its number in a data set.
+        label: its class.
+        split: of the run; empty where it is not read.
+        digest: of its content.
+        note: why it is not read.
+    """
+
+    path: str
+    label: str
+    split: str
+    digest: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The images of a run.
+
+    Attributes:
+        name: of the data set.
+        class_names: in the order of the labels.
+        look: how networks see the images.
+        rows: one an image; the pixels of a row stand at its number in the file of pixels.
+        decided: sentences on what was decided about how images are shown.
+        facts: figures on the files: sizes, modes, duplicates.
+        skipped: reason -> how many files and the first of them.
+        warnings: lines for the user.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    look: Look
+    rows: Sequence[Row]
+    decided: Sequence[str]
+    facts: Mapping[str, Any]
+    skipped: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+
+    def rows_of(self, split: str) -> Tensor:
+        """Numbers of the rows of a split (N,)."""
+        chosen = [i for i, row in enumerate(self.rows) if row.split == split]
+        return torch.tensor(chosen, dtype=torch.long)
+
+    def labels_of(self, split: str) -> Tensor:
+        """Labels of the images of a split (N,)."""
+        numbers = {name: i for i, name in enumerate(self.class_names)}
+        labels = [numbers[row.label] for row in self.rows if row.split == split]
+        return torch.tensor(labels, dtype=torch.long)
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Images of each class in a split."""
+        found = Counter(row.label for row in self.rows if row.split == split)
+        return {name: found[name] for name in self.class_names}
+
+    def save(self, about: Path, table: Path) -> None:
+        """Write a JSON file, and a table with a line an image."""
+        write_atomic(table, table_text(self.rows, COLUMNS))
+        data = asdict(self)
+        del data["rows"]
+        write_json(about, data)
+
+    @classmethod
+    def load(cls, about: Path, table: Path) -> Catalog:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+        data = read_json(about)
+        try:
+            with table.open(encoding="utf-8", newline="") as handle:
+                rows = [Row(**row) for row in csv.DictReader(handle)]
+            names = tuple(data.pop("class_names"))
+            return cls(class_names=names, look=Look(**data.pop("look")), rows=rows, **data)
+        except OSError as error:
+            raise RunError(f"{table}: cannot be read: {error.strerror}") from error
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise RunError(f"{table}: damaged: {error}") from error
+
+
+def table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Rows as CSV with these columns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([getattr(row, column) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def skipped_rows(by_reason: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Reason, number and first names of files that are left out."""
+    return [
+        {"reason": reason, "count": len(names), "first": list(names[:NAMED])}
+        for reason, names in by_reason.items()
+    ]

@@ -1,0 +1,148 @@
+"""Image folders: ROOT/CLASS/**/IMAGE, or ROOT/{train,validation,test}/CLASS/**/IMAGE."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ....spaces.errors import RunError
+from ..pixels import image_suffixes, lacking_suffixes
+from .listing import (
+    SPLIT_NAMES,
+    Entry,
+    FileReader,
+    Listing,
+    Skipped,
+    in_natural_order,
+    natural,
+    some,
+)
+
+Parts = tuple[str, ...]  # names on the way from the root to a file
+
+JUNK = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir")
+SPLIT_LIKE = ("training", "testing", "dev", "eval", "evaluation", "holdout")
+
+
+def list_folder(root: Path, group_level: int = 0) -> Listing:
+    """List the images of a folder of class folders, with or without folders of splits above them.
+
+    The folders below the root are splits if each of them that holds images is named as one, in any
+    case (train, validation, valid, val, test), train is among them, and it holds class folders.
+    Otherwise each is a class, whatever it is called. Folders below a class are parts of it.
+
+    Args:
+        root: the folder.
+        group_level: number of the folder below the class whose images stay in one split; 0 for
+            none.
+
+    Raises:
+        RunError: no such folder, one that cannot be read, or fewer than two classes.
+    """
+    if not root.is_dir():
+        raise RunError(f"data.root: no such folder: {str(root)!r}")
+    skipped, images = Skipped(), list[Parts]()
+    suffixes = {*image_suffixes(), *lacking_suffixes()}
+    for parts, hidden in _files(root):
+        suffix = Path(parts[-1]).suffix.lower()
+        if hidden:
+            skipped.add("hidden or made by the system", "/".join(parts))
+        elif suffix not in suffixes:
+            skipped.add(f"no image format: {suffix or 'no suffix'}", "/".join(parts))
+        else:
+            images.append(parts)
+    images.sort(key=lambda parts: natural("/".join(parts)))
+    with_splits = _has_splits(images)
+    depth = 1 if with_splits else 0  # of the class folder
+    entries, paths = list[Entry](), list[Path]()
+    for parts in images:
+        name = "/".join(parts)
+        if len(parts) < depth + 2:
+            skipped.add("in no class folder", name)
+            continue
+        split = SPLIT_NAMES[parts[0].casefold()] if with_splits else ""
+        below = parts[depth + 1 : -1]
+        group = below[group_level - 1] if 0 < group_level <= len(below) else ""
+        entries.append(Entry(name, parts[depth], split, group))
+        paths.append(root.joinpath(*parts))
+    classes = in_natural_order(entry.label for entry in entries)
+    if len(classes) < 2:
+        left_out = "; ".join(
+            f"{len(names)} files were left out: {reason} ({some(names)})"
+            for reason, names in skipped.by_reason().items()
+        )
+        raise RunError(
+            f"data: {root}: needs folders of two or more classes with images in them, has "
+            f"{some(classes) or 'none'}{'; ' if left_out else ''}{left_out}"
+        )
+    warnings = () if with_splits else _odd_classes(classes)
+    reader = FileReader(paths)
+    return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
+
+
+def _files(root: Path) -> Iterator[tuple[Parts, bool]]:
+    """Every file below a folder, and whether it or a folder on the way is hidden.
+
+    Links to folders are followed, each folder once, so that a link to a folder above ends.
+    """
+    pending: list[tuple[Parts, Path, bool]] = [((), root, False)]
+    seen = {os.path.realpath(root)}
+    while pending:
+        parts, folder, hidden = pending.pop()
+        try:
+            with os.scandir(folder) as scanned:
+                found = list(scanned)
+        except PermissionError as error:
+            raise RunError(
+                f"data: {folder}: no permission to read this folder: allow it, or take it out of "
+                "the root"
+            ) from error
+        except OSError as error:
+            raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
+        for item in found:
+            below = (*parts, item.name)
+            unseen = hidden or item.name.startswith(".") or item.name.casefold() in JUNK
+            if item.is_dir():
+                real = os.path.realpath(item.path) if item.is_symlink() else item.path
+                if item.is_symlink() and real in seen:
+                    continue
+                seen.add(real)
+                pending.append((below, folder / item.name, unseen))
+            else:
+                yield below, unseen
+
+
+def _has_splits(images: Sequence[Parts]) -> bool:
+    """Whether the folders below the root are splits."""
+    names = {parts[0] for parts in images if len(parts) > 1}
+    ours = [SPLIT_NAMES.get(name.casefold()) for name in names]
+    if "train" not in ours or None in ours:
+        return False
+    train = [parts for parts in images if SPLIT_NAMES.get(parts[0].casefold()) == "train"]
+    classes = {parts[1] for parts in train if len(parts) > 2}
+    direct = any(len(parts) == 2 for parts in train)
+    if not classes or (direct and len(classes) < 2):
+        return False  # classes that happen to be called train and test
+    by_split = defaultdict[str, list[str]](list)
+    for name in sorted(names):
+        by_split[SPLIT_NAMES[name.casefold()]].append(name)
+    for split, folders in by_split.items():
+        if len(folders) > 1:
+            raise RunError(
+                f"data: the folders {' and '.join(map(repr, folders))} would both be the {split} "
+                "split: keep one of them"
+            )
+    return True
+
+
+def _odd_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Warnings of classes that look like splits."""
+    odd = [c for c in classes if c.casefold() in (*SPLIT_NAMES, *SPLIT_LIKE)]
+    if not odd:
+        return ()
+    return (
+        f"{some(odd)} {'is' if len(odd) == 1 else 'are'} read as a class: splits need folders "
+        "called train, validation and test alone below the root",
+    )

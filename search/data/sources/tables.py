@@ -1,0 +1,95 @@
+"""Tables: a CSV or Parquet file with the columns path, label, and perhaps split and group."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ....spaces.errors import MissingRuntimeError, RunError, did_you_mean
+from .listing import SPLIT_NAMES, Entry, FileReader, Listing, in_natural_order
+
+NEEDED, ALLOWED = ("path", "label"), ("path", "label", "split", "group")
+SUFFIXES = (".csv", ".parquet")
+
+
+def list_table(file: Path) -> Listing:
+    """List the images of a table, whose paths are relative to its folder.
+
+    Raises:
+        RunError: it cannot be read, lacks a column or a value, names a split that does not exist
+            or an image twice, or has fewer than two classes.
+        MissingRuntimeError: a Parquet file, and pyarrow is not installed.
+    """
+    rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file)
+    entries, paths = list[Entry](), list[Path]()
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        where = f"data: {file}: line {line}"
+        name, label, split, group = (str(row.get(column) or "").strip() for column in ALLOWED)
+        if not name or not label:
+            raise RunError(f"{where}: needs a path and a label, got {name!r} and {label!r}")
+        if split and split.casefold() not in SPLIT_NAMES:
+            hint = did_you_mean(split.casefold(), SPLIT_NAMES)
+            raise RunError(f"{where}: no such split {split!r}. {hint}")
+        if (before := lines.setdefault(name, line)) != line:
+            raise RunError(f"{where}: {name!r} is given twice, first in line {before}")
+        entries.append(Entry(name, label, SPLIT_NAMES.get(split.casefold(), ""), group))
+        paths.append(file.parent / Path(name).expanduser())
+    classes = in_natural_order(entry.label for entry in entries)
+    if len(classes) < 2:
+        raise RunError(
+            f"data: {file}: needs images of two or more classes, has "
+            f"{', '.join(map(repr, classes)) or 'none'}"
+        )
+    return Listing(f"table {file}", entries, classes, FileReader(paths))
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of the line and values by column, of every row."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            reader.fieldnames = _columns(file, reader.fieldnames or [])
+            for row in reader:
+                if None in row:
+                    raise RunError(
+                        f"data: {file}: line {reader.line_num}: more values than columns: put "
+                        "values with commas in quotes"
+                    )
+                yield reader.line_num, row
+    except OSError as error:
+        raise RunError(f"data: {file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"data: {file}: not UTF-8 text: {error.reason}") from error
+    except csv.Error as error:
+        raise RunError(f"data: {file}: not CSV: {error}") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        from pyarrow import ArrowException, parquet  # an optional package
+    except ImportError as error:
+        raise MissingRuntimeError(
+            f"data: {file}: Parquet needs pyarrow: pip install 'vitpareto[parquet]'"
+        ) from error
+    try:
+        table: Any = parquet.read_table(file)
+    except (OSError, ArrowException) as error:
+        about = str(error).splitlines()[0]
+        raise RunError(f"data: {file}: cannot be read: {about}") from error
+    table = table.rename_columns(_columns(file, table.column_names))
+    yield from enumerate(table.to_pylist(), 1)
+
+
+def _columns(file: Path, given: Any) -> list[str]:
+    """Names of columns in small letters, of which those that are needed are there."""
+    names = [str(name).strip().casefold() for name in given]
+    for needed in NEEDED:
+        if needed not in names:
+            raise RunError(
+                f"data: {file}: needs a first line with the columns {', '.join(NEEDED)} and "
+                f"perhaps split and group, has {', '.join(map(repr, given)) or 'none'}"
+            )
+    return names

@@ -1,0 +1,111 @@
+"""Data sets as timm's `create_dataset` names them: torchvision's, Hugging Face's and its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from timm.data.dataset_factory import create_dataset
+
+from ....spaces.errors import RunError
+from ..pixels import UnreadableImage, open_image
+from .listing import DIGEST_BYTES, Entry, Listing
+
+UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, KeyError)
+
+
+def list_timm(name: str, root: str, train_split: str, test_split: str) -> Listing:
+    """List a data set of timm, in the order of its own labels.
+
+    Args:
+        name: "torch/cifar10", "hfds/user/name", "tfds/..." and others.
+        root: its folder.
+        train_split: part of it that our splits are cut from.
+        test_split: part of it that is the test split; empty for none.
+
+    Raises:
+        RunError: no such data set, folder or split; one of its packages is not installed; it
+            does not list its labels; or the classes of the two parts differ.
+    """
+    parts = [(train_split, "train" if test_split else "")]
+    parts += [(test_split, "test")] if test_split else []
+    datasets, entries, places = list[Any](), list[Entry](), list[tuple[int, int]]()
+    names: tuple[str, ...] | None = None
+    for number, (part, split) in enumerate(parts):
+        dataset = _opened(name, root, part)
+        labels = _labels(dataset)
+        if labels is None or not hasattr(type(dataset), "__getitem__"):
+            raise RunError(
+                f"data: {name}: can only be read in one go: write its images into class folders"
+            )
+        own = _class_names(dataset) or tuple(map(str, range(max(labels, default=-1) + 1)))
+        if names is not None and own != names:
+            odd = ", ".join(sorted(set(names) ^ set(own))[:5]) or "in another order"
+            raise RunError(f"data: {name}: classes of {train_split} and {part} differ: {odd}")
+        names = own
+        if labels and not 0 <= min(labels) <= max(labels) < len(own):
+            raise RunError(
+                f"data: {name}: labels from {min(labels)} to {max(labels)} do not fit its "
+                f"{len(own)} classes"
+            )
+        datasets.append(dataset)
+        entries += [Entry(f"{part}/{i}", own[label], split) for i, label in enumerate(labels)]
+        places += [(number, i) for i in range(len(labels))]
+    label = f"{name} {root}".strip()
+    return Listing(label, entries, names or (), TimmReader(datasets, places))
+
+
+@dataclass(frozen=True)
+class TimmReader:
+    """Reads images of timm data sets by the number of the set and of the image in it."""
+
+    datasets: Sequence[Any]
+    places: Sequence[tuple[int, int]]
+
+    def __call__(self, index: int) -> tuple[Image.Image, str]:
+        """See `Reader`."""
+        number, i = self.places[index]
+        dataset = self.datasets[number]
+        reader = getattr(dataset, "reader", None)
+        try:
+            held, _ = (dataset if reader is None else reader)[i]
+            if isinstance(held, Image.Image):
+                image = held
+            else:
+                with held as file:
+                    image = open_image(file)
+                    image.load()
+            content = hashlib.blake2b(image.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
+        except UNREADABLE as error:
+            raise UnreadableImage("damaged") from error
+        return image, content
+
+
+def _opened(name: str, root: str, split: str) -> Any:
+    try:
+        return create_dataset(name, root, split=split, download=False, input_img_mode="")
+    except (OSError, RuntimeError, ValueError, ImportError, AssertionError) as error:
+        about = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"data: {name} {root}".strip() + f", split {split!r}: {about}") from error
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    """Classes in the order of the labels; empty where the data set does not name them."""
+    for holder in (getattr(dataset, "reader", None), dataset):
+        if numbers := getattr(holder, "class_to_idx", None):
+            return tuple(sorted(numbers, key=numbers.__getitem__))
+    return ()
+
+
+def _labels(dataset: Any) -> list[int] | None:
+    """Labels of all images, none decoded; None where the data set does not list them."""
+    reader: Any = getattr(dataset, "reader", None)
+    if samples := getattr(reader, "samples", None):
+        return [int(label) for _, label in samples]
+    if column := getattr(reader, "label_key", None):  # Hugging Face's
+        return [int(label) for label in reader.dataset[column]]
+    targets = getattr(dataset, "targets", None)
+    return None if targets is None else [int(label) for label in targets]

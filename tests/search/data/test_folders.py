@@ -1,0 +1,203 @@
+"""Folders are read as a five-line reference says, in every process, whatever their names."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.search.data.pictures import folder, picture
+from vitpareto.search.data.sources.folders import list_folder
+from vitpareto.search.data.sources.listing import natural
+from vitpareto.spaces.errors import RunError
+
+RESERVED = (
+    "train",
+    "test",
+    "val",
+    "Train",
+    "con",
+    "validation",
+    "1",
+    "01",
+    "a",
+    "A",
+    "é",
+    "e\u0301",
+)
+NAMES = st.one_of(
+    st.sampled_from(RESERVED),
+    st.text("abAB019 _-#é中ß'", min_size=1, max_size=6).map(str.strip).filter(bool),
+)
+TREES = st.dictionaries(
+    NAMES, st.lists(st.lists(NAMES, max_size=2), min_size=1, max_size=3), min_size=2, max_size=6
+)
+
+
+def reference(files: list[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Label and split of every file below a root, by its path."""
+    known = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
+    known["validation"] = "validation"
+    splits = {known.get(f[0].lower()) for f in files}
+    inside = [f for f in files if known.get(f[0].lower()) == "train"]
+    below = {f[1] for f in inside if len(f) > 2}
+    deep = None not in splits and len(below) >= (2 if any(len(f) == 2 for f in inside) else 1)
+    if "train" in splits and deep:
+        return {f: (f[1], known[f[0].lower()]) for f in files if len(f) > 2}
+    return {f: (f[0], "") for f in files}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tree=TREES)
+def test_random_trees(tree: dict[str, list[list[str]]], tmp_path_factory) -> None:
+    root = tmp_path_factory.mktemp("tree")
+    files = sorted(
+        {
+            (name, *below, f"{i}.png")
+            for name, paths in tree.items()
+            for i, below in enumerate(paths)
+        }
+    )
+    for parts in files:
+        root.joinpath(*parts).parent.mkdir(parents=True, exist_ok=True)
+        root.joinpath(*parts).write_bytes(b"")
+    wanted = reference(files)
+    lowered = [name.casefold() for name in tree if len({v for _, v in wanted.values()}) > 1]
+    try:
+        listing = list_folder(root)
+    except RunError as error:
+        twice = "would both be" in str(error)
+        assert twice or len({label for label, _ in wanted.values()}) < 2, (error, lowered)
+        return
+    found = {tuple(e.name.split("/")): (e.label, e.split) for e in listing.entries}
+    assert found == wanted
+    assert set(listing.class_names) == {label for label, _ in wanted.values()}
+    assert list(listing.class_names) == sorted(listing.class_names, key=natural)
+
+
+def test_labels_are_the_same_in_every_process(tmp_path: Path) -> None:
+    for name in ("A", "a", "1", "01", "10", "9", "Äpfel", "train", "b c"):
+        picture(tmp_path / name / "deep" / "er" / "x.png", len(name))
+    code = (
+        "import sys, json, pathlib; from vitpareto.search.data.sources.folders import list_folder;"
+        "l = list_folder(pathlib.Path(sys.argv[1]));"
+        "print(json.dumps([l.class_names, [[e.name, e.label] for e in l.entries], l.labels]))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(outputs) == 1
+    names, _, _ = json.loads(outputs.pop())
+    assert names == ["01", "1", "9", "10", "A", "a", "b c", "train", "Äpfel"]
+
+
+def test_folders_below_a_class_are_part_of_it(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "indoor" / "1.png", 1)
+        picture(tmp_path / name / "outdoor" / "2.png", 2)
+    listing = list_folder(tmp_path, group_level=1)
+    assert listing.class_names == ("cat", "dog")
+    assert {(e.label, e.group) for e in listing.entries} == {
+        (c, g) for c in ("cat", "dog") for g in ("indoor", "outdoor")
+    }
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "VALID", "Test")])
+def test_splits_in_any_case(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        folder(tmp_path / name, each=2)
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("a", "b")
+    counts = {
+        s: sum(e.split == s for e in listing.entries) for s in ("train", "validation", "test")
+    }
+    assert counts == {"train": 4, "validation": 4, "test": 4}
+
+
+def test_two_folders_of_one_split(tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        folder(tmp_path / name, each=2)
+    with pytest.raises(RunError, match="'val' and 'valid' would both be the validation split"):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize("classes", [("train", "bus"), ("train", "test")])
+def test_a_class_called_train(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    for name in classes:
+        picture(tmp_path / name / "1.png", 1)
+    listing = list_folder(tmp_path)
+    assert set(listing.class_names) == set(classes)
+    assert re.search(r"'train'.* read as a class", listing.warnings[0])
+
+
+def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
+    folder(tmp_path, each=2)
+    for name in ("a/._0.png", "a/.ipynb_checkpoints/0.png", ".git/0.png", "__MACOSX/a/0.png"):
+        picture(tmp_path / name, 1)
+    for name in ("a/Thumbs.db", "a/notes.txt", "readme", "stray.png", "docs/index.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("a", "b") and len(listing.entries) == 4
+    counts = {reason: len(names) for reason, names in listing.skipped.items()}
+    assert counts == {
+        "hidden or made by the system": 5,
+        "in no class folder": 1,
+        "no image format: .html": 1,
+        "no image format: .txt": 1,
+        "no image format: no suffix": 1,
+    }
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    other = folder(tmp_path.parent / f"{tmp_path.name}-elsewhere", each=3, classes="z")
+    (tmp_path / "c").symlink_to(other / "z", target_is_directory=True)
+    listing = list_folder(tmp_path)
+    assert [e.name for e in listing.entries] == [
+        "a/0.png",
+        "b/0.png",
+        "c/0.png",
+        "c/1.png",
+        "c/2.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "data.root: no such folder"),
+        (lambda root: root.mkdir(), "needs folders of two or more classes .* has none"),
+        (lambda root: folder(root, classes="a"), "has 'a'"),
+        (lambda root: picture(root / "x.png", 1), "1 files were left out: in no class folder"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, make, message: str) -> None:
+    root = tmp_path / "set"
+    make(root)
+    with pytest.raises(RunError, match=message) as caught:
+        list_folder(root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(RunError, match="no permission to read this folder"):
+        list_folder(tmp_path)
+    (tmp_path / "a").chmod(0o755)
