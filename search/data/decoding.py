@@ -99,10 +99,10 @@ def pixel_limits() -> Generator[None]:
 @cache
 def formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are decoded here, the usual ones first."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
     Image.preinit()
     Image.init()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
     lacking = {name for name, codec in CODECS.items() if not features.check(codec)}
     return tuple(f for f in Image.ID if f in Image.OPEN and f not in {*NOT_DECODED, *lacking})
 
