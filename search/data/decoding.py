@@ -99,10 +99,10 @@ def pixel_limits() -> Generator[None]:
 @cache
 def formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are decoded here, the usual ones first."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
     Image.preinit()
     Image.init()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
     lacking = {name for name, codec in CODECS.items() if not features.check(codec)}
     return tuple(f for f in Image.ID if f in Image.OPEN and f not in {*NOT_DECODED, *lacking})
 
@@ -250,19 +250,19 @@ def inner_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
     """An upright image of mode L or RGB as a square; the ways are in `to_pixels`."""
-    box = (0.0, 0.0, *map(float, image.size))
+    left, top, right, bottom = 0.0, 0.0, float(image.width), float(image.height)
     if fit == "pad":
         width, height = inner_size(image.size, size)
         gray = (PAD_GRAY,) * len(image.getbands())
         canvas = Image.new(image.mode, (size, size), gray)
-        inner = resampled(image, width, height, box)
+        inner = resampled(image, width, height, (left, top, right, bottom))
         canvas.paste(inner, ((size - width) // 2, (size - height) // 2))
         return canvas
     if fit == "crop":
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return resampled(image, size, size, box)
+        right, bottom = left + side, top + side
+    return resampled(image, size, size, (left, top, right, bottom))
 
 
 def resampled(
@@ -308,5 +308,13 @@ def _unidentified(file: Path | BinaryIO) -> str:
             return DAMAGED if "AVIF" in formats() else NEEDS_AVIF
         if head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"):
             return DAMAGED if "HEIF" in formats() else NEEDS_HEIF
-    takes = (accept for _, accept in map(Image.OPEN.__getitem__, formats()) if accept)
-    return DAMAGED if any(accept(head) is True for accept in takes) else NO_IMAGE
+    return DAMAGED if any(_begins(form, head) for form in formats()) else NO_IMAGE
+
+
+def _begins(form: str, head: bytes) -> bool:
+    """Whether a file begins as those of a format."""
+    accept = Image.OPEN[form][1]
+    try:
+        return accept is not None and accept(head) is True
+    except Exception:  # it is too short
+        return False

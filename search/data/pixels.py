@@ -127,7 +127,7 @@ def choose_fit(sizes: Sequence[tuple[int, int]]) -> tuple[str, str]:
     fit = "crop" if cut < CROP_LOSS else min(losses, key=losses.__getitem__)
     words = (
         f"fit: {fit}; on average crop would cut off {cut:.1%} of an image, pad leave {cut:.1%} of "
-        f"the square empty, and squash bend an image by {bent:.1%} more or less than most"
+        f"the square empty, and squash bend it by {bent:.1%} more or less than most"
     )
     return fit, words
 
