@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.augment import augmented, draws
 from vitpareto.search.data.loading import load_data
-from vitpareto.search.data.splits import SPLITS, split_by_class
+from vitpareto.search.data.splits import SPLITS, check_splits, split_by_class
 from vitpareto.spaces import UnknownNameError
 from vitpareto.spaces.errors import RunError
 
@@ -29,8 +31,37 @@ def test_splits_are_apart_stratified_and_complete() -> None:
 
 
 def test_too_few_images_of_a_class() -> None:
-    with pytest.raises(RunError, match="class 1 has too few images for the search split"):
-        split_by_class(torch.tensor([0] * 50 + [1] * 3), {"search": 0.2}, seed=0)
+    labels = torch.tensor([0] * 50 + [1] * 3)
+    parts = split_by_class(labels, {"search": 0.2, "validation": 0.2, "test": 0.2}, seed=0)
+    assert sum(map(len, parts.values())) == 53
+    with pytest.raises(RunError, match="class 1 has too few images for the search split, 3 in all"):
+        check_splits(labels, parts)
+
+
+def test_a_small_class_is_in_every_split() -> None:
+    labels = torch.tensor([0] * 50 + [1] * 4)
+    parts = split_by_class(labels, {"search": 0.17, "validation": 0.17, "test": 0.17}, seed=0)
+    check_splits(labels, parts)
+    assert all((labels[index] == 1).sum() == 1 for index in parts.values())
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=80),
+    groups=st.lists(st.integers(0, 9), min_size=80, max_size=80),
+    seed=st.integers(0, 9),
+)
+@settings(deadline=None)
+def test_groups_stay_together(labels: list[int], groups: list[int], seed: int) -> None:
+    """Every image is in one split, and all of its group are in it, too."""
+    group = torch.tensor(groups[: len(labels)])
+    shares = {"search": 0.2, "validation": 0.2, "test": 0.2}
+    parts = split_by_class(torch.tensor(labels), shares, seed, group)
+    assert torch.cat([*parts.values()]).sort().values.equal(torch.arange(len(labels)))
+    where: dict[int, set[str]] = {}
+    for part, index in parts.items():
+        for i in index.tolist():
+            where.setdefault(groups[i], set()).add(part)
+    assert all(len(found) == 1 for found in where.values())
 
 
 def test_shares_that_leave_nothing() -> None:

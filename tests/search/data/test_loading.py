@@ -1,0 +1,145 @@
+"""The record of a run's images: read once, shared by processes, and taken up after a kill."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.search.data.pictures import folder, picture
+from tests.search.data.test_survey import noisy
+from vitpareto.search.config import DataConfig
+from vitpareto.search.data import rows
+from vitpareto.search.data.catalog import Catalog
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.loading import load_data, record_images
+from vitpareto.search.data.rows import MappedRows
+from vitpareto.search.data.splits import SPLITS
+from vitpareto.search.store.atomic_files import write_json
+from vitpareto.search.store.run_folder import RunPaths
+from vitpareto.spaces.errors import RunError
+
+
+def recorded(config: DataConfig, size: int, path: Path) -> Data:
+    path.mkdir(exist_ok=True)
+    record_images(config, size, RunPaths(path))
+    return load_data(config, size, None, RunPaths(path))
+
+
+def same(one: Data, other: Data) -> None:
+    assert (one.class_names, one.look, one.mean) == (other.class_names, other.look, other.mean)
+    for name in SPLITS:
+        ours, theirs = one.split(name, force=True), other.split(name, force=True)
+        assert ours.images.equal(theirs.images) and ours.labels.equal(theirs.labels)
+    chunks = torch.arange(len(one.train_labels)).split(7)
+    views = [torch.cat([*data.views().batches(1, chunks)]) for data in (one, other)]
+    assert views[0].equal(views[1])
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_run_reads_what_memory_would_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool
+) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY_MB", 64 if small else 0)
+    config = DataConfig(root=str(noisy(tmp_path / "set")), flip=True)
+    data = recorded(config, 16, tmp_path / "run")
+    same(data, load_data(config, 16))
+    chunks = torch.arange(len(data.train_labels)).split(7)
+    copy = pickle.loads(pickle.dumps(data.views()))
+    assert torch.cat([*copy.batches(0, chunks)]).equal(
+        torch.cat([*data.views().batches(0, chunks)])
+    )
+
+
+def test_digits_are_recorded_as_they_are_in_memory(tmp_path: Path) -> None:
+    same(recorded(DataConfig(), 16, tmp_path / "run"), load_data(DataConfig(), 16))
+    catalog = Catalog.load(RunPaths(tmp_path / "run").catalog, RunPaths(tmp_path / "run").images)
+    assert len({row.digest for row in catalog.rows}) > 1700
+
+
+def test_later_files_and_lost_files_change_nothing(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set")
+    config = DataConfig(root=str(root))
+    before = recorded(config, 8, tmp_path / "run")
+    picture(root / "0" / "new.png", 3)
+    for file in (root / "a").iterdir():
+        file.unlink()
+    same(before, load_data(config, 8, None, RunPaths(tmp_path / "run")))
+
+
+def test_a_run_that_did_not_record_its_images(tmp_path: Path) -> None:
+    config = DataConfig(root=str(folder(tmp_path / "set")))
+    write_json(tmp_path / "stages.json", {})
+    with pytest.raises(RunError, match="before runs recorded their images"):
+        load_data(config, 8, None, RunPaths(tmp_path))
+    assert load_data(DataConfig(), 8, None, RunPaths(tmp_path)).num_classes == 10
+
+
+def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, paths = DataConfig(root=str(folder(tmp_path / "set"))), RunPaths(tmp_path / "run")
+    recorded(config, 8, paths.path)
+    paths.pixels.write_bytes(paths.pixels.read_bytes()[:-1])
+    with pytest.raises(RunError, match="not as large as 40 images"):
+        load_data(config, 8, None, paths)
+    paths.pixels.unlink()
+    with pytest.raises(RunError, match=r"no such file .*needs the run folder"):
+        load_data(config, 8, None, paths)
+    paths.images.write_text("nothing\n1\n")
+    with pytest.raises(RunError, match=r"images.csv: damaged"):
+        load_data(config, 8, None, paths)
+
+
+def test_no_room(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"need .* GB.*set data.limit, or --run-dir"):
+        rows.check_room(tmp_path, load_data(DataConfig(), 8).look, 10**15)
+
+
+def test_a_killed_reading_goes_on(tmp_path: Path) -> None:
+    """Killed twice in the middle, the record is that of a reading in one go."""
+    root = folder(tmp_path / "set", each=100, classes="abcdefgh")
+    config, paths = DataConfig(root=str(root)), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    code = (
+        "import sys, pathlib; from vitpareto.search.data import loading;"
+        "from vitpareto.search.config import DataConfig;"
+        "from vitpareto.search.store.run_folder import RunPaths;"
+        "config, paths = DataConfig(root=sys.argv[1]), RunPaths(pathlib.Path(sys.argv[2]));"
+        "loading.record_images(config, 64, paths)"
+    )
+    lines = 0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code, str(root), str(paths.path)])
+        while process.poll() is None and count(paths.reading) <= lines + 1:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert count(paths.reading) > lines or paths.catalog.exists()
+        lines = count(paths.reading)
+    record_images(config, 64, paths)
+    assert not paths.reading.exists()
+    same(load_data(config, 64, None, paths), load_data(config, 64))
+
+
+def test_a_killed_reading_of_other_images_is_forgotten(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    paths.reading.write_text('{"images": "another"}\n[["x", 1, 1, "L", "damaged"]]\n')
+    paths.pixels.write_bytes(b"old")
+    config = DataConfig(root=str(folder(tmp_path / "set")))
+    same(recorded(config, 8, paths.path), load_data(config, 8))
+
+
+def count(log: Path) -> int:
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+def test_rows_of_a_missing_file_are_one_line(tmp_path: Path) -> None:
+    mapped = MappedRows(tmp_path / "pixels.u8", (4, 1, 2, 2), torch.arange(2))
+    with pytest.raises(RunError, match="needs the run folder") as caught:
+        mapped[torch.arange(1)]
+    assert "\n" not in str(caught.value)

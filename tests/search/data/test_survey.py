@@ -1,0 +1,176 @@
+"""What becomes of every image: splits, copies, groups, and files that cannot be read."""
+
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.search.data.pictures import colors, folder, picture
+from vitpareto.search.config import DataConfig
+from vitpareto.search.data.catalog import Catalog
+from vitpareto.search.data.loading import catalog_of, load_data
+from vitpareto.search.data.splits import SPLITS
+from vitpareto.spaces.errors import RunError
+
+
+def noise(path: Path, seed: int) -> Path:
+    """A picture of blurred noise, which looks like no other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def noisy(root: Path, each: int = 12) -> Path:
+    for k, name in enumerate("ab"):
+        for i in range(each):
+            noise(root / name / f"{i}.png", 1000 * k + i + hash_of(root))
+    return root
+
+
+def hash_of(root: Path) -> int:
+    return sum(root.name.encode()) * 10_000
+
+
+def split_of(catalog: Catalog) -> dict[str, str]:
+    return {row.path: row.split for row in catalog.rows}
+
+
+def test_every_image_is_in_one_split_under_its_label(tmp_path: Path) -> None:
+    data = load_data(DataConfig(root=str(folder(tmp_path / "set"))), 8)
+    assert (data.name, data.class_names, data.in_chans) == ("set", ("a", "b"), 3)
+    seen = []
+    for name in SPLITS:
+        split = data.split(name)
+        assert split.images.shape[1:] == (3, 8, 8)
+        red = colors(split.images, data)[:, 0]
+        assert (red == red[:, :1, :1]).all(), "a plain picture stays plain"
+        assert split.labels.equal((red[:, 0, 0] >= 100).long())
+        seen += red[:, 0, 0].tolist()
+    assert sorted(seen) == [float(100 * k + i) for k in range(2) for i in range(20)]
+
+
+def test_declared_splits_are_used_for_what_they_are(tmp_path: Path) -> None:
+    for name in ("train", "val", "Test"):
+        noisy(tmp_path / name)
+    catalog = catalog_of(DataConfig(root=str(tmp_path)), 16)
+    for path, split in split_of(catalog).items():
+        wanted = {"train": ("train", "search"), "val": ("validation",), "Test": ("test",)}
+        assert split in wanted[path.split("/")[0]]
+    assert sum(catalog.counts("search").values()) == 4
+
+
+def test_copies_of_test_images_are_trained_on_nowhere(tmp_path: Path) -> None:
+    noisy(tmp_path / "train")
+    noisy(tmp_path / "test")
+    copyfile(tmp_path / "test" / "a" / "3.png", tmp_path / "train" / "a" / "leak.png")
+    with Image.open(tmp_path / "test" / "b" / "4.png") as image:
+        image.resize((32, 32), Image.Resampling.BICUBIC).save(tmp_path / "train" / "b" / "near.jpg")
+    catalog = catalog_of(DataConfig(root=str(tmp_path)), 16)
+    assert split_of(catalog)["train/a/leak.png"] == ""
+    assert split_of(catalog)["train/b/near.jpg"] == ""
+    assert sum(catalog.counts("test").values()) == 24
+    assert {k: v for k, v in catalog.skipped[0].items() if k != "first"} == {
+        "reason": "copy of an image of the test split",
+        "count": 2,
+    }
+    assert any("2 images of the data are left out" in line for line in catalog.warnings)
+
+
+def test_copies_and_groups_stay_on_one_side(tmp_path: Path) -> None:
+    root = noisy(tmp_path / "set", each=16)
+    for i in range(8):
+        copyfile(root / "a" / f"{i}.png", root / "a" / f"copy of {i}.png")
+    copyfile(root / "a" / "9.png", root / "b" / "wrong.png")
+    split = split_of(catalog := catalog_of(DataConfig(root=str(root)), 16))
+    assert all(split[f"a/{i}.png"] == split[f"a/copy of {i}.png"] for i in range(8))
+    assert split["a/9.png"] == split["b/wrong.png"]
+    assert any("two labels" in line and "'b/wrong.png' is 'b'" in line for line in catalog.warnings)
+    for name in "ab":
+        for i in range(30):
+            noise(tmp_path / "people" / name / f"person {i % 10}" / f"{i}.png", i + 500 * ord(name))
+    config = DataConfig(root=str(tmp_path / "people"), group_level=1)
+    sides: dict[str, set[str]] = {}
+    for path, where in split_of(catalog_of(config, 16)).items():
+        sides.setdefault(path.split("/")[1], set()).add(where)
+    assert len(sides) == 10 and all(len(found) == 1 for found in sides.values())
+
+
+def test_one_gray_file_that_comes_first_decides_nothing(tmp_path: Path) -> None:
+    folder(tmp_path)
+    picture(tmp_path / "a" / "0.png", 5, mode="L")
+    assert catalog_of(DataConfig(root=str(tmp_path)), 8).look.channels == 3
+    gray = folder(tmp_path / "gray", mode="L")
+    assert load_data(DataConfig(root=str(gray)), 8).in_chans == 1
+    assert load_data(DataConfig(root=str(gray), channels=3), 8).in_chans == 3
+
+
+def test_files_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "a" / "3.png").write_bytes(b"no picture")
+    whole = (tmp_path / "b" / "4.png").read_bytes()
+    (tmp_path / "b" / "4.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b" / "5.png").write_bytes(b"")
+    config = DataConfig(root=str(tmp_path), broken=0.1)
+    catalog = catalog_of(config, 8)
+    assert {row["reason"]: row["first"] for row in catalog.skipped} == {
+        "damaged": ["b/4.png"],
+        "empty file": ["b/5.png"],
+        "not an image": ["a/3.png"],
+    }
+    data = load_data(config, 8)
+    assert sum(len(data.split(name)) for name in SPLITS) == 37
+    with pytest.raises(RunError, match=r"3 of 40 .* cannot be read .*'a/3.png'.* share of 0.01"):
+        load_data(config.model_copy(update={"broken": 0.01}), 8)
+
+
+def test_nothing_can_be_read(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(RunError, match=r"no image can be read: 3 of 3 .*3 not an image"):
+        catalog_of(DataConfig(root=str(tmp_path)), 8)
+
+
+def test_a_class_that_is_lost(tmp_path: Path) -> None:
+    folder(tmp_path, each=60)
+    for i in range(3):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / f"{i}.png").write_bytes(b"no picture")
+    with pytest.raises(RunError, match="no image of 'c' can be read"):
+        catalog_of(DataConfig(root=str(tmp_path)), 8)
+    lenient = catalog_of(DataConfig(root=str(tmp_path)), 8, strict=False)
+    assert "a search would stop: no image of 'c' can be read" in lenient.warnings
+
+
+def test_classes_that_are_in_the_test_split_alone(tmp_path: Path) -> None:
+    noisy(tmp_path / "train")
+    noise(tmp_path / "test" / "c" / "1.png", 1)
+    with pytest.raises(RunError, match="nothing to learn 'c' from"):
+        catalog_of(DataConfig(root=str(tmp_path)), 16)
+
+
+def test_too_few_images(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", each=3)
+    with pytest.raises(RunError, match="class 'a' has too few images for the search split"):
+        load_data(DataConfig(root=str(root)), 8)
+
+
+def test_a_limit_takes_the_same_number_of_each_class(tmp_path: Path) -> None:
+    data = load_data(DataConfig(root=str(folder(tmp_path)), limit=24), 8)
+    total = torch.cat([data.split(name).labels for name in SPLITS])
+    assert total.bincount().tolist() == [12, 12]
+
+
+def test_data_sets_that_timm_does_not_have() -> None:
+    with pytest.raises(RunError, match="torch/nothing"):
+        load_data(DataConfig(name="torch/nothing"), 8)
+
+
+def test_a_root_means_a_folder() -> None:
+    assert DataConfig(root="photos").name == "folder"
+    with pytest.raises(ValueError, match="digits has no root"):
+        DataConfig(name="digits", root="photos")
