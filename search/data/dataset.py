@@ -15,6 +15,7 @@ from ..config import DataConfig
 from ..store.atomic_files import read_json, write_json
 from .augment import Kept, Norm, Views
 from .digits import read_digits
+from .pixels import Look
 from .splits import Images, split_by_class
 
 SPLITS = ("train", "search", "validation", "test")
@@ -39,6 +40,7 @@ class Data:
         class_names: one a class, in the order of the labels.
         mean: per channel, of the train split with pixels in [0, 1].
         std: per channel, likewise.
+        look: how images are shown.
         train_labels: of all train images (N,), in the order of `views`.
 
     Args:
@@ -60,6 +62,7 @@ class Data:
             for part, pixels in images.pixels.items()
         }
         self._views = images.stream or Kept(self._splits["train"].images, flip)
+        self.look = Look(self.input_size, self.in_chans, "squash" if name == "digits" else "crop")
         self._seal = seal
         self._readings: list[dict[str, str | bool]] = (
             read_json(seal) if seal and seal.is_file() else []
