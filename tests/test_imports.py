@@ -53,7 +53,10 @@ FENCED = {
     "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
     "sklearn": ("search/data/digits.py",),
     # The runner is copied into bundles, where it stands without the adapters.
-    "onnxruntime": ("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
+    "onnxruntime": (
+        *("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
+        "search/delivery/predict_example.py",  # delivered as a program of its own
+    ),
     "openvino": ("cost_models/runtimes/openvino.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]

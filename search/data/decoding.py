@@ -179,7 +179,7 @@ def to_pixels(image: Image.Image, size: int, channels: int, fit: str) -> Pixels:
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files
         raise Unreadable(_reason(error), str(error)) from error
     pixels = np.atleast_3d(np.asarray(shown)).transpose(2, 0, 1)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))
+    return np.array(np.broadcast_to(pixels, (channels, size, size)), order="C")
 
 
 def orientation(image: Image.Image) -> int:

@@ -118,6 +118,7 @@ class Manifest:
         """Plain data, with derived values for readers of the file."""
         body: dict[str, Any] = {"format_version": FORMAT_VERSION} | plain(self)
         body |= {"device": self.device.to_dict(), "verified": self.verified}
+        body["preprocessing"] = self.preprocessing.to_dict()
         for name in ("promised", "metrics"):
             if part := getattr(self, name):
                 body[name] = plain(part)
@@ -148,14 +149,13 @@ class Manifest:
             values["inventory"] = Inventory.from_dict(data["inventory"])
         if isinstance(data["recipes"], list):  # as 0.1 wrote them for a model made again
             values["recipes"] = {name: name for name in data["recipes"]}
-        about = {name: tuple(value) for name, value in data["preprocessing"].items()}
         return read_part(
             cls,
             values
             | {
                 "finalists": {k: read_story(story) for k, story in data["finalists"].items()},
                 "device": Device.from_dict(data["device"]),
-                "preprocessing": read_part(Preprocessing, about),
+                "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
                 "checks": read_checks(data.get("checks", ())),
             },
         )

@@ -15,7 +15,7 @@ from ....cost_models.graphs.to_onnx import to_onnx
 from ....spaces.errors import RunError
 from ..build import Build
 from ..kernel_inventory import inventory_of
-from ..predict_example import PROGRAM
+from ..predict_program import program
 from ..preprocessing import Preprocessing, metadata
 from . import Format
 
@@ -41,8 +41,8 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """Give a program that classifies an image with the file."""
-    return {PREDICT: PROGRAM}
+    """Give a program that classifies images with the file."""
+    return {PREDICT: program(device)}
 
 
 def check(content: bytes) -> None:

@@ -369,6 +369,7 @@ def test_every_mode_at_every_size(mode: str, size: tuple[int, int], look: Look, 
         before = before.convert("L")
     wanted = to_pixels(before, look)
     assert wanted.shape == (look.channels, look.size, look.size) and wanted.dtype == np.uint8
+    assert wanted.flags.writeable and wanted.flags.c_contiguous
     assert (to_pixels(image, look) == wanted).all()
 
 

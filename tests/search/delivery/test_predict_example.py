@@ -1,15 +1,27 @@
-"""The program beside an artifact classifies a real digit with three packages and no more."""
+"""The program beside an artifact sees what verification saw, with three packages and no more."""
 
+import ast
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from vitpareto.cost_models import Device
+from vitpareto.search.data.augment import Norm
+from vitpareto.search.data.dataset import Split, resized
+from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
+from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
-from vitpareto.search.delivery.predict_example import PROGRAM
+from vitpareto.search.delivery.predict_program import program
+from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.spaces import Policy
 
 from ..made import Made, everywhere
@@ -30,9 +42,163 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_it_is_ten_lines() -> None:
-    code = [line for line in PROGRAM.splitlines()[1:] if line]
-    assert len(code) == 10
+FENCED = [sys.executable, "-W", "error", "-c", ALONE]
+CPU = Device.load("cpu-1t")
+# Tensors of the files that are named in about.json, by the functions of a program.
+TENSORS = """
+import json, pathlib, runpy, numpy
+here = pathlib.Path(__file__).parent
+program = runpy.run_path(str(here / "predict.py"))
+asked = json.loads((here / "about.json").read_text())
+tensors = [program["tensor"](here / name, about) for name, about in asked]
+numpy.savez(here / "tensors.npz", *tensors)
+"""
+
+
+def test_it_is_one_file_that_says_each_thing_once() -> None:
+    tree = ast.parse(program(CPU))
+    named = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    named += [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    assert len(named) == len(set(named)) and {"to_pixels", "main", "THREADS"} <= set(named)
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert imported and not any(node.level for node in imported)
+
+
+def test_it_runs_as_it_was_measured() -> None:
+    device = replace(CPU, threads=3, provider="CUDAExecutionProvider")
+    tree = ast.parse(program(device))
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.targets[0], ast.Name)
+    }
+    assert (values["THREADS"], values["PROVIDER"]) == (3, "CUDAExecutionProvider")
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Photos in every mode, orientation and format of note."""
+    random = np.random.default_rng(0)
+    small = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    photo = small.resize((123, 87), Image.Resampling.BICUBIC)
+    deep = Image.fromarray(random.integers(0, 65536, (87, 40), dtype=np.uint16))
+
+    def saved(name: str, image: Image.Image, **options: object) -> Path:
+        image.save(folder / name, **options)
+        return folder / name
+
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        yield saved(f"{orientation}.jpg", photo, exif=exif)
+        yield saved(f"{orientation}.png", photo, exif=exif)
+    yield saved("large.jpg", small.resize((1500, 700), Image.Resampling.BICUBIC))
+    yield saved("ink.jpg", photo.convert("CMYK"))
+    for mode in ("1", "L", "LA", "RGBA"):
+        alpha = photo.convert("L") if "A" in mode else None
+        image = photo.convert(mode)
+        if alpha:
+            image.putalpha(alpha)
+        yield saved(f"mode {mode}.png", image)
+    yield saved("P.png", photo.quantize(30), transparency=bytes(range(0, 240, 8)))
+    yield saved("first.gif", photo, save_all=True, append_images=[photo.rotate(90)])
+    yield saved("16.png", deep)
+    yield saved("16.tif", deep)
+    for mode in ("YCbCr", "LAB", "F", "I"):
+        yield saved(f"{mode}.tif", photo.convert("L" if mode in "FI" else "RGB").convert(mode))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_its_tensors_are_those_of_verification(tmp_path: Path, channels: int) -> None:
+    """Bit by bit; where a candidate takes smaller images, to a rounding of float32."""
+    norm = Norm((0.485, 0.456, 0.406)[:channels], (0.229, 0.224, 0.225)[:channels])
+    names = tuple("ab")
+    asked: list[tuple[str, dict]] = []
+    wanted: list[tuple[bool, torch.Tensor]] = []
+    for path in files(tmp_path):
+        for fit in FITS:
+            for size, input_size in ((48, 48), (48, 31), (16, 24)):
+                look = Look(size, channels, fit)
+                about = Preprocessing(norm.mean, norm.std, names, look).to_dict()
+                asked.append((path.name, about | {"input_size": input_size}))
+                pixels = torch.from_numpy(to_pixels(open_image(path), look))
+                wanted.append((size == input_size, resized(norm(pixels[None]), input_size)[0]))
+    (tmp_path / "about.json").write_text(json.dumps(asked))
+    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "tensors.py").write_text(TENSORS)
+    subprocess.run([*FENCED, tmp_path / "tensors.py"], check=True)
+    with np.load(tmp_path / "tensors.npz") as found:
+        for (same_size, tensor), ours in zip(wanted, found.values(), strict=True):
+            assert ours.dtype == np.float32
+            if same_size:
+                assert (ours == tensor.numpy()).all()
+            else:
+                assert np.abs(ours - tensor.numpy()).max() <= 4e-6
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["-h"], 0), ([], 2), (["--what"], 2)])
+def test_it_says_how_it_is_used(tmp_path: Path, arguments: list[str], status: int) -> None:
+    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    command = [sys.executable, tmp_path / "predict.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr if status else done.stdout
+    assert done.returncode == status and said.startswith("usage: predict.py [-h] IMAGE")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.onnx
+def test_many_images_of_which_some_are_damaged(made: Made, tmp_path: Path) -> None:
+    """The others are answered as the artifact answers, whatever the batch."""
+    batch = replace(made.terms(), device=replace(made.device, batch=4))
+    build = batch.build(made.candidate, made.network)
+    attempt(tmp_path / "model", build, 0.0, batch)
+    photos = tmp_path / "photos"
+    (photos / "deeper").mkdir(parents=True)
+    digits = load_digits().images[:6] / 16 * 255
+    for index, digit in enumerate(digits):
+        folder = photos / "deeper" if index > 3 else photos
+        Image.fromarray(digit.astype("uint8")).save(folder / f"{index}.png")
+    (photos / ".hidden.png").write_bytes(b"")
+    (photos / "notes.txt").write_text("no image")
+    (photos / "2b.jpg").write_bytes((photos / "2.png").read_bytes()[:60])
+    (tmp_path / "empty").mkdir()
+    asked = [photos, tmp_path / "empty", tmp_path / "none.jpg", photos / "0.png"]
+    command = [*FENCED, tmp_path / "model" / "predict.py", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"{photos / '2b.jpg'}: damaged",
+        f"{tmp_path / 'empty'}: no images in this folder",
+        f"{tmp_path / 'none.jpg'}: no such file or directory",
+    ]
+    told = [line.split("\t") for line in done.stdout.splitlines()]
+    inside = [photos / "deeper" / "4.png", photos / "deeper" / "5.png"]
+    order = [*(photos / f"{i}.png" for i in range(4)), *inside, photos / "0.png"]
+    assert [line[0] for line in told] == list(map(str, order))
+    norm = Norm(made.data.mean, made.data.std)
+    pixels = np.stack([to_pixels(open_image(file), made.data.look) for file in order])
+    split = Split(norm(torch.from_numpy(pixels)), torch.zeros(len(order), dtype=torch.long))
+    shares = Artifact.load(tmp_path / "model", batch.device).logits(split).softmax(1)
+    for line, row in zip(told, shares, strict=True):
+        best = row.argsort(descending=True)[:3].tolist()
+        assert line[1::2] == [made.data.class_names[i] for i in best]
+        assert [float(share) for share in line[2::2]] == pytest.approx(row[best].tolist(), abs=6e-4)
+
+
+@pytest.mark.onnx
+def test_a_model_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    command = [sys.executable, tmp_path / "predict.py", "a.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"{tmp_path / 'model.onnx'}: cannot be opened: ")
 
 
 def right_answers(command: list[str | Path], folder: Path) -> int:
@@ -46,7 +212,7 @@ def right_answers(command: list[str | Path], folder: Path) -> int:
             [*command, folder / "digit.png"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        right += done.stdout.strip() == str(labels[index])
+        right += done.stdout.split("\t")[1] == str(labels[index])
     return right
 
 
