@@ -52,6 +52,7 @@ FENCED = {
     ),
     "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
     "sklearn": ("search/data/digits.py",),
+    "imagehash": ("search/data/duplicates.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": ("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
     "openvino": ("cost_models/runtimes/openvino.py",),
