@@ -46,6 +46,7 @@ FENCED = {
     "click": ("search/cli/commands.py", "search/cli/costs.py", "search/cli/output.py"),
     "pydantic": ("search/config.py",),
     "matplotlib": (
+        "search/data/contact_sheet.py",
         "search/experiments/sampler_comparison.py",
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
