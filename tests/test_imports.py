@@ -46,12 +46,14 @@ FENCED = {
     "click": ("search/cli/commands.py", "search/cli/costs.py", "search/cli/output.py"),
     "pydantic": ("search/config.py",),
     "matplotlib": (
+        "search/data/contact_sheet.py",
         "search/experiments/sampler_comparison.py",
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
     "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
     "sklearn": ("search/data/digits.py",),
+    "imagehash": ("search/data/duplicates.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": (
         *("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),

@@ -1,13 +1,14 @@
 """Duplicates: images of a set that show the same picture, byte for byte or nearly so.
 
-Near duplicates are copies in another size, format or quality, a little brighter or darker, or with
-a rim of one or two hundredths cut off. A mirrored or turned copy counts as another picture.
+Near duplicates are copies in another size, format or quality, in other colors, a little brighter or
+darker, or with a narrow rim cut off. A mirrored or turned copy counts as another picture, and so
+does any near copy of a flat one, say of a blank page.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import imagehash
@@ -18,13 +19,16 @@ from PIL import Image, ImageOps
 from ..console import progress
 
 SIDE = 32  # of a print in pixels, what pHash starts from
-# Chosen by looking at pairs of phone photos and of CIFAR-10: beyond either bound, other garments of
-# the same cut before the same wall become frequent, within both they were not seen.
-BITS = 6  # of 64, in which the pHashes of near duplicates differ at most
-ALIKE = 0.95  # least correlation of their prints at half the side
+# Chosen by looking at pairs: just beyond, phone photos of other garments before the same wall
+# appear; within, all of 80 pairs from CIFAR-10 were one picture.
+BITS = 8  # of 64, in which the pHashes of near duplicates differ at most
+ALIKE = 0.9  # least correlation of details
 FLAT = 4.0  # standard deviation in gray levels, below which a print has nothing to compare
+BATCH = 1024  # prints compared at once
 
 _ONES = np.array([bin(i).count("1") for i in range(1 << 16)], np.uint8)
+_NEXT = np.eye(SIDE, k=-1) + 2 * np.eye(SIDE) + np.eye(SIDE, k=1)
+_BLUR = (_NEXT / _NEXT.sum(1, keepdims=True)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def fingerprint(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def digest(data: bytes) -> str:
-    """Name of a file's content, the same for equal files alone."""
+    """Short name of a file's content: equal files, and no others, have the same."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -61,15 +65,14 @@ def find_duplicates(prints: NDArray[np.uint8], digests: Sequence[str]) -> Duplic
         prints: `fingerprint` of every image (N, 32, 32).
         digests: `digest` of every image's file (N,).
     """
-    # In the order of digests, which images in another order have too.
+    # Contents in the order of their digests, which does not depend on the order of the images.
     _, first, content = np.unique(np.array(digests, str), return_index=True, return_inverse=True)
     picture = _pictures(prints, first)[content]
     near = [members for members in _groups(picture) if len(set(content[list(members)])) > 1]
-    _, first, group = np.unique(picture, return_index=True, return_inverse=True)
-    return Duplicates(list(_groups(content)), near, np.argsort(np.argsort(first))[group])
+    return Duplicates(_groups(content), near, np.unique(picture, return_inverse=True)[1])
 
 
-def _groups(labels: NDArray[np.intp]) -> Iterable[tuple[int, ...]]:
+def _groups(labels: NDArray[np.intp]) -> list[tuple[int, ...]]:
     """Indices of each label that occurs more than once, in the order of their first ones."""
     order = np.argsort(labels, kind="stable")
     ends = np.flatnonzero(np.diff(labels[order])) + 1
@@ -80,8 +83,8 @@ def _groups(labels: NDArray[np.intp]) -> Iterable[tuple[int, ...]]:
 def _pictures(prints: NDArray[np.uint8], which: NDArray[np.intp]) -> NDArray[np.intp]:
     """For each of some images, the position of the first one among them that shows its picture.
 
-    All members of a group resemble its first one. Groups that grow from member to member would
-    end in a single one where many images are alike, such as scans.
+    All others resemble that first one. Groups that grow from member to member would end up as a
+    single one where many images are alike, such as scans.
     """
     bits = np.zeros((len(which), 64), bool)
     free = np.zeros(len(which), bool)  # in no group yet, and not flat
@@ -91,41 +94,57 @@ def _pictures(prints: NDArray[np.uint8], which: NDArray[np.intp]) -> NDArray[np.
             free[position] = prints[index].std() >= FLAT
             bar.update()
     words = np.packbits(bits, axis=1).view(np.uint16)
-    # Hashes that differ in six bits agree in at least one of seven parts.
-    tables = [_table(bits[:, part :: BITS + 1]) for part in range(BITS + 1)]
+    # Where eight bits of two hashes differ, one of five parts differs in a single bit or none.
+    parts = BITS // 2 + 1
+    tables = [_table(bits[:, part::parts]) for part in range(parts)]
     picture = np.arange(len(which))
     for i in picture.tolist():
         if not free[i]:
             continue
         free[i] = False
-        near = np.concatenate(
-            [order[ends[key[i]] : ends[key[i] + 1]] for key, order, ends in tables]
-        )
-        near = near[free[near]]
-        near = np.unique(near[_ONES[words[near] ^ words[i]].sum(1) <= BITS])
-        near = near[_correlation(prints[which[near]], prints[which[i]]) >= ALIKE]
-        picture[near] = i
-        free[near] = False
+        near = np.concatenate([rows[ends[key[i]] : ends[key[i] + 1]] for key, rows, ends in tables])
+        near = near[_ONES[words[near] ^ words[i]].sum(1) <= BITS]
+        near = np.unique(near[free[near]])
+        for start in range(0, len(near), BATCH):
+            some = near[start : start + BATCH]
+            alike = some[_likeness(prints[which[some]], prints[which[i]]) >= ALIKE]
+            picture[alike] = i
+            free[alike] = False
     return picture
 
 
 def _table(bits: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Rows by their bits (N, B): the key of every row, rows sorted by key, and where keys end."""
-    key = bits @ (1 << np.arange(bits.shape[1]))
-    order = np.argsort(key, kind="stable")
-    return key, order, np.searchsorted(key[order], np.arange((1 << bits.shape[1]) + 1))
+    """Rows by their bits (N, B): every row's key, and rows in the order of the keys they go under.
+
+    A row goes under its own key and those that differ from it in one bit; the rows of key `k` are
+    from the third array's `k` up to its `k + 1`.
+    """
+    count = bits.shape[1]
+    key = bits @ (1 << np.arange(count))
+    under = (key[:, None] ^ np.array([0, *(1 << np.arange(count))])).ravel()
+    order = np.argsort(under, kind="stable")
+    ends = np.searchsorted(under[order], np.arange((1 << count) + 1))
+    return key, order // (count + 1), ends
 
 
-def _correlation(prints: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Correlation of prints (M, 32, 32) with one (32, 32): brightness and contrast do not count."""
-    ours, theirs = _standard(prints), _standard(other[None])[0]
-    return ours @ theirs / len(theirs)
+def _likeness(prints: NDArray[np.uint8], model: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Correlation of details of prints (M, 32, 32) with those of a model (32, 32).
+
+    Of details, since large areas are alike in all photos of a series. The model may be moved and
+    stretched a little, to first order: by its gradients in both directions, and those times the
+    place.
+    """
+    details = _details(model[None])[0]
+    down, right = np.gradient(details)
+    place = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    moved = [details, down, right, down * place[:, None], right * place]
+    basis, _ = np.linalg.qr(np.stack(moved).reshape(len(moved), -1).T)
+    ours = _details(prints).reshape(len(prints), -1)
+    explained = np.square(ours @ basis).sum(1) / np.square(ours).sum(1).clip(1e-6)
+    return np.copysign(np.sqrt(explained), ours @ details.ravel())
 
 
-def _standard(prints: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Prints at half the side, with mean 0 and deviation 1 (M, 256)."""
-    half = SIDE // 2
-    pixels = prints.reshape(-1, half, 2, half, 2).mean((2, 4), dtype=np.float32)
-    pixels = pixels.reshape(-1, half * half)
-    pixels -= pixels.mean(1, keepdims=True)
-    return pixels / pixels.std(1, keepdims=True)
+def _details(prints: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What is between two and six pixels wide in prints (M, 32, 32)."""
+    fine = _BLUR @ prints.astype(np.float32) @ _BLUR.T
+    return fine - _BLUR @ _BLUR @ fine @ _BLUR.T @ _BLUR.T
