@@ -19,7 +19,7 @@ from pydantic import (
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
 from ..spaces.space import find_file
-from .pareto.objectives import METRICS, Objective
+from .pareto.objectives import METRICS, Objective, goal
 from .samplers import SAMPLERS
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
@@ -261,6 +261,11 @@ class SearchConfig(_Section):
         """The objectives, then the metrics that only have a limit."""
         names = dict.fromkeys((*self.objectives, *self.limits))
         return [Objective(n, self.limits.get(n), n in self.objectives) for n in names]
+
+    @property
+    def goal(self) -> str:
+        """Name of the accuracy that the run maximizes."""
+        return goal(self.resolve())
 
 
 class ExecutorConfig(_Section):

@@ -15,6 +15,7 @@ from ...cost_models import Device
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
+from ..pareto.objectives import MAXIMIZED
 from ..store.atomic_files import read_json, write_json
 from .claims import (
     Accuracy,
@@ -59,6 +60,7 @@ class Manifest:
         trained: accuracy after training, in torch on the validation split.
         files: name -> SHA-256.
         limits: metric -> limit of the run.
+        goal: name of the accuracy that the run maximizes.
         metrics: measurements; None before they are made.
         inventory: of its operators, likewise.
         checks: of its promises.
@@ -82,6 +84,7 @@ class Manifest:
     trained: Accuracy
     files: Mapping[str, str]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    goal: str = MAXIMIZED[0]
     metrics: Metrics | None = None
     inventory: Inventory | None = None
     checks: Sequence[Check] = ()
@@ -118,7 +121,9 @@ class Manifest:
         """Plain data, with derived values for readers of the file."""
         body: dict[str, Any] = {"format_version": FORMAT_VERSION} | plain(self)
         body |= {"device": self.device.to_dict(), "verified": self.verified}
-        for name in ("promised", "metrics"):
+        if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
+            del body["goal"]
+        for name in ("promised", "trained", "metrics", "test", "answers"):
             if part := getattr(self, name):
                 body[name] = plain(part)
         if self.inventory:

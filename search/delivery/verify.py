@@ -21,13 +21,13 @@ from .artifact import Artifact, load_network
 from .build import Build
 from .checks import (
     MEASURED,
-    accuracy_floor,
     check_energy,
     check_kernels,
     check_latency,
     check_limits,
     check_memory,
     check_size,
+    floor_on,
 )
 from .claims import Accuracy, Check, Metrics, plain
 from .export import build_for
@@ -168,9 +168,9 @@ def examine(
         speed: of the machine then, where 1 is that of the calibration.
         device: on which it is measured.
     """
-    promised = manifest.promised
-    low = accuracy_floor(promised.accuracy_low, manifest.trained.accuracy_low, len(split.labels))
-    logits, checks = artifact.check_answers(build, split, low)
+    promised, goal = manifest.promised, manifest.goal
+    low = floor_on(split.labels, goal, promised.interval(goal)[0], manifest.trained)
+    logits, checks = artifact.check_answers(build, split, low, goal)
     used = footprint_of(artifact.content, device)
     metrics = Metrics(
         **accuracy(logits, split.labels),

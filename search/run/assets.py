@@ -103,7 +103,8 @@ class Run:
     def tuning(self) -> FineTuning:
         """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
-        return FineTuning(self.ensure_lessons(), validation, config.finish, config.search.seed)
+        seed, goal = config.search.seed, config.search.goal
+        return FineTuning(self.ensure_lessons(), validation, config.finish, seed, goal)
 
     @_once
     def ensure_cost_model(self) -> CostModel:
