@@ -28,6 +28,8 @@ Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+Balance = Literal["none", "weight", "sample"]
+
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -53,6 +55,8 @@ class DataConfig(_Section):
         validation: share on which finalists are compared and checked.
         test: share that is read once, at the very end.
         seed: of the split; two runs are only comparable with the same one.
+        balance: what training does about classes of few images: "weight" lets each image count
+            by the inverse frequency of its class, "sample" draws all classes equally often.
     """
 
     name: str = "digits"
@@ -68,6 +72,7 @@ class DataConfig(_Section):
     validation: Share = 0.17
     test: Share = 0.17
     seed: int = 0
+    balance: Balance = "none"
 
     @property
     def shares(self) -> dict[str, float]:
