@@ -21,6 +21,7 @@ from ..training.accuracy import accuracy
 from .artifact import Artifact, load_network, read_candidate
 from .checks import floor_on
 from .claims import Accuracy
+from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
 from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
@@ -101,6 +102,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         recipes=chosen_recipes(candidate, build.recipes),
         files=hashes(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
+        classes=class_results(logits, split.labels, data.class_names),
         checks=checks,
         # Latencies and limits are those of another runtime.
         anchors=Pace(),
@@ -108,6 +110,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         metrics=None,
         inventory=None,
         test=None,
+        test_classes=None,
     )
     write_manifest(folder, manifest)
     return artifact.format.file

@@ -28,6 +28,7 @@ from .claims import (
     read_part,
     read_story,
 )
+from .confusion import ClassResult, read_classes
 from .kernel_inventory import Inventory
 from .preprocessing import Preprocessing
 
@@ -66,6 +67,9 @@ class Manifest:
         checks: of its promises.
         test: accuracy on the test split; None before that is read.
         answers: validation accuracy of a model that was made again for another runtime.
+        classes: what the artifact answers on the validation split, by class; None before it is
+            measured, and where 0.2 made it.
+        test_classes: likewise on the test split.
     """
 
     key: str
@@ -90,6 +94,8 @@ class Manifest:
     checks: Sequence[Check] = ()
     test: Accuracy | None = None
     answers: Accuracy | None = None
+    classes: Sequence[ClassResult] | None = None
+    test_classes: Sequence[ClassResult] | None = None
 
     @property
     def verified(self) -> bool:
@@ -149,6 +155,9 @@ class Manifest:
         for name, kind in parts.items():
             if name in data:
                 values[name] = read_part(kind, data[name])
+        for name in ("classes", "test_classes"):
+            if name in data:
+                values[name] = read_classes(data[name])
         if "inventory" in data:
             values["inventory"] = Inventory.from_dict(data["inventory"])
         if isinstance(data["recipes"], list):  # as 0.1 wrote them for a model made again

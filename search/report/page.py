@@ -12,6 +12,7 @@ from ..run.stages import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes
+from .confusion import confusion
 from .facts import Facts
 from .front import SIZES, front_chart, size_edges
 from .markup import table, tag, text
@@ -54,6 +55,7 @@ def page(facts: Facts) -> str:
         *_head(facts, name),
         *_front(facts),
         *models(facts),
+        *confusion(facts),
         *promises(facts),
         *ladder(facts),
         *_progress(facts),
