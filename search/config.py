@@ -20,7 +20,7 @@ from pydantic import (
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
 from ..spaces.space import find_file
-from .pareto.objectives import METRICS, Objective
+from .pareto.objectives import METRICS, Objective, goal
 from .samplers import SAMPLERS
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
@@ -28,6 +28,8 @@ PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+Balance = Literal["none", "weight", "sample"]
 
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
@@ -60,6 +62,8 @@ class DataConfig(_Section):
         validation: share on which finalists are compared and checked.
         test: share that is read once, at the very end.
         seed: of the split; two runs are only comparable with the same one.
+        balance: what training does about classes of few images: "weight" lets each image count
+            by the inverse frequency of its class, "sample" draws all classes equally often.
     """
 
     name: str = "digits"
@@ -78,6 +82,7 @@ class DataConfig(_Section):
     validation: Share = 0.17
     test: Share = 0.17
     seed: int = 0
+    balance: Balance = "none"
 
     @model_validator(mode="before")
     @classmethod
@@ -290,6 +295,11 @@ class SearchConfig(_Section):
         """The objectives, then the metrics that only have a limit."""
         names = dict.fromkeys((*self.objectives, *self.limits))
         return [Objective(n, self.limits.get(n), n in self.objectives) for n in names]
+
+    @property
+    def goal(self) -> str:
+        """Name of the accuracy that the run maximizes."""
+        return goal(self.resolve())
 
 
 class ExecutorConfig(_Section):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...cost_models.tables.anchors import speed_words
+from ..pareto.objectives import spelled
 
 if TYPE_CHECKING:
     from ..delivery.manifest import Manifest
@@ -16,12 +17,14 @@ Facts = Mapping[str, Any]
 
 def model_lines(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models, and the failed checks of those that are not verified."""
-    lines = [f"{'model':16}  {'accuracy':>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
+    name = spelled(manifests[0].goal).partition(" ")[0]
+    lines = [f"{'model':16}  {name:>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
     for m in manifests:
         metrics, words = m.measured(), speed_words(m.measured().speed)
-        test = f"{m.test.accuracy:.1%}" if m.test else "?"
+        share = f"{metrics.interval(m.goal)[1]:8.1%}"
+        test = f"{m.test.interval(m.goal)[1]:.1%}" if m.test else "?"
         lines.append(
-            f"{m.key:16}  {metrics.accuracy:8.1%}  {test:>6}  {metrics.latency_ms:8.3f}  "
+            f"{m.key:16}  {share}  {test:>6}  {metrics.latency_ms:8.3f}  "
             f"{metrics.size_mb:7.3f}  {yes(m.verified):8}"
             + (f"  {words}, {metrics.calibrated_ms:.3f} ms at all of it" if words else "")
         )
@@ -32,15 +35,17 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
 
 def model_table(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models as a table for a README."""
+    name = spelled(manifests[0].goal)
     lines = [
-        "| model | test accuracy (95% interval) | latency | size | memory | verified |",
+        f"| model | test {name} (95% interval) | latency | size | memory | verified |",
         "|---|---|---|---|---|---|",
     ]
     for letter, m in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", manifests, strict=False):
         t, metrics = m.test, m.measured()
         share = "not read"
         if t:
-            share = f"{t.accuracy:.1%} ({100 * t.accuracy_low:.1f} to {100 * t.accuracy_high:.1f})"
+            low, middle, high = t.interval(m.goal)
+            share = f"{middle:.1%} ({100 * low:.1f} to {100 * high:.1f})"
         latency = f"{metrics.latency_ms:.3f} ms {speed_words(metrics.speed)}".rstrip()
         lines.append(
             f"| {letter} | {share} | {latency} | {metrics.size_mb:.2f} MB "

@@ -92,7 +92,7 @@ class Artifact:
         return self.format.inspect(self.content, self.kernels, self.runtime)
 
     def check_answers(
-        self, build: Build, split: Split, low: float
+        self, build: Build, split: Split, low: float, goal: str
     ) -> tuple[torch.Tensor, list[Check]]:
         """Logits on a split (N, K), and checks that compare them with torch's.
 
@@ -100,6 +100,7 @@ class Artifact:
             build: from which it was made.
             split: images and labels.
             low: least accuracy that is allowed.
+            goal: name of that accuracy.
         """
         logits, expected = self.logits(split), build.logits(split)
         distance, bound = float_distance(logits, expected)
@@ -107,7 +108,7 @@ class Artifact:
         exact = build.exact and (
             distance <= bound or not find_runtime(self.runtime).rounds(self.kernels)
         )
-        return logits, check_answers(exact, logits, expected, split.labels, low)
+        return logits, check_answers(exact, logits, expected, split.labels, low, goal)
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...cost_models.tables.anchors import speed_words
-from ..pareto.objectives import Objective
-from ..training.accuracy import Z
-from .claims import Check, Metrics
+from ..pareto.objectives import Objective, spelled
+from ..training.accuracy import Z, accuracy, effective_images
+from .claims import Accuracy, Check, Metrics
 from .kernel_inventory import Inventory
 
 LOGITS = 1e-4  # largest difference of float kernels from torch, for logits up to 1; relative above
@@ -26,7 +26,12 @@ MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on this device alone
 
 
 def check_answers(
-    exact: bool, logits: Tensor, expected: Tensor, labels: Tensor, low: float
+    exact: bool,
+    logits: Tensor,
+    expected: Tensor,
+    labels: Tensor,
+    low: float,
+    goal: str = "accuracy",
 ) -> list[Check]:
     """Compare answers of the runtime with torch's, and with the promised accuracy.
 
@@ -35,24 +40,24 @@ def check_answers(
         logits: from the runtime (N, K).
         expected: from torch, with the same roundings (N, K).
         labels: (N,).
-        low: lower end of the interval of the promised accuracy.
+        low: least value that is allowed of the accuracy that was promised.
+        goal: its name.
     """
     if not torch.isfinite(logits).all():
         return [Check("logits against torch", False, "not finite", "finite")]
     agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
-    share, expected_share = (
-        (x.argmax(1) == labels).double().mean().item() for x in (logits, expected)
-    )
+    found, wanted = (accuracy(x, labels) for x in (logits, expected))
     if exact:
         distance, bound = float_distance(logits, expected)
         checks = [Check("logits against torch", distance <= bound, distance, f"<= {bound:.2g}")]
     else:
-        difference = abs(share - expected_share)
+        difference = abs(found["accuracy"] - wanted["accuracy"])
         checks = [
             Check("agreement with torch", agreement >= AGREEMENT, agreement, f">= {AGREEMENT}"),
             Check("accuracy beside torch", difference <= ACCURACY, difference, f"<= {ACCURACY}"),
         ]
-    return [*checks, Check("accuracy of the artifact", share >= low, share, f">= {low:.4f}")]
+    name, share = f"{spelled(goal)} of the artifact", found[goal]
+    return [*checks, Check(name, share >= low, share, f">= {low:.4f}")]
 
 
 def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:
@@ -61,7 +66,12 @@ def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:
     return (logits - expected).abs().max().item(), bound
 
 
-def accuracy_floor(promised: float, trained: float, images: int) -> float:
+def floor_on(labels: Tensor, goal: str, promised: float, trained: Accuracy) -> float:
+    """Least value of an accuracy on labels (N,) that keeps what `accuracy_floor` asks for."""
+    return accuracy_floor(promised, trained.interval(goal)[0], effective_images(labels, goal))
+
+
+def accuracy_floor(promised: float, trained: float, images: float) -> float:
     """Least accuracy that keeps both promises: the search's, and what training reached.
 
     The search scored other images, so accuracy on these may be lower by chance (score test of a
@@ -71,7 +81,7 @@ def accuracy_floor(promised: float, trained: float, images: int) -> float:
     Args:
         promised: lower end of the interval by the search.
         trained: lower end of the interval after training.
-        images: number of images that the artifact is checked on.
+        images: number of images that the artifact is checked on, as `effective_images` counts.
     """
     return max(promised - Z * math.sqrt(promised * (1 - promised) / images), trained)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from ...spaces.errors import RunError
@@ -13,17 +13,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A share of right answers.
+    """Shares of right answers.
 
     Attributes:
-        accuracy: the share.
+        accuracy: of all images.
         accuracy_low: lower end of its 95% interval.
         accuracy_high: upper end.
+        balanced_accuracy: mean over the classes; None where 0.2 did not measure it, like its ends.
+        balanced_accuracy_low: lower end of its 95% interval.
+        balanced_accuracy_high: upper end.
     """
 
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    balanced_accuracy: float | None = field(default=None, kw_only=True)
+    balanced_accuracy_low: float | None = field(default=None, kw_only=True)
+    balanced_accuracy_high: float | None = field(default=None, kw_only=True)
+
+    def interval(self, goal: str) -> tuple[float, float, float]:
+        """Low end, share and high end of an accuracy by its name."""
+        return getattr(self, f"{goal}_low"), getattr(self, goal), getattr(self, f"{goal}_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +172,11 @@ def read_part(kind: type[T], data: Mapping[str, Any]) -> T:
         RunError: one is missing.
     """
     known: Any = fields(kind)  # pyright: ignore[reportArgumentType]
-    for field in known:
-        needed = field.default is MISSING and field.default_factory is MISSING
-        if needed and field.name not in data:
-            raise RunError(f"lacks {field.name!r}")
-    return kind(**{field.name: data[field.name] for field in known if field.name in data})
+    for each in known:
+        needed = each.default is MISSING and each.default_factory is MISSING
+        if needed and each.name not in data:
+            raise RunError(f"lacks {each.name!r}")
+    return kind(**{each.name: data[each.name] for each in known if each.name in data})
 
 
 def read_checks(data: Any) -> tuple[Check, ...]:

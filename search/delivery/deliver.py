@@ -13,7 +13,7 @@ from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ...spaces.networks import Network
 from ..data.dataset import Data, Split
-from ..pareto.objectives import Objective, violations
+from ..pareto.objectives import MAXIMIZED, Objective, goal, violations
 from ..scoring.evaluation import Evaluation
 from ..scoring.predicted_costs import CostPredictor
 from ..store.atomic_files import sync_folder
@@ -21,7 +21,7 @@ from ..training.accuracy import accuracy
 from ..training.forward import predict
 from .artifact import Artifact
 from .build import Build
-from .checks import accuracy_floor
+from .checks import floor_on
 from .claims import Accuracy, Check, Promised, Refused, Story, read_part
 from .decompression import Step, ranked, steps_back
 from .export import build_for, chosen_recipes, export_trained
@@ -38,7 +38,9 @@ from .preprocessing import Preprocessing
 
 RANKING = 512  # search images on which steps back are compared
 COMPENSATED = "norms rescaled and biases corrected, nothing given back"
-PROMISED = ("accuracy", "accuracy_low", "accuracy_high")  # by the search, kept after steps back
+PROMISED = [
+    f"{name}{end}" for name in MAXIMIZED for end in ("", "_low", "_high")
+]  # by the search, kept after steps back
 
 log = logging.getLogger("vitpareto")
 
@@ -64,6 +66,11 @@ class Terms:
     calibration_images: int
     seeds: Mapping[str, int]
     retrain: Callable[[Candidate, Network], Network]
+
+    @property
+    def goal(self) -> str:
+        """Name of the accuracy that the run maximizes."""
+        return goal(self.objectives)
 
     def build(self, candidate: Candidate, network: Network, compensate: bool = False) -> Build:
         """Make a candidate ready for the device.
@@ -117,8 +124,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
     while True:
         shutil.rmtree(unfinished, ignore_errors=True)
         trained = Accuracy(**accuracy(predict(candidate, network, split), split.labels))
-        promised = evaluation.metrics["accuracy_low"]
-        low = accuracy_floor(promised, trained.accuracy_low, len(split.labels))
+        low = floor_on(split.labels, terms.goal, evaluation.metrics[f"{terms.goal}_low"], trained)
         build = terms.build(candidate, network, compensate)
         checks, files = attempt(unfinished, build, low, terms)
         failed = [check for check in checks if not check.holds]
@@ -160,6 +166,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         anchors=terms.costs.model.pace,
         trained=trained,
         limits={o.name: o.limit for o in terms.objectives if o.limit is not None},
+        goal=terms.goal,
         files=hashes(unfinished, files),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)
@@ -170,7 +177,7 @@ def _promised(evaluation: Evaluation, candidate: Candidate, costs: CostPredictor
     predicted = costs(candidate)
     # The finalist's costs were measured, those of a less compressed candidate were not.
     known = evaluation.metrics if candidate == evaluation.candidate else predicted
-    values = {name: evaluation.metrics[name] for name in PROMISED}
+    values = {n: evaluation.metrics[n] for n in PROMISED if n in evaluation.metrics}
     values |= {name: known[name] for name in predicted}
     return read_part(Promised, values | {"predicted_ms": predicted["latency_ms"]})
 
@@ -188,7 +195,7 @@ def attempt(
     """
     files = export_trained(folder, build, terms.device, Preprocessing.of(terms.data))
     artifact = Artifact.load(folder, terms.device)
-    _, checks = artifact.check_answers(build, terms.data.split("validation"), low)
+    _, checks = artifact.check_answers(build, terms.data.split("validation"), low, terms.goal)
     return checks, files
 
 

@@ -19,8 +19,9 @@ from ..store.atomic_files import sync_folder
 from ..store.candidate_files import read_candidates
 from ..training.accuracy import accuracy
 from .artifact import Artifact, load_network, read_candidate
-from .checks import accuracy_floor
+from .checks import floor_on
 from .claims import Accuracy
+from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
 from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
@@ -87,10 +88,9 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     )
     files = export_trained(folder, build, device, chosen.preprocessing)
     split, artifact = data.split("validation"), Artifact.load(folder, device)
-    low = accuracy_floor(
-        chosen.promised.accuracy_low, chosen.trained.accuracy_low, len(split.labels)
-    )
-    logits, checks = artifact.check_answers(build, split, low)
+    goal = chosen.goal
+    low = floor_on(split.labels, goal, chosen.promised.interval(goal)[0], chosen.trained)
+    logits, checks = artifact.check_answers(build, split, low, goal)
     if failed := [check for check in checks if not check.holds]:
         raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
     manifest = replace(
@@ -102,6 +102,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         recipes=chosen_recipes(candidate, build.recipes),
         files=hashes(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
+        classes=class_results(logits, split.labels, data.class_names),
         checks=checks,
         # Latencies and limits are those of another runtime.
         anchors=Pace(),
@@ -109,6 +110,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         metrics=None,
         inventory=None,
         test=None,
+        test_classes=None,
     )
     write_manifest(folder, manifest)
     return artifact.format.file
@@ -119,7 +121,8 @@ def choose(delivered: Sequence[Manifest], pick: str) -> Manifest:
 
     Args:
         delivered: manifests.
-        pick: a key; "fastest"; "best" for the most accurate; or "knee", the one that is farthest
+        pick: a key; "fastest"; "best" for the most accurate, by the accuracy that the run
+            maximizes; or "knee", the one that is farthest
             above the line from the fastest to the best.
 
     Raises:
@@ -127,7 +130,7 @@ def choose(delivered: Sequence[Manifest], pick: str) -> Manifest:
         RunError: the run was not verified to its end.
     """
     keys = {m.key: m for m in delivered}
-    known = [(m, m.measured().calibrated_ms, m.measured().accuracy) for m in delivered]
+    known = [(m, m.measured().calibrated_ms, m.measured().interval(m.goal)[1]) for m in delivered]
     if pick in keys:
         return keys[pick]
     fastest, x0, y0 = min(known, key=lambda one: one[1])

@@ -15,6 +15,7 @@ from ...cost_models import Device
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
+from ..pareto.objectives import MAXIMIZED
 from ..store.atomic_files import read_json, write_json
 from .claims import (
     Accuracy,
@@ -27,6 +28,7 @@ from .claims import (
     read_part,
     read_story,
 )
+from .confusion import ClassResult, read_classes
 from .kernel_inventory import Inventory
 from .preprocessing import Preprocessing
 
@@ -59,11 +61,15 @@ class Manifest:
         trained: accuracy after training, in torch on the validation split.
         files: name -> SHA-256.
         limits: metric -> limit of the run.
+        goal: name of the accuracy that the run maximizes.
         metrics: measurements; None before they are made.
         inventory: of its operators, likewise.
         checks: of its promises.
         test: accuracy on the test split; None before that is read.
         answers: validation accuracy of a model that was made again for another runtime.
+        classes: what the artifact answers on the validation split, by class; None before it is
+            measured, and where 0.2 made it.
+        test_classes: likewise on the test split.
     """
 
     key: str
@@ -82,11 +88,14 @@ class Manifest:
     trained: Accuracy
     files: Mapping[str, str]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    goal: str = MAXIMIZED[0]
     metrics: Metrics | None = None
     inventory: Inventory | None = None
     checks: Sequence[Check] = ()
     test: Accuracy | None = None
     answers: Accuracy | None = None
+    classes: Sequence[ClassResult] | None = None
+    test_classes: Sequence[ClassResult] | None = None
 
     @property
     def verified(self) -> bool:
@@ -119,7 +128,9 @@ class Manifest:
         body: dict[str, Any] = {"format_version": FORMAT_VERSION} | plain(self)
         body |= {"device": self.device.to_dict(), "verified": self.verified}
         body["preprocessing"] = self.preprocessing.to_dict()
-        for name in ("promised", "metrics"):
+        if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
+            del body["goal"]
+        for name in ("promised", "trained", "metrics", "test", "answers"):
             if part := getattr(self, name):
                 body[name] = plain(part)
         if self.inventory:
@@ -145,6 +156,9 @@ class Manifest:
         for name, kind in parts.items():
             if name in data:
                 values[name] = read_part(kind, data[name])
+        for name in ("classes", "test_classes"):
+            if name in data:
+                values[name] = read_classes(data[name])
         if "inventory" in data:
             values["inventory"] = Inventory.from_dict(data["inventory"])
         if isinstance(data["recipes"], list):  # as 0.1 wrote them for a model made again

@@ -21,15 +21,16 @@ from .artifact import Artifact, load_network
 from .build import Build
 from .checks import (
     MEASURED,
-    accuracy_floor,
     check_energy,
     check_kernels,
     check_latency,
     check_limits,
     check_memory,
     check_size,
+    floor_on,
 )
 from .claims import Accuracy, Check, Metrics, plain
+from .confusion import class_results
 from .export import build_for
 from .formats import format_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
@@ -168,9 +169,9 @@ def examine(
         speed: of the machine then, where 1 is that of the calibration.
         device: on which it is measured.
     """
-    promised = manifest.promised
-    low = accuracy_floor(promised.accuracy_low, manifest.trained.accuracy_low, len(split.labels))
-    logits, checks = artifact.check_answers(build, split, low)
+    promised, goal = manifest.promised, manifest.goal
+    low = floor_on(split.labels, goal, promised.interval(goal)[0], manifest.trained)
+    logits, checks = artifact.check_answers(build, split, low, goal)
     used = footprint_of(artifact.content, device)
     metrics = Metrics(
         **accuracy(logits, split.labels),
@@ -194,7 +195,13 @@ def examine(
     if artifact.format.predicted:
         checks.append(check_size(metrics.size_mb, promised.size_mb))
         checks.append(check_memory(metrics.peak_memory_mb, promised.peak_memory_mb))
-    return replace(manifest, metrics=metrics, inventory=artifact.inventory, checks=checks)
+    return replace(
+        manifest,
+        metrics=metrics,
+        inventory=artifact.inventory,
+        checks=checks,
+        classes=class_results(logits, split.labels, manifest.preprocessing.class_names),
+    )
 
 
 def footprint_of(content: bytes, device: Device) -> Footprint:
@@ -206,7 +213,7 @@ def footprint_of(content: bytes, device: Device) -> Footprint:
 
 
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
-    """Measure test accuracy of every delivered artifact, from one reading of the test split.
+    """Measure every delivered artifact on the test split, which is read once for all of them.
 
     A run that was killed between reading and writing reads again; the seal records that.
 
@@ -218,8 +225,10 @@ def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
         split = data.split("test", force=folder.test_seal.exists())
         for manifest in delivered:
             path = folder.pareto / manifest.key
-            test = accuracy(Artifact.load(path, device).logits(split), split.labels)
-            write_manifest(path, replace(manifest, test=Accuracy(**test)))
+            logits, names = Artifact.load(path, device).logits(split), data.class_names
+            test = Accuracy(**accuracy(logits, split.labels))
+            rows = class_results(logits, split.labels, names)
+            write_manifest(path, replace(manifest, test=test, test_classes=rows))
     return manifests(folder.pareto)
 
 

@@ -28,7 +28,7 @@ from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..store.atomic_files import write_atomic, write_json
-from ..training.accuracy import wilson
+from ..training.accuracy import SCORES, effective_images, wilson
 from ..training.teacher import Lessons
 from .proxy_plot import scatter
 from .rank_statistics import (
@@ -63,12 +63,14 @@ class Trainer:
         validation: images on which accuracy is measured.
         config: of the training.
         seeds: by key of the candidate.
+        goal: name of the accuracy that is measured.
     """
 
     lessons: Lessons
     validation: Split
     config: TrainConfig
     seeds: Mapping[str, range]
+    goal: str = "accuracy"
 
     def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
         """Train a candidate; metrics are its accuracies by seed, "seed_0" and so on."""
@@ -77,7 +79,7 @@ class Trainer:
         steps = self.lessons.steps(self.config.batch_size, self.config.epochs)
         for seed in self.seeds[candidate.key]:
             score = ShortTraining(self.lessons, self.validation, self.config, steps, seed)
-            accuracies[f"seed_{seed}"] = score(candidate)["accuracy"]
+            accuracies[f"seed_{seed}"] = score(candidate)[self.goal]
         return Evaluation(candidate, "complete", accuracies, time.perf_counter() - start)
 
 
@@ -103,7 +105,8 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     every = config.proxy.repeat_every
     seeds = {c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)}
     lessons, validation = run.ensure_lessons(), run.data.split("validation")
-    trainer = Trainer(lessons, validation, config.proxy, seeds)
+    goal, images = config.search.goal, effective_images(validation.labels, config.search.goal)
+    trainer = Trainer(lessons, validation, config.proxy, seeds, goal)
     log = EvaluationLog(folder.proxy_trainings)
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
@@ -114,6 +117,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "space": run.space.name,
         "data": run.data.name,
+        "goal": goal,
         "n": len(candidates),
         "trainings": sum(map(len, runs)),
         "recipe": config.proxy.model_dump(mode="json"),
@@ -123,23 +127,23 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     }
 
     def all_figures(scores: Sequence[float]) -> dict[str, Any]:
-        return proxy_figures(candidates, scores, runs, pairs, len(validation), config.search.seed)
+        return proxy_figures(candidates, scores, runs, pairs, round(images), config.search.seed)
 
     def compared(scores: Sequence[float]) -> dict[str, Any]:
         return {
             name: value for name, value in all_figures(scores).items() if name.startswith(COMPARED)
         }
 
-    figures |= all_figures([score["accuracy"] for score in scored])
+    figures |= all_figures([score[goal] for score in scored])
     if run.ensure_forecast():
         scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
-        about = compared([score["accuracy"] for score in scored])
+        about = compared([score[goal] for score in scored])
         figures["inherited"] = {"score_ms": ms} | about
     figures["short"] = {}
     for steps in config.proxy.short_steps:
         short = ShortTraining(lessons, search, config.proxy, steps, SHORT_SEED)
         scored, ms = score_all(candidates, short, f"{steps} steps each")
-        about = compared([score["score"] for score in scored])
+        about = compared([score[SCORES[goal]] for score in scored])
         figures["short"][str(steps)] = {"score_ms": ms} | about
     write_atomic(folder.proxy_picture, scatter(figures))
     write_json(folder.proxy, figures)

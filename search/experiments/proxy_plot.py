@@ -6,6 +6,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from ..pareto.objectives import spelled
+
 
 def scatter(figures: Mapping[str, Any]) -> bytes:
     """Draw a proxy check as PNG: score against accuracy, with bars over the range of seeds.
@@ -19,7 +21,7 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    candidates = figures["candidates"]
+    candidates, share = figures["candidates"], spelled(figures.get("goal", "accuracy"))
     x = [100 * c["score"] for c in candidates]
     y = [100 * c["accuracy"] for c in candidates]
     lows = [100 * (c["accuracy"] - min(c["by_seed"])) for c in candidates]
@@ -27,8 +29,8 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     axes.errorbar(x, y, (lows, highs), fmt="none", ecolor="0.7", linewidth=1, zorder=1)
     dots = axes.scatter(x, y, c=[c["macs"] / 1e6 for c in candidates], norm="log", zorder=2)
     figure.colorbar(dots, label="million MACs")
-    axes.set_xlabel("accuracy as scored, search split, %")
-    axes.set_ylabel("accuracy when trained alone, validation split, %")
+    axes.set_xlabel(f"{share} as scored, search split, %")
+    axes.set_ylabel(f"{share} when trained alone, validation split, %")
     best = figures["best_baseline"]
     tau, bar = figures["kendall_tau"], figures["baselines"][best]["kendall_tau"]
     ceiling = figures["noise_ceiling"]

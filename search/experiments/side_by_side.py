@@ -67,6 +67,9 @@ class LadderRow:
         accuracy: on the validation split, in that runtime.
         accuracy_low: lower end of its 95% interval.
         accuracy_high: upper end.
+        balanced_accuracy: mean over the classes.
+        balanced_accuracy_low: lower end of its 95% interval.
+        balanced_accuracy_high: upper end.
         latency_ms: median of one image.
         latency_p10_ms: its tenth percentile.
         latency_p90_ms: its ninetieth percentile.
@@ -81,6 +84,9 @@ class LadderRow:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    balanced_accuracy: float
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
     latency_ms: float
     latency_p10_ms: float
     latency_p90_ms: float

@@ -13,7 +13,7 @@ from ...spaces.errors import RunError
 from ..config import RunConfig
 from ..console import progress, stop_request
 from ..pareto.hypervolume import Archive, Box
-from ..pareto.objectives import MAXIMIZED, pareto_front, violations
+from ..pareto.objectives import goal, pareto_front, violations
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.successive_halving import BRACKET
@@ -208,9 +208,8 @@ class Study:
         self.archive.add([o.loss(metrics[o.name]) for o in self.objectives if o.traded])
         if self.archive.volume > self._grown[1] * (1 + STAGNANT):
             self._grown = self.told, self.archive.volume
-        for name in MAXIMIZED:
-            if name in metrics:
-                self._best[name] = max(metrics[name], self._best.get(name, metrics[name]))
+        if (name := goal(self.objectives)) in metrics:
+            self._best[name] = max(metrics[name], self._best.get(name, metrics[name]))
 
     def _count_failure(self, evaluation: Evaluation) -> None:
         self._failed[evaluation.key] = evaluation.reason

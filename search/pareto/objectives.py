@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
 N = TypeVar("N", float, "NDArray[np.float64]")
 
-MAXIMIZED = ("accuracy",)
+MAXIMIZED = ("accuracy", "balanced_accuracy")
 COSTS = ("latency_ms", "energy_mj", "peak_memory_mb", "size_mb", "macs", "params")
 METRICS = (*MAXIMIZED, *COSTS)
 
@@ -26,7 +26,7 @@ class Objective:
     """A metric of a candidate.
 
     Attributes:
-        name: one of `METRICS`; costs are minimized, accuracy is maximized.
+        name: one of `METRICS`; costs are minimized, accuracies are maximized.
         limit: the worst value that is still acceptable.
         traded: whether it is an objective; otherwise only its limit counts.
     """
@@ -54,6 +54,24 @@ class Objective:
     def loss(self, value: N) -> N:
         """The value with its sign such that less is better."""
         return -value if self.maximize else value
+
+
+def goal(objectives: Sequence[Objective]) -> str:
+    """The accuracy that a run maximizes: the first that it names, otherwise the plain one.
+
+    >>> goal([Objective("latency_ms"), Objective("balanced_accuracy", 0.9, traded=False)])
+    'balanced_accuracy'
+    """
+    return next((o.name for o in objectives if o.maximize), MAXIMIZED[0])
+
+
+def spelled(metric: str) -> str:
+    """Name of a metric for people.
+
+    >>> spelled("balanced_accuracy")
+    'balanced accuracy'
+    """
+    return metric.replace("_", " ")
 
 
 class Scored(Protocol):

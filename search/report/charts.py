@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from ..pareto.hypervolume import Archive, Box
-from ..pareto.objectives import violations
+from ..pareto.objectives import spelled, violations
 from ..scoring.predicted_costs import CostPredictor
 from .facts import Facts
 from .markup import tag, text
@@ -75,7 +75,7 @@ def progress_chart(facts: Facts, width: int) -> str:
         return tag("p", text("No candidate within the limits was scored."))
     seconds = [*accumulate(e.seconds for e in facts.evaluations)]
     half = (width - 40) // 2 if width > NARROW else width
-    height = 240
+    height, share = 240, spelled(facts.goal)
     offsets = [(0, 0), (width - half, 0) if width > NARROW else (0, height)]
     panels: list[str] = []
     across = [([*range(1, len(volumes) + 1)], "candidates scored"), (seconds, "seconds of scoring")]
@@ -91,7 +91,7 @@ def progress_chart(facts: Facts, width: int) -> str:
                 width=8,
                 height=y.start - y.end,
                 class_="hit",
-                data_tip=f"{a:,.4g} {x_label}\nhypervolume {v:.4f}\nbest accuracy {percent(b)}",
+                data_tip=f"{a:,.4g} {x_label}\nhypervolume {v:.4f}\nbest {share} {percent(b)}",
             )
             for a, v, b in thinned([*zip(xs, volumes, best, strict=True)], 120)
         ]
@@ -111,7 +111,7 @@ def progress_of(facts: Facts) -> tuple[list[float], list[float]]:
         top = best[-1] if best else 0.0
         if all(excess <= 0 for excess in violations(e.metrics, objectives).values()):
             archive.add([o.loss(e.metrics[o.name]) for o in objectives if o.traded])
-            top = max(top, e.metrics["accuracy"])
+            top = max(top, e.metrics[facts.goal])
         volumes.append(archive.volume)
         best.append(top)
     return volumes, best

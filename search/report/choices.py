@@ -44,7 +44,7 @@ def axes(facts: Facts) -> list[Axis]:
     on_front = {e.key for e in facts.front}
     chosen = [c for e, c in zip(facts.evaluations, scored, strict=True) if e.key in on_front]
     metrics = {
-        "accuracy": np.array([e.metrics["accuracy"] for e in facts.evaluations]),
+        "accuracy": np.array([e.metrics[facts.goal] for e in facts.evaluations]),
         "latency": np.log([e.metrics["latency_ms"] for e in facts.evaluations]),
     }
     varied: list[Axis] = []

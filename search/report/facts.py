@@ -22,7 +22,6 @@ from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
 
 SEARCHED = "searched "  # prefix in the ladder of a delivered model's key
-PLANE = (Objective("latency_ms"), Objective("accuracy"))
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Facts:
         """Metrics that were traded or limited."""
         return self.config.search.resolve()
 
+    @property
+    def goal(self) -> str:
+        """Name of the accuracy that the run maximizes, which is shown throughout."""
+        return self.config.search.goal
+
     @cached_property
     def front(self) -> list[Evaluation]:
         """The scored candidates within all limits that no other one dominates."""
@@ -73,12 +77,18 @@ class Facts:
     @cached_property
     def line(self) -> list[Evaluation]:
         """Their front in the plane of latency and accuracy alone, the fastest first."""
-        return sorted(pareto_front(self.front, PLANE), key=lambda e: e.metrics["latency_ms"])
+        plane = Objective("latency_ms"), Objective(self.goal)
+        return sorted(pareto_front(self.front, plane), key=lambda e: e.metrics["latency_ms"])
 
     @cached_property
     def measured(self) -> list[Manifest]:
         """The delivered models that were run on the device."""
         return [m for m in self.delivered if m.metrics]
+
+    @property
+    def best(self) -> Manifest:
+        """The measured model of the highest accuracy on validation."""
+        return max(self.measured, key=lambda m: m.measured().interval(self.goal)[1])
 
     def letter(self, key: str) -> str:
         """Letter of a delivered model in pictures: A is the fastest."""
@@ -95,7 +105,7 @@ class Facts:
     @property
     def teacher_accuracy(self) -> float | None:
         """Accuracy of the teacher on the validation split."""
-        return self.stages.get(Stage.TEACHER, {}).get("accuracy")
+        return self.stages.get(Stage.TEACHER, {}).get(self.goal)
 
 
 def gather(folder: RunFolder) -> Facts:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..delivery.manifest import Manifest
+from ..pareto.objectives import spelled
 from ..scoring.evaluation import Evaluation
 from .facts import Facts
 from .markup import tag
@@ -29,31 +30,31 @@ def front_chart(facts: Facts, width: int) -> str:
     shade, best = shades(facts), {e.key for e in facts.front}
     rest = [e for e in facts.evaluations if e.key not in best]
     rest = rest[:: -(-len(rest) // POINTS) or 1]
-    parts = [frame(x, y, "latency, ms", "accuracy, %"), *_levels(facts, x, y)]
-    parts += [_dot(e, x, y, shade(e.metrics), "dot") for e in rest]
-    corners = [(x(e.metrics["latency_ms"]), y(100 * e.metrics["accuracy"])) for e in facts.line]
+    parts = [frame(x, y, "latency, ms", f"{spelled(facts.goal)}, %"), *_levels(facts, x, y)]
+    parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot") for e in rest]
+    corners = [(x(e.metrics["latency_ms"]), y(100 * e.metrics[facts.goal])) for e in facts.line]
     if corners:
         parts.append(path(steps(corners), "front"))
-    parts += [_dot(e, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
-    parts += [_baseline(row, x, y) for row in facts.baselines]
+    parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
+    parts += [_baseline(row, facts.goal, x, y) for row in facts.baselines]
     xs = [x(m.measured().calibrated_ms) for m in facts.measured]
     for i, m in enumerate(facts.measured):
         crowded = i + 1 < len(xs) and xs[i + 1] - xs[i] < CROWDED
         parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
-    return picture(width, height, "Accuracy against latency", *parts)
+    return picture(width, height, f"{spelled(facts.goal).capitalize()} against latency", *parts)
 
 
 def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
     """Axes that show everything but perhaps the least accurate candidates."""
-    limits = facts.config.search.limits
+    limits, goal = facts.config.search.limits, facts.goal
     shown = [*(m.measured().at_calibrated_speed() for m in facts.measured), *facts.baselines]
     scored = [e.metrics for e in facts.evaluations]
     latencies = [m["latency_ms"] for m in (*scored, *shown)]
-    accuracies = [m["accuracy"] for m in (*shown, *(e.metrics for e in facts.line))]
+    accuracies = [m[goal] for m in (*shown, *(e.metrics for e in facts.line))]
     if scored:
-        accuracies += np.quantile([m["accuracy"] for m in scored], [LOWEST, 1.0]).tolist()
+        accuracies += np.quantile([m[goal] for m in scored], [LOWEST, 1.0]).tolist()
     latencies += [limits["latency_ms"]] if "latency_ms" in limits else []
-    accuracies += [limits["accuracy"]] if "accuracy" in limits else []
+    accuracies += [limits[goal]] if goal in limits else []
     accuracies += [facts.teacher_accuracy] if facts.teacher_accuracy is not None else []
     x = Scale.around(latencies, 52, width - 16)
     y = Scale.around([100 * a for a in accuracies], height - 48, 30, log=False)
@@ -73,14 +74,14 @@ def size_edges(sizes: Sequence[float]) -> list[float]:
     return [float(q) for q in np.quantile(sizes, np.arange(1, SIZES) / SIZES)]
 
 
-def _dot(e: Evaluation, x: Scale, y: Scale, shade: str, kind: str) -> str:
+def _dot(e: Evaluation, goal: str, x: Scale, y: Scale, shade: str, kind: str) -> str:
     m = e.metrics
-    words = f"{e.key}\n{interval(m)} as the search saw it\n{ms(m['latency_ms'])} "
+    words = f"{e.key}\n{interval(m, goal)} as the search saw it\n{ms(m['latency_ms'])} "
     words += f"predicted, {mb(m['size_mb'])}\n{in_words(e.candidate)}"
     return tag(
         "circle",
         cx=x(m["latency_ms"]),
-        cy=y(100 * m["accuracy"]),
+        cy=y(100 * m[goal]),
         r=5 if "front" in kind else 3.5,
         class_=f"{kind} {shade}",
         data_tip=words,
@@ -96,7 +97,7 @@ def _levels(facts: Facts, x: Scale, y: Scale) -> list[str]:
         parts.append(tag("line", x1=at, x2=at, y1=y.start, y2=y.end, class_="limit"))
         words = f"at most {ms(limits['latency_ms'])}"
         parts.append(label(at - 6, y.start - 8, words, "limit-label", "end"))
-    lines = [("limit", limits.get("accuracy"), "at least"), ("teacher", facts.teacher_accuracy, "")]
+    lines = [("limit", limits.get(facts.goal), "at least"), ("teacher", facts.teacher_accuracy, "")]
     for kind, level, words in lines:
         if level is not None:
             at = y(100 * level)
@@ -106,9 +107,9 @@ def _levels(facts: Facts, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def _baseline(row: Mapping[str, Any], x: Scale, y: Scale) -> str:
-    at, level = x(row["latency_ms"]), y(100 * row["accuracy"])
-    words = f"{row['name']}, {row['runtime']}\n{interval(row)}\n{ms(row['latency_ms'])}, "
+def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale) -> str:
+    at, level = x(row["latency_ms"]), y(100 * row[goal])
+    words = f"{row['name']}, {row['runtime']}\n{interval(row, goal)}\n{ms(row['latency_ms'])}, "
     words += mb(row["size_mb"])
     square = tag(
         "rect",
@@ -135,13 +136,14 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
     Its letter is on the right, or with the anchor "end" on the left.
     """
     m, promised, letter = manifest.measured(), manifest.promised, facts.letter(manifest.key)
-    at, level = x(m.calibrated_ms), y(100 * m.accuracy)
+    low_now, share_now, high_now = m.interval(facts.goal)
+    at, level = x(m.calibrated_ms), y(100 * share_now)
     state = "verified" if manifest.verified else "not verified"
-    words = f"{letter}: {manifest.key}, {state}\n{share(m)} on the validation split\n"
+    words = f"{letter}: {manifest.key}, {state}\n{share(m, facts.goal)} on the validation split\n"
     words += f"{latency(m)}, {mb(m.size_mb)} as measured\n"
     words += in_words(facts.candidates[manifest.key])
-    before = x(promised.predicted_ms), y(100 * promised.accuracy)
-    low, high = y(100 * m.accuracy_low), y(100 * m.accuracy_high)
+    before = x(promised.predicted_ms), y(100 * promised.interval(facts.goal)[1])
+    low, high = y(100 * low_now), y(100 * high_now)
     return "".join(
         [
             path([before, (at, level)], "step"),

@@ -10,6 +10,7 @@ from ...cost_models.tables.anchors import speed_words
 from ..delivery.claims import Check
 from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import Manifest
+from ..pareto.objectives import spelled
 from .bars import time_bar
 from .charts import promise_chart
 from .drawing import draw
@@ -23,10 +24,11 @@ SLIGHT = 0.02  # bias of predictions up to which it is not mentioned
 
 def models(facts: Facts) -> list[str]:
     """The delivered models as a table, and a card for each."""
+    name = spelled(facts.goal)
     header = (
         "",
-        "test accuracy",
-        "validation accuracy",
+        f"test {name}",
+        f"validation {name}",
         "latency",
         "promised",
         "speed",
@@ -37,8 +39,8 @@ def models(facts: Facts) -> list[str]:
     rows = [
         [
             tag("span", facts.letter(m.key), class_="badge"),
-            text(share(m.test) if m.test else "not read"),
-            text(share(m.measured())),
+            text(share(m.test, facts.goal) if m.test else "not read"),
+            text(share(m.measured(), facts.goal)),
             text(latency(m.measured())),
             text(ms(m.promised.latency_ms)),
             text(speed(facts, m)),
@@ -165,7 +167,7 @@ def ladder(facts: Facts) -> list[str]:
         [
             text(letters.get(row["name"], row["name"])),
             text(row["runtime"]),
-            text(interval(row)),
+            text(interval(row, facts.goal)),
             f"{ms(row['latency_ms'])} ({row['latency_p10_ms']:.3g} to {row['latency_p90_ms']:.3g})",
             f"{slowest / row['latency_ms']:.1f}x",
             ", ".join(f"{rate:,.0f}" for rate in row["throughput"].values()),
@@ -176,7 +178,7 @@ def ladder(facts: Facts) -> list[str]:
     ]
     batches = ", ".join(map(str, next(iter(facts.ladder))["throughput"]))
     header = (
-        *("model", "runtime", "accuracy", "latency (10% to 90%)", "speed"),
+        *("model", "runtime", spelled(facts.goal), "latency (10% to 90%)", "speed"),
         *(f"images/s at batch {batches}", "memory", "size"),
     )
     return [

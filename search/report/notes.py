@@ -140,9 +140,9 @@ def _cost_model(facts: Facts) -> Iterator[str]:
 
 
 def _test_split(facts: Facts) -> Iterator[str]:
-    tests = [m.test for m in facts.delivered if m.test]
+    tests = [m.test.interval(facts.goal) for m in facts.delivered if m.test]
     if tests:
-        half = max(t.accuracy_high - t.accuracy_low for t in tests) / 2
+        half = max(high - low for low, _, high in tests) / 2
         yield (
             f"Test accuracies are known to about {percent(half)}: smaller differences mean nothing."
         )

@@ -7,10 +7,12 @@ from functools import partial
 
 from ...cost_models.tables.anchors import speed_words
 from ..delivery.manifest import Manifest
+from ..pareto.objectives import spelled
 from ..run.stages import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes
+from .confusion import confusion
 from .facts import Facts
 from .front import SIZES, front_chart, size_edges
 from .markup import table, tag, text
@@ -53,6 +55,7 @@ def page(facts: Facts) -> str:
         *_head(facts, name),
         *_front(facts),
         *models(facts),
+        *confusion(facts),
         *promises(facts),
         *ladder(facts),
         *_progress(facts),
@@ -92,15 +95,15 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
     measured = facts.measured
     if not measured:
         return []
-    best, fastest = max(measured, key=lambda m: m.measured().accuracy), measured[0]
+    best, fastest, name = facts.best, measured[0], spelled(facts.goal)
     teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
     split = "test" if best.test else "validation"
     beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
     faster = f", {speed(facts, best)} as fast as the largest network in PyTorch"
     return [
         (
-            percent((best.test or best.measured()).accuracy),
-            f"{split} accuracy of {facts.letter(best.key)}, the best{beside}",
+            percent((best.test or best.measured()).interval(facts.goal)[1]),
+            f"{split} {name} of {facts.letter(best.key)}, the best{beside}",
         ),
         (
             ms(best.measured().latency_ms),
@@ -110,7 +113,7 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
         (
             ms(fastest.measured().latency_ms),
             f"a run of {_a_run(facts, fastest)}, the fastest, with "
-            f"{percent(fastest.measured().accuracy)} on validation",
+            f"{percent(fastest.measured().interval(facts.goal)[1])} on validation",
         ),
         (f"{verified} of {len(measured)}", "delivered models verified on the device"),
     ]

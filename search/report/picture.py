@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from ..pareto.objectives import MAXIMIZED
+from ..pareto.objectives import spelled
 from .facts import Facts
 
 INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
@@ -26,7 +26,7 @@ def front_png(facts: Facts) -> bytes:
     if scored:
         spots = axes.scatter(
             [e.metrics["latency_ms"] for e in scored],
-            [100 * e.metrics["accuracy"] for e in scored],
+            [100 * e.metrics[facts.goal] for e in scored],
             c=[e.metrics["size_mb"] for e in scored],
             s=16,
             alpha=0.7,
@@ -40,27 +40,28 @@ def front_png(facts: Facts) -> bytes:
         bar.outline.set_visible(False)
     axes.step(
         [e.metrics["latency_ms"] for e in facts.line],
-        [100 * e.metrics["accuracy"] for e in facts.line],
+        [100 * e.metrics[facts.goal] for e in facts.line],
         where="post",
         color=SOFT,
         linewidth=1,
         label="their front",
     )
     for row in facts.baselines:  # mostly slow, so there is room for names on the left
-        at, offset = (row["latency_ms"], 100 * row["accuracy"]), (-8, -3)
+        at, offset = (row["latency_ms"], 100 * row[facts.goal]), (-8, -3)
         axes.plot(*at, "s", color=SOFT, markerfacecolor="white", markersize=7)
         axes.annotate(
             row["name"], at, offset, textcoords="offset points", ha="right", color=SOFT, fontsize=8
         )
     for verified, face, name in ((True, ACCENT, ""), (False, "white", ", not verified")):
         chosen = [m.measured() for m in facts.measured if m.verified == verified]
+        shares = [m.interval(facts.goal) for m in chosen]
         if chosen:
             axes.errorbar(
                 [m.calibrated_ms for m in chosen],
-                [100 * m.accuracy for m in chosen],
+                [100 * share for _, share, _ in shares],
                 [
-                    [100 * (m.accuracy - m.accuracy_low) for m in chosen],
-                    [100 * (m.accuracy_high - m.accuracy) for m in chosen],
+                    [100 * (share - low) for low, share, _ in shares],
+                    [100 * (high - share) for _, share, high in shares],
                 ],
                 fmt="D",
                 color=ACCENT,
@@ -72,17 +73,20 @@ def front_png(facts: Facts) -> bytes:
     latencies = [m.measured().calibrated_ms for m in facts.measured]
     for i, m in enumerate(facts.measured):
         crowded = i + 1 < len(latencies) and latencies[i + 1] < CROWDED * latencies[i]
-        at, offset = (latencies[i], 100 * m.measured().accuracy), (-16 if crowded else 7, 4)
+        at, offset = (
+            (latencies[i], 100 * m.measured().interval(facts.goal)[1]),
+            (-16 if crowded else 7, 4),
+        )
         letter = facts.letter(m.key)
         axes.annotate(letter, at, offset, textcoords="offset points", color=ACCENT, weight="bold")
     for name, limit in facts.config.search.limits.items():
         if name == "latency_ms":
             axes.axvline(limit, color=BAD, linestyle="--", linewidth=1, label="limit")
-        elif name in MAXIMIZED:
+        elif name == facts.goal:
             axes.axhline(100 * limit, color=BAD, linestyle="--", linewidth=1, label="limit")
     if facts.teacher_accuracy is not None:
         axes.axhline(100 * facts.teacher_accuracy, color=SOFT, linestyle=":", label="teacher")
-    axes.set(xscale="log", xlabel="latency, ms", ylabel="accuracy, %")
+    axes.set(xscale="log", xlabel="latency, ms", ylabel=f"{spelled(facts.goal)}, %")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

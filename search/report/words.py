@@ -12,8 +12,6 @@ from ...spaces import Candidate, Policy
 from ...spaces.places import places
 from ..delivery.claims import Accuracy, Metrics
 
-ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
-
 
 def percent(share: float) -> str:
     """A share with one digit.
@@ -24,15 +22,18 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def interval(metrics: Mapping[str, float]) -> str:
-    """Accuracy with its 95% interval."""
-    return share(Accuracy(*(metrics[name] for name in ACCURACY)))
+def interval(metrics: Mapping[str, float], goal: str) -> str:
+    """An accuracy with its 95% interval, by its name."""
+    return _between(*(metrics[f"{goal}{end}"] for end in ("_low", "", "_high")))
 
 
-def share(accuracy: Accuracy) -> str:
-    """Accuracy of a delivered model with its 95% interval."""
-    low, high = accuracy.accuracy_low, accuracy.accuracy_high
-    return f"{percent(accuracy.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
+def share(accuracy: Accuracy, goal: str) -> str:
+    """An accuracy of a delivered model with its 95% interval, by its name."""
+    return _between(*accuracy.interval(goal))
+
+
+def _between(low: float, share: float, high: float) -> str:
+    return f"{percent(share)} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def latency(metrics: Metrics) -> str:

@@ -107,7 +107,8 @@ class Run:
     def tuning(self) -> FineTuning:
         """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
-        return FineTuning(self.ensure_lessons(), validation, config.finish, config.search.seed)
+        seed, goal = config.search.seed, config.search.goal
+        return FineTuning(self.ensure_lessons(), validation, config.finish, seed, goal)
 
     @_once
     def ensure_data(self) -> Data:
@@ -148,10 +149,10 @@ class Run:
     @_once
     def ensure_lessons(self) -> Lessons:
         """Answers of the teacher on the train images; it is trained now if it was not yet."""
-        config = self.config
+        config, balance = self.config, self.config.data.balance
         if not self.folder.teacher.exists():
             with running(self.folder, Stage.TEACHER) as facts:
-                teacher = train_teacher(self.data, config.teacher, config.search.seed)
+                teacher = train_teacher(self.data, config.teacher, config.search.seed, balance)
                 validation = self.data.split("validation")
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
                 logits = make_lessons(self.data, teacher, VIEWS).teacher
@@ -162,7 +163,7 @@ class Run:
         if config.distill.looks_inside:
             teacher = open_teacher(self.data, config.teacher).eval()
             teacher.load_state_dict({n.removeprefix("network."): v for n, v in state.items()})
-        return Lessons.of(self.data, logits, config.distill, teacher)
+        return Lessons.of(self.data, logits, config.distill, teacher, balance)
 
     @_once
     def ensure_supernet(self) -> Supernet:

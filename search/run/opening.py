@@ -19,6 +19,7 @@ from ...spaces import SearchSpace
 from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
+from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
@@ -78,8 +79,22 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
             f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
             "not fit; name another folder with --run-dir"
         )
+    if unknown := _unmeasured(folder, config):
+        folder.close()
+        raise RunError(
+            f"{path}: cannot be resumed with {unknown}: the release that scored its candidates did "
+            "not measure it; name another folder with --run-dir"
+        )
     write_atomic(folder.config, config.to_yaml())
     return folder
+
+
+def _unmeasured(folder: RunFolder, config: RunConfig) -> str:
+    """The first accuracy that is asked for and that scored candidates lack; empty if none does."""
+    logs = (read_evaluations(path)[0] for path in (folder.evaluations, folder.short_trainings))
+    known = [e.metrics for log in logs for e in log if e.status == "complete"]
+    wanted = (o.name for o in config.search.resolve() if o.maximize)
+    return next((name for name in wanted if any(name not in m for m in known)), "")
 
 
 def needs_energy(config: RunConfig) -> bool:

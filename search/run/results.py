@@ -51,7 +51,7 @@ class Delivered:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Accuracy on the validation split, latency, memory and size as measured.
+        """Accuracies on the validation split, latency, memory and size as measured.
 
         `latency_ms` is as read from the clock and `speed` that of the machine then, where 1 is the
         calibration's; `latency_at_calibrated_speed_ms` is the latency at that speed.
@@ -92,7 +92,7 @@ class Delivered:
         return load_network(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat row: measured figures by name, test accuracy, and path of the artifact."""
+        """Flat row: measured figures by name, test accuracies, and path of the artifact."""
         known = plain(self.manifest.test) if self.manifest.test else {}
         test = {f"test_{name}": value for name, value in known.items()}
         return {"key": self.key, "verified": self.verified, **self.metrics, **test} | {
@@ -146,6 +146,8 @@ class Results:
     def best(self, **limits: float) -> Delivered:
         """The most accurate delivered model within limits, the verified ones before all others.
 
+        Accuracy is the one that the run maximizes, which may be the balanced one.
+
         A latency is compared with its limit at the speed of the calibration, as in the search, so
         that no model is ruled out because the machine was busy when it was measured.
         `metrics["speed"]` is the speed of the machine.
@@ -169,7 +171,7 @@ class Results:
                 f"{self.folder.path}: none of {len(self.models)} delivered models keeps "
                 + ", ".join(f"{name} {limit:g}" for name, limit in limits.items())
             )
-        return max(within, key=lambda m: (m.verified, m.metrics["accuracy"]))
+        return max(within, key=lambda m: (m.verified, m.metrics[m.manifest.goal]))
 
     def _row(self, e: Evaluation) -> dict[str, Any]:
         choices = self.space.assignment(e.candidate)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...spaces import Candidate
 
-Scorer = Callable[[Candidate], dict[str, float]]  # accuracy with its interval, by name
+Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
 Status = Literal["complete", "failed"]
 
 
@@ -20,7 +20,7 @@ class Evaluation:
     Attributes:
         candidate: what was scored.
         status: "complete", or "failed" with a reason.
-        metrics: values by name, costs and accuracy with its interval.
+        metrics: values by name, costs and accuracies with their intervals.
         seconds: that scoring took.
         reason: why it failed.
     """

@@ -23,18 +23,21 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError
 from ..config import FEWEST_EXAMPLES
 from ..console import progress
-from ..training.accuracy import LEAST, Z
+from ..training.accuracy import LEAST, SCORES, Z
 from .candidate_features import Traits
 from .evaluation import Evaluation
 from .evaluation_log import EvaluationLog
 from .gaussian_process import GaussianProcess
 from .score_queue import Scores
 from .scratch import ShortTraining
+
+Array = NDArray[np.float64]
 
 EXAMPLE_SEED = 2000  # added to the run's; no seed of the trainings that check the proxy
 TRIES = 20  # draws for each example in a space that has hardly more
@@ -59,7 +62,7 @@ class ShortScore:
     training: ShortTraining
 
     def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
-        """An evaluation with accuracy and score."""
+        """An evaluation with accuracies and scores."""
         return Evaluation(candidate, "complete", self.training(candidate))
 
 
@@ -92,14 +95,13 @@ def train_examples(
 
 @dataclass(frozen=True)
 class Forecast:
-    """Predicts the accuracy of a short training.
+    """Predicts the accuracies of a short training.
 
     Made by `fit`.
     """
 
     _traits: Traits
-    _process: GaussianProcess
-    _scale: tuple[float, float, float, float]
+    _shares: Mapping[str, _Share]
 
     @classmethod
     def fit(cls, trained: Sequence[Evaluation]) -> Forecast:
@@ -115,28 +117,57 @@ class Forecast:
                 "needed; short_trainings.jsonl says why the others failed"
             )
         traits = Traits([e.candidate for e in complete])
-        scores = np.array([e.metrics["score"] for e in complete])
         features = traits([e.candidate for e in complete])
-        process = GaussianProcess.fit(features, scores, traits.weights)
-        logits = np.array([_logit(e.metrics["accuracy"]) for e in complete])
-        center, width = float(scores.mean()), float(scores.std()) or 1.0
-        return cls(traits, process, (center, width, float(logits.mean()), float(logits.std())))
+        shares = {
+            name: _Share.fit(
+                features,
+                np.array([e.metrics[score] for e in complete]),
+                np.array([_logit(e.metrics[name]) for e in complete]),
+                traits.weights,
+            )
+            for name, score in SCORES.items()
+            if all(score in e.metrics for e in complete)  # 0.2 knew no balanced accuracy
+        }
+        return cls(traits, shares)
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with the 95% interval of a single training, by name.
+        """Accuracies with the 95% intervals of a single training, by name."""
+        features = self._traits([candidate])
+        return {
+            f"{name}{end}": value
+            for name, share in self._shares.items()
+            for end, value in zip(("_low", "", "_high"), share(features), strict=True)
+        }
 
-        The score is predicted, as its order depends less on the seed than that of the accuracy.
-        It is put on the scale of the logits of accuracies by mean and spread over the examples
-        (linear equating, Kolen and Brennan 2014, chapter 2).
-        """
-        (mean,), (unsure,) = self._process.predict(self._traits([candidate]))
-        spread = math.hypot(unsure, self._process.rest)
-        center, width, level, slope = self._scale
-        low, value, high = (
-            1 / (1 + math.exp(-level - slope * (mean + z * spread - center) / width))
-            for z in (-Z, 0.0, Z)
-        )
-        return {"accuracy": value, "accuracy_low": low, "accuracy_high": high}
+
+@dataclass(frozen=True)
+class _Share:
+    """Predicts one of the accuracies.
+
+    The score is predicted, as its order depends less on the seed than that of the accuracy. It is
+    put on the scale of the logits of accuracies by mean and spread over the examples (linear
+    equating, Kolen and Brennan 2014, chapter 2).
+    """
+
+    process: GaussianProcess
+    center: float
+    width: float
+    level: float
+    slope: float
+
+    @classmethod
+    def fit(cls, features: Array, scores: Array, logits: Array, weights: Array) -> _Share:
+        """Learn from traits (N, D), scores (N,) and logits of accuracies (N,)."""
+        process = GaussianProcess.fit(features, scores, weights)
+        center, width = float(scores.mean()), float(scores.std()) or 1.0
+        return cls(process, center, width, float(logits.mean()), float(logits.std()))
+
+    def __call__(self, features: Array) -> tuple[float, ...]:
+        """Low end, accuracy and high end for traits (1, D)."""
+        (mean,), (unsure,) = self.process.predict(features)
+        spread = math.hypot(unsure, self.process.rest)
+        moved = (mean + z * spread - self.center for z in (-Z, 0.0, Z))
+        return tuple(1 / (1 + math.exp(-self.level - self.slope * m / self.width)) for m in moved)
 
 
 def _logit(share: float) -> float:

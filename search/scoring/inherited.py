@@ -42,7 +42,7 @@ class Evaluator:
         self._search, self._train = search, train.images[:STATISTICS]
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval."""
+        """Accuracies with their 95% intervals."""
         return accuracy(self.logits(candidate), self._search.labels)
 
     @torch.inference_mode()

@@ -37,7 +37,7 @@ class ShortTraining:
     seed: int = 0
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
-        """Accuracy with its 95% interval, and score."""
+        """Accuracies with their 95% intervals, and scores."""
         network = fresh(candidate, self.seed)
         training = training_steps(
             candidate, network, self.lessons, self.config, self.seed, self.steps

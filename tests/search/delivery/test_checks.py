@@ -70,6 +70,22 @@ def test_answers_of_integer_kernels() -> None:
     }
 
 
+def test_a_run_that_maximizes_the_balanced_accuracy_is_held_to_it() -> None:
+    """Always saying the more frequent class is right for 91 of 100 images, and no use."""
+    labels = torch.tensor([0] * 91 + [1] * 9)
+    always = torch.nn.functional.one_hot(labels * 0, 2).float()
+    plain, balanced = (
+        check_answers(True, always, always, labels, 0.9, goal)[-1]
+        for goal in ("accuracy", "balanced_accuracy")
+    )
+    assert (plain.name, plain.holds, plain.found) == ("accuracy of the artifact", True, 0.91)
+    assert (balanced.name, balanced.holds, balanced.found) == (
+        "balanced accuracy of the artifact",
+        False,
+        0.5,
+    )
+
+
 def test_training_raises_the_bar() -> None:
     assert accuracy_floor(0.3, 0.9, 100) == 0.9
 

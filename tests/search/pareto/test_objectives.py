@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import pytest
 
 from vitpareto.search.config import load_config
-from vitpareto.search.pareto.objectives import Objective, pareto_front, spread, violations
+from vitpareto.search.pareto.objectives import (
+    Objective,
+    goal,
+    pareto_front,
+    spread,
+    violations,
+)
 from vitpareto.spaces.errors import ConfigError
 
 
@@ -74,3 +80,10 @@ def test_spread_keeps_both_ends(n: int) -> None:
 def test_other_words_for_energy_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"no such metric 'energy'\. Did you mean 'energy_mj'"):
         load_config("digits", ["search.objectives=[accuracy, energy]"])
+
+
+def test_a_run_maximizes_the_first_accuracy_that_it_names() -> None:
+    both = [Objective("macs"), Objective("balanced_accuracy"), Objective("accuracy", 0.9, False)]
+    assert goal(both) == "balanced_accuracy" and goal(both[::-1]) == "accuracy"
+    assert goal([Objective("macs")]) == "accuracy"
+    assert Objective("balanced_accuracy", 0.8).violation(0.4) == 0.5

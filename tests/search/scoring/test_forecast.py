@@ -55,6 +55,32 @@ def test_what_helps_is_learned_from_examples(digits: SearchSpace) -> None:
     assert pickle.loads(pickle.dumps(forecast))(fresh[0]) == found[0]
 
 
+def test_each_accuracy_is_forecast_from_its_own_score(digits: SearchSpace) -> None:
+    """Balanced accuracies in the opposite order; 0.2 logged none, and then none is forecast."""
+    examples = trained(draw_examples(digits, 60, 0), 1)
+    plain = Forecast.fit(examples)
+    both = Forecast.fit(
+        [
+            Evaluation(
+                e.candidate,
+                "complete",
+                {
+                    **e.metrics,
+                    "balanced_score": -e.metrics["score"],
+                    "balanced_accuracy": 1 - e.metrics["accuracy"],
+                },
+            )
+            for e in examples
+        ]
+    )
+    for candidate in digits.sample(10, 99):
+        found = both(candidate)
+        assert found["balanced_accuracy"] == pytest.approx(1 - found["accuracy"], abs=1e-3)
+        low, high = found["balanced_accuracy_low"], found["balanced_accuracy_high"]
+        assert 0 < low < found["balanced_accuracy"] < high < 1
+        assert plain(candidate) == {n: v for n, v in found.items() if "balanced" not in n}
+
+
 def test_intervals_are_those_of_single_trainings(digits: SearchSpace) -> None:
     forecast = Forecast.fit(trained(draw_examples(digits, 60, 0), 1))
     inside = [

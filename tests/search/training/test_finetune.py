@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from vitpareto.search.config import FinishConfig
+from vitpareto.search.data.dataset import Split
 from vitpareto.search.executors import ProcessExecutor
+from vitpareto.search.pareto.objectives import MAXIMIZED
 from vitpareto.search.training import finetune as finish
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.checkpoint import State
-from vitpareto.search.training.finetune import Finalist, FineTuning
+from vitpareto.search.training.finetune import Best, Finalist, FineTuning
 from vitpareto.search.training.forward import predict
 from vitpareto.search.training.teacher import Lessons, make_lessons
 from vitpareto.spaces import Candidate, Policy
@@ -178,6 +180,29 @@ def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
     state = train(made, lessons, tmp_path / "kept", Policy(), config)
     assert len(weights) == 4  # two passes after the best one
     assert all(torch.equal(value, weights[1][name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("goal", MAXIMIZED)
+def test_the_best_weights_are_those_by_the_accuracy_that_the_run_maximizes(
+    made: Made, goal: str
+) -> None:
+    """One network says the frequent class whatever it sees, the other is right now and then."""
+    split = made.data.split("validation")
+    rare = (split.labels > 0).nonzero().flatten()[:9]
+    thin = Split(
+        torch.cat([split.images[split.labels == 0], split.images[rare]]),
+        torch.cat([split.labels[split.labels == 0], split.labels[rare]]),
+    )
+    always, fair = copy(made), copy(made)
+    with torch.no_grad():
+        always.head.weight.zero_()
+        always.head.bias.copy_(torch.arange(10, 0, -1))
+        fair.head.bias[0] -= 1e3  # knows all classes but the frequent one
+    best = Best(goal)
+    for network in (always, fair, always):
+        best.offer(made.candidate, network, {}, thin)
+    wanted = always if goal == "accuracy" else fair
+    assert best.weights["head.bias"].equal(wanted.head.bias)
 
 
 def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_path: Path) -> None:
