@@ -26,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "pareto", "samplers", "store"),
+        ("console", "pareto", "samplers", "store", "yaml_paths"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
