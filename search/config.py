@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,10 +17,11 @@ from pydantic import (
 )
 
 from ..spaces.errors import ConfigError, did_you_mean
-from ..spaces.safe_yaml import line_of, parse_yaml, read_yaml
+from ..spaces.safe_yaml import dump_yaml, line_of, parse_as_typed, parse_yaml, read_text
 from ..spaces.space import find_file
-from .pareto.objectives import METRICS, Objective, goal
+from .pareto.objectives import MAXIMIZED, METRICS, Objective, goal
 from .samplers import SAMPLERS
+from .yaml_paths import check_comments, make_absolute
 
 PRESETS = Path(__file__).parents[1] / "configs" / "runs"
 
@@ -55,8 +55,6 @@ class DataConfig(_Section):
         channels: 1 for gray, 3 for color; 0 decides by the images.
         fit: of images into a square: crop, pad or squash; empty takes what loses least.
         flip: whether left and right may be swapped when training.
-        balance: whether classes with few images weigh more in losses ("weight"), or are seen as
-            often as the others ("sample").
         broken: share of images that may be unreadable; they are named and skipped.
         search: share of all images that scores candidates, taken from those of training.
         validation: share on which finalists are compared and checked.
@@ -76,7 +74,6 @@ class DataConfig(_Section):
     channels: Literal[0, 1, 3] = 0
     fit: Literal["", "crop", "pad", "squash"] = ""
     flip: bool = False
-    balance: Literal["none", "weight", "sample"] = "none"
     broken: Annotated[float, Field(ge=0, lt=1)] = 0.05
     search: Share = 0.17
     validation: Share = 0.17
@@ -289,6 +286,8 @@ class SearchConfig(_Section):
             for name, limit in names.items():
                 if not limit > 0:
                     raise ValueError(f"limit of {name} must be above 0, got {limit!r}")
+                if name in MAXIMIZED and limit > 1:
+                    raise ValueError(f"limit of {name} {_as_share(limit)}")
         return names
 
     def resolve(self) -> list[Objective]:
@@ -385,6 +384,14 @@ class RunConfig(_Section):
             )
         return value
 
+    @model_validator(mode="after")
+    def _colors_of_ready_models(self) -> RunConfig:
+        """Images are shown in color to a ready model, which has learned from colors."""
+        ready = self.teacher.model or self.supernet.pretrained
+        if ready and not self.data.channels and not self.data.is_digits:
+            self.__dict__["data"] = self.data.model_copy(update={"channels": 3})
+        return self
+
     @property
     def examples(self) -> int:
         """Short trainings of which a forecast is made; none beside pretrained weights."""
@@ -392,22 +399,31 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run file, or a preset by its name.
 
+    What the schema takes as text stays as it was typed, be it 01 or no. Relative paths of a file
+    start at its folder, those of presets and of overrides at the current one; all are absolute in
+    the result.
+
     Args:
         path: file or preset.
-        overrides: "section.key=value", the value in YAML.
+        overrides: "section.key=value", the value in YAML; of a text, as it is.
 
     Raises:
         ConfigError: names file, line and key or the override, the rule, and what was given.
     """
     file = find_file(path, PRESETS, "run")
-    raw = read_yaml(file)
+    text, source = read_text(file), str(file)
+    folder = Path.cwd() if file.parent.resolve() == PRESETS.resolve() else file.parent
+    raw = _as_meant(parse_yaml(text, source), parse_as_typed(text, source), RunConfig)
+    check_comments(raw, text, source, folder)
+    make_absolute(raw, folder)
     overridden = {_set(raw, override): f"--set {override}" for override in overrides}
+    make_absolute(raw, Path.cwd())
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
@@ -417,7 +433,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             for key, option in overridden.items()
             if all(a == b for a, b in zip(key, keys, strict=False))
         ]
-        line = f"{file}: line {line_of(file.read_text(encoding='utf-8'), keys)}"
+        line = f"{file}: line {line_of(text, keys)}"
         raise ConfigError(f"{[line, *set_here][-1]}: {_one_line(error)}") from None
 
 
@@ -427,7 +443,7 @@ def _set(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     *sections, last = keys = key.split(".")
     if not sign or not all(keys):
         raise ConfigError(f"--set {override}: need key=value, such as search.trials=300")
-    value = parse_yaml(f"value: {text}", f"--set {override}")["value"]
+    value = _value(text.strip(), f"--set {override}", _kind_at(keys))
     for section in sections:
         below = raw.setdefault(section, {})
         if not isinstance(below, dict):
@@ -435,6 +451,60 @@ def _set(raw: dict[str, Any], override: str) -> tuple[str, ...]:
         raw = below
     raw[last] = value
     return tuple(keys)
+
+
+def _value(text: str, source: str, kind: Any) -> Any:
+    """The value of an override: where a text is asked for, what was typed; else YAML.
+
+    Quotes around a text are YAML's all the same.
+    """
+    if _takes_text(kind) and text[:1] not in ("'", '"'):
+        return None if kind is not str and text in ("", "~", "null") else text
+    text = f"value: {text}"
+    return _as_meant(parse_yaml(text, source)["value"], parse_as_typed(text, source)["value"], kind)
+
+
+def _as_meant(value: Any, typed: Any, kind: Any) -> Any:
+    """A value from YAML, with what its type takes as text as it was typed.
+
+    Args:
+        value: numbers, booleans and null included.
+        typed: the same, all of it text.
+        kind: type that the schema asks for.
+    """
+    if isinstance(value, dict) and _has_fields(kind):
+        return {k: _as_meant(v, typed.get(k), _kind_at([k], kind)) for k, v in value.items()}
+    if _takes_text(kind) and isinstance(typed, str) and (value is not None or kind is str):
+        return typed
+    return value
+
+
+def _kind_at(keys: Sequence[str], kind: Any = None) -> Any:
+    """Type that the schema, or one of its sections, asks for at a key; None where it has none."""
+    kind = kind or RunConfig
+    for key in keys:
+        field = kind.model_fields.get(key) if _has_fields(kind) else None
+        kind = field.annotation if field else None
+    return kind
+
+
+def _has_fields(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _takes_text(kind: Any) -> bool:
+    return kind in (str, str | None)
+
+
+def _as_share(value: float) -> str:
+    """The rule that a share above 1 breaks, and what was probably meant.
+
+    >>> _as_share(95)
+    'is a share: 0.95, not 95'
+    """
+    if value > 100:
+        return f"is a share of at most 1, got {value:g}"
+    return f"is a share: {value / 100:g}, not {value:g}"
 
 
 def _one_line(error: ValidationError) -> str:
@@ -447,6 +517,9 @@ def _one_line(error: ValidationError) -> str:
         return f"unknown key {where!r}. {did_you_mean(str(last), known)}"
     if problem["type"] == "missing":
         return f"needs the key {where!r}"
+    bounded = problem["type"] in ("less_than", "less_than_equal")
+    if bounded and 1 in problem.get("ctx", {}).values() and float(problem["input"]) > 1:
+        return f"{where}: {_as_share(float(problem['input']))}"  # no other key has that bound
     rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("model_"):
         rule = "needs keys of its own below it"

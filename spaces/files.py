@@ -36,6 +36,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in a folder outlast a power cut."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

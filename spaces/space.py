@@ -10,8 +10,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from . import schema
 from .architecture import Architecture, Stage
 from .candidate import Candidate
@@ -21,7 +19,7 @@ from .distances import Distances
 from .errors import ConfigError, SpaceError, did_you_mean
 from .layout import Values, read_layout
 from .parameter import Choice, Scalar
-from .safe_yaml import parse_yaml, read_yaml
+from .safe_yaml import dump_yaml, parse_yaml, read_yaml
 from .solver import Order, solve
 
 PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
@@ -87,7 +85,7 @@ class SearchSpace:
 
     def to_yaml(self) -> str:
         """The space as a file; reading it gives an equal space."""
-        return yaml.safe_dump(self.spec, sort_keys=False)
+        return dump_yaml(self.spec)
 
     def replace(self, **fields: Scalar) -> SearchSpace:
         """The same space with some top-level names changed, such as `num_classes`."""
@@ -326,7 +324,7 @@ def find_file(path: str | Path, presets: Path, kind: str) -> Path:
         ConfigError: neither exists; the message names the closest preset.
     """
     file = Path(path)
-    if file.suffix in (".yaml", ".yml") or len(file.parts) > 1:
+    if is_file_name(path):
         if not file.is_file():
             raise ConfigError(f"{file}: no such {kind} file")
         return file
@@ -335,3 +333,8 @@ def find_file(path: str | Path, presets: Path, kind: str) -> Path:
         return preset
     known = [entry.stem for entry in presets.glob("*.yaml")]
     raise ConfigError(f"unknown {kind} {str(path)!r}. {did_you_mean(str(path), known)}")
+
+
+def is_file_name(path: str | Path) -> bool:
+    """Whether a text is the path of a YAML file, and not the name of a preset."""
+    return Path(path).suffix in (".yaml", ".yml") or len(Path(path).parts) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,7 +12,8 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from ..runtimes.onnxruntime import SCRATCH, simplify
+from ..runtimes.onnxruntime import simplify
+from ..runtimes.scratch import scratch
 from .short_names import shorten
 
 OPSET = 20  # LayerNormalization and Gelu are single operators
@@ -83,8 +83,8 @@ def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 
 def _traced(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-        path = Path(folder) / "traced.onnx"
+    with scratch() as folder:
+        path = folder / "traced.onnx"
         _trace_to(path, module, example)
         return onnx.load(path)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from ..graphs.to_onnx import INPUT, OUTPUT, chained, to_onnx
 from ..predict.correction import COPIES
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
-from ..runtimes.onnxruntime import SCRATCH
+from ..runtimes.scratch import scratch
 from ..runtimes.torch import threads
 from ..standalone.runner import CLOCKS, PLAN, RESULT, answer_of
 from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
@@ -181,8 +180,8 @@ class Bench:
 
     def footprint(self, graph: TimedGraph) -> Footprint:
         """Memory and energy of a graph, in a fresh process."""
-        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-            path = Path(folder) / f"model.{self._format}"
+        with scratch() as folder:
+            path = folder / f"model.{self._format}"
             path.write_bytes(self._runtime.encode(graph.model, graph.shape))
             return footprint(self.device, str(path))
 
@@ -190,10 +189,15 @@ class Bench:
         self, graphs: Sequence[TimedGraph], rounds: int, way: str
     ) -> dict[str, Any] | None:
         """A session in a fresh process; None where it hangs."""
-        with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
-            folder = Path(name)
+        with scratch() as folder:
             write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions, [way])
-            command = [sys.executable, "-m", "vitpareto.cost_models.measure.worker", name, way]
+            command = [
+                sys.executable,
+                "-m",
+                "vitpareto.cost_models.measure.worker",
+                str(folder),
+                way,
+            ]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_S)
             except subprocess.TimeoutExpired:

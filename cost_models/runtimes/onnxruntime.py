@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from functools import cache
 from importlib import import_module
@@ -18,12 +16,12 @@ from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from . import Runtime, Source, as_bytes
+from .scratch import scratch
 
 if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[np.float32]
-SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _FATAL_ONLY = 4
 _FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
@@ -51,8 +49,8 @@ class OrtModel:
         """Operators of the graph that is executed, after all optimization."""
         import onnx
 
-        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-            path = Path(folder) / "optimized.onnx"
+        with scratch() as folder:
+            path = folder / "optimized.onnx"
             _session(self._source, self._device, optimized=path)
             graph = onnx.load(path, load_external_data=False).graph
         return dict(Counter(node.op_type for node in graph.node))
@@ -132,8 +130,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
     options = _options(1)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-        path = Path(folder) / "simplified.onnx"
+    with scratch() as folder:
+        path = folder / "simplified.onnx"
         options.optimized_model_filepath = str(path)
         ort.InferenceSession(
             model.SerializeToString(),

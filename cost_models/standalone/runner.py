@@ -202,10 +202,31 @@ def peak_mb() -> float:
         for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
+    if sys.platform == "win32":
+        return _peak_on_windows()
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+
+
+def _peak_on_windows() -> float:
+    """PeakWorkingSetSize of PROCESS_MEMORY_COUNTERS in MB."""
+    assert sys.platform == "win32"
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            *((name, wintypes.DWORD) for name in ("size", "faults")),
+            *((name, ctypes.c_size_t) for name in ("peak", *(f"other{i}" for i in range(7)))),
+        )
+
+    counters, kernel = Counters(), ctypes.WinDLL("kernel32")
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    process = wintypes.HANDLE(kernel.GetCurrentProcess())
+    kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), ctypes.sizeof(counters))
+    return counters.peak / 1e6
 
 
 def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ...cost_models import Device
 from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.measure.footprint import Footprint, footprint
+from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.tables.latency_table import Row
 from ...spaces.errors import CostError
 from ..data.dataset import Data, Split
@@ -206,8 +205,8 @@ def examine(
 
 def footprint_of(content: bytes, device: Device) -> Footprint:
     """Measure memory and energy of a model file in a fresh process."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / format_of(device).file
+    with scratch() as folder:
+        path = folder / format_of(device).file
         path.write_bytes(content)
         return footprint(device, str(path))
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
 from ...cost_models.runtimes import Compiled, open_runtime
+from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.standalone.energy_meter import NVIDIA
 from ...cost_models.standalone.runner import CLOCKS, peak_mb
 from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
@@ -179,11 +178,11 @@ def _eager_facts(entry: Entry) -> tuple[float, float]:
     """Memory and size of a network as PyTorch keeps it."""
     weights = save(entry.network.state_dict())
     probe = f"from {__name__} import growth_here_mb as f\nimport sys\nprint(f(sys.argv[1]))"
-    with tempfile.TemporaryDirectory() as folder:
-        write_atomic(Path(folder) / CANDIDATE, entry.candidate.to_json())
-        write_atomic(Path(folder) / WEIGHTS, weights)
+    with scratch() as folder:
+        write_atomic(folder / CANDIDATE, entry.candidate.to_json())
+        write_atomic(folder / WEIGHTS, weights)
         done = subprocess.run(
-            [sys.executable, "-c", probe, folder], capture_output=True, text=True, check=True
+            [sys.executable, "-c", probe, str(folder)], capture_output=True, text=True, check=True
         )
     return float(done.stdout), len(weights) / 1e6
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from joblib import cpu_count
 from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
@@ -81,7 +81,7 @@ class Run:
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
-        count = self.config.executor.threads or len(os.sched_getaffinity(0))
+        count = self.config.executor.threads or cpu_count()
         self._stack.enter_context(threads(count))
         return self
 

@@ -50,7 +50,7 @@ def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
 @contextlib.contextmanager
 def logging_to(path: Path) -> Generator[None]:
     """Send log messages to standard error and, with the time, to a file."""
-    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path)
+    console, file = logging.StreamHandler(sys.stderr), logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     level = log.level
     log.setLevel(logging.INFO)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ...spaces.errors import RunError
 from .atomic_files import read_json, write_atomic, write_json
@@ -112,7 +113,7 @@ class RunFolder(RunPaths):
                 "folder with --run-dir"
             )
         if paths.lock.exists():
-            os.close(_locked(paths.lock))
+            _locked(paths.lock).release()
         above = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not above.is_dir():
             raise RunError(f"{path}: {above} is a file: name another folder with --run-dir")
@@ -141,7 +142,7 @@ class RunFolder(RunPaths):
     def close(self) -> None:
         """Release the lock, so that another process may work in the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def __enter__(self) -> RunFolder:
@@ -151,15 +152,13 @@ class RunFolder(RunPaths):
         self.close()
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path) -> FileLock:
     """Take a lock that is released when the process ends, however it ends."""
+    lock = FileLock(path, timeout=0, thread_local=False)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        lock.acquire()
+    except Timeout:
         raise RunError(f"{path.parent}: another process works in this run folder") from None
-    return handle
+    except (OSError, NotImplementedError) as error:  # the latter: its file system has no locks
+        raise RunError(f"{path}: cannot be locked: {error}") from error
+    return lock

@@ -16,6 +16,14 @@ BAD = [
     ("search.objectives=[accuracy, accuracy]", "given twice"),
     ("search.objectives=[]", "at least one objective"),
     ("search.limits={latency_ms: -1}", "limit of latency_ms must be above 0, got -1"),
+    ("search.limits.accuracy=95", "limit of accuracy is a share: 0.95, not 95"),
+    ("search.limits.accuracy=950", "limit of accuracy is a share of at most 1, got 950"),
+    ("data.search=17", "data.search: is a share: 0.17, not 17"),
+    ("data.broken=5", "data.broken: is a share: 0.05, not 5"),
+    ("supernet.ema=99.9", "supernet.ema: is a share: 0.999, not 99.9"),
+    ("supernet.curriculum=200", "supernet.curriculum: is a share of at most 1, got 200"),
+    ("finish.ramp=50", "finish.ramp: is a share: 0.5, not 50"),
+    ("search.rungs=[25]", r"search.rungs.0: is a share: 0.25, not 25"),
     ("search=3", "search: .*got 3"),
     ("search.trials", "need key=value"),
     ("space.name.deep=3", "'space' holds no keys"),
@@ -64,7 +72,8 @@ def test_limited_metrics_that_are_not_traded() -> None:
 def test_the_template_explains_every_key() -> None:
     path = PRESETS / "imagefolder.yaml"
     raw = yaml.safe_load(path.read_text())
-    everything = load_config(path).model_dump(mode="json")
+    everything = load_config(path, ["data.root=/images"]).model_dump(mode="json")
+    raw["data"]["root"] = f"/{raw['data']['root']}"
     assert raw == everything
     keys = {name: set(section) for name, section in raw.items() if isinstance(section, dict)}
     explained = [
@@ -99,3 +108,37 @@ def test_a_mistake_names_the_line_or_the_override(tmp_path: Path) -> None:
         load_config(path, ["search.seed=y"])
     with pytest.raises(ConfigError, match=r"run.yaml: line 5: search.seed: "):
         load_config(path, ["search.trials=7"])
+
+
+@pytest.mark.parametrize("name", ["2024", "no", "01", "1e3", "true", "null", "2024-01-01", "[old]"])
+def test_names_stay_what_was_typed(tmp_path: Path, name: str) -> None:
+    found = load_config("digits", [f"data.root={name}", f"teacher.model={name}"])
+    assert (Path(found.data.root).name, found.teacher.model) == (name, name)
+    path = tmp_path / "run.yaml"
+    if name != "[old]":  # in a file it is a list
+        path.write_text(f"space: digits\ndata: {{root: {name}}}\nteacher: {{model: {name}}}\n")
+        read = load_config(path)
+        assert (Path(read.data.root).name, read.teacher.model) == (name, name)
+        path.write_text(f"space: digits\n<<: {{data: &d {{root: {name}}}}}\n")
+        assert Path(load_config(path).data.root).name == name
+    path.write_text(found.to_yaml())
+    assert load_config(path) == found
+
+
+def test_numbers_are_yaml_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("space: digits\nsupernet: {lr: 1e-4, ema: .5}\nsearch: {trials: 1E2}\n")
+    config = load_config(path, ["finish.lr=1e-6"])
+    assert (config.supernet.lr, config.supernet.ema) == (1e-4, 0.5)
+    assert (config.search.trials, config.finish.lr) == (100, 1e-6)
+
+
+def test_a_section_as_override_keeps_names() -> None:
+    config = load_config("digits", ["data={name: no, root: 01, limit: 0x10}"])
+    assert (config.data.name, Path(config.data.root).name, config.data.limit) == ("no", "01", 16)
+
+
+def test_no_cost_model_can_be_said() -> None:
+    given = ["device.cost_model=m.json"]
+    assert load_config("digits", given).device.cost_model == str(Path.cwd() / "m.json")
+    assert load_config("digits", [*given, "device.cost_model=null"]).device.cost_model is None

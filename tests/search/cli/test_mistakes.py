@@ -15,7 +15,7 @@ FEW = ("few", {"cat": 3, "dog": 3})
 BAD = [
     ("digis", "unknown run 'digis'. Did you mean 'digits'?"),
     ("nowhere.yaml", "nowhere.yaml: no such run file"),
-    ("imagefolder", "data.root: no such folder: 'images'"),
+    ("imagefolder", "data.root: no such folder: "),
     ("imagefolder --set data.root=few", "too few images for the search split"),
     ("imagefolder --set data.root=one", "needs folders of two or more classes, has 'cat'"),
     ("digits --set space=digit", "unknown space 'digit'. Did you mean 'digits'?"),

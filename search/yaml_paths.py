@@ -1,0 +1,84 @@
+"""Paths in run files: made absolute, and not cut by a comment."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..spaces.errors import ConfigError
+from ..spaces.safe_yaml import comment_behind, line_of
+from ..spaces.space import is_file_name
+
+PATHS = ("data.root", "data.classes", "teacher.checkpoint", "device.cost_model")
+PATHS_OR_NAMES = ("space", "device.name")  # names of presets stay as they are
+
+
+def make_absolute(raw: dict[str, Any], folder: Path) -> None:
+    """Make the paths of a run absolute, in place.
+
+    Args:
+        raw: section -> key -> value, as in a run file.
+        folder: where relative paths start.
+    """
+    for key in (*PATHS, *PATHS_OR_NAMES):
+        section, name = _section(raw, key)
+        value = section.get(name)
+        if isinstance(value, str) and value and (key in PATHS or is_file_name(value)):
+            section[name] = absolute(value, folder)
+
+
+def absolute(path: str, folder: Path) -> str:
+    """A path with `~` for the home folder expanded; a relative one starts at a folder.
+
+    A relative one that is not there but in the current folder is taken from the latter, where
+    earlier releases looked.
+    """
+    plain = Path(path)
+    with contextlib.suppress(RuntimeError):  # "~name" of nobody is a name like others
+        plain = plain.expanduser()
+    wanted, here = folder.resolve() / plain, Path.cwd() / plain
+    return str(here if here.exists() and not wanted.exists() else wanted)
+
+
+def check_comments(raw: dict[str, Any], text: str, source: str, folder: Path) -> None:
+    """Check that YAML took no part of a path for a comment, as it does from ` #` on.
+
+    Args:
+        raw: the content of a run file, as it was read.
+        text: of the file.
+        source: its name in errors.
+        folder: where relative paths start.
+
+    Raises:
+        ConfigError: the path with its comment exists.
+    """
+    for key in (*PATHS, *PATHS_OR_NAMES):
+        section, name = _section(raw, key)
+        comment = comment_behind(text, key.split("."))
+        for whole in _prefixes(f"{section[name]}{comment}")[1:] if comment else ():
+            if Path(absolute(whole, folder)).exists():
+                raise ConfigError(
+                    f"{source}: line {line_of(text, key.split('.'))}: {key}: YAML takes # behind "
+                    f"a space for a comment, but {whole!r} exists: put the path in quotes"
+                )
+
+
+def _section(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping that holds a key, empty where there is none, and the last part of the key."""
+    *sections, name = key.split(".")
+    for section in sections:
+        below = raw.get(section)
+        raw = below if isinstance(below, dict) else {}
+    return raw, name
+
+
+def _prefixes(text: str) -> Sequence[str]:
+    """What may be meant by a text with comments: as far as the first, the second, ... of them.
+
+    >>> _prefixes("photos #2 # mine")
+    ['photos', 'photos #2', 'photos #2 # mine']
+    """
+    return [text[: match.start()] for match in re.finditer(r"\s+#|$", text)]
