@@ -31,6 +31,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 Balance = Literal["none", "weight", "sample"]
 
+GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -83,17 +84,13 @@ class DataConfig(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_of_root(cls, raw: Any) -> Any:
-        """A root without a name is a folder, not the digits."""
-        if isinstance(raw, Mapping) and raw.get("root") and "name" not in raw:
-            return {**raw, "name": "folder"}
-        return raw
-
-    @model_validator(mode="after")
-    def _check_root(self) -> DataConfig:
-        if self.is_digits and self.root:
-            raise ValueError(f"name: digits has no root, got {self.root!r}; use name: folder")
-        return self
+    def _completed(cls, raw: Any) -> Any:
+        """With a root it is a folder, as digits have none; keys of old run folders are dropped."""
+        if not isinstance(raw, Mapping):
+            return raw
+        given = {key: value for key, value in raw.items() if key not in GONE}
+        is_folder = given.get("root") and given.get("name", "digits") == "digits"
+        return given | ({"name": "folder"} if is_folder else {})
 
     @property
     def is_digits(self) -> bool:
@@ -389,7 +386,8 @@ class RunConfig(_Section):
         """Images are shown in color to a ready model, which has learned from colors."""
         ready = self.teacher.model or self.supernet.pretrained
         if ready and not self.data.channels and not self.data.is_digits:
-            self.__dict__["data"] = self.data.model_copy(update={"channels": 3})
+            colored = self.data.model_copy(update={"channels": 3})
+            object.__setattr__(self, "data", colored)  # the section is frozen for all others
         return self
 
     @property

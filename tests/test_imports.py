@@ -26,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "pareto", "samplers", "store", "yaml_paths"),
+        ("console", "cores", "pareto", "samplers", "store", "yaml_paths"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
@@ -43,7 +43,12 @@ FENCED = {
     "optuna": ("search/loop/optuna_sampler.py", "search/loop/from_optuna.py"),
     # Scoring is tasks, training together a process group: two uses with nothing in common.
     "ray": ("search/executors.py", "search/training/ray_train.py"),
-    "click": ("search/cli/commands.py", "search/cli/costs.py", "search/cli/output.py"),
+    "click": (
+        "search/cli/commands.py",
+        "search/cli/costs.py",
+        "search/cli/data.py",
+        "search/cli/output.py",
+    ),
     "pydantic": ("search/config.py",),
     "matplotlib": (
         "search/data/contact_sheet.py",
@@ -51,8 +56,8 @@ FENCED = {
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
-    "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
-    "joblib": ("search/run/assets.py",),  # to count cores; it would also read pickles
+    "timm": ("search/data/sources/timm_dataset.py", "search/training/timm_models.py"),
+    "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
     "sklearn": ("search/data/digits.py",),
     "imagehash": ("search/data/duplicates.py",),
     # The runner is copied into bundles, where it stands without the adapters.

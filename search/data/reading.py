@@ -13,10 +13,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import cpu_count
 from numpy.typing import NDArray
 
 from ..console import progress
+from ..cores import core_count
 from .pixels import Look, UnreadableImage, pixel_limits, to_pixels, upright_size
 from .sources.listing import Listing
 
@@ -100,7 +100,7 @@ class _Threads:
     """As many threads as pay: their number doubles while that makes chunks faster."""
 
     def __init__(self) -> None:
-        self._most = cpu_count()
+        self._most = core_count()
         self._pool = ThreadPoolExecutor(self._most)
         self._count, self._rate, self._growing = 1, 0.0, True
 

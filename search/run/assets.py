@@ -10,7 +10,6 @@ from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from joblib import cpu_count
 from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
@@ -19,6 +18,7 @@ from ...spaces import SearchSpace
 from ...spaces.supernet import Supernet
 from ..config import load_config
 from ..console import share_bar
+from ..cores import core_count
 from ..data.dataset import Data
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
@@ -81,7 +81,7 @@ class Run:
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
-        count = self.config.executor.threads or cpu_count()
+        count = self.config.executor.threads or core_count()
         self._stack.enter_context(threads(count))
         return self
 

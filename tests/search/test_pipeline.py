@@ -40,7 +40,7 @@ def test_everything_is_in_the_folder(finished: Path) -> None:
         }
     stages = json.loads((finished / "stages.json").read_text())
     assert stages.keys() == {
-        *("calibration", "teacher", "supernet", "forecast", "search", "shortlist"),
+        *("data", "calibration", "teacher", "supernet", "forecast", "search", "shortlist"),
         *("finishing", "verification", "reference"),
     }
     page = (finished / "report.html").read_text()

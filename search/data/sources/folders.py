@@ -54,7 +54,7 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
         else:
             images.append(parts)
     images.sort(key=lambda parts: natural("/".join(parts)))
-    with_splits = _has_splits(images)
+    with_splits = _has_splits(root, images)
     depth = 1 if with_splits else 0  # of the class folder
     entries, paths = list[Entry](), list[Path]()
     for parts in images:
@@ -114,20 +114,32 @@ def _files(root: Path) -> Iterator[tuple[Parts, bool]]:
                 yield below, unseen
 
 
-def _has_splits(images: Sequence[Parts]) -> bool:
-    """Whether the folders below the root are splits."""
+def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
+    """Whether the folders below the root are splits.
+
+    Raises:
+        RunError: they are, but two would be the same split, or there are others beside them.
+    """
     names = {parts[0] for parts in images if len(parts) > 1}
-    ours = [SPLIT_NAMES.get(name.casefold()) for name in names]
-    if "train" not in ours or None in ours:
-        return False
-    train = [parts for parts in images if SPLIT_NAMES.get(parts[0].casefold()) == "train"]
-    classes = {parts[1] for parts in train if len(parts) > 2}
-    direct = any(len(parts) == 2 for parts in train)
-    if not classes or (direct and len(classes) < 2):
-        return False  # classes that happen to be called train and test
+    below = {name: {p[1] for p in images if p[0] == name and len(p) > 2} for name in names}
+    direct = {parts[0] for parts in images if len(parts) == 2}
     by_split = defaultdict[str, list[str]](list)
     for name in sorted(names):
-        by_split[SPLIT_NAMES[name.casefold()]].append(name)
+        by_split[SPLIT_NAMES.get(name.casefold(), "")].append(name)
+    if not (train := by_split["train"]):
+        return False
+    if others := by_split.pop("", []):
+        held = [name for names in by_split.values() for name in names if name not in train]
+        alike = [name for name in held if len(below[name] & below[train[0]]) > 1]
+        if not alike or direct & {*alike, *train}:
+            return False
+        raise RunError(
+            f"data: {root}: {train[0]!r} and {alike[0]!r} hold the same classes, as splits do, but "
+            f"{some(others)} is beside them: move it, or name the images in a CSV file"
+        )
+    classes = set[str]().union(*(below[name] for name in train))
+    if not classes or (direct & {*train} and len(classes) < 2):
+        return False  # classes that happen to be called train and test
     for split, folders in by_split.items():
         if len(folders) > 1:
             raise RunError(

@@ -59,8 +59,8 @@ def test_random_trees(tree: dict[str, list[list[str]]], tmp_path_factory) -> Non
     try:
         listing = list_folder(root)
     except RunError as error:
-        twice = "would both be" in str(error)
-        assert twice or len({label for label, _ in wanted.values()}) < 2
+        refused = "would both be" in str(error) or "hold the same classes" in str(error)
+        assert refused or len({label for label, _ in wanted.values()}) < 2
         return
     listed = {tuple(e.name.split("/")): (e.label, e.split) for e in listing.entries}
     assert listed == wanted
@@ -115,6 +115,14 @@ def test_two_folders_of_one_split(tmp_path: Path) -> None:
     for name in ("train", "val", "valid"):
         folder(tmp_path / name, each=2)
     with pytest.raises(RunError, match="'val' and 'valid' would both be the validation split"):
+        list_folder(tmp_path)
+
+
+def test_something_else_beside_splits(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        folder(tmp_path / name, each=2)
+    folder(tmp_path / "other set", each=1)
+    with pytest.raises(RunError, match="hold the same classes, as splits do, but 'other set' is"):
         list_folder(tmp_path)
 
 
