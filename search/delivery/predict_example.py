@@ -47,13 +47,17 @@ def tensor(file: Path, about: dict[str, Any]) -> Array:
 
 
 def resized(image: Array, size: int) -> Array:
-    """A tensor (C, S, S) at another size, bilinear and antialiased."""
-    count = image.shape[-1]
+    """A tensor (C, S, S) at another size, bilinear and antialiased, by the weights of torch."""
+    count, one, half = image.shape[-1], np.float32(1), np.float32(0.5)
     if count == size:
         return image
-    scale = count / size
-    centers = scale * (np.arange(size)[:, None] + 0.5)
-    weights = (1 - np.abs(np.arange(count) + 0.5 - centers) / max(scale, 1)).clip(0)
+    scale = np.float32(count) / np.float32(size)
+    reach = max(scale, one)
+    centers = scale * (np.arange(size, dtype=np.float32)[:, None] + half)
+    index = np.arange(count, dtype=np.float32)
+    weights = (one - np.abs((index - centers + half) * (one / reach))).clip(0)
+    first, after = np.trunc(centers - reach + half), np.trunc(centers + reach + half)
+    weights = np.where((index >= first) & (index < after), weights, 0).astype(np.float64)
     weights /= weights.sum(1, keepdims=True)
     return (weights @ image @ weights.T).astype(np.float32)
 
