@@ -14,10 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...spaces.files import write_atomic
 
 CLASSES, EACH, LEAST = 1000, 8, 2  # shown: classes at most, images of each at most and at least
-FEW, MANY = (
-    160,
-    800,
-)  # images in all: up to so many large ones, and as many as that if classes allow
+FEW, MANY = 160, 800  # images in all: at most while large, and that small ones may add up to
 LARGE, SMALL = (128, 15), (56, 12)  # sides of images, and sizes of their text, in pixels
 GAP, MARGIN, LINE = 4, 28, 26  # pixels: between images, around blocks, of a line
 WIDE = 1.4  # width over height that is aimed at
