@@ -19,7 +19,7 @@ LISTED = 10
 CELL, TALL = 40, 18  # pixels: widest cell, lowest row
 HEADER = 26  # pixels above the rows
 DIGIT, EDGE = 7.5, 4  # pixels of a digit in a cell, and around a number
-NAME_PX = 210  # of a name in a table
+NAME_PX = 150  # of a name in a table
 
 Rows = Sequence[ClassResult]
 
@@ -36,7 +36,7 @@ def confusion(facts: Facts) -> list[str]:
     most = max(rows, key=lambda row: row.images)
     words = (
         f"Answers of {facts.letter(best.key)} on the {split} split: accuracy "
-        f"{share(shares, 'accuracy')}, mean recall of the classes "
+        f"{share(shares, 'accuracy')}, balanced accuracy, which is the mean recall of the classes, "
         f"{share(shares, 'balanced_accuracy')}. Always answering {short(most.name, NAME_PX)} would "
         f"be right for {percent(most.images / sum(row.images for row in rows))} of the images."
     )
@@ -170,4 +170,6 @@ def _pixels(c: str) -> float:
         return 0.0
     if east_asian_width(c) in "WF":
         return 13.0
-    return 9.5 if c.isupper() or c in "mw@%&_" else 6.8
+    if c in "MWm@%":
+        return 12.0
+    return 9.0 if c.isupper() or c in "w&_" else 6.8

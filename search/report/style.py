@@ -92,7 +92,7 @@ svg .letter { fill: var(--accent-ink); font-weight: 700; font-size: 15px; paint-
 .whisker { stroke: var(--accent); stroke-width: 1.5; opacity: .55 }
 .step { fill: none; stroke: var(--accent); stroke-dasharray: 2 3; opacity: .6 }
 .baseline { fill: var(--panel); stroke: var(--soft); stroke-width: 2 }
-.right { fill: var(--calm) } .wrong { fill: var(--accent) }
+.right { fill: var(--v0) } .wrong { fill: var(--v3) }
 .empty-row { fill: var(--line); opacity: .4 }
 svg .class-name { font-size: 12px } svg .count { font-size: 11.5px }
 svg .baseline-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
