@@ -23,7 +23,7 @@ from .reading import Pixels, read_all
 from .rows import Rows, check_room, open_pixels, rows_of
 from .sources.listing import digest
 from .splits import SPLITS, split_by_class
-from .survey import ReadingPlan, plan_reading, survey
+from .survey import ReadingPlan, check_counts, plan_reading, survey
 
 
 def load_data(
@@ -90,6 +90,7 @@ def channels_and_classes(config: DataConfig, size: int, paths: RunPaths) -> tupl
         catalog = Catalog.load(paths.catalog, paths.images)
         return catalog.look.channels, len(catalog.class_names)
     plan = plan_reading(config, size)  # pyright: ignore[reportArgumentType]
+    check_counts(config, plan.listing)
     return plan.look.channels, len(plan.listing.class_names)
 
 

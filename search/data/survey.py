@@ -74,6 +74,23 @@ def plan_reading(config: DataConfig, size: int) -> ReadingPlan:
     return ReadingPlan(listing, Look(size, channels, fit), tuple(decided))
 
 
+def check_counts(config: DataConfig, listing: Listing) -> None:
+    """Check, before anything is decoded, that every class has an image for every split.
+
+    Raises:
+        RunError: one has not.
+    """
+    given = {entry.split for entry in listing.entries}
+    parts = ("train", *(part for part in config.shares if part not in given))
+    counts = Counter(e.label for e in listing.entries if e.split not in DECLARED)
+    for name, count in counts.items():
+        if count < len(parts):
+            raise RunError(
+                f"data: class {name!r} has too few images for the splits {', '.join(parts)}, "
+                f"{count} in all: add some, or take the class out"
+            )
+
+
 def survey(
     config: DataConfig,
     plan: ReadingPlan,

@@ -15,6 +15,7 @@ from safetensors.torch import load, load_file, save
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
 from ...spaces import SearchSpace
+from ...spaces.errors import VitParetoError
 from ...spaces.supernet import Supernet
 from ..config import load_config
 from ..console import share_bar
@@ -116,9 +117,13 @@ class Run:
         config, folder = self.config.data, self.folder
         size = self.space.largest().architecture.input_size
         if not folder.catalog.exists() and not folder.begun:
-            with running(folder, Stage.DATA) as facts:
-                catalog = record_images(config, size, folder)
-                facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
+            try:
+                with running(folder, Stage.DATA) as facts:
+                    catalog = record_images(config, size, folder)
+                    facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
+            except VitParetoError:
+                folder.discard()  # another start would end here, too
+                raise
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -138,6 +139,15 @@ class RunFolder(RunPaths):
         stages: dict[str, Any] = read_json(self.stages) if self.stages.exists() else {}
         if name not in stages:
             write_json(self.stages, stages | {name: dict(facts)})
+
+    def discard(self) -> None:
+        """Delete the files of a run in which no stage has ended; others that lie there stay."""
+        self.close()
+        made = (self.config, self.space, self.environment, self.pixels, self.reading, self.log)
+        for path in (*made, self.lock):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty
+            self.path.rmdir()
 
     def close(self) -> None:
         """Release the lock, so that another process may work in the folder."""

@@ -74,7 +74,7 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
             for reason, names in skipped.by_reason().items()
         )
         raise RunError(
-            f"data: {root}: needs folders of two or more classes with images in them, has "
+            f"data: {root}: needs folders of two or more classes, has "
             f"{some(classes) or 'none'}{'; ' if left_out else ''}{left_out}"
         )
     warnings = () if with_splits else _odd_classes(classes)

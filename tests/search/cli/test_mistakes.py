@@ -16,7 +16,10 @@ BAD = [
     ("digis", "unknown run 'digis'. Did you mean 'digits'?"),
     ("nowhere.yaml", "nowhere.yaml: no such run file"),
     ("imagefolder", "data.root: no such folder: "),
-    ("imagefolder --set data.root=few", "too few images for the search split"),
+    (
+        "imagefolder --set data.root=few",
+        "class 'cat' has too few images for the splits train, search, ",
+    ),
     ("imagefolder --set data.root=one", "needs folders of two or more classes, has 'cat'"),
     ("digits --set space=digit", "unknown space 'digit'. Did you mean 'digits'?"),
     ("digits --set device.name=cpu1t", "unknown device 'cpu1t'. Did you mean 'cpu-1t'?"),
