@@ -105,9 +105,9 @@ def _pictures(prints: NDArray[np.uint8], which: NDArray[np.intp]) -> NDArray[np.
                 continue
             free[i] = False
             near = np.concatenate([rows[ends[k[i]] : ends[k[i] + 1]] for k, rows, ends in tables])
-            near = near[_ONES[words[near] ^ words[i]].sum(1) <= BITS]
-            near = np.unique(near[free[near]])
-            near = near[np.argsort(_ONES[words[near] ^ words[i]].sum(1), kind="stable")]
+            near = near[free[near]]  # several times those that agree in several parts
+            apart = _ONES[words[near] ^ words[i]].sum(1, dtype=np.uint8)
+            near = near[np.argsort(apart, kind="stable")[: (apart <= BITS).sum()]]
             for start in range(0, len(near), BATCH):
                 some = near[start : start + BATCH]
                 alike = some[_likeness(prints[which[some]], prints[which[i]]) >= ALIKE]
