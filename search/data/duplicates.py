@@ -24,7 +24,7 @@ SIDE = 32  # of a print in pixels, what pHash starts from
 BITS = 8  # of 64, in which the pHashes of near duplicates differ at most
 ALIKE = 0.9  # least correlation of details
 FLAT = 4.0  # standard deviation in gray levels, below which a print has nothing to compare
-BATCH = 1024  # prints compared at once
+BATCH = 64  # prints compared at once
 
 _ONES = np.array([bin(i).count("1") for i in range(1 << 16)], np.uint8)
 _NEXT = np.eye(SIDE, k=-1) + 2 * np.eye(SIDE) + np.eye(SIDE, k=1)
@@ -98,18 +98,23 @@ def _pictures(prints: NDArray[np.uint8], which: NDArray[np.intp]) -> NDArray[np.
     parts = BITS // 2 + 1
     tables = [_table(bits[:, part::parts]) for part in range(parts)]
     picture = np.arange(len(which))
-    for i in picture.tolist():
-        if not free[i]:
-            continue
-        free[i] = False
-        near = np.concatenate([rows[ends[key[i]] : ends[key[i] + 1]] for key, rows, ends in tables])
-        near = near[_ONES[words[near] ^ words[i]].sum(1) <= BITS]
-        near = np.unique(near[free[near]])
-        for start in range(0, len(near), BATCH):
-            some = near[start : start + BATCH]
-            alike = some[_likeness(prints[which[some]], prints[which[i]]) >= ALIKE]
-            picture[alike] = i
-            free[alike] = False
+    with progress(len(which), "comparing", "image") as bar:
+        for i in picture.tolist():
+            bar.update()
+            if not free[i]:
+                continue
+            free[i] = False
+            near = np.concatenate([rows[ends[k[i]] : ends[k[i] + 1]] for k, rows, ends in tables])
+            near = near[free[near]]  # several times those that agree in several parts
+            apart = _ONES[words[near] ^ words[i]].sum(1, dtype=np.uint8)
+            near = near[np.argsort(apart, kind="stable")[: (apart <= BITS).sum()]]
+            for start in range(0, len(near), BATCH):
+                some = near[start : start + BATCH]
+                alike = some[_likeness(prints[which[some]], prints[which[i]]) >= ALIKE]
+                if not len(alike):  # nor will those be whose hashes differ more
+                    break
+                picture[alike] = i
+                free[alike] = False
     return picture
 
 
