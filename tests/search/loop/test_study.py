@@ -17,6 +17,7 @@ from vitpareto.search.loop.optuna_sampler import Sampler
 from vitpareto.search.loop.study import Study, Until
 from vitpareto.search.loop.task import Task
 from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.samplers import SAMPLERS
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.evaluation_log import EvaluationLog, read_evaluations
 from vitpareto.search.scoring.score_queue import Scores
@@ -74,6 +75,31 @@ def test_what_breaks_a_limit_is_never_scored(space: SearchSpace, tmp_path: Path)
     everything = EvaluationLog(tmp_path / "all")
     study(space, everything).run(Until(TRIALS))
     assert any(e.metrics["macs"] > limit for e in everything.all())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_maximizes_and_limits_the_accuracy_that_is_named(
+    space: SearchSpace, tmp_path: Path, sampler: str
+) -> None:
+    """The same values under the other name give the same search, whatever the plain one says."""
+
+    def renamed(candidate: Candidate, known: Costs) -> Evaluation:
+        found = score(candidate, known).metrics
+        other = {"accuracy": 1 - found["accuracy"], "balanced_accuracy": found["accuracy"]}
+        return Evaluation(candidate, "complete", {**found, **other})
+
+    keys: list[list[str]] = []
+    for name, evaluate in (("accuracy", score), ("balanced_accuracy", renamed)):
+        log = EvaluationLog(tmp_path / name)
+        task = Task(space, [Objective(name, 0.3), Objective("macs")], costs, 0, 25)
+        scores = Scores(evaluate, LocalExecutor(), log)
+        search = Study(task, Sampler(sampler, task, tmp_path / f"{name}.journal"), scores)
+        search.run(Until(25))
+        assert all(e.metrics[name] >= 0.3 for e in search.front())
+        words = search.summary().replace(name, "share")
+        assert ("best share" in words) == bool(search.front())
+        keys.append([words, *(e.key for e in log.all())])
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize("sampler", ["surrogate", "nsga2", "tpe", "random", "sequential"])
