@@ -16,7 +16,7 @@ from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
 from .data.dataset import load_data
 from .pipeline import STEPS
-from .run.opening import open_space
+from .run.opening import check_ready_models, open_space
 from .run.rates import measure_rates
 
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
@@ -36,6 +36,7 @@ class Plan:
         seconds: stage -> estimate.
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
+        teacher_accuracy: of a ready teacher, on validation images.
     """
 
     space: Mapping[str, Any]
@@ -45,6 +46,7 @@ class Plan:
     seconds: Mapping[str, float]
     disk_mb: Mapping[str, float]
     free_mb: float
+    teacher_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -59,7 +61,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         path: of its folder, which is not made.
 
     Raises:
-        RunError: its images cannot be read.
+        RunError: its images cannot be read, or a trained model is not what was asked for.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
     """
@@ -67,6 +69,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
     open_runtime(device)
     space = open_space(config)
     data = load_data(config.data, space.largest().architecture.input_size)
+    judged = check_ready_models(config, space)
     # As many threads as a worker: more wait for each other on a busy machine.
     with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data)
@@ -92,6 +95,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "pareto": config.finish.finalists * (COPIES + STATE) * rates.supernet_mb,
         },
         free_mb=_free_mb(path),
+        teacher_accuracy=judged.accuracy if judged else None,
     )
 
 

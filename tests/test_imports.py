@@ -50,8 +50,13 @@ FENCED = {
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
-    "timm": ("search/data/timm_dataset.py", "search/training/timm_models.py"),
+    "timm": (
+        "search/data/timm_dataset.py",
+        "search/training/checkpoint_file.py",
+        "search/training/timm_models.py",
+    ),
     "joblib": ("search/run/assets.py",),  # to count cores; it would also read pickles
+    "scipy": ("search/training/ready_teacher.py",),
     "sklearn": ("search/data/digits.py",),
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": ("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from ...cost_models import CostModel, Device
 from ...cost_models.predict.energy import LEAST
 from ...cost_models.runtimes import open_runtime
@@ -18,10 +20,14 @@ from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
 from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
+from ..console import say
 from ..data.dataset import load_data
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
+from ..training.ready_teacher import Judgment, check_teacher
+from ..training.supernet import start_weights
+from ..training.teacher import open_teacher
 
 FIXED = (
     "space",
@@ -44,7 +50,8 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
 
     Raises:
         RunError: the folder exists and `resume` is false, it belongs to another space or data
-            set, or it cannot be written; or a package for `supernet.workers` is not installed.
+            set, or it cannot be written; a package for `supernet.workers` is not installed; or a
+            trained model is not what was asked for.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
         CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
@@ -61,6 +68,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
     space = open_space(config)
+    check_ready_models(config, space, paths if again else None)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
@@ -80,6 +88,35 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         )
     write_atomic(folder.config, config.to_yaml())
     return folder
+
+
+def check_ready_models(
+    config: RunConfig, space: SearchSpace, begun: RunPaths | None = None
+) -> Judgment | None:
+    """Load the trained models that a run starts with, and say how good its teacher is.
+
+    Args:
+        config: of the run.
+        space: with the channels and classes of its images.
+        begun: its folder if it is continued; what was made of a model is not looked at again.
+
+    Returns:
+        What was found of the teacher, if it was looked at.
+
+    Raises:
+        RunError: a model or its weights cannot be had or do not fit, or the teacher is no better
+            than chance.
+        SpaceError: the start has no counterpart in our vocabulary.
+    """
+    name, judged = config.teacher.model, None
+    with torch.random.fork_rng(devices=[]):
+        if config.supernet.pretrained and not (begun and begun.supernet.exists()):
+            start_weights(space, config.supernet, config.search.seed)
+        if name and not (begun and begun.teacher.exists()):
+            data = load_data(config.data, space.largest().architecture.input_size)
+            judged = check_teacher(open_teacher(data, config.teacher), data)
+            say(f"teacher: {name} {judged}")
+    return judged
 
 
 def needs_energy(config: RunConfig) -> bool:
