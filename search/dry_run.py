@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from ..cost_models import Device, workload
-from ..cost_models.runtimes import open_runtime
+from ..cost_models import workload
 from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
 from .data.dataset import load_data
 from .pipeline import STEPS
-from .run.opening import check_ready_models, open_space
+from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import measure_rates
+from .store.run_folder import RunFolder, RunPaths
 
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
@@ -61,12 +61,11 @@ def plan(config: RunConfig, path: Path) -> Plan:
         path: of its folder, which is not made.
 
     Raises:
-        RunError: its images cannot be read, or a trained model is not what was asked for.
-        ConfigError: no such device.
-        MissingRuntimeError: its runtime is not installed here.
+        VitParetoError: what `open_run` would find.
     """
-    device = Device.load(config.device.name)
-    open_runtime(device)
+    if not RunPaths(path).begun:
+        RunFolder.check_free(path)
+    device = check_setup(config)
     space = open_space(config)
     data = load_data(config.data, space.largest().architecture.input_size)
     judged = check_ready_models(config, space)

@@ -22,6 +22,7 @@ from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
 from ..console import say
 from ..data.dataset import load_data
+from ..executors import check_address
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
@@ -50,25 +51,19 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
 
     Raises:
         RunError: the folder exists and `resume` is false, it belongs to another space or data
-            set, or it cannot be written; a package for `supernet.workers` is not installed; or a
-            trained model is not what was asked for.
+            set, or it cannot be written; or as `check_setup` and `check_ready_models`.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
         CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
     """
     paths = RunPaths(path)
     again = resume and paths.begun
+    begun = paths if again else None
     if not again:
         RunFolder.check_free(path)
-    check_workers(config.supernet.workers)
-    device = Device.load(config.device.name)
-    open_runtime(device)
-    if config.device.cost_model or (again and paths.cost_model.is_file()):
-        require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
-    elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
-        raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
+    check_setup(config, begun)
     space = open_space(config)
-    check_ready_models(config, space, paths if again else None)
+    check_ready_models(config, space, begun)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
@@ -88,6 +83,32 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         )
     write_atomic(folder.config, config.to_yaml())
     return folder
+
+
+def check_setup(config: RunConfig, begun: RunPaths | None = None) -> Device:
+    """Check all that a run needs beside its space, images and models; its device.
+
+    Args:
+        config: of the run.
+        begun: its folder if it is continued.
+
+    Raises:
+        RunError: a package for `supernet.workers` is not installed, or no cluster answers.
+        ConfigError: no such device.
+        MissingRuntimeError: its runtime is not installed here.
+        CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
+    """
+    check_workers(config.supernet.workers)
+    check_address(config.executor)
+    device = Device.load(config.device.name)
+    open_runtime(device)
+    given = config.device.cost_model
+    kept = Path(given) if given else begun.cost_model if begun else None
+    if kept and (given or kept.is_file()):
+        require_energy(config, CostModel.load(kept))
+    elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
+        raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
+    return device
 
 
 def check_ready_models(

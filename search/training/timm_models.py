@@ -127,7 +127,8 @@ def load_pretrained(name: str, **options: Any) -> Any:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of timm, torch, or the libraries that download
         raise RunError(
-            f"{name}: timm's pretrained weights cannot be had: {one_line(error)}"
+            f"{name}: timm's pretrained weights cannot be had, of which a first run with a network "
+            f"keeps a copy: {one_line(error)}"
         ) from error
 
 
