@@ -148,6 +148,13 @@ class TeacherConfig(TrainConfig):
     model: str = ""
     checkpoint: str = ""
 
+    @field_validator("checkpoint")
+    @classmethod
+    def _of_a_model(cls, checkpoint: str, info: ValidationInfo) -> str:
+        if checkpoint and not info.data.get("model"):
+            raise ValueError("weights of which model? Name it in teacher.model")
+        return checkpoint
+
 
 class DistillConfig(_Section):
     """Losses of students on the answers of the teacher, beside that on labels.

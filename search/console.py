@@ -37,6 +37,11 @@ def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
     )
 
 
+def say(text: str) -> None:
+    """Print a line on standard error, above any bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class _Lines(io.StringIO):
     """Standard error with every update on a line of its own."""
 

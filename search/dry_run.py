@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 
-from ..cost_models import Device, workload
-from ..cost_models.runtimes import open_runtime
+from ..cost_models import workload
 from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
-from .data.loading import blank_data, catalog_of
+from .data.loading import blank_data, catalog_of, sample_data
 from .pipeline import STEPS
-from .run.opening import open_space
+from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import measure_rates
-from .store.run_folder import RunPaths
+from .store.run_folder import RunFolder, RunPaths
+from .training.ready_teacher import check_teacher
+from .training.teacher import open_teacher
 
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
@@ -38,6 +39,7 @@ class Plan:
         seconds: stage -> estimate.
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
+        teacher_accuracy: of a ready teacher, on validation images.
     """
 
     space: Mapping[str, Any]
@@ -47,6 +49,7 @@ class Plan:
     seconds: Mapping[str, float]
     disk_mb: Mapping[str, float]
     free_mb: float
+    teacher_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -61,16 +64,20 @@ def plan(config: RunConfig, path: Path) -> Plan:
         path: of its folder, which is not made.
 
     Raises:
-        RunError: its images cannot be read.
-        ConfigError: no such device.
-        MissingRuntimeError: its runtime is not installed here.
+        VitParetoError: what `open_run` would find.
     """
-    device = Device.load(config.device.name)
-    open_runtime(device)
+    if not RunPaths(path).begun:
+        RunFolder.check_free(path)
+    device = check_setup(config)
     space = open_space(config, RunPaths(path))
-    start = time.perf_counter()
-    catalog = catalog_of(config.data, space.largest().architecture.input_size)
+    check_ready_models(config, space)
+    start, size = time.perf_counter(), space.largest().architecture.input_size
+    catalog = catalog_of(config.data, size)
     reading_s = time.perf_counter() - start
+    judged = None
+    if config.teacher.model:
+        few = sample_data(config.data, size, catalog)
+        judged = check_teacher(open_teacher(few, config.teacher), few)
     data = blank_data(catalog)
     # As many threads as a worker: more wait for each other on a busy machine.
     with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
@@ -98,6 +105,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "pareto": config.finish.finalists * (COPIES + STATE) * rates.supernet_mb,
         },
         free_mb=_free_mb(path),
+        teacher_accuracy=judged.accuracy if judged else None,
     )
 
 

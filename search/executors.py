@@ -330,6 +330,19 @@ def open_cluster(address: str, cpus: int) -> bool:
     return True
 
 
+def check_address(config: ExecutorConfig) -> None:
+    """Check that something listens at the address of the Ray cluster, if one is given.
+
+    Raises:
+        RunError: nothing does.
+    """
+    if config.kind == "ray":
+        try:
+            _knock(config.address)
+        except OSError as error:
+            raise RunError(f"executor.address {config.address!r}: {error}") from error
+
+
 def _knock(address: str) -> None:
     """Fail at once where nothing listens; Ray itself tries for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")

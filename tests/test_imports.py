@@ -56,8 +56,13 @@ FENCED = {
         "search/experiments/proxy_plot.py",
         "search/report/picture.py",
     ),
-    "timm": ("search/data/sources/timm_dataset.py", "search/training/timm_models.py"),
+    "timm": (
+        "search/data/sources/timm_dataset.py",
+        "search/training/checkpoint_file.py",
+        "search/training/timm_models.py",
+    ),
     "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
+    "scipy": ("search/data/survey.py", "search/training/ready_teacher.py"),
     "sklearn": ("search/data/digits.py",),
     "imagehash": ("search/data/duplicates.py",),
     # The runner is copied into bundles, where it stands without the adapters.

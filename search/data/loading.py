@@ -25,6 +25,8 @@ from .sources.listing import digest
 from .splits import SPLITS, split_by_class
 from .survey import ReadingPlan, check_counts, plan_reading, survey
 
+SHOWN = 512  # images on which a ready model is looked at before a run starts
+
 
 def load_data(
     config: DataConfig, input_size: int, seal: Path | None = None, paths: RunPaths | None = None
@@ -119,6 +121,18 @@ def pixels_of(config: DataConfig, size: int, rows: Sequence[int]) -> Pixels:
     images: dict[int, Pixels] = {}
     read_all(plan.listing.only(rows), plan.look, images.__setitem__)
     return np.stack([images[i] for i in range(len(rows))])
+
+
+def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
+    """Data of some validation images in every split, to look at a model before a run starts."""
+    chosen = catalog.rows_of("validation")
+    chosen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SHOWN)).long()]
+    pixels = torch.from_numpy(pixels_of(config, size, chosen.tolist()))
+    numbers = {name: i for i, name in enumerate(catalog.class_names)}
+    labels = torch.tensor([numbers[catalog.rows[i].label] for i in chosen.tolist()])
+    rows = dict.fromkeys(SPLITS, pixels)
+    images = Images(catalog.class_names, catalog.look, rows, dict.fromkeys(SPLITS, labels))
+    return Data(catalog.name, images)
 
 
 def blank_data(catalog: Catalog) -> Data:

@@ -40,6 +40,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
+from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
 from .stages import Stage, running
@@ -121,12 +122,20 @@ class Run:
                 with running(folder, Stage.DATA) as facts:
                     catalog = record_images(config, size, folder)
                     facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
+                    self._check_teacher(load_data(config, size, None, folder))
             except VitParetoError:
                 folder.discard()  # another start would end here, too
                 raise
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
+
+    def _check_teacher(self, data: Data) -> None:
+        """Look at a ready teacher before anything rests on it."""
+        if name := self.config.teacher.model:
+            log.info(
+                "teacher: %s %s", name, check_teacher(open_teacher(data, self.config.teacher), data)
+            )
 
     @_once
     def ensure_cost_model(self) -> CostModel:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from ...cost_models import CostModel, Device
 from ...cost_models.predict.energy import LEAST
 from ...cost_models.runtimes import open_runtime
@@ -19,10 +21,12 @@ from ...spaces import SearchSpace
 from ...spaces.errors import CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
+from ..executors import check_address
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
+from ..training.supernet import start_weights
 
 FIXED = (
     "space",
@@ -45,23 +49,19 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
 
     Raises:
         RunError: the folder exists and `resume` is false, it belongs to another space or data
-            set, or it cannot be written; or a package for `supernet.workers` is not installed.
+            set, or it cannot be written; or as `check_setup` and `check_ready_models`.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
         CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
     """
     paths = RunPaths(path)
     again = resume and paths.begun
+    begun = paths if again else None
     if not again:
         RunFolder.check_free(path)
-    check_workers(config.supernet.workers)
-    device = Device.load(config.device.name)
-    open_runtime(device)
-    if config.device.cost_model or (again and paths.cost_model.is_file()):
-        require_energy(config, CostModel.load(config.device.cost_model or paths.cost_model))
-    elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
-        raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
+    check_setup(config, begun)
     space = open_space(config, paths)
+    check_ready_models(config, space, begun)
     if not again:
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
@@ -95,6 +95,56 @@ def _unmeasured(folder: RunFolder, config: RunConfig) -> str:
     known = [e.metrics for log in logs for e in log if e.status == "complete"]
     wanted = (o.name for o in config.search.resolve() if o.maximize)
     return next((name for name in wanted if any(name not in m for m in known)), "")
+
+
+def check_setup(config: RunConfig, begun: RunPaths | None = None) -> Device:
+    """Check all that a run needs beside its space, images and models; its device.
+
+    Args:
+        config: of the run.
+        begun: its folder if it is continued.
+
+    Raises:
+        RunError: a package for `supernet.workers` is not installed, or no cluster answers.
+        ConfigError: no such device.
+        MissingRuntimeError: its runtime is not installed here.
+        CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
+    """
+    check_workers(config.supernet.workers)
+    check_address(config.executor)
+    device = Device.load(config.device.name)
+    open_runtime(device)
+    given = config.device.cost_model
+    kept = Path(given) if given else begun.cost_model if begun else None
+    if kept and (given or kept.is_file()):
+        require_energy(config, CostModel.load(kept))
+    elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
+        raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
+    return device
+
+
+def check_ready_models(
+    config: RunConfig, space: SearchSpace, begun: RunPaths | None = None
+) -> None:
+    """Load the trained models that a run starts with, before anything is done for them.
+
+    Args:
+        config: of the run.
+        space: with the channels and classes of its images.
+        begun: its folder if it is continued; what was made of a model is not looked at again.
+
+    Raises:
+        RunError: a model or its weights cannot be had or do not fit.
+        SpaceError: the start has no counterpart in our vocabulary.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if config.supernet.pretrained and not (begun and begun.supernet.exists()):
+            start_weights(space, config.supernet, config.search.seed)
+        if config.teacher.model and not (begun and begun.teacher.exists()):
+            from ..training.timm_models import load_teacher  # timm takes a second to load
+
+            classes = space.largest().architecture.num_classes
+            load_teacher(config.teacher.model, classes, config.teacher.checkpoint)
 
 
 def needs_energy(config: RunConfig) -> bool:

@@ -141,12 +141,10 @@ def start_weights(space: SearchSpace, config: SupernetConfig, seed: int) -> Supe
     if not config.pretrained:
         return from_scratch(space, seed)
     from ...spaces.convert import from_timm
-    from .timm_models import load_model
+    from .timm_models import load_start
 
-    in_chans = space.largest().architecture.in_chans
-    return Supernet.from_network(
-        space, from_timm(load_model(config.pretrained, in_chans, None)), seed
-    )
+    model = load_start(config.pretrained, space.largest().architecture.in_chans)
+    return Supernet.from_network(space, from_timm(model), seed)
 
 
 @torch.no_grad()

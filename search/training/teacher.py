@@ -66,9 +66,9 @@ def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
     """
     if not config.model:
         return Teacher(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
-    from .timm_models import Expert, load_model
+    from .timm_models import Expert, load_teacher
 
-    model = load_model(config.model, data.in_chans, data.num_classes, config.checkpoint)
+    model = load_teacher(config.model, data.num_classes, config.checkpoint)
     return Expert(model, Norm(data.mean, data.std)).eval()
 
 

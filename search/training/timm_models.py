@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import timm
@@ -12,23 +14,37 @@ from torch.nn import functional as F
 
 from ...spaces.errors import RunError, did_you_mean
 from ..data.augment import Norm
+from .checkpoint_file import check_fits, one_line, read_weights
 
-IMAGENET = 1000  # classes unless told otherwise
+COLORS = 3  # channels unless told otherwise
+FOREIGN = (".npz", ".npy")  # weights of JAX, which some models of timm read themselves
 
 
 class Expert(nn.Module):
     """A trained timm model that takes images as the students do, at their size and scale.
 
+    Gray images are shown to a model for color ones as gray in three channels.
+
     Args:
         model: timm's.
         norm: of the students' images.
+
+    Raises:
+        RunError: color images for a model that takes gray ones.
     """
 
     def __init__(self, model: Any, norm: Norm) -> None:
         super().__init__()
         self.model = model
         about: dict[str, Any] = model.pretrained_cfg
-        own = Norm(tuple(about["mean"]), tuple(about["std"]))
+        channels, given = _channels(model), len(norm.mean)
+        if given not in (1, channels):
+            raise RunError(
+                f"{about.get('architecture', 'the model')} takes images of {channels} channel(s), "
+                f"the data has {given}: name a model for color images"
+            )
+        own = Norm(_for_channels(about["mean"], channels), _for_channels(about["std"], channels))
+        norm = Norm(_for_channels(norm.mean, channels), _for_channels(norm.std, channels))
         # (x * std + mean - own mean) / own std, in one step.
         pairs = zip(norm.mean, norm.std, own.mean, own.std, strict=True)
         steps = [((m - om) / os, s / os) for m, s, om, os in pairs]
@@ -53,35 +69,102 @@ class Expert(nn.Module):
         return self.scale.to(x.device) * x + self.shift.to(x.device)
 
 
-def load_model(name: str, in_chans: int, num_classes: int | None, checkpoint: str = "") -> Any:
-    """A trained timm model in evaluation mode.
+def load_teacher(name: str, num_classes: int, checkpoint: str) -> Any:
+    """A trained timm model in evaluation mode, with the channels that it was trained on.
 
     Args:
         name: timm's.
-        in_chans: channels of its input.
-        num_classes: classes that it must have; None allows any.
-        checkpoint: file with its weights; timm's pretrained ones otherwise.
+        num_classes: classes that it must have.
+        checkpoint: file with its weights; timm's pretrained ones if empty.
 
     Raises:
         RunError: no such model, weights that do not fit or cannot be loaded, or other classes.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
-        raise RunError(f"no timm model is named {name!r}. {did_you_mean(name, near)}")
-    try:
-        if checkpoint:
-            model: Any = timm.create_model(
-                name, in_chans=in_chans, num_classes=num_classes or IMAGENET
-            )
-            timm.models.load_checkpoint(model, checkpoint, weights_only=True)
-        else:
-            model = timm.create_model(name, pretrained=True, in_chans=in_chans)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        about = str(error).splitlines()[0]
-        raise RunError(f"{name}: weights {checkpoint or 'of timm'}: {about}") from error
-    if num_classes is not None and model.num_classes != num_classes:
+    check_name(name, "teacher.model")
+    model = _load_file(name, num_classes, checkpoint) if checkpoint else load_pretrained(name)
+    if model.num_classes != num_classes:
         raise RunError(
-            f"{name} knows {model.num_classes} classes, the data has {num_classes}: name a model "
-            "that was trained on the same classes, or its checkpoint"
+            f"teacher.model: {name} knows {model.num_classes} classes, the data has {num_classes}: "
+            "name a model that was trained on the same classes, or its checkpoint"
         )
     return model.eval()
+
+
+def load_start(name: str, in_chans: int) -> Any:
+    """A pretrained timm model in evaluation mode, whose first layer takes so many channels.
+
+    Raises:
+        RunError: no such model, or its weights cannot be had.
+    """
+    check_name(name, "supernet.pretrained")
+    return load_pretrained(name, in_chans=in_chans).eval()
+
+
+def check_name(name: str, key: str) -> None:
+    """Check that timm has a model.
+
+    Raises:
+        RunError: it has none; the message names the key of the configuration.
+    """
+    if timm.is_model(name):
+        return
+    if len(Path(name).parts) > 1 or Path(name).exists() or name.startswith("~"):
+        raise RunError(
+            f"{key}: need the name of a timm model, got the path {name!r}: weights in a file are "
+            "for teacher.checkpoint"
+        )
+    near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
+    raise RunError(f"{key}: no timm model is named {name!r}. {did_you_mean(name, near)}")
+
+
+def load_pretrained(name: str, **options: Any) -> Any:
+    """A model of timm with the weights that timm has for it.
+
+    Raises:
+        RunError: there are none, or they cannot be had.
+    """
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # of timm, torch, or the libraries that download
+        raise RunError(
+            f"{name}: timm's pretrained weights cannot be had, of which a first run with a network "
+            f"keeps a copy: {one_line(error)}"
+        ) from error
+
+
+def _load_file(name: str, num_classes: int, checkpoint: str) -> Any:
+    """A model of timm with weights from a file.
+
+    Raises:
+        RunError: they cannot be read, or do not fit.
+    """
+    options: dict[str, Any] = {"num_classes": num_classes}
+    if Path(checkpoint).suffix.lower() in FOREIGN:
+        model: Any = timm.create_model(name, **options)
+        try:
+            timm.models.load_checkpoint(model, checkpoint)
+        except Exception as error:  # each model reads in its own way
+            raise RunError(f"teacher.checkpoint: {checkpoint}: {one_line(error)}") from error
+        return model
+    weights = read_weights(Path(checkpoint))
+    model = timm.create_model(name, **options)
+    first = weights.get(f"{model.pretrained_cfg.get('first_conv')}.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] == 1:
+        model = timm.create_model(name, in_chans=1, **options)
+    heads = model.pretrained_cfg.get("classifier") or "head"
+    heads = [heads] if isinstance(heads, str) else list(heads)
+    check_fits(model, weights, f"teacher.checkpoint: {checkpoint}: {name}", heads)
+    model.load_state_dict(weights)
+    return model
+
+
+def _channels(model: Any) -> int:
+    """Channels of the images that a model takes."""
+    first = dict(model.named_modules()).get(str(model.pretrained_cfg.get("first_conv")))
+    return int(getattr(first, "in_channels", COLORS))
+
+
+def _for_channels(values: Any, channels: int) -> tuple[float, ...]:
+    """One value a channel: repeated where there is one, the mean where one is wanted."""
+    values = tuple(float(value) for value in values)
+    return values if len(values) == channels else (fmean(values),) * channels

@@ -8,6 +8,7 @@ import pytest
 from vitpareto.search.config import load_config
 from vitpareto.search.dry_run import plan
 from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import VitParetoError
 
 from .conftest import invoke
 
@@ -39,3 +40,27 @@ def test_the_plan_names_the_stages_and_sizes_of_the_run(finished: Path, run_file
     # The machine is shared: what is held to is the order of magnitude.
     total, took = sum(found.seconds.values()), sum(s["seconds"] for s in stages.values())
     assert took / 10 < total < took * 10
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry run", "search"])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("executor={kind: ray, address: 'localhost:1'}", "executor.address 'localhost:1': "),
+        ("device.cost_model=nowhere.json", "nowhere.json: cannot be read"),
+        ("device.name=nowhere.yaml", "nowhere.yaml: no such device file"),
+    ],
+)
+def test_it_refuses_what_the_run_would(
+    run_file: Path, tmp_path: Path, words: list[str], option: str, message: str
+) -> None:
+    result = invoke("search", run_file, "--run-dir", tmp_path / "run", "--set", option, *words)
+    assert isinstance(result.exception, VitParetoError), result.output
+    assert message in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(run_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = invoke("search", run_file, "--run-dir", tmp_path / "file" / "run", "--dry-run")
+    assert "is a file: name another folder" in str(result.exception)

@@ -42,7 +42,7 @@ def test_a_timm_teacher_speaks_from_its_checkpoint(tmp_path: Path) -> None:
 def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     data = load_data(DataConfig(name="folder", root=str(folder(tmp_path / "set"))), 8)
     path = checkpoint(tmp_path / "vit.safetensors", 3)
-    with pytest.raises(RunError, match=r"weights .*vit.safetensors"):
+    with pytest.raises(RunError, match=r"vit.safetensors: .* with 3 classes, the data has 2"):
         train_teacher(data, TeacherConfig(model=NAME, checkpoint=path), 0)
     with pytest.raises(
         RunError, match=r"no timm model is named 'vit_tini'\. (Did you|Known: \w+, \w+, \w+\.)"

@@ -1,0 +1,88 @@
+"""Weights of others in files: read without running any code, and compared with a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from ...spaces.errors import RunError
+
+NAMED = 3  # tensors in a message
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint as torch, timm or safetensors write it.
+
+    Raises:
+        RunError: no such file, one that is damaged, or one that holds more than tensors.
+    """
+    where = f"teacher.checkpoint: {file}"
+    if not file.is_file():
+        raise RunError(f"{where}: no such file")
+    try:
+        held: Any = load_state_dict(str(file), weights_only=True)
+    except Exception as error:  # every format has errors of its own
+        about = one_line(error)
+        if "weights_only" in about or "Weights only" in about:
+            raise RunError(
+                f"{where}: it is damaged, or holds Python objects, which could run any code and "
+                "are not read: save the model's state_dict() instead"
+            ) from error
+        raise RunError(f"{where}: it is damaged, or no checkpoint: {about}") from error
+    if not held or not all(isinstance(value, Tensor) for value in held.values()):
+        keys = ", ".join(map(str, list(held)[:NAMED])) or "nothing"
+        raise RunError(f"{where}: need tensors by name, such as a model's state_dict(), got {keys}")
+    return held
+
+
+def check_fits(
+    network: nn.Module, weights: Mapping[str, Tensor], where: str, heads: Sequence[str]
+) -> None:
+    """Check that weights are those of a network.
+
+    Args:
+        network: what they are for.
+        weights: by name.
+        where: file and model, for the message.
+        heads: layers whose weights have a row for each class.
+
+    Raises:
+        RunError: naming what does not fit.
+    """
+    wanted = network.state_dict()
+    misfits = [
+        f"{name} is missing"
+        if name not in weights
+        else f"{name} is {_shape(weights[name])} instead of {_shape(value)}"
+        for name, value in wanted.items()
+        if name not in weights or weights[name].shape != value.shape
+    ]
+    misfits += [f"{name} is unknown" for name in weights if name not in wanted]
+    if not misfits:
+        return
+    only_heads = all(text.startswith(tuple(f"{head}." for head in heads)) for text in misfits)
+    if only_heads and (rows := weights.get(f"{heads[0]}.weight")) is not None:
+        raise RunError(
+            f"{where} with {len(rows)} classes, the data has {len(wanted[f'{heads[0]}.weight'])}: "
+            "name a checkpoint that was trained on the same classes"
+        )
+    more = f", and {len(misfits) - NAMED} more" if len(misfits) > NAMED else ""
+    raise RunError(
+        f"{where} has other tensors, {len(misfits)} of {len(wanted.keys() | weights.keys())} do "
+        f"not fit: {', '.join(misfits[:NAMED])}{more}"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Message of an error of others."""
+    text = shorten(str(error), 300, placeholder=" ...")
+    return text if " " in text else f"{type(error).__name__} {text}".strip()
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
