@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import math
 import os
 import stat
 import threading
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from PIL import Image, features
 Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 200_000_000
+PIECE = 1 << 20  # pixels whose values are scaled at once
 PAD_GRAY = 128  # of a canvas that an image does not fill
 TURNS = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,7 +113,9 @@ def formats() -> tuple[str, ...]:
 def suffixes() -> frozenset[str]:
     """Suffixes of the files that are decoded here, in lower case with their dot."""
     known = {*formats(), "MPO"}  # which the reader of JPEG reads
-    return frozenset(s for s, form in Image.registered_extensions().items() if form in known)
+    listed = Image.registered_extensions().items()
+    # Some releases of Pillow add the suffix of a SPIDER file that they write, which may be none.
+    return frozenset(suffix.lower() for suffix, form in listed if suffix and form in known)
 
 
 @cache
@@ -224,21 +228,30 @@ def from_integer(values: NDArray[Any], form: str | None) -> Pixels:
     """Gray of integers, see `eight_bit`."""
     # These two formats have no more than 16 bits, but mode I in some releases of Pillow.
     sixteen = values.dtype.itemsize == 2 or form in ("PNG", "PPM") or values.max() > 255
-    clipped = values.clip(0, 65535).astype(np.uint32)
-    return ((clipped + 128) // 257 if sixteen else clipped).astype(np.uint8)
+    most = 65535 if sixteen else 255
+    return in_pieces(values, lambda v: v.clip(0, most) * (255 / most))
 
 
 def from_float(values: NDArray[Any]) -> Pixels:
     """Gray of floats, see `eight_bit`."""
-    if not np.isfinite(values).all():
-        raise Unreadable(NOT_FINITE)
-    values = values.astype(np.float64)
     low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low) or not math.isfinite(high):  # one NaN makes both NaN
+        raise Unreadable(NOT_FINITE)
     if low >= 0 and high <= 1:
-        values *= 255
-    elif low < 0 or high > 255:
-        values = (values - low) * (255 / ((high - low) or 1))
-    return np.floor(values + 0.5).astype(np.uint8)
+        low, high = 0, 1
+    elif low >= 0 and high <= 255:
+        low, high = 0, 255
+    factor = 255 / ((high - low) or 1)
+    return in_pieces(values, lambda v: (v.astype(np.float64) - low) * factor)
+
+
+def in_pieces(values: NDArray[Any], shade: Callable[[NDArray[Any]], NDArray[Any]]) -> Pixels:
+    """Values of a function from 0 to 255, rounded; a large image takes little more memory."""
+    flat, gray = values.reshape(-1), np.empty(values.size, np.uint8)
+    for start in range(0, flat.size, PIECE):
+        piece = slice(start, start + PIECE)
+        gray[piece] = np.floor(shade(flat[piece]) + 0.5)
+    return gray.reshape(values.shape)
 
 
 def inner_size(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from ..data.decoding import Unreadable, lacking_suffixes, open_image, suffixes, to_pixels
@@ -24,6 +25,7 @@ from ..data.decoding import Unreadable, lacking_suffixes, open_image, suffixes, 
 MODEL = "model.onnx"
 THREADS = 1
 PROVIDER = "CPUExecutionProvider"
+OLDEST_PILLOW = 11, 3  # earlier ones read some files otherwise
 TOP = 3  # classes that a line names
 
 Array = NDArray[np.float32]
@@ -142,6 +144,9 @@ def main() -> int:
     paths: list[Path] = parser.parse_args().images
     for stream in (sys.stdout, sys.stderr):  # names that the terminal cannot show
         getattr(stream, "reconfigure")(errors="backslashreplace")  # noqa: B009
+    if tuple(map(int, PIL.__version__.split(".")[:2])) < OLDEST_PILLOW:
+        sys.stderr.write(f"needs pillow 11.3, has {PIL.__version__}: pip install -U pillow\n")
+        return 1
     path = Path(__file__).with_name(MODEL)
     try:
         session = open_model(path)
