@@ -18,7 +18,7 @@ from pydantic import (
 
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import dump_yaml, line_of, parse_as_typed, parse_yaml, read_text
-from ..spaces.space import find_file
+from ..spaces.space import find_file, is_file_name
 from .pareto.objectives import MAXIMIZED, METRICS, Objective, goal
 from .samplers import SAMPLERS
 from .yaml_paths import check_comments, make_absolute
@@ -120,6 +120,11 @@ class DeviceConfig(_Section):
     name: str = "cpu-1t"
     calibrate_s: Seconds = 40.0
     cost_model: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the device without its folder."""
+        return Path(self.name).stem if is_file_name(self.name) else self.name
 
 
 class TrainConfig(_Section):

@@ -245,7 +245,8 @@ STEPS = (
         Run.ensure_cost_model,
         lambda r: 0.0 if r.config.device.cost_model else r.config.device.calibrate_s,
         lambda r: (
-            r.config.device.cost_model or f"sub-blocks and whole networks on {r.config.device.name}"
+            r.config.device.cost_model
+            or f"sub-blocks and whole networks on {r.config.device.label}"
         ),
     ),
     Step(
@@ -296,7 +297,7 @@ STEPS = (
         lambda r: SHORT_S * SHORT * r.config.finish.finalists,
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
-            f"{r.config.device.name}"
+            f"{r.config.device.label}"
         ),
     ),
     Step(
@@ -317,7 +318,7 @@ STEPS = (
         lambda paths: paths.test_seal,
         verify,
         lambda r: VERIFY_S * r.config.finish.finalists,
-        lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.name}",
+        lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,

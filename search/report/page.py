@@ -74,7 +74,7 @@ def _head(facts: Facts, name: str) -> list[str]:
     config = facts.config
     device = facts.cost_model.identity
     words = (
-        f"Space {facts.space.name}, images {config.data.label}, device {config.device.name} "
+        f"Space {facts.space.name}, images {config.data.label}, device {config.device.label} "
         f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
         f"{device.get('version', '')}, {device.get('threads')} threads): "
         f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
