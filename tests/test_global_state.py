@@ -20,10 +20,7 @@ from vitpareto.cost_models.runtimes.torch import threads
 from vitpareto.search.compress import deliverable
 from vitpareto.search.compress.low_rank import Factored
 from vitpareto.search.config import DataConfig, SupernetConfig, TeacherConfig, load_config
-from vitpareto.search.data.augment import Norm
-from vitpareto.search.data.image_sources import Streamed
 from vitpareto.search.data.loading import load_data
-from vitpareto.search.data.timm_dataset import Source
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.export import export_random
 from vitpareto.search.dry_run import plan
@@ -54,15 +51,13 @@ CPU, TORCH = Device.load("cpu-1t"), Device("torch", "torch", "cpu", 1, ("float",
 
 
 def views(folder: Path) -> None:
-    """Of images that are read from files, drawn by timm's transforms."""
+    """Of images that are read from files."""
     for name in "ab":
         (folder / name).mkdir()
         for index in range(4):
             Image.new("RGB", (12, 12), (index, 0, 0)).save(folder / name / f"{index}.png")
-    source = Source("folder", folder, "")
-    norm = Norm((0.5,) * 3, (0.5,) * 3)
-    streamed = Streamed(source, range(8), 8, False, norm, flip=True, workers=0)
-    assert len(list(streamed.batches(0, [torch.arange(4)]))) == 1
+    data = load_data(DataConfig(root=str(folder)), 8)
+    assert len(list(data.views().batches(0, [torch.arange(2)]))) == 1
 
 
 def teach(folder: Path) -> None:

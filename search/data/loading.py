@@ -130,9 +130,8 @@ def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
     pixels = torch.from_numpy(pixels_of(config, size, chosen.tolist()))
     numbers = {name: i for i, name in enumerate(catalog.class_names)}
     labels = torch.tensor([numbers[catalog.rows[i].label] for i in chosen.tolist()])
-    rows = dict.fromkeys(SPLITS, pixels)
-    images = Images(catalog.class_names, catalog.look, rows, dict.fromkeys(SPLITS, labels))
-    return Data(catalog.name, images)
+    rows, of_split = dict.fromkeys(SPLITS, pixels), dict.fromkeys(SPLITS, labels)
+    return Data(catalog.name, Images(catalog.class_names, catalog.look, rows, of_split))
 
 
 def blank_data(catalog: Catalog) -> Data:
