@@ -14,7 +14,9 @@ import torch
 from ..cost_models import workload
 from ..cost_models.runtimes.torch import threads
 from .config import RunConfig
+from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
+from .data.overview import overview, overview_lines
 from .pipeline import STEPS
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import measure_rates
@@ -34,6 +36,7 @@ class Plan:
     Attributes:
         space: name, exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
+        data: what is read, as `data show` has it.
         device: that is measured.
         work: stage -> description.
         seconds: stage -> estimate.
@@ -44,6 +47,7 @@ class Plan:
 
     space: Mapping[str, Any]
     images: Mapping[str, int]
+    data: Mapping[str, Any]
     device: Mapping[str, Any]
     work: Mapping[str, str]
     seconds: Mapping[str, float]
@@ -78,6 +82,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
     if config.teacher.model:
         few = sample_data(config.data, size, catalog)
         judged = check_teacher(open_teacher(few, config.teacher), few)
+        say(f"teacher: {config.teacher.model} {judged}")
     data = blank_data(catalog)
     # As many threads as a worker: more wait for each other on a busy machine.
     with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
@@ -94,6 +99,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             **{name: data.count(name) for name in ("search", "validation", "test")},
             "classes": data.num_classes,
         },
+        data=overview(catalog),
         device=device.to_dict(),
         work={step.stage.value: step.about(rates) for step in STEPS},
         seconds={step.stage.value: step.seconds(rates) for step in STEPS},
@@ -112,12 +118,12 @@ def plan(config: RunConfig, path: Path) -> Plan:
 def plan_lines(planned: Plan) -> list[str]:
     """Lines that print a plan."""
     total, disk = sum(planned.seconds.values()), sum(planned.disk_mb.values())
-    space, images, device = planned.space, dict(planned.images), planned.device
-    classes = images.pop("classes")
+    space, device = planned.space, planned.device
     return [
+        *overview_lines(planned.data),
+        "",
         f"space   {space['name']}: {space['size']:,} candidates of {space['smallest_params']:,} to "
         f"{space['largest_params']:,} parameters",
-        f"images  {', '.join(f'{n:,} {name}' for name, n in images.items())}; {classes} classes",
         f"device  {device['name']}: {device['runtime']}, {device['threads']} "
         f"threads, batch {device['batch']}",
         "",

@@ -65,4 +65,5 @@ def show(
         chosen = examples(catalog)
         captions = [catalog.rows[i].label for i in chosen]
         contact_sheet(pixels_of(loaded.data, size, chosen), captions, sheet)
-    print_json(overview(catalog)) if as_json else echo(overview_lines(catalog))
+    about = overview(catalog)
+    print_json(about) if as_json else echo(overview_lines(about))

@@ -55,7 +55,7 @@ def load_data(
             f"{config.root or config.name} may be others today: start a new run"
         )
     # Frozen models are hashable, which their types do not say.
-    images = _in_memory(config, input_size)  # pyright: ignore[reportArgumentType]
+    images = read_images(config, input_size)  # pyright: ignore[reportArgumentType]
     return Data(config.label, images, config.flip, seal)
 
 
@@ -142,7 +142,12 @@ def blank_data(catalog: Catalog) -> Data:
 
 
 @lru_cache(maxsize=1)
-def _in_memory(config: DataConfig, size: int) -> Images:
+def read_images(config: DataConfig, size: int) -> Images:
+    """The images of a run in memory.
+
+    Raises:
+        RunError: as `load_data`.
+    """
     if config.is_digits:
         catalog, pixels = _digits(config, size)
     else:

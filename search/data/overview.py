@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..store.atomic_files import write_atomic
 from .catalog import Catalog, table_text
+from .sources.listing import some
 from .splits import SPLITS
 
 EXAMPLES = 8  # of each class on a contact sheet
@@ -41,36 +42,46 @@ def overview(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def overview_lines(catalog: Catalog) -> list[str]:
+def overview_lines(about: Mapping[str, Any]) -> list[str]:
     """Lines that print an overview."""
-    facts, look = catalog.facts, catalog.look
-    lines = [f"{facts['source']}: {facts['files']:,} images, {len(catalog.class_names)} classes"]
-    lines += ["", *_class_lines(catalog)]
-    if "width" in facts:
-        lines += ["", f"{'':14}  smallest      5%  median     95%  largest"]
-        for name in ("width", "height", "aspect_ratio"):
-            least, low, middle, high, most = (f"{value:g}" for value in facts[name])
-            label = name.replace("_", " ")
-            lines.append(f"{label:14}  {least:>8}  {low:>6}  {middle:>6}  {high:>6}  {most:>7}")
-        modes = ", ".join(f"{n:,} {mode}" for mode, n in facts["modes"].items())
-        lines.append(f"{'modes of files':14}  {modes}")
-    if duplicates := facts.get("duplicates"):
-        lines.append("")
-        for kind, words in (("exact", "the same file"), ("near", "nearly the same picture")):
-            about = duplicates[kind]
-            first = "".join(f"; such as {' = '.join(group[:3])}" for group in about["first"][:1])
-            lines.append(f"{about['images']:,} images show {words} as another{first}")
-        lines.append("Copies are kept in one split.")
-    lines += [
+    files, color = about["files"], "gray" if about["channels"] == 1 else "color"
+    return [
+        f"{files['source']}: {files['files']:,} images, {len(about['classes'])} classes",
         "",
-        f"Networks see {look.size} x {look.size} pixels, "
-        f"{'gray' if look.channels == 1 else 'color'}; {FITS[look.fit]}.",
+        *_class_lines(about["splits"]),
+        *_file_lines(files),
+        *_copy_lines(about["duplicates"]),
+        "",
+        f"Networks see {about['size']} x {about['size']} pixels, {color}; {FITS[about['fit']]}.",
+        *(f"  {words}" for words in about["decided"]),
+        *(
+            f"left out: {row['count']:,} files, {row['reason']}: {some(row['first'])}"
+            for row in about["skipped"]
+        ),
+        *(f"warning: {line}" for line in about["warnings"]),
     ]
-    lines += [f"  {words}" for words in catalog.decided]
-    for row in catalog.skipped:
-        names = ", ".join(map(repr, row["first"]))
-        lines.append(f"left out: {row['count']:,} files, {row['reason']}: {names}")
-    return lines + [f"warning: {line}" for line in catalog.warnings]
+
+
+def _file_lines(files: Mapping[str, Any]) -> list[str]:
+    """Sizes and modes of the files."""
+    if "width" not in files:
+        return []
+    lines = ["", f"{'':14}  smallest      5%  median     95%  largest"]
+    for name in ("width", "height", "aspect_ratio"):
+        least, low, middle, high, most = (f"{value:g}" for value in files[name])
+        label = name.replace("_", " ")
+        lines.append(f"{label:14}  {least:>8}  {low:>6}  {middle:>6}  {high:>6}  {most:>7}")
+    modes = ", ".join(f"{n:,} {mode}" for mode, n in files["modes"].items())
+    return [*lines, f"{'modes':14}  {modes}"]
+
+
+def _copy_lines(duplicates: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for kind, words in (("exact", "the same file"), ("near", "nearly the same picture")):
+        if about := duplicates.get(kind, {}).get("images"):
+            first = " = ".join(duplicates[kind]["first"][0][:3])
+            lines.append(f"{about:,} images show {words} as another, such as {first}")
+    return ["", *lines, "Copies stay in one split."] if lines else []
 
 
 def write_files(catalog: Catalog, path: Path) -> None:
@@ -90,22 +101,19 @@ def examples(catalog: Catalog, each: int = EXAMPLES) -> list[int]:
     return sorted(chosen, key=lambda i: catalog.class_names.index(catalog.rows[i].label))
 
 
-def _class_lines(catalog: Catalog) -> Sequence[str]:
-    """Images of each class in each split; of many classes only the smallest and largest."""
-    counts = {split: catalog.counts(split) for split in SPLITS}
-    names = list(catalog.class_names)
+def _class_lines(splits: Mapping[str, Any]) -> list[str]:
+    """Images of each class in each split; of many classes only the largest and smallest."""
+    counts = {split: splits[split]["by_class"] for split in SPLITS}
+    names = list(counts["train"])
     left_out = len(names) - MOST
     if left_out > 0:
         ordered = sorted(names, key=lambda name: -sum(c[name] for c in counts.values()))
         names = ordered[: MOST // 2] + ordered[-MOST // 2 :]
     width = max(5, *(len(name) for name in names))
-    columns = "".join(f"{split:>12}" for split in SPLITS)
-    lines = [f"{'class':{width}}{columns}"]
-    lines += [
-        f"{name:{width}}" + "".join(f"{counts[split][name]:12,}" for split in SPLITS)
-        for name in names
-    ]
+    rows = [(name, [counts[split][name] for split in SPLITS]) for name in names]
+    rows.append(("all", [splits[split]["images"] for split in SPLITS]))
+    lines = [f"{'class':{width}}" + "".join(f"{split:>12}" for split in SPLITS)]
+    lines += [f"{name:{width}}" + "".join(f"{n:12,}" for n in found) for name, found in rows]
     if left_out > 0:
-        lines.append(f"and {left_out} classes of sizes in between")
-    total = "".join(f"{sum(counts[split].values()):12,}" for split in SPLITS)
-    return [*lines, f"{'all':{width}}{total}"]
+        lines.insert(-1, f"... and {left_out} classes of sizes in between")
+    return lines

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...spaces.errors import RunError
 
-SPLITS = ("train", "search", "validation", "test")
+SPLITS: tuple[str, ...] = ("train", "search", "validation", "test")
 
 
 def split_by_class(

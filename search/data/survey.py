@@ -152,6 +152,7 @@ def survey(
         warnings=[f"a search would stop: {problem}" for problem in problems],
     )
     found = [*listing.warnings, *_copy_warnings(catalog, readable, copies)]
+    found += _group_warnings(listing, splits)
     if config.balance == "none":
         found += filter(None, [balance_warning(catalog.counts("train"))])
     return replace(catalog, warnings=[*catalog.warnings, *found])
@@ -309,6 +310,17 @@ def _duplicates(
         return {"groups": len(groups), "images": sum(map(len, groups)), "first": named[:3]}
 
     return {"exact": about(copies.exact), "near": about(copies.near)}
+
+
+def _group_warnings(listing: Listing, splits: Mapping[int, str]) -> list[str]:
+    """A line on groups that the declared splits tear apart."""
+    where = defaultdict[str, set[str]](set)
+    for i, split in splits.items():
+        where[listing.entries[i].group].add(split)
+    torn = sorted((name for name in where if name and len(where[name]) > 1), key=natural)
+    if not torn:
+        return []
+    return [f"{len(torn)} groups lie in several of the declared splits: {some(torn)}"]
 
 
 def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates) -> list[str]:

@@ -37,6 +37,7 @@ class Facts:
         delivered: manifests, the fastest first.
         candidates: key -> candidate of each of them.
         cost_model: of the device.
+        images: what is recorded of the data; empty in runs before 0.3.
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
@@ -53,6 +54,7 @@ class Facts:
     delivered: Sequence[Manifest]
     candidates: Mapping[str, Candidate]
     cost_model: CostModel
+    images: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
@@ -126,6 +128,7 @@ def gather(folder: RunFolder) -> Facts:
         delivered=delivered,
         candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},
         cost_model=CostModel.load(folder.cost_model),
+        images=_optional(folder.catalog, {}),
         stages=read_json(folder.stages),
         environment=read_json(folder.environment),
         ladder=_optional(folder.ladder, []),

@@ -21,6 +21,7 @@ def notes(facts: Facts) -> list[str]:
         *_unverified(facts),
         *_beaten(facts),
         *_rollbacks(facts),
+        *_images(facts),
         *_training(facts),
         *_trust(facts),
         *_cost_model(facts),
@@ -107,6 +108,15 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
                 f"after {len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
             )
+
+
+def _images(facts: Facts) -> Iterator[str]:
+    """What the survey of the images warned of, and what was left out."""
+    for line in facts.images.get("warnings", []):
+        yield f"Images: {line}."
+    skipped = [f"{row['count']} {row['reason']}" for row in facts.images.get("skipped", [])]
+    if skipped:
+        yield f"Files that were left out: {', '.join(skipped)}; images.csv names the images."
 
 
 def _training(facts: Facts) -> Iterator[str]:

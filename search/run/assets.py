@@ -117,7 +117,7 @@ class Run:
         """The images, read into the folder now if they were not yet."""
         config, folder = self.config.data, self.folder
         size = self.space.largest().architecture.input_size
-        if not folder.catalog.exists() and not folder.begun:
+        if folder.is_open and not folder.catalog.exists() and not folder.begun:
             try:
                 with running(folder, Stage.DATA) as facts:
                     catalog = record_images(config, size, folder)

@@ -98,6 +98,11 @@ class RunFolder(RunPaths):
             raise RunError(f"{path}: no run folder: it has no {self.config.name}")
         self._lock = _locked(self.lock) if lock else None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process may write here."""
+        return self._lock is not None
+
     @staticmethod
     def check_free(path: Path) -> None:
         """Check that a run folder can be made, before hours are spent on its content.
@@ -143,8 +148,9 @@ class RunFolder(RunPaths):
     def discard(self) -> None:
         """Delete the files of a run in which no stage has ended; others that lie there stay."""
         self.close()
-        made = (self.config, self.space, self.environment, self.pixels, self.reading, self.log)
-        for path in (*made, self.lock):
+        made = (self.config, self.space, self.environment, self.log, self.lock)
+        images = (self.catalog, self.images, self.pixels, self.reading)
+        for path in (*made, *images):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not empty
             self.path.rmdir()

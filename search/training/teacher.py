@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from ..config import Balance, DistillConfig, TeacherConfig
 from ..console import progress
 from ..data.augment import Norm, Views
 from ..data.balance import class_weights, drawn_equally
-from ..data.dataset import Data
+from ..data.dataset import Data, resized
 from .losses import Answer, Lesson, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
@@ -27,9 +28,13 @@ BATCH = 64  # images at once where no gradient is kept, so that activations stay
 def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Architecture:
     """Convolutions on three grids and attention on the last, where it is cheap.
 
-    The stem makes the first grid 16x16, whatever the size of the images.
+    The stem makes the first grid about 16x16, whatever the size of the images: between 12x12 and
+    24x24. As it halves images and each of two stages does, they are seen at the nearest size
+    that allows it.
     """
-    widths, patch = (32, 64, 128), max(2, input_size // 16)
+    widths, patch = (32, 64, 128), max(2, 2 ** round(math.log2(input_size / 16)))
+    multiple = 4 * patch
+    input_size = max(1, round(input_size / multiple)) * multiple
     convolutions = [Block("mbconv", kernel_size=3, mlp_hidden=3 * w) for w in widths]
     attention = Block("softmax", num_heads=4, head_dim=32, mlp_hidden=2 * widths[-1])
     return Architecture(
@@ -49,7 +54,11 @@ def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Ar
 
 
 class Teacher(Network):
-    """The small teacher that is trained here."""
+    """The small teacher that is trained here; it takes images of any size."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, N, D)."""
+        return super().forward_features(resized(x, self.architecture.input_size))
 
     def tokens(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, N, D)."""

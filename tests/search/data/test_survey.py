@@ -99,6 +99,18 @@ def test_copies_and_groups_stay_on_one_side(tmp_path: Path) -> None:
     assert len(sides) == 10 and all(len(found) == 1 for found in sides.values())
 
 
+def test_groups_that_declared_splits_tear_apart(tmp_path: Path) -> None:
+    rows = ["path,label,split,group"]
+    for i in range(24):
+        noise(tmp_path / f"{i}.png", i)
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else ''},person {i % 12}")
+    (tmp_path / "set.csv").write_text("\n".join(rows))
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
+    assert "6 groups lie in several of the declared splits: 'person 0', 'person 1'" in " ".join(
+        catalog.warnings
+    )
+
+
 def test_one_gray_file_that_comes_first_decides_nothing(tmp_path: Path) -> None:
     folder(tmp_path)
     picture(tmp_path / "a" / "0.png", 5, mode="L")

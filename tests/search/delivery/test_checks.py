@@ -108,7 +108,7 @@ def test_a_collapse_after_training_is_caught(made: Made, tmp_path: Path) -> None
     model, data = copy.copy(made.model), copy.copy(made.data)
     model.recipes = dict.fromkeys(chosen_recipes(candidate, ("static8",)), "static8")
     train = made.data.split("train")
-    data._splits = made.data._splits | {"train": Split(train.images * 1e-3, train.labels)}
+    data._made = made.data._made | {"train": Split(train.images * 1e-3, train.labels)}
     bad = replace(terms, data=data, costs=CostPredictor(model))
     manifest = read_manifest(deliver(tmp_path, modest, made.network, bad))
     (story,) = manifest.finalists.values()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vitpareto.search.config import DataConfig
-from vitpareto.search.data.dataset import load_data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.data.pixels import Look, to_pixels
 from vitpareto.search.delivery.preprocessing import Preprocessing
 

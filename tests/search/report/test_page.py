@@ -180,6 +180,16 @@ def test_what_was_never_checked_is_said(facts: Facts) -> None:
     assert trust(facts) in notes(facts)
 
 
+def test_what_was_wrong_with_images_is_said(facts: Facts) -> None:
+    wrong = {
+        "warnings": ["2 pictures stand under two labels"],
+        "skipped": [{"reason": "damaged", "count": 3, "first": ["a.jpg"]}],
+    }
+    said = " ".join(notes(replace(facts, images=wrong)))
+    assert "Images: 2 pictures stand under two labels." in said
+    assert "left out: 3 damaged" in said
+
+
 def test_progress_ends_where_the_search_did(facts: Facts) -> None:
     volumes, best = progress_of(facts)
     assert len(volumes) == len(facts.evaluations)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vitpareto.search.config import DataConfig, TeacherConfig, load_config
 from vitpareto.search.data.augment import Norm
-from vitpareto.search.data.dataset import Data, load_data
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.training.ready_teacher import best_order, check_teacher, judge
 from vitpareto.search.training.teacher import open_teacher, predict
 from vitpareto.search.training.timm_models import Expert, check_name

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vitpareto.search.config import TeacherConfig
-from vitpareto.search.data.augment import KEPT_MB, Kept, augmented, draws
+from vitpareto.search.data.augment import KEPT_MB, Kept, Norm, augmented, draws
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.training.teacher import make_lessons, predict, train_teacher
 
@@ -25,8 +25,10 @@ def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
 @pytest.mark.parametrize("megabytes", [KEPT_MB, 0], ids=["kept", "made again"])
 def test_views_are_the_same_kept_or_not(megabytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitpareto.search.data.augment.KEPT_MB", megabytes)
-    images = torch.randn(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    views, chunks = Kept(images), [torch.tensor([3, 99]), torch.tensor([0])]
+    pixels = torch.arange(100 * 64).mul(7).remainder(256).byte().view(100, 1, 8, 8)
+    norm = Norm((0.5,), (0.25,))
+    images = norm(pixels)
+    views, chunks = Kept(pixels, norm), [torch.tensor([3, 99]), torch.tensor([0])]
     for _ in range(2):
         for index, found in zip(chunks, views.batches(5, chunks), strict=True):
             assert found.equal(augmented(images[index], draws(100, 5)[:, index]))

@@ -16,8 +16,8 @@ from vitpareto.search.config import (
     TrainConfig,
 )
 from vitpareto.search.data.balance import class_weights
-from vitpareto.search.data.dataset import Data, read_images
-from vitpareto.search.data.splits import Images
+from vitpareto.search.data.dataset import Data, Images
+from vitpareto.search.data.loading import read_images
 from vitpareto.search.scoring.scratch import ShortTraining
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.losses import SMOOTHING, Answer, Lesson, loss_of
@@ -39,7 +39,8 @@ def thin() -> Data:
         "thin",
         Images(
             images.class_names,
-            {**images.pixels, "train": images.pixels["train"][kept]},
+            images.look,
+            {**images.rows, "train": images.rows["train"][kept]},
             {**images.labels, "train": labels[kept]},
         ),
     )

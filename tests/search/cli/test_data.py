@@ -1,0 +1,83 @@
+"""`data show`: what people and programs are told about images, before anything is trained."""
+
+import json
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.search.data.pictures import folder, picture
+from vitpareto.search.cli.commands import cli
+
+KEYS = {"classes", "channels", "fit", "splits", "skipped", "duplicates", "warnings"}
+
+
+def show(*words: str):
+    result = CliRunner().invoke(cli, ["data", "show", *words], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = folder(tmp_path / "photos", each=10)
+    (root / "a" / "broken.jpg").write_bytes(b"")
+    (root / "a" / "notes.txt").write_text("x")
+    picture(root / ".cache" / "x.png", 1)
+    (tmp_path / "run.yaml").write_text("space: cifar\ndata: {root: photos}\n")
+    return tmp_path / "run.yaml"
+
+
+def test_for_programs(photos: Path, tmp_path: Path) -> None:
+    files, sheet = tmp_path / "files.csv", tmp_path / "sheet.png"
+    result = show(str(photos), "--json", "--files", str(files), "--sheet", str(sheet))
+    about = json.loads(result.stdout)
+    assert set(about) >= KEYS
+    assert (about["classes"], about["channels"]) == (["a", "b"], 3)
+    assert about["fit"] in ("crop", "pad", "squash")
+    rows = [line.rsplit(",", 2) for line in files.read_text().splitlines()]
+    assert rows[0] == ["path", "label", "split"] and len(rows) == 21
+    for split, found in about["splits"].items():
+        of_split = Counter(label for _, label, where in rows if where == split)
+        assert found == {"images": of_split.total(), "by_class": {c: of_split[c] for c in "ab"}}
+    assert {row["reason"]: (row["count"], row["first"]) for row in about["skipped"]} == {
+        "empty file": (1, ["a/broken.jpg"]),
+        "no image format: .txt": (1, ["a/notes.txt"]),
+        "hidden or made by the system": (1, [".cache/x.png"]),
+    }
+    with Image.open(sheet) as image:
+        assert min(image.size) > 200
+
+
+def test_for_people(photos: Path) -> None:
+    text = show(str(photos)).stdout
+    assert "photos: 21 images, 2 classes" in text
+    assert "left out: 1 files, empty file: 'a/broken.jpg'" in text
+    assert "Networks see 32 x 32 pixels, color" in text
+    assert "warning: " in text  # 10 images a class are few
+
+
+def test_what_would_stop_a_search_is_a_warning(photos: Path) -> None:
+    about = json.loads(show(str(photos), "--json", "--set", "data.broken=0.01").stdout)
+    stops = [line for line in about["warnings"] if line.startswith("a search would stop: ")]
+    assert len(stops) == 1 and "1 of 21 images cannot be read" in stops[0]
+
+
+def test_digits() -> None:
+    about = json.loads(show("digits", "--json").stdout)
+    assert about["classes"] == list("0123456789")
+    assert sum(split["images"] for split in about["splits"].values()) == 1797
+
+
+def test_images_in_a_tar(tmp_path: Path) -> None:
+    """One of the ways that timm offers."""
+    folder(tmp_path / "set", each=10)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(tmp_path / "set", "set")
+    run = tmp_path / "run.yaml"
+    run.write_text("space: cifar\ndata: {name: torch/image_folder, root: set}\n")
+    result = CliRunner().invoke(cli, ["data", "show", str(run)])
+    assert result.exit_code == 0, result.output
