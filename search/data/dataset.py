@@ -19,6 +19,7 @@ from .rows import Rows
 from .splits import SPLITS
 
 SAMPLE_MB = 256  # of float32 train images at most, where a sample of them does
+NORM_MB = 64  # likewise, for mean and deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ class Data:
         self.name, self.class_names, self.look = name, images.class_names, images.look
         self.train_labels = images.labels["train"]
         self._images = images
-        few = self._few()
-        self._norm = Norm.of(images.rows["train"][few])
+        self._norm = Norm.of(images.rows["train"][self._few(NORM_MB)])
         self.mean, self.std = self._norm.mean, self._norm.std
         self._views = Kept(images.rows["train"], self._norm, flip)
         self._made: dict[str, Split] = {}
@@ -118,7 +118,7 @@ class Data:
         if name == "test":
             self._break_seal(force)
         if name not in self._made:
-            index = self._few() if name == "train" else torch.arange(self.count(name))
+            index = self._few(SAMPLE_MB) if name == "train" else torch.arange(self.count(name))
             pixels, labels = self._images.rows[name][index], self._images.labels[name][index]
             self._made[name] = Split(self._norm(pixels), labels)
         return self._made[name]
@@ -127,10 +127,10 @@ class Data:
         """Number of images of a split, which is not read for that."""
         return len(self._images.labels[name])
 
-    def _few(self) -> Tensor:
-        """Numbers of train images that stand for all where all would take much memory."""
+    def _few(self, megabytes: int) -> Tensor:
+        """Numbers of train images that stand for all where all would take more memory."""
         total, look = len(self.train_labels), self.look
-        most = SAMPLE_MB * 2**20 // (4 * look.channels * look.size**2)
+        most = max(1, megabytes * 2**20 // (4 * look.channels * look.size**2))
         if total <= most:
             return torch.arange(total)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(0))

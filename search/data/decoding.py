@@ -27,6 +27,7 @@ Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 200_000_000
 PIECE = 1 << 20  # pixels whose values are scaled at once
+DRAFT = 1.25  # of the wanted size, which a JPEG has when it is decoded, at least
 PAD_GRAY = 128  # of a canvas that an image does not fill
 TURNS = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -169,7 +170,8 @@ def to_pixels(image: Image.Image, size: int, channels: int, fit: str) -> Pixels:
     try:
         with pixel_limits(), image:
             width, height = inner_size(image.size, size) if fit == "pad" else (size, size)
-            image.draft(None, (2 * width, 2 * height))  # both sides stay at least as large
+            # Both sides stay at least as large.
+            image.draft(None, (round(DRAFT * width), round(DRAFT * height)))
             image.load()
             if image.width * image.height > MAX_PIXELS:  # of an icon the header does not tell
                 raise Unreadable(TOO_LARGE, f"{image.width} x {image.height}")

@@ -27,7 +27,7 @@ from .sources import list_images
 from .sources.listing import Listing, natural, some
 from .splits import check_splits, split_by_class
 
-SAMPLE = 512  # images that say how all are shown
+SAMPLE = 256  # images that say how all are shown
 THUMBNAIL = Look(32, 3, "squash")
 DECLARED = ("test", "validation")  # splits that a source may bring, the more precious one first
 

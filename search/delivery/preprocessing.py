@@ -17,8 +17,8 @@ from ..data.pixels import Look
 
 STEPS = {
     "1 decode": (
-        "the first frame; a JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides keep twice the "
-        "pixels wanted in step 5; color profiles are not applied"
+        "the first frame; a JPEG is decoded at 1/2, 1/4 or 1/8 while both sides keep 1.25 times "
+        "the pixels wanted in step 5; color profiles are not applied"
     ),
     "2 colors": (
         "to 8-bit R, G, B or gray. Transparent: over white, (color * alpha + 255 * (255 - alpha)) "

@@ -19,7 +19,10 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data, record_images
+from vitpareto.search.data.splits import SPLITS
+from vitpareto.search.data.survey import plan_reading
 from vitpareto.search.store.run_folder import RunPaths
 
 from ._row import HEADER, row
@@ -63,20 +66,22 @@ def epochs(epoch: Callable[[int], int]) -> tuple[float, float]:
 def our_epoch(photos: Path, run: Path) -> Callable[[int], int]:
     run.mkdir()
     config, paths = DataConfig(root=str(photos), flip=True), RunPaths(run)
+    opened = list[Data]()
+    plan_reading.cache_clear()
 
     def epoch(number: int) -> int:
         if not number:
             record_images(config, SIZE, paths)
-        data = load_data(config, SIZE, None, paths)
-        read = sum(map(data.count, ("train", "search", "validation", "test")))
-        # All of them are read in the first epoch, and those of the train split are seen.
-        images = sum(len(batch) for batch in data.views().batches(number, order(data)))
-        return images if number else read
+            opened.append(load_data(config, SIZE, None, paths))
+        (data,) = opened
+        seen = sum(len(batch) for batch in data.views().batches(number, order(data)))
+        # In the first epoch all splits are read, copies are looked for, and all is recorded.
+        return seen if number else sum(map(data.count, SPLITS))
 
     return epoch
 
 
-def order(data) -> list[torch.Tensor]:
+def order(data: Data) -> list[torch.Tensor]:
     return list(torch.randperm(len(data.train_labels)).split(BATCH))
 
 
