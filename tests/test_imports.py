@@ -62,7 +62,7 @@ FENCED = {
         "search/training/timm_models.py",
     ),
     "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
-    "scipy": ("search/data/survey.py", "search/training/ready_teacher.py"),
+    "scipy": ("search/data/assignment.py", "search/training/ready_teacher.py"),
     "sklearn": ("search/data/digits.py",),
     "imagehash": ("search/data/duplicates.py",),
     # The runner is copied into bundles, where it stands without the adapters.

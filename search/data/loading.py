@@ -15,15 +15,17 @@ from ...spaces.errors import RunError
 from ..config import DataConfig
 from ..store.atomic_files import write_atomic
 from ..store.run_folder import RunPaths
+from .assignment import check_counts
 from .catalog import Catalog, Row
 from .dataset import Data, Images
 from .digits import CLASSES, read_digits
 from .pixels import Look
+from .planning import ReadingPlan, plan_reading
 from .reading import Pixels, read_all
 from .rows import Rows, check_room, open_pixels, rows_of
 from .sources.listing import digest
 from .splits import SPLITS, split_by_class
-from .survey import ReadingPlan, check_counts, plan_reading, survey
+from .survey import survey
 
 SHOWN = 512  # images on which a ready model is looked at before a run starts
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ..console import progress
 from ..cores import core_count
 from .pixels import Look, UnreadableImage, pixel_limits, to_pixels, upright_size
-from .sources.listing import Listing
+from .sources.listing import Listing, some
 
 CHUNK = 128  # images between two records
 FASTER = 1.1  # gain of twice as many threads for which they are kept
@@ -83,6 +84,17 @@ def read_all(
             seen += found
             bar.update(len(found))
     return seen, known
+
+
+def unreadable(listing: Listing, seen: Sequence[Seen]) -> str:
+    """How many images cannot be read, by reason, with the first of them."""
+    names = defaultdict[str, list[str]](list)
+    for entry, one in zip(listing.entries, seen, strict=True):
+        if one.reason:
+            names[one.reason].append(entry.name)
+    total = sum(map(len, names.values()))
+    listed = "; ".join(f"{len(found)} {reason}: {some(found)}" for reason, found in names.items())
+    return f"{total} of {len(seen)} images cannot be read ({listed})"
 
 
 def _logged(log: Path) -> list[Seen]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...spaces.errors import RunError
 
+DECLARED = ("test", "validation")  # that a source may bring, the more precious one first
 SPLITS: tuple[str, ...] = ("train", "search", "validation", "test")
 
 

@@ -21,8 +21,8 @@ from torchvision.datasets import ImageFolder
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data, record_images
+from vitpareto.search.data.planning import plan_reading
 from vitpareto.search.data.splits import SPLITS
-from vitpareto.search.data.survey import plan_reading
 from vitpareto.search.store.run_folder import RunPaths
 
 from ._row import HEADER, row
