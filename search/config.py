@@ -532,7 +532,8 @@ def _one_line(error: ValidationError) -> str:
         return f"{where}: {_as_share(float(problem['input']))}"  # no other key has that bound
     rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("model_"):
-        rule = "needs keys of its own below it"
+        keys = [str(key) for key in problem["loc"]]
+        rule = f"needs keys of its own below it, such as {where}.{_keys(RunConfig, keys)[0]}"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
     return f"{where}: {rule}{given}"
 

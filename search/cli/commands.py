@@ -133,13 +133,32 @@ def search(
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--pick", default="knee", metavar="KEY|knee|fastest|best", help="Which of a run.")
+@click.option(
+    "--pick",
+    default="good",
+    show_default=True,
+    metavar="good|knee|fastest|best|LETTER|KEY",
+    help="Which of a run: good is the fastest within a point of the best accuracy, knee the one "
+    "farthest above the line from the fastest to the best; a letter is that of the report.",
+)
+@click.option(
+    "--within",
+    multiple=True,
+    metavar="LIMIT",
+    help="Only of models that keep it, such as 'accuracy>=0.97' or 'latency_ms<=0.1'.",
+)
 @click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
 @click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @json_option
 def export(
-    source: Path, pick: str, random_weights: bool, runtime: str | None, out: Path, as_json: bool
+    source: Path,
+    pick: str,
+    within: tuple[str, ...],
+    random_weights: bool,
+    runtime: str | None,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Write a deployable artifact of a run, or of candidates with random weights.
 
@@ -148,11 +167,18 @@ def export(
     from ..delivery.handover import export_candidates, export_picked
 
     if source.is_dir():
+        from ..delivery.manifest import manifests
+        from ..delivery.pick import pick_model
         from ..run.assets import Run
         from ..store.run_folder import RunFolder
+        from .text import choice_lines
 
         run = Run(RunFolder(source, lock=False))
-        paths = [export_picked(run.folder.pareto, lambda: run.data, pick, runtime, out)]
+        delivered = manifests(run.folder.pareto)
+        chosen = pick_model(delivered, pick, within)
+        paths = [export_picked(run.folder.pareto, lambda: run.data, chosen, runtime, out)]
+        for line in choice_lines(delivered, chosen):  # the path alone goes to standard output
+            click.echo(line, err=True)
     else:
         paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
     if as_json:
@@ -428,7 +454,10 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("device", required=False)
 @json_option
 def devices(device: str | None, as_json: bool) -> None:
-    """List the runtimes found here; with DEVICE, measure what each precision really executes."""
+    """List the runtimes found here, and measure which kernels each precision really executes.
+
+    Measuring takes about a minute a device; DEVICE, a file or a preset, measures that one alone.
+    """
     from ...cost_models import Device
     from ...cost_models.measure.capabilities import capabilities
     from ...cost_models.measure.capabilities import devices as list_devices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ...cost_models.tables.anchors import speed_words
@@ -33,6 +34,18 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
     ]
 
 
+def choice_lines(manifests: Sequence[Manifest], chosen: Manifest) -> list[str]:
+    """Delivered models, the fastest first, with a mark at the one that was chosen."""
+    lines = [f"   {'model':16}  {'accuracy':>8}  {'ms':>8}  {'MB':>7}  verified"]
+    for letter, m in zip(ascii_uppercase, manifests, strict=False):
+        metrics, mark = m.measured(), "->" if m.key == chosen.key else "  "
+        lines.append(
+            f"{mark} {letter} {m.key}  {metrics.interval(m.goal)[1]:6.1%}  "
+            f"{metrics.calibrated_ms:8.3f}  {metrics.size_mb:7.3f}  {yes(m.verified)}"
+        )
+    return lines
+
+
 def model_table(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models as a table for a README."""
     name = spelled(manifests[0].goal)
@@ -40,7 +53,7 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         f"| model | test {name} (95% interval) | latency | size | memory | verified |",
         "|---|---|---|---|---|---|",
     ]
-    for letter, m in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", manifests, strict=False):
+    for letter, m in zip(ascii_uppercase, manifests, strict=False):
         t, metrics = m.test, m.measured()
         share = "not read"
         if t:

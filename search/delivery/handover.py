@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from ...cost_models import Device
 from ...cost_models.device import presets
 from ...cost_models.runtimes import open_runtime
 from ...cost_models.tables.anchors import Pace
-from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
+from ...spaces.errors import ConfigError, RunError, did_you_mean
 from ..console import progress
 from ..data.dataset import Data
 from ..store.atomic_files import sync_folder
@@ -24,20 +24,18 @@ from .claims import Accuracy
 from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
-from .manifest import Manifest, changed_file, hashes, manifests, now, versions, write_manifest
-
-PICKS = ("knee", "fastest", "best")
+from .manifest import Manifest, changed_file, hashes, now, versions, write_manifest
 
 
 def export_picked(
-    pareto: Path, data: Callable[[], Data], pick: str, runtime: str | None, out: Path
+    pareto: Path, data: Callable[[], Data], chosen: Manifest, runtime: str | None, out: Path
 ) -> Path:
     """Export one delivered model of a run, as verified or made again for another runtime.
 
     Args:
         pareto: folder of a run's delivered models.
         data: loads the images of the run, for another runtime only.
-        pick: as for `choose`.
+        chosen: the one, such as `pick_model` finds.
         runtime: that of the run's device by default, for which the verified files are copied.
         out: folder in which the model gets its own.
 
@@ -45,12 +43,10 @@ def export_picked(
         Path of the model.
 
     Raises:
-        UnknownNameError: no such model.
         ConfigError: no such runtime.
         MissingRuntimeError: the runtime is not installed here.
-        RunError: nothing was delivered, a file has changed since, or the folder exists.
+        RunError: a file has changed since, or the folder exists.
     """
-    chosen = choose(manifests(pareto), pick)
     source = pareto / chosen.key
     if changed := changed_file(source, chosen.files):
         raise RunError(f"{source / changed}: has changed since it was verified")
@@ -114,39 +110,6 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     )
     write_manifest(folder, manifest)
     return artifact.format.file
-
-
-def choose(delivered: Sequence[Manifest], pick: str) -> Manifest:
-    """Choose one of several manifests.
-
-    Args:
-        delivered: manifests.
-        pick: a key; "fastest"; "best" for the most accurate, by the accuracy that the run
-            maximizes; or "knee", the one that is farthest
-            above the line from the fastest to the best.
-
-    Raises:
-        UnknownNameError: no such model.
-        RunError: the run was not verified to its end.
-    """
-    keys = {m.key: m for m in delivered}
-    known = [(m, m.measured().calibrated_ms, m.measured().interval(m.goal)[1]) for m in delivered]
-    if pick in keys:
-        return keys[pick]
-    fastest, x0, y0 = min(known, key=lambda one: one[1])
-    best, x1, y1 = max(known, key=lambda one: (one[2], -one[1]))
-    if pick == "fastest":
-        return fastest
-    if pick == "best":
-        return best
-    if pick != "knee":
-        raise UnknownNameError("model", pick, [*PICKS, *keys])
-
-    def above(one: tuple[Manifest, float, float]) -> float:
-        _, x, y = one
-        return (y - y0) / ((y1 - y0) or 1.0) - (x - x0) / ((x1 - x0) or 1.0)
-
-    return max(known, key=above)[0]
 
 
 def export_candidates(source: Path, random_weights: bool, runtime: str, out: Path) -> list[Path]:

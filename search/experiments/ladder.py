@@ -20,8 +20,8 @@ from ...spaces.mixers import find
 from ...spaces.supernet import Supernet
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.decompression import policies, with_policy
-from ..delivery.handover import choose
 from ..delivery.manifest import manifests
+from ..delivery.pick import pick_model
 from ..loop.uniform_scaling import field, scalings
 from ..run.assets import Run
 from ..store.atomic_files import write_atomic, write_json
@@ -48,7 +48,7 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
         CostError: the runtime refuses a graph.
     """
     delivered = manifests(run.folder.pareto)
-    target = read_candidate(run.folder.pareto / choose(delivered, "best").key)
+    target = read_candidate(run.folder.pareto / pick_model(delivered, "best").key)
     model, supernet = run.ensure_cost_model(), run.ensure_supernet()
     made = {
         name: trained(run, named(name, candidate, model, target), candidate)

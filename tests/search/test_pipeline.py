@@ -133,15 +133,18 @@ def test_the_table_for_a_readme(finished: Path, tmp_path: Path) -> None:
         assert f"{m.measured().latency_ms:.3f} ms" in row
 
 
-@pytest.mark.parametrize("pick", ["fastest", "best", "knee"])
+@pytest.mark.parametrize("pick", ["fastest", "best", "knee", "good", "A"])
 def test_export_of_a_run(finished: Path, tmp_path: Path, pick: str) -> None:
     result = invoke("export", finished, "--pick", pick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     written = Path(result.stdout.strip())
     delivered = manifests(finished / "pareto")
     (chosen,) = [m for m in delivered if m.key == written.parent.name]
-    if pick == "fastest":
+    if pick in ("fastest", "A"):
         assert chosen == delivered[0]
+    (marked,) = [line for line in result.stderr.splitlines() if line.startswith("->")]
+    assert chosen.key in marked and f"{chosen.measured().accuracy:.1%}" in marked
+    assert all(m.key in result.stderr for m in delivered)
     if pick == "best":
         assert chosen.measured().accuracy == max(m.measured().accuracy for m in delivered)
     with pytest.raises(RunError, match="exists already"):

@@ -33,7 +33,10 @@ BAD = [
     ("digits --run-dir few/cat/0.png/run", "few/cat/0.png is a file: name another"),
     ("digits --run-dir /proc/run", "/proc/run/space.yaml: cannot be written: "),
     ("wrong.yaml", "wrong.yaml: line 4: unknown key 'search.trails'. Did you mean 'trials'?"),
-    ("section.yaml", "section.yaml: line 2: search: needs keys of its own below it, got 3"),
+    (
+        "section.yaml",
+        "section.yaml: line 2: search: needs keys of its own below it, such as search.sampler, got 3",
+    ),
     ("broken.yaml", "broken.yaml: line 3: "),
 ]
 

@@ -11,13 +11,13 @@ from vitpareto.cost_models.tables.anchors import Pace
 from vitpareto.search.cli.text import check_lines, model_lines, model_table
 from vitpareto.search.delivery.checks import check_latency
 from vitpareto.search.delivery.claims import Check, Metrics, Refused, Story
-from vitpareto.search.delivery.handover import choose
 from vitpareto.search.delivery.manifest import (
     Manifest,
     manifests,
     read_manifest,
     write_manifest,
 )
+from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.delivery.verify import Report
 from vitpareto.spaces.errors import RunError, UnknownNameError
 
@@ -139,12 +139,12 @@ def test_the_fastest_is_so_at_the_speed_of_the_calibration(tmp_path: Path, old: 
         write_manifest(tmp_path / "pareto" / manifest.key, manifest)
     found = manifests(tmp_path / "pareto")
     assert [m.key for m in found] == [fast.key, slow.key]
-    assert choose(found, "fastest").key == choose(found, "best").key == fast.key
-    assert choose(found, slow.key).key == slow.key
+    assert pick_model(found, "fastest").key == pick_model(found, "best").key == fast.key
+    assert pick_model(found, slow.key).key == slow.key
     with pytest.raises(UnknownNameError, match="Did you mean 'fastest'"):
-        choose(found, "fastes")
+        pick_model(found, "fastes")
     with pytest.raises(RunError, match="was not measured"):
-        choose([fast, replace(slow, metrics=None)], "fastest")
+        pick_model([fast, replace(slow, metrics=None)], "fastest")
 
 
 def test_lines_say_how_fast_the_machine_was(old: Manifest) -> None:
