@@ -35,7 +35,7 @@ BAD = [
     ("wrong.yaml", "wrong.yaml: line 4: unknown key 'search.trails'. Did you mean 'trials'?"),
     (
         "section.yaml",
-        "section.yaml: line 2: search: needs keys of its own below it, such as search.sampler, got 3",
+        "line 2: search: needs keys of its own below it, such as search.sampler, got 3",
     ),
     ("broken.yaml", "broken.yaml: line 3: "),
 ]
