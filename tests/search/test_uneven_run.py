@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from vitpareto.search.cli.text import model_lines, model_table
 from vitpareto.search.delivery.artifact import Artifact
-from vitpareto.search.delivery.handover import choose
 from vitpareto.search.delivery.manifest import manifests
+from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.run.results import load_run
 from vitpareto.search.scoring.evaluation_log import read_evaluations
 from vitpareto.spaces.errors import RunError
@@ -86,7 +86,7 @@ def test_classes_are_counted_as_the_artifact_answers(run: Path) -> None:
 def test_the_choice_goes_by_it(run: Path) -> None:
     results = load_run(run)
     (manifest,) = manifests(run / "pareto")
-    assert choose([manifest], "best").key == results.best(**{GOAL: 0.01}).key
+    assert pick_model([manifest], "best").key == results.best(**{GOAL: 0.01}).key
     value = manifest.measured().balanced_accuracy
     assert f"{value:.1%}" in model_lines([manifest])[1]
     assert "| model | test balanced accuracy (95% interval) |" in model_table([manifest])[0]
