@@ -109,12 +109,13 @@ def _logged(log: Path) -> list[Seen]:
 
 
 class _Threads:
-    """As many threads as pay: their number doubles while that makes chunks faster."""
+    """As many threads as pay: from two on their number doubles while chunks become faster."""
 
     def __init__(self) -> None:
         self._most = core_count()
         self._pool = ThreadPoolExecutor(self._most)
-        self._count, self._rate, self._growing = 1, 0.0, True
+        self._count, self._before = min(2, self._most), 1
+        self._rate, self._growing = 0.0, True
 
     def __enter__(self) -> _Threads:
         return self
@@ -137,9 +138,8 @@ class _Threads:
 
     def _grow(self, rate: float) -> None:
         if rate > FASTER * self._rate:
-            self._rate = rate
+            self._rate, self._before = rate, self._count
             self._growing = self._count < self._most
             self._count = min(2 * self._count, self._most)
         else:  # the last doubling brought nothing
-            self._count = max(1, self._count // 2)
-            self._growing = False
+            self._count, self._growing = self._before, False
