@@ -25,9 +25,9 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
         share = f"{metrics.interval(m.goal)[1]:8.1%}"
         test = f"{m.test.interval(m.goal)[1]:.1%}" if m.test else "?"
         lines.append(
-            f"{m.key:16}  {share}  {test:>6}  {metrics.latency_ms:8.3f}  "
+            f"{m.key:16}  {share}  {test:>6}  {metrics.calibrated_ms:8.3f}  "
             f"{metrics.size_mb:7.3f}  {yes(m.verified):8}"
-            + (f"  {words}, {metrics.calibrated_ms:.3f} ms at all of it" if words else "")
+            + (f"  read as {metrics.latency_ms:.3f} ms {words}" if words else "")
         )
     return [line.rstrip() for line in lines] + [
         f"{m.key} is not verified: {c}" for m in manifests for c in m.checks if not c.holds
@@ -59,7 +59,9 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         if t:
             low, middle, high = t.interval(m.goal)
             share = f"{middle:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-        latency = f"{metrics.latency_ms:.3f} ms {speed_words(metrics.speed)}".rstrip()
+        words = speed_words(metrics.speed)
+        read = f", read as {metrics.latency_ms:.3f} ms {words}" if words else ""
+        latency = f"{metrics.calibrated_ms:.3f} ms{read}"
         lines.append(
             f"| {letter} | {share} | {latency} | {metrics.size_mb:.2f} MB "
             f"| {metrics.peak_memory_mb:.0f} MB | {yes(m.verified)} |"

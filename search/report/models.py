@@ -52,8 +52,8 @@ def models(facts: Facts) -> list[str]:
     ]
     words = "The fastest first; accuracies with their 95% intervals."
     if any(speed_words(m.measured().speed) for m in facts.measured):
-        words += " Latencies are as the clock said, beside the speed of the machine; promises are "
-        words += "about the speed that it had when it was calibrated."
+        words += " Latencies and promises are at the speed that the machine had when it was "
+        words += "calibrated; beside them stands what was read while it had another."
     if facts.reference:
         words += " Speed is beside the largest network of the space in eager PyTorch, which takes "
         words += f"{ms(facts.reference['latency_ms'])} and {mb(facts.reference['size_mb'])}."
@@ -81,7 +81,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         "kernels": ", ".join(manifest.kernels),
     }
     if metrics and speed_words(metrics.speed):
-        counts["latency"] = f"{latency(metrics)}, so {ms(metrics.calibrated_ms)} at all of it"
+        counts["latency"] = latency(metrics)
     if metrics and metrics.energy_mj is not None:
         counts["energy"] = f"{metrics.energy_mj:.3g} mJ a run above idle"
     name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")

@@ -54,11 +54,7 @@ def _unmet(facts: Facts) -> Iterator[str]:
         limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
         measured = manifest.measured()
         if missed := misses(measured.at_calibrated_speed(), limits):
-            read = (
-                f" Its latency is read as {latency(measured)}."
-                if speed_words(measured.speed)
-                else ""
-            )
+            read = f" Its latency is {latency(measured)}." if speed_words(measured.speed) else ""
             yield f"{facts.letter(manifest.key)} does not keep the limits: it has {missed}.{read}"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from functools import partial
 
-from ...cost_models.tables.anchors import speed_words
-from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from ..run.stages import Stage
 from .bars import choice_rows
@@ -106,22 +104,17 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
             f"{split} {name} of {facts.letter(best.key)}, the best{beside}",
         ),
         (
-            ms(best.measured().latency_ms),
-            f"a run of {_a_run(facts, best)}, in {mb(best.measured().size_mb)}"
+            ms(best.measured().calibrated_ms),
+            f"a run of {facts.letter(best.key)}, in {mb(best.measured().size_mb)}"
             + (faster if facts.reference else ""),
         ),
         (
-            ms(fastest.measured().latency_ms),
-            f"a run of {_a_run(facts, fastest)}, the fastest, with "
+            ms(fastest.measured().calibrated_ms),
+            f"a run of {facts.letter(fastest.key)}, the fastest, with "
             f"{percent(fastest.measured().interval(facts.goal)[1])} on validation",
         ),
         (f"{verified} of {len(measured)}", "delivered models verified on the device"),
     ]
-
-
-def _a_run(facts: Facts, manifest: Manifest) -> str:
-    """Letter of a model, and the speed of the machine where that was unusual."""
-    return f"{facts.letter(manifest.key)} {speed_words(manifest.measured().speed)}".rstrip()
 
 
 def _front(facts: Facts) -> list[str]:

@@ -37,8 +37,10 @@ def _between(low: float, share: float, high: float) -> str:
 
 
 def latency(metrics: Metrics) -> str:
-    """A measured latency, with the speed of the machine where that was unusual."""
-    return f"{ms(metrics.latency_ms)} {speed_words(metrics.speed)}".rstrip()
+    """A measured latency at the calibrated speed, and what was read where the speed was another."""
+    words = speed_words(metrics.speed)
+    read = f", read as {ms(metrics.latency_ms)} {words}" if words else ""
+    return f"{ms(metrics.calibrated_ms)}{read}"
 
 
 def ms(value: float) -> str:

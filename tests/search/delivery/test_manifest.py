@@ -151,10 +151,10 @@ def test_lines_say_how_fast_the_machine_was(old: Manifest) -> None:
     _, usual = model_lines([slowed(old, 1.01, 0.03)])
     assert usual.endswith("yes") and "speed" not in usual
     _, line = model_lines([slowed(old, 0.61, 0.03)])
-    assert "0.049" in line
-    assert line.endswith("yes       at 0.61 of the calibrated speed, 0.030 ms at all of it")
+    assert " 0.030 " in line
+    assert line.endswith("yes       read as 0.049 ms at 0.61 of the calibrated speed")
     *_, busy, quiet = model_table([slowed(old, speed, 0.03) for speed in (0.61, 1.0)])
-    assert "| 0.049 ms at 0.61 of the calibrated speed |" in busy
+    assert "| 0.030 ms, read as 0.049 ms at 0.61 of the calibrated speed |" in busy
     assert "| 0.030 ms |" in quiet
 
 
