@@ -122,8 +122,8 @@ def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale) -> str:
     )
     end = at > (x.start + x.end) / 2
     return square + label(
-        at + (-10 if end else 10),
-        level + 4,
+        at + (6 if end else -6),
+        level - 10,  # above its square, as the words of a limit stand on the axis
         row["name"],
         "baseline-label",
         "end" if end else "start",
