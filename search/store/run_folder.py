@@ -135,6 +135,7 @@ class RunFolder(RunPaths):
         """
         cls.check_free(path)
         paths = RunPaths(path)
+        paths.catalog.unlink(missing_ok=True)  # of a stopped start, perhaps with other images
         write_atomic(paths.space, space)
         write_atomic(paths.config, config)
         return cls(path)
@@ -151,7 +152,8 @@ class RunFolder(RunPaths):
         made = (self.config, self.space, self.environment, self.log, self.lock)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows keeps files that are still mapped
+                path.unlink()
         with contextlib.suppress(OSError):  # it is not empty
             self.path.rmdir()
 
