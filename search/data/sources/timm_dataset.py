@@ -103,7 +103,8 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
 def _labels(dataset: Any) -> list[int] | None:
     """Labels of all images, none decoded; None where the data set does not list them."""
     reader: Any = getattr(dataset, "reader", None)
-    if samples := getattr(reader, "samples", None):
+    samples = getattr(reader, "samples", None)
+    if isinstance(samples, list) and samples:  # of archives it is an array without labels
         return [int(label) for _, label in samples]
     if column := getattr(reader, "label_key", None):  # Hugging Face's
         return [int(label) for label in reader.dataset[column]]

@@ -1,5 +1,6 @@
 """What becomes of every image: splits, copies, groups, and files that cannot be read."""
 
+import tarfile
 from pathlib import Path
 from shutil import copyfile
 
@@ -12,6 +13,7 @@ from tests.search.data.pictures import colors, folder, picture
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
+from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.spaces.errors import RunError
 
@@ -182,6 +184,13 @@ def test_a_limit_takes_the_same_number_of_each_class(tmp_path: Path) -> None:
 def test_data_sets_that_timm_does_not_have() -> None:
     with pytest.raises(RunError, match="torch/nothing"):
         load_data(DataConfig(name="torch/nothing"), 8)
+
+
+def test_archives_that_only_one_thread_can_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(folder(tmp_path / "set", each=2), "set")
+    with pytest.raises(RunError, match="write its images into class folders"):
+        list_images(DataConfig(name="archive", root=str(tmp_path / "set.tar")))
 
 
 def test_a_root_means_a_folder() -> None:
