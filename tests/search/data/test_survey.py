@@ -107,12 +107,35 @@ def test_groups_that_declared_splits_tear_apart(tmp_path: Path) -> None:
     rows = ["path,label,split,group"]
     for i in range(24):
         noise(tmp_path / f"{i}.png", i)
-        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else ''},person {i % 12}")
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else 'train'},person {i % 12}")
     (tmp_path / "set.csv").write_text("\n".join(rows))
     catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
     assert "6 groups lie in several of the declared splits: 'person 0', 'person 1'" in " ".join(
         catalog.warnings
     )
+
+
+def test_a_group_of_a_declared_split_is_trained_on_nowhere(tmp_path: Path) -> None:
+    rows = ["path,label,split,group"]
+    for i in range(48):
+        noise(tmp_path / f"{i}.png", i)
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else ''},{i % 24 // 2}")
+    (tmp_path / "set.csv").write_text("\n".join(rows))
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
+    out = {row.path for row in catalog.rows if not row.split}
+    assert out == {f"{i}.png" for i in range(24, 30)}
+    assert catalog.skipped[0]["reason"] == "in a group of the test split"
+    assert not any("groups lie" in line for line in catalog.warnings)
+
+
+def test_a_declared_split_of_which_nothing_is_left_is_said(tmp_path: Path) -> None:
+    noisy(tmp_path / "set" / "train", each=40)
+    for name in "ab":
+        broken = tmp_path / "set" / "test" / name / "x.png"
+        broken.parent.mkdir(parents=True)
+        broken.write_bytes(b"")
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set")), 16)
+    assert "no image of the test split is left" in " ".join(catalog.warnings)
 
 
 def test_one_gray_file_that_comes_first_decides_nothing(tmp_path: Path) -> None:
