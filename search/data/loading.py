@@ -77,6 +77,7 @@ def record_images(config: DataConfig, size: int, paths: RunPaths) -> Catalog:
         shape = _shape(plan.look, len(plan.listing.entries))
         mapped = open_pixels(paths.pixels, shape, create=True)
         catalog = survey(config, plan, mapped, paths.reading)
+        mapped.flush()  # to disk, before the catalog says that they are there
     catalog.save(paths.catalog, paths.images)
     paths.reading.unlink(missing_ok=True)
     return catalog

@@ -145,6 +145,22 @@ def test_a_log_without_its_pixels_is_forgotten(tmp_path: Path) -> None:
     same(recorded(config, 8, paths.path), load_data(config, 8))
 
 
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    root, paths = noisy(tmp_path / "set", each=24), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    whole = (root / "a" / "3.png").read_bytes()
+    (root / "a" / "3.png").write_bytes(b"")
+    config = DataConfig(root=str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Catalog, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            record_images(config, 8, paths)
+    assert "empty file" in paths.reading.read_text()
+    (root / "a" / "3.png").write_bytes(whole)
+    assert not record_images(config, 8, paths).skipped
+    same(load_data(config, 8, None, paths), load_data(config, 8))
+
+
 def stop(*_: object) -> None:
     raise KeyboardInterrupt
 
