@@ -1,6 +1,5 @@
 """What becomes of every image: splits, copies, groups, and files that cannot be read."""
 
-import tarfile
 from pathlib import Path
 from shutil import copyfile
 
@@ -209,11 +208,13 @@ def test_data_sets_that_timm_does_not_have() -> None:
         load_data(DataConfig(name="torch/nothing"), 8)
 
 
-def test_archives_that_only_one_thread_can_read(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        archive.add(folder(tmp_path / "set", each=2), "set")
-    with pytest.raises(RunError, match="write its images into class folders"):
-        list_images(DataConfig(name="archive", root=str(tmp_path / "set.tar")))
+@pytest.mark.parametrize("name", ["imagefolder", "imagenet", "digit", "Folder", "", "my/photos"])
+def test_names_that_timm_would_take_for_a_folder(tmp_path: Path, name: str) -> None:
+    """Its labels would be the innermost folders, indoor and outdoor."""
+    for label in ("cat", "dog"):
+        folder(tmp_path / "train" / label, each=2, classes=("indoor", "outdoor"))
+    with pytest.raises(RunError, match=r"data\.name: need digits, folder"):
+        list_images(DataConfig(name=name, root=str(tmp_path)))
 
 
 def test_a_root_means_a_folder() -> None:
