@@ -32,6 +32,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Balance = Literal["none", "weight", "sample"]
 
 GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
+OLD_BROKEN = 0.01  # default of `data.broken` then, which their run folders hold
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -89,6 +90,8 @@ class DataConfig(_Section):
         if not isinstance(raw, Mapping):
             return raw
         given = {key: value for key, value in raw.items() if key not in GONE}
+        if len(given) < len(raw) and given.get("broken") == OLD_BROKEN:
+            del given["broken"]
         is_folder = given.get("root") and given.get("name", "digits") == "digits"
         return given | ({"name": "folder"} if is_folder else {})
 

@@ -59,10 +59,9 @@ def show(
     catalog = catalog_of(loaded.data, size, strict=False)
     if files:
         write_files(catalog, files)
-    if sheet:
+    if sheet and (chosen := examples(catalog)):
         from ..data.contact_sheet import contact_sheet
 
-        chosen = examples(catalog)
         captions = [catalog.rows[i].label for i in chosen]
         contact_sheet(pixels_of(loaded.data, size, chosen), captions, sheet)
     about = overview(catalog)

@@ -42,7 +42,8 @@ def assign(
     """The split of every image that is used, and why the others are not.
 
     Splits that the source declares stay as they are, except that a copy of an image of the test
-    split is nowhere else, and one of the validation split is not in the train split.
+    split is nowhere else, and one of the validation split is not in the train split. An image
+    without a split is left out where a declared one holds its group.
     """
     entries = listing.entries
     copied = dict(zip(readable, copies.group.tolist(), strict=True))
@@ -56,12 +57,15 @@ def assign(
             else:
                 splits[i] = split
         held |= {copied[i]: split for i in mine if i in splits}
+    grouped = {entries[i].group: split for i, split in splits.items() if entries[i].group}
     pool = list[int]()
     for i in readable:
         if entries[i].split in DECLARED:
             continue
         if split := held.get(copied[i]):
             notes[i] = f"copy of an image of the {split} split"
+        elif not entries[i].split and (split := grouped.get(entries[i].group)):
+            notes[i] = f"in a group of the {split} split"
         else:
             pool.append(i)
     declared = {entries[i].split for i in splits}

@@ -34,7 +34,7 @@ class Norm:
     def __call__(self, images: Tensor) -> Tensor:
         """Normalize images uint8 (N, C, S, S) to float32."""
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return (images.float() / 255 - mean) / std
+        return images.float().div_(255).sub_(mean).div_(std)  # in place: sets may be large
 
 
 class Views(Protocol):

@@ -45,7 +45,7 @@ def balance_warning(counts: Mapping[str, int]) -> str | None:
     >>> print(balance_warning({"cat": 90, "dog": 70}))
     None
     """
-    if not counts:
+    if not any(counts.values()):
         return None
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     few = [name for name, images in counts.items() if images < FEW]

@@ -7,7 +7,6 @@ does any near copy of a flat one, say of a blank page.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,17 +52,12 @@ def fingerprint(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(upright.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def digest(data: bytes) -> str:
-    """Short name of a file's content: equal files, and no others, have the same."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def find_duplicates(prints: NDArray[np.uint8], digests: Sequence[str]) -> Duplicates:
     """Groups of images that show the same picture, whatever the order of the images.
 
     Args:
         prints: `fingerprint` of every image (N, 32, 32).
-        digests: `digest` of every image's file (N,).
+        digests: digest of every image's content (N,).
     """
     # Contents in the order of their digests, which does not depend on the order of the images.
     _, first, content = np.unique(np.array(digests, str), return_index=True, return_inverse=True)

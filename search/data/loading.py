@@ -51,7 +51,7 @@ def load_data(
         shape = _shape(catalog.look, len(catalog.rows))
         rows = {s: rows_of(paths.pixels, shape, catalog.rows_of(s)) for s in SPLITS}
         return Data(config.label, _images(catalog, rows), config.flip, seal)
-    if paths and paths.begun and not config.is_digits:
+    if paths and paths.teacher.exists() and not config.is_digits:
         raise RunError(
             f"{paths.path}: made before runs recorded their images, so that labels and splits of "
             f"{config.root or config.name} may be others today: start a new run"
@@ -77,6 +77,7 @@ def record_images(config: DataConfig, size: int, paths: RunPaths) -> Catalog:
         shape = _shape(plan.look, len(plan.listing.entries))
         mapped = open_pixels(paths.pixels, shape, create=True)
         catalog = survey(config, plan, mapped, paths.reading)
+        mapped.flush()  # to disk, before the catalog says that they are there
     catalog.save(paths.catalog, paths.images)
     paths.reading.unlink(missing_ok=True)
     return catalog
@@ -90,7 +91,7 @@ def channels_and_classes(config: DataConfig, size: int, paths: RunPaths) -> tupl
     """
     if config.is_digits:
         return 1, len(CLASSES)
-    if paths.catalog.exists():
+    if paths.begun and paths.catalog.exists():  # otherwise it may be of other images
         catalog = Catalog.load(paths.catalog, paths.images)
         return catalog.look.channels, len(catalog.class_names)
     plan = plan_reading(config, size)  # pyright: ignore[reportArgumentType]
@@ -190,7 +191,7 @@ def _forget_others(paths: RunPaths, config: DataConfig, plan: ReadingPlan) -> No
     names = [entry.name for entry in plan.listing.entries]
     content = json.dumps([config.model_dump(mode="json"), repr(plan.look), names])
     key = json.dumps({"images": digest(content.encode())}) + "\n"
-    with_key = paths.reading.exists() and paths.reading.read_text("utf-8").startswith(key)
-    if not with_key:
+    both = paths.reading.exists() and paths.pixels.exists()
+    if not (both and paths.reading.read_text("utf-8").startswith(key)):
         paths.pixels.unlink(missing_ok=True)
         write_atomic(paths.reading, key)

@@ -57,7 +57,7 @@ def read_all(
         listing: of the images.
         look: how networks see them.
         keep: takes the pixels of every image that can be read.
-        log: remembers what was read; images that it knows are not read again.
+        log: remembers what was read; only images that could not be are read again.
     """
     total = len(listing.entries)
     seen = _logged(log)[:total] if log else []
@@ -75,6 +75,8 @@ def read_all(
     label = f"reading {listing.name}"
     with pixel_limits(), progress(total, label, "image") as bar, _Threads() as threads:
         bar.update(len(seen))
+        for index in [i for i, one in enumerate(seen) if one.reason]:
+            seen[index] = read(index)  # what it needs may be installed or allowed by now
         while len(seen) < total:
             chunk = range(len(seen), min(len(seen) + CHUNK, total))
             found = threads.map(read, chunk)

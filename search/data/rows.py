@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...spaces.errors import RunError
 from .pixels import Look
 
+Mapped = np.memmap[Any, np.dtype[np.uint8]]
 IN_MEMORY_MB = 64  # of pixels that are held, and travel, as they are
 
 
@@ -38,7 +38,7 @@ class MappedRows:
 
     def __init__(self, path: Path, shape: tuple[int, ...], index: Tensor) -> None:
         self._path, self._shape, self._index = path.absolute(), shape, index
-        self._mapped: NDArray[np.uint8] | None = None
+        self._mapped: Mapped | None = None
 
     def __len__(self) -> int:
         return len(self._index)
@@ -71,7 +71,7 @@ def rows_of(path: Path, shape: tuple[int, ...], index: Tensor) -> Rows:
     return mapped[torch.arange(len(index))]
 
 
-def open_pixels(path: Path, shape: tuple[int, ...], create: bool = False) -> NDArray[np.uint8]:
+def open_pixels(path: Path, shape: tuple[int, ...], create: bool = False) -> Mapped:
     """A memory-mapped file of pixels (N, C, S, S).
 
     Raises:

@@ -20,6 +20,7 @@ from .duplicates import SIDE, Duplicates, find_duplicates, fingerprint
 from .planning import ReadingPlan
 from .reading import Pixels, Seen, read_all, unreadable
 from .sources.listing import Listing, natural, some
+from .splits import DECLARED
 
 
 def survey(
@@ -83,7 +84,7 @@ def survey(
         warnings=[f"a search would stop: {problem}" for problem in problems],
     )
     found = [*listing.warnings, *_copy_warnings(catalog, readable, copies)]
-    found += _group_warnings(listing, splits)
+    found += _split_warnings(listing, splits)
     if config.balance == "none":
         found += filter(None, [balance_warning(catalog.counts("train"))])
     return replace(catalog, warnings=[*catalog.warnings, *found])
@@ -125,15 +126,22 @@ def _duplicates(
     return {"exact": about(copies.exact), "near": about(copies.near)}
 
 
-def _group_warnings(listing: Listing, splits: Mapping[int, str]) -> list[str]:
-    """A line on groups that the declared splits tear apart."""
+def _split_warnings(listing: Listing, splits: Mapping[int, str]) -> list[str]:
+    """Lines on declared splits of which nothing is left, and on groups that they tear apart."""
+    declared = {entry.split for entry in listing.entries}
+    left = {listing.entries[i].split for i in splits}
+    lines = [
+        f"no image of the {split} split is left: another one is cut from the train split"
+        for split in DECLARED
+        if split in declared - left
+    ]
     where = defaultdict[str, set[str]](set)
     for i, split in splits.items():
         where[listing.entries[i].group].add(split)
     torn = sorted((name for name in where if name and len(where[name]) > 1), key=natural)
-    if not torn:
-        return []
-    return [f"{len(torn)} groups lie in several of the declared splits: {some(torn)}"]
+    if torn:
+        lines.append(f"{len(torn)} groups lie in several of the declared splits: {some(torn)}")
+    return lines
 
 
 def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates) -> list[str]:

@@ -117,14 +117,15 @@ class Run:
         """The images, read into the folder now if they were not yet."""
         config, folder = self.config.data, self.folder
         size = self.space.largest().architecture.input_size
-        if folder.is_open and not folder.catalog.exists() and not folder.begun:
+        if folder.is_open and not folder.catalog.exists() and not folder.teacher.exists():
             try:
                 with running(folder, Stage.DATA) as facts:
                     catalog = record_images(config, size, folder)
                     facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
                     self._check_teacher(load_data(config, size, None, folder))
             except VitParetoError:
-                folder.discard()  # another start would end here, too
+                if not folder.begun:
+                    folder.discard()  # another start would end here, too
                 raise
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)

@@ -110,7 +110,7 @@ class RunFolder(RunPaths):
         A folder in which no stage has ended may be made anew, as it holds nothing of value.
 
         Raises:
-            RunError: a run exists there, or the folder cannot be written.
+            RunError: a run or files of its names exist there, or the folder cannot be written.
         """
         paths = RunPaths(path)
         if paths.begun:
@@ -120,6 +120,13 @@ class RunFolder(RunPaths):
             )
         if paths.lock.exists():
             _locked(paths.lock).release()
+        plain = (paths.config, paths.space, paths.catalog, paths.images, paths.log, paths.report)
+        others = [file.name for file in plain if file.exists()]  # names that a person may use, too
+        if others and not (paths.lock.exists() or paths.environment.exists()):
+            raise RunError(
+                f"{path}: is no run folder, and a run would write over its {', '.join(others)}: "
+                "name another folder with --run-dir"
+            )
         above = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not above.is_dir():
             raise RunError(f"{path}: {above} is a file: name another folder with --run-dir")
@@ -135,6 +142,7 @@ class RunFolder(RunPaths):
         """
         cls.check_free(path)
         paths = RunPaths(path)
+        paths.catalog.unlink(missing_ok=True)  # of a stopped start, perhaps with other images
         write_atomic(paths.space, space)
         write_atomic(paths.config, config)
         return cls(path)
@@ -151,7 +159,8 @@ class RunFolder(RunPaths):
         made = (self.config, self.space, self.environment, self.log, self.lock)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows keeps files that are still mapped
+                path.unlink()
         with contextlib.suppress(OSError):  # it is not empty
             self.path.rmdir()
 

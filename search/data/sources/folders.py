@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from .listing import (
     Entry,
     FileReader,
     Listing,
+    Natural,
     Skipped,
     in_natural_order,
     natural,
@@ -23,6 +25,9 @@ from .listing import (
 Parts = tuple[str, ...]  # names on the way from the root to a file
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir")
+HIDDEN = "hidden or made by the system"
+LINKED = "a link to a folder that is read already"
+ODD_NAME = "a name that is not UTF-8 or holds a line break"
 SPLIT_LIKE = ("training", "testing", "dev", "eval", "evaluation", "holdout")
 
 
@@ -45,10 +50,10 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
         raise RunError(f"data.root: no such folder: {str(root)!r}")
     skipped, images = Skipped(), list[Parts]()
     suffixes = {*image_suffixes(), *lacking_suffixes()}
-    for parts, hidden in _files(root):
+    for parts, reason in _files(root):
         suffix = Path(parts[-1]).suffix.lower()
-        if hidden:
-            skipped.add("hidden or made by the system", "/".join(parts))
+        if reason:
+            skipped.add(reason, "/".join(parts))
         elif suffix not in suffixes:
             skipped.add(f"no image format: {suffix or 'no suffix'}", "/".join(parts))
         else:
@@ -82,36 +87,69 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
     return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
 
 
-def _files(root: Path) -> Iterator[tuple[Parts, bool]]:
-    """Every file below a folder, and whether it or a folder on the way is hidden.
+def _files(root: Path) -> Iterator[tuple[Parts, str]]:
+    """Every file below a folder, and why it must not be read; empty where it may.
 
-    Links to folders are followed, each folder once, so that a link to a folder above ends.
+    Links to folders are followed after all else, in natural order, to folders that were not read
+    yet: a link to a folder above ends, and the order of the file system changes nothing.
     """
     pending: list[tuple[Parts, Path, bool]] = [((), root, False)]
-    seen = {os.path.realpath(root)}
-    while pending:
+    links: list[tuple[Natural, Parts, Path]] = []
+    seen = set[str]()
+    while pending or links:
+        if not pending:
+            _, parts, folder = heapq.heappop(links)
+            if os.path.realpath(folder) in seen:
+                yield parts, LINKED
+                continue
+            pending.append((parts, folder, False))
         parts, folder, hidden = pending.pop()
-        try:
-            with os.scandir(folder) as scanned:
-                found = list(scanned)
-        except PermissionError as error:
-            raise RunError(
-                f"data: {folder}: no permission to read this folder: allow it, or take it out of "
-                "the root"
-            ) from error
-        except OSError as error:
-            raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
-        for item in found:
-            below = (*parts, item.name)
+        if not hidden:
+            seen.add(os.path.realpath(folder))
+        for item in _scanned(folder):
+            below, path = (*parts, item.name), folder / item.name
             unseen = hidden or item.name.startswith(".") or item.name.casefold() in JUNK
-            if item.is_dir():
-                real = os.path.realpath(item.path) if item.is_symlink() else item.path
-                if item.is_symlink() and real in seen:
-                    continue
-                seen.add(real)
-                pending.append((below, folder / item.name, unseen))
+            if not _is_folder(item) or (unseen and item.is_symlink()):
+                odd = not unseen and _is_odd("/".join(below))
+                yield below, HIDDEN if unseen else ODD_NAME if odd else ""
+            elif item.is_symlink():
+                heapq.heappush(links, (natural("/".join(below)), below, path))
             else:
-                yield below, unseen
+                pending.append((below, path, unseen))
+
+
+def _scanned(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as scanned:
+            return list(scanned)
+    except PermissionError as error:
+        raise RunError(
+            f"data: {folder}: no permission to read this folder: allow it, or take it out of "
+            "the root"
+        ) from error
+    except OSError as error:
+        raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself, or to where we may not look
+        return False
+
+
+def _is_odd(name: str) -> bool:
+    """Whether a name cannot be written into a table."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return "\r" in name
 
 
 def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
@@ -121,7 +159,10 @@ def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
         RunError: they are, but two would be the same split, or there are others beside them.
     """
     names = {parts[0] for parts in images if len(parts) > 1}
-    below = {name: {p[1] for p in images if p[0] == name and len(p) > 2} for name in names}
+    below = {name: set[str]() for name in names}
+    for parts in images:
+        if len(parts) > 2:
+            below[parts[0]].add(parts[1])
     direct = {parts[0] for parts in images if len(parts) == 2}
     by_split = defaultdict[str, list[str]](list)
     for name in sorted(names):

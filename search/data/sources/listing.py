@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,13 @@ from typing import Protocol
 
 from PIL import Image
 
+from ..decoding import NO_FILE
 from ..pixels import UnreadableImage, open_image
 
 DIGEST_BYTES = 16
 NAMED = 3  # examples that a message names
+
+Natural = tuple[list[int | str], str]  # key of an order
 
 # Names of splits that a person may use, and ours; "search" is always cut from the train split.
 SPLIT_NAMES: Mapping[str, str] = {
@@ -108,11 +112,15 @@ class FileReader:
     def __call__(self, index: int) -> tuple[Image.Image, str]:
         """See `Reader`."""
         try:
+            if not stat.S_ISREG(self.paths[index].stat().st_mode):  # a pipe would never end
+                raise UnreadableImage(NO_FILE)
             data = self.paths[index].read_bytes()
         except PermissionError as error:
             raise UnreadableImage("no permission to read it") from error
         except OSError as error:
             raise UnreadableImage((error.strerror or "cannot be read").lower()) from error
+        except ValueError as error:  # a null in its name
+            raise UnreadableImage(NO_FILE) from error
         return open_image(BytesIO(data)), digest(data)
 
 
@@ -121,7 +129,7 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
-def natural(name: str) -> tuple[list[int | str], str]:
+def natural(name: str) -> Natural:
     """Key of a total order in which 9 comes before 10, whatever the case.
 
     >>> sorted(["b10", "B9", "a", "01", "1"], key=natural)

@@ -18,8 +18,8 @@ def list_table(file: Path) -> Listing:
     """List the images of a table, whose paths are relative to its folder.
 
     Raises:
-        RunError: it cannot be read, lacks a column or a value, names a split that does not exist
-            or an image twice, or has fewer than two classes.
+        RunError: it cannot be read, lacks a column or a value, has a column or names an image
+            twice, names a split that does not exist, or has fewer than two classes.
         MissingRuntimeError: a Parquet file, and pyarrow is not installed.
     """
     rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file)
@@ -27,7 +27,7 @@ def list_table(file: Path) -> Listing:
     lines: dict[str, int] = {}
     for line, row in rows:
         where = f"data: {file}: line {line}"
-        name, label, split, group = (str(row.get(column) or "").strip() for column in ALLOWED)
+        name, label, split, group = (_text(row.get(column)) for column in ALLOWED)
         if not name or not label:
             raise RunError(f"{where}: needs a path and a label, got {name!r} and {label!r}")
         if split and split.casefold() not in SPLIT_NAMES:
@@ -36,7 +36,7 @@ def list_table(file: Path) -> Listing:
         if (before := lines.setdefault(name, line)) != line:
             raise RunError(f"{where}: {name!r} is given twice, first in line {before}")
         entries.append(Entry(name, label, SPLIT_NAMES.get(split.casefold(), ""), group))
-        paths.append(file.parent / Path(name).expanduser())
+        paths.append(_path(name, file.parent))
     classes = in_natural_order(entry.label for entry in entries)
     if len(classes) < 2:
         raise RunError(
@@ -44,6 +44,17 @@ def list_table(file: Path) -> Listing:
             f"{', '.join(map(repr, classes)) or 'none'}"
         )
     return Listing(f"table {file}", entries, classes, FileReader(paths))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _path(name: str, folder: Path) -> Path:
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:  # "~name" of nobody is a name like others
+        return folder / name
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -92,4 +103,7 @@ def _columns(file: Path, given: Any) -> list[str]:
                 f"data: {file}: needs a first line with the columns {', '.join(NEEDED)} and "
                 f"perhaps split and group, has {', '.join(map(repr, given)) or 'none'}"
             )
+    for name in ALLOWED:
+        if names.count(name) > 1:
+            raise RunError(f"data: {file}: has the column {name!r} twice: keep one of them")
     return names

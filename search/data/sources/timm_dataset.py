@@ -14,6 +14,8 @@ from ....spaces.errors import RunError
 from ..pixels import UnreadableImage, open_image
 from .listing import DIGEST_BYTES, Entry, Listing
 
+# To timm every other name means a folder, in which it takes labels from the innermost folders.
+LIBRARIES = ("torch", "hfds", "hfids", "tfds", "wds")
 UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, KeyError)
 
 
@@ -30,6 +32,12 @@ def list_timm(name: str, root: str, train_split: str, test_split: str) -> Listin
         RunError: no such data set, folder or split; one of its packages is not installed; it
             does not list its labels; or the classes of the two parts differ.
     """
+    library, slash, _ = name.partition("/")
+    if not slash or library.lower() not in LIBRARIES:
+        raise RunError(
+            f"data.name: need digits, folder, or LIBRARY/NAME with one of {', '.join(LIBRARIES)}, "
+            f"got {name!r}: class folders and tables need data.root alone"
+        )
     parts = [(train_split, "train" if test_split else "")]
     parts += [(test_split, "test")] if test_split else []
     datasets, entries, places = list[Any](), list[Entry](), list[tuple[int, int]]()
@@ -103,8 +111,6 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
 def _labels(dataset: Any) -> list[int] | None:
     """Labels of all images, none decoded; None where the data set does not list them."""
     reader: Any = getattr(dataset, "reader", None)
-    if samples := getattr(reader, "samples", None):
-        return [int(label) for _, label in samples]
     if column := getattr(reader, "label_key", None):  # Hugging Face's
         return [int(label) for label in reader.dataset[column]]
     targets = getattr(dataset, "targets", None)

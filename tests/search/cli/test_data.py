@@ -52,6 +52,19 @@ def test_for_programs(photos: Path, tmp_path: Path) -> None:
         assert min(image.size) > 200
 
 
+def test_nothing_is_left_to_learn_from(photos: Path, tmp_path: Path) -> None:
+    """Every train image is a copy of a test image: it is said, and no page is made of none."""
+    root = tmp_path / "copies"
+    for split in ("train", "test"):
+        folder(root / split, each=3)
+    (photos).write_text("space: cifar\ndata: {root: copies}\n")
+    result = show(str(photos), "--json", "--sheet", str(tmp_path / "sheet.png"))
+    warnings = json.loads(result.stdout)["warnings"]
+    assert "nothing to learn 'a', 'b' from" in warnings[0]
+    assert not any("always answering" in line for line in warnings)
+    assert not (tmp_path / "sheet.png").exists()
+
+
 def test_for_people(photos: Path) -> None:
     text = show(str(photos)).stdout
     assert "photos: 21 images, 2 classes" in text

@@ -1,5 +1,6 @@
 """Folders of pictures for tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ def picture(path: Path, seed: int, mode: str = "RGB", side: int = 20) -> Path:
     return path
 
 
-def folder(root: Path, each: int = 20, classes: str = "ab", mode: str = "RGB", at: int = 0) -> Path:
+def folder(
+    root: Path, each: int = 20, classes: Sequence[str] = "ab", mode: str = "RGB", at: int = 0
+) -> Path:
     """A folder of class folders, one color a picture."""
     for k, name in enumerate(classes):
         for i in range(each):

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from vitpareto.search.data.duplicates import Duplicates, digest, find_duplicates, fingerprint
+from vitpareto.search.data.duplicates import Duplicates, find_duplicates, fingerprint
+from vitpareto.search.data.sources.listing import digest
 
 NEAR: dict[str, Callable[[Image.Image], Image.Image]] = {
     "half": lambda image: image.resize((image.width // 2, image.height // 2)),

@@ -1,5 +1,6 @@
 """Folders are read as a five-line reference says, in every process, whatever their names."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.search.data.pictures import folder, picture
+from vitpareto.search.data.pixels import UnreadableImage
+from vitpareto.search.data.sources import folders
 from vitpareto.search.data.sources.folders import list_folder
 from vitpareto.search.data.sources.listing import natural
 from vitpareto.spaces.errors import RunError
@@ -168,6 +171,68 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
         "c/1.png",
         "c/2.png",
     ]
+
+
+@pytest.mark.parametrize("first", ["alias", "b"])
+def test_the_order_of_a_file_system_does_not_say_which_folder_is_the_link(
+    tmp_path: Path, first: str
+) -> None:
+    root = tmp_path / "real"
+    folder(root, each=1, classes="a")
+    for name in dict.fromkeys((first, "b", "alias")):
+        if name == "b":
+            folder(root, each=1, classes="b")
+        else:
+            (root / name).symlink_to(root / "b", target_is_directory=True)
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    for path in (root, tmp_path / "link"):
+        listing = list_folder(path)
+        assert listing.class_names == ("a", "b")
+        assert listing.skipped == {"a link to a folder that is read already": ("alias",)}
+
+
+def test_the_order_of_a_scan_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, each=2, classes="ab")
+    for name in ("0", "c"):
+        (tmp_path / name).symlink_to(tmp_path / "b", target_is_directory=True)
+    scan = folders._scanned
+    orders = (sorted, lambda found, key: sorted(found, key=key)[::-1])
+    listings = []
+    for order in orders:
+        monkeypatch.setattr(
+            folders, "_scanned", lambda path, o=order: o(scan(path), key=lambda item: item.name)
+        )
+        listings.append(list_folder(tmp_path))
+    assert listings[0].entries == listings[1].entries
+    assert listings[0].class_names == listings[1].class_names == ("a", "b")
+
+
+def test_odd_names_and_links_to_themselves_are_counted(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    (tmp_path / "a" / "x").symlink_to("x")
+    picture(tmp_path / "a" / "x\ry.png", 5)
+    odd = 1
+    with contextlib.suppress(OSError):  # macOS takes UTF-8 alone
+        (tmp_path / "b" / "0.png").rename(tmp_path / "b" / os.fsdecode(b"\xff.png"))
+        picture(tmp_path / "b" / "0.png", 6)
+        odd = 2
+    listing = list_folder(tmp_path)
+    assert [e.name for e in listing.entries] == ["a/0.png", "b/0.png"]
+    assert len(listing.skipped["a name that is not UTF-8 or holds a line break"]) == odd
+    assert listing.skipped["no image format: no suffix"] == ("a/x",)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    listing = list_folder(tmp_path)
+    index = [e.name for e in listing.entries].index("a/pipe.png")
+    with pytest.raises(UnreadableImage) as caught:
+        listing.read(index)
+    assert caught.value.reason == "not a file"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data, record_images
 from vitpareto.search.data.rows import MappedRows
 from vitpareto.search.data.splits import SPLITS
-from vitpareto.search.store.atomic_files import write_json
 from vitpareto.search.store.run_folder import RunPaths
 from vitpareto.spaces.errors import RunError
 
@@ -74,7 +73,7 @@ def test_later_files_and_lost_files_change_nothing(tmp_path: Path) -> None:
 
 def test_a_run_that_did_not_record_its_images(tmp_path: Path) -> None:
     config = DataConfig(root=str(folder(tmp_path / "set")))
-    write_json(tmp_path / "stages.json", {})
+    (tmp_path / "teacher.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match="before runs recorded their images"):
         load_data(config, 8, None, RunPaths(tmp_path))
     assert load_data(DataConfig(), 8, None, RunPaths(tmp_path)).num_classes == 10
@@ -132,6 +131,38 @@ def test_a_killed_reading_of_other_images_is_forgotten(tmp_path: Path) -> None:
     paths.pixels.write_bytes(b"old")
     config = DataConfig(root=str(folder(tmp_path / "set")))
     same(recorded(config, 8, paths.path), load_data(config, 8))
+
+
+def test_a_log_without_its_pixels_is_forgotten(tmp_path: Path) -> None:
+    config, paths = DataConfig(root=str(folder(tmp_path / "set"))), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    with pytest.MonkeyPatch.context() as patch:  # stopped behind the last image
+        patch.setattr(Catalog, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            record_images(config, 8, paths)
+    assert count(paths.reading) > 1
+    paths.pixels.unlink()
+    same(recorded(config, 8, paths.path), load_data(config, 8))
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    root, paths = noisy(tmp_path / "set", each=24), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    whole = (root / "a" / "3.png").read_bytes()
+    (root / "a" / "3.png").write_bytes(b"")
+    config = DataConfig(root=str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Catalog, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            record_images(config, 8, paths)
+    assert "empty file" in paths.reading.read_text()
+    (root / "a" / "3.png").write_bytes(whole)
+    assert not record_images(config, 8, paths).skipped
+    same(load_data(config, 8, None, paths), load_data(config, 8))
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def count(log: Path) -> int:

@@ -12,6 +12,7 @@ from tests.search.data.pictures import colors, folder, picture
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
+from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.spaces.errors import RunError
 
@@ -105,12 +106,35 @@ def test_groups_that_declared_splits_tear_apart(tmp_path: Path) -> None:
     rows = ["path,label,split,group"]
     for i in range(24):
         noise(tmp_path / f"{i}.png", i)
-        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else ''},person {i % 12}")
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else 'train'},person {i % 12}")
     (tmp_path / "set.csv").write_text("\n".join(rows))
     catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
     assert "6 groups lie in several of the declared splits: 'person 0', 'person 1'" in " ".join(
         catalog.warnings
     )
+
+
+def test_a_group_of_a_declared_split_is_trained_on_nowhere(tmp_path: Path) -> None:
+    rows = ["path,label,split,group"]
+    for i in range(48):
+        noise(tmp_path / f"{i}.png", i)
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 6 else ''},{i % 24 // 2}")
+    (tmp_path / "set.csv").write_text("\n".join(rows))
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
+    out = {row.path for row in catalog.rows if not row.split}
+    assert out == {f"{i}.png" for i in range(24, 30)}
+    assert catalog.skipped[0]["reason"] == "in a group of the test split"
+    assert not any("groups lie" in line for line in catalog.warnings)
+
+
+def test_a_declared_split_of_which_nothing_is_left_is_said(tmp_path: Path) -> None:
+    noisy(tmp_path / "set" / "train", each=40)
+    for name in "ab":
+        broken = tmp_path / "set" / "test" / name / "x.png"
+        broken.parent.mkdir(parents=True)
+        broken.write_bytes(b"")
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set")), 16)
+    assert "no image of the test split is left" in " ".join(catalog.warnings)
 
 
 def test_one_gray_file_that_comes_first_decides_nothing(tmp_path: Path) -> None:
@@ -182,6 +206,15 @@ def test_a_limit_takes_the_same_number_of_each_class(tmp_path: Path) -> None:
 def test_data_sets_that_timm_does_not_have() -> None:
     with pytest.raises(RunError, match="torch/nothing"):
         load_data(DataConfig(name="torch/nothing"), 8)
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "imagenet", "digit", "Folder", "", "my/photos"])
+def test_names_that_timm_would_take_for_a_folder(tmp_path: Path, name: str) -> None:
+    """Its labels would be the innermost folders, indoor and outdoor."""
+    for label in ("cat", "dog"):
+        folder(tmp_path / "train" / label, each=2, classes=("indoor", "outdoor"))
+    with pytest.raises(RunError, match=r"data\.name: need digits, folder"):
+        list_images(DataConfig(name=name, root=str(tmp_path)))
 
 
 def test_a_root_means_a_folder() -> None:

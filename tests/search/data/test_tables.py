@@ -6,6 +6,7 @@ import pytest
 
 from tests.search.data.pictures import picture
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data.pixels import UnreadableImage
 from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.sources.tables import list_table
 from vitpareto.spaces.errors import RunError
@@ -41,12 +42,22 @@ def test_labels_splits_and_groups(tmp_path: Path) -> None:
         ("path,label,split\nx,a,tset\n", r"line 2: no such split 'tset'. Did you mean 'test'"),
         ("path,label\nx,a\ny,b\nx,b\n", r"line 4: 'x' is given twice, first in line 2"),
         ("path,label\nx,a,3\n", r"line 2: more values than columns"),
+        ("path,label,Label\nx,a,b\n", r"has the column 'label' twice"),
         ("path,label\nx,a\n", r"two or more classes, has 'a'"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
         list_table(write(tmp_path / "set.csv", text))
+
+
+def test_names_that_are_no_paths(tmp_path: Path) -> None:
+    text = "path,label\n~nobody here/1.png,a\nx\0.png,b\n"
+    listing = list_table(write(tmp_path / "set.csv", text))
+    picture(tmp_path / "~nobody here" / "1.png", 7)
+    assert listing.read(0)[0].size == (26, 20)
+    with pytest.raises(UnreadableImage, match="not a file"):
+        listing.read(1)
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
@@ -62,9 +73,10 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    columns = {"path": ["a.png", "b.png"], "label": [1, 10], "split": ["train", None]}
+    files = ["a.png", "b.png"]
+    columns = {"path": files, "label": [0, 10], "group": [0, None], "split": ["train", None]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "set.parquet")
-    text = "path,label,split\na.png,1,train\nb.png,10,\n"
+    text = "path,label,group,split\na.png,0,0,train\nb.png,10,,\n"
     same = list_table(write(tmp_path / "set.csv", text))
     listing = list_table(tmp_path / "set.parquet")
     assert (listing.entries, listing.class_names) == (same.entries, same.class_names)

@@ -119,6 +119,13 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
         RunFolder(tmp_path / "elsewhere")
 
 
+def test_files_of_others_are_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("path,label\n")
+    with pytest.raises(RunError, match=r"is no run folder, .*write over its images.csv: name"):
+        RunFolder.create(tmp_path, "space: digits\n", "name: tiny\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["images.csv"]
+
+
 def test_atomic_writing_leaves_old_or_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "folder" / "file.json"
     write_atomic(path, "old")
