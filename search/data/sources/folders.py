@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....spaces.errors import RunError
@@ -19,8 +20,10 @@ from .listing import (
     natural,
     some,
 )
+from .tables import SUFFIXES as TABLES
 
 Parts = tuple[str, ...]  # names on the way from the root to a file
+_Folder = tuple[Parts, str, str, bool]  # path, path without links, whether it is hidden
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir")
 SPLIT_LIKE = ("training", "testing", "dev", "eval", "evaluation", "holdout")
@@ -41,14 +44,19 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
     Raises:
         RunError: no such folder, one that cannot be read, or fewer than two classes.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise RunError(f"data.root: no such folder: {str(root)!r}")
     skipped, images = Skipped(), list[Parts]()
     suffixes = {*image_suffixes(), *lacking_suffixes()}
-    for parts, hidden in _files(root):
+    found = _walk(root)
+    for parts in found.again:
+        skipped.add("link to a folder that is read elsewhere", "/".join(parts))
+    for parts, hidden in found.files:
         suffix = Path(parts[-1]).suffix.lower()
         if hidden:
             skipped.add("hidden or made by the system", "/".join(parts))
+        elif not _is_text("/".join(parts)):
+            skipped.add("name is not UTF-8", _as_text("/".join(parts)))
         elif suffix not in suffixes:
             skipped.add(f"no image format: {suffix or 'no suffix'}", "/".join(parts))
         else:
@@ -78,40 +86,120 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
             f"{some(classes) or 'none'}{'; ' if left_out else ''}{left_out}"
         )
     warnings = () if with_splits else _odd_classes(classes)
+    warnings += _empty_folders(found.folders, images, depth + 1)
     reader = FileReader(paths)
     return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
 
 
-def _files(root: Path) -> Iterator[tuple[Parts, bool]]:
-    """Every file below a folder, and whether it or a folder on the way is hidden.
+def is_folder(root: Path) -> bool:
+    """Whether a root is a folder; False where there is nothing, or a table.
 
-    Links to folders are followed, each folder once, so that a link to a folder above ends.
+    Raises:
+        RunError: it is another file, or in a folder that must not be entered.
     """
-    pending: list[tuple[Parts, Path, bool]] = [((), root, False)]
+    try:
+        folder, file = root.is_dir(), root.is_file()
+    except OSError as error:
+        raise RunError(f"data.root: {root}: cannot be reached: {error.strerror}") from error
+    if file and root.suffix.lower() not in TABLES:
+        raise RunError(
+            f"data.root: {str(root)!r} is a file: name a folder of class folders, or a table that "
+            f"ends in {' or '.join(TABLES)}"
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is below a folder.
+
+    Attributes:
+        files: and whether one, or a folder on the way, is hidden.
+        folders: that are not hidden.
+        again: links to folders that are read elsewhere.
+    """
+
+    files: list[tuple[Parts, bool]] = field(default_factory=list[tuple[Parts, bool]])
+    folders: list[Parts] = field(default_factory=list[Parts])
+    again: list[Parts] = field(default_factory=list[Parts])
+
+
+def _walk(root: Path) -> _Found:
+    """Everything below a folder.
+
+    Links to folders are followed after all that is there without them, in natural order, and each
+    folder is read once: a link to a folder above ends, and the order of the file system does not
+    decide under which of two names a folder is read.
+    """
+    found = _Found()
     seen = {os.path.realpath(root)}
-    while pending:
-        parts, folder, hidden = pending.pop()
-        try:
-            with os.scandir(folder) as scanned:
-                found = list(scanned)
-        except PermissionError as error:
-            raise RunError(
-                f"data: {folder}: no permission to read this folder: allow it, or take it out of "
-                "the root"
-            ) from error
-        except OSError as error:
-            raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
-        for item in found:
+    pending: list[_Folder] = [((), str(root), os.path.realpath(root), False)]
+    links = list[_Folder]()
+    while pending or links:
+        if not pending:
+            links.sort(key=lambda link: natural("/".join(link[0])), reverse=True)
+            link = links.pop()
+            if link[2] in seen:
+                found.again.append(link[0])
+                continue
+            pending.append(link)
+        parts, folder, real, hidden = pending.pop()
+        if not hidden:
+            seen.add(real)
+            found.folders.append(parts)
+        for item in _scanned(folder):
             below = (*parts, item.name)
             unseen = hidden or item.name.startswith(".") or item.name.casefold() in JUNK
-            if item.is_dir():
-                real = os.path.realpath(item.path) if item.is_symlink() else item.path
-                if item.is_symlink() and real in seen:
-                    continue
-                seen.add(real)
-                pending.append((below, folder / item.name, unseen))
-            else:
-                yield below, unseen
+            linked = item.is_symlink()
+            if not _leads_to_folder(item) or (linked and unseen):
+                found.files.append((below, unseen))
+            elif linked:
+                links.append((below, item.path, os.path.realpath(item.path), unseen))
+            elif (inner := str(Path(real, item.name))) not in seen:
+                pending.append((below, item.path, inner, unseen))
+    return found
+
+
+def _scanned(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as scanned:
+            return list(scanned)
+    except PermissionError as error:
+        raise RunError(
+            f"data: {folder}: no permission to read this folder: allow it, or take it out of the "
+            "root"
+        ) from error
+    except OSError as error:
+        raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
+
+
+def _leads_to_folder(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; a link that leads nowhere is a file."""
+    try:
+        return item.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8, which bytes of another encoding cannot."""
+    return _as_text(name) == name
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _empty_folders(
+    folders: Sequence[Parts], images: Sequence[Parts], depth: int
+) -> tuple[str, ...]:
+    """A warning of folders of classes, or of splits, without an image."""
+    held = {parts[:n] for parts in images for n in range(1, min(depth, len(parts) - 1) + 1)}
+    empty = [parts for parts in folders if 0 < len(parts) <= depth and parts not in held]
+    if not empty:
+        return ()
+    names = sorted((_as_text("/".join(parts)) for parts in empty), key=natural)
+    return (f"without an image that is read, and no class: {len(names)} folders: {some(names)}",)
 
 
 def _has_splits(root: Path, images: Sequence[Parts]) -> bool:

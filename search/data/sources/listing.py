@@ -107,12 +107,17 @@ class FileReader:
 
     def __call__(self, index: int) -> tuple[Image.Image, str]:
         """See `Reader`."""
+        path = self.paths[index]
         try:
-            data = self.paths[index].read_bytes()
+            if not path.is_dir() and path.exists() and not path.is_file():
+                raise UnreadableImage("not a file")  # a pipe would never end
+            data = path.read_bytes()
         except PermissionError as error:
             raise UnreadableImage("no permission to read it") from error
         except OSError as error:
             raise UnreadableImage((error.strerror or "cannot be read").lower()) from error
+        except ValueError as error:
+            raise UnreadableImage("no name of a file") from error
         return open_image(BytesIO(data)), digest(data)
 
 

@@ -27,7 +27,7 @@ def list_table(file: Path) -> Listing:
     lines: dict[str, int] = {}
     for line, row in rows:
         where = f"data: {file}: line {line}"
-        name, label, split, group = (str(row.get(column) or "").strip() for column in ALLOWED)
+        name, label, split, group = (_text(row.get(column)) for column in ALLOWED)
         if not name or not label:
             raise RunError(f"{where}: needs a path and a label, got {name!r} and {label!r}")
         if split and split.casefold() not in SPLIT_NAMES:
@@ -83,6 +83,13 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     yield from enumerate(table.to_pylist(), 1)
 
 
+def _text(value: Any) -> str:
+    """A value as text, empty where it is missing; 0 and False are values."""
+    if value is None or value != value:  # the latter is NaN
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
 def _columns(file: Path, given: Any) -> list[str]:
     """Names of columns in small letters, of which those that are needed are there."""
     names = [str(name).strip().casefold() for name in given]
@@ -92,4 +99,6 @@ def _columns(file: Path, given: Any) -> list[str]:
                 f"data: {file}: needs a first line with the columns {', '.join(NEEDED)} and "
                 f"perhaps split and group, has {', '.join(map(repr, given)) or 'none'}"
             )
+    if twice := [name for name in ALLOWED if names.count(name) > 1]:
+        raise RunError(f"data: {file}: has the column {twice[0]!r} twice")
     return names

@@ -6,6 +6,7 @@ import pytest
 
 from tests.search.data.pictures import picture
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data.pixels import UnreadableImage
 from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.sources.tables import list_table
 from vitpareto.spaces.errors import RunError
@@ -41,12 +42,19 @@ def test_labels_splits_and_groups(tmp_path: Path) -> None:
         ("path,label,split\nx,a,tset\n", r"line 2: no such split 'tset'. Did you mean 'test'"),
         ("path,label\nx,a\ny,b\nx,b\n", r"line 4: 'x' is given twice, first in line 2"),
         ("path,label\nx,a,3\n", r"line 2: more values than columns"),
+        ("path,label,Label\nx,a,b\n", r"has the column 'label' twice"),
         ("path,label\nx,a\n", r"two or more classes, has 'a'"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
         list_table(write(tmp_path / "set.csv", text))
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    listing = list_table(write(tmp_path / "set.csv", "path,label\nx\0,a\ny,b\n"))
+    with pytest.raises(UnreadableImage, match="no name of a file"):
+        listing.read(0)
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
@@ -68,6 +76,17 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     same = list_table(write(tmp_path / "set.csv", text))
     listing = list_table(tmp_path / "set.parquet")
     assert (listing.entries, listing.class_names) == (same.entries, same.class_names)
+    numbers = {"path": [b"a.png", b"b.png"], "label": [0, 1], "group": [0, 0]}
+    parquet.write_table(pyarrow.table(numbers), tmp_path / "set.parquet")
+    entries = list_table(tmp_path / "set.parquet").entries
+    assert [(e.name, e.label, e.group) for e in entries] == [
+        ("a.png", "0", "0"),
+        ("b.png", "1", "0"),
+    ]
+    missing = {"path": ["a.png", "b.png"], "label": [1.0, float("nan")]}
+    parquet.write_table(pyarrow.table(missing), tmp_path / "set.parquet")
+    with pytest.raises(RunError, match="line 2: needs a path and a label"):
+        list_table(tmp_path / "set.parquet")
     (tmp_path / "set.parquet").write_bytes(b"no table")
     with pytest.raises(RunError, match="cannot be read"):
         list_table(tmp_path / "set.parquet")
