@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ....spaces.errors import RunError
 from ...config import DataConfig
-from .classes import with_classes
+from .classes import with_classes, with_look_alikes
 from .folders import is_folder, list_folder
 from .listing import Listing
 from .tables import SUFFIXES, list_table
@@ -29,4 +29,6 @@ def list_images(config: DataConfig) -> Listing:
         listing = list_table(root)
     else:
         listing = list_folder(root, config.group_level)
-    return with_classes(listing, Path(config.classes).expanduser()) if config.classes else listing
+    if config.classes:
+        listing = with_classes(listing, Path(config.classes).expanduser())
+    return with_look_alikes(listing)

@@ -92,6 +92,16 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         list_table(tmp_path / "set.parquet")
 
 
+def test_a_class_that_a_file_codes_otherwise(tmp_path: Path) -> None:
+    table = write(tmp_path / "set.csv", "path,label\nx,caf\u00e9\ny,tea\n")
+    file = write(tmp_path / "classes.txt", "cafe\u0301\ntea\n")
+    with pytest.raises(RunError, match=r"It holds 'cafe\\u0301', the class is 'caf\\xe9'$"):
+        list_images(DataConfig(root=str(table), classes=str(file)))
+    write(file, "")
+    with pytest.raises(RunError, match="It is empty"):
+        list_images(DataConfig(root=str(table), classes=str(file)))
+
+
 def test_classes_in_the_order_of_a_file(tmp_path: Path) -> None:
     table = write(tmp_path / "set.csv", "path,label\nx,cat\ny,dog\n")
     names = write(tmp_path / "names.txt", "dog\nunicorn\ncat\n")
