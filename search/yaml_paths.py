@@ -40,7 +40,15 @@ def absolute(path: str, folder: Path) -> str:
     with contextlib.suppress(RuntimeError):  # "~name" of nobody is a name like others
         plain = plain.expanduser()
     wanted, here = folder.resolve() / plain, Path.cwd() / plain
-    return str(here if here.exists() and not wanted.exists() else wanted)
+    return str(here if _exists(here) and not _exists(wanted) else wanted)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something, as far as can be seen from here."""
+    try:
+        return path.exists()
+    except OSError:  # a folder above must not be entered
+        return False
 
 
 def check_comments(raw: dict[str, Any], text: str, source: str, folder: Path) -> None:
@@ -59,7 +67,7 @@ def check_comments(raw: dict[str, Any], text: str, source: str, folder: Path) ->
         section, name = _section(raw, key)
         comment = comment_behind(text, key.split("."))
         for whole in _prefixes(f"{section[name]}{comment}")[1:] if comment else ():
-            if Path(absolute(whole, folder)).exists():
+            if _exists(Path(absolute(whole, folder))):
                 raise ConfigError(
                     f"{source}: line {line_of(text, key.split('.'))}: {key}: YAML takes # behind "
                     f"a space for a comment, but {whole!r} exists: put the path in quotes"

@@ -15,9 +15,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Folders on the way are made.
 
     Raises:
-        RunError: the folder cannot be written to, or the disk is full.
+        RunError: the folder cannot be written to, the disk is full, or the path has no name.
     """
     raw = content.encode() if isinstance(content, str) else content
+    if not path.name:  # the current folder, or the root of a disk
+        raise RunError(f"{path}: is a folder: name a file")
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

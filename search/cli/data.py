@@ -42,6 +42,8 @@ def show(
     """Print what CONFIG, a run file or a preset, reads: classes, splits, and what is wrong.
 
     \b
+    What would stop a search is a warning here.
+
     Images are found in one of these ways; folders below a class are part of it, and whatever is
     left out is counted by reason:
       data: {root: photos}            photos/CLASS/**/IMAGE

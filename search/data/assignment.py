@@ -15,6 +15,7 @@ from ...spaces.errors import RunError
 from ..config import DataConfig
 from .catalog import Row
 from .duplicates import Duplicates
+from .sources.classes import alike
 from .sources.listing import Listing, some
 from .splits import DECLARED, check_splits, split_by_class
 
@@ -28,11 +29,14 @@ def check_counts(config: DataConfig, listing: Listing) -> None:
     given = {entry.split for entry in listing.entries}
     parts = ("train", *(part for part in config.shares if part not in given))
     counts = Counter(e.label for e in listing.entries if e.split not in DECLARED)
+    remedy = "add some, or take the class out"
+    if config.limit:
+        remedy = f"data.limit={config.limit} leaves no more"
     for name, count in counts.items():
         if count < len(parts):
             raise RunError(
                 f"data: class {name!r} has too few images for the splits {', '.join(parts)}, "
-                f"{count} in all: add some, or take the class out"
+                f"{count} in all: {remedy}"
             )
 
 
@@ -115,7 +119,16 @@ def class_problems(listing: Listing, rows: Sequence[Row]) -> list[str]:
     if lost := [name for name in listing.class_names if name in given - readable]:
         problems.append(f"no image of {some(lost)} can be read")
     if strange := sorted({row.label for row in used} - {row.label for row in own}):
-        problems.append(f"there is nothing to learn {some(strange)} from in the train split")
+        known = sorted({row.label for row in own})
+        about = next(
+            (
+                f"; {one!a} is there, {name!a} is not"
+                for name in strange
+                if (one := alike(name, known))
+            ),
+            "",
+        )
+        problems.append(f"there is nothing to learn {some(strange)} from in the train split{about}")
     try:
         check_splits(labels, index, listing.class_names)
     except RunError as error:

@@ -27,7 +27,7 @@ from .sources.listing import digest
 from .splits import SPLITS, split_by_class
 from .survey import survey
 
-SHOWN = 512  # images on which a ready model is looked at before a run starts
+SHOWN = 256  # images of a split on which a ready model is looked at before a run starts
 
 
 def load_data(
@@ -127,14 +127,16 @@ def pixels_of(config: DataConfig, size: int, rows: Sequence[int]) -> Pixels:
 
 
 def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
-    """Data of some validation images in every split, to look at a model before a run starts."""
-    chosen = catalog.rows_of("validation")
-    chosen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SHOWN)).long()]
-    pixels = torch.from_numpy(pixels_of(config, size, chosen.tolist()))
+    """Data of a few images in each split but the test split, to look at a model before a run."""
     numbers = {name: i for i, name in enumerate(catalog.class_names)}
-    labels = torch.tensor([numbers[catalog.rows[i].label] for i in chosen.tolist()])
-    rows, of_split = dict.fromkeys(SPLITS, pixels), dict.fromkeys(SPLITS, labels)
-    return Data(catalog.name, Images(catalog.class_names, catalog.look, rows, of_split))
+    rows, labels = dict[str, Tensor](), dict[str, Tensor]()
+    for split in ("train", "search", "validation"):
+        chosen = catalog.rows_of(split)
+        chosen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SHOWN)).long()].tolist()
+        rows[split] = torch.from_numpy(pixels_of(config, size, chosen))
+        labels[split] = torch.tensor([numbers[catalog.rows[i].label] for i in chosen])
+    rows["test"], labels["test"] = rows["search"], labels["search"]
+    return Data(catalog.name, Images(catalog.class_names, catalog.look, rows, labels))
 
 
 def blank_data(catalog: Catalog) -> Data:

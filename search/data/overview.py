@@ -9,7 +9,6 @@ from typing import Any
 
 from ..store.atomic_files import write_atomic
 from .catalog import Catalog, table_text
-from .sources.listing import some
 from .splits import SPLITS
 
 EXAMPLES = 8  # of each class on a contact sheet
@@ -55,7 +54,9 @@ def overview_lines(about: Mapping[str, Any]) -> list[str]:
         f"Networks see {about['size']} x {about['size']} pixels, {color}; {FITS[about['fit']]}.",
         *(f"  {words}" for words in about["decided"]),
         *(
-            f"left out: {row['count']:,} files, {row['reason']}: {some(row['first'])}"
+            f"left out: {row['count']:,} files, {row['reason']}: "
+            + ", ".join(map(repr, row["first"]))
+            + (f" and {more} more" if (more := row["count"] - len(row["first"])) else "")
             for row in about["skipped"]
         ),
         *(f"warning: {line}" for line in about["warnings"]),

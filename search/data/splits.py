@@ -24,7 +24,8 @@ def split_by_class(
     """Indices of every split, the same shares of each class; "train" gets the rest.
 
     Each split has an image of each class at least, where a class has as many as there are splits.
-    A group goes as a whole to the first split that has room for it.
+    A group goes as a whole to the first split that has room for it; where all of a class are larger
+    than a split has room for, its smallest ones go there.
 
     Args:
         labels: (N,).
@@ -43,24 +44,39 @@ def split_by_class(
     for i, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(i)
     group_of, label_of = groups.tolist(), labels.tolist()
-    parts: dict[str, list[int]] = {part: [] for part in ("train", *shares)}
-    placed: set[int] = set()
+    part_of: dict[int, str] = {}  # of a group
     taken = Counter[tuple[str, int]]()  # images of a class in a split
-    for label in labels.unique().tolist():
+    classes = labels.unique().tolist()
+    for label in classes:
         of_class = (labels == label).nonzero().flatten()
         of_class = of_class[torch.randperm(len(of_class), generator=generator)].tolist()
-        enough = len(of_class) >= len(parts)
+        enough = len(of_class) > len(shares)
         wanted = {p: enough * max(1, math.floor(len(of_class) * s)) for p, s in shares.items()}
-        for i in of_class:
-            if group_of[i] in placed:
+        for group in dict.fromkeys(group_of[i] for i in of_class):
+            if group in part_of:
                 continue
-            placed.add(group_of[i])
-            together = members[group_of[i]]
-            count = sum(label_of[j] == label for j in together)
-            part = next((p for p, n in wanted.items() if taken[p, label] + count <= n), "train")
-            parts[part] += together
-            taken.update((part, label_of[j]) for j in together)
-    return {part: torch.tensor(sorted(i), dtype=torch.long) for part, i in parts.items()}
+            found = Counter(label_of[i] for i in members[group])
+            room = (p for p, n in wanted.items() if taken[p, label] + found[label] <= n)
+            part_of[group] = part = next(room, "train")
+            taken.update({(part, c): n for c, n in found.items()})
+    for label in classes:
+        lacking = [part for part in shares if not taken[part, label]]
+        own = groups[labels == label].unique().tolist() if lacking else []
+        if len(own) <= len(shares):
+            continue
+        for group in sorted(own, key=lambda group: len(members[group])):
+            found = Counter(label_of[i] for i in members[group])
+            spare = part_of[group] == "train" and all(
+                taken["train", c] > n for c, n in found.items()
+            )
+            if lacking and spare:
+                part_of[group] = part = lacking.pop(0)
+                taken.update({(part, c): n for c, n in found.items()})
+                taken.subtract({("train", c): n for c, n in found.items()})
+    parts: dict[str, list[int]] = {part: [] for part in ("train", *shares)}
+    for i, group in enumerate(group_of):
+        parts[part_of[group]].append(i)
+    return {part: torch.tensor(index, dtype=torch.long) for part, index in parts.items()}
 
 
 def check_splits(labels: Tensor, parts: Mapping[str, Tensor], names: Sequence[str] = ()) -> None:
@@ -80,5 +96,6 @@ def check_splits(labels: Tensor, parts: Mapping[str, Tensor], names: Sequence[st
                 name = repr(names[label]) if names else label
                 raise RunError(
                     f"data: class {name} has too few images for the {part} split, {total} in all: "
-                    f"each of {', '.join(parts)} needs one at least that is not a copy of another"
+                    f"each of {', '.join(parts)} needs one at least, and copies and groups stay in "
+                    "one split"
                 )

@@ -85,8 +85,11 @@ def survey(
     )
     found = [*listing.warnings, *_copy_warnings(catalog, readable, copies)]
     found += _split_warnings(listing, splits)
+    found += _gaps(catalog, listing)
     if config.balance == "none":
-        found += filter(None, [balance_warning(catalog.counts("train"))])
+        found += filter(
+            None, [balance_warning({c: n for c, n in catalog.counts("train").items() if n})]
+        )
     return replace(catalog, warnings=[*catalog.warnings, *found])
 
 
@@ -144,6 +147,16 @@ def _split_warnings(listing: Listing, splits: Mapping[int, str]) -> list[str]:
     return lines
 
 
+def _gaps(catalog: Catalog, listing: Listing) -> list[str]:
+    """Lines on classes that are trained on, but that a declared split lacks."""
+    trained, warnings = catalog.counts("train"), list[str]()
+    for split in sorted({entry.split for entry in listing.entries} & {*DECLARED}):
+        held = catalog.counts(split)
+        if lacking := [name for name, n in trained.items() if n and not held[name]]:
+            warnings.append(f"the {split} split of the data has no image of {some(lacking)}")
+    return warnings
+
+
 def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates) -> list[str]:
     """Lines on copies that lie in several splits or classes."""
     warnings = list[str]()
@@ -156,7 +169,9 @@ def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates
         groups = copies.near if kind else copies.exact
         named = [[catalog.rows[readable[i]] for i in group] for group in groups]
         if disputed := [rows for rows in named if len({row.label for row in rows}) > 1]:
-            by_label = {row.label: row.path for row in disputed[0]}
+            by_label = dict[str, str]()
+            for row in disputed[0]:
+                by_label.setdefault(row.label, row.path)
             first = ", ".join(f"{path!r} is {label!r}" for label, path in by_label.items())
             warnings.append(
                 f"under two labels, of which {words}: {len(disputed)} pictures in {kind}equal "

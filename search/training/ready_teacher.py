@@ -16,8 +16,9 @@ from .accuracy import accuracy, wilson
 from .optimizer import torch_device
 from .teacher import predict
 
-SHOWN = 1000  # images at most, spread over the validation split
+SHOWN = 1000  # images at most
 NAMED = 3  # outputs in a message
+ENOUGH = 100  # images that tell a fair teacher from guesses; with fewer, train images join them
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Judgment:
         low: lower end of its 95% interval.
         high: upper end.
         chance: accuracy of guesses that name each class as often as the teacher does.
+        majority: accuracy of always naming the most frequent class.
         assigned: best class of each output (K,).
         assigned_low: lower end of the accuracy that it would have, found on other images.
     """
@@ -39,12 +41,13 @@ class Judgment:
     low: float
     high: float
     chance: float
+    majority: float
     assigned: Sequence[int]
     assigned_low: float
 
     def __str__(self) -> str:
         return (
-            f"is right in {self.accuracy:.1%} of {self.images:,} validation images, by chance it "
+            f"is right in {self.accuracy:.1%} of {self.images:,} images, by chance it "
             f"would be in {self.chance:.1%}"
         )
 
@@ -56,21 +59,25 @@ class Judgment:
     @property
     def in_another_order(self) -> bool:
         """Whether its outputs fit the classes much better in another order."""
-        return self.assigned_low > self.high
+        return self.assigned_low > max(self.high, self.majority)
 
 
 def check_teacher(teacher: nn.Module, data: Data) -> Judgment:
-    """Compare the answers of a ready teacher with labels of the validation split.
+    """Compare the answers of a ready teacher with labels of validation images.
 
     Raises:
         RunError: it is no better than chance, or knows the classes in another order.
     """
-    split = data.split("validation")
-    index = torch.arange(0, len(split.labels), -(-len(split.labels) // SHOWN))
-    logits = predict(teacher.to(torch_device()), split.images[index])
+    splits = [data.split("validation")]
+    if len(splits[0]) < ENOUGH:
+        splits.append(data.split("train"))
+    images = torch.cat([split.images for split in splits])
+    labels = torch.cat([split.labels for split in splits])
+    index = torch.arange(0, len(labels), -(-len(labels) // SHOWN))
+    logits = predict(teacher.to(torch_device()), images[index])
     if not torch.isfinite(logits).all():
         raise RunError("teacher: its answers are not all finite: a damaged checkpoint")
-    found = judge(logits, split.labels[index])
+    found = judge(logits, labels[index])
     if found.in_another_order:
         raise RunError(
             f"teacher: {found}: its classes seem to be in another order: "
@@ -102,6 +109,7 @@ def judge(logits: Tensor, labels: Tensor) -> Judgment:
         facts["accuracy_low"],
         facts["accuracy_high"],
         float(shares[0] @ shares[1]),
+        float(shares[1].max()),
         best_order(answers, labels, classes).tolist(),
         wilson(correct, len(labels))[0],
     )

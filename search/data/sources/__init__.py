@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ....spaces.errors import RunError
 from ...config import DataConfig
-from .classes import with_classes
-from .folders import list_folder
+from .classes import with_classes, with_look_alikes
+from .folders import is_folder, list_folder
 from .listing import Listing
 from .tables import SUFFIXES, list_table
 
@@ -25,8 +25,10 @@ def list_images(config: DataConfig) -> Listing:
         listing = list_timm(config.name, str(root), config.train_split, config.test_split)
     elif not config.root:
         raise RunError("data.root: name a folder of class folders, or a CSV file")
-    elif root.suffix.lower() in SUFFIXES and not root.is_dir():
+    elif root.suffix.lower() in SUFFIXES and not is_folder(root):
         listing = list_table(root)
     else:
         listing = list_folder(root, config.group_level)
-    return with_classes(listing, Path(config.classes).expanduser()) if config.classes else listing
+    if config.classes:
+        listing = with_classes(listing, Path(config.classes).expanduser())
+    return with_look_alikes(listing)

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ....spaces.errors import RunError, did_you_mean
 from .listing import Listing, some
+
+
+def with_look_alikes(listing: Listing) -> Listing:
+    """The listing with a warning of classes whose names look the same."""
+    names = listing.class_names
+    pairs = [(one, name) for i, name in enumerate(names) if (one := alike(name, names[:i]))]
+    if not pairs:
+        return listing
+    first = " and ".join(map(ascii, pairs[0]))
+    line = f"classes of their own, that differ in case or in how letters are coded: {first}"
+    if more := len(pairs) - 1:
+        line += f", and {more} more"
+    return replace(listing, warnings=(*listing.warnings, line))
+
+
+def alike(name: str, names: Iterable[str]) -> str | None:
+    """The first of other names that differs from one in case or in how letters are coded alone.
+
+    >>> alike("Cat", ["dog", "cat"])
+    'cat'
+    """
+    look = _look(name)
+    return next((other for other in names if other != name and _look(other) == look), None)
+
+
+def _look(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def with_classes(listing: Listing, file: Path) -> Listing:
@@ -29,9 +58,17 @@ def with_classes(listing: Listing, file: Path) -> Listing:
     if unknown := [name for name in listing.class_names if name not in names]:
         raise RunError(
             f"data.classes: {file}: lacks {len(unknown)} of the {len(listing.class_names)} classes "
-            f"of {listing.name}: {some(unknown)}. {did_you_mean(unknown[0], names)}"
+            f"of {listing.name}: {some(unknown)}. {_meant(unknown[0], names)}"
         )
     warnings = listing.warnings
     if empty := [name for name in names if name not in listing.class_names]:
         warnings += (f"{len(empty)} classes of {file.name} have no image: {some(empty)}",)
     return replace(listing, class_names=tuple(names), warnings=warnings)
+
+
+def _meant(name: str, names: list[str]) -> str:
+    if not names:
+        return "It is empty"
+    if other := alike(name, names):
+        return f"It holds {other!a}, the class is {name!a}"
+    return did_you_mean(name, names)

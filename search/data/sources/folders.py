@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....spaces.errors import RunError
@@ -15,14 +15,15 @@ from .listing import (
     Entry,
     FileReader,
     Listing,
-    Natural,
     Skipped,
     in_natural_order,
     natural,
     some,
 )
+from .tables import SUFFIXES as TABLES
 
 Parts = tuple[str, ...]  # names on the way from the root to a file
+_Folder = tuple[Parts, str, str, bool]  # path, path without links, whether it is hidden
 
 JUNK = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir")
 HIDDEN = "hidden or made by the system"
@@ -46,14 +47,19 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
     Raises:
         RunError: no such folder, one that cannot be read, or fewer than two classes.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise RunError(f"data.root: no such folder: {str(root)!r}")
     skipped, images = Skipped(), list[Parts]()
     suffixes = {*image_suffixes(), *lacking_suffixes()}
-    for parts, reason in _files(root):
+    found = _walk(root)
+    for parts in found.again:
+        skipped.add(LINKED, "/".join(parts))
+    for parts, hidden in found.files:
         suffix = Path(parts[-1]).suffix.lower()
-        if reason:
-            skipped.add(reason, "/".join(parts))
+        if hidden:
+            skipped.add(HIDDEN, "/".join(parts))
+        elif (shown := _as_text(name := "/".join(parts))) != name or "\r" in name:
+            skipped.add(ODD_NAME, shown)
         elif suffix not in suffixes:
             skipped.add(f"no image format: {suffix or 'no suffix'}", "/".join(parts))
         else:
@@ -78,78 +84,129 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
             f"{len(names)} files were left out: {reason} ({some(names)})"
             for reason, names in skipped.by_reason().items()
         )
+        deeper = (
+            f"; are the classes in {root / classes[0]}?" if classes and _is_deep(images) else ""
+        )
         raise RunError(
             f"data: {root}: needs folders of two or more classes, has "
-            f"{some(classes) or 'none'}{'; ' if left_out else ''}{left_out}"
+            f"{some(classes) or 'none'}{deeper}{'; ' if left_out else ''}{left_out}"
         )
     warnings = () if with_splits else _odd_classes(classes)
+    warnings += _empty_folders(found.folders, images, depth + 1)
     reader = FileReader(paths)
     return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
 
 
-def _files(root: Path) -> Iterator[tuple[Parts, str]]:
-    """Every file below a folder, and why it must not be read; empty where it may.
-
-    Links to folders are followed after all else, in natural order, to folders that were not read
-    yet: a link to a folder above ends, and the order of the file system changes nothing.
-    """
-    pending: list[tuple[Parts, Path, bool]] = [((), root, False)]
-    links: list[tuple[Natural, Parts, Path]] = []
-    seen = set[str]()
-    while pending or links:
-        if not pending:
-            _, parts, folder = heapq.heappop(links)
-            if os.path.realpath(folder) in seen:
-                yield parts, LINKED
-                continue
-            pending.append((parts, folder, False))
-        parts, folder, hidden = pending.pop()
-        if not hidden:
-            seen.add(os.path.realpath(folder))
-        for item in _scanned(folder):
-            below, path = (*parts, item.name), folder / item.name
-            unseen = hidden or item.name.startswith(".") or item.name.casefold() in JUNK
-            if not _is_folder(item) or (unseen and item.is_symlink()):
-                odd = not unseen and _is_odd("/".join(below))
-                yield below, HIDDEN if unseen else ODD_NAME if odd else ""
-            elif item.is_symlink():
-                heapq.heappush(links, (natural("/".join(below)), below, path))
-            else:
-                pending.append((below, path, unseen))
+def _is_deep(images: Sequence[Parts]) -> bool:
+    """Whether several of the folders below the only one have images."""
+    return len({parts[1] for parts in images if len(parts) > 2}) > 1
 
 
-def _scanned(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder.
+def is_folder(root: Path) -> bool:
+    """Whether a root is a folder; False where there is nothing, or a table.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: it is another file, or in a folder that must not be entered.
     """
+    try:
+        folder, file = root.is_dir(), root.is_file()
+    except OSError as error:
+        raise RunError(f"data.root: {root}: cannot be reached: {error.strerror}") from error
+    if file and root.suffix.lower() not in TABLES:
+        raise RunError(
+            f"data.root: {str(root)!r} is a file: name a folder of class folders, or a table that "
+            f"ends in {' or '.join(TABLES)}"
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is below a folder.
+
+    Attributes:
+        files: and whether one, or a folder on the way, is hidden.
+        folders: that are not hidden.
+        again: links to folders that are read elsewhere.
+    """
+
+    files: list[tuple[Parts, bool]] = field(default_factory=list[tuple[Parts, bool]])
+    folders: list[Parts] = field(default_factory=list[Parts])
+    again: list[Parts] = field(default_factory=list[Parts])
+
+
+def _walk(root: Path) -> _Found:
+    """Everything below a folder.
+
+    Links to folders are followed after all that is there without them, in natural order, and each
+    folder is read once: a link to a folder above ends, and the order of the file system does not
+    decide under which of two names a folder is read.
+    """
+    found = _Found()
+    seen = {os.path.realpath(root)}
+    pending: list[_Folder] = [((), str(root), os.path.realpath(root), False)]
+    links = list[_Folder]()
+    while pending or links:
+        if not pending:
+            links.sort(key=lambda link: natural("/".join(link[0])), reverse=True)
+            link = links.pop()
+            if link[2] in seen:
+                found.again.append(link[0])
+                continue
+            pending.append(link)
+        parts, folder, real, hidden = pending.pop()
+        if not hidden:
+            seen.add(real)
+            found.folders.append(parts)
+        for item in _scanned(folder):
+            below = (*parts, item.name)
+            unseen = hidden or item.name.startswith(".") or item.name.casefold() in JUNK
+            linked = item.is_symlink()
+            if not _leads_to_folder(item) or (linked and unseen):
+                found.files.append((below, unseen))
+            elif linked:
+                links.append((below, item.path, os.path.realpath(item.path), unseen))
+            elif (inner := str(Path(real, item.name))) not in seen:
+                pending.append((below, item.path, inner, unseen))
+    return found
+
+
+def _scanned(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as scanned:
             return list(scanned)
     except PermissionError as error:
         raise RunError(
-            f"data: {folder}: no permission to read this folder: allow it, or take it out of "
-            "the root"
+            f"data: {folder}: no permission to read this folder: allow it, or take it out of the "
+            "root"
         ) from error
     except OSError as error:
         raise RunError(f"data: {folder}: cannot be read: {error.strerror}") from error
 
 
-def _is_folder(item: os.DirEntry[str]) -> bool:
+def _leads_to_folder(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; a link that leads nowhere is a file."""
     try:
         return item.is_dir()
-    except OSError:  # a link to itself, or to where we may not look
+    except OSError:  # such as a link to itself
         return False
 
 
-def _is_odd(name: str) -> bool:
-    """Whether a name cannot be written into a table."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return True
-    return "\r" in name
+def _as_text(name: str) -> str:
+    """A name that can be written as UTF-8, which bytes of another encoding cannot."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _empty_folders(
+    folders: Sequence[Parts], images: Sequence[Parts], depth: int
+) -> tuple[str, ...]:
+    """A warning of folders of classes, or of splits, without an image."""
+    held = {parts[:n] for parts in images for n in range(1, min(depth, len(parts) - 1) + 1)}
+    empty = [parts for parts in folders if 0 < len(parts) <= depth and parts not in held]
+    if not empty:
+        return ()
+    names = sorted((_as_text("/".join(parts)) for parts in empty), key=natural)
+    return (f"without an image that is read, and no class: {len(names)} folders: {some(names)}",)
 
 
 def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
@@ -168,6 +225,7 @@ def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
     for name in sorted(names):
         by_split[SPLIT_NAMES.get(name.casefold(), "")].append(name)
     if not (train := by_split["train"]):
+        _check_names(root, below)
         return False
     if others := by_split.pop("", []):
         held = [name for names in by_split.values() for name in names if name not in train]
@@ -188,6 +246,22 @@ def _has_splits(root: Path, images: Sequence[Parts]) -> bool:
                 "split: keep one of them"
             )
     return True
+
+
+def _check_names(root: Path, below: Mapping[str, set[str]]) -> None:
+    """Check that folders without a train split are no splits under other names.
+
+    Raises:
+        RunError: all are called as splits are elsewhere, and two hold the same classes.
+    """
+    known = (*SPLIT_NAMES, *SPLIT_LIKE)
+    if len(below) > 1 and all(name.casefold() in known for name in below):
+        first, *others = sorted(below)
+        if any(len(below[first] & below[other]) > 1 for other in others):
+            raise RunError(
+                f"data: {root}: {some(sorted(below))} hold the same classes, as splits do: call "
+                "them train, validation and test"
+            )
 
 
 def _odd_classes(classes: Sequence[str]) -> tuple[str, ...]:

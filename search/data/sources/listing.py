@@ -111,10 +111,11 @@ class FileReader:
 
     def __call__(self, index: int) -> tuple[Image.Image, str]:
         """See `Reader`."""
+        path = self.paths[index]
         try:
-            if not stat.S_ISREG(self.paths[index].stat().st_mode):  # a pipe would never end
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
                 raise UnreadableImage(NO_FILE)
-            data = self.paths[index].read_bytes()
+            data = path.read_bytes()
         except PermissionError as error:
             raise UnreadableImage("no permission to read it") from error
         except OSError as error:

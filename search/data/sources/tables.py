@@ -46,10 +46,6 @@ def list_table(file: Path) -> Listing:
     return Listing(f"table {file}", entries, classes, FileReader(paths))
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
-
-
 def _path(name: str, folder: Path) -> Path:
     try:
         return folder / Path(name).expanduser()
@@ -92,6 +88,13 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise RunError(f"data: {file}: cannot be read: {about}") from error
     table = table.rename_columns(_columns(file, table.column_names))
     yield from enumerate(table.to_pylist(), 1)
+
+
+def _text(value: Any) -> str:
+    """A value as text, empty where it is missing; 0 and False are values."""
+    if value is None or value != value:  # the latter is NaN
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
 def _columns(file: Path, given: Any) -> list[str]:

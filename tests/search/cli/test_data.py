@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.search.data.pictures import folder, picture
 from vitpareto.search.cli.commands import cli
+from vitpareto.spaces.errors import RunError
 
 KEYS = {"classes", "channels", "fit", "splits", "skipped", "duplicates", "warnings"}
 
@@ -94,3 +95,19 @@ def test_images_in_a_tar(tmp_path: Path) -> None:
     run.write_text("space: cifar\ndata: {name: torch/image_folder, root: set}\n")
     result = CliRunner().invoke(cli, ["data", "show", str(run)])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [(".", "is a folder"), ("a.csv/b", "cannot be written")]
+)
+def test_a_table_that_cannot_be_written(photos: Path, file: str, message: str) -> None:
+    photos.with_name("a.csv").write_text("x")
+    words = [
+        "data",
+        "show",
+        str(photos),
+        "--files",
+        file if file == "." else str(photos.parent / file),
+    ]
+    with pytest.raises(RunError, match=message):
+        CliRunner().invoke(cli, words, catch_exceptions=False, standalone_mode=False)

@@ -1,6 +1,7 @@
 """Folders are read as a five-line reference says, in every process, whatever their names."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -14,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.search.data.pictures import folder, picture
+from vitpareto.search.config import load_config
 from vitpareto.search.data.pixels import UnreadableImage
-from vitpareto.search.data.sources import folders
+from vitpareto.search.data.sources import folders, list_images
 from vitpareto.search.data.sources.folders import list_folder
 from vitpareto.search.data.sources.listing import natural
 from vitpareto.spaces.errors import RunError
@@ -121,6 +123,20 @@ def test_two_folders_of_one_split(tmp_path: Path) -> None:
         list_folder(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("training", "testing"), ("test", "val")])
+def test_splits_under_other_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        folder(tmp_path / name, each=1)
+    with pytest.raises(RunError, match="hold the same classes, as splits do: call them train"):
+        list_folder(tmp_path)
+
+
+def test_one_folder_too_many(tmp_path: Path) -> None:
+    folder(tmp_path / "photos" / "images", each=1)
+    with pytest.raises(RunError, match=r"has 'images'; are the classes in .*photos/images\?"):
+        list_folder(tmp_path / "photos")
+
+
 def test_something_else_beside_splits(tmp_path: Path) -> None:
     for name in ("train", "test"):
         folder(tmp_path / name, each=2)
@@ -156,6 +172,19 @@ def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
         "no image format: .txt": 1,
         "no image format: no suffix": 1,
     }
+    assert listing.warnings == (
+        "without an image that is read, and no class: 2 folders: 'docs', 'empty'",
+    )
+
+
+def test_splits_and_classes_without_an_image_are_named(tmp_path: Path) -> None:
+    folder(tmp_path / "train", each=2)
+    folder(tmp_path / "test", each=2, classes="a")
+    (tmp_path / "test" / "b" / "deeper").mkdir(parents=True)
+    (tmp_path / "val").mkdir()
+    assert list_folder(tmp_path).warnings == (
+        "without an image that is read, and no class: 2 folders: 'test/b', 'val'",
+    )
 
 
 def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
@@ -235,10 +264,63 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert caught.value.reason == "not a file"
 
 
+def test_a_folder_is_read_once_whatever_the_file_system_lists_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "set", each=1, classes="bc")
+    (root / "a").symlink_to("b", target_is_directory=True)
+    picture(root / ".store" / "0.png", 5)
+    (root / "d").symlink_to(".store", target_is_directory=True)
+    (root / "c" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (root / ".store" / "loop").symlink_to(root, target_is_directory=True)
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    scan = os.scandir
+    for order in (False, True):
+
+        def scandir(path, order=order):
+            items = sorted(scan(path), key=lambda item: item.name, reverse=order)
+            return contextlib.nullcontext(iter(items))
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        for start in (root, tmp_path / "link"):
+            listing = list_folder(start)
+            assert [e.name for e in listing.entries] == ["b/0.png", "c/0.png", "d/0.png"]
+            again = listing.skipped["a link to a folder that is read already"]
+            assert again == ("a", "c/up/link", "d/loop")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_links_to_themselves_and_pipes_are_counted(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    for name in ("self", "self.png"):
+        (tmp_path / "a" / name).symlink_to(name)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    listing = list_folder(tmp_path)
+    assert listing.skipped == {"no image format: no suffix": ("a/self",)}
+    for name, reason in (("a/pipe.png", "not a file"), ("a/self.png", "symbolic links")):
+        at = [entry.name for entry in listing.entries].index(name)
+        with pytest.raises(UnreadableImage, match=reason):
+            listing.read(at)
+
+
+def test_names_in_another_encoding_are_counted(tmp_path: Path) -> None:
+    folder(tmp_path, each=1)
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/b/caf\xe9.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    listing = list_folder(tmp_path)
+    assert listing.skipped == {
+        "a name that is not UTF-8 or holds a line break": ("b/caf\\udce9.png",)
+    }
+    assert len(listing.entries) == 2
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda root: None, "data.root: no such folder"),
+        (lambda root: root.write_text("x"), r"is a file: .* a table that ends in .csv or"),
         (lambda root: root.mkdir(), "needs folders of two or more classes, has none"),
         (lambda root: folder(root, classes="a"), "has 'a'"),
         (lambda root: picture(root / "x.png", 1), "1 files were left out: in no class folder"),
@@ -259,3 +341,14 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no permission to read this folder"):
         list_folder(tmp_path)
     (tmp_path / "a").chmod(0o755)
+
+
+def test_a_root_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    monkeypatch.setattr(Path, "exists", denied)
+    config = load_config("imagefolder", [f"data.root={tmp_path}"])
+    with pytest.raises(RunError, match=r"cannot be reached: Permission denied$"):
+        list_images(config.data)

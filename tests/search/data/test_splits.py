@@ -64,6 +64,17 @@ def test_groups_stay_together(labels: list[int], groups: list[int], seed: int) -
     assert all(len(found) == 1 for found in where.values())
 
 
+def test_groups_that_are_larger_than_a_split() -> None:
+    labels = torch.tensor([0] * 20 + [1] * 20)
+    groups = torch.arange(40) // 4  # five of each class, of which a split has room for three images
+    parts = split_by_class(labels, dict.fromkeys(SPLITS[1:], 0.17), 0, groups)
+    check_splits(labels, parts)
+    assert [len(index) for index in parts.values()] == [16, 8, 8, 8]
+    mixed = torch.arange(40) % 5  # each group has images of both classes
+    parts = split_by_class(labels, dict.fromkeys(SPLITS[1:], 0.17), 0, mixed)
+    check_splits(labels, parts)
+
+
 def test_shares_that_leave_nothing() -> None:
     with pytest.raises(RunError, match="no image is left to train on"):
         split_by_class(torch.zeros(9), {"search": 0.5, "test": 0.5}, seed=0)

@@ -10,8 +10,10 @@ from PIL import Image
 
 from tests.search.data.pictures import colors, folder, picture
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data.assignment import check_counts
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
+from vitpareto.search.data.planning import plan_reading
 from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.spaces.errors import RunError
@@ -191,6 +193,25 @@ def test_classes_that_are_in_the_test_split_alone(tmp_path: Path) -> None:
         catalog_of(DataConfig(root=str(tmp_path)), 16)
 
 
+def test_a_class_in_other_letters(tmp_path: Path) -> None:
+    noisy(tmp_path / "train")
+    for i in range(4):
+        noise(tmp_path / "test" / "A" / f"{i}.png", i)
+    lenient = catalog_of(DataConfig(root=str(tmp_path)), 16, strict=False)
+    assert lenient.warnings[:2] == [
+        "a search would stop: there is nothing to learn 'A' from in the train split; 'a' is there, "
+        "'A' is not",
+        "classes of their own, that differ in case or in how letters are coded: 'A' and 'a'",
+    ]
+
+
+def test_a_class_that_the_test_split_lacks(tmp_path: Path) -> None:
+    noisy(tmp_path / "train")
+    noise(tmp_path / "test" / "a" / "1.png", 1)
+    warnings = catalog_of(DataConfig(root=str(tmp_path)), 16).warnings
+    assert "the test split of the data has no image of 'b'" in warnings
+
+
 def test_too_few_images(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", each=3)
     with pytest.raises(RunError, match="class 'a' has too few images for the search split"):
@@ -201,6 +222,12 @@ def test_a_limit_takes_the_same_number_of_each_class(tmp_path: Path) -> None:
     data = load_data(DataConfig(root=str(folder(tmp_path)), limit=24), 8)
     total = torch.cat([data.split(name).labels for name in SPLITS])
     assert total.bincount().tolist() == [12, 12]
+
+
+def test_a_limit_that_leaves_too_few(tmp_path: Path) -> None:
+    config = DataConfig(root=str(folder(tmp_path)), limit=3)
+    with pytest.raises(RunError, match=r"1 in all: data\.limit=3 leaves no more"):
+        check_counts(config, plan_reading(config, 8).listing)
 
 
 def test_data_sets_that_timm_does_not_have() -> None:

@@ -80,9 +80,30 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     same = list_table(write(tmp_path / "set.csv", text))
     listing = list_table(tmp_path / "set.parquet")
     assert (listing.entries, listing.class_names) == (same.entries, same.class_names)
+    numbers = {"path": [b"a.png", b"b.png"], "label": [0, 1], "group": [0, 0]}
+    parquet.write_table(pyarrow.table(numbers), tmp_path / "set.parquet")
+    entries = list_table(tmp_path / "set.parquet").entries
+    assert [(e.name, e.label, e.group) for e in entries] == [
+        ("a.png", "0", "0"),
+        ("b.png", "1", "0"),
+    ]
+    missing = {"path": ["a.png", "b.png"], "label": [1.0, float("nan")]}
+    parquet.write_table(pyarrow.table(missing), tmp_path / "set.parquet")
+    with pytest.raises(RunError, match="line 2: needs a path and a label"):
+        list_table(tmp_path / "set.parquet")
     (tmp_path / "set.parquet").write_bytes(b"no table")
     with pytest.raises(RunError, match="cannot be read"):
         list_table(tmp_path / "set.parquet")
+
+
+def test_a_class_that_a_file_codes_otherwise(tmp_path: Path) -> None:
+    table = write(tmp_path / "set.csv", "path,label\nx,caf\u00e9\ny,tea\n")
+    file = write(tmp_path / "classes.txt", "cafe\u0301\ntea\n")
+    with pytest.raises(RunError, match=r"It holds 'cafe\\u0301', the class is 'caf\\xe9'$"):
+        list_images(DataConfig(root=str(table), classes=str(file)))
+    write(file, "")
+    with pytest.raises(RunError, match="It is empty"):
+        list_images(DataConfig(root=str(table), classes=str(file)))
 
 
 def test_classes_in_the_order_of_a_file(tmp_path: Path) -> None:
