@@ -12,6 +12,7 @@ from vitpareto.cost_models import Device, calibrate
 from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.manifest import manifests, read_manifest
+from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -67,7 +68,8 @@ def test_models_made_again_for_another_runtime(
     made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str, name: str
 ) -> None:
     pytest.importorskip(runtime)
-    path = handover.export_picked(run.pareto, lambda: run.data, run.keys[name], runtime, tmp_path)
+    chosen = pick_model(manifests(run.pareto), run.keys[name])
+    path = handover.export_picked(run.pareto, lambda: run.data, chosen, runtime, tmp_path)
     manifest = read_manifest(path.parent)
     assert manifest.device.runtime == runtime
     assert manifest.checks and all(check.holds for check in manifest.checks)
