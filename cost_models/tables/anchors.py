@@ -30,7 +30,7 @@ SMALL = (
     SubBlock("mixer", _SMALL, Policy(), "layer", "softmax"),
 )
 ANCHORS = (*LARGE, *SMALL)
-STEADY = 0.02  # of the speed, less than which is the same
+STEADY = 0.05  # of the speed, less than which is the same
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, GrpcStorageProxy
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -100,7 +101,7 @@ class Sampler:
             self._proposer = made if isinstance(made, Proposer) else None
             self._study = optuna.create_study(
                 study_name=task.space.name,
-                storage=_shared(storage),
+                storage=self._opened(storage),
                 sampler=made if isinstance(made, BaseSampler) else self._fixed,
                 directions=directions,
                 load_if_exists=bool(storage),
@@ -109,6 +110,13 @@ class Sampler:
             self._study.set_metric_names([o.name for o in self._objectives])
             self._journal = _Journal(journal, self._study) if journal and not storage else None
             self._take_up()
+
+    def _opened(self, storage: str) -> BaseStorage | None:
+        """A shared storage, whose connections end with this sampler; None for none."""
+        opened = _shared(storage) if storage else None
+        if isinstance(opened, RDBStorage):
+            weakref.finalize(self, opened.engine.dispose)
+        return opened
 
     def ask(self) -> Proposal | None:
         """The next assignment to try; None if there is nothing left.
@@ -238,11 +246,11 @@ def _checked(name: str, made: object) -> BaseSampler | Proposer:
     )
 
 
-def _shared(storage: str) -> BaseStorage | str | None:
-    """Storage in the form that Optuna opens."""
+def _shared(storage: str) -> BaseStorage:
+    """Storage by its URL."""
     scheme, _, address = storage.partition("://")
     if scheme != "grpc":
-        return storage or None
+        return RDBStorage(storage)
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise ValueError(f"need grpc://HOST:PORT, got {storage!r}")

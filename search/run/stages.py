@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Generator, Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..store.run_folder import RunFolder
 log = logging.getLogger("vitpareto")
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """A stage of a run, in order; `pipeline.STEPS` implements them."""
 
     DATA = "data"

@@ -131,8 +131,11 @@ def trials_in(url: str, space: SearchSpace) -> list[optuna.trial.FrozenTrial]:
         host, port = url.removeprefix("grpc://").split(":")
         storage = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
     else:
-        storage = url
-    return optuna.load_study(study_name=space.name, storage=storage).get_trials()
+        storage = optuna.storages.RDBStorage(url)
+    trials = optuna.load_study(study_name=space.name, storage=storage).get_trials()
+    if not url.startswith("grpc"):
+        storage.engine.dispose()
+    return trials
 
 
 def test_two_drivers_at_once(space: SearchSpace, tmp_path: Path, url: str) -> None:
