@@ -27,6 +27,7 @@ from .loop.study import Study, Until, window
 from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
+from .run import estimates
 from .run.assets import Run
 from .run.rates import Rates
 from .run.stages import Stage, running
@@ -35,10 +36,6 @@ from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, retrain, start_network, train_finalists
-
-SHORT_S = 0.3  # seconds to export and time one network of the shortlist
-VERIFY_S = 3.0  # seconds to load, time and measure the memory of one model
-REFERENCE_S = 8.0
 
 log = logging.getLogger("vitpareto")
 
@@ -74,6 +71,13 @@ def search(run: Run) -> list[Manifest]:
         step.run(run)
     build_report(run.folder)
     return manifests(run.folder.pareto)
+
+
+def read_images(run: Run) -> None:
+    """Read the images, and time some steps of what will be done with them."""
+    run.ensure_data()
+    if not run.folder.reference.exists():  # the last stage
+        run.ensure_rates()
 
 
 def search_candidates(run: Run) -> None:
@@ -235,7 +239,7 @@ STEPS = (
     Step(
         Stage.DATA,
         lambda paths: paths.catalog,
-        Run.ensure_data,
+        read_images,
         lambda r: r.reading_s,
         lambda r: f"{r.images:,} images, read once",
     ),
@@ -243,7 +247,7 @@ STEPS = (
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,
-        lambda r: 0.0 if r.config.device.cost_model else r.config.device.calibrate_s,
+        estimates.calibration_s,
         lambda r: (
             r.config.device.cost_model
             or f"sub-blocks and whole networks on {r.config.device.label}"
@@ -253,7 +257,7 @@ STEPS = (
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
-        lambda r: r.teacher_step_s * r.steps(r.config.teacher) + r.lessons_s,
+        estimates.teacher_s,
         lambda r: (
             r.config.teacher.model
             or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
@@ -263,20 +267,14 @@ STEPS = (
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
-        lambda r: r.supernet_step_s * r.steps(r.config.supernet),
+        estimates.supernet_s,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
     ),
     Step(
         Stage.FORECAST,
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
-        lambda r: (
-            r.image_s
-            * r.config.proxy.batch_size
-            * r.config.forecast.steps
-            * r.config.examples
-            / r.config.executor.workers
-        ),
+        estimates.forecast_s,
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
@@ -287,14 +285,14 @@ STEPS = (
         Stage.SEARCH,
         lambda paths: paths.evaluations,
         search_candidates,
-        lambda r: r.trial_s * r.config.search.trials,
+        estimates.search_s,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
         lambda paths: paths.shortlist,
         measure_front,
-        lambda r: SHORT_S * SHORT * r.config.finish.finalists,
+        lambda r: estimates.shortlist_s(r, SHORT * r.config.finish.finalists),
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
             f"{r.config.device.label}"
@@ -304,27 +302,21 @@ STEPS = (
         Stage.FINISHING,
         lambda paths: paths.pareto,
         finish,
-        lambda r: (
-            r.image_s
-            * r.config.finish.batch_size
-            * r.steps(r.config.finish)
-            * r.config.finish.finalists
-            / min(r.config.executor.workers, r.config.finish.finalists)
-        ),
+        estimates.finishing_s,
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        lambda r: VERIFY_S * r.config.finish.finalists,
+        estimates.verification_s,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: REFERENCE_S,
+        lambda r: estimates.REFERENCE_S,
         lambda r: "the largest network of the space, in PyTorch",
     ),
 )

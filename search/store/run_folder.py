@@ -43,6 +43,7 @@ class RunPaths:
     pixels = _File("pixels.u8")  # what networks see, a row an image
     reading = _File("reading.jsonl")  # while images are read
 
+    rates = _File("rates.json")  # how long steps take on this machine
     cost_model = _File("cost_model.json")
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")
