@@ -34,7 +34,7 @@ FLOORS = {
         ("loop", "delivery"),
         ("run",),
         ("experiments", "report"),
-        ("pipeline",),
+        ("pipeline", "watch"),
         ("dry_run",),
         ("cli",),
     ),

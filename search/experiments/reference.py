@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ...spaces import Candidate
 from ..run.assets import Run
-from ..run.stages import Stage, running
+from ..run.stage import Stage
+from ..run.stages import running
 from ..store.atomic_files import write_json
 from .ladder import has_weights
 from .side_by_side import Entry, measure_entries

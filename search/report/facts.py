@@ -15,7 +15,7 @@ from ..config import RunConfig, load_config
 from ..delivery.artifact import read_candidate
 from ..delivery.manifest import Manifest, manifests
 from ..pareto.objectives import Objective, pareto_front
-from ..run.stages import Stage
+from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json

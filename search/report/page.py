@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 
 from ..pareto.objectives import spelled
-from ..run.stages import Stage
+from ..run.stage import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes

@@ -44,7 +44,8 @@ from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
-from .stages import Stage, running
+from .stage import Stage
+from .stages import running
 
 T = TypeVar("T")
 
