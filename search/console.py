@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
@@ -48,7 +48,10 @@ def followed_by(follower: Follower) -> Generator[None]:
         _followers.remove(follower)
 
 
-class _Bar(tqdm[Any]):
+_Tqdm = tqdm[Any] if TYPE_CHECKING else tqdm  # generic for type checkers alone
+
+
+class _Bar(_Tqdm):
     """A bar that followers see, and that ends with what they know of the whole job."""
 
     def update(self, n: float | None = 1) -> bool | None:

@@ -93,8 +93,10 @@ def search(
     CONFIG is a run file or the name of a preset, such as digits. Stopped with Ctrl-C, it keeps
     what was finished; the same command with --resume goes on from there.
     """
+    from ...cost_models.openmp import wait_briefly
     from ..config import load_config
 
+    wait_briefly()
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
     loaded = load_config(config, overrides)
@@ -212,6 +214,9 @@ def ladder(run: Path, as_json: bool) -> None:
 
     Baselines are trained first, as the delivered models were; the report of RUN shows the table.
     """
+    from ...cost_models.openmp import wait_briefly
+
+    wait_briefly()
     from ..experiments.ladder import build_ladder
     from ..report import build_report
     from ..run.assets import Run
@@ -291,6 +296,9 @@ def proxy(
     CONFIG is a run file or the name of a preset. Teacher, supernet and trainings that are in
     the run folder are not repeated.
     """
+    from ...cost_models.openmp import wait_briefly
+
+    wait_briefly()
     from ..config import load_config
     from ..experiments.proxy_check import check_proxy
     from ..report import build_report

@@ -50,10 +50,19 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
     delivered = manifests(run.folder.pareto)
     target = read_candidate(run.folder.pareto / pick_model(delivered, "best").key)
     model, supernet = run.ensure_cost_model(), run.ensure_supernet()
-    made = {
-        name: trained(run, named(name, candidate, model, target), candidate)
+    wanted = {
+        name: candidate
         for name, candidate in baselines(run.space, model, target).items()
         if has_weights(supernet, candidate)
+    }
+    made = {
+        name: trained(
+            run,
+            named(name, candidate, model, target),
+            candidate,
+            f"baseline {number} of {len(wanted)}, {name}",
+        )
+        for number, (name, candidate) in enumerate(wanted.items(), 1)
     }
     original = made["original"]
     entries = [replace(original, name="original", eager=True)]
@@ -73,13 +82,20 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
     return rows
 
 
-def trained(run: Run, name: str, candidate: Candidate) -> Entry:
-    """Load a baseline with its own weights, trained now like a finalist if it was not yet."""
+def trained(run: Run, name: str, candidate: Candidate, label: str) -> Entry:
+    """Load a baseline with its own weights, trained now like a finalist if it was not yet.
+
+    Args:
+        run: that it is compared with.
+        name: of the baseline.
+        candidate: what it is.
+        label: of its training, for people.
+    """
     folder = run.folder.ladder_models / candidate.key
     if not (folder / WEIGHTS).exists():
         network = start_network(run.ensure_supernet(), candidate, run.data, run.tuning)
         finalist = Finalist(candidate, network, folder / "training.safetensors")
-        train_finalists([finalist], run.tuning)
+        train_finalists([finalist], run.tuning, label=label)
         write_atomic(folder / CANDIDATE, candidate.to_json())
         write_atomic(folder / WEIGHTS, save(network.state_dict()))
         finalist.kept.unlink(missing_ok=True)

@@ -196,6 +196,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
+    label: str = "finishing",
 ) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
 
@@ -206,6 +207,7 @@ def train_finalists(
         tuning: recipe and images.
         executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
+        label: what the bar calls them; of several it adds which is the latest.
 
     Returns:
         Finalists that were trained to the end, in any order; the log names the others.
@@ -216,10 +218,13 @@ def train_finalists(
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
     steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
-    with progress(len(finalists) * tuning.steps, "finalists") as bar:
+    with progress(len(finalists) * tuning.steps, label) as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
                 finalist = waiting.popleft()
+                if (count := len(finalists)) > 1:
+                    at = f"model {count - len(waiting)} of {count}"
+                    bar.set_postfix_str(at, refresh=False)
                 state = tuning.checkpoint(finalist).load() or tuning.start(finalist)
             else:
                 future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
@@ -259,7 +264,8 @@ def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
     config = tuning.config
     if config.retrain_epochs:
         changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
-        train_finalists([finalist], replace(tuning, config=config.model_copy(update=changes)))
+        again = replace(tuning, config=config.model_copy(update=changes))
+        train_finalists([finalist], again, label="training after a step back")
         finalist.kept.unlink(missing_ok=True)
     return finalist.network
 
