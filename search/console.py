@@ -26,8 +26,8 @@ DRAWN = "{l_bar}{bar}{r_bar}{whole}"
 class Follower(Protocol):
     """Who knows the whole job that bars are parts of."""
 
-    def see(self, label: str, done: float, total: float) -> None:
-        """Take note of a bar; called at every step, so it must be cheap."""
+    def see(self, label: str, done: float, total: float, words: str) -> None:
+        """Take note of a bar, of its words too; called at every step, so it must be cheap."""
         ...
 
     def whole(self) -> str:
@@ -57,7 +57,7 @@ class _Bar(_Tqdm):
     def update(self, n: float | None = 1) -> bool | None:
         drawn = super().update(n)
         for follower in _followers:
-            follower.see(self.desc, self.n, self.total or 0)
+            follower.see(self.desc, self.n, self.total or 0, self.postfix or "")
         return drawn
 
     @property

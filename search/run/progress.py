@@ -34,12 +34,17 @@ class _Bar:
     label: str
     done: float
     total: float
+    words: str
     first: float
     since: float
 
     @property
     def share(self) -> float:
         return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def __str__(self) -> str:
+        counted = f"{self.label}: {self.done:,.0f} of {self.total:,.0f}"
+        return f"{counted}, {self.words}" if self.words else counted
 
     def left_s(self, now: float) -> float:
         """Seconds to its end at its own pace."""
@@ -95,13 +100,13 @@ class Job:
             self._ended[stage] = self._took[stage] = seconds
             self._now, self._bar = None, None
 
-    def see(self, label: str, done: float, total: float) -> None:
+    def see(self, label: str, done: float, total: float, words: str) -> None:
         """Note where a bar is."""
         bar = self._bar
         if bar is None or bar.label != label or bar.total != total:
-            self._bar = _Bar(label, done, total, done, time.monotonic())
+            self._bar = _Bar(label, done, total, words, done, time.monotonic())
         else:
-            bar.done = done
+            bar.done, bar.words = done, words
 
     def whole(self) -> str:
         """How long the whole job still takes, in words; empty where nothing tells."""
@@ -113,7 +118,6 @@ class Job:
         with self._lock:
             bar, stage, left = self._bar, self._now, self._left_s()
             rows = [self._row(one) for one in self._stages]
-            counted = f"{bar.done:,.0f} of {bar.total:,.0f}" if bar else ""
             return {
                 "state": self._state,
                 "error": self._error,
@@ -122,7 +126,7 @@ class Job:
                 "of": len(self._stages),
                 "about": stage.meaning if stage else "",
                 "share": round(bar.share, 4) if bar else 0.0,
-                "doing": f"{bar.label}: {counted}" if bar else "",
+                "doing": str(bar) if bar else "",
                 "stage_left_s": left and round(left[0], 1),
                 "left_s": left and round(left[1], 1),
                 "busy": self._busy.words,

@@ -10,7 +10,7 @@ from ..console import spoken
 from ..delivery.manifest import manifests
 from ..report.markup import table, tag, text, yes
 from ..report.style import SCRIPT, STYLE
-from ..report.words import duration, latency, mb, percent
+from ..report.words import duration, mb, ms, percent
 from ..store.run_folder import RunPaths
 from .scatter import scatter
 from .state import State, read_state
@@ -36,7 +36,8 @@ HTML = """<!doctype html>
 LIVE_STYLE = """
 .track { height: 10px; border-radius: 5px; background: var(--line); overflow: hidden }
 .track b { display: block; height: 100%; background: var(--calm) }
-.stages { list-style: none; padding: 0; margin: .5rem 0 0 }
+a { color: var(--accent-ink) }
+.stages.card { list-style: none; padding: .3rem 1rem; margin: .5rem 0 0 }
 .stages li { display: grid; grid-template-columns: 1.6rem 1fr auto; gap: .1rem .5rem;
   max-width: none; margin: 0; padding: .45rem 0; border-bottom: 1px solid var(--line) }
 .stages li:last-child { border-bottom: 0 }
@@ -188,7 +189,7 @@ def _models(paths: RunPaths, state: State) -> str:
         [
             tag("span", text(m.key), class_="key"),
             text(percent((m.test or m.measured()).interval(m.goal)[1])),
-            text(latency(m.measured())),
+            text(ms(m.measured().calibrated_ms)),
             text(mb(m.measured().size_mb)),
             yes(m.verified),
         ]
