@@ -41,10 +41,10 @@ a { color: var(--accent-ink) }
 .stages li { display: grid; grid-template-columns: 1.6rem 1fr auto; gap: .1rem .5rem;
   max-width: none; margin: 0; padding: .45rem 0; border-bottom: 1px solid var(--line) }
 .stages li:last-child { border-bottom: 0 }
-.stages .time { color: var(--soft); font-size: .9rem; text-align: right }
+.stages .time { color: var(--soft); font-size: .9rem; text-align: right; max-width: 7.5rem }
 .stages .mark { color: var(--good); font-weight: 700 }
 .stages .now .mark { color: var(--accent-ink) }
-.stages .coming b { font-weight: 500; color: var(--soft) }
+.stages .coming b { color: var(--soft) }
 .stages .track { grid-column: 2 / 4; margin-top: .25rem; height: 6px }
 .stages .doing { grid-column: 2 / 4 }
 .stages span { color: var(--soft) }
