@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from textwrap import shorten
 
 LISTED = 800  # characters of known names at most
+CLOSE = 0.7  # of difflib's ratio, from which two names are one with a typo: executorch is not torch
 
 
 class VitParetoError(Exception):
@@ -57,8 +58,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "Did you mean 'softmax'?"
     >>> did_you_mean("zzz", ["b", "a"])
     'Known: a, b.'
+    >>> did_you_mean("executorch", ["onnxruntime", "torch"])
+    'Known: onnxruntime, torch.'
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
     listed = shorten(", ".join(known), LISTED, placeholder=" ...")
     return f"Did you mean {close[0]!r}?" if close else f"Known: {listed}."

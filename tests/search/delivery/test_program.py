@@ -1,4 +1,4 @@
-"""The program beside an artifact sees what verification saw, with three packages and no more."""
+"""The program beside a model sees what verification saw, with three packages and no more."""
 
 import ast
 import json
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,12 @@ from vitpareto.search.data.dataset import Split, resized
 from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
-from vitpareto.search.delivery.predict_program import program
+from vitpareto.search.delivery import handover, verify
+from vitpareto.search.delivery.manifest import manifests, read_manifest
+from vitpareto.search.delivery.pick import pick_model
+from vitpareto.search.delivery.program import onnxruntime, openvino
+from vitpareto.search.delivery.program import torch as torch_part
+from vitpareto.search.delivery.program.assemble import program
 from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.spaces import Policy
 
@@ -44,6 +50,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 FENCED = [sys.executable, "-W", "error", "-c", ALONE]
 CPU = Device.load("cpu-1t")
+PARTS = {"onnxruntime": onnxruntime, "openvino": openvino, "torch": torch_part}
 # Tensors of the files that are named in about.json, by the functions of a program.
 TENSORS = """
 import json, pathlib, runpy, numpy
@@ -55,8 +62,9 @@ numpy.savez(here / "tensors.npz", *tensors)
 """
 
 
-def test_it_is_one_file_that_says_each_thing_once() -> None:
-    tree = ast.parse(program(CPU))
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_it_is_one_file_that_says_each_thing_once(part: ModuleType) -> None:
+    tree = ast.parse(program(CPU, part))
     named = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     named += [
         target.id
@@ -72,7 +80,7 @@ def test_it_is_one_file_that_says_each_thing_once() -> None:
 
 def test_it_runs_as_it_was_measured() -> None:
     device = replace(CPU, threads=3, provider="CUDAExecutionProvider")
-    tree = ast.parse(program(device))
+    tree = ast.parse(program(device, onnxruntime))
     values = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
@@ -131,7 +139,7 @@ def test_its_tensors_are_those_of_verification(tmp_path: Path, channels: int) ->
                 pixels = torch.from_numpy(to_pixels(open_image(path), look))
                 wanted.append((size == input_size, resized(norm(pixels[None]), input_size)[0]))
     (tmp_path / "about.json").write_text(json.dumps(asked))
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     (tmp_path / "tensors.py").write_text(TENSORS)
     subprocess.run([*FENCED, tmp_path / "tensors.py"], check=True)
     with np.load(tmp_path / "tensors.npz") as found:
@@ -145,11 +153,11 @@ def test_its_tensors_are_those_of_verification(tmp_path: Path, channels: int) ->
 
 @pytest.mark.parametrize(("arguments", "status"), [(["-h"], 0), ([], 2), (["--what"], 2)])
 def test_it_says_how_it_is_used(tmp_path: Path, arguments: list[str], status: int) -> None:
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     command = [sys.executable, tmp_path / "predict.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stderr if status else done.stdout
-    assert done.returncode == status and said.startswith("usage: predict.py [-h] IMAGE")
+    assert done.returncode == status and said.startswith("usage: predict.py [-h] [-k TOP]")
     assert "Traceback" not in done.stderr
 
 
@@ -194,7 +202,7 @@ def test_many_images_of_which_some_are_damaged(made: Made, tmp_path: Path) -> No
 
 @pytest.mark.onnx
 def test_a_model_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     command = [sys.executable, tmp_path / "predict.py", "a.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
