@@ -6,6 +6,7 @@ VitParetoError
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
 ├── CostError            a device, table or cost model cannot give what was asked
 │   └── MissingRuntimeError  a runtime or provider is not installed here
+├── MissingPackageError  a package that an extra installs is not installed here
 └── UnknownNameError     a registry has no entry of that name
 """
 
@@ -39,6 +40,10 @@ class CostError(VitParetoError, ValueError):
 
 class MissingRuntimeError(CostError):
     """A runtime or provider is not installed here."""
+
+
+class MissingPackageError(VitParetoError, ImportError):
+    """A package that an extra installs is not installed here."""
 
 
 class UnknownNameError(VitParetoError, KeyError):

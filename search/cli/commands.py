@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...spaces.errors import VitParetoError
+from ...spaces.packages import needed
 from .costs import costs
 from .data import data
 from .output import echo as _echo
@@ -47,7 +48,8 @@ def main() -> None:
     """Run the command line; errors of this project are printed in one line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters preempt with it
     try:
-        cli(standalone_mode=False)
+        with needed(" ".join(sys.argv[1:2])):
+            cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the second into the first
         click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
         sys.exit(FAILED)
@@ -441,13 +443,15 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
     \b
       vitpareto predict cifar.json candidates.json model.onnx
     """  # noqa: D301
-    from ...cost_models import CostModel, predict_onnx
+    from ...cost_models import CostModel
     from ..store.candidate_files import read_candidates
     from .text import prediction_lines
 
     opened, rows = CostModel.load(model), list[dict[str, Any]]()
     for file in files:
         if file.suffix.lower() == ".onnx":
+            from ...cost_models import predict_onnx  # imports onnx
+
             rows.append({"key": str(file), **predict_onnx(opened, file).row()})
             continue
         predicted = opened.predict(read := read_candidates(file))

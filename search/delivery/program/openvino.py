@@ -26,7 +26,7 @@ def open_model(
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(read, provider, options)
     request, (output,) = compiled.create_infer_request(), compiled.outputs
-    told = read.get_rt_info(TOLD).value
+    told = {name: read.get_rt_info([TOLD, name]) for name in read.get_rt_info(TOLD).value}
     about = {name: json.loads(value.astype(str)) for name, value in told.items()}
     batch = int(compiled.inputs[0].shape[0])
     return about, batch, lambda images: request.infer([images])[output]

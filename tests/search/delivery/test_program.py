@@ -1,6 +1,7 @@
 """The program beside a model sees what verification saw, with three packages and no more."""
 
 import ast
+import csv
 import json
 import subprocess
 import sys
@@ -19,15 +20,15 @@ from vitpareto.cost_models import Device
 from vitpareto.search.data.augment import Norm
 from vitpareto.search.data.dataset import Split, resized
 from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
+from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
-from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.manifest import manifests, read_manifest
-from vitpareto.search.delivery.pick import pick_model
+from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.search.delivery.program import onnxruntime, openvino
 from vitpareto.search.delivery.program import torch as torch_part
 from vitpareto.search.delivery.program.assemble import program
-from vitpareto.search.delivery.preprocessing import Preprocessing
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
 from ..made import Made, everywhere
@@ -198,6 +199,118 @@ def test_many_images_of_which_some_are_damaged(made: Made, tmp_path: Path) -> No
         best = row.argsort(descending=True)[:3].tolist()
         assert line[1::2] == [made.data.class_names[i] for i in best]
         assert [float(share) for share in line[2::2]] == pytest.approx(row[best].tolist(), abs=6e-4)
+
+
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A verified run of one model of 8 bits, and its validation images as photos/CLASS/*.png."""
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
+    folder = RunFolder(path, lock=False)
+    verify.verify_new(folder, made.device, made.data)
+    split, photos = made.data.split("validation"), path / "photos"
+    mean, std = (torch.tensor(x)[:, None, None] for x in (made.data.mean, made.data.std))
+    pixels = ((split.images * std + mean) * 255).round().byte().numpy()
+    for index, (image, label) in enumerate(zip(pixels, split.labels.tolist(), strict=True)):
+        (photos / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(photos / str(label) / f"{index:04}.png")
+    return SimpleNamespace(pareto=folder.pareto, photos=photos)
+
+
+def answers(words: list[str | Path]) -> tuple[list[dict], str]:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.strip()
+
+
+@pytest.mark.parametrize("runtime", PARTS)
+@pytest.mark.onnx
+def test_its_answers_are_those_that_were_checked(
+    made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str
+) -> None:
+    """In a fresh process: each probability, and the accuracy that the manifest names."""
+    pytest.importorskip(runtime)
+    (chosen,) = manifests(run.pareto)
+    path = handover.export_picked(run.pareto, lambda: made.data, chosen, runtime, tmp_path)
+    manifest = read_manifest(path.parent)
+    assert "predict.py" in manifest.files
+    fence = ALONE.replace('"onnxruntime"', f'"{runtime}"')
+    command = [sys.executable, *(["-c", fence] if runtime == "onnxruntime" else [])]
+    command += [path.with_name("predict.py"), run.photos, "--json", "-k", "10", "--evaluate"]
+    told, said = answers(command)
+    split = made.data.split("validation")
+    shares = Artifact.load(path.parent, manifest.device).logits(split).softmax(1)
+    assert len(told) == len(split)
+    for about in told:
+        index = int(Path(about["path"]).stem)
+        assert about["label"] == str(split.labels[index].item())
+        found = {each["class"]: each["probability"] for each in about["classes"]}
+        wanted = dict(zip(made.data.class_names, shares[index].tolist(), strict=True))
+        assert found == pytest.approx(wanted, abs=2e-6)
+    share = (manifest.answers or manifest.measured()).accuracy
+    right = round(share * len(split))
+    assert said.startswith(f"accuracy {share:.1%}: {right} of {len(split)} images are right; mean")
+
+
+@pytest.mark.onnx
+def test_tables_and_labels(run: SimpleNamespace, tmp_path: Path) -> None:
+    model = next(run.pareto.iterdir())
+    ours = tmp_path / "3"
+    ours.mkdir()
+    (ours / "5").mkdir()
+    first = sorted((run.photos / "3").iterdir())[0]
+    for copy in (ours / "a,b.png", ours / "5" / "c.png", tmp_path / "d.png"):
+        copy.write_bytes(first.read_bytes())
+    command = [sys.executable, model / "predict.py", "--csv", "-k", "2"]
+    done = subprocess.run([*command, ours], capture_output=True, text=True, check=True)
+    rows = list(csv.reader(done.stdout.splitlines()))
+    assert rows[0] == ["path", "class", "probability", "class_2", "probability_2"]
+    assert [row[0] for row in rows[1:]] == [str(ours / "5" / "c.png"), str(ours / "a,b.png")]
+    words = [*command, "--evaluate", ours, tmp_path / "d.png", ours / "a,b.png"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    rows = list(csv.reader(done.stdout.splitlines()))
+    assert rows[0][:3] == ["path", "label", "class"]
+    assert [row[:2] for row in rows[1:]] == [[str(ours / "a,b.png"), "3"]] * 2
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:2] == [
+        f"{ours / '5' / 'c.png'}: in folders of several classes: 3, 5",
+        f"{tmp_path / 'd.png'}: in no folder that is named as a class",
+    ]
+
+
+@pytest.mark.onnx
+def test_its_help_says_what_was_measured(run: SimpleNamespace, tmp_path: Path) -> None:
+    (manifest,) = manifests(run.pareto)
+    program_file = run.pareto / manifest.key / "predict.py"
+    alone = tmp_path / "predict.py"
+    alone.write_text(program_file.read_text())
+    for file, words in ((program_file, manifest.status), (alone, "whether it was verified is not")):
+        done = subprocess.run([sys.executable, file, "-h"], capture_output=True, text=True)
+        assert words in " ".join(done.stdout.split())
+
+
+def test_a_missing_runtime_is_one_line(tmp_path: Path) -> None:
+    """Each part says what pip installs."""
+    for name, part in PARTS.items():
+        (tmp_path / "predict.py").write_text(program(CPU, part), encoding="utf-8")
+        code = f"import sys; sys.modules[{name!r}] = None\n" + ALONE
+        words = [sys.executable, "-c", code, tmp_path / "predict.py", "a.png"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"needs {name}: pip install {name} numpy pillow\n"
+
+
+def test_mistakes_on_its_command_line(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
+    for words, message in (
+        (["-k", "0"], "need a whole number above 0, got '0'"),
+        (["--threads", "x"], "need a whole number above 0, got 'x'"),
+        (["--json", "--csv"], "not allowed with argument --json"),
+    ):
+        command = [sys.executable, tmp_path / "predict.py", "a.png", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and message in done.stderr
 
 
 @pytest.mark.onnx
