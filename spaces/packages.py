@@ -12,25 +12,26 @@ from importlib.util import find_spec
 
 from .errors import MissingPackageError
 
+LISTED = 4  # packages that a message names at most
 EXTRAS: Mapping[str, Mapping[str, str]] = {  # extra -> package, as pip calls it -> its module
     "search": {
-        "ImageHash": "imagehash",
-        "filelock": "filelock",
-        "joblib": "joblib",
-        "matplotlib": "matplotlib",
+        "torch": "torch",
+        "ray": "ray",
+        "optuna": "optuna",
         "onnx": "onnx",
         "onnxruntime": "onnxruntime",
         "onnxscript": "onnxscript",
-        "optuna": "optuna",
-        "pillow": "PIL",
-        "pydantic": "pydantic",
-        "ray": "ray",
-        "safetensors": "safetensors",
+        "timm": "timm",
         "scikit-learn": "sklearn",
         "scipy": "scipy",
+        "pydantic": "pydantic",
+        "pillow": "PIL",
+        "ImageHash": "imagehash",
+        "matplotlib": "matplotlib",
+        "safetensors": "safetensors",
+        "filelock": "filelock",
+        "joblib": "joblib",
         "threadpoolctl": "threadpoolctl",
-        "timm": "timm",
-        "torch": "torch",
         "tqdm": "tqdm",
     },
     "cluster": {"psycopg": "psycopg", "grpcio": "grpc"},
@@ -60,7 +61,9 @@ def needed(by: str) -> Generator[None]:
         missing = [name for name, found in packages.items() if find_spec(found) is None]
         if not missing:  # a module of it alone, which no installation adds
             raise
+        listed, more = ", ".join(missing[:LISTED]), len(missing) - LISTED
         raise MissingPackageError(
-            f"{by} needs packages that are not installed: {', '.join(missing)}: "
-            f"pip install 'vitpareto[{extra}]'"
+            f"{by} needs packages that are not installed: {listed}"
+            + (f" and {more} more" if more > 0 else "")
+            + f": pip install 'vitpareto[{extra}]'"
         ) from error
