@@ -536,7 +536,9 @@ def _one_line(error: ValidationError) -> str:
     rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("model_"):
         keys = [str(key) for key in problem["loc"]]
-        rule = f"needs keys of its own below it, such as {where}.{_keys(RunConfig, keys)[0]}"
+        first, value = _keys(RunConfig, keys)[0], problem["input"]
+        meant = f"={value}" if first == "name" and isinstance(value, str) else ""
+        rule = f"needs keys of its own below it, such as {where}.{first}{meant}"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
     return f"{where}: {rule}{given}"
 

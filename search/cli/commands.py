@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...spaces.errors import VitParetoError
+from ...spaces.packages import needed
 from .costs import costs
 from .data import data
 from .output import echo as _echo
@@ -47,7 +48,8 @@ def main() -> None:
     """Run the command line; errors of this project are printed in one line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters preempt with it
     try:
-        cli(standalone_mode=False)
+        with needed(" ".join(sys.argv[1:2])):
+            cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the second into the first
         click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
         sys.exit(FAILED)
@@ -164,10 +166,10 @@ def export(
 
     SOURCE is a run folder, or a JSON file with one candidate or a list of them.
     """
-    from ..delivery.handover import export_candidates, export_picked
+    from ..delivery.handover import RANDOM, export_candidates, export_picked
 
     if source.is_dir():
-        from ..delivery.manifest import manifests
+        from ..delivery.manifest import manifests, read_manifest
         from ..delivery.pick import pick_model
         from ..run.assets import Run
         from ..store.run_folder import RunFolder
@@ -177,12 +179,17 @@ def export(
         delivered = manifests(run.folder.pareto)
         chosen = pick_model(delivered, pick, within)
         paths = [export_picked(run.folder.pareto, lambda: run.data, chosen, runtime, out)]
+        made = read_manifest(paths[0].parent)
+        verified, status = made.verified, made.status
         for line in choice_lines(delivered, chosen):  # the path alone goes to standard output
             click.echo(line, err=True)
     else:
         paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
+        verified, status = False, RANDOM
+    click.echo(status[0].upper() + status[1:] + ".", err=True)
     if as_json:
-        _print([{"key": path.parent.name, "path": str(path)} for path in paths])
+        about = {"verified": verified, "status": status}
+        _print([{"key": path.parent.name, "path": str(path), **about} for path in paths])
     else:
         for path in paths:
             click.echo(path)
@@ -436,13 +443,15 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
     \b
       vitpareto predict cifar.json candidates.json model.onnx
     """  # noqa: D301
-    from ...cost_models import CostModel, predict_onnx
+    from ...cost_models import CostModel
     from ..store.candidate_files import read_candidates
     from .text import prediction_lines
 
     opened, rows = CostModel.load(model), list[dict[str, Any]]()
     for file in files:
         if file.suffix.lower() == ".onnx":
+            from ...cost_models import predict_onnx  # imports onnx
+
             rows.append({"key": str(file), **predict_onnx(opened, file).row()})
             continue
         predicted = opened.predict(read := read_candidates(file))
@@ -454,22 +463,28 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("device", required=False)
 @json_option
 def devices(device: str | None, as_json: bool) -> None:
-    """List the runtimes found here, and measure which kernels each precision really executes.
+    """List the devices that come with the package, and which of them can be used here.
 
-    Measuring takes about a minute a device; DEVICE, a file or a preset, measures that one alone.
-    """
+    With DEVICE, one of these or a file, measure which kernels each precision really executes on
+    it, which takes about a minute.
+
+    \b
+      vitpareto devices
+      vitpareto devices cpu-1t
+    """  # noqa: D301
     from ...cost_models import Device
     from ...cost_models.measure.capabilities import capabilities
     from ...cost_models.measure.capabilities import devices as list_devices
-    from ..console import share_bar
     from .text import device_lines
 
-    listed = list_devices()
-    chosen = [device] if device else [d["name"] for d in listed if d["measurable"]]
     tables: dict[str, list[dict[str, Any]]] = {}
-    for name in chosen:
-        with share_bar(name) as report:
-            tables[name] = [c.to_dict() for c in capabilities(Device.load(name), progress=report)]
+    if device:
+        from ..console import share_bar
+
+        opened = Device.load(device)
+        with share_bar(device) as report:
+            tables[device] = [c.to_dict() for c in capabilities(opened, progress=report)]
+    listed = list_devices()
     if as_json:
         _print({"devices": listed, "capabilities": tables})
     else:
