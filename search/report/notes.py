@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
+from ..counted import counted
 from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
@@ -12,6 +14,7 @@ from .facts import Facts
 from .words import latency, number, percent
 
 LEVEL = 0.9  # of the intervals
+LEAST, MOST = 80, 97  # percent that such intervals hold where they are right
 
 
 def notes(facts: Facts) -> list[str]:
@@ -137,6 +140,21 @@ def _cost_model(facts: Facts) -> Iterator[str]:
         )
     else:
         yield "Latencies of candidates are predictions, which were not checked on fresh networks."
+    covered, sessions = errors.get("coverage_of_90"), errors.get("sessions", 0)
+    if covered is not None and not LEAST <= covered <= MOST:
+        counsel = "true latencies lie outside more often" if covered < LEAST else "they are wide"
+        yield (
+            f"The 90% intervals of predicted latencies held {covered:.0f}% of what was measured on "
+            f"these networks: {counsel}."
+        )
+    alarms, unsettled = (errors.get(name, 0) for name in ("sessions_with_alarm", "unsettled"))
+    if complaint(unsettled, alarms, sessions):
+        total = f"{alarms} of {counted(sessions, 'session')}" if sessions else str(alarms)
+        yield (
+            "The machine was restless while it was calibrated: its speed changed in "
+            f"{total}, and {counted(unsettled, 'measurement')} never settled. A calibration while "
+            "nothing else runs gives narrower and truer intervals."
+        )
     outside = [facts.letter(m.key) for m in facts.measured if not m.inside_interval]
     if outside:
         yield (
