@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ...cost_models.tables.anchors import speed_words
+from ..counted import counted
 from ..pareto.objectives import spelled
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         words = speed_words(metrics.speed)
         read = f", read as {metrics.latency_ms:.3f} ms {words}" if words else ""
         latency = f"{metrics.calibrated_ms:.3f} ms{read}"
+        model = f"{letter} ({m.ladder})" if m.ladder else letter
         lines.append(
-            f"| {letter}{f' ({m.ladder})' if m.ladder else ''} | {share} | {latency} | {metrics.size_mb:.2f} MB "
+            f"| {model} | {share} | {latency} | {metrics.size_mb:.2f} MB "
             f"| {metrics.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
         )
     return lines
@@ -171,7 +173,7 @@ def known(value: float | None, form: str) -> str:
 def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]]) -> list[str]:
     """Devices, and the kernels of each precision on those that were measured."""
     lines = [
-        f"{d['name']:14} {d['provider']:28} {d['threads']} threads  "
+        f"{d['name']:14} {d['provider']:28} {counted(d['threads'], 'thread'):9}  "
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
         for d in listed
     ]

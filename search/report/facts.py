@@ -38,12 +38,12 @@ class Facts:
         cost_model: of the device.
         images: what is recorded of the data; nothing in runs before 0.3.
         catalog: every image with label and split, likewise.
-        mistakes: split -> key -> the surest mistakes of a model; empty in runs before 0.4.
+        mistakes: split -> key -> the surest mistakes of a model; empty in runs of 0.2.
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
         references: the largest network of the space in float32, in the run's own runtime first,
-            then in eager PyTorch, which is all that runs before 0.4 measured; may be empty.
+            then in eager PyTorch, which is all that runs of 0.2 measured; may be empty.
         proxy: figures of a proxy check; empty where there was none.
     """
 

@@ -23,7 +23,15 @@ NAME_PX = 84
 
 
 def thumbnails(facts: Facts, key: str, split: str) -> str:
-    """The surest mistakes of a model on a split, as small pictures; empty where none are known."""
+    """The surest mistakes of a model, as small pictures; empty where none are known.
+
+    Args:
+        facts: of the run.
+        key: of the model.
+        split: whose images they are, if mistakes on it are known; otherwise the validation split.
+    """
+    if key not in facts.mistakes.get(split, {}):
+        split = "validation"
     found: Sequence[Mapping[str, Any]] = facts.mistakes.get(split, {}).get(key, [])
     catalog = facts.catalog
     if not found or catalog is None or not facts.folder.pixels.exists():
@@ -32,7 +40,7 @@ def thumbnails(facts: Facts, key: str, split: str) -> str:
     shape = (len(catalog.rows), look.channels, look.size, look.size)
     pixels = open_pixels(facts.folder.pixels, shape)
     which = f"The {counted(len(shown), 'mistake')} of which it is surest"
-    words = f"{which}: what the picture is, and what the model says."
+    words = f"{which} on the {split} split: what the picture is, and what the model says."
     pictures = (_thumbnail(one, pixels) for one in shown)
     return tag("p", words, class_="note") + tag("div", *pictures, class_="thumbs")
 

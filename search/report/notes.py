@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
 from ..counted import counted
+from ..data.catalog import without_copies
 from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
@@ -102,10 +103,10 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
     for key, story in manifest.finalists.items():
         if story.refused:
             broken = [c.name for c in story.refused[0].checks if not c.holds]
-            steps = story.taken_back
+            steps, told = story.taken_back, "; ".join(story.taken_back) or "none was possible"
             yield (
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
-                f"after {len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
+                f"after {counted(len(steps), 'step')} back: {told}."
             )
 
 
@@ -113,7 +114,8 @@ def _images(facts: Facts) -> Iterator[str]:
     """What the survey of the images warned of, and what was left out."""
     for line in facts.images.get("warnings", []):
         yield f"Images: {line}."
-    skipped = [f"{row['count']} {row['reason']}" for row in facts.images.get("skipped", [])]
+    rows = without_copies(facts.images.get("skipped", []))
+    skipped = [f"{row['count']} {row['reason']}" for row in rows]
     if skipped:
         yield f"Files that were left out: {', '.join(skipped)}; images.csv names the images."
 
@@ -123,7 +125,7 @@ def _training(facts: Facts) -> Iterator[str]:
         for alarm in results.get("alarms", []):
             yield f"Training of the {name}: {alarm}."
     if facts.failed:
-        yield f"{facts.failed} candidates could not be scored; log.txt says why."
+        yield f"{counted(facts.failed, 'candidate')} could not be scored; log.txt says why."
 
 
 def _trust(facts: Facts) -> Iterator[str]:

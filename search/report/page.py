@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 
+from ..counted import counted
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from ..run.stages import Stage
@@ -80,7 +81,7 @@ def _head(facts: Facts, name: str) -> list[str]:
     words = (
         f"Space {facts.space.name}, images {config.data.label}, device {config.device.label} "
         f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
-        f"{device.get('version', '')}, {device.get('threads')} threads): "
+        f"{device.get('version', '')}, {counted(device.get('threads', 1), 'thread')}): "
         f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
         f"{len(facts.front)} on the front, {len(facts.delivered)} delivered."
     )
