@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from textwrap import shorten
 from typing import Any
 
-from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
 
 NAMED = 3  # tensors in a message
-KNOWN = (OSError, RuntimeError, SafetensorError, UnpicklingError)  # they say what is wrong
+INSIDE = (
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+)  # of a reader, which tell nobody anything
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -31,8 +34,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         held: Any = load_state_dict(str(file), weights_only=True)
     except Exception as error:  # every format has errors of its own
         about = one_line(error)
-        if not isinstance(error, KNOWN):
-            about = "it cannot be read as one"  # an error inside a reader tells nobody anything
+        if isinstance(error, INSIDE):
+            about = "its content makes no sense"
         if "weights_only" in about or "Weights only" in about:
             raise RunError(
                 f"{where}: it is damaged, or holds Python objects, which could run any code and "
