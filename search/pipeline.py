@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
-from ..spaces.networks import Network
-from .delivery.deliver import Terms, deliver, delivered
+from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
 from .delivery.verify import test_once, verify_new
@@ -30,11 +29,12 @@ from .report import build_report
 from .run.assets import Run
 from .run.rates import Rates
 from .run.stages import Stage, running
+from .run.terms import terms_of
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
-from .training.finetune import Finalist, retrain, start_network, train_finalists
+from .training.finetune import Finalist, start_network, train_finalists
 
 SHORT_S = 0.3  # seconds to export and time one network of the shortlist
 VERIFY_S = 3.0  # seconds to load, time and measure the memory of one model
@@ -191,19 +191,7 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
         for e in new.values()
     ]
 
-    def train_on(candidate: Candidate, network: Network) -> Network:
-        again = run.folder.training_of(candidate.key, again=True)
-        return retrain(Finalist(candidate, network, again), tuning)
-
-    terms = Terms(
-        run.data,
-        run.device,
-        run.costs,
-        config.search.resolve(),
-        config.export.calibration_images,
-        {"search.seed": config.search.seed, "data.seed": config.data.seed},
-        train_on,
-    )
+    terms = terms_of(run)
     with open_executor(config.executor) as executor:
         trained = train_finalists(waiting, tuning, executor, config.executor.workers)
     for finalist in trained:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...spaces.errors import VitParetoError
+from ...spaces.errors import RunError, VitParetoError
 from ...spaces.packages import needed
 from .costs import costs
 from .data import data
@@ -199,14 +199,26 @@ def export(
 @run_argument
 @json_option
 def verify(run: Path, as_json: bool) -> None:
-    """Check every delivered artifact of RUN again, on its runtime."""
+    """Check every delivered artifact of RUN again, on its runtime.
+
+    On the device that they are made for, what is measured now takes the place of what was measured
+    before, in the manifests, in the report and in everything that reads them.
+    """
     from ..delivery.verify import verify_again
+    from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
-    with Run(RunFolder(run, lock=False)) as opened:
-        reports = verify_again(opened.folder, opened.device, opened.data)
+    try:
+        folder = RunFolder(run)
+    except RunError as error:
+        folder = RunFolder(run, lock=False)
+        click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
+    with folder, Run(folder) as opened:
+        reports = verify_again(folder, opened.device, opened.data)
+        if folder.is_open and folder.report.exists():
+            build_report(folder)
     _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
     sys.exit(0 if all(r.verified for r in reports) else NOT_VERIFIED)
 
@@ -217,8 +229,11 @@ def verify(run: Path, as_json: bool) -> None:
 def ladder(run: Path, as_json: bool) -> None:
     """Measure the models of RUN beside the original, float16, int8 and other baselines.
 
-    Baselines are trained first, as the delivered models were; the report of RUN shows the table.
+    Baselines are trained first, as the delivered models were; stopped, the same command goes on.
+    Those that keep the limits and that no delivered model beats are delivered, too. The report of
+    RUN shows the table.
     """
+    from ..delivery.manifest import manifests
     from ..experiments.ladder import build_ladder
     from ..report import build_report
     from ..run.assets import Run
@@ -227,9 +242,10 @@ def ladder(run: Path, as_json: bool) -> None:
     from .text import ladder_lines
 
     with RunFolder(run) as folder, logging_to(folder.log), Run(folder) as opened:
-        rows = [row.to_dict() for row in build_ladder(opened)]
+        rows, goal = [row.to_dict() for row in build_ladder(opened)], opened.config.search.goal
         build_report(folder)
-    _print(rows) if as_json else _echo(ladder_lines(rows))
+        added = [m for m in manifests(folder.pareto) if m.ladder]
+    _print(rows) if as_json else _echo(ladder_lines(rows, goal, added))
 
 
 @cli.command()

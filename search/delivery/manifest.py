@@ -34,6 +34,7 @@ from .preprocessing import Preprocessing
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+SEARCHED = "searched "  # before the key of a delivered model among others that are not
 PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
 
@@ -62,6 +63,7 @@ class Manifest:
         files: name -> SHA-256.
         limits: metric -> limit of the run.
         goal: name of the accuracy that the run maximizes.
+        ladder: name in the ladder of a model that was trained for it; None if a search found it.
         metrics: measurements; None before they are made.
         inventory: of its operators, likewise.
         checks: of its promises.
@@ -90,6 +92,7 @@ class Manifest:
     files: Mapping[str, str]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     goal: str = MAXIMIZED[0]
+    ladder: str | None = None
     metrics: Metrics | None = None
     inventory: Inventory | None = None
     checks: Sequence[Check] = ()

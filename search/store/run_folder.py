@@ -53,9 +53,10 @@ class RunPaths:
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
     shortlist = _File("shortlist.json")  # measured latencies of members of the front
     pareto = _File("pareto")  # a folder for each delivered model, named by its key
+    mistakes = _File("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _File("reference.json")  # the largest network, a row as in `ladder`
+    reference = _File("reference.json")  # the largest network, rows as in `ladder`
     report = _File("report.html")
     picture = _File("pareto.png")
 

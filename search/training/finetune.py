@@ -51,11 +51,13 @@ class Finalist:
         candidate: its bits go down step by step, its zeros grow along a ramp.
         network: its weights, changed in place.
         kept: checkpoint file; the training goes on from it if it is there.
+        name: by which progress names it, if any.
     """
 
     candidate: Candidate
     network: Network
     kept: Path
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
+    label: str = "finalists",
 ) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
 
@@ -206,6 +209,7 @@ def train_finalists(
         tuning: recipe and images.
         executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
+        label: of the progress, before the names of those under way.
 
     Returns:
         Finalists that were trained to the end, in any order; the log names the others.
@@ -216,7 +220,7 @@ def train_finalists(
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
     steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
-    with progress(len(finalists) * tuning.steps, "finalists") as bar:
+    with progress(len(finalists) * tuning.steps, label) as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
                 finalist = waiting.popleft()
@@ -240,6 +244,8 @@ def train_finalists(
                 trained.append(finalist)
             else:
                 running[executor.submit(tuning, finalist.candidate, state)] = finalist
+                names = [f.name for f in running.values() if f.name]
+                bar.set_description_str(f"{label} {'; '.join(names)}".strip(), refresh=False)
     if not trained:
         raise RunError(failed[0])
     return trained

@@ -141,10 +141,10 @@ def test_a_latency_is_kept_as_read_and_stated_at_the_speed_of_the_calibration(
     assert found.measured().latency_ms == 0.06
     assert found.measured().calibrated_ms == pytest.approx(0.03)
     assert found.inside_interval  # whatever else the machine did
-    assert "latency_at_calibrated_speed_ms" not in found.to_dict()["metrics"]  # as version 0.1
+    assert "latency_read_ms" not in found.to_dict()["metrics"]  # as version 0.1
     row = found.row()["metrics"]
-    assert (row["latency_ms"], row["speed"]) == (0.06, 0.5)
-    assert row["latency_at_calibrated_speed_ms"] == pytest.approx(0.03)
+    assert (row["latency_read_ms"], row["speed"]) == (0.06, 0.5)
+    assert row["latency_ms"] == pytest.approx(0.03)
 
 
 def test_the_fastest_is_so_at_the_speed_of_the_calibration(tmp_path: Path, old: Manifest) -> None:
