@@ -27,6 +27,7 @@ from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
 from ..training.supernet import start_weights
+from .lengths import as_decided, open_keys, with_workers
 
 FIXED = (
     "space",
@@ -63,11 +64,15 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     space = open_space(config, paths)
     check_ready_models(config, space, begun)
     if not again:
+        keys = open_keys(config)
+        config = with_workers(config)
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
+        write_json(folder.budget, {"open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)
     before = load_config(folder.config)
+    config = as_decided(config, before, folder)
     changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
