@@ -98,13 +98,14 @@ def plan(config: RunConfig, path: Path) -> Plan:
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
     data, keys = blank_data(catalog), open_keys(config)
+    asked = "budget" in config.model_fields_set
     config = with_workers(config)
     begun = time.perf_counter()
     with threads(main_threads(config)), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data, reading_s)
     if config.budget_s:
         spent = reading_s + time.perf_counter() - begun
-        check_budget(rates, keys, spent)
+        check_budget(rates, keys, spent, asked)
         config = planned_config(rates, keys, spent - reading_s)
         rates = replace(rates, config=config)
     return Plan(

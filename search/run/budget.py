@@ -52,6 +52,8 @@ Values = dict[str, int]
 def refuse_too_small(run: Run) -> None:
     """Time the steps of a run with a budget, and end it if it has not enough for anything.
 
+    A budget that nobody asked for is a wish: then all takes its least length.
+
     Raises:
         ConfigError: it has not; the folder is left as it was.
     """
@@ -60,20 +62,22 @@ def refuse_too_small(run: Run) -> None:
     rates = run.ensure_rates()
     if not run.config.budget_s or run.folder.cost_model.exists():
         return
+    known = read_json(run.folder.budget)
     try:
-        check_budget(rates, read_json(run.folder.budget)["open"], spent_s(run))
+        check_budget(rates, known["open"], spent_s(run), known["asked"])
     except ConfigError:
         run.folder.discard()
         raise
 
 
-def check_budget(rates: Rates, keys: Sequence[str], spent: float) -> None:
+def check_budget(rates: Rates, keys: Sequence[str], spent: float, asked: bool) -> None:
     """Check that a budget suffices for the least that makes sense.
 
     Args:
         rates: of the run.
         keys: that it may choose.
         spent: seconds so far.
+        asked: whether somebody gave it; else it is only said that it does not suffice.
 
     Raises:
         ConfigError: naming the least that works.
@@ -81,14 +85,17 @@ def check_budget(rates: Rates, keys: Sequence[str], spent: float) -> None:
     config = rates.config
     smallest = replace(rates, config=config.with_values({key: LEAST[key] for key in keys}))
     needed = spent + REPORT_S + sum(SECONDS[stage](smallest) for stage in list(Stage)[1:])
-    if needed > config.budget_s:
-        least = duration_text(60 * math.ceil(needed / 60))
-        kept = sorted(set(MOST) - set(keys))
-        also = f", beside {', '.join(kept)} as they are given" if kept else ""
-        raise ConfigError(
-            f"budget: {config.budget} is too short for this machine, as busy as it is now{also}: "
-            f"the least is {least}"
-        )
+    if needed <= config.budget_s:
+        return
+    least = duration_text(60 * math.ceil(needed / 60))
+    given = sorted({"search.trials", *MOST} - set(keys))
+    text = (
+        f"budget: {config.budget} is too short for this machine, as busy as it is now, and "
+        f"{', '.join(given)} as given: the least is {least}"
+    )
+    if asked:
+        raise ConfigError(text)
+    log.warning("%s, which it will take; see data.limit and --budget", text)
 
 
 def spent_s(run: Run) -> float:

@@ -64,11 +64,11 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     space = open_space(config, paths)
     check_ready_models(config, space, begun)
     if not again:
-        keys = open_keys(config)
+        keys, asked = open_keys(config), "budget" in config.model_fields_set
         config = with_workers(config)
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
-        write_json(folder.budget, {"open": keys, "chosen": {}})
+        write_json(folder.budget, {"asked": asked, "open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)
     before = load_config(folder.config)
