@@ -43,9 +43,11 @@ from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
-from .opening import FIXED, require_energy
+from .opening import require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
 from .stages import Stage, running
+
+TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 
 T = TypeVar("T")
 
@@ -209,7 +211,7 @@ class Run:
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,
                 self.space.to_yaml(),
-                *(repr(getattr(config, name)) for name in FIXED),
+                *(repr(getattr(config, name)) for name in TRAINED_FROM),
                 str(config.search.seed),
             )
             with running(folder, Stage.SUPERNET) as facts:
