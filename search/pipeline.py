@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..spaces import Candidate
@@ -27,6 +28,8 @@ from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
 from .run.assets import Run
+from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
+from .run.estimates import SECONDS
 from .run.rates import Rates
 from .run.stages import Stage, running
 from .run.terms import terms_of
@@ -35,10 +38,7 @@ from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, start_network, train_finalists
-
-SHORT_S = 0.3  # seconds to export and time one network of the shortlist
-VERIFY_S = 3.0  # seconds to load, time and measure the memory of one model
-REFERENCE_S = 8.0
+from .training.pace import Pace
 
 log = logging.getLogger("vitpareto")
 
@@ -51,15 +51,17 @@ class Step:
         stage: its name.
         output: path of the file that it writes.
         run: does it, or the rest of it.
-        seconds: estimate from durations of steps on this machine.
         about: description for people.
     """
 
     stage: Stage
     output: Callable[[RunPaths], Path]
     run: Callable[[Run], object]
-    seconds: Callable[[Rates], float]
     about: Callable[[Rates], str]
+
+    def seconds(self, rates: Rates) -> float:
+        """Estimate from durations of steps on this machine."""
+        return SECONDS[self.stage](rates)
 
 
 def search(run: Run) -> list[Manifest]:
@@ -71,9 +73,22 @@ def search(run: Run) -> list[Manifest]:
         RunError: no candidate can be scored.
     """
     for step in STEPS:
+        allot(run, step.stage)
         step.run(run)
+    settle(run)
     build_report(run.folder)
     return manifests(run.folder.pareto)
+
+
+def read_images(run: Run) -> None:
+    """Read the images, and time some steps of what will be done with them.
+
+    Raises:
+        ConfigError: the budget does not suffice for anything.
+    """
+    run.ensure_data()
+    if not run.folder.reference.exists():  # the last stage
+        refuse_too_small(run)
 
 
 def search_candidates(run: Run) -> None:
@@ -172,10 +187,11 @@ def finish(run: Run) -> None:
     """Train each finalist alone, and make its artifact."""
     chosen = finalists(run)
     with running(run.folder, Stage.FINISHING):
-        _finish(run, chosen)
+        waiting = [e for e in chosen if not delivered(run.folder.pareto, e.key)]
+        _finish(run, chosen, finishing_pace(run, waiting) if waiting else None)
 
 
-def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
+def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     config, pareto, tuning = run.config, run.folder.pareto, run.tuning
     slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
     new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
@@ -191,9 +207,10 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
         for e in new.values()
     ]
 
-    terms = terms_of(run)
+    terms = terms_of(run, partial(is_over, run))
     with open_executor(config.executor) as executor:
-        trained = train_finalists(waiting, tuning, executor, config.executor.workers)
+        workers = config.executor.workers
+        trained = train_finalists(waiting, tuning, executor, workers, pace)
     for finalist in trained:
         deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
         finalist.kept.unlink(missing_ok=True)
@@ -223,15 +240,13 @@ STEPS = (
     Step(
         Stage.DATA,
         lambda paths: paths.catalog,
-        Run.ensure_data,
-        lambda r: r.reading_s,
+        read_images,
         lambda r: f"{r.images:,} images, read once",
     ),
     Step(
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,
-        lambda r: 0.0 if r.config.device.cost_model else r.config.device.calibrate_s,
         lambda r: (
             r.config.device.cost_model
             or f"sub-blocks and whole networks on {r.config.device.label}"
@@ -241,7 +256,6 @@ STEPS = (
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
-        lambda r: r.teacher_step_s * r.steps(r.config.teacher) + r.lessons_s,
         lambda r: (
             r.config.teacher.model
             or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
@@ -251,20 +265,12 @@ STEPS = (
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
-        lambda r: r.supernet_step_s * r.steps(r.config.supernet),
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
     ),
     Step(
         Stage.FORECAST,
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
-        lambda r: (
-            r.image_s
-            * r.config.proxy.batch_size
-            * r.config.forecast.steps
-            * r.config.examples
-            / r.config.executor.workers
-        ),
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
@@ -275,14 +281,12 @@ STEPS = (
         Stage.SEARCH,
         lambda paths: paths.evaluations,
         search_candidates,
-        lambda r: r.trial_s * r.config.search.trials,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
         lambda paths: paths.shortlist,
         measure_front,
-        lambda r: SHORT_S * SHORT * r.config.finish.finalists,
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
             f"{r.config.device.label}"
@@ -292,27 +296,18 @@ STEPS = (
         Stage.FINISHING,
         lambda paths: paths.pareto,
         finish,
-        lambda r: (
-            r.image_s
-            * r.config.finish.batch_size
-            * r.steps(r.config.finish)
-            * r.config.finish.finalists
-            / min(r.config.executor.workers, r.config.finish.finalists)
-        ),
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        lambda r: VERIFY_S * r.config.finish.finalists,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: REFERENCE_S,
         lambda r: "the largest network of the space, in PyTorch",
     ),
 )

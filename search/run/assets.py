@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
@@ -17,9 +19,8 @@ from ...cost_models.runtimes.torch import threads
 from ...spaces import SearchSpace
 from ...spaces.errors import VitParetoError
 from ...spaces.supernet import Supernet
-from ..config import load_config
+from ..config import RunConfig, load_config
 from ..console import share_bar
-from ..cores import core_count
 from ..data.dataset import Data
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
@@ -33,7 +34,7 @@ from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
-from ..store.atomic_files import write_atomic
+from ..store.atomic_files import read_json, write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
@@ -42,10 +43,11 @@ from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
-from .opening import FIXED, require_energy
+from .opening import require_energy
+from .rates import VIEWS, Rates, main_threads, measure_rates
 from .stages import Stage, running
 
-VIEWS = 12  # augmented views of every train image whose teacher logits are kept
+TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 
 T = TypeVar("T")
 
@@ -74,17 +76,23 @@ class Run:
 
     Args:
         folder: from `open_run`.
+
+    Attributes:
+        begun: when it was opened, by `time.monotonic`.
+        before_s: seconds of the stages that had ended by then.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.config = load_config(folder.config)
         self.made: dict[str, Any] = {}
+        self.begun = time.monotonic()
+        kept = read_json(folder.stages) if folder.stages.exists() else {}
+        self.before_s: float = sum(facts["seconds"] for facts in kept.values())
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
-        count = self.config.executor.threads or core_count()
-        self._stack.enter_context(threads(count))
+        self._stack.enter_context(threads(main_threads(self.config)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -130,6 +138,21 @@ class Run:
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
+
+    def change(self, config: RunConfig) -> None:
+        """Go on with another configuration, which is kept."""
+        write_atomic(self.folder.config, config.to_yaml())
+        self.config = config
+
+    def ensure_rates(self) -> Rates:
+        """Durations of steps on this machine, timed now if they were not yet."""
+        kept, data = self.folder.rates, self.data
+        if not kept.exists():
+            reading_s = read_json(self.folder.stages)[Stage.DATA]["seconds"]
+            log.info("timing some steps of every stage")
+            with torch.random.fork_rng(devices=[]):
+                measure_rates(self.config, self.space, data, reading_s).save(kept)
+        return Rates.load(kept, self.config)
 
     def _check_teacher(self, data: Data) -> None:
         """Look at a ready teacher before anything rests on it."""
@@ -188,7 +211,7 @@ class Run:
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,
                 self.space.to_yaml(),
-                *(repr(getattr(config, name)) for name in FIXED),
+                *(repr(getattr(config, name)) for name in TRAINED_FROM),
                 str(config.search.seed),
             )
             with running(folder, Stage.SUPERNET) as facts:

@@ -1,0 +1,119 @@
+"""Estimates: how long the stages of a run take, from the durations of their steps.
+
+What is no training consists of processes that export, load and time, and so takes a multiple of
+what starting one takes; the multiples were counted on two machines, busy and idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from ...cost_models.measure.bench import MODELS
+from ..delivery.shortlist import SHORT
+from .rates import VIEWS, Rates
+from .stages import Stage
+
+START = 7.0  # starts of a process, to start one that computes, torch included
+CALIBRATE = 40.0  # to measure what no cost model can do without
+SESSION = 6.0  # to time a set of networks ...
+EACH = 1.0  # ... and for each of them
+DELIVER = 6.0  # to export, calibrate and check one model
+VERIFY = 8.0  # to load, time and measure the memory of one model
+REFERENCE = 12.0
+PROPOSE = 0.07  # to propose a candidate and price it
+
+
+def calibration_s(rates: Rates) -> float:
+    """Of measuring the device."""
+    wanted = rates.config.device
+    least_s = CALIBRATE * rates.process_s
+    return 0.0 if wanted.cost_model else max(wanted.calibrate_s, least_s)
+
+
+def teacher_s(rates: Rates) -> float:
+    """Of training the teacher, which sees a new view in every pass, and of its answers."""
+    config = rates.config.teacher
+    trained = rates.teacher_step_s * rates.steps(config)
+    views = 0 if config.model else config.epochs
+    return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
+
+
+def supernet_s(rates: Rates) -> float:
+    """Of training the shared weights."""
+    config = rates.config.supernet
+    step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s
+    return step_s * rates.steps(config) + rates.view_s * rates.fresh_views(config.epochs)
+
+
+def forecast_s(rates: Rates) -> float:
+    """Of the short trainings."""
+    config = rates.config
+    if not config.examples:
+        return 0.0
+    steps = config.forecast.steps
+    passes = steps * config.proxy.batch_size / rates.train_images
+    views = config.examples * passes / config.executor.workers
+    if rates.kept_views:  # those of the first training serve all others of a worker
+        views = min(views, float(math.ceil(passes)))
+    trained = rates.short_step_s * steps * config.examples / config.executor.workers
+    return started_s(rates) + trained + rates.view_s * views
+
+
+def search_s(rates: Rates) -> float:
+    """Of proposing and scoring candidates."""
+    each_s = PROPOSE * rates.process_s + rates.score_s / rates.config.executor.workers
+    return started_s(rates) + each_s * rates.config.search.trials
+
+
+def shortlist_s(rates: Rates) -> float:
+    """Of measuring some networks of the front."""
+    networks = SHORT * rates.config.finish.finalists
+    return (SESSION * math.ceil(networks / MODELS) + EACH * networks) * rates.process_s
+
+
+def finishing_s(rates: Rates) -> float:
+    """Of training what is delivered, and making its artifacts."""
+    config = rates.config
+    count, workers = config.finish.finalists, config.executor.workers
+    turns = math.ceil(count / workers)
+    return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * count
+
+
+def finalist_s(rates: Rates) -> float:
+    """Of training one model alone; once its bits are down it is judged after every pass."""
+    config = rates.config.finish
+    judged = (1 - config.ramp) * config.epochs
+    trained = rates.finish_step_s * rates.steps(config) + rates.judge_s * judged
+    return trained + rates.view_s * rates.fresh_views(config.epochs)
+
+
+def verification_s(rates: Rates) -> float:
+    """Of running the artifacts on their device."""
+    return VERIFY * rates.process_s * rates.config.finish.finalists
+
+
+def reference_s(rates: Rates) -> float:
+    """Of measuring the largest network in PyTorch."""
+    return REFERENCE * rates.process_s
+
+
+def started_s(rates: Rates) -> float:
+    """Of starting the workers, which a single local one does not need."""
+    executor = rates.config.executor
+    alone = executor.workers == 1 and executor.kind == "local"
+    return 0.0 if alone else START * rates.process_s
+
+
+SECONDS: Mapping[Stage, Callable[[Rates], float]] = {
+    Stage.DATA: lambda rates: rates.reading_s,
+    Stage.CALIBRATION: calibration_s,
+    Stage.TEACHER: teacher_s,
+    Stage.SUPERNET: supernet_s,
+    Stage.FORECAST: forecast_s,
+    Stage.SEARCH: search_s,
+    Stage.SHORTLIST: shortlist_s,
+    Stage.FINISHING: finishing_s,
+    Stage.VERIFICATION: verification_s,
+    Stage.REFERENCE: reference_s,
+}  # in order
