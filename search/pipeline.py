@@ -30,14 +30,17 @@ from .report import build_report
 from .run.assets import Run
 from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
 from .run.estimates import SECONDS
+from .run.progress import Job, following
 from .run.rates import Rates
-from .run.stages import Stage, running
+from .run.stage import Stage
+from .run.stages import running
 from .run.terms import terms_of
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, start_network, train_finalists
+from .training.optimizer import torch_device
 from .training.pace import Pace
 
 log = logging.getLogger("vitpareto")
@@ -72,12 +75,29 @@ def search(run: Run) -> list[Manifest]:
     Raises:
         RunError: no candidate can be scored.
     """
-    for step in STEPS:
-        allot(run, step.stage)
-        step.run(run)
-    settle(run)
-    build_report(run.folder)
+    with following(_job(run)) as job:
+        for step in STEPS:
+            allot(run, step.stage)
+            if run.folder.rates.exists():
+                rates = run.ensure_rates()
+                job.expect({step.stage: step.seconds(rates) for step in STEPS})
+            step.run(run)
+        settle(run)
+        build_report(run.folder)
     return manifests(run.folder.pareto)
+
+
+def _job(run: Run) -> Job:
+    """All stages, those that ended before included."""
+    folder, config = run.folder, run.config
+    known = read_json(folder.stages) if folder.begun else {}
+    here = [Stage.TEACHER] if torch_device().type == "cpu" else []  # others wait for a GPU
+    if here and config.supernet.workers == 1:
+        here.append(Stage.SUPERNET)
+    if here and config.executor.kind == "local" and config.executor.workers == 1:
+        here += [Stage.FORECAST, Stage.FINISHING]
+    ended = {name: facts["seconds"] for name, facts in known.items()}
+    return Job(folder, [step.stage for step in STEPS], ended, here)
 
 
 def read_images(run: Run) -> None:
@@ -203,8 +223,9 @@ def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
             e.candidate,
             start_network(supernet, e.candidate, run.data, tuning),
             run.folder.training_of(e.key),
+            f"{number} of {len(new)}",
         )
-        for e in new.values()
+        for number, e in enumerate(new.values(), 1)
     ]
 
     terms = terms_of(run, partial(is_over, run))

@@ -17,7 +17,7 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("runtime_spec", "standalone"),
+        ("openmp", "runtime_spec", "standalone"),
         ("units",),
         ("device",),
         ("runtimes", "tables"),
@@ -34,7 +34,7 @@ FLOORS = {
         ("loop", "delivery"),
         ("run",),
         ("experiments", "report"),
-        ("pipeline",),
+        ("pipeline", "watch"),
         ("dry_run",),
         ("cli",),
     ),

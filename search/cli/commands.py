@@ -102,8 +102,10 @@ def search(
     CONFIG is a run file or the name of a preset, such as digits. Stopped with Ctrl-C, it keeps
     what was finished; the same command with --resume goes on from there.
     """
+    from ...cost_models.openmp import wait_briefly
     from ..config import load_config
 
+    wait_briefly()
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
     if budget is not None:
@@ -278,6 +280,38 @@ def report(run: Path, markdown: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@run_argument
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Of the page; 0 takes a free one. [default: 8642]"
+)
+@click.option("--open", "opened", is_flag=True, help="Also open it in the browser.")
+@json_option
+def watch(run: Path, port: int | None, opened: bool, as_json: bool) -> None:
+    """Show RUN live in a browser of this machine: stages, time left, the front, the log.
+
+    The page reads the run folder and changes nothing. A run that does not exist yet is waited for.
+    --json prints once how far it is.
+    """
+    import webbrowser
+
+    from ..store.run_folder import RunPaths
+    from ..watch.server import Server
+    from ..watch.state import read_state
+
+    paths = RunPaths(run)
+    state = read_state(paths)
+    if as_json:
+        _print(state.to_dict())
+        return
+    with Server(paths, port) as server, contextlib.suppress(KeyboardInterrupt):
+        words = "waiting for a run there" if state.state == "waiting" else state.state
+        click.echo(f"{run}: {words}; watch it at {server.url}; Ctrl-C ends this page, not the run")
+        if opened:
+            webbrowser.open(server.url)
+        server.serve_forever()
+
+
+@cli.command()
 @click.argument("config")
 @click.option("-n", "count", type=click.IntRange(min=4), default=40, help="Candidates to train.")
 @run_dir_option
@@ -291,6 +325,9 @@ def proxy(
     CONFIG is a run file or the name of a preset. Teacher, supernet and trainings that are in
     the run folder are not repeated.
     """
+    from ...cost_models.openmp import wait_briefly
+
+    wait_briefly()
     from ..config import load_config
     from ..experiments.proxy_check import check_proxy
     from ..report import build_report

@@ -10,7 +10,8 @@ from __future__ import annotations
 from ...spaces import Candidate
 from ..delivery.manifest import manifests
 from ..run.assets import Run
-from ..run.stages import Stage, running
+from ..run.stage import Stage
+from ..run.stages import running
 from ..store.atomic_files import write_json
 from .ladder import has_weights, runs
 from .side_by_side import Entry, entry_of, measure_entries, speed_beside

@@ -16,7 +16,7 @@ from ..data.catalog import Catalog
 from ..delivery.artifact import read_candidate
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..pareto.objectives import Objective, pareto_front
-from ..run.stages import Stage
+from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json

@@ -8,7 +8,7 @@ from functools import partial
 from ..counted import counted
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
-from ..run.stages import Stage
+from ..run.stage import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes

@@ -45,7 +45,8 @@ from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
-from .stages import Stage, running
+from .stage import Stage
+from .stages import running
 
 TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 

@@ -35,6 +35,7 @@ class RunPaths:
     space = _File("space.yaml")  # with the classes and channels of the data
     environment = _File("environment.json")  # versions, processor and command
     stages = _File("stages.json")  # seconds, peak memory and results of every finished stage
+    progress = _File("progress.json")  # of the process that works here, or that did
     log = _File("log.txt")
     lock = _File("lock")
 
@@ -159,7 +160,7 @@ class RunFolder(RunPaths):
     def discard(self) -> None:
         """Delete the files of a run that has read its images at most; others there stay."""
         self.close()
-        made = (self.config, self.space, self.environment, self.log, self.lock)
+        made = (self.config, self.space, self.environment, self.progress, self.log, self.lock)
         made += (self.stages, self.rates, self.budget)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):

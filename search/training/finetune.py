@@ -211,7 +211,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
-    label: str = "finalists",
+    label: str = "finishing",
     pace: Pace | None = None,
 ) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
@@ -308,7 +308,8 @@ def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
     config = tuning.config
     if config.retrain_epochs:
         changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
-        train_finalists([finalist], replace(tuning, config=config.model_copy(update=changes)))
+        again = replace(tuning, config=config.model_copy(update=changes))
+        train_finalists([finalist], again, label="training after a step back")
         finalist.kept.unlink(missing_ok=True)
     return finalist.network
 

@@ -11,7 +11,7 @@ import yaml
 from vitpareto.cost_models import CostModel
 from vitpareto.search.pipeline import STEPS
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.stages import Stage
+from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces import Candidate
 
