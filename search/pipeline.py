@@ -231,7 +231,7 @@ def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     terms = terms_of(run, partial(is_over, run))
     with open_executor(config.executor) as executor:
         workers = config.executor.workers
-        trained = train_finalists(waiting, tuning, executor, workers, pace)
+        trained = train_finalists(waiting, tuning, executor, workers, pace=pace)
     for finalist in trained:
         deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
         finalist.kept.unlink(missing_ok=True)
