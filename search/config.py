@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,6 +20,7 @@ from pydantic import (
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import dump_yaml, line_of, parse_as_typed, parse_yaml, read_text
 from ..spaces.space import find_file, is_file_name
+from .durations import duration_text, parse_duration
 from .pareto.objectives import MAXIMIZED, METRICS, Objective, goal
 from .samplers import SAMPLERS
 from .yaml_paths import check_comments, make_absolute
@@ -33,6 +35,14 @@ Balance = Literal["none", "weight", "sample"]
 
 GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
 OLD_BROKEN = 0.01  # default of `data.broken` then, which their run folders hold
+BUDGET = "25min"  # of a job whose lengths nobody gave
+NO_BUDGET = "none"
+LENGTHS = frozenset(
+    {
+        *(f"{name}.epochs" for name in ("teacher", "supernet", "finish")),
+        *(f"forecast.{name}" for name in ("candidates", "steps")),
+    }
+)  # of trainings
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -151,10 +161,12 @@ class TeacherConfig(TrainConfig):
     Attributes:
         model: timm's name of a model; empty trains a small one here.
         checkpoint: file with its weights; empty takes timm's pretrained ones.
+        img_size: pixels of the images that it sees; 0 takes timm's.
     """
 
     model: str = ""
     checkpoint: str = ""
+    img_size: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("checkpoint")
     @classmethod
@@ -162,6 +174,13 @@ class TeacherConfig(TrainConfig):
         if checkpoint and not info.data.get("model"):
             raise ValueError("weights of which model? Name it in teacher.model")
         return checkpoint
+
+    @field_validator("img_size")
+    @classmethod
+    def _size_of_a_model(cls, size: int, info: ValidationInfo) -> int:
+        if size and not info.data.get("model"):
+            raise ValueError("pixels of which model? Name it in teacher.model")
+        return size
 
 
 class DistillConfig(_Section):
@@ -364,9 +383,17 @@ class ExportConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Everything a run needs to know."""
+    """Everything a run needs to know.
+
+    Attributes:
+        space: file or preset.
+        budget: wall time of the whole job, such as 15min, from which every length follows that
+            is not given; "none" keeps the lengths as they are. Where no training has a length,
+            images other than digits have one of `BUDGET`.
+    """
 
     space: str
+    budget: str = ""
     data: DataConfig = DataConfig()
     device: DeviceConfig = DeviceConfig()
     teacher: TeacherConfig = TeacherConfig()
@@ -378,6 +405,11 @@ class RunConfig(_Section):
     executor: ExecutorConfig = ExecutorConfig()
     finish: FinishConfig = FinishConfig()
     export: ExportConfig = ExportConfig()
+
+    @field_validator("budget")
+    @classmethod
+    def _duration(cls, text: str) -> str:
+        return text if text in ("", NO_BUDGET) else duration_text(parse_duration(text))
 
     @field_validator("search")
     @classmethod
@@ -404,6 +436,36 @@ class RunConfig(_Section):
             colored = self.data.model_copy(update={"channels": 3})
             object.__setattr__(self, "data", colored)  # the section is frozen for all others
         return self
+
+    @model_validator(mode="after")
+    def _length_of_the_job(self) -> RunConfig:
+        """A job on images of one's own ends in time, unless something says how long it takes."""
+        if not self.budget:
+            lengths = self.data.is_digits or LENGTHS - set(self.open_keys(LENGTHS))
+            object.__setattr__(self, "budget", NO_BUDGET if lengths else BUDGET)
+        return self
+
+    @property
+    def budget_s(self) -> float:
+        """Wall time of the whole job; 0 where it may take any."""
+        return 0.0 if self.budget == NO_BUDGET else parse_duration(self.budget)
+
+    def open_keys(self, keys: Iterable[str]) -> list[str]:
+        """Those of some keys that were not given."""
+        split = [(key, *key.split(".")) for key in keys]
+        return [key for key, name, field in split if field not in self._given(name)]
+
+    def _given(self, section: str) -> set[str]:
+        known = section in self.model_fields_set
+        return getattr(self, section).model_fields_set if known else set()
+
+    def with_values(self, values: Mapping[str, Any]) -> RunConfig:
+        """The same with other values, by key."""
+        raw: dict[str, Any] = self.model_dump(exclude_unset=True)
+        for key, value in values.items():
+            section, name = key.split(".")
+            raw.setdefault(section, {})[name] = value
+        return RunConfig.model_validate(raw | {"budget": self.budget})
 
     @property
     def examples(self) -> int:
@@ -530,13 +592,19 @@ def _one_line(error: ValidationError) -> str:
         return f"unknown key {where!r}. {did_you_mean(str(last), known)}"
     if problem["type"] == "missing":
         return f"needs the key {where!r}"
+    if problem["type"] == "literal_error" and isinstance(given := problem["input"], str):
+        allowed = re.findall("'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+        if allowed:
+            return f"{where}: no such value {given!r}. {did_you_mean(given, filter(None, allowed))}"
     bounded = problem["type"] in ("less_than", "less_than_equal")
     if bounded and 1 in problem.get("ctx", {}).values() and float(problem["input"]) > 1:
         return f"{where}: {_as_share(float(problem['input']))}"  # no other key has that bound
     rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("model_"):
         keys = [str(key) for key in problem["loc"]]
-        rule = f"needs keys of its own below it, such as {where}.{_keys(RunConfig, keys)[0]}"
+        first, value = _keys(RunConfig, keys)[0], problem["input"]
+        meant = f"={value}" if first == "name" and isinstance(value, str) else ""
+        rule = f"needs keys of its own below it, such as {where}.{first}{meant}"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
     return f"{where}: {rule}{given}"
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..cost_models import workload
+from ..cost_models import CostModel, workload
 from ..cost_models.runtimes.torch import threads
+from ..spaces import Candidate, SearchSpace
 from .config import RunConfig
 from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
+from .loop.nearest_feasible import misses, nearest
+from .pareto.objectives import METRICS
 from .pipeline import STEPS
+from .run.budget import check_budget
+from .run.budget import planned as planned_config
+from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
+from .run.stages import Stage
+from .scoring.predicted_costs import CostPredictor
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
 from .training.teacher import open_teacher
 
+LONGEST = 2  # stages of which it is said how they become shorter
+LOWER: Mapping[Stage, str] = {
+    Stage.DATA: "data.limit",
+    Stage.SEARCH: "search.trials",
+    **{stage: keys[-1] for stage, keys in KEYS.items() if stage is not Stage.SHORTLIST},
+}  # keys
+COUNTED = ("macs", "params", "size_mb")  # known of a candidate without measuring
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
 STATE = 4  # copies of the weights in a checkpoint: current, best, two moments
@@ -34,6 +49,8 @@ class Plan:
     """Description of a run before it starts.
 
     Attributes:
+        folder: of the run.
+        budget: its text and the keys that it chooses; empty without one.
         space: name, exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
         data: what is read, as `data show` has it.
@@ -43,8 +60,11 @@ class Plan:
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
         teacher_accuracy: of a ready teacher, on validation images.
+        unreachable: limits that hardly any candidate can keep, and how near the nearest comes.
     """
 
+    folder: str
+    budget: Mapping[str, Any]
     space: Mapping[str, Any]
     images: Mapping[str, int]
     data: Mapping[str, Any]
@@ -54,6 +74,7 @@ class Plan:
     disk_mb: Mapping[str, float]
     free_mb: float
     teacher_accuracy: float | None = None
+    unreachable: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -83,10 +104,20 @@ def plan(config: RunConfig, path: Path) -> Plan:
         few = sample_data(config.data, size, catalog)
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
-    data = blank_data(catalog)
+    data, keys = blank_data(catalog), open_keys(config)
+    asked = "budget" in config.model_fields_set
+    config = with_workers(config)
+    begun = time.perf_counter()
     with threads(main_threads(config)), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data, reading_s)
+    if config.budget_s:
+        spent = reading_s + time.perf_counter() - begun
+        check_budget(rates, keys, spent, asked)
+        config = planned_config(rates, keys, spent - reading_s)
+        rates = replace(rates, config=config)
     return Plan(
+        folder=str(path),
+        budget={} if not config.budget_s else {"budget": config.budget, **decided(config, keys)},
         space={
             "name": space.name,
             "size": space.size,
@@ -111,6 +142,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
+        unreachable=unreachable(config, space, RunPaths(path)),
     )
 
 
@@ -132,8 +164,64 @@ def plan_lines(planned: Plan) -> list[str]:
             for name, what in planned.work.items()
         ),
         f"{'all':14}  {total:7.0f} s  on this machine, as busy as it is now",
+        *_advice(planned),
         "",
+        *_unreachable(planned),
+        f"images  {', '.join(f'{name} {count:,}' for name, count in planned.images.items())}",
+        f"folder  {planned.folder}",
         f"disk    at most about {disk:,.0f} MB, of {planned.free_mb:,.0f} MB that are free",
+    ]
+
+
+def _unreachable(planned: Plan) -> list[str]:
+    """A warning, if there is one."""
+    if not planned.unreachable:
+        return []
+    return [
+        f"limits  hardly any candidate can keep them: the nearest has {planned.unreachable};",
+        "        it would be delivered all the same, and marked",
+        "",
+    ]
+
+
+def unreachable(config: RunConfig, space: SearchSpace, paths: RunPaths) -> str:
+    """Limits that no candidate is likely to keep, as far as costs are known without measuring.
+
+    Without a cost model only counts are, and the bytes of the weights, which no file is below.
+    """
+    kept = config.device.cost_model or paths.cost_model
+    if Path(kept).is_file():
+        price, known = CostPredictor(CostModel.load(Path(kept))).all, METRICS
+    else:
+        price, known = _counted, COUNTED
+    limited = [o for o in config.search.resolve() if o.name in known and o.limit is not None]
+    limited = [o for o in limited if not o.maximize]
+    _, costs = nearest(space, limited, price, config.search.seed)
+    return misses(costs, limited)
+
+
+def _counted(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    works = map(workload, candidates)
+    return [{"macs": w.macs, "params": w.params, "size_mb": w.weight_bytes / 1e6} for w in works]
+
+
+def decided(config: RunConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Values of some keys."""
+    raw = config.model_dump()
+    return {key: raw[section][name] for key in keys for section, name in [key.split(".")]}
+
+
+def _advice(planned: Plan) -> list[str]:
+    """Lines on what a budget chooses, or else on how the longest stages become shorter."""
+    if planned.budget:
+        chosen = [f"{key} {value}" for key, value in planned.budget.items() if key != "budget"]
+        lines = [f"        within the budget of {planned.budget['budget']}, each decided anew when"]
+        return [*lines, f"        its stage begins: {', '.join(chosen) or 'every length is given'}"]
+    slow = sorted(planned.seconds, key=lambda name: -planned.seconds[name])
+    keys = [LOWER[Stage(name)] for name in slow if Stage(name) in LOWER][:LONGEST]
+    return [
+        f"        the longest stages become shorter with a lower {' or '.join(keys)},",
+        "        all of them with --budget, such as --budget 20min",
     ]
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
-from ..spaces.networks import Network
-from .delivery.deliver import Terms, deliver, delivered
+from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
 from .delivery.verify import test_once, verify_new
@@ -27,18 +27,21 @@ from .loop.study import Study, Until, window
 from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
-from .run import estimates
 from .run.assets import Run
+from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
+from .run.estimates import SECONDS
 from .run.progress import Job, following
 from .run.rates import Rates
 from .run.stage import Stage
 from .run.stages import running
+from .run.terms import terms_of
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
-from .training.finetune import Finalist, retrain, start_network, train_finalists
+from .training.finetune import Finalist, start_network, train_finalists
 from .training.optimizer import torch_device
+from .training.pace import Pace
 
 log = logging.getLogger("vitpareto")
 
@@ -51,15 +54,17 @@ class Step:
         stage: its name.
         output: path of the file that it writes.
         run: does it, or the rest of it.
-        seconds: estimate from durations of steps on this machine.
         about: description for people.
     """
 
     stage: Stage
     output: Callable[[RunPaths], Path]
     run: Callable[[Run], object]
-    seconds: Callable[[Rates], float]
     about: Callable[[Rates], str]
+
+    def seconds(self, rates: Rates) -> float:
+        """Estimate from durations of steps on this machine."""
+        return SECONDS[self.stage](rates)
 
 
 def search(run: Run) -> list[Manifest]:
@@ -72,10 +77,12 @@ def search(run: Run) -> list[Manifest]:
     """
     with following(_job(run)) as job:
         for step in STEPS:
-            step.run(run)
-            if step.stage is Stage.DATA and run.folder.rates.exists():
+            allot(run, step.stage)
+            if run.folder.rates.exists():
                 rates = run.ensure_rates()
                 job.expect({step.stage: step.seconds(rates) for step in STEPS})
+            step.run(run)
+        settle(run)
         build_report(run.folder)
     return manifests(run.folder.pareto)
 
@@ -94,10 +101,14 @@ def _job(run: Run) -> Job:
 
 
 def read_images(run: Run) -> None:
-    """Read the images, and time some steps of what will be done with them."""
+    """Read the images, and time some steps of what will be done with them.
+
+    Raises:
+        ConfigError: the budget does not suffice for anything.
+    """
     run.ensure_data()
     if not run.folder.reference.exists():  # the last stage
-        run.ensure_rates()
+        refuse_too_small(run)
 
 
 def search_candidates(run: Run) -> None:
@@ -196,10 +207,11 @@ def finish(run: Run) -> None:
     """Train each finalist alone, and make its artifact."""
     chosen = finalists(run)
     with running(run.folder, Stage.FINISHING):
-        _finish(run, chosen)
+        waiting = [e for e in chosen if not delivered(run.folder.pareto, e.key)]
+        _finish(run, chosen, finishing_pace(run, waiting) if waiting else None)
 
 
-def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
+def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     config, pareto, tuning = run.config, run.folder.pareto, run.tuning
     slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
     new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
@@ -211,25 +223,15 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
             e.candidate,
             start_network(supernet, e.candidate, run.data, tuning),
             run.folder.training_of(e.key),
+            f"{number} of {len(new)}",
         )
-        for e in new.values()
+        for number, e in enumerate(new.values(), 1)
     ]
 
-    def train_on(candidate: Candidate, network: Network) -> Network:
-        again = run.folder.training_of(candidate.key, again=True)
-        return retrain(Finalist(candidate, network, again), tuning)
-
-    terms = Terms(
-        run.data,
-        run.device,
-        run.costs,
-        config.search.resolve(),
-        config.export.calibration_images,
-        {"search.seed": config.search.seed, "data.seed": config.data.seed},
-        train_on,
-    )
+    terms = terms_of(run, partial(is_over, run))
     with open_executor(config.executor) as executor:
-        trained = train_finalists(waiting, tuning, executor, config.executor.workers)
+        workers = config.executor.workers
+        trained = train_finalists(waiting, tuning, executor, workers, pace=pace)
     for finalist in trained:
         deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
         finalist.kept.unlink(missing_ok=True)
@@ -260,14 +262,12 @@ STEPS = (
         Stage.DATA,
         lambda paths: paths.catalog,
         read_images,
-        lambda r: r.reading_s,
         lambda r: f"{r.images:,} images, read once",
     ),
     Step(
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,
-        estimates.calibration_s,
         lambda r: (
             r.config.device.cost_model
             or f"sub-blocks and whole networks on {r.config.device.label}"
@@ -277,7 +277,6 @@ STEPS = (
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
-        estimates.teacher_s,
         lambda r: (
             r.config.teacher.model
             or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
@@ -287,14 +286,12 @@ STEPS = (
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
-        estimates.supernet_s,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
     ),
     Step(
         Stage.FORECAST,
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
-        estimates.forecast_s,
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
@@ -305,14 +302,12 @@ STEPS = (
         Stage.SEARCH,
         lambda paths: paths.evaluations,
         search_candidates,
-        estimates.search_s,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
         lambda paths: paths.shortlist,
         measure_front,
-        lambda r: estimates.shortlist_s(r, SHORT * r.config.finish.finalists),
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
             f"{r.config.device.label}"
@@ -322,21 +317,18 @@ STEPS = (
         Stage.FINISHING,
         lambda paths: paths.pareto,
         finish,
-        estimates.finishing_s,
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        estimates.verification_s,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: estimates.REFERENCE_S,
         lambda r: "the largest network of the space, in PyTorch",
     ),
 )

@@ -26,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "cores", "pareto", "samplers", "store", "yaml_paths"),
+        ("console", "cores", "counted", "durations", "pareto", "samplers", "store", "yaml_paths"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
@@ -68,7 +68,7 @@ FENCED = {
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": (
         *("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
-        "search/delivery/predict_example.py",  # delivered as a program of its own
+        "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
 }

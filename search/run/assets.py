@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from ...cost_models.runtimes.torch import threads
 from ...spaces import SearchSpace
 from ...spaces.errors import VitParetoError
 from ...spaces.supernet import Supernet
-from ..config import load_config
+from ..config import RunConfig, load_config
 from ..console import share_bar
 from ..data.dataset import Data
 from ..data.loading import load_data, record_images
@@ -42,10 +43,12 @@ from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
-from .opening import FIXED, require_energy
+from .opening import require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
 from .stage import Stage
 from .stages import running
+
+TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 
 T = TypeVar("T")
 
@@ -74,12 +77,19 @@ class Run:
 
     Args:
         folder: from `open_run`.
+
+    Attributes:
+        begun: when it was opened, by `time.monotonic`.
+        before_s: seconds of the stages that had ended by then.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.config = load_config(folder.config)
         self.made: dict[str, Any] = {}
+        self.begun = time.monotonic()
+        kept = read_json(folder.stages) if folder.stages.exists() else {}
+        self.before_s: float = sum(facts["seconds"] for facts in kept.values())
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
@@ -130,7 +140,11 @@ class Run:
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
 
-    @_once
+    def change(self, config: RunConfig) -> None:
+        """Go on with another configuration, which is kept."""
+        write_atomic(self.folder.config, config.to_yaml())
+        self.config = config
+
     def ensure_rates(self) -> Rates:
         """Durations of steps on this machine, timed now if they were not yet."""
         kept, data = self.folder.rates, self.data
@@ -198,7 +212,7 @@ class Run:
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,
                 self.space.to_yaml(),
-                *(repr(getattr(config, name)) for name in FIXED),
+                *(repr(getattr(config, name)) for name in TRAINED_FROM),
                 str(config.search.seed),
             )
             with running(folder, Stage.SUPERNET) as facts:

@@ -45,6 +45,7 @@ class RunPaths:
     reading = _File("reading.jsonl")  # while images are read
 
     rates = _File("rates.json")  # how long steps take on this machine
+    budget = _File("budget.json")  # what was decided to end in time
     cost_model = _File("cost_model.json")
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")
@@ -55,9 +56,10 @@ class RunPaths:
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
     shortlist = _File("shortlist.json")  # measured latencies of members of the front
     pareto = _File("pareto")  # a folder for each delivered model, named by its key
+    mistakes = _File("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _File("reference.json")  # the largest network, a row as in `ladder`
+    reference = _File("reference.json")  # the largest network, rows as in `ladder`
     report = _File("report.html")
     picture = _File("pareto.png")
 
@@ -156,9 +158,10 @@ class RunFolder(RunPaths):
             write_json(self.stages, stages | {name: dict(facts)})
 
     def discard(self) -> None:
-        """Delete the files of a run in which no stage has ended; others that lie there stay."""
+        """Delete the files of a run that has read its images at most; others there stay."""
         self.close()
         made = (self.config, self.space, self.environment, self.progress, self.log, self.lock)
+        made += (self.stages, self.rates, self.budget)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):
             with contextlib.suppress(OSError):  # Windows keeps files that are still mapped

@@ -17,7 +17,7 @@ from ..errors import SpaceError
 from ..networks import Network
 from ..registry import Registry
 
-__all__ = ["CONVERTERS", "from_timm"]
+__all__ = ["CONVERTERS", "from_timm", "has_converter"]
 
 CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
     "converter",
@@ -56,6 +56,11 @@ def from_timm(model: nn.Module) -> Network:
         raise SpaceError(f"{names[0]}: {_STRANGE}: {error}") from error
     _compare(names[0], model, network)
     return network
+
+
+def has_converter(model: nn.Module) -> bool:
+    """Whether there is a converter for the class of a model."""
+    return any(_name(kind) in CONVERTERS for kind in type(model).__mro__)
 
 
 def _name(kind: type) -> str:

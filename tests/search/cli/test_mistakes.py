@@ -24,6 +24,10 @@ BAD = [
     ("digits --set space=digit", "unknown space 'digit'. Did you mean 'digits'?"),
     ("digits --set device.name=cpu1t", "unknown device 'cpu1t'. Did you mean 'cpu-1t'?"),
     ("digits --set device.name=cuda", "device 'cuda' needs CUDAExecutionProvider, this ONNX"),
+    (
+        "digits --set device=tensorrt",
+        "device: needs keys of its own below it, such as device.name=tensorrt, got 'tensorrt'",
+    ),
     ("digits --set device.cost_model=no.json", "no.json: cannot be read: No such file"),
     ("digits --set search.trials=0", "--set search.trials=0: search.trials: Input should be great"),
     (
