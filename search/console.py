@@ -63,7 +63,7 @@ class _Bar(_Tqdm):
     @property
     def format_dict(self) -> Any:
         words = [words for follower in _followers if (words := follower.whole())]
-        return super().format_dict | {"whole": "".join(f", {w}" for w in words)}
+        return {**super().format_dict, "whole": "".join(f", {w}" for w in words)}
 
 
 def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:

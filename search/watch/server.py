@@ -48,9 +48,8 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
     def do_GET(self) -> None:
+        assert isinstance(self.server, Server)
         run, asked = self.server.run, urlsplit(self.path).path
         named = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         if named not in NAMES:  # another site's name that leads here
