@@ -329,6 +329,6 @@ STEPS = (
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: "the largest network of the space, in PyTorch",
+        lambda r: "the largest network of the space in float32, also in PyTorch",
     ),
 )

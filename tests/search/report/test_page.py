@@ -1,6 +1,8 @@
 """The report of a finished run: complete, sound, escaped, and from the folder alone."""
 
+import base64
 import csv
+import io
 import json
 import shlex
 import shutil
@@ -9,9 +11,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vitpareto.search.data.splits import SPLITS
+from vitpareto.search.data.survey import as_image
 from vitpareto.search.delivery.manifest import Manifest, read_manifest, write_manifest
 from vitpareto.search.delivery.mistakes import KEPT
 from vitpareto.search.report import build_report, words
@@ -22,7 +27,7 @@ from vitpareto.search.report.commands import next_commands
 from vitpareto.search.report.drawing import columns
 from vitpareto.search.report.facts import Facts, gather
 from vitpareto.search.report.front import front_chart, size_edges
-from vitpareto.search.report.mistakes import SHOWN
+from vitpareto.search.report.mistakes import SHOWN, data_uri
 from vitpareto.search.report.models import speed
 from vitpareto.search.report.notes import notes, trust
 from vitpareto.search.report.page import tiles
@@ -263,6 +268,10 @@ def test_the_surest_mistakes_are_shown_with_their_pictures(run: Path) -> None:
                 assert (row.split, row.label) == (split, one["label"])
                 assert one["answer"] != one["label"]
     one = kept["test"][found.best.key][0]
+    shown = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
+    row = np.memmap(run / "pixels.u8", np.uint8).reshape(len(found.catalog.rows), -1)[one["row"]]
+    difference = np.abs(np.asarray(shown, float) - row.reshape(np.asarray(shown).shape))
+    assert difference.mean() < 4  # of 255, as much as JPEG takes
     tip = next(tip for tip in page.tips if tip.startswith(f"{one['path']}\n"))
     assert f"the model says {one['answer']} ({words.percent(one['probability'])})" in tip
     (run / "pixels.u8").unlink()
@@ -420,3 +429,13 @@ def test_names_of_baselines_do_not_cover_each_other(facts: Facts, width: int) ->
     for i, (y, left, right) in enumerate(names.boxes):
         for other, a, b in names.boxes[:i]:
             assert abs(y - other) > 11 or right < a or b < left
+
+
+def test_pictures_in_color_are_made_small() -> None:
+    pixels = np.zeros((3, 512, 512), np.uint8)
+    pixels[0] = 200
+    content = base64.b64decode(data_uri(as_image(pixels)).partition(",")[2])
+    assert len(content) < 20_000
+    image = Image.open(io.BytesIO(content))
+    assert max(image.size) < 200
+    assert np.abs(np.asarray(image, int).mean((0, 1)) - [200, 0, 0]).max() < 5
