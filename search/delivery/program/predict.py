@@ -161,7 +161,8 @@ def answers(run: Callable[[Array], Array], batch: int, seen: Iterator[Seen]) -> 
 
 def likeliest(shares: Shares, names: Sequence[str], count: int) -> list[tuple[str, float]]:
     """The likeliest classes with their probabilities."""
-    return [(names[i], float(shares[i])) for i in np.argsort(-shares, kind="stable")[:count]]
+    best: list[int] = np.argsort(-shares, kind="stable")[:count].tolist()
+    return [(names[i], float(shares[i])) for i in best]
 
 
 def write_text(answered: Iterable[Answer], names: Sequence[str], count: int) -> None:
