@@ -43,6 +43,7 @@ class Facts:
         ladder: models measured side by side; empty where they were not.
         reference: the largest network of the space in eager PyTorch; empty where it was not
             measured.
+        budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
     """
 
@@ -59,6 +60,7 @@ class Facts:
     environment: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
     reference: Mapping[str, Any]
+    budget: Mapping[str, Any]
     proxy: Mapping[str, Any]
 
     @property
@@ -133,6 +135,7 @@ def gather(folder: RunFolder) -> Facts:
         environment=read_json(folder.environment),
         ladder=_optional(folder.ladder, []),
         reference=_optional(folder.reference, {}),
+        budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
     )
 
