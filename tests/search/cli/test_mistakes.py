@@ -34,7 +34,7 @@ BAD = [
     ("digits --set data.fit=cropp", "data.fit: no such value 'cropp'. Did you mean 'crop'?"),
     ("digits --set data.balance=wieght", "no such value 'wieght'. Did you mean 'weight'?"),
     (
-        "digits --set data.search=0.5 --set data.validation=0.5",
+        "digits --set data.search=0.5 --set data.validation=0.5 --dry-run",
         "data.search 0.5, data.validation 0.5, data.test 0.15: add up to 1.15, so no image",
     ),
     (
