@@ -44,6 +44,7 @@ class Facts:
         ladder: models measured side by side; empty where they were not.
         references: the largest network of the space in float32, in the run's own runtime first,
             then in eager PyTorch, which is all that runs of 0.2 measured; may be empty.
+        budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
     """
 
@@ -62,6 +63,7 @@ class Facts:
     environment: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]]
+    budget: Mapping[str, Any]
     proxy: Mapping[str, Any]
 
     @property
@@ -147,6 +149,7 @@ def gather(folder: RunFolder) -> Facts:
         environment=read_json(folder.environment),
         ladder=_optional(folder.ladder, []),
         references=rows if isinstance(rows := _optional(folder.reference, []), list) else [rows],
+        budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
     )
 

@@ -30,6 +30,7 @@ def notes(facts: Facts) -> list[str]:
         *_trust(facts),
         *_cost_model(facts),
         *_test_split(facts),
+        *_budget(facts),
     ]
 
 
@@ -163,6 +164,14 @@ def _cost_model(facts: Facts) -> Iterator[str]:
             "Measured latency, at the calibrated speed, is outside of the promised "
             f"{percent(LEVEL)} interval for {', '.join(outside)}."
         )
+
+
+def _budget(facts: Facts) -> Iterator[str]:
+    """What the lengths of a run with a budget were, and what more time would buy."""
+    if facts.budget.get("more"):
+        chosen = facts.budget["chosen"].values()
+        values = ", ".join(f"{k} {v}" for stage in chosen for k, v in stage["values"].items())
+        yield f"A budget of {facts.config.budget} chose {values}. {facts.budget['more']}."
 
 
 def _test_split(facts: Facts) -> Iterator[str]:

@@ -89,7 +89,7 @@ class Run:
         self.made: dict[str, Any] = {}
         self.begun = time.monotonic()
         kept = read_json(folder.stages) if folder.stages.exists() else {}
-        self.before_s: float = sum(facts["seconds"] for facts in kept.values())
+        self.before_s: float = sum(facts.get("seconds", 0.0) for facts in kept.values())
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
@@ -149,7 +149,8 @@ class Run:
         """Durations of steps on this machine, timed now if they were not yet."""
         kept, data = self.folder.rates, self.data
         if not kept.exists():
-            reading_s = read_json(self.folder.stages)[Stage.DATA]["seconds"]
+            stages = read_json(self.folder.stages) if self.folder.begun else {}
+            reading_s = stages.get(Stage.DATA, {}).get("seconds", 0.0)
             log.info("timing some steps of every stage")
             with torch.random.fork_rng(devices=[]):
                 measure_rates(self.config, self.space, data, reading_s).save(kept)
