@@ -23,6 +23,7 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
     "converter",
     {
         "timm.VisionTransformer": ".vision_transformer:convert",
+        "timm.Eva": ".vision_transformer:convert",
         "timm.MlpMixer": ".mlp_mixer:convert",
         "timm.SwinTransformer": ".swin:convert",
     },
