@@ -242,7 +242,7 @@ def test_bad_checkpoints(
 
 @pytest.mark.parametrize("name", ["resnet18", "poolformer_s12"])
 def test_what_is_no_vision_transformer(name: str) -> None:
-    with pytest.raises(SpaceError, match="no converter for .* there are some for timm.VisionTr"):
+    with pytest.raises(SpaceError, match=r"no converter for .* there are some for timm\.VisionTr"):
         derived(open_model(name, random_weights=True), name)
 
 
