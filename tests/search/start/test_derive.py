@@ -50,9 +50,9 @@ def test_the_largest_member_is_the_network(name: str) -> None:
     assert found["params"] == sum(p.numel() for p in model.parameters())
     again = SearchSpace.from_text(space.to_yaml())
     assert again.largest().key == found["key"] == space.largest().key
-    assert not any(vars(p).get("prune_ratio") for p in space.largest().compression.stages)
+    assert space.largest() == Candidate.uncompressed(space.largest().architecture)
     kinds = set[str]()
-    for candidate in space.sample(20):
+    for candidate in space.sample(10):
         assert candidate in again
         network = Network(candidate.architecture)
         assert workload(candidate).params == sum(p.numel() for p in network.parameters())
@@ -64,7 +64,7 @@ def test_the_largest_member_is_the_network(name: str) -> None:
 def test_a_hierarchy_and_a_mixer() -> None:
     swin = timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 2), embed_dim=48,
                              num_heads=(3, 6), img_size=56, num_classes=5)  # fmt: skip
-    mixer = timm.create_model("mixer_s32_224", num_blocks=2, embed_dim=64, img_size=64)
+    mixer = timm.create_model("mixer_s32_224", img_size=64)
     for model in (swin, mixer):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
