@@ -85,6 +85,8 @@ class Unit:
         terms = {"calls": 1e6}
         norm = f"{self.block.norm}_norm"
         for op in self.ops:
+            if op.kind == "constant":
+                continue
             kind, moved = op.kind, op.reads + op.writes
             if kind in _MACS or some(op.macs):
                 macs, kind = _MACS.get(kind) or (f"{kind}_macs", f"{kind}_elements")
@@ -113,6 +115,8 @@ class Unit:
             "inputs": b.inputs,
             "outputs": b.outputs,
             "patch_size": b.patch_size,
+            "pool_heads": b.pool_heads,
+            "pool_hidden": b.pool_hidden,
             **(b.mixer.located(place) if b.mixer else {}),
             "mlp_hidden": place.block.mlp_hidden,
         }
@@ -162,8 +166,11 @@ class Unit:
                 # Folded into its neighbor; or left, with running statistics beside its scale.
                 total += 0 if _is_folded(self.block) else 8 * op.others
                 continue
+            if op.kind == "constant":
+                total += 4 * op.writes
+                continue
             total += 4 * op.others
-            if after is not None and after.kind == "norm" and not some(op.others):
+            if after is not None and after.kind == "norm" and _folds(self.block, op):
                 bias = after.others // 2  # a folded batch norm leaves one behind
                 total += 4 * bias
             else:
@@ -190,6 +197,12 @@ def _coordinate(name: str, value: Any) -> tuple[str, Any]:
 
 def _larger(a: Any, b: Any) -> Any:
     return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
+
+
+def _folds(block: SubBlock, op: Op) -> bool:
+    """Whether an operation is a convolution that takes in the batch norm after it."""
+    is_patch = block.kind == "stem" and block.variant == "patch"
+    return op.kind in ("conv", "depthwise") and not some(op.others) and not is_patch
 
 
 def _is_folded(block: SubBlock) -> bool:
@@ -228,6 +241,8 @@ def unit_of(block: SubBlock, recipe: str) -> Unit:
         block.outputs,
         block.patch_size,
         block.flags if scaled else tuple(flag for flag in block.flags if flag != "scale"),
+        block.pool_heads,
+        block.pool_hidden,
     )
     return Unit(b, recipe)
 
@@ -255,7 +270,8 @@ def _is_gridless(block: SubBlock) -> bool:
     """Whether only the number of rows matters, not how they are arranged."""
     if block.layout != "tokens" or block.place.kept != block.place.tokens:
         return False
-    return block.kind == "mlp" or (block.mixer is not None and not block.mixer.needs_grid)
+    mixer = block.mixer
+    return block.kind == "mlp" or (mixer is not None and not mixer.uses_grid(block.place.block))
 
 
 def _gridless(place: Place) -> Place:

@@ -165,10 +165,10 @@ class FactoredHeads(nn.Module):
         heads: factor of its own heads (heads, a).
         shared: factors of head_dim and width, and the core of a Tucker tensor, one set for
             queries, keys and values; a runtime computes the common product once.
-        bias: (heads * head_dim,).
+        bias: (heads * head_dim,), or none.
     """
 
-    def __init__(self, heads: Tensor, shared: nn.ParameterList, bias: nn.Parameter) -> None:
+    def __init__(self, heads: Tensor, shared: nn.ParameterList, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.heads, self.shared, self.bias = nn.Parameter(heads.clone()), shared, bias
 
@@ -181,7 +181,8 @@ class FactoredHeads(nn.Module):
             x = self.heads @ x  # (..., heads, b)
         else:
             x = x[..., None, :] * self.heads
-        return (x @ dims.T).flatten(-2) + self.bias
+        x = (x @ dims.T).flatten(-2)
+        return x if self.bias is None else x + self.bias
 
 
 def _decomposition() -> Any:

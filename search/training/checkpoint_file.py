@@ -21,13 +21,19 @@ INSIDE = (
 )  # of a reader, which tell nobody anything
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tensor]:
     """The tensors of a checkpoint as torch, timm or safetensors write it.
+
+    Averaged weights are preferred, prefixes of wrappers such as DataParallel are left out.
+
+    Args:
+        file: the checkpoint.
+        key: where it was named, for messages.
 
     Raises:
         RunError: no such file, one that is damaged, or one that holds more than tensors.
     """
-    where = f"teacher.checkpoint: {file}"
+    where = f"{key}: {file}"
     if not file.is_file():
         raise RunError(f"{where}: no such file")
     try:

@@ -140,11 +140,11 @@ def start_weights(space: SearchSpace, config: SupernetConfig, seed: int) -> Supe
     """
     if not config.pretrained:
         return from_scratch(space, seed)
-    from ...spaces.convert import from_timm
+    from ...spaces.convert import from_model
     from .timm_models import load_start
 
     model = load_start(config.pretrained, space.largest().architecture.in_chans)
-    return Supernet.from_network(space, from_timm(model), seed)
+    return Supernet.from_network(space, from_model(model), seed)
 
 
 @torch.no_grad()
