@@ -19,7 +19,9 @@ from .start import Start
 from .units import units_by_importance
 
 POLL_S = 0.2  # between two looks at whether a stop was asked for
-A, K, R = TypeVar("A"), TypeVar("K"), TypeVar("R")
+A = TypeVar("A")
+K = TypeVar("K")
+R = TypeVar("R")
 
 
 def make_library(

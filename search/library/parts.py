@@ -54,7 +54,7 @@ class Library:
         ]
         for name, value in parts:
             digest.update(name.encode())
-            digest.update(value.contiguous().numpy())
+            digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def kept(self, architecture: Architecture) -> Depths:
