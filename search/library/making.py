@@ -60,8 +60,7 @@ def make_library(
                 for block, loss in _results(executor, without, choices, asked):
                     losses[block] = loss
                     bar.update()
-                least_missed = min(sorted(losses), key=losses.__getitem__)
-                library = library.dropping(stage, least_missed)
+                library = library.dropping(stage, losses)
                 save(checkpoint, library)
             teaching = Teaching(replace(library, options={}), steps)
             by_name = {task.name: task for task in wanted}

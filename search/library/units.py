@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
-from ...spaces.mixers import find
-from ..compress.importance import units_of
-from .inner import bare, chunked, token_weights, writes_last
-from .start import Start, blocks_of, shaped, stages_of, tokens
+from .ridge import ridge_step
+from .start import Start
+from .writers import Writer, writers
 
 
-@torch.no_grad()
 def units_by_importance(start: Start) -> dict[str, Tensor]:
     """Heads and hidden units of every block, the most important first, by "MODULE AXIS".
 
@@ -23,39 +19,53 @@ def units_by_importance(start: Start) -> dict[str, Tensor]:
     chosen; before the repair by 0.49 and 0.53. Units of modules that write by no linear layer of
     theirs keep their order.
     """
-    order: dict[str, Tensor] = {}
-    for units in units_of(start.network):
-        i, j, name = units.place
-        block = blocks_of(stages_of(start.network)[i])[j]
-        module = block.get_submodule(name)
-        if name == "mlp" and block.norm2 is not None:
-            last, norm, stream = "fc2", block.norm2, start.trace.mixed[i][j]
-        else:
-            last, norm, stream = find(block.mixer).last, block.norm1, start.trace.enter[i][j]
-            if block.layout == "grid" or not writes_last(module, last, norm(stream[:2])):
-                continue
-        weight = cast("Tensor", getattr(module, last).weight).flatten(1)
-        with bare(module, last):
-            inner = chunked(
-                lambda part, n=norm, m=module, b=block: tokens(m(n(shaped(part, b.layout)))), stream
-            )
-        rows = token_weights(stream, start.architecture.prefix).flatten()
-        variance = _written(inner.flatten(0, 1), weight, rows, units.length)
-        order[f"{units.module} {units.axis}"] = variance.argsort(descending=True, stable=True)
-    return order
+    return {
+        writer.name: _variance(writer).argsort(descending=True, stable=True)
+        for writer in writers(start)
+    }
 
 
-def _written(inner: Tensor, weight: Tensor, rows: Tensor, units: int) -> Tensor:
-    """Variance of what each unit writes, summed over channels (units,).
+def _variance(writer: Writer) -> Tensor:
+    """Variance of what each unit writes, summed over channels (units,)."""
+    rows = writer.rows / writer.rows.sum()
+    shape = (writer.units.length, -1)
+    given = (writer.inner - rows @ writer.inner).unflatten(1, shape)
+    spread = torch.einsum("rus,r,rut->ust", given, rows, given)
+    split = writer.weight.unflatten(1, shape)
+    return torch.einsum("ous,ust,out->u", split, spread, split)
+
+
+def explained_by_units(start: Start, units: dict[str, Tensor]) -> dict[str, dict[int, float]]:
+    """How much of what a module writes its most important units can say, repaired.
 
     Args:
-        inner: what the units give (R, units * size).
-        weight: of the layer that writes (out, units * size).
-        rows: weights (R,).
-        units: how many there are.
+        start: with images.
+        units: as `units_by_importance`.
+
+    Returns:
+        "MODULE AXIS" -> number of units that stay -> share of the variance; every head is
+        counted, and hidden units by quarters.
     """
-    centered = inner - rows @ inner / rows.sum()
-    given = centered.unflatten(1, (units, -1))
-    spread = torch.einsum("rus,r,rut->ust", given, rows, given) / rows.sum()
-    split = weight.unflatten(1, (units, -1))
-    return torch.einsum("ous,ust,out->u", split, spread, split)
+    return {
+        writer.name: {count: _explained(writer, units[writer.name][:count]) for count in counts}
+        for writer in writers(start)
+        for counts in [_counts(writer.units.length, writer.units.axis == "heads")]
+    }
+
+
+def _counts(length: int, each: bool) -> list[int]:
+    return [*range(1, length)] if each else [length * share // 4 for share in (1, 2, 3)]
+
+
+def _explained(writer: Writer, kept: Tensor) -> float:
+    """Share of the variance that some units can say, by the ridge regression of the repair."""
+    shape = (writer.units.length, -1)
+    inner = writer.inner.unflatten(1, shape)[:, kept].flatten(1)
+    weight = writer.weight.unflatten(1, shape)[:, kept].flatten(1)
+    written = writer.inner @ writer.weight.T
+    errors = written - inner @ weight.T
+    change, shift = ridge_step(inner, errors, writer.rows)
+    rows = writer.rows / writer.rows.sum()
+    left = rows @ (errors - inner @ change.T - shift).square()
+    whole = rows @ (written - rows @ written).square()
+    return 1 - (left.sum() / whole.sum()).item()

@@ -12,7 +12,7 @@ from vitpareto.search.library.parts import Library
 from vitpareto.search.library.repair import assemble
 from vitpareto.search.library.slices import sliced
 from vitpareto.search.library.start import Start
-from vitpareto.search.library.units import units_by_importance
+from vitpareto.search.library.units import explained_by_units, units_by_importance
 from vitpareto.spaces import Block, Candidate, SearchSpace
 from vitpareto.spaces.networks import Network
 
@@ -103,6 +103,8 @@ def test_blocks_that_do_nothing_are_given_up_first(tmp_path: Path) -> None:
     start = of(network, 8)
     library = make_library(start, space, LocalExecutor(), tmp_path / "library.safetensors")
     assert {*library.dropped[0]} == {0, 2}
+    missed = [library.missed[f"stages.0.blocks.{j}"] for j in range(4)]
+    assert max(missed[0], missed[2]) < 1e-4 < 0.01 < min(missed[1], missed[3])
     x = images(network.architecture, 4, seed=2)
     for depth, kept in ((4, (0, 1, 2, 3)), (3, None), (2, (1, 3))):
         candidate = space.candidate({"stages.0.depth": depth})
@@ -125,3 +127,18 @@ def test_a_block_that_is_gone_is_taken_over() -> None:
     x = images(network.architecture, 4, seed=2)
     assert (sliced(library, a)(x) - network(x)).abs().max() > 0.3
     assert (assemble(library, Candidate.uncompressed(a))(x) - network(x)).abs().max() < 1e-3
+
+
+def test_the_share_that_is_explained() -> None:
+    """All but nothing is missed where only silent units go; less is explained by fewer."""
+    network = random_network(architecture(BLOCK, BLOCK))
+    with torch.no_grad():
+        network.stages[0].blocks[1].mlp.fc2.weight[:, :32] = 0
+    start = of(network, 32)
+    shares = explained_by_units(start, units_by_importance(start))
+    assert shares["stages.0.blocks.0.attn heads"].keys() == {1, 2, 3}
+    assert shares["stages.0.blocks.1.mlp hidden"][32] > 0.999
+    for by_count in shares.values():
+        one, two, three = (by_count[count] for count in sorted(by_count))
+        assert 0 < one < two <= three + 1e-6
+        assert three <= 1
