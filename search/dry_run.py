@@ -17,11 +17,12 @@ from .config import RunConfig
 from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
-from .pipeline import STEPS
+from .pipeline import steps_of
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import measure_rates
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
+from .training.start import check_start, open_start
 from .training.teacher import open_teacher
 
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
@@ -43,6 +44,7 @@ class Plan:
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
         teacher_accuracy: of a ready teacher, on validation images.
+        start_accuracy: of a start that knows the classes, likewise, before it is adapted.
     """
 
     space: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Plan:
     disk_mb: Mapping[str, float]
     free_mb: float
     teacher_accuracy: float | None = None
+    start_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -78,9 +81,15 @@ def plan(config: RunConfig, path: Path) -> Plan:
     start, size = time.perf_counter(), space.largest().architecture.input_size
     catalog = catalog_of(config.data, size)
     reading_s = time.perf_counter() - start
-    judged = None
-    if config.teacher.model:
+    judged, started = None, None
+    few = None
+    if config.start.model or config.teacher.model:
         few = sample_data(config.data, size, catalog)
+    if few and config.start.model:
+        started = check_start(open_start(config.start), config.start, space, few)
+        said = started or "knows other classes, so that it gets a new head"
+        say(f"start: {config.start.model} {said}")
+    if few and config.teacher.model:
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
     data = blank_data(catalog)
@@ -101,8 +110,8 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         data=overview(catalog),
         device=device.to_dict(),
-        work={step.stage.value: step.about(rates) for step in STEPS},
-        seconds={step.stage.value: step.seconds(rates) for step in STEPS},
+        work={step.stage.value: step.about(rates) for step in steps_of(config)},
+        seconds={step.stage.value: step.seconds(rates) for step in steps_of(config)},
         disk_mb={
             "pixels": rates.images * catalog.look.channels * catalog.look.size**2 / 1e6,
             "teacher": rates.teacher_mb + rates.logits_mb,
@@ -112,6 +121,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
+        start_accuracy=started.accuracy if started else None,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..spaces import Candidate
 from ..spaces.errors import RunError
 from ..spaces.networks import Network
+from .config import RunConfig
 from .delivery.deliver import Terms, deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
@@ -53,6 +54,7 @@ class Step:
         run: does it, or the rest of it.
         seconds: estimate from durations of steps on this machine.
         about: description for people.
+        wanted: whether a run has the stage.
     """
 
     stage: Stage
@@ -60,6 +62,7 @@ class Step:
     run: Callable[[Run], object]
     seconds: Callable[[Rates], float]
     about: Callable[[Rates], str]
+    wanted: Callable[[RunConfig], bool] = lambda config: True
 
 
 def search(run: Run) -> list[Manifest]:
@@ -70,10 +73,15 @@ def search(run: Run) -> list[Manifest]:
     Raises:
         RunError: no candidate can be scored.
     """
-    for step in STEPS:
+    for step in steps_of(run.config):
         step.run(run)
     build_report(run.folder)
     return manifests(run.folder.pareto)
+
+
+def steps_of(config: RunConfig) -> list[Step]:
+    """The stages of a run, in order."""
+    return [step for step in STEPS if step.wanted(config)]
 
 
 def search_candidates(run: Run) -> None:
@@ -250,12 +258,24 @@ STEPS = (
         ),
     ),
     Step(
+        Stage.START,
+        lambda paths: paths.start,
+        Run.ensure_start,
+        lambda r: r.start_s,
+        lambda r: (
+            f"{r.config.start.model}: {r.steps(r.config.start.adapt):,} steps of "
+            f"{r.config.start.adapt.batch_size} images"
+        ),
+        lambda config: bool(config.start.model),
+    ),
+    Step(
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
         lambda r: r.teacher_step_s * r.steps(r.config.teacher) + r.lessons_s,
         lambda r: (
             r.config.teacher.model
+            or (r.config.start.model and "the start answers")
             or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
         ),
     ),
@@ -264,7 +284,11 @@ STEPS = (
         lambda paths: paths.supernet,
         Run.ensure_supernet,
         lambda r: r.supernet_step_s * r.steps(r.config.supernet),
-        lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
+        lambda r: (
+            "cut from the start"
+            if r.config.start.model
+            else f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images"
+        ),
     ),
     Step(
         Stage.FORECAST,
@@ -280,7 +304,7 @@ STEPS = (
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
-            else "none beside pretrained weights"
+            else "none beside a start"
         ),
     ),
     Step(
@@ -325,6 +349,10 @@ STEPS = (
         lambda paths: paths.reference,
         measure_reference,
         lambda r: REFERENCE_S,
-        lambda r: "the largest network of the space, in PyTorch",
+        lambda r: (
+            "the start, in PyTorch and quantized"
+            if r.config.start.model
+            else "the largest network of the space, in PyTorch"
+        ),
     ),
 )

@@ -1,7 +1,8 @@
-"""Reference: a model to compare a run's models with, which needs no training.
+"""Reference: what a run's models are compared with, which needs no training of its own.
 
-It is the largest network of the space with its shared weights, in eager PyTorch on as many threads
-as the device has. `ladder` has fairer ones, which are trained.
+It is the start of the run, in eager PyTorch on as many threads as the device has, and the start
+quantized as a whole by the device's best recipe, with nothing else changed. Without a start it is
+the largest network of the space with its shared weights. `ladder` has ones that are trained.
 """
 
 from __future__ import annotations
@@ -10,20 +11,33 @@ from ...spaces import Candidate
 from ..run.assets import Run
 from ..run.stages import Stage, running
 from ..store.atomic_files import write_json
-from .ladder import has_weights
+from .ladder import INT8, everywhere, has_weights, runs
 from .side_by_side import Entry, measure_entries
 
-NAME = "largest, not fine-tuned"
+NAME, START = "largest, not fine-tuned", "start"
 
 
 def measure_reference(run: Run) -> None:
-    """Measure the reference once, and write `reference.json`, a row as in `ladder.json`."""
-    path, supernet = run.folder.reference, run.ensure_supernet()
-    candidate = Candidate.uncompressed(run.space.largest().architecture)
-    if path.exists() or not has_weights(supernet, candidate):
+    """Measure the references once, and write `reference.json`, rows as in `ladder.json`."""
+    if run.folder.reference.exists() or not (entries := references(run)):
         return
     with running(run.folder, Stage.REFERENCE):
-        entry = Entry(NAME, candidate, supernet.extract(candidate), eager=True)
         count = run.config.export.calibration_images
-        (row,) = measure_entries([entry], run.ensure_cost_model(), run.device, run.data, count)
-        write_json(path, row.to_dict())
+        rows = measure_entries(entries, run.ensure_cost_model(), run.device, run.data, count)
+        write_json(run.folder.reference, [row.to_dict() for row in rows])
+
+
+def references(run: Run) -> list[Entry]:
+    """The models to compare with, the one in eager PyTorch first."""
+    if start := run.ensure_start():
+        candidate = Candidate.uncompressed(start.architecture)
+        quantized = everywhere(candidate, INT8)
+        entries = [Entry(START, candidate, start, eager=True)]
+        if runs(quantized, run.ensure_cost_model()):
+            entries.append(Entry(f"{START}, int8", quantized, start))
+        return entries
+    supernet = run.ensure_supernet()
+    candidate = Candidate.uncompressed(run.space.largest().architecture)
+    if not has_weights(supernet, candidate):
+        return []
+    return [Entry(NAME, candidate, supernet.extract(candidate), eager=True)]

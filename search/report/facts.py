@@ -41,8 +41,8 @@ class Facts:
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
-        reference: the largest network of the space in eager PyTorch; empty where it was not
-            measured.
+        references: rows of what models are compared with, the first in eager PyTorch: the start,
+            and its int8, or the largest network of the space; empty where they were not measured.
         proxy: figures of a proxy check; empty where there was none.
     """
 
@@ -58,7 +58,7 @@ class Facts:
     stages: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
-    reference: Mapping[str, Any]
+    references: Sequence[Mapping[str, Any]]
     proxy: Mapping[str, Any]
 
     @property
@@ -102,7 +102,17 @@ class Facts:
     def baselines(self) -> list[Mapping[str, Any]]:
         """Rows of the ladder that are not delivered models, or without it the reference."""
         rows = [row for row in self.ladder if not row["name"].startswith(SEARCHED)]
-        return rows or ([self.reference] if self.reference else [])
+        return rows or [*self.references]
+
+    @property
+    def reference(self) -> Mapping[str, Any]:
+        """The row in eager PyTorch; empty where it was not measured."""
+        return self.references[0] if self.references else {}
+
+    @property
+    def origin(self) -> str:
+        """The model of that row, in words."""
+        return "start" if self.config.start.model else "largest network of the space"
 
     @property
     def teacher_accuracy(self) -> float | None:
@@ -132,9 +142,15 @@ def gather(folder: RunFolder) -> Facts:
         stages=read_json(folder.stages),
         environment=read_json(folder.environment),
         ladder=_optional(folder.ladder, []),
-        reference=_optional(folder.reference, {}),
+        references=_references(folder),
         proxy=_optional(folder.proxy, {}),
     )
+
+
+def _references(folder: RunFolder) -> list[Mapping[str, Any]]:
+    """Rows of the references; runs before 0.3 have one that stands alone."""
+    found = _optional(folder.reference, [])
+    return found if isinstance(found, list) else [found]
 
 
 def _optional(path: Path, default: Any) -> Any:

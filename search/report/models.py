@@ -55,7 +55,7 @@ def models(facts: Facts) -> list[str]:
         words += " Latencies and promises are at the speed that the machine had when it was "
         words += "calibrated; beside them stands what was read while it had another."
     if facts.reference:
-        words += " Speed is beside the largest network of the space in eager PyTorch, which takes "
+        words += f" Speed is beside the {facts.origin} in eager PyTorch, which takes "
         words += f"{ms(facts.reference['latency_ms'])} and {mb(facts.reference['size_mb'])}."
     return [
         tag("h2", "Delivered models"),
@@ -158,10 +158,11 @@ def promises(facts: Facts) -> list[str]:
 
 
 def ladder(facts: Facts) -> list[str]:
-    """Models before and after, if they were measured."""
-    if not facts.ladder:
+    """Models before and after, if they were measured; without them the start, plain and int8."""
+    measured = facts.ladder or facts.references
+    if len(measured) < 2:
         return []
-    slowest = max(row["latency_ms"] for row in facts.ladder)
+    slowest = max(row["latency_ms"] for row in measured)
     letters = {SEARCHED + m.key: f"searched: {facts.letter(m.key)}" for m in facts.delivered}
     rows = [
         [
@@ -174,9 +175,9 @@ def ladder(facts: Facts) -> list[str]:
             mb(row["peak_memory_mb"]),
             mb(row["size_mb"]),
         ]
-        for row in facts.ladder
+        for row in measured
     ]
-    batches = ", ".join(map(str, next(iter(facts.ladder))["throughput"]))
+    batches = ", ".join(map(str, measured[0]["throughput"]))
     header = (
         *("model", "runtime", spelled(facts.goal), "latency (10% to 90%)", "speed"),
         *(f"images/s at batch {batches}", "memory", "size"),

@@ -97,7 +97,7 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
     teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
     split = "test" if best.test else "validation"
     beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
-    faster = f", {speed(facts, best)} as fast as the largest network in PyTorch"
+    faster = f", {speed(facts, best)} as fast as the {facts.origin} in PyTorch"
     return [
         (
             percent((best.test or best.measured()).interval(facts.goal)[1]),

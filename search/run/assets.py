@@ -15,7 +15,8 @@ from safetensors.torch import load, load_file, save
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
 from ...spaces import SearchSpace
-from ...spaces.errors import VitParetoError
+from ...spaces.errors import RunError, VitParetoError
+from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..config import load_config
 from ..console import share_bar
@@ -36,11 +37,21 @@ from ..scoring.successive_halving import Halving, part
 from ..store.atomic_files import write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
+from ..training.adapt import Adaptation
 from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
+from ..training.start import (
+    check_start,
+    fit,
+    load_network,
+    open_start,
+    save_network,
+    teacher_of,
+)
+from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
 from .stages import Stage, running
@@ -122,7 +133,7 @@ class Run:
                 with running(folder, Stage.DATA) as facts:
                     catalog = record_images(config, size, folder)
                     facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
-                    self._check_teacher(load_data(config, size, None, folder))
+                    self._check_ready(load_data(config, size, None, folder))
             except VitParetoError:
                 if not folder.begun:
                     folder.discard()  # another start would end here, too
@@ -131,8 +142,12 @@ class Run:
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
 
-    def _check_teacher(self, data: Data) -> None:
-        """Look at a ready teacher before anything rests on it."""
+    def _check_ready(self, data: Data) -> None:
+        """Look at a ready start and a ready teacher before anything rests on them."""
+        if name := self.config.start.model:
+            start = open_start(self.config.start)
+            if found := check_start(start, self.config.start, self.space, data):
+                log.info("start: %s %s", name, found)
         if name := self.config.teacher.model:
             log.info(
                 "teacher: %s %s", name, check_teacher(open_teacher(data, self.config.teacher), data)
@@ -162,12 +177,47 @@ class Run:
         return CostPredictor(self.ensure_cost_model())
 
     @_once
+    def ensure_start(self) -> Network | None:
+        """The network that the run starts from, adapted now if it was not yet.
+
+        None where the configuration names none.
+
+        Raises:
+            RunError: the run was made before there were starts; or as `open_start` and `fit`.
+        """
+        config, folder, seed = self.config, self.folder, self.config.search.seed
+        if not config.start.model:
+            return None
+        if not folder.start.exists():
+            if folder.supernet.exists():
+                raise RunError(
+                    f"{folder.path}: its weights were made by a release without `start`, and "
+                    "others would not fit them: name another folder with --run-dir"
+                )
+            about = (self.space.to_yaml(), *(repr(getattr(config, name)) for name in FIXED))
+            checkpoint = Checkpoint(folder.start_checkpoint, *about, str(seed))
+            adapt = Adaptation(
+                self.data, config.start.adapt, seed, config.search.goal, config.data.balance
+            )
+            with running(folder, Stage.START) as facts:
+                network, knows = fit(open_start(config.start), config.start, self.space, self.data)
+                facts |= adapt(network, checkpoint, knows)
+                save_network(folder.start, network)
+            checkpoint.delete()
+        return load_network(folder.start)
+
+    @_once
     def ensure_lessons(self) -> Lessons:
         """Answers of the teacher on the train images; it is trained now if it was not yet."""
         config, balance = self.config, self.config.data.balance
         if not self.folder.teacher.exists():
+            start = None if config.teacher.model else self.ensure_start()
             with running(self.folder, Stage.TEACHER) as facts:
-                teacher = train_teacher(self.data, config.teacher, config.search.seed, balance)
+                teacher = (
+                    teacher_of(start)
+                    if start
+                    else train_teacher(self.data, config.teacher, config.search.seed, balance)
+                )
                 validation = self.data.split("validation")
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
                 logits = make_lessons(self.data, teacher, VIEWS).teacher
@@ -176,14 +226,19 @@ class Run:
         state = load_file(self.folder.teacher)
         logits, teacher = state.pop("logits"), None
         if config.distill.looks_inside:
-            teacher = open_teacher(self.data, config.teacher).eval()
+            start = None if config.teacher.model else self.ensure_start()
+            teacher = teacher_of(start) if start else open_teacher(self.data, config.teacher).eval()
             teacher.load_state_dict({n.removeprefix("network."): v for n, v in state.items()})
         return Lessons.of(self.data, logits, config.distill, teacher, balance)
 
     @_once
     def ensure_supernet(self) -> Supernet:
-        """Shared weights, trained now if they were not yet."""
+        """Shared weights, trained now if they were not yet; or those of the start, sorted."""
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
+        if not folder.supernet.exists() and (start := self.ensure_start()):
+            with running(folder, Stage.SUPERNET):
+                cut = shared_from(start, self.space, lessons, config.search.seed)
+                write_atomic(folder.supernet, save(cut.state_dict()))
         if not folder.supernet.exists():
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,

@@ -26,12 +26,12 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
-from ..training.supernet import start_weights
 
 FIXED = (
     "space",
     "data",
     "device",
+    "start",
     "teacher",
     "distill",
     "supernet",
@@ -135,11 +135,14 @@ def check_ready_models(
 
     Raises:
         RunError: a model or its weights cannot be had or do not fit.
-        SpaceError: the start has no counterpart in our vocabulary.
+        SpaceError: the start has no counterpart in our vocabulary, or is not the largest network
+            of the space.
     """
     with torch.random.fork_rng(devices=[]):
-        if config.supernet.pretrained and not (begun and begun.supernet.exists()):
-            start_weights(space, config.supernet, config.search.seed)
+        if config.start.model and not (begun and begun.start.exists()):
+            from ..training.start import open_start, place
+
+            place(open_start(config.start), space)
         if config.teacher.model and not (begun and begun.teacher.exists()):
             from ..training.timm_models import load_teacher  # timm takes a second to load
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...spaces import SearchSpace
+from ...spaces.networks import Network
 from ..config import RunConfig, TrainConfig
 from ..data.dataset import Data
 from ..data.splits import SPLITS
@@ -39,6 +40,7 @@ class Rates:
         images: in all splits.
         train_images: in the train split.
         reading_s: of reading all images, about as long as looking at them took.
+        start_s: of adapting the start.
         teacher_step_s: of one step of the teacher's training; 0 where it is pretrained.
         lessons_s: of the teacher's answers to all views of the train images.
         supernet_step_s: of one step of the supernet, mean over its training.
@@ -53,6 +55,7 @@ class Rates:
     images: int
     train_images: int
     reading_s: float
+    start_s: float
     teacher_step_s: float
     lessons_s: float
     supernet_step_s: float
@@ -90,17 +93,25 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
         drawn = space.sample(SCORED, seed)
         inherited_s = _seconds(lambda: [evaluator(c) for c in drawn]) / SCORED
-    teacher = open_teacher(data, config.teacher).to(torch_device())
+    start = config.start
+    from_start = bool(start.model and not config.teacher.model)
+    teacher: nn.Module = (
+        Network(space.largest().architecture) if from_start else open_teacher(data, config.teacher)
+    ).to(torch_device())
     step_s, answer_s = _teacher_seconds(config, data, teacher)
+    image_s = network_s / config.supernet.batch_size
     return Rates(
         config=config,
         images=sum(map(data.count, SPLITS)),
         train_images=train,
         reading_s=reading_s,
-        teacher_step_s=step_s,
+        start_s=(start.adapt.epochs and train) * (answer_s + start.adapt.epochs * image_s)
+        if start.model
+        else 0.0,
+        teacher_step_s=0.0 if from_start else step_s,
         lessons_s=VIEWS * train * answer_s,
-        supernet_step_s=network_s * (alone + (1 - alone) * len(candidates)),
-        image_s=network_s / config.supernet.batch_size,
+        supernet_step_s=0.0 if start.model else network_s * (alone + (1 - alone) * len(candidates)),
+        image_s=image_s,
         trial_s=PROPOSE_S + inherited_s / config.executor.workers,
         supernet_mb=_weights_mb(supernet.parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),

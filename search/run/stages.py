@@ -18,10 +18,14 @@ log = logging.getLogger("vitpareto")
 
 
 class Stage(StrEnum):
-    """A stage of a run, in order; `pipeline.STEPS` implements them."""
+    """A stage of a run, in order; `pipeline.STEPS` implements them.
+
+    A run without a start has no stage of that name.
+    """
 
     DATA = "data"
     CALIBRATION = "calibration"
+    START = "start"
     TEACHER = "teacher"
     SUPERNET = "supernet"
     FORECAST = "forecast"

@@ -44,6 +44,8 @@ class RunPaths:
     reading = _File("reading.jsonl")  # while images are read
 
     cost_model = _File("cost_model.json")
+    start = _File("start.safetensors")  # adapted, with its architecture
+    start_checkpoint = _File("start.checkpoint")  # while it is adapted
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")
     supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained
@@ -55,7 +57,7 @@ class RunPaths:
     pareto = _File("pareto")  # a folder for each delivered model, named by its key
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _File("reference.json")  # the largest network, a row as in `ladder`
+    reference = _File("reference.json")  # the start or the largest network, rows as in `ladder`
     report = _File("report.html")
     picture = _File("pareto.png")
 

@@ -15,13 +15,16 @@ from ...spaces.errors import RunError
 NAMED = 3  # tensors in a message
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path, where: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint as torch, timm or safetensors write it.
+
+    Args:
+        file: to read.
+        where: key of the configuration and file, for messages.
 
     Raises:
         RunError: no such file, one that is damaged, or one that holds more than tensors.
     """
-    where = f"teacher.checkpoint: {file}"
     if not file.is_file():
         raise RunError(f"{where}: no such file")
     try:

@@ -153,7 +153,7 @@ def test_a_run_of_a_release_without_any_of_this_is_reported_and_verified(
         }
         write_manifest(folder, replace(new, **parts, classes=None, test_classes=None))
         assert "balanced" not in (folder / "manifest.json").read_text()
-    reference = json.loads((run / "reference.json").read_text())
+    (reference,) = json.loads((run / "reference.json").read_text())
     kept = {name: value for name, value in reference.items() if "balanced" not in name}
     (run / "reference.json").write_text(json.dumps(kept))
     config = (run / "config.yaml").read_text()
