@@ -57,7 +57,8 @@ def with_pixels(
 ) -> Network:
     """The network that sees x as the given one sees scale * x + shift, channel by channel.
 
-    The change is folded into the patch embedding. That is exact, as patches have no border.
+    The change is folded into the patch embedding, or, where that has no bias, into it and the
+    positions of the patches. That is exact, as patches have no border.
 
     Args:
         network: with a patch embedding.
@@ -66,7 +67,8 @@ def with_pixels(
         in_chans: of x: as many, or 1 for gray images, which all its channels then see.
 
     Raises:
-        SpaceError: another number of channels, or a stem of several layers.
+        SpaceError: another number of channels, a stem of several layers, or one that has neither
+            bias nor positions.
     """
     a = network.architecture
     if in_chans not in (1, a.in_chans):
@@ -76,28 +78,38 @@ def with_pixels(
     state = network.state_dict()
     kernel = state[f"{STEM}.weight"].double()
     factors, offsets = (torch.tensor(v, dtype=torch.float64) for v in (scale, shift))
-    bias = state[f"{STEM}.bias"].double() + (kernel * offsets[:, None, None]).sum((1, 2, 3))
+    constant = (kernel * offsets[:, None, None]).sum((1, 2, 3))
     kernel = kernel * factors[:, None, None]
     if in_chans < a.in_chans:
         kernel = kernel.sum(1, keepdim=True)
-    changed = {f"{STEM}.weight": kernel.float(), f"{STEM}.bias": bias.float()}
+    changed = {f"{STEM}.weight": kernel.float()}
+    if f"{STEM}.bias" in state:
+        changed[f"{STEM}.bias"] = (state[f"{STEM}.bias"].double() + constant).float()
+    elif "pos_embed" in state:
+        table = state["pos_embed"].clone()  # (1, prefix + N, C)
+        table[:, table.shape[1] - a.grid**2 :] += constant.float()
+        changed["pos_embed"] = table
+    else:
+        raise SpaceError("its patch embedding has no bias, and there are no positions for one")
     return _filled(_empty(network, in_chans=in_chans), state | changed)
 
 
 def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     """The network with another head: for each class the output that it was, or None.
 
-    A new class starts with weights of zero, and so says nothing.
+    A new class starts with weights of zero, and so says nothing; as all do where the network had
+    no head.
     """
-    state, old = network.state_dict(), torch.tensor([0 if r is None else r for r in rows])
-    new = torch.tensor([r is None for r in rows])
-    changed: dict[str, Tensor] = {}
-    for name, value in state.items():
+    made = _empty(network, num_classes=len(rows))
+    state = network.state_dict()
+    kept = [(new, old) for new, old in enumerate(rows) if old is not None]
+    for name, value in made.state_dict().items():
         if name.partition(".")[0] in HEADS:
-            picked = value[old].clone()
-            picked[new] = 0
-            changed[name] = picked
-    return _filled(_empty(network, num_classes=len(rows)), state | changed)
+            head = torch.zeros_like(value)
+            for new, old in kept:
+                head[new] = state[name][old]
+            state[name] = head
+    return _filled(made, state)
 
 
 def _empty(network: Network, **fields: Any) -> Network:
