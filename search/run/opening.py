@@ -18,7 +18,7 @@ from ...cost_models.runtimes import open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
-from ...spaces.errors import CostError, RunError
+from ...spaces.errors import ConfigError, CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
@@ -40,6 +40,7 @@ FIXED = (
 )  # sections that must not change when a run is resumed
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
+AUTO = "auto"  # the space that is derived from the start
 
 
 def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
@@ -172,12 +173,22 @@ def open_space(config: RunConfig, paths: RunPaths) -> SearchSpace:
     """The space of a run, with the channels and classes of its images.
 
     Raises:
-        RunError: the images cannot be read.
+        ConfigError: it is to be derived from a start, and there is none.
+        RunError: the images cannot be read, or the start cannot be had.
     """
-    space = SearchSpace.from_yaml(config.space)
+    space = _derived(config, paths) if config.space == AUTO else SearchSpace.from_yaml(config.space)
     size = space.largest().architecture.input_size
     channels, classes = channels_and_classes(config.data, size, paths)
     return space.replace(in_chans=channels, num_classes=classes)
+
+
+def _derived(config: RunConfig, paths: RunPaths) -> SearchSpace:
+    """The space whose largest network is the start; that of the run if it has begun."""
+    if not config.start.model:
+        raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
+    if paths.begun:
+        return SearchSpace.from_yaml(paths.space)
+    raise NotImplementedError
 
 
 def environment() -> dict[str, Any]:

@@ -31,11 +31,11 @@ def fit_head(network: Network, data: Data, passes: int, balanced: bool = False) 
     """
     labels = data.train_labels
     chunks = torch.arange(len(labels)).split(BATCH)
-    with progress(len(chunks), "features", "batch") as bar:
+    with progress(len(labels), "features", "image") as bar:
         parts: list[Tensor] = []
         for images in data.views().batches(0, chunks):
             parts.append(features(network, images))
-            bar.update()
+            bar.update(len(images))
     x, counted = torch.cat(parts), class_weights(labels) if balanced else None
     weight, bias = logistic_regression(x, labels, data.num_classes, passes, counted)
     heads = [head for head in (network.head, network.head_dist) if head is not None]
