@@ -19,7 +19,7 @@ from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
 from .pipeline import steps_of
 from .run.opening import check_ready_models, check_setup, open_space
-from .run.rates import measure_rates
+from .run.rates import main_threads, measure_rates
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
 from .training.start import check_start, open_start
@@ -93,8 +93,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
     data = blank_data(catalog)
-    # As many threads as a worker: more wait for each other on a busy machine.
-    with threads(config.executor.threads or 1), torch.random.fork_rng(devices=[]):
+    with threads(main_threads(config)), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data, reading_s)
     return Plan(
         space={

@@ -28,6 +28,7 @@ from .loop.study import Study, Until, window
 from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
+from .run import estimates
 from .run.assets import Run
 from .run.rates import Rates
 from .run.stages import Stage, running
@@ -36,10 +37,6 @@ from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, retrain, start_network, train_finalists
-
-SHORT_S = 0.3  # seconds to export and time one network of the shortlist
-VERIFY_S = 3.0  # seconds to load, time and measure the memory of one model
-REFERENCE_S = 8.0
 
 log = logging.getLogger("vitpareto")
 
@@ -82,6 +79,13 @@ def search(run: Run) -> list[Manifest]:
 def steps_of(config: RunConfig) -> list[Step]:
     """The stages of a run, in order."""
     return [step for step in STEPS if step.wanted(config)]
+
+
+def read_images(run: Run) -> None:
+    """Read the images, and time some steps of what will be done with them."""
+    run.ensure_data()
+    if not run.folder.reference.exists():  # the last stage
+        run.ensure_rates()
 
 
 def search_candidates(run: Run) -> None:
@@ -243,7 +247,7 @@ STEPS = (
     Step(
         Stage.DATA,
         lambda paths: paths.catalog,
-        Run.ensure_data,
+        read_images,
         lambda r: r.reading_s,
         lambda r: f"{r.images:,} images, read once",
     ),
@@ -251,7 +255,7 @@ STEPS = (
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,
-        lambda r: 0.0 if r.config.device.cost_model else r.config.device.calibrate_s,
+        estimates.calibration_s,
         lambda r: (
             r.config.device.cost_model
             or f"sub-blocks and whole networks on {r.config.device.label}"
@@ -261,7 +265,7 @@ STEPS = (
         Stage.START,
         lambda paths: paths.start,
         Run.ensure_start,
-        lambda r: r.start_s,
+        estimates.start_s,
         lambda r: (
             f"{r.config.start.model}: {r.steps(r.config.start.adapt):,} steps of "
             f"{r.config.start.adapt.batch_size} images"
@@ -272,7 +276,7 @@ STEPS = (
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
-        lambda r: r.teacher_step_s * r.steps(r.config.teacher) + r.lessons_s,
+        estimates.teacher_s,
         lambda r: (
             r.config.teacher.model
             or (r.config.start.model and "the start answers")
@@ -283,7 +287,7 @@ STEPS = (
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
-        lambda r: r.supernet_step_s * r.steps(r.config.supernet),
+        estimates.supernet_s,
         lambda r: (
             "cut from the start"
             if r.config.start.model
@@ -294,13 +298,7 @@ STEPS = (
         Stage.FORECAST,
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
-        lambda r: (
-            r.image_s
-            * r.config.proxy.batch_size
-            * r.config.forecast.steps
-            * r.config.examples
-            / r.config.executor.workers
-        ),
+        estimates.forecast_s,
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
@@ -311,14 +309,14 @@ STEPS = (
         Stage.SEARCH,
         lambda paths: paths.evaluations,
         search_candidates,
-        lambda r: r.trial_s * r.config.search.trials,
+        estimates.search_s,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
         lambda paths: paths.shortlist,
         measure_front,
-        lambda r: SHORT_S * SHORT * r.config.finish.finalists,
+        lambda r: estimates.shortlist_s(r, SHORT * r.config.finish.finalists),
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
             f"{r.config.device.label}"
@@ -328,27 +326,21 @@ STEPS = (
         Stage.FINISHING,
         lambda paths: paths.pareto,
         finish,
-        lambda r: (
-            r.image_s
-            * r.config.finish.batch_size
-            * r.steps(r.config.finish)
-            * r.config.finish.finalists
-            / min(r.config.executor.workers, r.config.finish.finalists)
-        ),
+        estimates.finishing_s,
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        lambda r: VERIFY_S * r.config.finish.finalists,
+        estimates.verification_s,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: REFERENCE_S,
+        lambda r: estimates.REFERENCE_S,
         lambda r: (
             "the start, in PyTorch and quantized"
             if r.config.start.model

@@ -102,6 +102,12 @@ class Data:
         """Augmented train images."""
         return self._views
 
+    @property
+    def view_mb(self) -> float:
+        """Memory of one view of all train images."""
+        look = self.look
+        return 4 * len(self.train_labels) * look.channels * look.size**2 / 2**20
+
     def split(self, name: str, force: bool = False) -> Split:
         """A split by name: train, search, validation or test.
 

@@ -10,6 +10,7 @@ from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
@@ -20,7 +21,6 @@ from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..config import load_config
 from ..console import share_bar
-from ..cores import core_count
 from ..data.dataset import Data
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
@@ -34,7 +34,7 @@ from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
-from ..store.atomic_files import write_atomic
+from ..store.atomic_files import read_json, write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.adapt import Adaptation
@@ -54,9 +54,8 @@ from ..training.start import (
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy
+from .rates import VIEWS, Rates, main_threads, measure_rates
 from .stages import Stage, running
-
-VIEWS = 12  # augmented views of every train image whose teacher logits are kept
 
 T = TypeVar("T")
 
@@ -94,8 +93,7 @@ class Run:
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
-        count = self.config.executor.threads or core_count()
-        self._stack.enter_context(threads(count))
+        self._stack.enter_context(threads(main_threads(self.config)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -141,6 +139,17 @@ class Run:
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
+
+    @_once
+    def ensure_rates(self) -> Rates:
+        """Durations of steps on this machine, timed now if they were not yet."""
+        kept, data = self.folder.rates, self.data
+        if not kept.exists():
+            reading_s = read_json(self.folder.stages)[Stage.DATA]["seconds"]
+            log.info("timing some steps of every stage")
+            with torch.random.fork_rng(devices=[]):
+                measure_rates(self.config, self.space, data, reading_s).save(kept)
+        return Rates.load(kept, self.config)
 
     def _check_ready(self, data: Data) -> None:
         """Look at a ready start and a ready teacher before anything rests on them."""

@@ -43,6 +43,7 @@ class RunPaths:
     pixels = _File("pixels.u8")  # what networks see, a row an image
     reading = _File("reading.jsonl")  # while images are read
 
+    rates = _File("rates.json")  # how long steps take on this machine
     cost_model = _File("cost_model.json")
     start = _File("start.safetensors")  # adapted, with its architecture
     start_checkpoint = _File("start.checkpoint")  # while it is adapted

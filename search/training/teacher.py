@@ -22,6 +22,7 @@ from .losses import Answer, Lesson, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 
 SOFT = DistillConfig()
+FASTER = torch.channels_last  # 1.5 times the speed on a CPU
 BATCH = 64  # images at once where no gradient is kept, so that activations stay in the cache
 
 
@@ -95,7 +96,7 @@ def train_teacher(
     network.to(torch_device())
     if config.model:
         return network
-    network = network.to(memory_format=torch.channels_last)  # 1.5 times the speed on a CPU
+    network = network.to(memory_format=FASTER)
     views, labels = data.views(), data.train_labels
     weights = class_weights(labels) if balance == "weight" else None
     steps = config.epochs * batches_in(len(labels), config.batch_size)
@@ -105,18 +106,41 @@ def train_teacher(
         for epoch in range(config.epochs):
             order = shuffled(labels, config.batch_size, seed, epoch, balance)
             for index, images in zip(order, views.batches(epoch, order), strict=True):
-                device = torch_device()
-                with fast_matmul(device):
-                    logits = network(images.to(device)).float()
-                wanted = labels[index].to(device)
-                counted = None if weights is None else weights[index].to(device)
-                loss = label_loss(logits, wanted, counted)
-                loss.backward()
-                bar.set_postfix(loss=check_finite(loss, "teacher", bar.n), refresh=False)
-                optimizer.step()
+                counted = None if weights is None else weights[index]
+                loss = teach(network, optimizer, images, labels[index], counted)
+                bar.set_postfix(loss=loss, refresh=False)
                 bar.update()
     network.load_state_dict(network.state_dict() | optimizer.average)
     return network.to(memory_format=torch.contiguous_format).eval()
+
+
+def teach(
+    network: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+) -> float:
+    """Train the teacher for a step; the loss.
+
+    Raises:
+        RunError: the loss is no number.
+    """
+    device = torch_device()
+    with fast_matmul(device):
+        logits = network(images.to(device)).float()
+    counted = None if weights is None else weights.to(device)
+    loss = label_loss(logits, labels.to(device), counted)
+    loss.backward()
+    value = check_finite(loss, "teacher", optimizer.done)
+    optimizer.step()
+    return value
+
+
+def answers(teacher: nn.Module, images: Tensor) -> Tensor:
+    """Logits of a view of some images, to three digits: (N, C, S, S) -> (N, K)."""
+    with fast_matmul(torch_device()):  # around the network alone: views stay as they are
+        return predict(teacher, images)
 
 
 @torch.inference_mode()
@@ -170,7 +194,7 @@ class Lessons:
             for index, images in zip(order, self.views.batches(view, order), strict=True):
                 logits = self.teacher[view, index].float()
                 counted = None if weights is None else weights[index]
-                yield Lesson(images, self.labels[index], logits, self._tokens(images), counted)
+                yield Lesson(images, self.labels[index], logits, self.tokens(images), counted)
 
     def steps(self, batch_size: int, epochs: int) -> int:
         """Number of batches."""
@@ -181,7 +205,8 @@ class Lessons:
         return loss_of(answer, lesson.to(answer.tokens.device), self.config)
 
     @torch.no_grad()
-    def _tokens(self, images: Tensor) -> Tensor | None:
+    def tokens(self, images: Tensor) -> Tensor | None:
+        """Tokens of the teacher for some images, if a loss looks at them."""
         if self.network is None or not self.config.looks_inside:
             return None
         device = torch_device()
@@ -192,15 +217,10 @@ class Lessons:
 def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
     """Views of the train split with the teacher's logits, to three digits; the same every time."""
     made, n = data.views(), len(data.train_labels)
-    teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
+    teacher = copy.deepcopy(teacher).to(memory_format=FASTER)
     chunks = torch.arange(n).split(BATCH)
-
-    def answers(images: Tensor) -> Tensor:
-        with fast_matmul(torch_device()):  # around the network alone: views stay as they are
-            return predict(teacher, images)
-
     logits = [
-        torch.cat([answers(images) for images in made.batches(view, chunks)])
+        torch.cat([answers(teacher, images) for images in made.batches(view, chunks)])
         for view in range(views)
     ]
     return Lessons(made, data.train_labels, torch.stack(logits))

@@ -7,6 +7,10 @@ import pytest
 
 from vitpareto.search.config import load_config
 from vitpareto.search.dry_run import plan
+from vitpareto.search.pipeline import STEPS
+from vitpareto.search.run.assets import Run
+from vitpareto.search.run.rates import Rates
+from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import VitParetoError
 
@@ -40,6 +44,17 @@ def test_the_plan_names_the_stages_and_sizes_of_the_run(finished: Path, run_file
     # The machine is shared: what is held to is the order of magnitude.
     total, took = sum(found.seconds.values()), sum(s["seconds"] for s in stages.values())
     assert took / 10 < total < took * 10
+
+
+def test_estimates_from_the_rates_of_a_run_are_near_what_its_stages_took(finished: Path) -> None:
+    with Run(RunFolder(finished, lock=False)) as run:
+        rates = run.ensure_rates()
+    assert Rates.load(RunPaths(finished).rates, run.config) == rates
+    stages = json.loads((finished / "stages.json").read_text())
+    for step in STEPS:
+        estimate, took = step.seconds(rates), stages[step.stage]["seconds"]
+        # The machine is shared, and stages of a second have fixed parts of about that length.
+        assert took / 8 - 2 < estimate < 8 * took + 2, step.stage
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry run", "search"])
