@@ -30,6 +30,7 @@ FLOORS = {
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
+        ("library",),
         ("scoring",),
         ("loop", "delivery"),
         ("run",),

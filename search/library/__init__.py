@@ -1,0 +1,1 @@
+"""Library: parts that imitate those of a start network, and candidates assembled from them."""

@@ -1,0 +1,131 @@
+"""Parts: everything from which candidates are assembled, as data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from torch import Tensor
+
+from ...spaces import Architecture, Block, mixers
+from ...spaces.errors import SpaceError
+from .start import Start, Wide
+
+Option = Mapping[str, Wide]
+Depths = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """A start with the order in which its parts are given up, and what stands in for its mixers.
+
+    Attributes:
+        start: the network that everything imitates.
+        units: "MODULE AXIS", such as "stages.0.blocks.1.attn heads" -> numbers of its heads or
+            hidden units, the most important first.
+        dropped: blocks of each stage in the order in which they are given up, as far as it is
+            known; then the last ones go.
+        options: `option_name` -> parameters of a mixer, by their shared names in its block.
+        explained: `option_name` -> share of what the start's mixer adds to the stream that the
+            option adds, too; 1 is all.
+    """
+
+    start: Start
+    units: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    dropped: Depths = ()
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    explained: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._digest, *(getattr(self, part.name) for part in fields(self)))
+
+    @property
+    def _digest(self) -> str:
+        """Hash of everything."""
+        digest = hashlib.sha256(repr((self.start.architecture, self.dropped)).encode())
+        parts = [*self.start.weights.items(), ("images", self.start.images), *self.units.items()]
+        parts += [
+            (name + part, wide.value)
+            for name, option in self.options.items()
+            for part, wide in option.items()
+        ]
+        for name, value in parts:
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy())
+        return digest.hexdigest()
+
+    def kept(self, architecture: Architecture) -> Depths:
+        """The start's blocks that a candidate has, in order, stage by stage."""
+        return kept_blocks(self.start.architecture, self.dropped, architecture)
+
+    def dropping(self, stage: int, block: int) -> Library:
+        """The library that gives up one more block of a stage."""
+        known = self.dropped or ((),) * len(self.start.architecture.stages)
+        dropped = [(*order, block) if i == stage else order for i, order in enumerate(known)]
+        return replace(self, dropped=tuple(dropped))
+
+    def adding(self, name: str, option: Option, explained: float) -> Library:
+        """The library with one more option."""
+        return replace(
+            self,
+            options={**self.options, name: option},
+            explained={**self.explained, name: explained},
+        )
+
+
+_ALIVE: WeakValueDictionary[str, Library] = WeakValueDictionary()
+
+
+def _unpickled(digest: str, *parts: Any) -> Library:
+    """A library that came from another process; equal ones are one object, traced once."""
+    library = _ALIVE.get(digest)
+    if library is None:
+        library = _ALIVE[digest] = Library(*parts)
+    return library
+
+
+def kept_blocks(start: Architecture, dropped: Depths, smaller: Architecture) -> Depths:
+    """The blocks that stay in a smaller network, in order, stage by stage.
+
+    Args:
+        start: the whole network.
+        dropped: as in `Library`.
+        smaller: says how many blocks stay.
+
+    Raises:
+        SpaceError: more than there are.
+    """
+    kept: list[tuple[int, ...]] = []
+    for i, (own, whole) in enumerate(zip(smaller.stages, start.stages, strict=True)):
+        excess = len(whole.blocks) - len(own.blocks)
+        if excess < 0:
+            raise SpaceError(
+                f"stage {i} of the candidate has {len(own.blocks)} blocks, the start has "
+                f"{len(whole.blocks)}"
+            )
+        known = dropped[i] if dropped else ()
+        left = [j for j in range(len(whole.blocks)) if j not in known[:excess]]
+        kept.append(tuple(left[: len(own.blocks)]))
+    return tuple(kept)
+
+
+def option_name(stage: int, block: int, mixer: Block) -> str:
+    """Name of a mixer that stands in for that of a block of the start.
+
+    What pruning shortens is not in it: one option serves every number of heads.
+
+    >>> option_name(0, 3, Block("pooled", num_heads=4, head_dim=32, kv_pool=2, mlp_hidden=512))
+    'stages.0.blocks.3 pooled head_dim=32 kv_pool=2'
+    """
+    pruned = mixers.find(mixer.mixer).pruned.values()
+    numbers = [f"{n}={v}" for n, v in mixer.numbers if n not in pruned]
+    return " ".join([f"stages.{stage}.blocks.{block}", mixer.mixer, *numbers])
+
+
+def only_mixer(block: Block) -> Block:
+    """The block without what is not of its mixer."""
+    hidden = block.mlp_hidden if mixers.find(block.mixer).is_mlp else 0
+    return replace(block, mlp_hidden=hidden, token_keep=1.0)

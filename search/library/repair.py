@@ -1,0 +1,297 @@
+"""Repair: a cut network moved, in closed form and without labels, to where the start is.
+
+Block by block, on the candidate's own activations, ridge regression moves the layer that writes
+into the stream: the mixer's last one toward what the start's mixer leaves there, the MLP's last
+one toward what the start's next kept block sees, so that it takes over from blocks that are gone.
+Related: CORP, arXiv:2602.05243; variance-based pruning, arXiv:2507.12988.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...cost_models.units.precision_recipes import Book
+from ...spaces import Candidate
+from ...spaces.mixers import find
+from ...spaces.networks import Network
+from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.norms import LayerScale
+from ...spaces.networks.reduction import TokenReduction
+from ...spaces.networks.stems import PatchEmbed
+from ..compress.network import DEFAULT_RECIPES, compressible
+from ..data.dataset import resized
+from .fitting import Twins
+from .parts import Depths, Library
+from .slices import original, sliced
+from .start import CHUNK, blocks_of, downsampled, shaped, stages_of, stem, tokens
+
+PREFIX_WEIGHT = 8.0  # of class tokens, from which the head reads
+Map = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def assemble(
+    library: Library,
+    candidate: Candidate,
+    recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+    kept: Depths | None = None,
+) -> Network:
+    """A candidate's network in float, cut from a library and repaired.
+
+    It is a function of the library and the candidate alone. As long as a candidate begins like
+    the start, it is the start, bit for bit.
+
+    Args:
+        library: of a network that is at least as large.
+        candidate: its compression is in place while it is repaired.
+        recipes: how the device runs each precision.
+        kept: the start's blocks that stay; those of the library by default.
+
+    Raises:
+        SpaceError: the candidate is larger than the start.
+        CostError: a precision that the device cannot run.
+    """
+    kept = kept or library.kept(candidate.architecture)
+    network = sliced(library, candidate.architecture, kept)
+    twins = Twins(network, compressible(network, candidate, recipes))
+    _Walk(library, twins, kept).run()
+    return network
+
+
+class _Walk:
+    """A walk along the residual streams of a candidate and of its start, side by side.
+
+    Args:
+        library: where the start is.
+        twins: the candidate.
+        kept: the start's blocks that it has.
+    """
+
+    def __init__(self, library: Library, twins: Twins, kept: Depths) -> None:
+        self.start, self.twins, self.kept = library.start, twins, kept
+        self.network, self.a = twins.compressed, twins.float.architecture
+        self.changed = self._changed()
+        self.same = True  # as the start, up to here
+        self.weights = torch.ones(0)  # of the tokens of the stream (B, N)
+        self.reductions: list[Map] = []
+
+    def run(self) -> None:
+        """Repair everything, in order."""
+        x = self._stem()
+        for i, (stage, origins) in enumerate(zip(stages_of(self.network), self.kept, strict=True)):
+            if i:
+                x = self._downsample(i, x)
+            self.weights = self._token_weights(x)
+            last = len(self.start.architecture.stages[i].blocks)
+            ends = (*origins[1:], last)
+            for j, (block, origin, end) in enumerate(
+                zip(blocks_of(stage), origins, ends, strict=True)
+            ):
+                whole = block.mlp is not None or end == j + 1
+                self.same = self.same and origin == j and whole
+                mixed, left = self.start.trace.mixed[i][origin], self.start.trace.enter[i][end]
+                x = self._mix(block, (i, j), x, mixed if block.mlp else left)
+                self.same = self.same and end == j + 1
+                x = self._feed(block, (i, j), x, left)
+        self._head(x)
+
+    # Where the candidate still is the start.
+
+    def _changed(self) -> set[str]:
+        """Parameters that are not those of the start, or run compressed."""
+        state, weights = self.twins.float.state_dict(), self.start.weights
+        names = {name: original(name, self.kept) for name in state}
+        return {f"{layer}.weight" for layer in self.twins.layers} | {
+            name
+            for name, value in state.items()
+            if names[name] not in weights or not value.equal(weights[names[name]])
+        }
+
+    def _still(self, same: bool, *paths: str) -> bool:
+        """Whether the candidate is the start up to here, these modules included."""
+        self.same = (
+            self.same
+            and same
+            and not any(name.startswith(f"{path}.") for name in self.changed for path in paths)
+        )
+        return self.same
+
+    # Parts, from the image to the head.
+
+    def _stem(self) -> Tensor:
+        ours, theirs = (
+            replace(a, stages=(), num_classes=1, token_reduction="evit")
+            for a in (self.a, self.start.architecture)
+        )
+        outside = {
+            name for name in self.changed if not name.startswith(("stages.", "norm.", "hea"))
+        }
+        target = self.start.trace.enter[0][self.kept[0][0]]
+        if self._still(ours == theirs and not outside and self.kept[0][0] == 0):
+            return target
+        network, images = self.network, resized(self.start.images, self.a.input_size)
+        self.twins.settle("patch_embed", lambda: network.patch_embed(images))
+        self.twins.compress("patch_embed")
+        embed = network.patch_embed
+        if isinstance(embed, PatchEmbed) and network.norm_pre is None:
+            side = self.a.patch_size
+            patches = F.unfold(images, side, stride=side).transpose(1, 2)  # (B, N, C * side^2)
+            width, prefix = embed.proj.out_channels, self.a.prefix
+            blank = network.embed(images.new_zeros(1, patches.shape[1], width))
+            wanted = (self._target(target, 0) - blank)[:, prefix:]
+            self.twins.fit(
+                "patch_embed.proj",
+                patches,
+                wanted,
+                torch.ones(patches.shape[:2]),
+                torch.ones(width),
+            )
+        return _chunked(lambda part: stem(network, part), images)
+
+    def _downsample(self, i: int, x: Tensor) -> Tensor:
+        path, stage = f"stages.{i}.downsample", stages_of(self.network)[i]
+        if self._still(self.kept[i][0] == 0, path):
+            return self.start.trace.enter[i][0]
+        self.twins.settle(path, lambda: downsampled(stage, x))
+        self.twins.compress(path)
+        return _chunked(lambda part: downsampled(stage, part), x)
+
+    def _mix(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
+        i, j = at
+        path = f"stages.{i}.blocks.{j}"
+        mixer = cast("Any", block.get_submodule(block.mixer_name))
+        own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks
+        alike = self.same and (own.mixer, own.numbers) == (old[j].mixer, old[j].numbers)
+        alike = alike and block.reduction is None
+        if self._still(alike, f"{path}.norm1", f"{path}.{block.mixer_name}", f"{path}.ls1"):
+            return self.start.trace.mixed[i][j]
+        self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
+        traits = find(block.mixer)
+        simple = traits.layout == "tokens" and not traits.fixed_tokens and bool(traits.last)
+        read = block.norm1(x) if simple else None
+        self.twins.compress(f"{path}.{block.mixer_name}", read)
+        target, reduction = self._target(wanted, i), block.reduction
+
+        def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
+            normed = block.norm1(shaped(part, block.layout))
+            return (mixer(normed), None) if reduction is None else mixer.with_scores(normed)
+
+        if simple and _writes_last(mixer, traits.last, block.norm1(x[:2])):
+            with _bare(mixer, traits.last):
+                parts = [mixed(part) for part in x.split(CHUNK)]
+            inner, scale = torch.cat([part[0] for part in parts]), _scale(block.ls1, x)
+            name = f"{path}.{block.mixer_name}.{traits.last}"
+            x = x + scale * self.twins.fit(name, inner, target - x, self.weights, scale)
+        else:
+            parts = [mixed(part) for part in x.split(CHUNK)]
+            x = x + tokens(block.ls1(torch.cat([part[0] for part in parts])))
+        if reduction is None:
+            return x
+        return self._reduced(reduction, x, torch.cat([cast("Tensor", part[1]) for part in parts]))
+
+    def _reduced(self, reduction: nn.Module, x: Tensor, scores: Tensor) -> Tensor:
+        """The stream without the tokens that are dropped; later targets lose the same ones."""
+        self.reductions.append(lambda target: reduction(target, scores))
+        self.weights = reduction(self.weights[:, :, None], scores)[:, :, 0]
+        if isinstance(reduction, TokenReduction):
+            self.weights[:, -1] = 0  # the fused token stands for no single one of the start
+        return reduction(x, scores)
+
+    def _feed(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
+        i, j = at
+        path, mlp, norm = f"stages.{i}.blocks.{j}", block.mlp, block.norm2
+        if mlp is None or norm is None:
+            return wanted if self._still(self._as_wide(i, j)) else x
+        if self._still(self._as_wide(i, j), f"{path}.norm2", f"{path}.mlp", f"{path}.ls2"):
+            return wanted
+        grid = block.layout
+
+        def fed(part: Tensor) -> Tensor:
+            return tokens(mlp(norm(shaped(part, grid))))
+
+        self.twins.settle(f"{path}.norm2", lambda: fed(x))
+        self.twins.compress(f"{path}.mlp", tokens(norm(shaped(x, grid))))
+        with _bare(mlp, "fc2"):
+            inner = _chunked(fed, x)
+        scale = _scale(block.ls2, x)
+        target = self._target(wanted, i)
+        return x + scale * self.twins.fit(f"{path}.mlp.fc2", inner, target - x, self.weights, scale)
+
+    def _as_wide(self, i: int, j: int) -> bool:
+        if not self.same:
+            return False
+        own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks[j]
+        return own.mlp_hidden == old.mlp_hidden
+
+    def _head(self, x: Tensor) -> None:
+        """Fit the head where the stream is narrower than the start's."""
+        network, prefix = self.network, self.a.prefix
+        self.twins.settle("norm", lambda: network.norm(x))
+        self.twins.compress("head")
+        narrow = self.a.stages[-1].width < self.start.architecture.stages[-1].width
+        if narrow and network.head_dist is None:
+            normed = network.norm(x)
+            pooled = (normed[:, 0] if prefix else normed.mean(1))[:, None]
+            classes = network.head.out_features
+            wanted = self.start.trace.logits[:, None]
+            self.twins.fit("head", pooled, wanted, torch.ones(len(x), 1), torch.ones(classes))
+
+    # Where to.
+
+    def _target(self, stream: Tensor, i: int) -> Tensor:
+        """The start's stream (B, N, C) on the candidate's grid, channels and tokens."""
+        side, prefix, width = self.a.grid >> i, self.a.prefix, self.a.stages[i].width
+        theirs = self.start.architecture
+        stream = stream[:, theirs.prefix - prefix :, :width]
+        if side != theirs.grid >> i:
+            grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
+            pooled = F.adaptive_avg_pool2d(grid, side)
+            stream = torch.cat([stream[:, :prefix], tokens(pooled)], 1)
+        for reduce in self.reductions:
+            stream = reduce(stream)
+        return stream
+
+    def _token_weights(self, x: Tensor) -> Tensor:
+        weights = torch.ones(x.shape[:2])
+        weights[:, : self.a.prefix] = PREFIX_WEIGHT
+        return weights
+
+
+def _scale(module: nn.Module, x: Tensor) -> Tensor:
+    """What a branch is multiplied by, per channel (C,)."""
+    return module.gamma if isinstance(module, LayerScale) else x.new_ones(x.shape[-1])
+
+
+def _chunked(run: Map, x: Tensor) -> Tensor:
+    return torch.cat([run(part) for part in x.split(CHUNK)])
+
+
+@contextmanager
+def _bare(module: nn.Module, last: str) -> Iterator[None]:
+    """Let a module give what enters its last layer, in the order of its outputs."""
+    layer = getattr(module, last)
+    setattr(module, last, nn.Identity())
+    try:
+        yield
+    finally:
+        setattr(module, last, layer)
+
+
+def _writes_last(mixer: nn.Module, last: str, x: Tensor) -> bool:
+    """Whether what a mixer's last layer writes is its output, token by token."""
+    layer = getattr(mixer, last, None)
+    if not isinstance(layer, nn.Linear):
+        return False
+    with _bare(mixer, last):
+        inner = mixer(x)
+    whole = mixer(x)
+    if inner.shape != (*x.shape[:2], layer.in_features):
+        return False
+    return torch.allclose(layer(inner), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))

@@ -1,0 +1,87 @@
+"""Assembled: candidates scored as repaired networks, by how far they are from the teacher.
+
+On few classes many candidates are right on the same images; the divergence from the teacher still
+tells them apart, and needs no labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ...cost_models.units.precision_recipes import Book
+from ...spaces import Candidate
+from ...spaces.networks import Network
+from ..compress import run_batches
+from ..compress.network import DEFAULT_RECIPES
+from ..data.dataset import Split, resized
+from ..library.divergence import divergence
+from ..library.parts import Library
+from ..library.repair import assemble
+from ..library.start import CHUNK
+from ..training.accuracy import LEAST, accuracy
+
+KEPT = 32  # assembled networks in memory: those of one bracket of successive halving
+
+
+class AssembledScorer:
+    """Scores candidates that are assembled from a library.
+
+    Args:
+        library: of the start.
+        images: that score, with labels.
+        teacher: logits for the images (N, K); those of the start by default.
+        recipes: how the device runs each precision; logits are then those of its kernels.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        images: Split,
+        teacher: Tensor | None = None,
+        recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+    ) -> None:
+        self._library, self._images, self._recipes = library, images, recipes
+        self._teacher = self._of_start() if teacher is None else teacher
+
+    def __call__(self, candidate: Candidate) -> dict[str, float]:
+        """Accuracies with their 95% intervals, the divergence in nats, and its rank's score."""
+        logits = self.logits(candidate)
+        far = divergence(self._teacher, logits)
+        scored = {"divergence": far, "score": -math.log(max(far, LEAST))}
+        return accuracy(logits, self._images.labels) | scored
+
+    @torch.inference_mode()
+    def logits(self, candidate: Candidate) -> Tensor:
+        """Logits of the assembled candidate with its compression applied (N, K)."""
+        network = _assembled(self._library, candidate, _fixed(self._recipes))
+        images = resized(self._images.images, candidate.architecture.input_size)
+        return run_batches(
+            network, network.state_dict(), candidate, images.split(CHUNK), self._recipes
+        )
+
+    @torch.inference_mode()
+    def _of_start(self) -> Tensor:
+        network = self._library.start.network
+        images = resized(self._images.images, network.architecture.input_size)
+        return torch.cat([network(part) for part in images.split(CHUNK)])
+
+
+Fixed = tuple[str, ...] | tuple[tuple[str, str], ...]
+
+
+def _fixed(recipes: Book | Sequence[str]) -> Fixed:
+    """Recipes that can be a key."""
+    return tuple(sorted(recipes.items())) if isinstance(recipes, Mapping) else tuple(recipes)
+
+
+@lru_cache(maxsize=KEPT)
+def _assembled(library: Library, candidate: Candidate, recipes: Fixed) -> Network:
+    """The network, which a next rung asks for again; nobody may change it."""
+    pairs = [pair for pair in recipes if isinstance(pair, tuple)]
+    names = [name for name in recipes if isinstance(name, str)]
+    return assemble(library, candidate, dict(pairs) if pairs else names)
