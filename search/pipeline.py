@@ -193,11 +193,10 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
     new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
     if not new:
         return
-    supernet = run.ensure_supernet()
     waiting = [
         Finalist(
             e.candidate,
-            start_network(supernet, e.candidate, run.data, tuning),
+            start_network(run.inherited, e.candidate, run.data, tuning),
             run.folder.training_of(e.key),
         )
         for e in new.values()
@@ -284,15 +283,20 @@ STEPS = (
         ),
     ),
     Step(
+        Stage.LIBRARY,
+        lambda paths: paths.library,
+        Run.ensure_library,
+        estimates.library_s,
+        lambda r: f"{r.options} mixers that imitate those of the start, and its order of blocks",
+        lambda config: bool(config.start.model),
+    ),
+    Step(
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
         estimates.supernet_s,
-        lambda r: (
-            "cut from the start"
-            if r.config.start.model
-            else f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images"
-        ),
+        lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
+        lambda config: not config.start.model,
     ),
     Step(
         Stage.FORECAST,

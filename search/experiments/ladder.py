@@ -77,7 +77,7 @@ def trained(run: Run, name: str, candidate: Candidate) -> Entry:
     """Load a baseline with its own weights, trained now like a finalist if it was not yet."""
     folder = run.folder.ladder_models / candidate.key
     if not (folder / WEIGHTS).exists():
-        network = start_network(run.ensure_supernet(), candidate, run.data, run.tuning)
+        network = start_network(run.inherited, candidate, run.data, run.tuning)
         finalist = Finalist(candidate, network, folder / "training.safetensors")
         train_finalists([finalist], run.tuning)
         write_atomic(folder / CANDIDATE, candidate.to_json())

@@ -15,7 +15,7 @@ from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
-from ...spaces import SearchSpace
+from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError, VitParetoError
 from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
@@ -25,7 +25,12 @@ from ..data.dataset import Data
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
 from ..executors import open_executor
+from ..library.making import make_library
+from ..library.parts import Library
+from ..library.repair import assemble
+from ..library.start import Start
 from ..loop.study import Scoring, window
+from ..scoring.assembled import AssembledScorer
 from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
@@ -50,6 +55,7 @@ from ..training.start import (
     open_start,
     save_network,
     teacher_of,
+    typical_images,
 )
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
@@ -241,6 +247,31 @@ class Run:
         return Lessons.of(self.data, logits, config.distill, teacher, balance)
 
     @_once
+    def ensure_library(self) -> Library | None:
+        """Parts that imitate those of the start, made now if they were not yet.
+
+        None where the run has no start.
+        """
+        network, config = self.ensure_start(), self.config
+        if network is None:
+            return None
+        start = Start.of(network, typical_images(self.data, network.architecture))
+        with running(self.folder, Stage.LIBRARY) as facts, open_executor(config.executor) as pool:
+            library = make_library(start, self.space, pool, self.folder.library)
+            facts |= {"options": len(library.options), "dropped": library.dropped}
+        return library
+
+    def inherited(self, candidate: Candidate) -> Network:
+        """A candidate's network before its training: assembled from the library, or a slice.
+
+        Raises:
+            SpaceError: it is no candidate of the space.
+        """
+        if library := self.ensure_library():
+            return assemble(library, candidate, self.ensure_cost_model().recipes)
+        return self.ensure_supernet().extract(candidate)
+
+    @_once
     def ensure_supernet(self) -> Supernet:
         """Shared weights, trained now if they were not yet; or those of the start, sorted."""
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
@@ -299,11 +330,19 @@ class Run:
     def ensure_scorers(self) -> dict[float, Scorer]:
         """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
-        A forecast needs no image; without one, inherited weights score.
+        A forecast needs no image; without one, inherited weights score, or assembled ones.
         """
         if forecast := self.ensure_forecast():
             return {1.0: forecast}
-        return {share: self.evaluator(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+        judge = self.assembled if self.config.start.model else self.evaluator
+        return {share: judge(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+
+    def assembled(self, share: float = 1.0) -> AssembledScorer:
+        """Scorer with weights from the library, which are rounded as on the device."""
+        library, search = self.ensure_library(), self.data.split("search")
+        assert library
+        recipes = self.ensure_cost_model().recipes
+        return AssembledScorer(library, part(search, share), recipes=recipes)
 
     def evaluator(self, share: float = 1.0) -> Evaluator:
         """Scorer with inherited weights, which are rounded as on the device."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ..library.options import BATCH as OPTION_BATCH
+from ..library.options import STEPS as OPTION_STEPS
+from ..training.start import IMAGES
 from .rates import VIEWS, Rates
 
 ANSWER = 1 / 3  # of a training step, an answer without gradients
@@ -39,11 +42,18 @@ def teacher_s(rates: Rates) -> float:
     return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
 
 
+def library_s(rates: Rates) -> float:
+    """Of training stand-ins for mixers, and of leaving out blocks one by one."""
+    config = rates.config
+    image_s = rates.start_step_s / config.start.adapt.batch_size
+    taught = rates.options * OPTION_STEPS * OPTION_BATCH * image_s / rates.blocks
+    rivals = rates.blocks**2 / 2 * IMAGES[1] * ANSWER * image_s
+    return started_s(rates) + (taught + rivals) / config.executor.workers
+
+
 def supernet_s(rates: Rates) -> float:
-    """Of training the shared weights; those of a start are only cut."""
+    """Of training the shared weights."""
     config = rates.config.supernet
-    if rates.config.start.model:
-        return 0.0
     step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s
     return step_s * rates.steps(config) + rates.view_s * rates.fresh_views(config.epochs)
 

@@ -25,6 +25,7 @@ from ..cores import core_count
 from ..data.augment import KEPT_MB, augmented, draws
 from ..data.dataset import Data, Split
 from ..data.splits import SPLITS
+from ..library.options import tasks
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
 from ..store.atomic_files import read_json, write_json
@@ -54,6 +55,8 @@ class Rates:
         reading_s: of reading all images.
         view_s: of making one augmented view of the train split.
         kept_views: that stay in memory, so that a process makes them once.
+        blocks: of the largest network.
+        options: mixers that a library of it holds; 0 without a start.
         start_step_s: of one step of adapting the start.
         teacher_step_s: of one step of the teacher's training; 0 where it is ready.
         answer_s: of the teacher's answers to one view of the train split.
@@ -75,6 +78,8 @@ class Rates:
     reading_s: float
     view_s: float
     kept_views: int
+    blocks: int
+    options: int
     start_step_s: float
     teacher_step_s: float
     answer_s: float
@@ -147,9 +152,10 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         reading_s: that looking at all images took.
     """
     seed, train = config.search.seed, len(data.train_labels)
+    largest = space.largest().architecture
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        start = Teacher(space.largest().architecture) if config.start.model else None
+        start = Teacher(largest) if config.start.model else None
         ready = config.teacher.model or not start
         teacher = open_teacher(data, config.teacher) if ready else start
     assert teacher is not None
@@ -191,6 +197,8 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         reading_s=reading_s,
         view_s=here["view"] * share,
         kept_views=int(KEPT_MB / data.view_mb),
+        blocks=len([*largest.blocks()]),
+        options=len(tasks(largest, space)) if start else 0,
         start_step_s=here.get("start", 0.0),
         teacher_step_s=here.get("teacher", 0.0),
         answer_s=here["answer"] * share,

@@ -20,13 +20,14 @@ log = logging.getLogger("vitpareto")
 class Stage(StrEnum):
     """A stage of a run, in order; `pipeline.STEPS` implements them.
 
-    A run without a start has no stage of that name.
+    A run from a start makes a library of it, others train a supernet.
     """
 
     DATA = "data"
     CALIBRATION = "calibration"
     START = "start"
     TEACHER = "teacher"
+    LIBRARY = "library"
     SUPERNET = "supernet"
     FORECAST = "forecast"
     SEARCH = "search"

@@ -47,6 +47,7 @@ class RunPaths:
     cost_model = _File("cost_model.json")
     start = _File("start.safetensors")  # adapted, with its architecture
     start_checkpoint = _File("start.checkpoint")  # while it is adapted
+    library = _File("library.safetensors")  # parts from which candidates are assembled
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")
     supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from ...spaces import Architecture, Candidate, SearchSpace
 from ...spaces.convert import from_timm
@@ -30,6 +32,7 @@ from .teacher import Teacher
 from .timm_models import load_start
 
 CANDIDATE = "candidate"  # metadata of the file that keeps a start
+TOKENS, IMAGES = 32_768, (64, 512)  # of a library: wanted, and at least and at most
 NUMBERS = ("num_heads", "head_dim", "mlp_hidden")  # of a block, that make a network larger
 
 
@@ -196,6 +199,18 @@ def teacher_of(network: Network) -> Teacher:
     teacher = Teacher(network.architecture)
     teacher.load_state_dict(network.state_dict())
     return teacher.eval()
+
+
+def typical_images(data: Data, architecture: Architecture) -> Tensor:
+    """Train images on which a start is imitated, as many as give some ten thousand tokens.
+
+    Mixed, as a split may be sorted by class.
+    """
+    images = data.split("train").images
+    few, most = IMAGES
+    count = min(most, max(few, TOKENS // architecture.grid**2))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return images[order[:count]]
 
 
 def save_network(path: Path, network: Network) -> None:
