@@ -156,10 +156,8 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         start = Teacher(largest) if config.start.model else None
-        ready = config.teacher.model or not start
-        teacher = open_teacher(data, config.teacher) if ready else start
-    assert teacher is not None
-    teacher = teacher.to(torch_device(), memory_format=FASTER)
+        own = start if start and not config.teacher.model else open_teacher(data, config.teacher)
+        teacher = own.to(torch_device()).to(memory_format=FASTER)
     lessons = _one_batch(config, data, teacher)
     supernet = from_scratch(space, seed).to(torch_device())
     here = median_seconds(
