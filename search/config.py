@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from pydantic import (
 from ..spaces.errors import ConfigError, did_you_mean
 from ..spaces.safe_yaml import dump_yaml, line_of, parse_as_typed, parse_yaml, read_text
 from ..spaces.space import find_file, is_file_name
+from .durations import duration_text, parse_duration
 from .pareto.objectives import MAXIMIZED, METRICS, Objective, goal
 from .samplers import SAMPLERS
 from .yaml_paths import check_comments, make_absolute
@@ -34,6 +35,14 @@ Balance = Literal["none", "weight", "sample"]
 GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
 GONE_START = "pretrained"  # key of `supernet` in 0.2
 OLD_BROKEN = 0.01  # default of `data.broken` then, which their run folders hold
+BUDGET = "25min"  # of a job whose lengths nobody gave
+NO_BUDGET = "none"
+LENGTHS = frozenset(
+    {
+        *(f"{name}.epochs" for name in ("start.adapt", "teacher", "supernet", "finish")),
+        *(f"forecast.{name}" for name in ("candidates", "steps")),
+    }
+)  # of trainings
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -417,10 +426,15 @@ class ExportConfig(_Section):
 class RunConfig(_Section):
     """Everything a run needs to know.
 
-    The space is a file or a preset, or "auto" for the one that is derived from the start.
+    Attributes:
+        space: file or preset, or "auto" for the space that is derived from the start.
+        budget: wall time of the whole job, such as 15min, from which every length follows that
+            is not given; "none" keeps the lengths as they are. Where no training has a length,
+            images other than digits have one of `BUDGET`.
     """
 
     space: str
+    budget: str = ""
     data: DataConfig = DataConfig()
     device: DeviceConfig = DeviceConfig()
     start: StartConfig = StartConfig()
@@ -445,6 +459,11 @@ class RunConfig(_Section):
         start = {"start": {"model": supernet[GONE_START]}} if supernet[GONE_START] else {}
         return start | {**raw, "supernet": left}
 
+    @field_validator("budget")
+    @classmethod
+    def _duration(cls, text: str) -> str:
+        return text if text in ("", NO_BUDGET) else duration_text(parse_duration(text))
+
     @field_validator("search")
     @classmethod
     def _check_rungs(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
@@ -464,6 +483,42 @@ class RunConfig(_Section):
             colored = self.data.model_copy(update={"channels": 3})
             object.__setattr__(self, "data", colored)  # the section is frozen for all others
         return self
+
+    @model_validator(mode="after")
+    def _length_of_the_job(self) -> RunConfig:
+        """A job on images of one's own ends in time, unless something says how long it takes."""
+        if not self.budget:
+            lengths = self.data.is_digits or LENGTHS - set(self.open_keys(LENGTHS))
+            object.__setattr__(self, "budget", NO_BUDGET if lengths else BUDGET)
+        return self
+
+    @property
+    def budget_s(self) -> float:
+        """Wall time of the whole job; 0 where it may take any."""
+        return 0.0 if self.budget == NO_BUDGET else parse_duration(self.budget)
+
+    def open_keys(self, keys: Iterable[str]) -> list[str]:
+        """Those of some keys that were not given."""
+        return [key for key in keys if not self._is_given(key)]
+
+    def _is_given(self, key: str) -> bool:
+        section: Any = self
+        for name in key.split("."):
+            if name not in section.model_fields_set:
+                return False
+            section = getattr(section, name)
+        return True
+
+    def with_values(self, values: Mapping[str, Any]) -> RunConfig:
+        """The same with other values, by key."""
+        raw: dict[str, Any] = self.model_dump(exclude_unset=True)
+        for key, value in values.items():
+            *sections, name = key.split(".")
+            section = raw
+            for part in sections:
+                section = section.setdefault(part, {})
+            section[name] = value
+        return RunConfig.model_validate(raw | {"budget": self.budget})
 
     @property
     def examples(self) -> int:

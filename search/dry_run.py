@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,23 @@ from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
 from .pipeline import steps_of
+from .run.budget import check_budget
+from .run.budget import planned as planned_config
+from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
+from .run.stages import Stage
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
 from .training.start import check_start, open_start
 from .training.teacher import open_teacher
 
+LONGEST = 2  # stages of which it is said how they become shorter
+LOWER: Mapping[Stage, str] = {
+    Stage.DATA: "data.limit",
+    Stage.SEARCH: "search.trials",
+    **{stage: keys[-1] for stage, keys in KEYS.items() if stage is not Stage.SHORTLIST},
+}  # keys
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
 STATE = 4  # copies of the weights in a checkpoint: current, best, two moments
@@ -35,6 +45,8 @@ class Plan:
     """Description of a run before it starts.
 
     Attributes:
+        folder: of the run.
+        budget: its text and the keys that it chooses; empty without one.
         space: name, exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
         data: what is read, as `data show` has it.
@@ -47,6 +59,8 @@ class Plan:
         start_accuracy: of a start that knows the classes, likewise, before it is adapted.
     """
 
+    folder: str
+    budget: Mapping[str, Any]
     space: Mapping[str, Any]
     images: Mapping[str, int]
     data: Mapping[str, Any]
@@ -92,10 +106,20 @@ def plan(config: RunConfig, path: Path) -> Plan:
     if few and config.teacher.model:
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
-    data = blank_data(catalog)
+    data, keys = blank_data(catalog), open_keys(config)
+    asked = "budget" in config.model_fields_set
+    config = with_workers(config)
+    begun = time.perf_counter()
     with threads(main_threads(config)), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data, reading_s)
+    if config.budget_s:
+        spent = reading_s + time.perf_counter() - begun
+        check_budget(rates, keys, spent, asked)
+        config = planned_config(rates, keys, spent - reading_s)
+        rates = replace(rates, config=config)
     return Plan(
+        folder=str(path),
+        budget={} if not config.budget_s else {"budget": config.budget, **decided(config, keys)},
         space={
             "name": space.name,
             "size": space.size,
@@ -142,8 +166,31 @@ def plan_lines(planned: Plan) -> list[str]:
             for name, what in planned.work.items()
         ),
         f"{'all':14}  {total:7.0f} s  on this machine, as busy as it is now",
+        *_advice(planned),
         "",
+        f"images  {', '.join(f'{name} {count:,}' for name, count in planned.images.items())}",
+        f"folder  {planned.folder}",
         f"disk    at most about {disk:,.0f} MB, of {planned.free_mb:,.0f} MB that are free",
+    ]
+
+
+def decided(config: RunConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Values of some keys."""
+    raw = config.model_dump()
+    return {key: raw[section][name] for key in keys for section, name in [key.split(".")]}
+
+
+def _advice(planned: Plan) -> list[str]:
+    """Lines on what a budget chooses, or else on how the longest stages become shorter."""
+    if planned.budget:
+        chosen = [f"{key} {value}" for key, value in planned.budget.items() if key != "budget"]
+        lines = [f"        within the budget of {planned.budget['budget']}, each decided anew when"]
+        return [*lines, f"        its stage begins: {', '.join(chosen) or 'every length is given'}"]
+    slow = sorted(planned.seconds, key=lambda name: -planned.seconds[name])
+    keys = [LOWER[Stage(name)] for name in slow if Stage(name) in LOWER][:LONGEST]
+    return [
+        f"        the longest stages become shorter with a lower {' or '.join(keys)},",
+        "        all of them with --budget, such as --budget 20min",
     ]
 
 

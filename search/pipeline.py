@@ -28,8 +28,9 @@ from .loop.study import Study, Until, window
 from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
-from .run import estimates
 from .run.assets import Run
+from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
+from .run.estimates import SECONDS
 from .run.rates import Rates
 from .run.stages import Stage, running
 from .scoring.evaluation import Evaluation, evaluate
@@ -37,6 +38,7 @@ from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, retrain, start_network, train_finalists
+from .training.pace import Pace
 
 log = logging.getLogger("vitpareto")
 
@@ -49,7 +51,6 @@ class Step:
         stage: its name.
         output: path of the file that it writes.
         run: does it, or the rest of it.
-        seconds: estimate from durations of steps on this machine.
         about: description for people.
         wanted: whether a run has the stage.
     """
@@ -57,9 +58,12 @@ class Step:
     stage: Stage
     output: Callable[[RunPaths], Path]
     run: Callable[[Run], object]
-    seconds: Callable[[Rates], float]
     about: Callable[[Rates], str]
     wanted: Callable[[RunConfig], bool] = lambda config: True
+
+    def seconds(self, rates: Rates) -> float:
+        """Estimate from durations of steps on this machine."""
+        return SECONDS[self.stage](rates)
 
 
 def search(run: Run) -> list[Manifest]:
@@ -71,7 +75,9 @@ def search(run: Run) -> list[Manifest]:
         RunError: no candidate can be scored.
     """
     for step in steps_of(run.config):
+        allot(run, step.stage)
         step.run(run)
+    settle(run)
     build_report(run.folder)
     return manifests(run.folder.pareto)
 
@@ -82,10 +88,14 @@ def steps_of(config: RunConfig) -> list[Step]:
 
 
 def read_images(run: Run) -> None:
-    """Read the images, and time some steps of what will be done with them."""
+    """Read the images, and time some steps of what will be done with them.
+
+    Raises:
+        ConfigError: the budget does not suffice for anything.
+    """
     run.ensure_data()
     if not run.folder.reference.exists():  # the last stage
-        run.ensure_rates()
+        refuse_too_small(run)
 
 
 def search_candidates(run: Run) -> None:
@@ -184,10 +194,11 @@ def finish(run: Run) -> None:
     """Train each finalist alone, and make its artifact."""
     chosen = finalists(run)
     with running(run.folder, Stage.FINISHING):
-        _finish(run, chosen)
+        waiting = [e for e in chosen if not delivered(run.folder.pareto, e.key)]
+        _finish(run, chosen, finishing_pace(run, waiting) if waiting else None)
 
 
-def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
+def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     config, pareto, tuning = run.config, run.folder.pareto, run.tuning
     slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
     new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
@@ -203,6 +214,8 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
     ]
 
     def train_on(candidate: Candidate, network: Network) -> Network:
+        if is_over(run):
+            return network
         again = run.folder.training_of(candidate.key, again=True)
         return retrain(Finalist(candidate, network, again), tuning)
 
@@ -216,7 +229,8 @@ def _finish(run: Run, chosen: Sequence[Evaluation]) -> None:
         train_on,
     )
     with open_executor(config.executor) as executor:
-        trained = train_finalists(waiting, tuning, executor, config.executor.workers)
+        workers = config.executor.workers
+        trained = train_finalists(waiting, tuning, executor, workers, pace)
     for finalist in trained:
         deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
         finalist.kept.unlink(missing_ok=True)
@@ -247,14 +261,12 @@ STEPS = (
         Stage.DATA,
         lambda paths: paths.catalog,
         read_images,
-        lambda r: r.reading_s,
         lambda r: f"{r.images:,} images, read once",
     ),
     Step(
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
         Run.ensure_cost_model,
-        estimates.calibration_s,
         lambda r: (
             r.config.device.cost_model
             or f"sub-blocks and whole networks on {r.config.device.label}"
@@ -264,7 +276,6 @@ STEPS = (
         Stage.START,
         lambda paths: paths.start,
         Run.ensure_start,
-        estimates.start_s,
         lambda r: (
             f"{r.config.start.model}: {r.steps(r.config.start.adapt):,} steps of "
             f"{r.config.start.adapt.batch_size} images"
@@ -275,7 +286,6 @@ STEPS = (
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
-        estimates.teacher_s,
         lambda r: (
             r.config.teacher.model
             or (r.config.start.model and "the start answers")
@@ -286,7 +296,6 @@ STEPS = (
         Stage.LIBRARY,
         lambda paths: paths.library,
         Run.ensure_library,
-        estimates.library_s,
         lambda r: f"{r.options} mixers that imitate those of the start, and its order of blocks",
         lambda config: bool(config.start.model),
     ),
@@ -294,7 +303,6 @@ STEPS = (
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
-        estimates.supernet_s,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
         lambda config: not config.start.model,
     ),
@@ -302,7 +310,6 @@ STEPS = (
         Stage.FORECAST,
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
-        estimates.forecast_s,
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
@@ -313,14 +320,12 @@ STEPS = (
         Stage.SEARCH,
         lambda paths: paths.evaluations,
         search_candidates,
-        estimates.search_s,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
         lambda paths: paths.shortlist,
         measure_front,
-        lambda r: estimates.shortlist_s(r, SHORT * r.config.finish.finalists),
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
             f"{r.config.device.label}"
@@ -330,21 +335,18 @@ STEPS = (
         Stage.FINISHING,
         lambda paths: paths.pareto,
         finish,
-        estimates.finishing_s,
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        estimates.verification_s,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
     ),
     Step(
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: estimates.REFERENCE_S,
         lambda r: (
             "the start, in PyTorch and quantized"
             if r.config.start.model

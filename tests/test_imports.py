@@ -26,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "cores", "pareto", "samplers", "store", "yaml_paths"),
+        ("console", "cores", "durations", "pareto", "samplers", "store", "yaml_paths"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),

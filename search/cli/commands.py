@@ -66,6 +66,12 @@ def main() -> None:
 @overrides_option
 @click.option("--seed", type=int, help="Short for --set search.seed=N.")
 @click.option(
+    "--budget",
+    metavar="TIME",
+    help="Wall time of the whole job, such as 15min or 1h30min, from which every length follows "
+    "that CONFIG does not give; short for --set budget=TIME.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print what would be done, how long it takes, and stop."
 )
 @click.option(
@@ -83,6 +89,7 @@ def search(
     resume: bool,
     overrides: tuple[str, ...],
     seed: int | None,
+    budget: str | None,
     dry_run: bool,
     names: tuple[str, ...],
     seeds: int,
@@ -97,6 +104,8 @@ def search(
 
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
+    if budget is not None:
+        overrides = (*overrides, f"budget={budget}")
     loaded = load_config(config, overrides)
     path = run_dir or Path("runs") / Path(config).stem
     if dry_run:

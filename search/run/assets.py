@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError, VitParetoError
 from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
-from ..config import load_config
+from ..config import RunConfig, load_config
 from ..console import share_bar
 from ..data.dataset import Data
 from ..data.loading import load_data, record_images
@@ -90,12 +91,19 @@ class Run:
 
     Args:
         folder: from `open_run`.
+
+    Attributes:
+        begun: when it was opened, by `time.monotonic`.
+        before_s: seconds of the stages that had ended by then.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.config = load_config(folder.config)
         self.made: dict[str, Any] = {}
+        self.begun = time.monotonic()
+        kept = read_json(folder.stages) if folder.stages.exists() else {}
+        self.before_s: float = sum(facts["seconds"] for facts in kept.values())
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
@@ -146,7 +154,11 @@ class Run:
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
 
-    @_once
+    def change(self, config: RunConfig) -> None:
+        """Go on with another configuration, which is kept."""
+        write_atomic(self.folder.config, config.to_yaml())
+        self.config = config
+
     def ensure_rates(self) -> Rates:
         """Durations of steps on this machine, timed now if they were not yet."""
         kept, data = self.folder.rates, self.data

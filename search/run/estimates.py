@@ -1,26 +1,38 @@
-"""Estimates: how long the stages of a run take, from the durations of their steps."""
+"""Estimates: how long the stages of a run take, from the durations of their steps.
+
+What is no training consists of processes that export, load and time, and so takes a multiple of
+what starting one takes; the multiples were counted on two machines, busy and idle.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
+from ...cost_models.measure.bench import MODELS
+from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
 from ..training.start import IMAGES
 from .rates import VIEWS, Rates
+from .stages import Stage
 
 ANSWER = 1 / 3  # of a training step, an answer without gradients
-START_S = 5.0  # to start a process that computes, torch included
-SHORT_S = 0.5  # to export and time one network of the shortlist
-DELIVER_S = 4.0  # to export, calibrate and check one model
-VERIFY_S = 4.0  # to load, time and measure the memory of one model
-REFERENCE_S = 8.0
+START = 7.0  # starts of a process, to start one that computes, torch included
+CALIBRATE = 40.0  # to measure what no cost model can do without
+SESSION = 6.0  # to time a set of networks ...
+EACH = 1.0  # ... and for each of them
+DELIVER = 6.0  # to export, calibrate and check one model
+VERIFY = 8.0  # to load, time and measure the memory of one model
+REFERENCE = 12.0
+PROPOSE = 0.07  # to propose a candidate and price it
 
 
 def calibration_s(rates: Rates) -> float:
     """Of measuring the device."""
     wanted = rates.config.device
-    return 0.0 if wanted.cost_model else wanted.calibrate_s
+    least_s = CALIBRATE * rates.process_s
+    return 0.0 if wanted.cost_model else max(wanted.calibrate_s, least_s)
 
 
 def start_s(rates: Rates) -> float:
@@ -45,6 +57,8 @@ def teacher_s(rates: Rates) -> float:
 def library_s(rates: Rates) -> float:
     """Of training stand-ins for mixers, and of leaving out blocks one by one."""
     config = rates.config
+    if not config.start.model:
+        return 0.0
     image_s = rates.start_step_s / config.start.adapt.batch_size
     taught = rates.options * OPTION_STEPS * OPTION_BATCH * image_s / rates.blocks
     rivals = rates.blocks**2 / 2 * IMAGES[1] * ANSWER * image_s
@@ -53,6 +67,8 @@ def library_s(rates: Rates) -> float:
 
 def supernet_s(rates: Rates) -> float:
     """Of training the shared weights."""
+    if rates.config.start.model:
+        return 0.0
     config = rates.config.supernet
     step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s
     return step_s * rates.steps(config) + rates.view_s * rates.fresh_views(config.epochs)
@@ -74,12 +90,14 @@ def forecast_s(rates: Rates) -> float:
 
 def search_s(rates: Rates) -> float:
     """Of proposing and scoring candidates."""
-    return started_s(rates) + rates.trial_s * rates.config.search.trials
+    each_s = PROPOSE * rates.process_s + rates.score_s / rates.config.executor.workers
+    return started_s(rates) + each_s * rates.config.search.trials
 
 
-def shortlist_s(rates: Rates, networks: int) -> float:
+def shortlist_s(rates: Rates) -> float:
     """Of measuring some networks of the front."""
-    return SHORT_S * networks
+    networks = SHORT * rates.config.finish.finalists
+    return (SESSION * math.ceil(networks / MODELS) + EACH * networks) * rates.process_s
 
 
 def finishing_s(rates: Rates) -> float:
@@ -87,7 +105,7 @@ def finishing_s(rates: Rates) -> float:
     config = rates.config
     count, workers = config.finish.finalists, config.executor.workers
     turns = math.ceil(count / workers)
-    return started_s(rates) + turns * finalist_s(rates) + DELIVER_S * count
+    return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * count
 
 
 def finalist_s(rates: Rates) -> float:
@@ -100,10 +118,32 @@ def finalist_s(rates: Rates) -> float:
 
 def verification_s(rates: Rates) -> float:
     """Of running the artifacts on their device."""
-    return VERIFY_S * rates.config.finish.finalists
+    return VERIFY * rates.process_s * rates.config.finish.finalists
+
+
+def reference_s(rates: Rates) -> float:
+    """Of measuring the start or the largest network."""
+    return REFERENCE * rates.process_s
 
 
 def started_s(rates: Rates) -> float:
     """Of starting the workers, which a single local one does not need."""
     executor = rates.config.executor
-    return START_S if executor.workers > 1 or executor.kind == "ray" else 0.0
+    alone = executor.workers == 1 and executor.kind == "local"
+    return 0.0 if alone else START * rates.process_s
+
+
+SECONDS: Mapping[Stage, Callable[[Rates], float]] = {
+    Stage.DATA: lambda rates: rates.reading_s,
+    Stage.CALIBRATION: calibration_s,
+    Stage.START: start_s,
+    Stage.TEACHER: teacher_s,
+    Stage.LIBRARY: library_s,
+    Stage.SUPERNET: supernet_s,
+    Stage.FORECAST: forecast_s,
+    Stage.SEARCH: search_s,
+    Stage.SHORTLIST: shortlist_s,
+    Stage.FINISHING: finishing_s,
+    Stage.VERIFICATION: verification_s,
+    Stage.REFERENCE: reference_s,
+}  # in order

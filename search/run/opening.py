@@ -26,6 +26,7 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
+from .lengths import as_decided, open_keys, with_workers
 
 FIXED = (
     "space",
@@ -64,11 +65,15 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     space = open_space(config, paths)
     check_ready_models(config, space, begun)
     if not again:
+        keys, asked = open_keys(config), "budget" in config.model_fields_set
+        config = with_workers(config)
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
+        write_json(folder.budget, {"asked": asked, "open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)
     before = load_config(folder.config)
+    config = as_decided(config, before, folder)
     changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
     if before.search.seed != config.search.seed:
         changed.append("search.seed")

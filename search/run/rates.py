@@ -6,7 +6,9 @@ are untrained, as the duration of a step does not depend on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +21,16 @@ from torch import Tensor, nn
 from ...cost_models.runtimes.torch import threads
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError
-from ...spaces.supernet import Supernet
+from ...spaces.networks import Network
 from ..config import RunConfig, TrainConfig
 from ..cores import core_count
 from ..data.augment import KEPT_MB, augmented, draws
 from ..data.dataset import Data, Split
 from ..data.splits import SPLITS
 from ..library.options import tasks
+from ..library.parts import Library
+from ..library.repair import assemble
+from ..library.start import Start
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
 from ..store.atomic_files import read_json, write_json
@@ -33,6 +38,7 @@ from ..training.forward import predict as answer_alone
 from ..training.losses import Lesson
 from ..training.optimizer import Optimizer, torch_device
 from ..training.sandwich import ALONE, Draw, Sandwich
+from ..training.start import typical_images
 from ..training.supernet import fresh, from_scratch, training_steps
 from ..training.teacher import FASTER, Lessons, Teacher, answers, batches_in, open_teacher, teach
 from .timing import median_seconds
@@ -40,7 +46,14 @@ from .timing import median_seconds
 VIEWS = 12  # augmented views of every train image whose teacher logits are kept
 TYPICAL = 4  # random candidates whose training is timed
 FEW = 64  # images whose reading, views and answers are timed
-PROPOSE_S = 0.03  # seconds of one trial without its scoring
+OF_A_PASS = ("view_s", "answer_s")  # timed on a few images of the train split
+ALONE_S = ("short_step_s", "finish_step_s", "judge_s")
+TIMED = (
+    *("process_s", "start_step_s", "teacher_step_s", "supernet_step_s", "largest_step_s"),
+    "score_s",
+    *(*OF_A_PASS, *ALONE_S),
+)
+PROCESS = "import vitpareto.cost_models.measure.worker"
 FOREVER = 1_000_000  # steps of a training that is only timed
 
 
@@ -65,7 +78,9 @@ class Rates:
         short_step_s: of a typical candidate, trained alone with the recipe of `proxy`, in a worker.
         finish_step_s: likewise, with the recipe of `finish`.
         judge_s: of the answers of a typical candidate to the validation split, in a worker.
-        trial_s: of one trial of the search.
+        score_s: of scoring a candidate with inherited or assembled weights; 0 where a forecast
+            does.
+        process_s: of starting a process that measures.
         supernet_mb: weights of the largest network.
         teacher_mb: weights of the teacher.
         logits_mb: the teacher's answers to all views.
@@ -88,7 +103,8 @@ class Rates:
     short_step_s: float
     finish_step_s: float
     judge_s: float
-    trial_s: float
+    score_s: float
+    process_s: float
     supernet_mb: float
     teacher_mb: float
     logits_mb: float
@@ -151,66 +167,85 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         data: as large as that of the run.
         reading_s: that looking at all images took.
     """
-    seed, train = config.search.seed, len(data.train_labels)
     largest = space.largest().architecture
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        start = Teacher(largest) if config.start.model else None
-        own = start if start and not config.teacher.model else open_teacher(data, config.teacher)
-        teacher = own.to(torch_device()).to(memory_format=FASTER)
-    lessons = _one_batch(config, data, teacher)
-    supernet = from_scratch(space, seed).to(torch_device())
-    here = median_seconds(
-        {
-            "view": _view(data),
-            "answer": _answer(data, teacher),
-            **(
-                {"start": _training(config.start.adapt, start.to(torch_device()), lessons)}
-                if start
-                else _supernet(config, space, supernet, lessons)
-            ),
-            **(
-                {}
-                if start or config.teacher.model
-                else {"teacher": _training(config.teacher, teacher, lessons)}
-            ),
-        }
-    )
-    share = train / FEW
-    typical = draw_examples(space, TYPICAL, seed)
-    works = _alone(config, data, lessons, typical)
-    if not config.examples:
-        evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
-        works |= {f"score {c.key}": partial(evaluator, c) for c in typical}
-    with threads(worker_threads(config)):
-        alone = median_seconds(works)
-    mean = {
-        what: fmean(s for name, s in alone.items() if name.startswith(f"{what} "))
-        for what in dict.fromkeys(name.partition(" ")[0] for name in alone)
-    }
+    teacher = _teacher_of(config, space, data)
+    train = len(data.train_labels)
     return Rates(
         images=sum(map(data.count, SPLITS)),
         train_images=train,
         validation_images=data.count("validation"),
         reading_s=reading_s,
-        view_s=here["view"] * share,
         kept_views=int(KEPT_MB / data.view_mb),
         blocks=len([*largest.blocks()]),
-        options=len(tasks(largest, space)) if start else 0,
-        start_step_s=here.get("start", 0.0),
-        teacher_step_s=here.get("teacher", 0.0),
-        answer_s=here["answer"] * share,
-        supernet_step_s=here.get("supernet", 0.0),
-        largest_step_s=here.get("largest", 0.0),
-        short_step_s=mean["short"],
-        finish_step_s=mean["finish"],
-        judge_s=mean["judge"] * max(1.0, data.count("validation") / FEW),
-        trial_s=PROPOSE_S + mean.get("score", 0.0) / config.executor.workers,
-        supernet_mb=_weights_mb(supernet.parameters()),
+        options=len(tasks(largest, space)) if config.start.model else 0,
+        **dict.fromkeys(TIMED, 0.0) | durations(config, space, data, TIMED),
+        supernet_mb=_weights_mb(Network(largest).parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),
         logits_mb=VIEWS * train * data.num_classes * 4 / 1e6,
         config=config,
     )
+
+
+def durations(
+    config: RunConfig, space: SearchSpace, data: Data, names: Collection[str]
+) -> dict[str, float]:
+    """Some attributes of `Rates` as they are now, by name; those that the run lacks are left out.
+
+    Args:
+        config: of the run.
+        space: that it searches.
+        data: as large as that of the run.
+        names: of attributes in `TIMED`.
+    """
+    works = _together(config, space, data, names)
+    seconds = median_seconds({name: work for name, work in works.items() if name in names})
+    alone = [name for name in ALONE_S if name in names]
+    if not config.examples:
+        alone += [name for name in ("score_s",) if name in names]
+    if alone:
+        typical = draw_examples(space, TYPICAL, config.search.seed)
+        each = candidate_durations(config, space, data, typical, alone)
+        seconds |= {name: fmean(each[c.key][name] for c in typical) for name in alone}
+    share = len(data.train_labels) / FEW
+    return seconds | {name: seconds[name] * share for name in OF_A_PASS if name in seconds}
+
+
+def candidate_durations(
+    config: RunConfig,
+    space: SearchSpace,
+    data: Data,
+    candidates: Sequence[Candidate],
+    names: Collection[str],
+) -> dict[str, dict[str, float]]:
+    """Durations of the training of candidates alone in a worker, by key and name."""
+    lessons = _one_batch(config, data, _teacher_of(config, space, data))
+    works = _alone(config, data, lessons, candidates)
+    if "score_s" in names:
+        evaluator = _scorer(config, space, data)
+        works |= {("score_s", c.key): partial(evaluator, c) for c in candidates}
+    with threads(worker_threads(config)):
+        seconds = median_seconds({key: work for key, work in works.items() if key[0] in names})
+    whole = max(1.0, data.count("validation") / FEW)
+    return {
+        c.key: {
+            name: seconds[name, c.key] * (whole if name == "judge_s" else 1.0) for name in names
+        }
+        for c in candidates
+    }
+
+
+def _scorer(config: RunConfig, space: SearchSpace, data: Data) -> Callable[[Candidate], object]:
+    """Scores candidates as the run does, from weights that are not trained."""
+    search = data.split("search")
+    if not config.start.model:
+        supernet = from_scratch(space, config.search.seed).to(torch_device())
+        return Evaluator(supernet, search, data.split("train"))
+    network = Teacher(space.largest().architecture)
+    images = _noise(data, len(typical_images(data, network.architecture)))
+    library = Library(Start.of(network, images))
+
+    # Assembled each time anew, unlike in a scorer, which keeps its last candidates.
+    return lambda candidate: answer_alone(candidate, assemble(library, candidate), search)
 
 
 def main_threads(config: RunConfig) -> int:
@@ -223,6 +258,32 @@ def worker_threads(config: RunConfig) -> int:
     executor = config.executor
     alone = executor.kind == "local" and executor.workers == 1
     return torch.get_num_threads() if alone else max(1, executor.threads)
+
+
+def start_process() -> None:
+    """Start a process with all that measuring a network needs, and let it end."""
+    subprocess.run([sys.executable, "-c", PROCESS], check=True)
+
+
+def _together(
+    config: RunConfig, space: SearchSpace, data: Data, names: Collection[str]
+) -> dict[str, Callable[[], object]]:
+    """What the main process does, by the name of its duration."""
+    teacher = _teacher_of(config, space, data).to(torch_device()).to(memory_format=FASTER)
+    lessons, few = _one_batch(config, data, teacher), _noise(data)
+    works: dict[str, Callable[[], object]] = {
+        "process_s": start_process,
+        "view_s": lambda: augmented(few, draws(len(few), 0)),
+        "answer_s": lambda: answers(teacher.eval(), few),
+    }
+    if config.start.model:
+        start = Teacher(space.largest().architecture).to(torch_device())
+        return works | {"start_step_s": _training(config.start.adapt, start, lessons)}
+    if not config.teacher.model:
+        works["teacher_step_s"] = _training(config.teacher, teacher, lessons)
+    if {"supernet_step_s", "largest_step_s"} & set(names):
+        works |= _supernet(config, space, lessons)
+    return works
 
 
 def _one_batch(config: RunConfig, data: Data, teacher: nn.Module) -> _OneBatch:
@@ -240,15 +301,11 @@ def _noise(data: Data, count: int = FEW) -> Tensor:
     return torch.randn(count, data.in_chans, data.input_size, data.input_size, generator=generator)
 
 
-def _view(data: Data) -> Callable[[], object]:
-    """Makes one view of a few train images."""
-    few = _noise(data)
-    return lambda: augmented(few, draws(len(few), 0))
-
-
-def _answer(data: Data, teacher: nn.Module) -> Callable[[], object]:
-    few = _noise(data)
-    return lambda: answers(teacher.eval(), few)
+def _teacher_of(config: RunConfig, space: SearchSpace, data: Data) -> nn.Module:
+    """The teacher, untrained: a start is as large as the largest network of its space."""
+    if config.start.model and not config.teacher.model:
+        return Teacher(space.largest().architecture)
+    return open_teacher(data, config.teacher)
 
 
 def _training(recipe: TrainConfig, network: nn.Module, lessons: Lessons) -> Callable[[], object]:
@@ -259,10 +316,11 @@ def _training(recipe: TrainConfig, network: nn.Module, lessons: Lessons) -> Call
 
 
 def _supernet(
-    config: RunConfig, space: SearchSpace, supernet: Supernet, lessons: Lessons
+    config: RunConfig, space: SearchSpace, lessons: Lessons
 ) -> dict[str, Callable[[], object]]:
     """A step of each kind that the training of the supernet has."""
     seed, wanted = config.search.seed, config.supernet
+    supernet = from_scratch(space, seed).to(torch_device())
     optimizer = Optimizer(supernet.params.items(), wanted, FOREVER)
     sandwich = Sandwich(supernet, lessons, wanted, ALONE)
     batches = lessons.batches(wanted.batch_size, 1, seed)
@@ -276,23 +334,23 @@ def _supernet(
 
     together = steps(Draw(space, wanted.model_copy(update={"alone": 0.0}), FOREVER, seed), 1)
     if not wanted.alone:
-        return {"supernet": lambda: next(together)}
+        return {"supernet_step_s": lambda: next(together)}
     largest = steps(Draw(space, wanted.model_copy(update={"alone": 1.0}), FOREVER, seed), 0)
-    return {"supernet": lambda: next(together), "largest": lambda: next(largest)}
+    return {"supernet_step_s": lambda: next(together), "largest_step_s": lambda: next(largest)}
 
 
 def _alone(
-    config: RunConfig, data: Data, lessons: Lessons, typical: Sequence[Candidate]
-) -> dict[str, Callable[[], object]]:
-    """Training steps and answers of single candidates, by what and key."""
-    works: dict[str, Callable[[], object]] = {}
-    few = Split(_noise(data), data.train_labels[:FEW])
-    for candidate in typical:
+    config: RunConfig, data: Data, lessons: Lessons, candidates: Sequence[Candidate]
+) -> dict[tuple[str, str], Callable[[], object]]:
+    """Training steps and answers of single candidates, by the name of the duration and key."""
+    works: dict[tuple[str, str], Callable[[], object]] = {}
+    few = Split(_noise(data), torch.zeros(FEW, dtype=torch.long))
+    for candidate in candidates:
         network = fresh(candidate, config.search.seed)
-        for name, recipe in (("short", config.proxy), ("finish", config.finish)):
+        for name, recipe in (("short_step_s", config.proxy), ("finish_step_s", config.finish)):
             steps = training_steps(candidate, network, lessons, recipe, 0, FOREVER)
-            works[f"{name} {candidate.key}"] = partial(next, steps)
-        works[f"judge {candidate.key}"] = partial(answer_alone, candidate, network, few)
+            works[name, candidate.key] = partial(next, steps)
+        works["judge_s", candidate.key] = partial(answer_alone, candidate, network, few)
     return works
 
 

@@ -44,6 +44,7 @@ class RunPaths:
     reading = _File("reading.jsonl")  # while images are read
 
     rates = _File("rates.json")  # how long steps take on this machine
+    budget = _File("budget.json")  # what was decided to end in time
     cost_model = _File("cost_model.json")
     start = _File("start.safetensors")  # adapted, with its architecture
     start_checkpoint = _File("start.checkpoint")  # while it is adapted
@@ -158,9 +159,10 @@ class RunFolder(RunPaths):
             write_json(self.stages, stages | {name: dict(facts)})
 
     def discard(self) -> None:
-        """Delete the files of a run in which no stage has ended; others that lie there stay."""
+        """Delete the files of a run that has read its images at most; others there stay."""
         self.close()
         made = (self.config, self.space, self.environment, self.log, self.lock)
+        made += (self.stages, self.rates, self.budget)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):
             with contextlib.suppress(OSError):  # Windows keeps files that are still mapped

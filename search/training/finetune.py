@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,11 +30,14 @@ from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
 from .forward import answer, predict
 from .optimizer import Optimizer, check_finite, torch_device
+from .pace import Pace
+from .pace import resized as resized_state
 from .supernet import fresh
 from .teacher import Lessons
 
 SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
 PATIENCE = 6, 0.25  # passes without a gain after which it stops: at least, and as a share of all
+LONGEST = 100  # passes, where time and not the recipe says how many
 RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
@@ -80,6 +83,10 @@ class FineTuning:
         """Number of steps of a whole training."""
         return self.lessons.steps(self.config.batch_size, self.config.epochs)
 
+    def steps_of(self, state: State) -> int:
+        """Number of steps of a training, which its pace may have changed."""
+        return state.notes.get("steps", self.steps)
+
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
         config = self.config.model_dump_json()
@@ -95,7 +102,7 @@ class FineTuning:
 
     def ended(self, state: State) -> bool:
         """Whether there is nothing left to do."""
-        return state.step == self.steps or state.notes["stale"] >= self._patience
+        return state.step >= self.steps_of(state) or state.notes["stale"] >= self._patience
 
     def __call__(self, candidate: Candidate, state: State) -> State:
         """State after one more slice.
@@ -106,19 +113,22 @@ class FineTuning:
         with torch.random.fork_rng(devices=[]):
             network = Network(candidate.architecture).to(torch_device())
         network.load_state_dict(_part(state.tensors, NOW))
-        optimizer = Optimizer(network.named_parameters(), self.config, self.steps)
+        steps = self.steps_of(state)
+        optimizer = Optimizer(network.named_parameters(), self.config, steps)
         if state.step:
             optimizer.load_state_dict(state.tensors, state.step)
         slices = state.notes["slices"]
         kept = _part(state.tensors, BEST)
         best = Best(self.goal, kept, state.notes["score"], state.notes["stale"])
         params = dict(network.named_parameters()) | dict(network.named_buffers())
-        config, end = self.config, time.monotonic() + SLICES_S[min(slices, len(SLICES_S) - 1)]
-        each, ramp = self.steps // config.epochs, config.ramp * self.steps
-        batches = self.lessons.batches(config.batch_size, config.epochs, self.seed, state.step)
+        config, begun = self.config, time.monotonic()
+        end = begun + SLICES_S[min(slices, len(SLICES_S) - 1)]
+        each, ramp = self.lessons.steps(config.batch_size, 1), config.ramp * steps
+        passes = -(-steps // each)
+        batches = self.lessons.batches(config.batch_size, passes, self.seed, state.step)
         now, layers = None, {}
         for lesson in batches:
-            before, now = now, candidate_at(candidate, optimizer.done / self.steps, config.ramp)
+            before, now = now, candidate_at(candidate, optimizer.done / steps, config.ramp)
             layers = layers if now == before else compressible(network, now)
             loss = self.lessons.loss(answer(network.train(), params, layers, lesson.images), lesson)
             loss.backward()
@@ -128,13 +138,16 @@ class FineTuning:
             except ArithmeticError as error:
                 raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
             # Before the end of the ramp the model is less compressed, and so another one.
-            if optimizer.done % each == 0 and optimizer.done >= ramp:
+            last = optimizer.done == steps
+            if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
                 best.offer(candidate, network, optimizer.average, self.validation)
-            if best.stale >= self._patience or time.monotonic() > end:
+            if last or best.stale >= self._patience or time.monotonic() > end:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         tensors |= optimizer.state_dict()
-        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1}
+        step_s = (time.monotonic() - begun) / (optimizer.done - state.step)
+        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1, "step_s": step_s}
+        notes = {**state.notes, **notes}
         return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
     @property
@@ -193,6 +206,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
+    pace: Pace | None = None,
 ) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
 
@@ -203,6 +217,7 @@ def train_finalists(
         tuning: recipe and images.
         executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
+        pace: keeps them to a time; without one each makes the passes of the recipe.
 
     Returns:
         Finalists that were trained to the end, in any order; the log names the others.
@@ -213,6 +228,7 @@ def train_finalists(
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
     steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
+    left = {f.candidate.key: tuning.steps for f in finalists}
     with progress(len(finalists) * tuning.steps, "finalists") as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
@@ -226,10 +242,15 @@ def train_finalists(
                 except (RunError, BrokenExecutor) as error:
                     failed.append(f"{finalist.candidate.key} is not delivered: {error}")
                     log.warning(failed[-1])
+                    left[finalist.candidate.key] = 0
                     continue
+                if pace and not tuning.ended(state):
+                    state = _paced(finalist, state, tuning, pace, left, waiting, at_once)
                 tuning.checkpoint(finalist).save(state)
-            ended = tuning.ended(state)
-            steps[finalist.candidate.key] = tuning.steps if ended else state.step
+            key, ended = finalist.candidate.key, tuning.ended(state)
+            whole = tuning.steps_of(state)
+            left[key] = 0 if ended else whole - state.step
+            steps[key] = tuning.steps if ended else round(tuning.steps * state.step / whole)
             bar.update(sum(steps.values()) - bar.n)
             if ended:
                 finalist.network.load_state_dict(_part(state.tensors, BEST))
@@ -240,6 +261,28 @@ def train_finalists(
     if not trained:
         raise RunError(failed[0])
     return trained
+
+
+def _paced(
+    finalist: Finalist,
+    state: State,
+    tuning: FineTuning,
+    pace: Pace,
+    left: Mapping[str, int],
+    waiting: Iterable[Finalist],
+    at_once: int,
+) -> State:
+    """The state with as many steps left as there is time for."""
+    key, steps = finalist.candidate.key, tuning.steps_of(state)
+    pace.seen[key] = state.notes["step_s"]
+    later = {f.candidate.key: left[f.candidate.key] for f in waiting}
+    others = {k: n for k, n in left.items() if n and k not in later and k != key}
+    factor = pace.factor({**others, key: steps - state.step}, later, at_once)
+    if factor == 1:
+        return state
+    size = tuning.config.batch_size
+    each, most = tuning.lessons.steps(size, 1), tuning.lessons.steps(size, LONGEST)
+    return resized_state(state, factor, steps, each, most)
 
 
 def retrain(finalist: Finalist, tuning: FineTuning) -> Network:

@@ -1,0 +1,302 @@
+"""Budget: the lengths of a run are chosen stage by stage, from the time that is left.
+
+Each stage is decided when it begins, from steps timed then, and written down: a resumed run takes
+the same. Lengths that the configuration gives are kept. The training of what is delivered comes
+last and has the largest share; it also keeps to the time while it goes, see `training.pace`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ...spaces.errors import ConfigError
+from ..config import FEWEST_EXAMPLES, RunConfig
+from ..durations import duration_text
+from ..scoring.evaluation import Evaluation
+from ..store.atomic_files import read_json, write_json
+from ..training.pace import Pace, makespan
+from .assets import Run
+from .estimates import CALIBRATE, DELIVER, SECONDS, started_s
+from .lengths import KEYS, LEAST, MOST
+from .rates import VIEWS, Rates, candidate_durations, durations
+from .stages import Stage
+
+# Shares of the time that is left for these stages. On 3,781 photos of clothes more passes of the
+# finalists brought the most accuracy, and a better teacher came next.
+SHARES = {
+    Stage.CALIBRATION: 0.05,
+    Stage.START: 0.16,
+    Stage.TEACHER: 0.16,
+    Stage.SUPERNET: 0.13,
+    Stage.FORECAST: 0.16,
+    Stage.FINISHING: 0.50,
+}
+FRESH: Mapping[Stage, tuple[str, ...]] = {
+    Stage.START: ("process_s", "start_step_s", "view_s", "answer_s"),
+    Stage.TEACHER: ("process_s", "teacher_step_s", "view_s", "answer_s"),
+    Stage.SUPERNET: ("process_s", "supernet_step_s", "largest_step_s", "view_s"),
+    Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
+    Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
+}  # durations that are timed again before a stage is decided
+ENOUGH = 15  # passes for which more finalists are taken
+AGAIN = 0.05  # of the time for training, kept for models that need steps back
+REPORT_S = 5.0  # to write the report
+
+log = logging.getLogger("vitpareto")
+
+Values = dict[str, int]
+
+
+def refuse_too_small(run: Run) -> None:
+    """Time the steps of a run with a budget, and end it if it has not enough for anything.
+
+    A budget that nobody asked for is a wish: then all takes its least length.
+
+    Raises:
+        ConfigError: it has not; the folder is left as it was.
+    """
+    if run.folder.reference.exists():  # the last stage
+        return
+    rates = run.ensure_rates()
+    if not run.config.budget_s or run.folder.cost_model.exists():
+        return
+    known = read_json(run.folder.budget)
+    try:
+        check_budget(rates, known["open"], spent_s(run), known["asked"])
+    except ConfigError:
+        run.folder.discard()
+        raise
+
+
+def check_budget(rates: Rates, keys: Sequence[str], spent: float, asked: bool) -> None:
+    """Check that a budget suffices for the least that makes sense.
+
+    Args:
+        rates: of the run.
+        keys: that it may choose.
+        spent: seconds so far.
+        asked: whether somebody gave it; else it is only said that it does not suffice.
+
+    Raises:
+        ConfigError: naming the least that works.
+    """
+    config = rates.config
+    smallest = replace(rates, config=config.with_values({key: LEAST[key] for key in keys}))
+    needed = spent + REPORT_S + sum(SECONDS[stage](smallest) for stage in list(Stage)[1:])
+    if needed <= config.budget_s:
+        return
+    least = duration_text(60 * math.ceil(needed / 60))
+    given = sorted({"search.trials", *MOST} - set(keys))
+    text = (
+        f"budget: {config.budget} is too short for this machine, as busy as it is now, and "
+        f"{', '.join(given)} as given: the least is {least}"
+    )
+    if asked:
+        raise ConfigError(text)
+    log.warning("%s, which it will take; see data.limit and --budget", text)
+
+
+def spent_s(run: Run) -> float:
+    """Seconds of a run so far, those of earlier processes included."""
+    return run.before_s + time.monotonic() - run.begun
+
+
+def allot(run: Run, stage: Stage) -> None:
+    """Choose the lengths of a stage, if its run has a budget and they are not known yet."""
+    timed_later = stage is Stage.FINISHING  # when it is known what is trained
+    if not run.config.budget_s or stage not in KEYS or timed_later:
+        return
+    if not run.folder.budget.exists():
+        return
+    known = read_json(run.folder.budget)
+    if stage in known["chosen"] or stage in read_json(run.folder.stages):
+        return
+    now = durations(run.config, run.space, run.data, FRESH.get(stage, ()))
+    rates = replace(run.ensure_rates(), **now)
+    left = run.config.budget_s - spent_s(run)
+    values = choose(rates, known["open"], stage, left)
+    if not values:
+        return
+    share = allotted_s(rates, known["open"], stage, left)
+    _decide(run, stage, values, f"for {share:.0f} s of the {left:.0f} s that are left")
+
+
+def planned(rates: Rates, keys: Sequence[str], spent: float) -> RunConfig:
+    """The configuration that a budget would choose if all took as long as estimated."""
+    for stage in Stage:
+        left = rates.config.budget_s - spent
+        if stage in KEYS:
+            chosen = choose(rates, keys, stage, left)
+            rates = replace(rates, config=rates.config.with_values(chosen))
+        spent += SECONDS[stage](rates)
+    return rates.config
+
+
+def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Values:
+    """Lengths of a stage, by key; none if all of them are given.
+
+    Args:
+        rates: as they are now, with the configuration so far.
+        keys: that may be chosen.
+        stage: that is to begin.
+        left_s: seconds until the end of the budget.
+    """
+    wanted = _free(rates.config, keys, stage)
+    if not wanted:
+        return {}
+    if stage is Stage.SHORTLIST:
+        return {"finish.finalists": _finalists(rates, keys, left_s)}
+    share = allotted_s(rates, keys, stage, left_s)
+    if stage is Stage.FORECAST:
+        chosen = _forecast(rates, wanted, share)
+    elif stage is Stage.CALIBRATION:
+        chosen = {wanted[0]: max(share, CALIBRATE / 2 * rates.process_s)}
+    else:
+        chosen = {wanted[0]: _passes(rates, wanted[0], stage, share)}
+    return {key: _within(key, value) for key, value in chosen.items()}
+
+
+def allotted_s(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> float:
+    """Seconds that a stage may take: its share of what others whose lengths are given leave."""
+    later = list(Stage)[list(Stage).index(stage) :]
+    flexible = [s for s in later if s in SHARES and _free(rates.config, keys, s)]
+    fixed = sum(SECONDS[s](rates) for s in later if s not in flexible)
+    whole = sum(SHARES[s] for s in flexible) or 1.0
+    return max(0.0, left_s - fixed - REPORT_S) * SHARES.get(stage, 0.0) / whole
+
+
+def _within(key: str, value: float) -> int:
+    return min(max(int(value), LEAST[key]), MOST[key])
+
+
+def _free(config: RunConfig, keys: Sequence[str], stage: Stage) -> list[str]:
+    """Keys that are to be chosen for a stage; none where it has nothing to do."""
+    idle = {
+        Stage.CALIBRATION: bool(config.device.cost_model),
+        Stage.START: not config.start.model,
+        Stage.TEACHER: bool(config.teacher.model or config.start.model),
+        Stage.SUPERNET: bool(config.start.model),
+        Stage.FORECAST: not config.examples,
+    }
+    return [] if idle.get(stage) else [key for key in KEYS[stage] if key in keys]
+
+
+def _passes(rates: Rates, key: str, stage: Stage, share_s: float) -> float:
+    """Passes of a training that fit into a time, of which the estimate is nearly linear in them."""
+    configs = (rates.config.with_values({key: passes}) for passes in (VIEWS, 2 * VIEWS))
+    one, two = (SECONDS[stage](replace(rates, config=config)) for config in configs)
+    return VIEWS + (share_s - one) * VIEWS / (two - one)
+
+
+def _forecast(rates: Rates, keys: Sequence[str], share_s: float) -> Mapping[str, float]:
+    """Candidates, and eight times as many steps of each: their length matters more."""
+    workers, given = rates.config.executor.workers, rates.config.forecast
+    tried = {"forecast.candidates": FEWEST_EXAMPLES * workers, "forecast.steps": 100}
+    trained = SECONDS[Stage.FORECAST](replace(rates, config=rates.config.with_values(tried)))
+    started = started_s(rates)
+    step_s = (trained - started) / (100 * FEWEST_EXAMPLES * workers)
+    steps = max(0.0, share_s - started) / step_s
+    candidates = _within("forecast.candidates", math.sqrt(steps / 8))
+    if "forecast.candidates" not in keys:
+        return {"forecast.steps": steps / given.candidates}
+    if "forecast.steps" not in keys:
+        return {"forecast.candidates": steps / given.steps}
+    return {"forecast.candidates": candidates, "forecast.steps": steps / candidates}
+
+
+def _finalists(rates: Rates, keys: Sequence[str], left_s: float) -> int:
+    """As many models as can be trained long enough; no worker idles."""
+    workers = rates.config.executor.workers
+    for count in range(MOST["finish.finalists"], 1, -1):
+        if count > workers and count % workers:
+            continue
+        with_count = replace(rates, config=rates.config.with_values({"finish.finalists": count}))
+        share = allotted_s(with_count, keys, Stage.FINISHING, left_s)
+        passes = _passes(with_count, "finish.epochs", Stage.FINISHING, share)
+        if passes >= ENOUGH or count == max(2, min(workers, 4)):
+            return count
+    return 1
+
+
+def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
+    """Choose how long models are trained alone, and what keeps them to the time.
+
+    Nothing does in a run without a budget, or with a given number of passes.
+
+    Args:
+        run: whose configuration is changed.
+        chosen: models to train.
+    """
+    config, kept = run.config, run.folder.budget
+    if not config.budget_s or not kept.exists():
+        return None
+    known = read_json(kept)
+    if "finish.epochs" not in known["open"]:
+        return None
+    names = ("finish_step_s", "judge_s")
+    rates = replace(run.ensure_rates(), **durations(config, run.space, run.data, ["process_s"]))
+    each = candidate_durations(config, run.space, run.data, [e.candidate for e in chosen], names)
+    steps = rates.steps(config.finish) // config.finish.epochs
+    view_s = 0.0 if rates.kept_views else rates.view_s
+    passes = {
+        key: steps * s["finish_step_s"] + (1 - config.finish.ramp) * s["judge_s"] + view_s
+        for key, s in each.items()
+    }
+    left = run.config.budget_s - spent_s(run) - _after_s(rates)
+    left -= started_s(rates) + DELIVER * rates.process_s * len(chosen)
+    training = (1 - AGAIN) * left
+    if Stage.FINISHING not in known["chosen"]:
+        slow_first = sorted(passes.values(), reverse=True)
+        one = makespan([], slow_first, config.executor.workers)
+        epochs = _within("finish.epochs", training / one)
+        why = f"for {training:.0f} s, as far as the machine keeps its speed"
+        _decide(run, Stage.FINISHING, {"finish.epochs": epochs}, why)
+    end = time.monotonic() + training + started_s(rates)
+    return Pace(end, {key: seconds / steps for key, seconds in passes.items()})
+
+
+def is_over(run: Run) -> bool:
+    """Whether no time is left to train a model again after a step back."""
+    config = run.config
+    if not config.budget_s or not run.folder.budget.exists():
+        return False
+    rates = run.ensure_rates()
+    steps = config.finish.retrain_epochs * rates.steps(config.finish) / config.finish.epochs
+    needed = _after_s(rates) + steps * rates.finish_step_s
+    return config.budget_s - spent_s(run) < needed
+
+
+def settle(run: Run) -> None:
+    """Say what became of a budget, and what more time would buy."""
+    kept = run.folder.budget
+    if not run.config.budget_s or not kept.exists():
+        return
+    known = read_json(kept)
+    if "took_s" in known:
+        return
+    values = {k: v for chosen in known["chosen"].values() for k, v in chosen["values"].items()}
+    short = sorted((v / MOST[k], k) for k, v in values.items() if v < MOST[k])
+    more = ", ".join(f"{key} ({values[key]} of up to {MOST[key]})" for _, key in short)
+    known["took_s"] = round(spent_s(run))
+    known["more"] = f"More time would go to {more}" if more else "More time would bring little"
+    write_json(kept, known)
+    took = duration_text(known["took_s"])
+    log.info("budget: %s of %s were used. %s", took, run.config.budget, known["more"])
+
+
+def _decide(run: Run, stage: Stage, values: Values, why: str) -> None:
+    """Log a decision, keep it, and go by it."""
+    known = read_json(run.folder.budget)
+    log.info("budget: %s, %s", ", ".join(f"{key} {n}" for key, n in values.items()), why)
+    known["chosen"][stage] = {"values": values, "why": why}
+    write_json(run.folder.budget, known)
+    run.change(run.config.with_values(values))
+
+
+def _after_s(rates: Rates) -> float:
+    """Seconds of what follows the finishing."""
+    return REPORT_S + sum(SECONDS[s](rates) for s in (Stage.VERIFICATION, Stage.REFERENCE))

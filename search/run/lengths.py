@@ -1,0 +1,76 @@
+"""Lengths: what a budget may choose of a run, within which bounds, and what it has chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import RunConfig
+from ..cores import core_count
+from ..store.atomic_files import read_json, write_json
+from ..store.run_folder import RunFolder
+from ..training.finetune import LONGEST
+from .stages import Stage
+
+KEYS: Mapping[Stage, tuple[str, ...]] = {
+    Stage.CALIBRATION: ("device.calibrate_s",),
+    Stage.START: ("start.adapt.epochs",),
+    Stage.TEACHER: ("teacher.epochs",),
+    Stage.SUPERNET: ("supernet.epochs",),
+    Stage.FORECAST: ("forecast.candidates", "forecast.steps"),
+    Stage.SHORTLIST: ("finish.finalists",),
+    Stage.FINISHING: ("finish.epochs",),
+}  # that a stage may choose
+LEAST: Mapping[str, int] = {
+    "device.calibrate_s": 10,
+    "start.adapt.epochs": 1,
+    "teacher.epochs": 3,
+    "supernet.epochs": 1,
+    "forecast.candidates": 8,
+    "forecast.steps": 40,
+    "finish.finalists": 1,
+    "finish.epochs": 4,
+}
+MOST: Mapping[str, int] = {
+    "device.calibrate_s": 120,
+    "start.adapt.epochs": 30,
+    "teacher.epochs": 60,
+    "supernet.epochs": 40,
+    "forecast.candidates": 60,
+    "forecast.steps": 240,
+    "finish.finalists": 4,
+    "finish.epochs": LONGEST,
+}
+MOST_WORKERS = 8  # that a budget takes without being asked
+
+
+def open_keys(config: RunConfig) -> list[str]:
+    """Keys that a budget may choose, as they are not given."""
+    return config.open_keys([key for keys in KEYS.values() for key in keys])
+
+
+def with_workers(config: RunConfig) -> RunConfig:
+    """The configuration with a worker a core, if it has a budget and does not say how many."""
+    executor = "executor.workers"
+    if not config.budget_s or config.executor.kind != "local" or not config.open_keys([executor]):
+        return config
+    return config.with_values({executor: min(core_count(), MOST_WORKERS)})
+
+
+def as_decided(config: RunConfig, before: RunConfig, folder: RunFolder) -> RunConfig:
+    """A configuration for a run that goes on: what is not given stays as it was decided.
+
+    Args:
+        config: as it is read now.
+        before: that of the run folder.
+        folder: of the run.
+    """
+    kept: dict[str, Any] = read_json(folder.budget) if folder.budget.exists() else {}
+    chosen = {k: v for stage in kept.get("chosen", {}).values() for k, v in stage["values"].items()}
+    chosen["executor.workers"] = before.executor.workers
+    values = {key: chosen[key] for key in config.open_keys(list(chosen))}
+    if kept:
+        still = set(open_keys(config))
+        write_json(folder.budget, kept | {"open": [k for k in kept["open"] if k in still]})
+    budget = config.budget if "budget" in config.model_fields_set else before.budget
+    return config.with_values(values).model_copy(update={"budget": budget})
