@@ -18,6 +18,7 @@ from ...cost_models.runtimes import open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
+from ...spaces.derive import derived_space
 from ...spaces.errors import ConfigError, CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
@@ -193,7 +194,12 @@ def _derived(config: RunConfig, paths: RunPaths) -> SearchSpace:
         raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
     if paths.begun:
         return SearchSpace.from_yaml(paths.space)
-    raise NotImplementedError
+    from ..training.start import open_start  # timm takes a second to load
+
+    with torch.random.fork_rng(devices=[]):
+        start = open_start(config.start)
+    name = Path(config.start.model.rpartition(":")[2]).name
+    return derived_space(start.network.architecture, name)
 
 
 def environment() -> dict[str, Any]:

@@ -177,6 +177,14 @@ def test_a_space_is_derived_from_nothing(own: Own, tmp_path: Path) -> None:
     assert "space: auto is derived from a start: name one in start.model" in str(result.exception)
 
 
+def test_a_space_is_derived_from_the_start(own: Own, tmp_path: Path) -> None:
+    result = invoke("search", run_of(own, tmp_path, space="auto"), "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["space"]
+    params = sum(p.numel() for p in own.model.parameters())
+    assert found["largest_params"] == params and found["smallest_params"] < 0.8 * params
+
+
 def test_a_dry_run_says_how_good_the_start_is(own: Own, tmp_path: Path) -> None:
     result = invoke("search", run_of(own, tmp_path), "--dry-run", "--json")
     assert result.exit_code == 0, result.output
