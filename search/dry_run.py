@@ -24,9 +24,9 @@ from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
+from .start.fitted import check_start, open_start
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
-from .training.start import check_start, open_start
 from .training.teacher import open_teacher
 
 LONGEST = 2  # stages of which it is said how they become shorter

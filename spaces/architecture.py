@@ -9,10 +9,13 @@ from . import mixers
 from .block import Block
 
 STEMS = ("patch", "conv")
-POS_EMBEDS = ("learned", "relative", "none")
-GLOBAL_POOLS = ("token", "distill", "avg")
+POS_EMBEDS = ("learned", "patches", "relative", "none")
+GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
+CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
+FINAL_NORMS = ("tokens", "pooled", "none")
+MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group")
-ACTS = ("gelu", "relu", "silu", "hardswish")
+ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
 DOWNSAMPLES = ("conv", "merge")
 TOKEN_REDUCTIONS = ("evit", "random")
 
@@ -41,15 +44,28 @@ class Architecture:
         stages: one stage for a plain vision transformer, several for a hierarchy.
         input_size: side of the square input image in pixels.
         in_chans: image channels.
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; 0 for none, so that features come out.
         stem: "patch" (one convolution) or "conv" (3x3 convolutions of stride 2).
         patch_size: pixels a token is wide and high after the stem.
+        stem_bias: whether a patch stem has a bias.
         stem_norm: a norm after the stem, as in Swin.
-        pos_embed: "learned" table, "relative" bias inside windows, or "none".
-        global_pool: class "token", class and "distill" tokens with a head each, or "avg".
+        registers: learned tokens beside the patches that stand for no class.
+        pos_embed: "learned" table of all tokens or of "patches" only, "relative" bias inside
+            windows, or "none". Rotary positions are numbers of mixers.
+        pre_norm: a norm before the first block, as in CLIP.
+        global_pool: class "token", class and "distill" tokens with a head each, "avg" of the
+            patches, "token_avg" with both side by side, or "map", attention of a learned query.
+        pool_registers: whether "avg" and "map" see the registers too.
+        pool_heads: heads of "map".
+        pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
+        final_norm: where the last norm is: on all "tokens", after pooling ("pooled"), or "none".
         norm: "layer", "rms", "batch" or "group".
         norm_eps: epsilon of every norm.
         act: activation of MLPs and convolutions.
+        mlp: "plain", or "glu" with a second first layer that is gated by the activation of the
+            first (SwiGLU with `act: silu`; Shazeer, arXiv:2002.05202).
+        mlp_norm: a norm of the hidden units.
+        mlp_bias: whether the layers of MLPs have biases.
         layer_scale: a learned scale on every residual branch.
         token_reduction: which tokens are dropped: the least attended ("evit", the dropped
             ones fused into one token) or a fixed "random" subset, the control.
@@ -61,12 +77,22 @@ class Architecture:
     num_classes: int = 1000
     stem: str = "patch"
     patch_size: int = 16
+    stem_bias: bool = True
     stem_norm: bool = False
+    registers: int = 0
     pos_embed: str = "learned"
+    pre_norm: bool = False
     global_pool: str = "token"
+    pool_registers: bool = False
+    pool_heads: int = 8
+    pool_mlp_ratio: float = 4.0
+    final_norm: str = "tokens"
     norm: str = "layer"
     norm_eps: float = 1e-6
     act: str = "gelu"
+    mlp: str = "plain"
+    mlp_norm: bool = False
+    mlp_bias: bool = True
     layer_scale: bool = False
     token_reduction: str = "evit"
 
@@ -82,6 +108,17 @@ class Architecture:
         object.__setattr__(self, "stages", stages)
         if all(block.token_keep == 1 for block in self.blocks()):
             object.__setattr__(self, "token_reduction", "evit")
+        for name in self._unused():
+            object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
+
+    def _unused(self) -> Iterator[str]:
+        """Fields that have no effect beside the others."""
+        if self.global_pool != "map":
+            yield from ("pool_heads", "pool_mlp_ratio")
+        if not self.registers or self.global_pool not in ("avg", "map"):
+            yield "pool_registers"
+        if self.stem != "patch":
+            yield "stem_bias"
 
     @property
     def grid(self) -> int:
@@ -89,9 +126,14 @@ class Architecture:
         return self.input_size // self.patch_size
 
     @property
+    def class_tokens(self) -> int:
+        """Number of class and distillation tokens, which stand before all others."""
+        return CLASS_TOKENS[self.global_pool]
+
+    @property
     def prefix(self) -> int:
-        """Number of class and distillation tokens."""
-        return {"avg": 0, "token": 1, "distill": 2}[self.global_pool]
+        """Number of tokens before those of patches: class tokens, then registers."""
+        return self.class_tokens + self.registers
 
     def blocks(self) -> Iterator[Block]:
         """All blocks of all stages in order."""

@@ -76,11 +76,13 @@ class Place:
         block: the block itself.
         width: channels of the residual stream.
         grid: rows and columns of the stage's token grid.
-        prefix: class and distillation tokens, which stand before the patch tokens.
+        prefix: class tokens and registers, which stand before the patch tokens.
         tokens: patch tokens that enter; rows x columns unless tokens were dropped before.
         kept: patch tokens that leave the mixer; equals tokens where none are dropped.
         relative: whether window attention adds a bias by relative position.
         act: activation of MLPs and convolutions.
+        registers: how many of the prefix stand for no class.
+        norm_eps: epsilon of norms inside mixers.
     """
 
     block: Block
@@ -91,3 +93,5 @@ class Place:
     kept: int
     relative: bool = False
     act: str = "gelu"
+    registers: int = 0
+    norm_eps: float = 1e-6

@@ -21,6 +21,8 @@ CHOICES: dict[str, Collection[str | int]] = {
     "pos_embed": a.POS_EMBEDS,
     "global_pool": a.GLOBAL_POOLS,
     "norm": a.NORMS,
+    "final_norm": a.FINAL_NORMS,
+    "mlp": a.MLPS,
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
     "token_reduction": a.TOKEN_REDUCTIONS,
@@ -31,7 +33,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "input_size": (1, 4096),
     "patch_size": (1, 1024),
     "in_chans": (1, 1024),
-    "num_classes": (1, 1_000_000),
+    "num_classes": (0, 1_000_000),
+    "registers": (0, 1024),
+    "pool_heads": (1, 1024),
+    "pool_mlp_ratio": (0.01, 64),
     "depth": (1, 256),
 }
 KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}

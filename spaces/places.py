@@ -56,6 +56,8 @@ def place_of(architecture: Architecture, block: Block, width: int, side: int, to
         kept,
         relative=architecture.pos_embed == "relative",
         act=architecture.act,
+        registers=architecture.registers,
+        norm_eps=architecture.norm_eps,
     )
 
 

@@ -8,14 +8,16 @@ of its stage and network; it names the fields it looks at, so that only those ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import Architecture
+from .architecture import CLASS_TOKENS, Architecture
 from .errors import SpaceError
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
 
+_PLAIN_POOLS = ("token", "distill", "avg")
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 
@@ -33,8 +35,32 @@ NETWORK_RULES = (
     ),
     Rule(
         ("global_pool", "stages"),
-        lambda pool, stages: pool == "avg" or stages == 1,
+        lambda pool, stages: not CLASS_TOKENS[pool] or stages == 1,
         "global_pool {global_pool!r} needs one stage: a class token cannot be downsampled",
+    ),
+    Rule(
+        ("registers", "stages"),
+        lambda registers, stages: not registers or stages == 1,
+        "{registers} registers need one stage: they cannot be downsampled",
+    ),
+    Rule(
+        ("pos_embed", "global_pool", "registers"),
+        lambda pos, pool, registers: pos != "patches" or registers or CLASS_TOKENS[pool],
+        "pos_embed 'patches' is 'learned' where there are no other tokens: say that",
+    ),
+    Rule(
+        ("final_norm", "global_pool"),
+        lambda norm, pool: norm != "pooled" or pool != "token_avg",
+        "final_norm 'pooled' does without global_pool 'token_avg', which pools two vectors",
+    ),
+    Rule(
+        ("norm", "pre_norm", "final_norm", "mlp_norm", "mlp_bias", "global_pool"),
+        lambda norm, pre, final, mlp, bias, pool: (
+            norm in ("layer", "rms")
+            or (not pre and final == "tokens" and not mlp and bias and pool in _PLAIN_POOLS)
+        ),
+        "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, another final_norm "
+        "than 'tokens', and global_pool 'map' and 'token_avg'",
     ),
 )
 
@@ -47,8 +73,20 @@ _FIRST = (
     ),
     Rule(
         ("global_pool", "mixer"),
-        lambda pool, mixer: pool == "avg" or find(mixer).takes_prefix,
+        lambda pool, mixer: not CLASS_TOKENS[pool] or find(mixer).takes_prefix,
         "mixer {mixer!r} cannot carry a class token: use global_pool 'avg'",
+    ),
+    Rule(
+        ("registers", "mixer"),
+        lambda registers, mixer: not registers or find(mixer).takes_prefix,
+        "mixer {mixer!r} cannot carry registers, got {registers}",
+    ),
+    Rule(
+        ("global_pool", "pool_heads", "width", "stage", "stages"),
+        lambda pool, heads, width, stage, stages: (
+            pool != "map" or stage < stages - 1 or width % heads == 0
+        ),
+        "pool_heads {pool_heads} must divide the width, {width}",
     ),
 )
 _LAST = (
@@ -109,13 +147,10 @@ def explain(rule: Rule, values: Mapping[str, Any]) -> str:
 def problems(architecture: Architecture) -> Iterator[str]:
     """Reasons why an architecture cannot work, one sentence each; none if it can."""
     stages = len(architecture.stages)
-    network = {"stages": stages} | {
-        name: getattr(architecture, name)
-        for name in (
-            *("input_size", "patch_size", "stem", "global_pool", "norm"),
-            "token_reduction",
-        )
+    network: dict[str, Any] = {
+        field.name: getattr(architecture, field.name) for field in fields(architecture)
     }
+    network["stages"] = stages
     yield from _broken(NETWORK_RULES, network, "architecture")
     if network["patch_size"] < 1:
         return
@@ -128,7 +163,7 @@ def problems(architecture: Architecture) -> Iterator[str]:
             names = ("mixer", "mlp_hidden", "token_keep", *mixer.fields)
             values = around | {name: getattr(block, name) for name in names}
             yield from _broken((*_FIRST, *mixer.rules, *_LAST), values, where)
-            if reduced and mixer.needs_grid:
+            if reduced and mixer.uses_grid(block):
                 yield f"{where}: {GRID_LOST.format(mixer=block.mixer)}"
             reduced |= block.token_keep < 1
 

@@ -57,7 +57,11 @@ _BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "token_keep": 1.0}
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
-FIXED = ("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_norm")
+FIXED = (
+    *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm", "pre_norm"),
+    *("registers", "pool_registers", "pool_heads", "pool_mlp_ratio", "final_norm"),
+    *("mlp", "mlp_norm", "mlp_bias"),
+)
 
 
 def _block_fields() -> dict[str, Scalar]:

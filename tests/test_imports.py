@@ -30,7 +30,7 @@ FLOORS = {
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
-        ("library",),
+        ("library", "start"),
         ("scoring",),
         ("loop", "delivery"),
         ("run",),
@@ -59,9 +59,13 @@ FENCED = {
     ),
     "timm": (
         "search/data/sources/timm_dataset.py",
+        "search/start/models.py",
+        "search/start/weights.py",
         "search/training/checkpoint_file.py",
         "search/training/timm_models.py",
     ),
+    "transformers": ("search/start/models.py",),
+    "torchvision": ("search/start/models.py",),
     "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
     "scipy": ("search/data/assignment.py", "search/training/ready_teacher.py"),
     "sklearn": ("search/data/digits.py",),

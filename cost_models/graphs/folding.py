@@ -67,7 +67,7 @@ def _fold_block(block: ResidualBlock) -> None:
         _before(readers, *_affine(block.norm1))
         block.norm1 = nn.Identity()
     if block.norm2 is not None and _is_batch_norm(block.norm2) and block.mlp is not None:
-        _before([block.mlp.fc1], *_affine(block.norm2))
+        _before(_layers(block.mlp, *block.mlp.readers), *_affine(block.norm2))
         block.norm2 = nn.Identity()
 
 
@@ -105,8 +105,11 @@ def _after(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """layer, then x * scale + shift."""
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     layer.weight.mul_(scale.view(-1, *(1,) * (layer.weight.ndim - 1)))
-    bias = torch.zeros_like(shift) if layer.bias is None else layer.bias
-    layer.bias = nn.Parameter(bias * scale + shift)
+    if layer.bias is not None:
+        shift = layer.bias * scale + shift
+    elif not shift.any():
+        return
+    layer.bias = nn.Parameter(shift)
 
 
 def _before(layers: Sequence[nn.Module], scale: Tensor, shift: Tensor) -> None:

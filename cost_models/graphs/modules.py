@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy, Stage
+from ...spaces.architecture import FINAL_NORMS
 from ...spaces.mixers import attribute_of
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
@@ -43,8 +44,7 @@ class Stem(nn.Module):
         """(B, in_chans, S, S) -> (B, prefix + N, C) or (B, C, H, W)."""
         network = self.network
         x = network.patch_embed(x)
-        embeds = network.norm_pre or network.cls_token is not None or network.pos_embed is not None
-        if not embeds:
+        if not network.embeds:
             return to_tokens(x) if self.tokens else x
         x = network.embed(to_tokens(x))
         return x if self.tokens else to_grid(x)
@@ -141,8 +141,10 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
             if has_mlp(block):
                 blocks[f"stages.{i}.blocks.{j}.mlp"] = next(units)
     blocks["head"] = next(units)
-    if candidate.architecture.prefix > 1:
+    if candidate.architecture.class_tokens > 1:
         blocks["head_dist"] = blocks["head"]
+    if candidate.architecture.global_pool == "map":
+        blocks["attn_pool"] = blocks["head"]
     return blocks
 
 
@@ -209,27 +211,45 @@ def _architecture(unit: SubBlock) -> Architecture:
         norm=unit.norm,
         norm_eps=EPS,
         act=place.act,
+        global_pool="token" if place.prefix > place.registers else "avg",
+        registers=place.registers,
+        mlp="glu" if unit.variant in ("glu", "glu_conv") else "plain",
+        mlp_norm="mlp_norm" in flags,
+        mlp_bias="no_bias" not in flags,
         layer_scale="scale" in flags,
         token_reduction="random" if "random" in flags else "evit",
     )
 
 
+def _ratio(hidden: int, width: int) -> float:
+    """A ratio that makes this number of hidden units."""
+    return (hidden + 0.5) / width if hidden else 4.0
+
+
 def _network(unit: SubBlock) -> Network:
     """The smallest network with this stem or head."""
     place, stem = unit.place, unit.kind == "stem"
-    pooling = {0: "avg", 1: "token", 2: "distill"}[place.prefix]
+    pooling = {0: "avg", 1: "token", 2: "distill"}[place.prefix - place.registers]
+    positions = {"pos": "learned", "patch_pos": "patches"}
     patch = unit.patch_size or 1
     return Network(
         Architecture(
             (Stage(place.width, (Block(num_heads=1, head_dim=8),)),),
             input_size=place.grid[0] * patch,
             in_chans=unit.inputs or 1,
-            num_classes=unit.outputs or 1,
+            num_classes=unit.outputs,
             stem=unit.variant if stem else "patch",
             patch_size=patch,
+            stem_bias="no_bias" not in unit.flags,
             stem_norm="norm" in unit.flags,
-            pos_embed="learned" if "pos" in unit.flags else "none",
-            global_pool=pooling,
+            registers=place.registers,
+            pos_embed=next((positions[f] for f in unit.flags if f in positions), "none"),
+            pre_norm="pre_norm" in unit.flags,
+            global_pool=pooling if stem else unit.variant,
+            pool_registers="pool_registers" in unit.flags,
+            pool_heads=unit.pool_heads or 8,
+            pool_mlp_ratio=_ratio(unit.pool_hidden, place.width),
+            final_norm=next((where for where in FINAL_NORMS if where in unit.flags), "tokens"),
             norm=unit.norm,
             norm_eps=EPS,
             act=place.act,

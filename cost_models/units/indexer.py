@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,10 @@ from .workload import (
 )
 
 MixerKey = tuple[int, int, int, int, int, int]
+_around = attrgetter(
+    *(f.name for f in fields(Architecture) if f.name not in ("stages", "norm_eps"))
+)
+
 MlpKey = tuple[int, int, int, int, int, str]
 
 
@@ -118,11 +123,7 @@ class Indexer:
 
     def _network(self, a: Architecture) -> int:
         """A number for everything that blocks share, and that stem and head depend on."""
-        key = (
-            *(a.input_size, a.patch_size, a.in_chans, a.num_classes, a.stem, a.stem_norm),
-            *(a.norm, a.act, a.layer_scale, a.token_reduction, a.pos_embed, a.global_pool),
-        )
-        return self._networks.setdefault(key, len(self._networks))
+        return self._networks.setdefault(_around(a), len(self._networks))
 
     def _learn_block(self, block: Block) -> tuple[int, int, str]:
         """Mixer, hidden units of the MLP, and layout; blocks that mix alike share the first."""

@@ -113,6 +113,8 @@ class Unit:
             "inputs": b.inputs,
             "outputs": b.outputs,
             "patch_size": b.patch_size,
+            "pool_heads": b.pool_heads,
+            "pool_hidden": b.pool_hidden,
             **(b.mixer.located(place) if b.mixer else {}),
             "mlp_hidden": place.block.mlp_hidden,
         }
@@ -228,6 +230,8 @@ def unit_of(block: SubBlock, recipe: str) -> Unit:
         block.outputs,
         block.patch_size,
         block.flags if scaled else tuple(flag for flag in block.flags if flag != "scale"),
+        block.pool_heads,
+        block.pool_hidden,
     )
     return Unit(b, recipe)
 
@@ -255,7 +259,8 @@ def _is_gridless(block: SubBlock) -> bool:
     """Whether only the number of rows matters, not how they are arranged."""
     if block.layout != "tokens" or block.place.kept != block.place.tokens:
         return False
-    return block.kind == "mlp" or (block.mixer is not None and not block.mixer.needs_grid)
+    mixer = block.mixer
+    return block.kind == "mlp" or (mixer is not None and not mixer.uses_grid(block.place.block))
 
 
 def _gridless(place: Place) -> Place:

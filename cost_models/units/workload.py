@@ -22,6 +22,7 @@ from ...spaces.places import places
 from ...spaces.transforms import policy_transforms
 
 FLOAT_BYTES = 4
+NORM_EPS = 1e-6  # of all norms that are measured; it takes no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,12 @@ class SubBlock:
             width before a downsampling.
         outputs: classes of a head.
         patch_size: of a stem.
-        flags: "pos" (table added), "norm" (norm after the stem), "scale" (layer scale),
-            "evit" or "random" (tokens dropped).
+        flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
+            "pre_norm"; of mixers and MLPs "scale" (layer scale), "evit" or "random" (tokens
+            dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the norm)
+            and "pool_registers".
+        pool_heads: of a head that pools by attention.
+        pool_hidden: hidden units of its MLP.
     """
 
     kind: str
@@ -51,17 +56,19 @@ class SubBlock:
     outputs: int = 0
     patch_size: int = 0
     flags: tuple[str, ...] = ()
+    pool_heads: int = 0
+    pool_hidden: int = 0
 
     @property
     def key(self) -> str:
         """Canonical text: kind, variant and all numbers that differ from their default."""
         p = self.place
         parts = [f"norm={self.norm}", f"act={p.act}", f"width={p.width}", f"grid={p.grid[0]}"]
-        parts += [f"{n}={getattr(self, n)}" for n in ("inputs", "outputs", "patch_size")
-                  if getattr(self, n)]  # fmt: skip
+        parts += [f"{n}={getattr(self, n)}" for n in _NUMBERS if getattr(self, n)]
         if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
             parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
         parts += [f"prefix={p.prefix}"] if p.prefix else []
+        parts += [f"registers={p.registers}"] if p.registers else []
         if self.kind == "mixer":
             numbers = dict(p.block.numbers)
             parts += [f"{n}={numbers[n]}" for n in find(self.variant).fields if n in numbers]
@@ -134,7 +141,7 @@ def _parse(key: str) -> SubBlock:
     try:
         width, side = int(given["width"]), int(given["grid"])
         tokens = int(given.get("tokens", side * side))
-        numbers = {n: int(given[n]) for n in ("inputs", "outputs", "patch_size") if n in given}
+        numbers = {n: int(given[n]) for n in _NUMBERS if n in given}
         mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
         block = Block(
             mixer,
@@ -148,6 +155,7 @@ def _parse(key: str) -> SubBlock:
             int(given.get("kept", tokens)),
             relative="relative" in rest.split("&"),
             act=given["act"],
+            registers=int(given.get("registers", 0)),
         )
         return SubBlock(kind, place, policy, given["norm"], variant, flags=flags, **numbers)
     except (KeyError, ValueError) as error:
@@ -155,6 +163,7 @@ def _parse(key: str) -> SubBlock:
 
 
 _BETWEEN = ("stem", "mlp", "head")
+_NUMBERS = ("inputs", "outputs", "patch_size", "pool_heads", "pool_hidden")
 
 
 def weight_bits(policy: Policy) -> float:
@@ -219,12 +228,18 @@ def has_mlp(block: Block) -> bool:
 
 def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
     """The stem that leads to the first block."""
-    flags = (("pos",) if a.pos_embed == "learned" else ()) + (("norm",) if a.stem_norm else ())
+    told = {
+        "pos": a.pos_embed == "learned",
+        "patch_pos": a.pos_embed == "patches",
+        "norm": a.stem_norm,
+        "pre_norm": a.pre_norm,
+        "no_bias": not a.stem_bias,
+    }
     return SubBlock(
         *("stem", _bare(first), at_run_time(policy), a.norm, a.stem),
         inputs=a.in_chans,
         patch_size=a.patch_size,
-        flags=flags,
+        flags=_names(told),
     )
 
 
@@ -248,16 +263,35 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
 
 def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
-    variant = "conv" if find(place.block.mixer).layout == "grid" else "mlp"
-    return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=_scale(a))
+    grid = find(place.block.mixer).layout == "grid"
+    variant = MLP_VARIANTS[a.mlp][grid]
+    flags = _scale(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
+    return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=flags)
+
+
+MLP_VARIANTS = {"plain": ("mlp", "conv"), "glu": ("glu", "glu_conv")}  # on tokens, on a grid
 
 
 def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
     """Last norm, pooling and classifier after the last block."""
-    return SubBlock(
+    attends = a.global_pool == "map"
+    unit = SubBlock(
         *("head", _bare(_after(last)), at_run_time(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
+        flags=() if a.final_norm == "tokens" else (a.final_norm,),
     )
+    if not attends and not a.pool_registers:
+        return unit
+    return replace(
+        unit,
+        flags=(*unit.flags, *_names({"pool_registers": a.pool_registers})),
+        pool_heads=a.pool_heads if attends else 0,
+        pool_hidden=int(last.width * a.pool_mlp_ratio) if attends else 0,
+    )
+
+
+def _names(told: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(name for name, holds in told.items() if holds)
 
 
 def _scale(a: Architecture) -> tuple[str, ...]:
@@ -274,15 +308,23 @@ def _bare(place: Place) -> Place:
     """The place without what stem, downsampling and head do not depend on."""
     layout = Block("pool" if find(place.block.mixer).layout == "grid" else "softmax")
     return Place(layout, place.width, place.grid, place.prefix, place.tokens, place.tokens,
-                 act=place.act)  # fmt: skip
+                 act=place.act, registers=place.registers)  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 14)
 def _mixing(place: Place) -> Place:
     """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
     if find(place.block.mixer).is_mlp:
+        return _plain(place)
+    return _plain(replace(place, block=replace(place.block, mlp_hidden=0)))
+
+
+def _plain(place: Place) -> Place:
+    """The place without what takes no time: which tokens stand for a class, if none is dropped."""
+    ranked = place.kept != place.tokens
+    if place.norm_eps == NORM_EPS and (ranked or not place.registers):
         return place
-    return replace(place, block=replace(place.block, mlp_hidden=0))
+    return replace(place, norm_eps=NORM_EPS, registers=place.registers if ranked else 0)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -291,7 +333,7 @@ def _after(place: Place) -> Place:
     mixer = "pool" if find(place.block.mixer).layout == "grid" else "softmax"
     block = Block(mixer, mlp_hidden=place.block.mlp_hidden)
     return Place(block, place.width, place.grid, place.prefix, place.kept, place.kept,
-                 act=place.act)  # fmt: skip
+                 act=place.act, registers=place.registers)  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 16)
@@ -318,7 +360,7 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
     grid = place.grid[0] * place.grid[1]
     ops: list[Op] = []
     if unit.variant == "patch":
-        ops.append(o.conv(grid, inputs, place.width, patch, patch))
+        ops.append(o.conv(grid, inputs, place.width, patch, patch, "no_bias" not in unit.flags))
     else:
         steps = patch.bit_length() - 1
         for step in range(steps):
@@ -332,9 +374,12 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
     if "norm" in unit.flags:
         ops.append(o.norm(unit.norm, grid, place.width))
     rows = place.prefix + grid
-    table = rows * place.width if "pos" in unit.flags else 0
+    positions = rows if "pos" in unit.flags else grid if "patch_pos" in unit.flags else 0
+    table = positions * place.width
     if place.prefix or table:
         ops.append(o.elementwise(rows * place.width, 2, others=place.prefix * place.width + table))
+    if "pre_norm" in unit.flags:
+        ops.append(o.norm(unit.norm, rows, place.width))
     return ops
 
 
@@ -369,13 +414,18 @@ def _mixer_ops(unit: SubBlock) -> list[Op]:
 def _mlp_ops(unit: SubBlock) -> list[Op]:
     place, hidden = unit.place, unit.place.block.mlp_hidden
     rows, width = place.prefix + place.tokens, place.width
-    first, second = o.linear(rows, width, hidden), o.linear(rows, hidden, width)
+    bias = "no_bias" not in unit.flags
+    first, second = o.linear(rows, width, hidden, bias), o.linear(rows, hidden, width, bias)
     if unit.layout == "grid":  # 1x1 convolutions, which are not factored
-        first, second = o.conv(rows, width, hidden, 1), o.conv(rows, hidden, width, 1)
+        first = o.conv(rows, width, hidden, 1, bias=bias)
+        second = o.conv(rows, hidden, width, 1, bias=bias)
+    gated = unit.variant in MLP_VARIANTS["glu"]
     return [
         o.norm(unit.norm, rows, width),
-        first,
+        *([first] * (1 + gated)),
         o.elementwise(rows * hidden),
+        *([o.elementwise(rows * hidden, 2)] * gated),
+        *([o.norm(unit.norm, rows, hidden)] if "mlp_norm" in unit.flags else []),
         second,
         *_residual(unit, rows),
     ]
@@ -389,12 +439,39 @@ def _residual(unit: SubBlock, rows: int) -> list[Op]:
 
 def _head_ops(unit: SubBlock) -> list[Op]:
     place = unit.place
-    rows = place.prefix + place.tokens
-    ops = [o.norm(unit.norm, rows, place.width)]
-    if unit.variant == "avg":
-        ops.append(o.pool(rows * place.width, place.width))
+    rows, width = place.prefix + place.tokens, place.width
+    moved = "pooled" in unit.flags or "none" in unit.flags
+    ops = [] if moved else [o.norm(unit.norm, rows, width)]
+    pooled = rows if "pool_registers" in unit.flags else place.tokens
+    if unit.variant in ("avg", "token_avg"):
+        ops.append(o.pool(pooled * width, width))
+    elif unit.variant == "map":
+        ops += _attention_pool_ops(unit, pooled)
     heads = 2 if unit.variant == "distill" else 1
-    return ops + [o.linear(1, place.width, unit.outputs)] * heads
+    if "pooled" in unit.flags:
+        ops += [o.norm(unit.norm, heads, width)]
+    features = 2 * width if unit.variant == "token_avg" else width
+    return ops + [o.linear(1, features, unit.outputs)] * (heads if unit.outputs else 0)
+
+
+def _attention_pool_ops(unit: SubBlock, rows: int) -> list[Op]:
+    width, heads, hidden = unit.place.width, unit.pool_heads, unit.pool_hidden
+    dim = width // heads
+    return [
+        o.elementwise(width, others=width),  # the learned query
+        o.linear(1, width, width),
+        o.linear(rows, width, width),
+        o.linear(rows, width, width),
+        o.matmul(heads, 1, dim, rows),
+        o.softmax(heads * rows),
+        o.matmul(heads, 1, rows, dim),
+        o.linear(1, width, width),
+        o.norm(unit.norm, 1, width),
+        o.linear(1, width, hidden),
+        o.elementwise(hidden),
+        o.linear(1, hidden, width),
+        o.elementwise(width, 2),
+    ]
 
 
 _BY_KIND = {

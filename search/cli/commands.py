@@ -348,6 +348,62 @@ def sample(source: str, count: int, seed: int, as_json: bool) -> None:
             )
 
 
+@space.command()
+@click.argument("model")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    default="",
+    help="Its weights: .safetensors, .pth, a training checkpoint of timm, or .npz of JAX.",
+)
+@click.option("--random-weights", is_flag=True, help="Read no weights; nothing is downloaded.")
+@click.option("--classes", type=click.IntRange(min=0), help="Of its head; those of its weights.")
+@click.option("--input-size", type=click.IntRange(min=1), help="Pixels; those of the model.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="SPACE.yaml")
+@json_option
+def derive(
+    model: str,
+    checkpoint: str,
+    random_weights: bool,
+    classes: int | None,
+    input_size: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write a space whose largest member is MODEL, a vision transformer of others.
+
+    MODEL is a name of timm, hf-hub:ORG/NAME, a folder that transformers or timm saved
+    (local-dir:PATH), or torchvision:NAME. Its logits are compared with those of the member.
+    """
+    from ..start.derive import derived
+    from ..start.models import open_model
+
+    opened = open_model(
+        model,
+        checkpoint=checkpoint,
+        random_weights=random_weights,
+        classes=classes,
+        input_size=input_size,
+    )
+    made, found = derived(opened, model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    header = (
+        f"# Purpose: slices of {model}, which is the largest member.\n"
+        f"# Expected: {made.size:.1e} candidates of at most {found['params'] / 1e6:.1f} million "
+        f"parameters, {found['macs'] / 1e6:.0f} million MACs.\n"
+        f"# Command: vitpareto space derive {model} --out {out.name}\n"
+    )
+    out.write_text(header + made.to_yaml())
+    if as_json:
+        _print(found | {"space": str(out)})
+    else:
+        click.echo(
+            f"{out}: {made.size:.1e} candidates, the largest is {model} (key {found['key']}): "
+            f"{found['params']:,} parameters, {found['macs']:,} MACs, logits differ by "
+            f"{found['max_abs_difference']:.1e}"
+        )
+
+
 def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
     from ..experiments.sampler_comparison import compare_run, comparison_text
 

@@ -40,16 +40,8 @@ from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
-from ..store.atomic_files import read_json, write_atomic
-from ..store.run_folder import RunFolder
-from ..training.accuracy import accuracy
-from ..training.adapt import Adaptation
-from ..training.checkpoint import Checkpoint
-from ..training.distribute import train_shared
-from ..training.finetune import FineTuning
-from ..training.loss_curves import Health
-from ..training.ready_teacher import check_teacher
-from ..training.start import (
+from ..start.adapt import Adaptation
+from ..start.fitted import (
     check_start,
     fit,
     load_network,
@@ -58,6 +50,14 @@ from ..training.start import (
     teacher_of,
     typical_images,
 )
+from ..store.atomic_files import read_json, write_atomic
+from ..store.run_folder import RunFolder
+from ..training.accuracy import accuracy
+from ..training.checkpoint import Checkpoint
+from ..training.distribute import train_shared
+from ..training.finetune import FineTuning
+from ..training.loss_curves import Health
+from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import FIXED, require_energy

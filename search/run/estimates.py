@@ -13,7 +13,7 @@ from ...cost_models.measure.bench import MODELS
 from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
-from ..training.start import IMAGES
+from ..start.fitted import IMAGES
 from .rates import VIEWS, Rates
 from .stages import Stage
 

@@ -18,7 +18,6 @@ from ...cost_models.runtimes import open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
-from ...spaces.derive import derived_space
 from ...spaces.errors import ConfigError, CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
@@ -147,7 +146,7 @@ def check_ready_models(
     """
     with torch.random.fork_rng(devices=[]):
         if config.start.model and not (begun and begun.start.exists()):
-            from ..training.start import open_start, place
+            from ..start.fitted import open_start, place
 
             place(open_start(config.start), space)
         if config.teacher.model and not (begun and begun.teacher.exists()):
@@ -194,12 +193,11 @@ def _derived(config: RunConfig, paths: RunPaths) -> SearchSpace:
         raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
     if paths.begun:
         return SearchSpace.from_yaml(paths.space)
-    from ..training.start import open_start  # timm takes a second to load
+    from ..start.derive import derive_space  # timm takes a second to load
+    from ..start.fitted import open_start
 
     with torch.random.fork_rng(devices=[]):
-        start = open_start(config.start)
-    name = Path(config.start.model.rpartition(":")[2]).name
-    return derived_space(start.network.architecture, name)
+        return derive_space(open_start(config.start).network, config.start.model)
 
 
 def environment() -> dict[str, Any]:

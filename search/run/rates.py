@@ -33,12 +33,12 @@ from ..library.repair import assemble
 from ..library.start import Start
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
+from ..start.fitted import typical_images
 from ..store.atomic_files import read_json, write_json
 from ..training.forward import predict as answer_alone
 from ..training.losses import Lesson
 from ..training.optimizer import Optimizer, torch_device
 from ..training.sandwich import ALONE, Draw, Sandwich
-from ..training.start import typical_images
 from ..training.supernet import fresh, from_scratch, training_steps
 from ..training.teacher import FASTER, Lessons, Teacher, answers, batches_in, open_teacher, teach
 from .timing import median_seconds

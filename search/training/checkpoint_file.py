@@ -15,16 +15,19 @@ from ...spaces.errors import RunError
 NAMED = 3  # tensors in a message
 
 
-def read_weights(file: Path, where: str) -> dict[str, Tensor]:
+def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tensor]:
     """The tensors of a checkpoint as torch, timm or safetensors write it.
 
+    Averaged weights are preferred, prefixes of wrappers such as DataParallel are left out.
+
     Args:
-        file: to read.
-        where: key of the configuration and file, for messages.
+        file: the checkpoint.
+        key: where it was named, for messages.
 
     Raises:
         RunError: no such file, one that is damaged, or one that holds more than tensors.
     """
+    where = f"{key}: {file}"
     if not file.is_file():
         raise RunError(f"{where}: no such file")
     try:

@@ -1,4 +1,4 @@
-"""Models of timm as teachers and as starts."""
+"""Models of timm as teachers."""
 
 from __future__ import annotations
 
@@ -94,24 +94,6 @@ def load_teacher(name: str, num_classes: int, checkpoint: str) -> Any:
     return model.eval()
 
 
-def load_start(name: str, checkpoint: str) -> tuple[Any, Norm]:
-    """A trained timm model in evaluation mode, and the norm of its pixels.
-
-    Args:
-        name: timm's, or with its source, such as local-dir:FOLDER.
-        checkpoint: file with its weights; those that come with the model if empty.
-
-    Raises:
-        RunError: no such model, or its weights cannot be had or do not fit.
-    """
-    if ":" not in name:
-        check_name(name, "start.model")
-    model = _load_file(name, None, checkpoint, "start") if checkpoint else load_pretrained(name)
-    about: dict[str, Any] = model.pretrained_cfg
-    mean, std = (_for_channels(about[key], _channels(model)) for key in ("mean", "std"))
-    return model.eval(), Norm(mean, std)
-
-
 def check_name(name: str, key: str) -> None:
     """Check that timm has a model.
 
@@ -144,40 +126,28 @@ def load_pretrained(name: str, **options: Any) -> Any:
         ) from error
 
 
-def _load_file(name: str, num_classes: int | None, checkpoint: str, section: str) -> Any:
+def _load_file(name: str, num_classes: int, checkpoint: str) -> Any:
     """A model of timm with weights from a file.
-
-    Args:
-        name: timm's.
-        num_classes: that it must have; those of the file if None.
-        checkpoint: the file.
-        section: of the configuration that names it.
 
     Raises:
         RunError: they cannot be read, or do not fit.
     """
-    where = f"{section}.checkpoint: {checkpoint}"
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    try:
-        model: Any = timm.create_model(name, **options)
-    except Exception as error:  # of timm, or of what reads a folder
-        raise RunError(f"{section}.model: {name}: {one_line(error)}") from error
+    options: dict[str, Any] = {"num_classes": num_classes}
     if Path(checkpoint).suffix.lower() in FOREIGN:
+        model: Any = timm.create_model(name, **options)
         try:
             timm.models.load_checkpoint(model, checkpoint)
         except Exception as error:  # each model reads in its own way
-            raise RunError(f"{where}: {one_line(error)}") from error
+            raise RunError(f"teacher.checkpoint: {checkpoint}: {one_line(error)}") from error
         return model
-    weights = read_weights(Path(checkpoint), where)
-    heads = model.pretrained_cfg.get("classifier") or "head"
-    heads = [heads] if isinstance(heads, str) else list(heads)
+    weights = read_weights(Path(checkpoint))
+    model = timm.create_model(name, **options)
     first = weights.get(f"{model.pretrained_cfg.get('first_conv')}.weight")
     if first is not None and first.ndim == 4 and first.shape[1] == 1:
-        options["in_chans"] = 1
-    if num_classes is None and (head := weights.get(f"{heads[0]}.weight")) is not None:
-        options["num_classes"] = len(head)
-    model = timm.create_model(name, **options)
-    check_fits(model, weights, f"{where}: {name}", heads)
+        model = timm.create_model(name, in_chans=1, **options)
+    heads = model.pretrained_cfg.get("classifier") or "head"
+    heads = [heads] if isinstance(heads, str) else list(heads)
+    check_fits(model, weights, f"teacher.checkpoint: {checkpoint}: {name}", heads)
     model.load_state_dict(weights)
     return model
 

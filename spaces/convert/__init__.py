@@ -17,14 +17,22 @@ from ..errors import SpaceError
 from ..networks import Network
 from ..registry import Registry
 
-__all__ = ["CONVERTERS", "from_timm"]
+__all__ = ["CONVERTERS", "answer_of", "from_model", "from_timm"]
 
+TRANSFORMERS = (
+    *("ViTForImageClassification", "ViTModel", "DeiTForImageClassification", "DeiTModel"),
+    *("DeiTForImageClassificationWithTeacher", "Dinov2ForImageClassification", "Dinov2Model"),
+    *("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersModel", "DINOv3ViTModel"),
+)
 CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
     "converter",
     {
         "timm.VisionTransformer": ".vision_transformer:convert",
+        "timm.Eva": ".vision_transformer:convert",
         "timm.MlpMixer": ".mlp_mixer:convert",
         "timm.SwinTransformer": ".swin:convert",
+        "torchvision.VisionTransformer": ".torchvision_vit:convert",
+        **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
     },
     __name__,
 )
@@ -32,11 +40,14 @@ TOLERANCE = 1e-4  # of the largest logit
 _STRANGE = "a variant that the vocabulary does not have"
 
 
-def from_timm(model: nn.Module) -> Network:
-    """Convert a timm model, or one that a plugin converts, to a `Network` in evaluation mode.
+def from_model(model: nn.Module) -> Network:
+    """Convert a model of timm, transformers or torchvision, or one that a plugin converts.
 
     Args:
         model: with float32 weights; it is left as it is.
+
+    Returns:
+        A network in evaluation mode with a copy of the weights, which answers alike.
 
     Raises:
         SpaceError: a model or a variant that the vocabulary does not have, with the reason; or
@@ -58,6 +69,18 @@ def from_timm(model: nn.Module) -> Network:
     return network
 
 
+from_timm = from_model  # its name in releases that knew no other library
+
+
+def answer_of(given: Any) -> Tensor:
+    """Logits (B, K) of what a foreign model returns, or features (B, C) of one without a head."""
+    if hasattr(given, "logits"):
+        return given.logits
+    if hasattr(given, "last_hidden_state"):
+        return given.last_hidden_state[:, 0]
+    return given
+
+
 def _name(kind: type) -> str:
     """Library and class of a model, whatever the module of the class."""
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
@@ -73,7 +96,7 @@ def _compare(name: str, model: nn.Module, network: Network) -> None:
     image = torch.randn(1, a.in_chans, a.input_size, a.input_size, generator=generator)
     with torch.no_grad(), _evaluating(model):
         given = model(image.to(next(model.parameters()).device))
-        wanted: Tensor = getattr(given, "logits", given).cpu()
+        wanted = answer_of(given).cpu()
         logits = network(image)
     if logits.shape != wanted.shape:
         raise SpaceError(f"{name}: logits {tuple(wanted.shape)} become {tuple(logits.shape)}")

@@ -8,7 +8,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import common_fields, network_of, renamed
+from .parts import act_of, embed_fields, network_of, norm_of, renamed
 
 
 def convert(model: Any) -> Network:
@@ -31,7 +31,9 @@ def convert(model: Any) -> Network:
         stages=(Stage(model.embed_dim, blocks),),
         pos_embed="none",
         global_pool="avg",
-        **common_fields(model, model.stem, model.blocks[0].mlp_channels.act),
+        act=act_of(model.blocks[0].mlp_channels.act),
+        **norm_of(model.blocks[0].norm1),
+        **embed_fields(model, model.stem),
     )
     names = {
         "stem.": "patch_embed.",

@@ -11,6 +11,23 @@ from ..architecture import Architecture
 from ..errors import SpaceError
 from ..networks import Network
 
+# Classes of activations in timm, transformers and torch -> ours.
+ACTS = {
+    "GELU": "gelu",
+    "GELUActivation": "gelu",
+    "GELUTanh": "gelu_tanh",
+    "NewGELUActivation": "gelu_tanh",
+    "PytorchGELUTanh": "gelu_tanh",
+    "QuickGELU": "quick_gelu",
+    "QuickGELUActivation": "quick_gelu",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "SiLUActivation": "silu",
+    "Swish": "silu",
+    "Hardswish": "hardswish",
+    "HardSwish": "hardswish",
+}
+
 
 def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
     """Build the network with a copy of these weights.
@@ -31,34 +48,70 @@ def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Netwo
     return network
 
 
-def common_fields(model: Any, embed: Any, act: nn.Module) -> dict[str, Any]:
-    """Fields that all families have; `embed` is the patch embedding."""
-    acts = {nn.GELU: "gelu", nn.ReLU: "relu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
-    name = next((name for kind, name in acts.items() if isinstance(act, kind)), None)
-    if name is None or embed.img_size[0] != embed.img_size[1]:
-        raise SpaceError(f"no counterpart for {act} on images of {embed.img_size}")
-    norm = next((module for module in model.modules() if isinstance(module, nn.LayerNorm)), None)
-    if norm is None:
-        raise SpaceError("the model has no LayerNorm, the only norm that is converted")
+def act_of(act: nn.Module) -> str:
+    """Our name of an activation.
+
+    Raises:
+        SpaceError: we have none.
+    """
+    name = ACTS.get(type(act).__name__)
+    if name is None:
+        raise SpaceError(f"no counterpart for the activation {act}")
+    return "gelu_tanh" if getattr(act, "approximate", "none") == "tanh" else name
+
+
+def norm_of(norm: Any) -> dict[str, Any]:
+    """Kind and epsilon of the norm of all tokens.
+
+    Raises:
+        SpaceError: it is neither a layer norm nor an RMS norm.
+    """
+    kind = kind_of_norm(norm)
+    if not kind:
+        raise SpaceError(f"no counterpart for the norm {norm}: only LayerNorm and RmsNorm have one")
+    return {"norm": kind, "norm_eps": norm.eps}
+
+
+def kind_of_norm(norm: nn.Module) -> str:
+    """Our name of a norm; none for anything else."""
+    names = {kind.__name__.lower() for kind in type(norm).__mro__}
+    if "layernorm" in names:
+        return "layer"
+    return "rms" if names & {"rmsnorm"} else ""
+
+
+def side_of(size: Any, what: str) -> int:
+    """Side of a square.
+
+    Raises:
+        SpaceError: it is none.
+    """
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if sides[0] != sides[1]:
+        raise SpaceError(f"{what} must be square, got {sides[0]}x{sides[1]}")
+    return int(sides[0])
+
+
+def embed_fields(model: Any, embed: Any) -> dict[str, Any]:
+    """Fields of timm's patch embedding."""
     return {
-        "input_size": embed.img_size[0],
+        "input_size": side_of(embed.img_size, "images"),
         "in_chans": embed.proj.in_channels,
         "num_classes": model.num_classes,
-        "patch_size": embed.patch_size[0],
-        "norm_eps": norm.eps,
-        "act": name,
+        "patch_size": side_of(embed.patch_size, "patches"),
     }
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Our names, with timm's joint query-key-value layer split in three."""
+    """Our names, with joint layers of queries, keys and values split."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for old, new in names.items():
             name = name.replace(old, new)
-        if ".qkv." in name:
-            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
-                tensors[name.replace(".qkv.", f".{part}.")] = piece
+        joint = next((j for j in ("qkv", "kv") if f".{j}." in f".{name}"), "")
+        if joint:
+            for part, piece in zip(joint, tensor.chunk(len(joint)), strict=True):
+                tensors[name.replace(f"{joint}.", f"{part}.")] = piece
         else:
             tensors[name] = tensor
     return tensors

@@ -7,7 +7,7 @@ from typing import Any
 from ..architecture import Architecture, Stage
 from ..block import Block
 from ..networks import Network
-from .parts import common_fields, network_of, renamed
+from .parts import act_of, embed_fields, network_of, norm_of, renamed
 
 
 def convert(model: Any) -> Network:
@@ -35,11 +35,13 @@ def convert(model: Any) -> Network:
         stem_norm=True,
         pos_embed="relative",
         global_pool="avg",
-        **common_fields(model, model.patch_embed, model.layers[0].blocks[0].mlp.act),
+        act=act_of(model.layers[0].blocks[0].mlp.act),
+        **norm_of(model.layers[0].blocks[0].norm1),
+        **embed_fields(model, model.patch_embed),
     )
     names = {
         "layers.": "stages.",
-        "patch_embed.norm.": "norm_pre.",
+        "patch_embed.norm.": "norm_stem.",
         "head.fc.": "head.",
         ".relative_position_bias_table": ".bias_table",
     }

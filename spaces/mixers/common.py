@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import ops
-from ..block import Place
+from ..block import Block, Place
 from ..ops import Op
 from .spec import Given, Number, Rule
 
@@ -31,17 +31,72 @@ KERNEL_IS_ODD = Rule(
 )
 QKV = ("q", "k", "v")
 
+# What pretrained attention has or lacks beside its heads; none of it is a choice.
+NO_BIAS = Number("no_bias", "", options=("", "k", "qkv", "all"), fixed=True)  # layers without one
+QK_NORM = Number("qk_norm", "", options=("", "layer", "rms"), fixed=True)  # of queries and keys
+OUT_NORM = Number("out_norm", "", options=("", "layer", "rms"), fixed=True)  # before projection
+SETTINGS = (NO_BIAS, QK_NORM, OUT_NORM)
+BIAS_TAKES_NORM = Rule(
+    ("no_bias", "norm"),
+    lambda layers, norm: not layers or norm != "batch",
+    "no_bias {no_bias!r}: norm 'batch' is folded into the biases",
+)
+
+# Rotary positions: pairs of channels turn by position / rope_base ** k, one half of them by row,
+# the other by column (Su et al., arXiv:2104.09864; Heo et al., arXiv:2403.13298). Positions are
+# index + rope_offset, scaled to a grid of rope_size ("index": EVA-02, Perception Encoder), or
+# -2 pi to 2 pi from border to border ("centered": DINOv3), on grids of every size.
+ROPE = Number("rope", "", options=("", "index", "centered"), fixed=True)
+ROPE_BASE = Number("rope_base", 0.0, fixed=True)
+ROPE_OFFSET = Number("rope_offset", 0.0, low=-1024, fixed=True)
+ROPE_SIZE = Number("rope_size", fixed=True)  # 0: that of the grid
+ROTARY = (ROPE, ROPE_BASE, ROPE_OFFSET, ROPE_SIZE)
+ROPE_FITS = Rule(
+    ("rope", "rope_base", "head_dim"),
+    lambda rope, base, dim: not rope or (base > 1 and dim % 4 == 0),
+    "rope {rope!r} needs rope_base above 1 and a head_dim that is a multiple of 4, not {rope_base} "
+    "and {head_dim}",
+)
+ROPE_KEEPS = Rule(
+    ("rope", "token_keep"),
+    lambda rope, keep: not rope or keep == 1,
+    "token_keep {token_keep} would lose the positions that rope {rope!r} turns tokens by",
+)
+
+
+def turned(place: Place) -> int:
+    """Elements of the tables of cosines and sines."""
+    rows = place.prefix + place.tokens
+    return 2 * rows * place.block.head_dim if place.block.rope else 0
+
 
 def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int) -> list[Op]:
     """Attention of `rows` queries to `kv_rows` keys, of which each query sees `keys`."""
     block, width = place.block, place.width
     inner, kv_inner = block.num_heads * block.head_dim, kv_heads * block.head_dim
-    return [
-        ops.linear(rows, width, inner),
-        ops.linear(kv_rows, width, kv_inner),
-        ops.linear(kv_rows, width, kv_inner),
+    has_bias = {name: not lacks_bias(block, name) for name in (*QKV, "proj")}
+    operations = [
+        ops.linear(rows, width, inner, has_bias["q"]),
+        ops.linear(kv_rows, width, kv_inner, has_bias["k"]),
+        ops.linear(kv_rows, width, kv_inner, has_bias["v"]),
+    ]
+    if block.qk_norm:
+        operations += [
+            ops.norm(block.qk_norm, rows * block.num_heads, block.head_dim),
+            ops.norm(block.qk_norm, kv_rows * kv_heads, block.head_dim),
+        ]
+    if block.rope:
+        operations.append(ops.elementwise(2 * (rows * inner + kv_rows * kv_inner), 2))
+    operations += [
         ops.matmul(block.num_heads, rows, block.head_dim, keys),
         ops.softmax(block.num_heads * rows * keys),
         ops.matmul(block.num_heads, rows, keys, block.head_dim),
-        ops.linear(rows, inner, width),
     ]
+    if block.out_norm:
+        operations.append(ops.norm(block.out_norm, rows, inner))
+    return [*operations, ops.linear(rows, inner, width, has_bias["proj"])]
+
+
+def lacks_bias(block: Block, layer: str) -> bool:
+    """Whether a layer of attention, q, k, v or proj, has no bias."""
+    return block.no_bias == "all" or layer in block.no_bias

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from ..block import Block, Place
 from ..ops import Op
-from .common import HEADS, HEADS_GIVEN, KV_HEADS, QKV, softmax_attention
+from .common import (
+    BIAS_TAKES_NORM,
+    HEADS,
+    HEADS_GIVEN,
+    KV_HEADS,
+    QKV,
+    ROPE_FITS,
+    ROPE_KEEPS,
+    ROTARY,
+    SETTINGS,
+    softmax_attention,
+    turned,
+)
 from .spec import Mixer, Rule
 
 
@@ -29,8 +41,8 @@ SPEC = Mixer(
     module=".attention:Attention",
     ops=attention,
     example=Block("grouped", num_heads=3, head_dim=64, kv_heads=1),
-    numbers=(*HEADS, KV_HEADS),
-    rules=(HEADS_GIVEN, KV_HEADS_DIVIDE),
+    numbers=(*HEADS, KV_HEADS, *SETTINGS, *ROTARY),
+    rules=(HEADS_GIVEN, KV_HEADS_DIVIDE, BIAS_TAKES_NORM, ROPE_FITS, ROPE_KEEPS),
     attribute="attn",
     needs_grid=False,
     takes_prefix=True,
@@ -38,4 +50,6 @@ SPEC = Mixer(
     readers=QKV,
     last="proj",
     nodes=nodes,
+    has_positions=lambda block: bool(block.rope),
+    constants=turned,
 )

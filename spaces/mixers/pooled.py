@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import HEADS, HEADS_GIVEN, QKV, softmax_attention
+from .common import BIAS_TAKES_NORM, HEADS, HEADS_GIVEN, QKV, SETTINGS, softmax_attention
 from .spec import Mixer, Number, Rule
 
 
@@ -31,8 +31,8 @@ SPEC = Mixer(
     module=".pooled:PooledAttention",
     ops=attention,
     example=Block("pooled", num_heads=3, head_dim=64, kv_pool=2),
-    numbers=(*HEADS, KV_POOL),
-    rules=(HEADS_GIVEN, POOL_FITS),
+    numbers=(*HEADS, KV_POOL, *SETTINGS),
+    rules=(HEADS_GIVEN, POOL_FITS, BIAS_TAKES_NORM),
     attribute="attn",
     takes_prefix=True,
     readers=QKV,

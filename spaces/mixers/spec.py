@@ -131,7 +131,8 @@ class Mixer:
             mixer's own name by default.
         layout: "tokens" for (B, N, C), "grid" for (B, C, H, W).
         needs_grid: it uses the two-dimensional arrangement, so no token may be missing.
-        takes_prefix: it can carry class tokens beside the grid.
+        has_positions: of blocks that use it all the same, as with rotary positions.
+        takes_prefix: it can carry class tokens and registers beside the grid.
         ranks_tokens: it has an attention map from which tokens can be ranked: its module has
             `with_scores`, which gives the map too.
         pre_norm: it is preceded by the block's norm; convolutions bring their own.
@@ -161,6 +162,7 @@ class Mixer:
     attribute: str = ""
     layout: str = "tokens"
     needs_grid: bool = True
+    has_positions: Callable[[Block], bool] = lambda block: False
     takes_prefix: bool = False
     ranks_tokens: bool = False
     pre_norm: bool = True
@@ -201,6 +203,10 @@ class Mixer:
             for number in self.numbers
         )
         return tuple(sorted((name, value) for name, value in made if value))
+
+    def uses_grid(self, block: Block) -> bool:
+        """Whether a block of it needs the arrangement of its tokens, all of them."""
+        return self.needs_grid or self.has_positions(block)
 
     def located(self, place: Place) -> Mapping[str, Any]:
         """Its coordinates at a place."""

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..block import Place
+from ..mixers.common import QKV, lacks_bias
+from .norms import make_norm
+from .rotary import rotate, tables
 from .sharing import Fold, Shared
 
 
@@ -20,16 +23,30 @@ class Attention(nn.Module):
         place: block and shapes.
     """
 
+    cos: Tensor | None
+    sin: Tensor | None
+
     def __init__(self, place: Place) -> None:
         super().__init__()
         block = place.block
         self.num_heads, self.head_dim = block.num_heads, block.head_dim
         self.kv_heads = block.kv_heads or block.num_heads
-        self.q = nn.Linear(place.width, self.num_heads * self.head_dim)
-        self.k = nn.Linear(place.width, self.kv_heads * self.head_dim)
-        self.v = nn.Linear(place.width, self.kv_heads * self.head_dim)
-        self.proj = nn.Linear(self.num_heads * self.head_dim, place.width)
+        inner, kv_inner = self.num_heads * self.head_dim, self.kv_heads * self.head_dim
+        bias = {name: not lacks_bias(block, name) for name in (*QKV, "proj")}
+        self.q = nn.Linear(place.width, inner, bias["q"])
+        self.k = nn.Linear(place.width, kv_inner, bias["k"])
+        self.v = nn.Linear(place.width, kv_inner, bias["v"])
+        self.q_norm, self.k_norm = (
+            _norm(block.qk_norm, self.head_dim, place.norm_eps) for _ in range(2)
+        )
+        self.norm = _norm(block.out_norm, inner, place.norm_eps)
+        self.proj = nn.Linear(inner, place.width, bias["proj"])
+        cos, sin = tables(place) if block.rope else (None, None)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         self.shared = by_heads(place.width, self.num_heads, self.head_dim, self.kv_heads)
+        for part in ("weight", "bias"):
+            self.shared[f"norm.{part}"] = Shared((self.num_heads, self.head_dim), "heads _")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
@@ -41,11 +58,14 @@ class Attention(nn.Module):
 
     def attend(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Queries of x (B, N, C) see keys of source (B, M, C); the map is (B, heads, N, M)."""
-        q = self.split(self.q(x), self.num_heads)  # (B, H, N, D)
-        k = self.repeat(self.split(self.k(source), self.kv_heads))  # (B, H, M, D)
+        q = self.q_norm(self.split(self.q(x), self.num_heads))  # (B, H, N, D)
+        k = self.k_norm(self.split(self.k(source), self.kv_heads))
+        if self.cos is not None and self.sin is not None:
+            q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
+        k = self.repeat(k)  # (B, H, M, D)
         v = self.repeat(self.split(self.v(source), self.kv_heads))
         scores = (q * self.head_dim**-0.5 @ k.transpose(-2, -1)).softmax(-1)
-        return self.proj((scores @ v).transpose(1, 2).flatten(2)), scores
+        return self.proj(self.norm((scores @ v).transpose(1, 2).flatten(2))), scores
 
     def split(self, x: Tensor, heads: int) -> Tensor:
         """(B, N, heads * D) -> (B, heads, N, D)."""
@@ -56,6 +76,10 @@ class Attention(nn.Module):
         if self.kv_heads == self.num_heads:
             return x
         return x.repeat_interleave(self.num_heads // self.kv_heads, 1)
+
+
+def _norm(kind: str, channels: int, eps: float) -> nn.Module:
+    return make_norm(kind, channels, eps) if kind else nn.Identity()
 
 
 def by_heads(width: int, heads: int, head_dim: int, kv_heads: int) -> dict[str, Shared]:

@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
         self.reduction = REDUCTIONS[architecture.token_reduction](place) if reduces else None
         has_mlp = block.mlp_hidden > 0 and not traits.is_mlp
         self.norm2 = make_norm(norm, width, eps, layout) if has_mlp else None
-        self.mlp = Mlp(width, block.mlp_hidden, architecture.act, layout) if has_mlp else None
+        self.mlp = _mlp(place, architecture, layout) if has_mlp else None
         self.ls2 = self._scale(architecture, width, architecture.act) if has_mlp else nn.Identity()
 
     def _scale(self, architecture: Architecture, width: int, branch: str) -> nn.Module:
@@ -66,6 +66,16 @@ class ResidualBlock(nn.Module):
         if self.mlp is None or self.norm2 is None:
             return x
         return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+def _mlp(place: Place, a: Architecture, layout: str) -> Mlp:
+    return Mlp(
+        *(place.width, place.block.mlp_hidden, a.act, layout),
+        gated=a.mlp == "glu",
+        norm=a.norm if a.mlp_norm else "",
+        eps=a.norm_eps,
+        bias=a.mlp_bias,
+    )
 
 
 @cache

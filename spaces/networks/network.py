@@ -14,6 +14,7 @@ from ..places import places
 from ..rules import check
 from .block import ResidualBlock
 from .norms import make_norm
+from .pooling import AttentionPool
 from .sharing import Shared
 from .stems import ConvDownsample, ConvStem, PatchEmbed, PatchMerging
 
@@ -66,36 +67,41 @@ class Network(nn.Module):
         placed = places(a)
         width, last = placed[0][0].width, placed[-1][-1].width
         self.patch_embed = (
-            PatchEmbed(a.in_chans, width, a.patch_size)
+            PatchEmbed(a.in_chans, width, a.patch_size, a.stem_bias)
             if a.stem == "patch"
             else ConvStem(a.in_chans, width, a.patch_size, a.act)
         )
-        self.norm_pre = make_norm(a.norm, width, a.norm_eps) if a.stem_norm else None
+        self.norm_stem = make_norm(a.norm, width, a.norm_eps) if a.stem_norm else None
         self.shared: dict[str, Shared] = {}
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if a.prefix else None
-        self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if a.prefix > 1 else None
+        self.cls_token = _token(width) if a.class_tokens else None
+        self.dist_token = _token(width) if a.class_tokens > 1 else None
+        self.reg_token = _token(width, a.registers) if a.registers else None
         self.pos_embed = None
-        if a.pos_embed == "learned":
-            self.pos_embed = nn.Parameter(torch.zeros(1, a.prefix + a.grid**2, width))
-            self.shared["pos_embed"] = self._position_rule(width)
+        if a.pos_embed in ("learned", "patches"):
+            prefix = a.prefix if a.pos_embed == "learned" else 0
+            self.pos_embed = nn.Parameter(torch.zeros(1, prefix + a.grid**2, width))
+            self.shared["pos_embed"] = _position_rule(width, a.grid, prefix, a.pos_embed)
+        self.norm_pre = make_norm(a.norm, width, a.norm_eps) if a.pre_norm else None
         self.stages = nn.ModuleList(
             NetworkStage(stage, placed[i - 1][-1] if i else None, a.stages[i].downsample, a)
             for i, stage in enumerate(placed)
         )
-        self.norm = make_norm(a.norm, last, a.norm_eps)
-        self.head = nn.Linear(last, a.num_classes)
-        self.head_dist = nn.Linear(last, a.num_classes) if a.prefix > 1 else None
-        if not self.head.weight.is_meta:
+        self.norm = _final_norm(a, "tokens", last)
+        self.attn_pool = AttentionPool(last, a) if a.global_pool == "map" else None
+        self.fc_norm = _final_norm(a, "pooled", last)
+        self.head = self._head(last)
+        self.head_dist = self._head(last) if a.class_tokens > 1 else None
+        if not next(self.parameters()).is_meta:
             self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, in_chans, S, S) -> logits (B, num_classes)."""
+        """Images (B, in_chans, S, S) -> logits (B, num_classes), or features (B, C) of no head."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, S, S) -> normalized tokens (B, N, C)."""
         x, layout = self.patch_embed(x), "grid"
-        if self.norm_pre or self.cls_token is not None or self.pos_embed is not None:
+        if self.embeds:
             x, layout = self.embed(to_tokens(x)), "tokens"
         for stage in self.stages:
             assert isinstance(stage, NetworkStage)
@@ -107,13 +113,24 @@ class Network(nn.Module):
         return self.norm(x if layout == "tokens" else to_tokens(x))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Norm, class tokens and positions: (B, N, C) -> (B, prefix + N, C)."""
-        if self.norm_pre is not None:
-            x = self.norm_pre(x)
-        prefix = [t for t in (self.cls_token, self.dist_token) if t is not None]
+        """Norms, other tokens and positions: (B, N, C) -> (B, prefix + N, C)."""
+        if self.norm_stem is not None:
+            x = self.norm_stem(x)
+        if self.pos_embed is not None and self.architecture.pos_embed == "patches":
+            x = x + self.pos_embed
+        tokens = (self.cls_token, self.dist_token, self.reg_token)
+        prefix = [token for token in tokens if token is not None]
         if prefix:
             x = torch.cat([*(t.expand(x.shape[0], -1, -1) for t in prefix), x], 1)
-        return x if self.pos_embed is None else x + self.pos_embed
+        if self.pos_embed is not None and self.architecture.pos_embed == "learned":
+            x = x + self.pos_embed
+        return x if self.norm_pre is None else self.norm_pre(x)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether `embed` does anything."""
+        parts = (self.norm_stem, self.norm_pre, self.pos_embed)
+        return self.architecture.prefix > 0 or any(part is not None for part in parts)
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) -> logits (B, num_classes), the mean of both heads if there are two."""
@@ -123,8 +140,28 @@ class Network(nn.Module):
     def forward_heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Tokens (B, N, C) -> logits of the class head, and of the distillation head."""
         if self.head_dist is not None:
-            return self.head(x[:, 0]), self.head_dist(x[:, 1])
-        return (self.head(x[:, 0] if self.architecture.prefix else x.mean(1)),)
+            return self.head(self.fc_norm(x[:, 0])), self.head_dist(self.fc_norm(x[:, 1]))
+        return (self.head(self.fc_norm(self.pool(x))),)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, C) -> features (B, C), or (B, 2 C) of class token and mean."""
+        a = self.architecture
+        if a.global_pool == "token":
+            return x[:, 0]
+        patches = x if a.pool_registers or not a.prefix else x[:, a.prefix :]
+        if self.attn_pool is not None:
+            return self.attn_pool(patches)
+        mean = patches.mean(1)
+        return mean if a.global_pool == "avg" else torch.cat([x[:, 0], mean], 1)
+
+    def _head(self, width: int) -> nn.Module:
+        a = self.architecture
+        if not a.num_classes:
+            return nn.Identity()
+        if a.global_pool != "token_avg":
+            return nn.Linear(width, a.num_classes)
+        self.shared["head.weight"] = Shared((a.num_classes, 2, width), "_ _ _")
+        return nn.Linear(2 * width, a.num_classes)
 
     def init_weights(self) -> None:
         """Timm's initialization: truncated normal weights, zero biases."""
@@ -133,20 +170,32 @@ class Network(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if "bias" in module.state_dict():
                     nn.init.zeros_(module.bias)
-        for table in (self.pos_embed, self.cls_token, self.dist_token):
+        latent = None if self.attn_pool is None else self.attn_pool.latent
+        tables = (self.pos_embed, self.cls_token, self.dist_token, self.reg_token, latent)
+        for table in tables:
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
 
-    def _position_rule(self, width: int) -> Shared:
-        side, prefix = self.architecture.grid, self.architecture.prefix
 
-        def fold(table: Tensor) -> Tensor:
-            return _resize_positions(table, prefix, side)
+def _token(width: int, count: int = 1) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(1, count, width))
 
-        def unfold(table: Tensor, shape: torch.Size) -> Tensor:
-            return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
 
-        return Shared((1, prefix + side**2, width), "_ whole _", fold, unfold)
+def _final_norm(a: Architecture, where: str, width: int) -> nn.Module:
+    return make_norm(a.norm, width, a.norm_eps) if a.final_norm == where else nn.Identity()
+
+
+def _position_rule(width: int, side: int, prefix: int, kind: str) -> Shared:
+    """Sharing of a table that starts with `prefix` rows of other tokens."""
+
+    def fold(table: Tensor) -> Tensor:
+        return _resize_positions(table, prefix, side)
+
+    def unfold(table: Tensor, shape: torch.Size) -> Tensor:
+        return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
+
+    branch = "" if kind == "learned" else kind
+    return Shared((1, prefix + side**2, width), "_ whole _", fold, unfold, branch)
 
 
 def _resize_positions(table: Tensor, prefix: int, side: int) -> Tensor:

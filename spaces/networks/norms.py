@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -95,11 +98,21 @@ def make_norm(kind: str, num_channels: int, eps: float, layout: str = "tokens") 
     return classes[kind][grid](num_channels, eps=eps)
 
 
-ACTS: dict[str, type[nn.Module]] = {
+class QuickGelu(nn.Module):
+    """x * sigmoid(1.702 x), the GELU of OpenAI's CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x * (1.702 * x).sigmoid()
+
+
+ACTS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGelu,
 }
 
 

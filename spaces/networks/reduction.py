@@ -12,18 +12,19 @@ class TokenReduction(nn.Module):
     """Keep the most attended tokens and fuse the others (Liang et al., arXiv:2202.07800).
 
     Tokens are ranked by the class token's attention, or where there is none by the attention
-    they receive from all tokens. The fused token is the total minus what was kept, so that no
-    complement of the kept indices is needed.
+    they receive from all tokens, registers included. The fused token is the total minus what was
+    kept, so that no complement of the kept indices is needed.
     """
 
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.prefix, self.top = place.prefix, place.kept - 1
+        self.by_class = place.prefix > place.registers
 
     def forward(self, x: Tensor, scores: Tensor) -> Tensor:
         """(B, prefix + N, C) and their attention map (B, heads, ., .) -> (B, prefix + K, C)."""
         prefix, patches = x[:, : self.prefix], x[:, self.prefix :]
-        seen = scores[:, :, 0] if self.prefix else scores.mean(2)
+        seen = scores[:, :, 0] if self.by_class else scores.mean(2)
         rank = seen.mean(1)[:, self.prefix :]  # (B, N)
         weights, index = rank.topk(self.top, 1)
         kept = patches.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))

@@ -16,9 +16,9 @@ from .sharing import Fold, Shared
 class PatchEmbed(nn.Module):
     """One convolution that turns each patch into a token."""
 
-    def __init__(self, in_chans: int, width: int, patch_size: int) -> None:
+    def __init__(self, in_chans: int, width: int, patch_size: int, bias: bool = True) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_chans, width, patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(in_chans, width, patch_size, stride=patch_size, bias=bias)
         kernel = (width, in_chans, patch_size, patch_size)
         self.shared = {
             "proj.weight": Shared(kernel, "_ _ whole whole", _resize(patch_size), _enlarge)

@@ -33,6 +33,67 @@ class TestVisionTransformer(ConverterContract):
     )
 
 
+# One model each of VisionTransformer and Eva that people start from, as they are built, but less
+# deep and, where their sizes allow it, on small images.
+FAMILY = {
+    "deit3_small_patch16_224": {"img_size": 32},
+    "vit_small_patch14_dinov2": {"img_size": 28, "num_classes": 0},
+    "vit_small_patch14_reg4_dinov2": {"img_size": 28, "num_classes": 0},
+    "vit_base_patch16_siglip_224": {"img_size": 32, "num_classes": 0},
+    "vit_base_patch16_clip_224": {"img_size": 32},
+    "vit_base_patch16_clip_quickgelu_224": {"img_size": 32},
+    "flexivit_small": {"img_size": 48},
+    "vit_medium_patch16_gap_256": {"img_size": 32},
+    "vit_little_patch16_reg4_gap_256": {"img_size": 32},
+    "vit_wee_patch16_reg1_gap_256": {"img_size": 32},
+    "eva02_tiny_patch14_224": {"img_size": 42, "num_classes": 0},
+    "vit_pe_core_tiny_patch16_384": {"img_size": 48, "num_classes": 5},
+    "vit_small_patch16_dinov3": {"img_size": 48, "num_classes": 0},
+    # Further parts of the vocabulary.
+    "eva02_base_patch16_clip_224": {"img_size": 48},  # norms inside attention and MLP
+    "beit3_base_patch16_224": {"img_size": 32},
+    "vit_giant_patch14_dinov2": {"img_size": 28, "num_classes": 0, "embed_dim": 192},
+    "vit_huge_plus_patch16_dinov3": {"img_size": 32, "num_classes": 0, "embed_dim": 160},
+    "vit_so150m_patch16_reg4_map_256": {"img_size": 32},
+    "vit_pe_spatial_tiny_patch16_512": {"img_size": 48, "num_classes": 0},  # no last norm
+    "vit_small_patch16_rope_224": {"img_size": 48},
+    "aimv2_large_patch14_224": {"img_size": 28, "embed_dim": 128},  # RMS norms, no biases
+}
+
+
+class TestFamily(ConverterContract):
+    models = tuple(makes(name, **{"depth": 2, **sizes}) for name, sizes in FAMILY.items())
+
+
+class TestOptions(ConverterContract):
+    """Options that change the computation and not the names of parameters."""
+
+    models = tuple(
+        makes("vit_tiny_patch16_224", **options, **SMALL, img_size=32)
+        for options in (
+            {"global_pool": "avg"},
+            {"global_pool": "avg", "pool_include_prefix": True},
+            {"qk_norm": True, "qkv_bias": False, "reg_tokens": 2},
+            {"norm_layer": "rmsnorm", "pre_norm": True},
+            {"scale_attn_norm": True, "scale_mlp_norm": True, "act_layer": "gelu_tanh"},
+            {"act_layer": "relu", "final_norm": False},
+            {"global_pool": "map", "reg_tokens": 1},
+            {"dynamic_img_size": True},
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILY)
+def test_whole_models(name: str) -> None:
+    """At the size and depth that they have, all blocks of them."""
+    model = with_noise(timm.create_model(name, pretrained=False).eval())
+    x = images(from_timm(model).architecture, 1, seed=3)
+    with torch.no_grad():
+        expected = model(x)
+        assert difference(from_timm(model)(x), expected) < 1e-4 * expected.abs().max()
+
+
 class TestMlpMixer(ConverterContract):
     models = (makes("mixer_s32_224"),)
 
@@ -42,7 +103,7 @@ class TestSwin(ConverterContract):
 
 
 def test_every_converter_is_tested() -> None:
-    tested = (TestVisionTransformer, TestMlpMixer, TestSwin)
+    tested = (TestVisionTransformer, TestFamily, TestMlpMixer, TestSwin)
     kinds = {kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__}
     assert {name.partition(".")[2] for name in CONVERTERS} <= kinds
 
@@ -55,13 +116,17 @@ def test_every_converter_is_tested() -> None:
             {},
             "no converter for timm.ResNet; there are some for timm",
         ),
-        ("vit_tiny_patch16_224", {"qk_norm": True}, "query-key norm"),
-        ("vit_tiny_patch16_224", {"reg_tokens": 4}, "register tokens"),
-        ("vit_tiny_patch16_224", {"global_pool": "avg"}, "a norm after pooling"),
-        ("vit_tiny_patch16_224", {"pre_norm": True}, "a norm before the blocks"),
+        ("vit_tiny_patch16_224", {"global_pool": "max"}, "pools by 'max'; what converts pools by"),
+        ("vit_tiny_patch16_224", {"global_pool": "prr"}, "pools by 'prr'"),
+        ("vit_tiny_patch16_224", {"attn_layer": "diff"}, "a variant that the voc|no counterpart"),
+        ("vit_tiny_patch16_224", {"img_size": (224, 192)}, "images must be square, got 224x192"),
+        ("vit_small_patch16_rope_mixed_224", {}, "no counterpart for positions by RotaryEmb"),
+        ("eva02_tiny_patch14_224", {"use_post_norm": True}, "its logits would change by"),
+        ("vit_small_patch16_dinov3", {"gated_attn": True}, "parts that have no counterpart"),
+        ("samvit_base_patch16", {"depth": 1}, "there are some for timm.VisionTransformer, timm"),
         ("gmixer_12_224", {}, "have no counterpart: stages.0.blocks.0.mlp.fc2.weight"),
         ("resmlp_12_224", {}, "only those with MixerBlock"),
-        ("vit_tiny_patch16_224", {"norm_layer": "rmsnorm"}, "LayerNorm"),
+        ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "a variant that the voc.*no attr"),
         ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),
     ],

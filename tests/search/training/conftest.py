@@ -1,6 +1,5 @@
-"""A space and lessons so small that a training takes a second, and a start that knows digits."""
+"""A space and lessons so small that a training takes a second."""
 
-from ..own_vit import own
 from ..small import data, lessons, space
 
-__all__ = ["data", "lessons", "own", "space"]
+__all__ = ["data", "lessons", "space"]

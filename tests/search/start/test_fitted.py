@@ -12,12 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from vitpareto.search.config import AdaptConfig, StartConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.digits import CLASSES, read_digits
-from vitpareto.search.training import adapt
-from vitpareto.search.training.accuracy import accuracy
-from vitpareto.search.training.adapt import Adaptation, layer_scale
-from vitpareto.search.training.checkpoint import Checkpoint
-from vitpareto.search.training.probe import logistic_regression
-from vitpareto.search.training.start import (
+from vitpareto.search.start import adapt
+from vitpareto.search.start.adapt import Adaptation, layer_scale
+from vitpareto.search.start.fitted import (
     check_start,
     fit,
     load_network,
@@ -26,6 +23,9 @@ from vitpareto.search.training.start import (
     save_network,
     teacher_of,
 )
+from vitpareto.search.start.probe import logistic_regression
+from vitpareto.search.training.accuracy import accuracy
+from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.supernet import shared_from
 from vitpareto.search.training.teacher import make_lessons, predict
 from vitpareto.spaces import Candidate, SearchSpace

@@ -10,8 +10,8 @@ from ...spaces.networks import Network
 from ..console import progress
 from ..data.balance import class_weights
 from ..data.dataset import Data, resized
-from .optimizer import fast_matmul, torch_device
-from .teacher import BATCH
+from ..training.optimizer import fast_matmul, torch_device
+from ..training.teacher import BATCH
 
 DECAY = 1.0  # of the summed loss, as scikit-learn's LogisticRegression has it by default
 SPREAD = 1e-6  # least deviation of a feature

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...spaces import Architecture, Candidate, SearchSpace
-from ...spaces.convert import from_timm
+from ...spaces.convert import from_model
 from ...spaces.errors import RunError, SpaceError
 from ...spaces.networks import Network
 from ...spaces.networks.refit import resized_network, with_classes, with_pixels
@@ -27,9 +27,10 @@ from ..data.augment import Norm
 from ..data.dataset import Data
 from ..data.sources.classes import read_names
 from ..store.atomic_files import write_atomic
-from .ready_teacher import Judgment, judge_answers
-from .teacher import Teacher
-from .timm_models import load_start
+from ..training.ready_teacher import Judgment, judge_answers
+from ..training.teacher import Teacher
+from .models import open_model
+from .pixels import pixels_of
 
 CANDIDATE = "candidate"  # metadata of the file that keeps a start
 TOKENS, IMAGES = 32_768, (64, 512)  # of a library: wanted, and at least and at most
@@ -63,13 +64,14 @@ def open_start(config: StartConfig) -> Start:
         RunError: no such model, or weights that cannot be had or do not fit.
         SpaceError: a model without a counterpart in our vocabulary.
     """
-    model, own = load_start(config.model, config.checkpoint)
+    model = open_model(config.model, checkpoint=config.checkpoint, section="start")
     try:
-        network = from_timm(model)
+        network = from_model(model)
     except SpaceError as error:
         raise SpaceError(f"start.model: {config.model}: {error}") from None
     channels = network.architecture.in_chans
-    norm = Norm(config.mean, config.std) if config.mean else own
+    given = Norm(config.mean, config.std) if config.mean else None
+    norm = given or pixels_of(model, config.model, channels)
     if len(norm.mean) != channels:
         raise RunError(
             f"start.mean: {config.model} takes images of {channels} channel(s), "

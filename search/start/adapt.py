@@ -16,14 +16,14 @@ from ..config import AdaptConfig, Balance
 from ..console import progress, stop_request
 from ..data.balance import class_weights
 from ..data.dataset import Data, resized
-from .accuracy import accuracy
-from .checkpoint import Checkpoint, State
-from .finetune import Best
-from .forward import predict
-from .losses import label_loss
-from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.accuracy import accuracy
+from ..training.checkpoint import Checkpoint, State
+from ..training.finetune import Best
+from ..training.forward import predict
+from ..training.losses import label_loss
+from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.teacher import batches_in, shuffled
 from .probe import fit_head
-from .teacher import batches_in, shuffled
 
 NOW, BEST = "now.", "best."  # of a checkpoint: weights in training, and the best so far
 

@@ -1,0 +1,1 @@
+"""Start: a trained vision transformer of others, read, checked and turned into a space."""

@@ -1,0 +1,188 @@
+"""A space whose largest member is a given network, with the choices that suit its family."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from math import ceil
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...cost_models import workload
+from ...spaces import Architecture, Block, Candidate, SearchSpace, Stage
+from ...spaces.convert import answer_of, from_model
+from ...spaces.convert.vision_transformer import exact_ratio
+from ...spaces.errors import SpaceError
+from ...spaces.mixers import find
+from ...spaces.networks import Network
+from ...spaces.supernet import Supernet
+
+KEEPS = (1.0, 0.9, 0.7, 0.5)
+MLP_CUTS = (0.0, 0.25, 0.5)
+GROUPED = 3  # blocks that share weight bits
+
+
+def derive_space(network: Network, name: str) -> SearchSpace:
+    """The space of a network: fewer blocks, heads, hidden units, tokens and bits, other mixers.
+
+    The width stays: it is the stream that all pretrained blocks read and write. What the file says
+    first is what the network has, so that the largest member is the network.
+
+    Args:
+        network: converted.
+        name: of the space.
+
+    Raises:
+        SpaceError: its blocks differ in more than a space can say.
+    """
+    space = SearchSpace(derived_spec(network.architecture, name))
+    if space.largest() != Candidate.uncompressed(network.architecture):
+        raise SpaceError(f"{name}: its blocks are of different sizes, which no space can say")
+    return space
+
+
+def difference(space: SearchSpace, network: Network, model: nn.Module) -> float:
+    """Largest difference of logits between the largest member, with inherited weights, and a model.
+
+    Shared weights are sorted by importance, as a search would have them.
+    """
+    supernet, largest = Supernet.from_network(space, network), space.largest()
+    a, generator = network.architecture, torch.Generator().manual_seed(1)
+    images = torch.randn(2, a.in_chans, a.input_size, a.input_size, generator=generator)
+    with torch.no_grad():
+        wanted = answer_of(model.eval()(images))
+        return float((supernet(largest, images) - wanted).abs().max())
+
+
+def derived(model: nn.Module, name: str) -> tuple[SearchSpace, dict[str, Any]]:
+    """The space of a foreign model, and facts about its largest member.
+
+    Raises:
+        SpaceError: the model has no counterpart in our vocabulary, with the reason.
+    """
+    network = from_model(model)
+    space = derive_space(network, name)
+    largest = space.largest()
+    counted = workload(largest)
+    return space, {
+        "model": name,
+        "key": largest.key,
+        "params": counted.params,
+        "macs": counted.macs,
+        "max_abs_difference": difference(space, network, model),
+    }
+
+
+def derived_spec(a: Architecture, name: str) -> dict[str, Any]:
+    """Contents of the space file."""
+    own = {
+        field.name: getattr(a, field.name)
+        for field in fields(a)
+        if field.default is not MISSING and getattr(a, field.name) != field.default
+    }
+    always = ("input_size", "in_chans", "num_classes", "global_pool", "norm_eps")
+    spec: dict[str, Any] = {"name": _short(name)}
+    spec |= {field: getattr(a, field) for field in always} | own
+    spec["patch_size"] = _one_or_many(_patches(a))
+    drops = _drops_tokens(a)
+    if drops:
+        spec["token_reduction"] = ["evit", "random"]
+    spec["stages"] = [_stage(a, index, stage, drops) for index, stage in enumerate(a.stages)]
+    return spec
+
+
+def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, Any]:
+    depth, first = len(stage.blocks), stage.blocks[0]
+    least = max(1, ceil(depth * 2 / 3))
+    spec: dict[str, Any] = {
+        "depth": depth if least == depth else {"low": least, "high": depth},
+        "width": stage.width,
+    }
+    if index:
+        spec["downsample"] = stage.downsample
+    spec |= _numbers(first, stage.width)
+    spec["mlp_ratio"] = exact_ratio(first.mlp_hidden, stage.width)
+    mixers = _mixers(a, first, index)
+    if "grouped" in mixers and first.mixer != "grouped":
+        spec["kv_heads"] = 1
+    if "pooled" in mixers and first.mixer != "pooled":
+        spec["kv_pool"] = 2
+    if drops and index == len(a.stages) - 1:
+        spec["token_keep"] = list(KEEPS)
+        if places := _places(least):
+            spec["token_keep_at"] = places
+    spec["act_bits"] = [32, 8]
+    spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
+    spec["blocks"] = {"mixer": _one_or_many(mixers)}
+    if first.num_heads:
+        spec["blocks"]["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
+    elif "hidden" in find(first.mixer).pruned:
+        spec["blocks"]["mixer_prune_ratio"] = list(MLP_CUTS)
+    if first.mlp_hidden:
+        spec["blocks"]["mlp_prune_ratio"] = list(MLP_CUTS)
+    return spec
+
+
+def _numbers(block: Block, width: int) -> dict[str, Any]:
+    """The numbers of a block as a space file says them."""
+    said: dict[str, Any] = {}
+    for number in find(block.mixer).numbers:
+        value = getattr(block, number.name)
+        if number.field != number.name:
+            said[number.field] = exact_ratio(value, width)
+        elif value != number.default and number.name != "shift":
+            said[number.name] = value
+    return said
+
+
+def _mixers(a: Architecture, first: Block, index: int) -> list[str]:
+    """The mixer that the network has, then cheaper ones that can stand in its place."""
+    mixers = [first.mixer]
+    side = a.grid >> index
+    if first.mixer == "softmax":
+        if first.num_heads > 1:
+            mixers.append("grouped")
+        if side > 1:
+            mixers += ["pooled", "linear"]
+    elif first.mixer == "window":
+        mixers.append("linear")
+    return mixers
+
+
+def _patches(a: Architecture) -> list[int]:
+    """Patch sizes up to twice the network's; only where no weight is tied to the token count."""
+    plain = len(a.stages) == 1 and all(not find(b.mixer).fixed_tokens for b in a.blocks())
+    sizes = range(a.patch_size, 2 * a.patch_size + 1) if plain else [a.patch_size]
+    return [size for size in sizes if a.input_size % size == 0 and a.input_size // size > 1] or [
+        a.patch_size
+    ]
+
+
+def _drops_tokens(a: Architecture) -> bool:
+    """Whether tokens can be dropped: not where rotary positions or windows need the grid."""
+    return a.grid > 2 and all(
+        block.mixer == "softmax" and not block.rope for block in a.stages[-1].blocks
+    )
+
+
+def _places(depth: int) -> list[str]:
+    """Blocks after which tokens are dropped: the first quarter, then half, then three quarters."""
+    quarter = depth // 4
+    if not quarter:
+        return []
+    return [",".join(str(quarter * k) for k in range(1, n + 1)) for n in (1, 2, 3)]
+
+
+def _head_cuts(heads: int) -> list[float]:
+    """Shares of heads to remove, such that all, two thirds and one third of them stay."""
+    kept = sorted({heads, max(1, round(heads * 2 / 3)), max(1, round(heads / 3))}, reverse=True)
+    return [round(1 - count / heads, 3) for count in kept]
+
+
+def _one_or_many(values: list[Any]) -> Any:
+    return values if len(values) > 1 else values[0]
+
+
+def _short(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].rpartition(":")[2] or name
