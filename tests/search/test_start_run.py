@@ -102,7 +102,7 @@ def test_a_run_from_before_there_were_starts_is_not_continued(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(searched, run)
-    (run / "start.safetensors").unlink()
+    (run / "start.safetensors").rename(run / "supernet.safetensors")
     with pytest.raises(RunError, match="made by a release without `start`"):
         Run(RunFolder(run, lock=False)).ensure_start()
 

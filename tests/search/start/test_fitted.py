@@ -1,5 +1,6 @@
 """A start fitted to a space and to images says what it said before; adapting makes it better."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 from vitpareto.search.config import AdaptConfig, StartConfig
+from vitpareto.search.data.augment import Norm
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.digits import CLASSES, read_digits
 from vitpareto.search.start import adapt
@@ -240,3 +242,52 @@ def test_a_stopped_adaptation_goes_on_as_if_it_had_not_been(
     assert train(part, kept, knows) == facts
     state = part.state_dict()
     assert all(value.equal(state[name]) for name, value in whole.state_dict().items())
+
+
+def of_transformers(folder: Path, kind: str, mean: float) -> Any:
+    """A small vision transformer of Hugging Face for color images, saved in its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        image_size=SIZE,
+        patch_size=4,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=10,
+        layer_norm_eps=1e-6,
+    )
+    model = getattr(transformers, kind)(config).eval()
+    model.save_pretrained(folder)
+    about = {"image_mean": [mean] * 3, "image_std": [0.5, 0.25, 0.5], "do_normalize": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(about))
+    return model
+
+
+def test_a_folder_of_hugging_face_brings_its_pixels(
+    own_space: SearchSpace, data: Data, tmp_path: Path
+) -> None:
+    """Gray images are shown to it in its colors, each as its processor has it."""
+    model = of_transformers(tmp_path / "hf", "ViTForImageClassification", 0.3)
+    config = StartConfig(model=str(tmp_path / "hf"), adapt=AS_IT_IS)
+    pixels, _ = read_digits(SIZE)
+    norm = Norm((0.3,) * 3, (0.5, 0.25, 0.5))
+    with torch.no_grad():
+        wanted = model(norm(pixels[:10].expand(-1, 3, -1, -1))).logits
+        seen = (pixels[:10] / 255 - data.mean[0]) / data.std[0]
+        logits = fitted(config, own_space, data)(seen)
+    assert torch.allclose(logits, wanted, atol=1e-4 * float(wanted.abs().max()))
+    (tmp_path / "hf" / "preprocessor_config.json").unlink()
+    with pytest.raises(RunError, match=r"start\.mean: nothing says which pixels"):
+        open_start(config)
+
+
+def test_a_backbone_gets_a_head(own_space: SearchSpace, data: Data, tmp_path: Path) -> None:
+    of_transformers(tmp_path / "hf", "ViTModel", 0.3)
+    config = StartConfig(model=str(tmp_path / "hf"))
+    network, knows = fit(open_start(config), config, own_space, data)
+    assert not knows and network.head.weight.shape == (10, 32)
+    before = config.model_copy(update={"adapt": AS_IT_IS})
+    with pytest.raises(RunError, match="does not know 10 of the 10 classes"):
+        fit(open_start(before), before, own_space, data)
