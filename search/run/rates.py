@@ -225,25 +225,23 @@ def candidate_durations(
         works |= {("score_s", c.key): partial(evaluator, c) for c in candidates}
     with threads(worker_threads(config)):
         seconds = median_seconds({key: work for key, work in works.items() if key[0] in names})
-    whole = max(1.0, data.count("validation") / FEW)
+    scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
+    if config.start.model:  # assembled and asked, each with a few images here
+        assembled = len(typical_images(data, space.largest().architecture))
+        scales["score_s"] = (assembled + data.count("search")) / (2 * FEW)
     return {
-        c.key: {
-            name: seconds[name, c.key] * (whole if name == "judge_s" else 1.0) for name in names
-        }
+        c.key: {name: seconds[name, c.key] * scales.get(name, 1.0) for name in names}
         for c in candidates
     }
 
 
 def _scorer(config: RunConfig, space: SearchSpace, data: Data) -> Callable[[Candidate], object]:
     """Scores candidates as the run does, from weights that are not trained."""
-    search = data.split("search")
     if not config.start.model:
         supernet = from_scratch(space, config.search.seed).to(torch_device())
-        return Evaluator(supernet, search, data.split("train"))
-    network = Teacher(space.largest().architecture)
-    images = _noise(data, len(typical_images(data, network.architecture)))
-    library = Library(Start.of(network, images))
-
+        return Evaluator(supernet, data.split("search"), data.split("train"))
+    network, few = Teacher(space.largest().architecture), _noise(data)
+    library, search = Library(Start.of(network, few)), Split(few, torch.zeros(FEW).long())
     # Assembled each time anew, unlike in a scorer, which keeps its last candidates.
     return lambda candidate: answer_alone(candidate, assemble(library, candidate), search)
 
