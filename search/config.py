@@ -34,12 +34,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Balance = Literal["none", "weight", "sample"]
 
 GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
+GONE_START = "pretrained"  # key of `supernet` in 0.2
 OLD_BROKEN = 0.01  # default of `data.broken` then, which their run folders hold
 BUDGET = "25min"  # of a job whose lengths nobody gave
 NO_BUDGET = "none"
 LENGTHS = frozenset(
     {
-        *(f"{name}.epochs" for name in ("teacher", "supernet", "finish")),
+        *(f"{name}.epochs" for name in ("start.adapt", "teacher", "supernet", "finish")),
         *(f"forecast.{name}" for name in ("candidates", "steps")),
     }
 )  # of trainings
@@ -183,6 +184,59 @@ class TeacherConfig(TrainConfig):
         return size
 
 
+class AdaptConfig(TrainConfig):
+    """Adaptation of a start to the images: a linear probe, then fine-tuning of all of it.
+
+    Attributes:
+        epochs: passes of fine-tuning; 0 takes the start as it is, which then knows the classes.
+        layer_decay: factor of the learning rate from each block to the one below it.
+        probe_epochs: passes over the frozen features that fit the head; 0 for none.
+        mixup: parameter of the Beta distribution by which images are blended; 0 for none.
+        label_smoothing: share of each label that goes to all classes. It makes a teacher say less
+            about which classes are alike (Mueller et al., arXiv:1906.02629).
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 10
+    lr: Annotated[float, Field(gt=0)] = 5e-4
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    probe_epochs: Annotated[int, Field(ge=0)] = 100
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class StartConfig(_Section):
+    """The network that a search starts from: teacher, reference and donor of all weights.
+
+    Attributes:
+        model: a vision transformer by its name in timm, hf-hub:ORG/NAME, local-dir:FOLDER, a
+            folder of Hugging Face, or torchvision:NAME; empty starts from scratch.
+        checkpoint: file with its weights; empty takes those that come with the model.
+        classes: file with the names of its classes, one a line, in the order of its outputs;
+            empty takes them to be those of the data if there are as many.
+        mean: of its pixels in [0, 1], one a channel; empty takes what comes with the model.
+        std: likewise.
+        adapt: how it is adapted to the images.
+    """
+
+    model: str = ""
+    checkpoint: str = ""
+    classes: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    adapt: AdaptConfig = AdaptConfig()
+
+    @model_validator(mode="after")
+    def _of_a_model(self) -> StartConfig:
+        if not self.model and self != StartConfig.model_construct():
+            raise ValueError("which network? Name it in start.model")
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"start.mean and start.std need as many numbers, got {len(self.mean)} and "
+                f"{len(self.std)}"
+            )
+        return self
+
+
 class DistillConfig(_Section):
     """Losses of students on the answers of the teacher, beside that on labels.
 
@@ -204,7 +258,7 @@ class DistillConfig(_Section):
 
 
 class SupernetConfig(TrainConfig):
-    """Training of the shared weights.
+    """Training of the shared weights; those of a start are not trained.
 
     Attributes:
         sampling: "sandwich" trains the largest candidate, and the smallest and random ones on its
@@ -214,7 +268,6 @@ class SupernetConfig(TrainConfig):
             the gradients of the others.
         alone: share of the steps in which only the largest candidate is trained, before all are.
         curriculum: share of the other steps over which the axes of the space open one by one.
-        pretrained: timm model whose weights are the start; empty starts from scratch.
         workers: processes of a Ray cluster that share the training, each with `batch_size` images
             a step; several need the extra "train".
     """
@@ -226,7 +279,6 @@ class SupernetConfig(TrainConfig):
     project_conflicts: bool = False
     alone: Annotated[float, Field(ge=0, lt=1)] = 0.0
     curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
-    pretrained: str = ""
     workers: Positive = 1
 
 
@@ -249,9 +301,8 @@ class ProxyConfig(TrainConfig):
 class ForecastConfig(_Section):
     """Short trainings from scratch, from which the accuracies of all candidates are predicted.
 
-    Their recipe is that of `proxy`, with a schedule of its own length. Where
-    `supernet.pretrained` is given they would say nothing of candidates that start from it, so
-    none are made.
+    Their recipe is that of `proxy`, with a schedule of its own length. Of candidates that are cut
+    from a start they would say nothing, so none are made beside one.
 
     Attributes:
         candidates: number that is trained; 0 takes inherited accuracies as they are.
@@ -386,7 +437,7 @@ class RunConfig(_Section):
     """Everything a run needs to know.
 
     Attributes:
-        space: file or preset.
+        space: file or preset, or "auto" for the space that is derived from the start.
         budget: wall time of the whole job, such as 15min, from which every length follows that
             is not given; "none" keeps the lengths as they are. Where no training has a length,
             images other than digits have one of `BUDGET`.
@@ -396,6 +447,7 @@ class RunConfig(_Section):
     budget: str = ""
     data: DataConfig = DataConfig()
     device: DeviceConfig = DeviceConfig()
+    start: StartConfig = StartConfig()
     teacher: TeacherConfig = TeacherConfig()
     distill: DistillConfig = DistillConfig()
     supernet: SupernetConfig = SupernetConfig()
@@ -406,6 +458,17 @@ class RunConfig(_Section):
     finish: FinishConfig = FinishConfig()
     export: ExportConfig = ExportConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, raw: Any) -> Any:
+        """`supernet.pretrained` of files and run folders before 0.3 is `start.model` now."""
+        supernet = raw.get("supernet") if isinstance(raw, Mapping) else None
+        if not isinstance(supernet, Mapping) or GONE_START not in supernet:
+            return raw
+        left = {key: value for key, value in supernet.items() if key != GONE_START}
+        start = {"start": {"model": supernet[GONE_START]}} if supernet[GONE_START] else {}
+        return start | {**raw, "supernet": left}
+
     @field_validator("budget")
     @classmethod
     def _duration(cls, text: str) -> str:
@@ -414,14 +477,8 @@ class RunConfig(_Section):
     @field_validator("search")
     @classmethod
     def _check_rungs(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
-        forecast, supernet = info.data.get("forecast"), info.data.get("supernet")
-        if (
-            value.rungs
-            and forecast
-            and forecast.candidates
-            and supernet
-            and not supernet.pretrained
-        ):
+        forecast, start = info.data.get("forecast"), info.data.get("start")
+        if value.rungs and forecast and forecast.candidates and start and not start.model:
             raise ValueError(
                 "rungs are shares of images, at which a forecast does not look: set "
                 "forecast.candidates=0"
@@ -431,7 +488,7 @@ class RunConfig(_Section):
     @model_validator(mode="after")
     def _colors_of_ready_models(self) -> RunConfig:
         """Images are shown in color to a ready model, which has learned from colors."""
-        ready = self.teacher.model or self.supernet.pretrained
+        ready = self.teacher.model or self.start.model
         if ready and not self.data.channels and not self.data.is_digits:
             colored = self.data.model_copy(update={"channels": 3})
             object.__setattr__(self, "data", colored)  # the section is frozen for all others
@@ -452,25 +509,31 @@ class RunConfig(_Section):
 
     def open_keys(self, keys: Iterable[str]) -> list[str]:
         """Those of some keys that were not given."""
-        split = [(key, *key.split(".")) for key in keys]
-        return [key for key, name, field in split if field not in self._given(name)]
+        return [key for key in keys if not self._is_given(key)]
 
-    def _given(self, section: str) -> set[str]:
-        known = section in self.model_fields_set
-        return getattr(self, section).model_fields_set if known else set()
+    def _is_given(self, key: str) -> bool:
+        section: Any = self
+        for name in key.split("."):
+            if name not in section.model_fields_set:
+                return False
+            section = getattr(section, name)
+        return True
 
     def with_values(self, values: Mapping[str, Any]) -> RunConfig:
         """The same with other values, by key."""
         raw: dict[str, Any] = self.model_dump(exclude_unset=True)
         for key, value in values.items():
-            section, name = key.split(".")
-            raw.setdefault(section, {})[name] = value
+            *sections, name = key.split(".")
+            section = raw
+            for part in sections:
+                section = section.setdefault(part, {})
+            section[name] = value
         return RunConfig.model_validate(raw | {"budget": self.budget})
 
     @property
     def examples(self) -> int:
-        """Short trainings of which a forecast is made; none beside pretrained weights."""
-        return 0 if self.supernet.pretrained else self.forecast.candidates
+        """Short trainings of which a forecast is made; none beside a start."""
+        return 0 if self.start.model else self.forecast.candidates
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""

@@ -20,7 +20,7 @@ from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
 from .loop.nearest_feasible import misses, nearest
 from .pareto.objectives import METRICS
-from .pipeline import STEPS
+from .pipeline import steps_of
 from .run.budget import check_budget
 from .run.budget import planned as planned_config
 from .run.lengths import KEYS, open_keys, with_workers
@@ -28,6 +28,7 @@ from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
 from .scoring.predicted_costs import CostPredictor
+from .start.fitted import check_start, open_start
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
 from .training.teacher import open_teacher
@@ -61,6 +62,7 @@ class Plan:
         free_mb: on the disk of the run folder.
         teacher_accuracy: of a ready teacher, on validation images.
         unreachable: limits that hardly any candidate can keep, and how near the nearest comes.
+        start_accuracy: of a start that knows the classes, likewise, before it is adapted.
     """
 
     folder: str
@@ -75,6 +77,7 @@ class Plan:
     free_mb: float
     teacher_accuracy: float | None = None
     unreachable: str = ""
+    start_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -99,9 +102,15 @@ def plan(config: RunConfig, path: Path) -> Plan:
     start, size = time.perf_counter(), space.largest().architecture.input_size
     catalog = catalog_of(config.data, size)
     reading_s = time.perf_counter() - start
-    judged = None
-    if config.teacher.model:
+    judged, started = None, None
+    few = None
+    if config.start.model or config.teacher.model:
         few = sample_data(config.data, size, catalog)
+    if few and config.start.model:
+        started = check_start(open_start(config.start), config.start, space, few)
+        said = started or "knows other classes, so that it gets a new head"
+        say(f"start: {config.start.model} {said}")
+    if few and config.teacher.model:
         judged = check_teacher(open_teacher(few, config.teacher), few)
         say(f"teacher: {config.teacher.model} {judged}")
     data, keys = blank_data(catalog), open_keys(config)
@@ -131,8 +140,8 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         data=overview(catalog),
         device=device.to_dict(),
-        work={step.stage.value: step.about(rates) for step in STEPS},
-        seconds={step.stage.value: step.seconds(rates) for step in STEPS},
+        work={step.stage.value: step.about(rates) for step in steps_of(config)},
+        seconds={step.stage.value: step.seconds(rates) for step in steps_of(config)},
         disk_mb={
             "pixels": rates.images * catalog.look.channels * catalog.look.size**2 / 1e6,
             "teacher": rates.teacher_mb + rates.logits_mb,
@@ -143,6 +152,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
         unreachable=unreachable(config, space, RunPaths(path)),
+        start_accuracy=started.accuracy if started else None,
     )
 
 

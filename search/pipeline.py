@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
+from .config import RunConfig
 from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
@@ -55,12 +56,14 @@ class Step:
         output: path of the file that it writes.
         run: does it, or the rest of it.
         about: description for people.
+        wanted: whether a run has the stage.
     """
 
     stage: Stage
     output: Callable[[RunPaths], Path]
     run: Callable[[Run], object]
     about: Callable[[Rates], str]
+    wanted: Callable[[RunConfig], bool] = lambda config: True
 
     def seconds(self, rates: Rates) -> float:
         """Estimate from durations of steps on this machine."""
@@ -76,11 +79,12 @@ def search(run: Run) -> list[Manifest]:
         RunError: no candidate can be scored.
     """
     with following(_job(run)) as job:
-        for step in STEPS:
+        steps = steps_of(run.config)
+        for step in steps:
             allot(run, step.stage)
             if run.folder.rates.exists():
                 rates = run.ensure_rates()
-                job.expect({step.stage: step.seconds(rates) for step in STEPS})
+                job.expect({step.stage: step.seconds(rates) for step in steps})
             step.run(run)
         settle(run)
         build_report(run.folder)
@@ -97,7 +101,12 @@ def _job(run: Run) -> Job:
     if here and config.executor.kind == "local" and config.executor.workers == 1:
         here += [Stage.FORECAST, Stage.FINISHING]
     ended = {name: facts["seconds"] for name, facts in known.items()}
-    return Job(folder, [step.stage for step in STEPS], ended, here)
+    return Job(folder, [step.stage for step in steps_of(config)], ended, here)
+
+
+def steps_of(config: RunConfig) -> list[Step]:
+    """The stages of a run, in order."""
+    return [step for step in STEPS if step.wanted(config)]
 
 
 def read_images(run: Run) -> None:
@@ -217,11 +226,10 @@ def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
     if not new:
         return
-    supernet = run.ensure_supernet()
     waiting = [
         Finalist(
             e.candidate,
-            start_network(supernet, e.candidate, run.data, tuning),
+            start_network(run.inherited, e.candidate, run.data, tuning),
             run.folder.training_of(e.key),
             f"{number} of {len(new)}",
         )
@@ -274,19 +282,38 @@ STEPS = (
         ),
     ),
     Step(
+        Stage.START,
+        lambda paths: paths.start,
+        Run.ensure_start,
+        lambda r: (
+            f"{r.config.start.model}: {r.steps(r.config.start.adapt):,} steps of "
+            f"{r.config.start.adapt.batch_size} images"
+        ),
+        lambda config: bool(config.start.model),
+    ),
+    Step(
         Stage.TEACHER,
         lambda paths: paths.teacher,
         Run.ensure_lessons,
         lambda r: (
             r.config.teacher.model
+            or (r.config.start.model and "the start answers")
             or f"{r.steps(r.config.teacher):,} steps of {r.config.teacher.batch_size} images"
         ),
+    ),
+    Step(
+        Stage.LIBRARY,
+        lambda paths: paths.library,
+        Run.ensure_library,
+        lambda r: f"{r.options} mixers that imitate those of the start, and its order of blocks",
+        lambda config: bool(config.start.model),
     ),
     Step(
         Stage.SUPERNET,
         lambda paths: paths.supernet,
         Run.ensure_supernet,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
+        lambda config: not config.start.model,
     ),
     Step(
         Stage.FORECAST,
@@ -295,7 +322,7 @@ STEPS = (
         lambda r: (
             f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
             if r.config.examples
-            else "none beside pretrained weights"
+            else "none beside a start"
         ),
     ),
     Step(
@@ -329,6 +356,10 @@ STEPS = (
         Stage.REFERENCE,
         lambda paths: paths.reference,
         measure_reference,
-        lambda r: "the largest network of the space in float32, also in PyTorch",
+        lambda r: (
+            "the start in float32, in PyTorch, and in int8"
+            if r.config.start.model
+            else "the largest network of the space in float32, also in PyTorch"
+        ),
     ),
 )

@@ -12,8 +12,16 @@ from ..spaces.errors import ConfigError
 from ..spaces.safe_yaml import comment_behind, line_of
 from ..spaces.space import is_file_name
 
-PATHS = ("data.root", "data.classes", "teacher.checkpoint", "device.cost_model")
+PATHS = (
+    "data.root",
+    "data.classes",
+    "start.checkpoint",
+    "start.classes",
+    "teacher.checkpoint",
+    "device.cost_model",
+)
 PATHS_OR_NAMES = ("space", "device.name")  # names of presets stay as they are
+MODEL, LOCAL = "start.model", "local-dir:"  # a name, or a folder with or without the prefix
 
 
 def make_absolute(raw: dict[str, Any], folder: Path) -> None:
@@ -28,6 +36,23 @@ def make_absolute(raw: dict[str, Any], folder: Path) -> None:
         value = section.get(name)
         if isinstance(value, str) and value and (key in PATHS or is_file_name(value)):
             section[name] = absolute(value, folder)
+    section, name = _section(raw, MODEL)
+    if isinstance(value := section.get(name), str):
+        section[name] = _absolute_model(value, folder)
+
+
+def _absolute_model(name: str, folder: Path) -> str:
+    """A model's name; where it is a folder, with its path made absolute.
+
+    >>> _absolute_model("vit_tiny_patch16_224", Path("/runs"))
+    'vit_tiny_patch16_224'
+    >>> _absolute_model("hf-hub:timm/vit", Path("/runs"))
+    'hf-hub:timm/vit'
+    """
+    local, path = name.startswith(LOCAL), name.removeprefix(LOCAL)
+    if not local and (":" in name or len(Path(path).parts) < 2):
+        return name
+    return LOCAL * local + absolute(path, folder)
 
 
 def absolute(path: str, folder: Path) -> str:

@@ -30,7 +30,7 @@ FLOORS = {
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
-        ("library",),
+        ("library", "start"),
         ("scoring",),
         ("loop", "delivery"),
         ("run",),

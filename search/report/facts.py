@@ -42,8 +42,9 @@ class Facts:
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
-        references: the largest network of the space in float32, in the run's own runtime first,
-            then in eager PyTorch, which is all that runs of 0.2 measured; may be empty.
+        references: rows of what models are compared with, in the run's own runtime first: the
+            start, also in int8, or the largest network of the space; runs of 0.2 only measured it
+            in eager PyTorch; may be empty.
         budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
     """
@@ -119,6 +120,11 @@ class Facts:
         return rows or [*self.references]
 
     @property
+    def origin(self) -> str:
+        """The model of the references, in words."""
+        return "start" if self.config.start.model else "largest network of the space"
+
+    @property
     def teacher_accuracy(self) -> float | None:
         """Accuracy of the teacher on the validation split."""
         return self.stages.get(Stage.TEACHER, {}).get(self.goal)
@@ -152,6 +158,12 @@ def gather(folder: RunFolder) -> Facts:
         budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
     )
+
+
+def _references(folder: RunFolder) -> list[Mapping[str, Any]]:
+    """Rows of the references; runs before 0.3 have one that stands alone."""
+    found = _optional(folder.reference, [])
+    return found if isinstance(found, list) else [found]
 
 
 def _optional(path: Path, default: Any) -> Any:

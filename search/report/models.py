@@ -69,13 +69,14 @@ def models(facts: Facts) -> list[str]:
 
 
 def _reference_words(facts: Facts) -> str:
-    """The largest network in each runtime in which it was measured, the run's own first."""
+    """The origin of the models as it was measured, in the run's own runtime first."""
     first, *others = (
         f"{ms(row['latency_ms'])} and {mb(row['size_mb'])} in {row['runtime']}"
+        + (" with its blocks in int8" if "int8" in row["name"] else "")
         for row in facts.references
     )
-    beside = "".join(f" ({other})" for other in others)
-    return f"the largest network of the space in float32, which takes {first}{beside}"
+    beside = f" ({'; '.join(others)})" if others else ""
+    return f"the {facts.origin} in float32, which takes {first}{beside}"
 
 
 def speed(facts: Facts, manifest: Manifest) -> str:
@@ -182,10 +183,11 @@ def promises(facts: Facts) -> list[str]:
 
 
 def ladder(facts: Facts) -> list[str]:
-    """Models before and after, if they were measured."""
-    if not facts.ladder:
+    """Models before and after, if they were measured; without them the start, plain and int8."""
+    measured = facts.ladder or facts.references
+    if len(measured) < 2:
         return []
-    slowest = max(row["latency_ms"] for row in facts.ladder)
+    slowest = max(row["latency_ms"] for row in measured)
 
     def named(row: Mapping[str, Any]) -> str:
         letter = facts.delivered_as(row)
@@ -204,11 +206,11 @@ def ladder(facts: Facts) -> list[str]:
             mb(row["peak_memory_mb"]),
             mb(row["size_mb"]),
         ]
-        for row in facts.ladder
+        for row in measured
     ]
-    words = speed_words(facts.ladder[0].get("speed", 1.0))
+    words = speed_words(measured[0].get("speed", 1.0))
     ran = f" It ran {words}; latencies are what they would be at it." if words else ""
-    batches = ", ".join(map(str, next(iter(facts.ladder))["throughput"]))
+    batches = ", ".join(map(str, measured[0]["throughput"]))
     header = (
         *("model", "runtime", spelled(facts.goal), "latency (10% to 90%)", "speed"),
         *(f"images/s at batch {batches}", "memory", "size"),

@@ -16,8 +16,9 @@ from safetensors.torch import load, load_file, save
 
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
-from ...spaces import SearchSpace
-from ...spaces.errors import VitParetoError
+from ...spaces import Candidate, SearchSpace
+from ...spaces.errors import RunError, VitParetoError
+from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..config import RunConfig, load_config
 from ..console import share_bar
@@ -25,7 +26,12 @@ from ..data.dataset import Data
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
 from ..executors import open_executor
+from ..library.making import make_library
+from ..library.parts import Library
+from ..library.repair import assemble
+from ..library.start import Start
 from ..loop.study import Scoring, window
+from ..scoring.assembled import AssembledScorer
 from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
@@ -34,6 +40,16 @@ from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..scoring.successive_halving import Halving, part
+from ..start.adapt import Adaptation
+from ..start.fitted import (
+    check_start,
+    fit,
+    load_network,
+    open_start,
+    save_network,
+    teacher_of,
+    typical_images,
+)
 from ..store.atomic_files import read_json, write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
@@ -42,6 +58,7 @@ from ..training.distribute import train_shared
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
+from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
@@ -131,7 +148,7 @@ class Run:
                 with running(folder, Stage.DATA) as facts:
                     catalog = record_images(config, size, folder)
                     facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
-                    self._check_teacher(load_data(config, size, None, folder))
+                    self._check_ready(load_data(config, size, None, folder))
             except VitParetoError:
                 if not folder.begun:
                     folder.discard()  # another start would end here, too
@@ -156,8 +173,12 @@ class Run:
                 measure_rates(self.config, self.space, data, reading_s).save(kept)
         return Rates.load(kept, self.config)
 
-    def _check_teacher(self, data: Data) -> None:
-        """Look at a ready teacher before anything rests on it."""
+    def _check_ready(self, data: Data) -> None:
+        """Look at a ready start and a ready teacher before anything rests on them."""
+        if name := self.config.start.model:
+            start = open_start(self.config.start)
+            if found := check_start(start, self.config.start, self.space, data):
+                log.info("start: %s %s", name, found)
         if name := self.config.teacher.model:
             log.info(
                 "teacher: %s %s", name, check_teacher(open_teacher(data, self.config.teacher), data)
@@ -187,12 +208,47 @@ class Run:
         return CostPredictor(self.ensure_cost_model())
 
     @_once
+    def ensure_start(self) -> Network | None:
+        """The network that the run starts from, adapted now if it was not yet.
+
+        None where the configuration names none.
+
+        Raises:
+            RunError: the run was made before there were starts; or as `open_start` and `fit`.
+        """
+        config, folder, seed = self.config, self.folder, self.config.search.seed
+        if not config.start.model:
+            return None
+        if not folder.start.exists():
+            if folder.supernet.exists():
+                raise RunError(
+                    f"{folder.path}: its weights were made by a release without `start`, and "
+                    "others would not fit them: name another folder with --run-dir"
+                )
+            about = (self.space.to_yaml(), repr(config.data), repr(config.start))
+            checkpoint = Checkpoint(folder.start_checkpoint, *about, str(seed))
+            adapt = Adaptation(
+                self.data, config.start.adapt, seed, config.search.goal, config.data.balance
+            )
+            with running(folder, Stage.START) as facts:
+                network, knows = fit(open_start(config.start), config.start, self.space, self.data)
+                facts |= adapt(network, checkpoint, knows)
+                save_network(folder.start, network)
+            checkpoint.delete()
+        return load_network(folder.start)
+
+    @_once
     def ensure_lessons(self) -> Lessons:
         """Answers of the teacher on the train images; it is trained now if it was not yet."""
         config, balance = self.config, self.config.data.balance
         if not self.folder.teacher.exists():
+            start = None if config.teacher.model else self.ensure_start()
             with running(self.folder, Stage.TEACHER) as facts:
-                teacher = train_teacher(self.data, config.teacher, config.search.seed, balance)
+                teacher = (
+                    teacher_of(start)
+                    if start
+                    else train_teacher(self.data, config.teacher, config.search.seed, balance)
+                )
                 validation = self.data.split("validation")
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
                 logits = make_lessons(self.data, teacher, VIEWS).teacher
@@ -201,14 +257,44 @@ class Run:
         state = load_file(self.folder.teacher)
         logits, teacher = state.pop("logits"), None
         if config.distill.looks_inside:
-            teacher = open_teacher(self.data, config.teacher).eval()
+            start = None if config.teacher.model else self.ensure_start()
+            teacher = teacher_of(start) if start else open_teacher(self.data, config.teacher).eval()
             teacher.load_state_dict({n.removeprefix("network."): v for n, v in state.items()})
         return Lessons.of(self.data, logits, config.distill, teacher, balance)
 
     @_once
+    def ensure_library(self) -> Library | None:
+        """Parts that imitate those of the start, made now if they were not yet.
+
+        None where the run has no start.
+        """
+        network, config = self.ensure_start(), self.config
+        if network is None:
+            return None
+        start = Start.of(network, typical_images(self.data, network.architecture))
+        with running(self.folder, Stage.LIBRARY) as facts, open_executor(config.executor) as pool:
+            library = make_library(start, self.space, pool, self.folder.library)
+            facts |= {"options": len(library.options), "dropped": library.dropped}
+        return library
+
+    def inherited(self, candidate: Candidate) -> Network:
+        """A candidate's network before its training: assembled from the library, or a slice.
+
+        Raises:
+            SpaceError: it is no candidate of the space.
+        """
+        if library := self.ensure_library():
+            return assemble(library, candidate, self.ensure_cost_model().recipes)
+        return self.ensure_supernet().extract(candidate)
+
+    @_once
     def ensure_supernet(self) -> Supernet:
-        """Shared weights, trained now if they were not yet."""
+        """Shared weights, trained now if they were not yet; or those of the start, sorted."""
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
+        if not folder.supernet.exists() and (start := self.ensure_start()):
+            with running(folder, Stage.SUPERNET):
+                cut = shared_from(start, self.space, lessons, config.search.seed)
+                write_atomic(folder.supernet, save(cut.state_dict()))
         if not folder.supernet.exists():
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,
@@ -260,11 +346,19 @@ class Run:
     def ensure_scorers(self) -> dict[float, Scorer]:
         """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
-        A forecast needs no image; without one, inherited weights score.
+        A forecast needs no image; without one, inherited weights score, or assembled ones.
         """
         if forecast := self.ensure_forecast():
             return {1.0: forecast}
-        return {share: self.evaluator(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+        judge = self.assembled if self.config.start.model else self.evaluator
+        return {share: judge(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+
+    def assembled(self, share: float = 1.0) -> AssembledScorer:
+        """Scorer with weights from the library, which are rounded as on the device."""
+        library, search = self.ensure_library(), self.data.split("search")
+        assert library
+        recipes = self.ensure_cost_model().recipes
+        return AssembledScorer(library, part(search, share), recipes=recipes)
 
     def evaluator(self, share: float = 1.0) -> Evaluator:
         """Scorer with inherited weights, which are rounded as on the device."""

@@ -29,12 +29,14 @@ from .stages import Stage
 # finalists brought the most accuracy, and a better teacher came next.
 SHARES = {
     Stage.CALIBRATION: 0.05,
+    Stage.START: 0.16,
     Stage.TEACHER: 0.16,
     Stage.SUPERNET: 0.13,
     Stage.FORECAST: 0.16,
     Stage.FINISHING: 0.50,
 }
 FRESH: Mapping[Stage, tuple[str, ...]] = {
+    Stage.START: ("process_s", "start_step_s", "view_s", "answer_s"),
     Stage.TEACHER: ("process_s", "teacher_step_s", "view_s", "answer_s"),
     Stage.SUPERNET: ("process_s", "supernet_step_s", "largest_step_s", "view_s"),
     Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
@@ -176,7 +178,9 @@ def _free(config: RunConfig, keys: Sequence[str], stage: Stage) -> list[str]:
     """Keys that are to be chosen for a stage; none where it has nothing to do."""
     idle = {
         Stage.CALIBRATION: bool(config.device.cost_model),
-        Stage.TEACHER: bool(config.teacher.model),
+        Stage.START: not config.start.model,
+        Stage.TEACHER: bool(config.teacher.model or config.start.model),
+        Stage.SUPERNET: bool(config.start.model),
         Stage.FORECAST: not config.examples,
     }
     return [] if idle.get(stage) else [key for key in KEYS[stage] if key in keys]

@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping
 
 from ...cost_models.measure.bench import MODELS
 from ..delivery.shortlist import SHORT
+from ..library.options import BATCH as OPTION_BATCH
+from ..library.options import STEPS as OPTION_STEPS
+from ..start.fitted import IMAGES
 from .rates import VIEWS, Rates
 from .stages import Stage
 
+ANSWER = 1 / 3  # of a training step, an answer without gradients
 START = 7.0  # starts of a process, to start one that computes, torch included
 CALIBRATE = 50.0  # to measure what no cost model can do without
 SESSION = 6.0  # to time a set of networks ...
@@ -31,16 +35,40 @@ def calibration_s(rates: Rates) -> float:
     return 0.0 if wanted.cost_model else max(wanted.calibrate_s, least_s)
 
 
+def start_s(rates: Rates) -> float:
+    """Of adapting the start: one view for its head, others for all of it, and its judgments."""
+    config = rates.config.start.adapt
+    if not (rates.config.start.model and config.epochs):
+        return 0.0
+    step_s, passes = rates.start_step_s, rates.steps(config) / config.epochs
+    judged = (config.epochs + 2) * rates.validation_images / config.batch_size
+    answered = ANSWER * step_s * (passes + judged)
+    return step_s * rates.steps(config) + answered + rates.view_s * (1 + config.epochs)
+
+
 def teacher_s(rates: Rates) -> float:
     """Of training the teacher, which sees a new view in every pass, and of its answers."""
     config = rates.config.teacher
     trained = rates.teacher_step_s * rates.steps(config)
-    views = 0 if config.model else config.epochs
+    views = 0 if rates.config.start.model or config.model else config.epochs
     return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
+
+
+def library_s(rates: Rates) -> float:
+    """Of training stand-ins for mixers, and of leaving out blocks one by one."""
+    config = rates.config
+    if not config.start.model:
+        return 0.0
+    image_s = rates.start_step_s / config.start.adapt.batch_size
+    taught = rates.options * OPTION_STEPS * OPTION_BATCH * image_s / rates.blocks
+    rivals = rates.blocks**2 / 2 * IMAGES[1] * ANSWER * image_s
+    return started_s(rates) + (taught + rivals) / config.executor.workers
 
 
 def supernet_s(rates: Rates) -> float:
     """Of training the shared weights."""
+    if rates.config.start.model:
+        return 0.0
     config = rates.config.supernet
     step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s
     return step_s * rates.steps(config) + rates.view_s * rates.fresh_views(config.epochs)
@@ -94,7 +122,7 @@ def verification_s(rates: Rates) -> float:
 
 
 def reference_s(rates: Rates) -> float:
-    """Of measuring the largest network in PyTorch."""
+    """Of measuring the start or the largest network."""
     return REFERENCE * rates.process_s
 
 
@@ -108,7 +136,9 @@ def started_s(rates: Rates) -> float:
 SECONDS: Mapping[Stage, Callable[[Rates], float]] = {
     Stage.DATA: lambda rates: rates.reading_s,
     Stage.CALIBRATION: calibration_s,
+    Stage.START: start_s,
     Stage.TEACHER: teacher_s,
+    Stage.LIBRARY: library_s,
     Stage.SUPERNET: supernet_s,
     Stage.FORECAST: forecast_s,
     Stage.SEARCH: search_s,

@@ -14,6 +14,7 @@ from .stages import Stage
 
 KEYS: Mapping[Stage, tuple[str, ...]] = {
     Stage.CALIBRATION: ("device.calibrate_s",),
+    Stage.START: ("start.adapt.epochs",),
     Stage.TEACHER: ("teacher.epochs",),
     Stage.SUPERNET: ("supernet.epochs",),
     Stage.FORECAST: ("forecast.candidates", "forecast.steps"),
@@ -22,6 +23,7 @@ KEYS: Mapping[Stage, tuple[str, ...]] = {
 }  # that a stage may choose
 LEAST: Mapping[str, int] = {
     "device.calibrate_s": 10,
+    "start.adapt.epochs": 1,
     "teacher.epochs": 3,
     "supernet.epochs": 1,
     "forecast.candidates": 8,
@@ -31,6 +33,7 @@ LEAST: Mapping[str, int] = {
 }
 MOST: Mapping[str, int] = {
     "device.calibrate_s": 120,
+    "start.adapt.epochs": 30,
     "teacher.epochs": 60,
     "supernet.epochs": 40,
     "forecast.candidates": 60,

@@ -19,7 +19,7 @@ from ...cost_models.runtimes import open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
-from ...spaces.errors import CostError, RunError
+from ...spaces.errors import ConfigError, CostError, RunError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
@@ -27,7 +27,6 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
-from ..training.supernet import start_weights
 from .lengths import as_decided, open_keys, with_workers
 
 # Sections that must not change when a run is resumed -> files that depend on them, without which
@@ -36,6 +35,7 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "space": (),
     "data": (),
     "device": ("cost_model",),
+    "start": ("start", "start_checkpoint"),
     "teacher": ("teacher",),
     "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
     "supernet": ("supernet", "supernet_checkpoint"),
@@ -44,6 +44,7 @@ FIXED: Mapping[str, tuple[str, ...]] = {
 }
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
+AUTO = "auto"  # the space that is derived from the start
 
 
 def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
@@ -148,11 +149,14 @@ def check_ready_models(
 
     Raises:
         RunError: a model or its weights cannot be had or do not fit.
-        SpaceError: the start has no counterpart in our vocabulary.
+        SpaceError: the start has no counterpart in our vocabulary, or is not the largest network
+            of the space.
     """
     with torch.random.fork_rng(devices=[]):
-        if config.supernet.pretrained and not (begun and begun.supernet.exists()):
-            start_weights(space, config.supernet, config.search.seed)
+        if config.start.model and not (begun and begun.start.exists()):
+            from ..start.fitted import open_start, place
+
+            place(open_start(config.start), space)
         if config.teacher.model and not (begun and begun.teacher.exists()):
             from ..training.timm_models import load_teacher  # timm takes a second to load
 
@@ -182,12 +186,26 @@ def open_space(config: RunConfig, paths: RunPaths) -> SearchSpace:
     """The space of a run, with the channels and classes of its images.
 
     Raises:
-        RunError: the images cannot be read.
+        ConfigError: it is to be derived from a start, and there is none.
+        RunError: the images cannot be read, or the start cannot be had.
     """
-    space = SearchSpace.from_yaml(config.space)
+    space = _derived(config, paths) if config.space == AUTO else SearchSpace.from_yaml(config.space)
     size = space.largest().architecture.input_size
     channels, classes = channels_and_classes(config.data, size, paths)
     return space.replace(in_chans=channels, num_classes=classes)
+
+
+def _derived(config: RunConfig, paths: RunPaths) -> SearchSpace:
+    """The space whose largest network is the start; that of the run if it has begun."""
+    if not config.start.model:
+        raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
+    if paths.begun:
+        return SearchSpace.from_yaml(paths.space)
+    from ..start.derive import derive_space  # timm takes a second to load
+    from ..start.fitted import open_start
+
+    with torch.random.fork_rng(devices=[]):
+        return derive_space(open_start(config.start).network, config.start.model)
 
 
 def environment() -> dict[str, Any]:

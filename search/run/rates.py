@@ -27,15 +27,20 @@ from ..cores import core_count
 from ..data.augment import KEPT_MB, augmented, draws
 from ..data.dataset import Data, Split
 from ..data.splits import SPLITS
+from ..library.options import tasks
+from ..library.parts import Library
+from ..library.repair import assemble
+from ..library.start import Start
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
+from ..start.fitted import typical_images
 from ..store.atomic_files import read_json, write_json
 from ..training.forward import predict as answer_alone
 from ..training.losses import Lesson
 from ..training.optimizer import Optimizer, torch_device
 from ..training.sandwich import ALONE, Draw, Sandwich
 from ..training.supernet import fresh, from_scratch, training_steps
-from ..training.teacher import FASTER, Lessons, answers, batches_in, open_teacher, teach
+from ..training.teacher import FASTER, Lessons, Teacher, answers, batches_in, open_teacher, teach
 from .timing import median_seconds
 
 VIEWS = 12  # augmented views of every train image whose teacher logits are kept
@@ -44,7 +49,8 @@ FEW = 64  # images whose reading, views and answers are timed
 OF_A_PASS = ("view_s", "answer_s")  # timed on a few images of the train split
 ALONE_S = ("short_step_s", "finish_step_s", "judge_s")
 TIMED = (
-    *("process_s", "teacher_step_s", "supernet_step_s", "largest_step_s", "score_s"),
+    *("process_s", "start_step_s", "teacher_step_s", "supernet_step_s", "largest_step_s"),
+    "score_s",
     *(*OF_A_PASS, *ALONE_S),
 )
 PROCESS = "import vitpareto.cost_models.measure.worker"
@@ -62,6 +68,9 @@ class Rates:
         reading_s: of reading all images.
         view_s: of making one augmented view of the train split.
         kept_views: that stay in memory, so that a process makes them once.
+        blocks: of the largest network.
+        options: mixers that a library of it holds; 0 without a start.
+        start_step_s: of one step of adapting the start.
         teacher_step_s: of one step of the teacher's training; 0 where it is ready.
         answer_s: of the teacher's answers to one view of the train split.
         supernet_step_s: of one step of the supernet that trains several candidates.
@@ -69,7 +78,8 @@ class Rates:
         short_step_s: of a typical candidate, trained alone with the recipe of `proxy`, in a worker.
         finish_step_s: likewise, with the recipe of `finish`.
         judge_s: of the answers of a typical candidate to the validation split, in a worker.
-        score_s: of scoring a candidate with inherited weights; 0 where a forecast does.
+        score_s: of scoring a candidate with inherited or assembled weights; 0 where a forecast
+            does.
         process_s: of starting a process that measures.
         supernet_mb: weights of the largest network.
         teacher_mb: weights of the teacher.
@@ -83,6 +93,9 @@ class Rates:
     reading_s: float
     view_s: float
     kept_views: int
+    blocks: int
+    options: int
+    start_step_s: float
     teacher_step_s: float
     answer_s: float
     supernet_step_s: float
@@ -154,7 +167,8 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         data: as large as that of the run.
         reading_s: that looking at all images took.
     """
-    teacher, largest = open_teacher(data, config.teacher), space.largest().architecture
+    largest = space.largest().architecture
+    teacher = _teacher_of(config, space, data)
     train = len(data.train_labels)
     return Rates(
         images=sum(map(data.count, SPLITS)),
@@ -162,6 +176,8 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         validation_images=data.count("validation"),
         reading_s=reading_s,
         kept_views=int(KEPT_MB / data.view_mb),
+        blocks=len([*largest.blocks()]),
+        options=len(tasks(largest, space)) if config.start.model else 0,
         **dict.fromkeys(TIMED, 0.0) | durations(config, space, data, TIMED),
         supernet_mb=_weights_mb(Network(largest).parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),
@@ -202,21 +218,32 @@ def candidate_durations(
     names: Collection[str],
 ) -> dict[str, dict[str, float]]:
     """Durations of the training of candidates alone in a worker, by key and name."""
-    lessons = _one_batch(config, data, open_teacher(data, config.teacher))
+    lessons = _one_batch(config, data, _teacher_of(config, space, data))
     works = _alone(config, data, lessons, candidates)
     if "score_s" in names:
-        supernet = from_scratch(space, config.search.seed).to(torch_device())
-        evaluator = Evaluator(supernet, data.split("search"), data.split("train"))
+        evaluator = _scorer(config, space, data)
         works |= {("score_s", c.key): partial(evaluator, c) for c in candidates}
     with threads(worker_threads(config)):
         seconds = median_seconds({key: work for key, work in works.items() if key[0] in names})
-    whole = max(1.0, data.count("validation") / FEW)
+    scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
+    if config.start.model:  # assembled and asked, each with a few images here
+        assembled = len(typical_images(data, space.largest().architecture))
+        scales["score_s"] = (assembled + data.count("search")) / (2 * FEW)
     return {
-        c.key: {
-            name: seconds[name, c.key] * (whole if name == "judge_s" else 1.0) for name in names
-        }
+        c.key: {name: seconds[name, c.key] * scales.get(name, 1.0) for name in names}
         for c in candidates
     }
+
+
+def _scorer(config: RunConfig, space: SearchSpace, data: Data) -> Callable[[Candidate], object]:
+    """Scores candidates as the run does, from weights that are not trained."""
+    if not config.start.model:
+        supernet = from_scratch(space, config.search.seed).to(torch_device())
+        return Evaluator(supernet, data.split("search"), data.split("train"))
+    network, few = Teacher(space.largest().architecture), _noise(data)
+    library, search = Library(Start.of(network, few)), Split(few, torch.zeros(FEW).long())
+    # Assembled each time anew, unlike in a scorer, which keeps its last candidates.
+    return lambda candidate: answer_alone(candidate, assemble(library, candidate), search)
 
 
 def main_threads(config: RunConfig) -> int:
@@ -240,22 +267,26 @@ def _together(
     config: RunConfig, space: SearchSpace, data: Data, names: Collection[str]
 ) -> dict[str, Callable[[], object]]:
     """What the main process does, by the name of its duration."""
-    teacher = open_teacher(data, config.teacher).to(torch_device()).to(memory_format=FASTER)
+    teacher = _teacher_of(config, space, data).to(torch_device()).to(memory_format=FASTER)
     lessons, few = _one_batch(config, data, teacher), _noise(data)
     works: dict[str, Callable[[], object]] = {
         "process_s": start_process,
         "view_s": lambda: augmented(few, draws(len(few), 0)),
         "answer_s": lambda: answers(teacher.eval(), few),
     }
+    if config.start.model:
+        start = Teacher(space.largest().architecture).to(torch_device())
+        return works | {"start_step_s": _training(config.start.adapt, start, lessons)}
     if not config.teacher.model:
-        works["teacher_step_s"] = _teacher(config, teacher, lessons)
+        works["teacher_step_s"] = _training(config.teacher, teacher, lessons)
     if {"supernet_step_s", "largest_step_s"} & set(names):
         works |= _supernet(config, space, lessons)
     return works
 
 
 def _one_batch(config: RunConfig, data: Data, teacher: nn.Module) -> _OneBatch:
-    most = max(s.batch_size for s in (config.teacher, config.supernet, config.proxy, config.finish))
+    trainings = config.start.adapt, config.teacher, config.supernet, config.proxy, config.finish
+    most = max(training.batch_size for training in trainings)
     labels = data.train_labels[:most]
     lesson = Lesson(_noise(data, len(labels)), labels, torch.zeros(len(labels), data.num_classes))
     of = Lessons.of(data, torch.zeros(1, 0, 0), config.distill, teacher)
@@ -268,10 +299,18 @@ def _noise(data: Data, count: int = FEW) -> Tensor:
     return torch.randn(count, data.in_chans, data.input_size, data.input_size, generator=generator)
 
 
-def _teacher(config: RunConfig, teacher: nn.Module, lessons: Lessons) -> Callable[[], object]:
-    optimizer = Optimizer(teacher.named_parameters(), config.teacher, FOREVER)
-    lesson = next(lessons.batches(config.teacher.batch_size, 1, 0))
-    return lambda: teach(teacher.train(), optimizer, lesson.images, lesson.labels)
+def _teacher_of(config: RunConfig, space: SearchSpace, data: Data) -> nn.Module:
+    """The teacher, untrained: a start is as large as the largest network of its space."""
+    if config.start.model and not config.teacher.model:
+        return Teacher(space.largest().architecture)
+    return open_teacher(data, config.teacher)
+
+
+def _training(recipe: TrainConfig, network: nn.Module, lessons: Lessons) -> Callable[[], object]:
+    """Trains a network on labels alone for a step."""
+    optimizer = Optimizer(network.named_parameters(), recipe, FOREVER)
+    lesson = next(lessons.batches(recipe.batch_size, 1, 0))
+    return lambda: teach(network.train(), optimizer, lesson.images, lesson.labels)
 
 
 def _supernet(

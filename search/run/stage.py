@@ -6,11 +6,16 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """A stage of a run, in order; `pipeline.STEPS` implements them."""
+    """A stage of a run, in order; `pipeline.STEPS` implements them.
+
+    A run from a start makes a library of it, others train a supernet.
+    """
 
     DATA = "data"
     CALIBRATION = "calibration"
+    START = "start"
     TEACHER = "teacher"
+    LIBRARY = "library"
     SUPERNET = "supernet"
     FORECAST = "forecast"
     SEARCH = "search"
@@ -28,12 +33,14 @@ class Stage(StrEnum):
 MEANINGS = {
     Stage.DATA: "the images, read, split and checked for copies",
     Stage.CALIBRATION: "how long each building block takes on the device",
+    Stage.START: "your network, adapted to the images",
     Stage.TEACHER: "a network from which all others learn",
+    Stage.LIBRARY: "parts that imitate those of your network, from which candidates are made",
     Stage.SUPERNET: "the weights that all candidates share",
     Stage.FORECAST: "short trainings that tell how accurate any candidate would be",
     Stage.SEARCH: "candidates proposed, and the best of them kept",
     Stage.SHORTLIST: "the best candidates, timed on the device",
     Stage.FINISHING: "the chosen models, trained to their end and exported",
     Stage.VERIFICATION: "the finished models, checked on the device",
-    Stage.REFERENCE: "the largest network, timed to compare with",
+    Stage.REFERENCE: "your network or the largest one, timed to compare with",
 }

@@ -29,6 +29,7 @@ def open_model(
     random_weights: bool = False,
     classes: int | None = None,
     input_size: int | None = None,
+    section: str = "",
 ) -> nn.Module:
     """A foreign model in evaluation mode.
 
@@ -39,15 +40,17 @@ def open_model(
         random_weights: whether none are read; nothing is fetched then.
         classes: of its head; those of its weights by default.
         input_size: side of its images in pixels; its own by default.
+        section: of a configuration that names model and checkpoint, for messages; those of the
+            command line by default.
 
     Raises:
         RunError: no such model, or weights that cannot be had or do not fit.
     """
     if checkpoint and random_weights:
         raise RunError("--checkpoint and --random-weights: give one of them")
-    weights = None
+    weights, key = None, f"{section}.checkpoint" if section else "--checkpoint"
     if checkpoint and Path(checkpoint).suffix.lower() not in FOREIGN:
-        weights = read_weights(Path(checkpoint), "--checkpoint")
+        weights = read_weights(Path(checkpoint), key)
         held = classes_in(weights)
         if classes is not None and held not in (None, classes):
             raise RunError(
@@ -57,13 +60,13 @@ def open_model(
     own = not checkpoint and not random_weights  # the weights that belong to the name
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = _made(name, own, classes)
+        model = _made(name, own, classes, f"{section}.model" if section else "model")
         if weights is not None:
             _fit_size(model, weights)
-            check_weights(model, weights, f"--checkpoint: {checkpoint}: {name}")
+            check_weights(model, weights, f"{key}: {checkpoint}: {name}")
             model.load_state_dict(weights)
         elif checkpoint:
-            _load_foreign(model, checkpoint)
+            _load_foreign(model, checkpoint, key)
         if random_weights:
             _wake(model)
     if classes is not None and (found := classes_of(model)) != classes:
@@ -80,14 +83,14 @@ def classes_of(model: Any) -> int:
     return int(model.config.num_labels) if "Classification" in type(model).__name__ else 0
 
 
-def _made(name: str, own: bool, classes: int | None) -> Any:
+def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
     if name.startswith(TORCHVISION):
         return _of_torchvision(name.removeprefix(TORCHVISION), own, classes)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _of_folder(folder, own, classes)
     if not name.startswith(PREFIXES):
-        check_name(name, "model")
+        check_name(name, key)
     options = {} if classes is None else {"num_classes": classes}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
@@ -147,16 +150,16 @@ def _of_torchvision(name: str, own: bool, classes: int | None) -> Any:
         ) from error
 
 
-def _load_foreign(model: Any, checkpoint: str) -> None:
+def _load_foreign(model: Any, checkpoint: str, key: str) -> None:
     """Weights of JAX, which some models of timm read themselves."""
     if not Path(checkpoint).is_file():
-        raise RunError(f"--checkpoint: {checkpoint}: no such file")
+        raise RunError(f"{key}: {checkpoint}: no such file")
     if not hasattr(model, "load_pretrained"):
-        raise RunError(f"--checkpoint: {checkpoint}: {type(model).__name__} reads no .npz")
+        raise RunError(f"{key}: {checkpoint}: {type(model).__name__} reads no .npz")
     try:
         timm.models.load_checkpoint(model, checkpoint)
     except Exception as error:  # each model reads in its own way
-        raise RunError(f"--checkpoint: {checkpoint}: {one_line(error)}") from error
+        raise RunError(f"{key}: {checkpoint}: {one_line(error)}") from error
 
 
 def _fit_size(model: Any, weights: Mapping[str, Tensor]) -> None:

@@ -47,6 +47,9 @@ class RunPaths:
     rates = _File("rates.json")  # how long steps take on this machine
     budget = _File("budget.json")  # what was decided to end in time
     cost_model = _File("cost_model.json")
+    start = _File("start.safetensors")  # adapted, with its architecture
+    start_checkpoint = _File("start.checkpoint")  # while it is adapted
+    library = _File("library.safetensors")  # parts from which candidates are assembled
     teacher = _File("teacher.safetensors")  # weights and cached logits
     supernet = _File("supernet.safetensors")
     supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained
@@ -59,7 +62,7 @@ class RunPaths:
     mistakes = _File("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _File("reference.json")  # the largest network, rows as in `ladder`
+    reference = _File("reference.json")  # the start or the largest network, rows as in `ladder`
     report = _File("report.html")
     picture = _File("pareto.png")
 

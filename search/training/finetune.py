@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from torch import Tensor
 from ...spaces import Candidate
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
-from ...spaces.supernet import Supernet
 from ..compress import calibrate, candidate_at, prepared
 from ..compress.network import compressible
 from ..config import FinishConfig
@@ -190,16 +189,14 @@ class Best:
 
 
 def start_network(
-    supernet: Supernet, candidate: Candidate, data: Data, tuning: FineTuning
+    inherited: Callable[[Candidate], Network], candidate: Candidate, data: Data, tuning: FineTuning
 ) -> Network:
     """A finalist before its training: inherited weights, or new ones if the recipe says so.
 
     Matrices of low rank are cut where it hurts least.
     """
-    if tuning.config.inherit:
-        network = supernet.extract(candidate)
-    else:
-        network = fresh(candidate, tuning.seed).cpu()
+    inherits = tuning.config.inherit
+    network = inherited(candidate) if inherits else fresh(candidate, tuning.seed).cpu()
     images = data.split("train").images[:CALIBRATION]
     images = resized(images, candidate.architecture.input_size)
     seen = calibrate(network, network.state_dict(), candidate, images)

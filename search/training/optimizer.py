@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class Optimizer:
         parameters: what is trained, by name.
         config: learning rate, weight decay and decay of the average.
         steps: of the whole training.
+        scale: factor of the learning rate of a parameter, by its name; 1 for all by default.
 
     Attributes:
         done: steps so far.
@@ -31,14 +32,20 @@ class Optimizer:
     """
 
     def __init__(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], config: TrainConfig, steps: int
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        config: TrainConfig,
+        steps: int,
+        scale: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         self.parameters = dict(parameters)
         self.done, self._steps, self._config = 0, steps, config
-        values = list(self.parameters.values())
+        alike: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for name, parameter in self.parameters.items():
+            alike.setdefault((parameter.ndim > 1, scale(name)), []).append(parameter)
         groups = [
-            {"params": [p for p in values if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in values if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": some, "weight_decay": config.weight_decay * decays, "scale": factor}
+            for (decays, factor), some in alike.items()
         ]
         self._adamw = torch.optim.AdamW(groups, lr=config.lr, fused=True)
         kept = self.parameters if config.ema else {}
@@ -56,7 +63,7 @@ class Optimizer:
             self.clear()
             raise ArithmeticError(f"the gradient is {norm.item()}")
         for group in self._adamw.param_groups:
-            group["lr"] = self._config.lr * self._factor()
+            group["lr"] = self._config.lr * group["scale"] * self._factor()
         self._adamw.step()
         self.clear()
         self.done += 1

@@ -61,6 +61,28 @@ class Judgment:
         """Whether its outputs fit the classes much better in another order."""
         return self.assigned_low > max(self.high, self.majority)
 
+    def require(self, what: str, class_names: Sequence[str], key: str, pixels: str) -> None:
+        """Check that the network knows the classes, and in their order.
+
+        Args:
+            what: it is, for messages.
+            class_names: in the order of the labels.
+            key: of the configuration that takes another order.
+            pixels: another reason for which it may know nothing.
+
+        Raises:
+            RunError: it does not.
+        """
+        if self.in_another_order:
+            raise RunError(
+                f"{what}: {self}: its classes seem to be in another order: "
+                f"{_order(self.assigned, class_names)}: give the checkpoint's order as {key}"
+            )
+        if self.by_chance:
+            raise RunError(
+                f"{what}: {self}: a checkpoint of other classes, {pixels}, or wrong labels"
+            )
+
 
 def check_teacher(teacher: nn.Module, data: Data) -> Judgment:
     """Compare the answers of a ready teacher with labels of validation images.
@@ -68,28 +90,37 @@ def check_teacher(teacher: nn.Module, data: Data) -> Judgment:
     Raises:
         RunError: it is no better than chance, or knows the classes in another order.
     """
+    found = judge_answers(teacher, data, "teacher")
+    found.require(
+        "teacher",
+        data.class_names,
+        "data.classes",
+        "images of another kind (mean and std are those of teacher.model)",
+    )
+    return found
+
+
+def judge_answers(network: nn.Module, data: Data, what: str) -> Judgment:
+    """Judge the answers of a network on some validation images.
+
+    Args:
+        network: ready.
+        data: images and labels.
+        what: it is, for messages.
+
+    Raises:
+        RunError: they are no numbers.
+    """
     splits = [data.split("validation")]
     if len(splits[0]) < ENOUGH:
         splits.append(data.split("train"))
     images = torch.cat([split.images for split in splits])
     labels = torch.cat([split.labels for split in splits])
     index = torch.arange(0, len(labels), -(-len(labels) // SHOWN))
-    logits = predict(teacher.to(torch_device()), images[index])
+    logits = predict(network.to(torch_device()), images[index])
     if not torch.isfinite(logits).all():
-        raise RunError("teacher: its answers are not all finite: a damaged checkpoint")
-    found = judge(logits, labels[index])
-    if found.in_another_order:
-        raise RunError(
-            f"teacher: {found}: its classes seem to be in another order: "
-            f"{_order(found.assigned, data.class_names)}: give the checkpoint's order as "
-            "data.classes"
-        )
-    if found.by_chance:
-        raise RunError(
-            f"teacher: {found}: a checkpoint of other classes, images of another kind (mean and "
-            "std are those of teacher.model), or wrong labels"
-        )
-    return found
+        raise RunError(f"{what}: its answers are not all finite: a damaged checkpoint")
+    return judge(logits, labels[index])
 
 
 def judge(logits: Tensor, labels: Tensor) -> Judgment:

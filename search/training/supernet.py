@@ -1,4 +1,4 @@
-"""Distillation: the shared weights of the supernet, and one network on its own."""
+"""The shared weights of the supernet, trained or of a start, and one network on its own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def train_supernet(
         RunError: a loss is no number, or memory does not suffice for half a batch.
         KeyboardInterrupt: as asked, after the checkpoint was written.
     """
-    supernet = (start or start_weights(space, config, seed)).to(torch_device())
+    supernet = (start or from_scratch(space, seed)).to(torch_device())
     batch_size = config.batch_size * workers.count
     steps = lessons.steps(batch_size, config.epochs)
     optimizer = Optimizer(supernet.params.items(), config, steps)
@@ -112,16 +112,18 @@ def train_supernet(
     return supernet.to("cpu")
 
 
-def importance(supernet: Supernet, lessons: Lessons, seed: int) -> dict[str, Tensor]:
-    """How much the largest candidate's loss depends on each shared parameter (Taylor).
+def importance(
+    supernet: Supernet, lessons: Lessons, seed: int, candidate: Candidate | None = None
+) -> dict[str, Tensor]:
+    """How much the loss of a candidate, by default the largest, depends on each parameter (Taylor).
 
     In two trainings on digits, slices with half of the heads and hidden units were right in 80% of
     the images in this order, in 74% sorted by squared weights; with a quarter of the heads in 59
     and 25%. Fewer images are not enough: with 128 hidden units were sorted worse than by weights.
     """
     batches = islice(lessons.batches(SCORED[1], 1, seed), SCORED[0])
-    largest = supernet.space.largest()
-    losses = (lessons.loss(ask(supernet, largest, lesson.images), lesson) for lesson in batches)
+    asked = candidate or supernet.space.largest()
+    losses = (lessons.loss(ask(supernet, asked, lesson.images), lesson) for lesson in batches)
     return taylor(supernet.params, losses)
 
 
@@ -131,20 +133,26 @@ def _stopped(error: Exception, step: int, checkpoint: Checkpoint | None) -> RunE
     return RunError(f"supernet: stopped at step {step}: {error}{where}; try a smaller lr")
 
 
-def start_weights(space: SearchSpace, config: SupernetConfig, seed: int) -> Supernet:
-    """Shared weights before any training: new ones, or those of a timm model, sorted.
+def shared_from(start: Network, space: SearchSpace, lessons: Lessons, seed: int) -> Supernet:
+    """Shared weights that are those of a start, its heads and hidden units sorted by importance.
+
+    Nothing is trained; what the start does not have, such as other mixers, is random.
+
+    Args:
+        start: the largest network of the space.
+        space: whose candidates are cut from it.
+        lessons: images, labels and the teacher's answers, which tell the importance.
+        seed: of random weights, and of the images.
 
     Raises:
-        RunError: timm has no such model, or its weights cannot be had.
-        SpaceError: the model has no counterpart in our vocabulary.
+        SpaceError: the start is larger than the space.
     """
-    if not config.pretrained:
-        return from_scratch(space, seed)
-    from ...spaces.convert import from_model
-    from .timm_models import load_start
-
-    model = load_start(config.pretrained, space.largest().architecture.in_chans)
-    return Supernet.from_network(space, from_model(model), seed)
+    supernet = from_scratch(space, seed)
+    supernet.load_network(start)
+    supernet.to(torch_device())
+    candidate = Candidate.uncompressed(start.architecture)
+    supernet.sort_by_importance(importance(supernet, lessons, seed, candidate))
+    return supernet.to("cpu")
 
 
 @torch.no_grad()

@@ -55,15 +55,15 @@ def teacher_architecture(in_chans: int, num_classes: int, input_size: int) -> Ar
 
 
 class Teacher(Network):
-    """The small teacher that is trained here; it takes images of any size."""
+    """A teacher of our own kind, such as the one trained here; it takes images of any size."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, N, D)."""
         return super().forward_features(resized(x, self.architecture.input_size))
 
     def tokens(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) -> (B, N, D)."""
-        return self.forward_features(x)
+        """(B, C, S, S) -> (B, N, D), class tokens left out."""
+        return self.forward_features(x)[:, self.architecture.prefix :]
 
 
 def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Models of timm as teachers and as starts."""
+"""Models of timm as teachers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...spaces.convert import CONVERTERS, has_converter
 from ...spaces.errors import RunError, did_you_mean
 from ..config import TeacherConfig
 from ..data.augment import Norm
@@ -119,23 +118,6 @@ def _sized(name: str, size: int) -> dict[str, Any]:
                 f"teacher.img_size: {name} at {size} pixels: {one_line(error)}"
             ) from error
     return {"img_size": size}
-
-
-def load_start(name: str, in_chans: int) -> Any:
-    """A pretrained timm model in evaluation mode, whose first layer takes so many channels.
-
-    Raises:
-        RunError: no such model, or its weights cannot be had.
-    """
-    check_name(name, "supernet.pretrained")
-    with torch.device("meta"):
-        plain = timm.create_model(name)
-    if not has_converter(plain):
-        raise RunError(
-            f"supernet.pretrained: {name} is a {type(plain).__name__}, which cannot be a start; "
-            f"models of {', '.join(CONVERTERS)} can"
-        )
-    return load_pretrained(name, in_chans=in_chans).eval()
 
 
 def check_name(name: str, key: str) -> None:

@@ -50,14 +50,24 @@ def test_home(file: Path, text: str) -> None:
 def test_every_path_and_no_name(file: Path) -> None:
     file.write_text(
         "space: my.yaml\ndevice: {name: sub/dev.yaml, cost_model: ~/m.json}\n"
-        "teacher: {model: resnet18, checkpoint: w.pth}\nsupernet: {pretrained: a/b}\n"
+        "teacher: {model: resnet18, checkpoint: w.pth}\n"
+        "start: {model: 'local-dir:vit', checkpoint: s.pth, classes: names.txt}\n"
     )
     config, folder = load_config(file), file.parent
     assert config.space == str(folder / "my.yaml")
     assert config.device.name == str(folder / "sub" / "dev.yaml")
     assert config.device.cost_model == str(file.parents[1] / "home" / "m.json")
     assert config.teacher.checkpoint == str(folder / "w.pth")
-    assert (config.teacher.model, config.supernet.pretrained) == ("resnet18", "a/b")
+    start = config.start
+    assert (config.teacher.model, start.model) == ("resnet18", f"local-dir:{folder / 'vit'}")
+    assert (start.checkpoint, start.classes) == (str(folder / "s.pth"), str(folder / "names.txt"))
+    for name, wanted in {
+        "a/b": str(folder / "a" / "b"),
+        "vit": "vit",
+        "hf-hub:a/b": "hf-hub:a/b",
+    }.items():
+        file.write_text(f"space: digits\nstart: {{model: {name}}}\n")
+        assert load_config(file).start.model == wanted
     assert (load_config("digits").space, load_config("digits").device.name) == ("digits", "cpu-1t")
     assert (config.data.root, config.data.name) == ("", "digits")
 

@@ -47,15 +47,7 @@ def with_classes(listing: Listing, file: Path) -> Listing:
     Raises:
         RunError: it cannot be read, holds a name twice, or lacks a class of the images.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise RunError(f"data.classes: {file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RunError(f"data.classes: {file}: not UTF-8 text: {error.reason}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise RunError(f"data.classes: {file}: holds {some(twice)} twice")
+    names = read_names(file, "data.classes")
     if unknown := [name for name in listing.class_names if name not in names]:
         raise RunError(
             f"data.classes: {file}: lacks {len(unknown)} of the {len(listing.class_names)} classes "
@@ -66,6 +58,28 @@ def with_classes(listing: Listing, file: Path) -> Listing:
         many = counted(len(empty), "class/classes")
         warnings += (f"without an image: {many} of {file.name}: {some(empty)}",)
     return replace(listing, class_names=tuple(names), warnings=warnings)
+
+
+def read_names(file: Path, key: str) -> list[str]:
+    """Names of classes from a file, one a line.
+
+    Args:
+        file: text in UTF-8.
+        key: of the configuration, for messages.
+
+    Raises:
+        RunError: it cannot be read, or holds a name twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise RunError(f"{key}: {file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{key}: {file}: not UTF-8 text: {error.reason}") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise RunError(f"{key}: {file}: holds {some(twice)} twice")
+    return names
 
 
 def _meant(name: str, names: list[str]) -> str:

@@ -227,7 +227,7 @@ def test_checkpoints_that_cannot_be_used(
 )
 def test_names(name: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
-        check_name(name, "supernet.pretrained")
+        check_name(name, "teacher.model")
 
 
 def test_weights_of_no_model() -> None:
@@ -256,15 +256,6 @@ def test_all_is_found_before_anything_starts(
         ({"teacher.checkpoint": moved}, "another order"),
         ({"teacher.model": "resnet19"}, "teacher.model: no timm model"),
         ({}, "pretrained weights cannot be had"),
-        ({"supernet.pretrained": "test_vit"}, "pretrained weights cannot be had"),
-        (
-            {"teacher.checkpoint": good, "supernet.pretrained": "vit_tini"},
-            "supernet.pretrained: no",
-        ),
-        (
-            {"teacher.checkpoint": good, "supernet.pretrained": good},
-            "supernet.pretrained: need the",
-        ),
     ]:
         file.write_text(yaml.safe_dump(run))
         options = [word for k, v in changes.items() for word in ("--set", f"{k}={v}")]

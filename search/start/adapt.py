@@ -1,0 +1,186 @@
+"""Adaptation: a start learns the images of a run; first its head, then all of it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...spaces import Candidate
+from ...spaces.errors import RunError
+from ...spaces.networks import Network
+from ..config import AdaptConfig, Balance
+from ..console import progress, stop_request
+from ..data.balance import class_weights
+from ..data.dataset import Data, resized
+from ..training.accuracy import accuracy
+from ..training.checkpoint import Checkpoint, State
+from ..training.finetune import Best
+from ..training.forward import predict
+from ..training.losses import label_loss
+from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.teacher import batches_in, shuffled
+from .probe import fit_head
+
+NOW, BEST = "now.", "best."  # of a checkpoint: weights in training, and the best so far
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Adapts a start to the train images.
+
+    Weights are compared on the validation images: as they came, if the start knows the classes;
+    after the linear probe; and after each pass of fine-tuning, in which blocks learn the more
+    slowly the earlier they are (layer-wise decay, BEiT, arXiv:2106.08254).
+
+    Attributes:
+        data: images and labels.
+        config: recipe.
+        seed: of the order of the images, and of what is blended.
+        goal: name of the accuracy by which weights are compared.
+        balance: what is done about classes of few images.
+    """
+
+    data: Data
+    config: AdaptConfig
+    seed: int
+    goal: str = "accuracy"
+    balance: Balance = "none"
+
+    def __call__(self, network: Network, checkpoint: Checkpoint, knows: bool) -> dict[str, float]:
+        """Train a network in place; it ends with its best weights, in evaluation mode.
+
+        A training that was stopped goes on from its checkpoint as if it had not been.
+
+        Args:
+            network: with the classes of the data.
+            checkpoint: where the training is kept as it goes.
+            knows: whether its head is for these classes already.
+
+        Returns:
+            Accuracies on the validation images: with "_before" where it knows the classes, with
+            "_probed" where there was a probe, and those at the end with their intervals.
+
+        Raises:
+            RunError: the loss is no number, or the checkpoint is of another training.
+            KeyboardInterrupt: as asked, after the checkpoint was written.
+        """
+        config, split = self.config, self.data.split("validation")
+        candidate = Candidate.uncompressed(network.architecture)
+        network.to(torch_device())
+        if state := checkpoint.load():
+            network.load_state_dict(_part(state, NOW))
+            best = Best(self.goal, _part(state, BEST), state.notes["score"])
+            facts: dict[str, float] = state.notes["facts"]
+        else:
+            best, facts = self._begin(network, candidate, knows)
+        each = batches_in(len(self.data.train_labels), config.batch_size)
+        scale = layer_scale(network, config.layer_decay)
+        steps = each * config.epochs
+        optimizer = Optimizer(network.named_parameters(), config, steps, scale)
+        if state:
+            optimizer.load_state_dict(state.tensors, state.step)
+
+        def keep() -> None:
+            tensors = {f"{NOW}{n}": v for n, v in network.state_dict().items()}
+            tensors |= {f"{BEST}{n}": v for n, v in best.weights.items()}
+            notes = {"facts": facts, "score": best.score}
+            checkpoint.save(State(optimizer.done, tensors | optimizer.state_dict(), notes))
+
+        if steps:
+            keep()  # at once, as the probe may have taken minutes
+        with progress(steps, "start") as bar, stop_request() as asked:
+            bar.update(optimizer.done)
+            for index, images in self._batches(optimizer.done):
+                loss = self._loss(network, images, index, optimizer.done)
+                check_finite(loss, "start", optimizer.done)
+                loss.backward()
+                try:
+                    optimizer.step()
+                except ArithmeticError as error:
+                    raise RunError(f"start: {error}; try a smaller start.adapt.lr") from error
+                if optimizer.done % each == 0:
+                    best.offer(candidate, network, optimizer.average, split)
+                bar.set_postfix({self.goal: f"{best.score:.1%}"}, refresh=False)
+                bar.update()
+                if asked.is_set():
+                    keep()
+                    raise KeyboardInterrupt
+                if checkpoint.due():
+                    keep()
+        network.load_state_dict(best.weights)
+        network.to("cpu").eval()
+        return facts | accuracy(predict(candidate, network, split), split.labels)
+
+    def _begin(
+        self, network: Network, candidate: Candidate, knows: bool
+    ) -> tuple[Best, dict[str, float]]:
+        """The better head of the one that it has and a new one, in place, and their accuracies."""
+        best, facts = Best(self.goal), dict[str, float]()
+        split, passes = self.data.split("validation"), self.config.probe_epochs
+
+        def offer(name: str) -> None:
+            score = accuracy(predict(candidate, network, split), split.labels)[self.goal]
+            facts[f"{self.goal}_{name}"] = score
+            best.offer(candidate, network, {}, split)
+
+        if knows or not passes:
+            offer("before")
+        if passes and self.config.epochs:
+            fit_head(network, self.data, passes, self.balance != "none")
+            offer("probed")
+        network.load_state_dict(best.weights)
+        return best, facts
+
+    def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Numbers and images of each step from one on; each pass sees the next view."""
+        labels, views, size = self.data.train_labels, self.data.views(), self.config.batch_size
+        first, skipped = divmod(done, batches_in(len(labels), size))
+        for epoch in range(first, self.config.epochs):
+            order = shuffled(labels, size, self.seed, epoch, self.balance)[skipped:]
+            skipped = 0
+            yield from zip(order, views.batches(epoch, order), strict=True)
+
+    def _loss(self, network: Network, images: Tensor, index: Tensor, step: int) -> Tensor:
+        """Cross entropy of a batch, blended with itself in reverse where the recipe says so.
+
+        Blending is mixup (Zhang et al., arXiv:1710.09412).
+        """
+        device, labels = torch_device(), self.data.train_labels[index]
+        weighted = self.balance == "weight"
+        weights = class_weights(self.data.train_labels)[index].to(device) if weighted else None
+        images, labels, share = images.to(device), labels.to(device), 1.0
+        if alpha := self.config.mixup:
+            # A function of seed and step, so that a training goes on with the same shares.
+            share = random.Random(f"{self.seed}-{step}").betavariate(alpha, alpha)
+            images = share * images + (1 - share) * images.flip(0)
+        with fast_matmul(device):
+            logits = network.train()(resized(images, network.architecture.input_size)).float()
+        smoothing = self.config.label_smoothing
+        loss = share * label_loss(logits, labels, weights, smoothing)
+        if share < 1:
+            turned = None if weights is None else weights.flip(0)
+            loss = loss + (1 - share) * label_loss(logits, labels.flip(0), turned, smoothing)
+        return loss
+
+
+def layer_scale(network: Network, decay: float) -> Callable[[str], float]:
+    """Factor of the learning rate by the name of a parameter: 1 at the head, less below it."""
+    depths = [len(stage.blocks) for stage in network.architecture.stages]
+    total = sum(depths) + 1
+
+    def scale(name: str) -> float:
+        found = re.match(r"stages\.(\d+)\.(?:blocks\.(\d+)\.)?", name)
+        if found:
+            stage, block = int(found[1]), int(found[2] or 0)
+            return decay ** (total - 1 - sum(depths[:stage]) - block)
+        return 1.0 if name.startswith(("norm.", "head")) else decay**total
+
+    return scale
+
+
+def _part(state: State, prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in state.tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,51 @@
+"""Pixels: mean and deviation of the images that a foreign model has learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ...spaces.errors import RunError
+from ..data.augment import Norm
+from ..store.atomic_files import read_json
+
+IMAGENET = Norm((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of all models of torchvision
+PROCESSOR = "preprocessor_config.json"  # beside the weights of a model of transformers
+
+
+def pixels_of(model: Any, name: str, channels: int) -> Norm:
+    """The normalization that comes with a model.
+
+    Args:
+        model: of timm, transformers or torchvision.
+        name: of the model, or its folder.
+        channels: of its images; where it names others, each gets their mean.
+
+    Raises:
+        RunError: nothing says what it is.
+    """
+    mean, std = _own(model, name)
+    return Norm(_for(channels, mean), _for(channels, std))
+
+
+def _own(model: Any, name: str) -> tuple[Any, Any]:
+    if (about := getattr(model, "pretrained_cfg", None)) is not None:  # timm's
+        return about["mean"], about["std"]
+    if type(model).__module__.startswith("torchvision."):
+        return IMAGENET.mean, IMAGENET.std
+    file = Path(name).expanduser() / PROCESSOR
+    if not file.is_file():
+        raise RunError(
+            f"start.mean: nothing says which pixels {name} has learned from, as it has no "
+            f"{PROCESSOR}: give start.mean and start.std"
+        )
+    about = read_json(file)
+    if not about.get("do_normalize", True):
+        return (0.0,), (1.0,)
+    return about["image_mean"], about["image_std"]
+
+
+def _for(channels: int, values: Any) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    return numbers if len(numbers) == channels else (fmean(numbers),) * channels

@@ -1,0 +1,122 @@
+"""Refit: a trained network for images of another size, other pixels, or other classes.
+
+Each function makes a new network; the given one stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import SpaceError
+from .network import Network
+from .sharing import shared_of
+from .stems import PatchEmbed
+
+STEM = "patch_embed.proj"
+HEADS = ("head", "head_dist")
+
+
+def resized_network(network: Network, input_size: int, patch_size: int) -> Network:
+    """The network for images and patches of another size.
+
+    Patch kernels are resized as in FlexiViT and position tables interpolated, by the rules with
+    which candidates share them (`sharing.py`).
+
+    Args:
+        network: of an architecture whose parts do not depend on the number of tokens.
+        input_size: side of an image in pixels.
+        patch_size: side of a patch in pixels.
+
+    Raises:
+        SpaceError: patches that do not fill the image, or a network that is bound to its size.
+    """
+    a = network.architecture
+    if (a.input_size, a.patch_size) == (input_size, patch_size):
+        return network
+    made = _empty(network, input_size=input_size, patch_size=patch_size)
+    state = network.state_dict()
+    resized: dict[str, Tensor] = {}
+    for name, (rule, shape) in shared_of(made).items():
+        value = rule.cut(state[name], shape) if rule.fold else state[name]
+        if value.shape != shape:
+            raise SpaceError(
+                f"{name} of shape {tuple(value.shape)} cannot be made {tuple(shape)}: the network "
+                f"only takes images of {a.input_size} pixels in patches of {a.patch_size}"
+            )
+        resized[name] = value
+    return _filled(made, resized)
+
+
+def with_pixels(
+    network: Network, scale: Sequence[float], shift: Sequence[float], in_chans: int
+) -> Network:
+    """The network that sees x as the given one sees scale * x + shift, channel by channel.
+
+    The change is folded into the patch embedding, or, where that has no bias, into it and the
+    positions of the patches. That is exact, as patches have no border.
+
+    Args:
+        network: with a patch embedding.
+        scale: one number for each of its channels.
+        shift: likewise.
+        in_chans: of x: as many, or 1 for gray images, which all its channels then see.
+
+    Raises:
+        SpaceError: another number of channels, a stem of several layers, or one that has neither
+            bias nor positions.
+    """
+    a = network.architecture
+    if in_chans not in (1, a.in_chans):
+        raise SpaceError(f"the network takes {a.in_chans} channel(s), the images have {in_chans}")
+    if not isinstance(network.patch_embed, PatchEmbed):
+        raise SpaceError("only a patch embedding of one convolution can take other pixels")
+    state = network.state_dict()
+    kernel = state[f"{STEM}.weight"].double()
+    factors, offsets = (torch.tensor(v, dtype=torch.float64) for v in (scale, shift))
+    constant = (kernel * offsets[:, None, None]).sum((1, 2, 3))
+    kernel = kernel * factors[:, None, None]
+    if in_chans < a.in_chans:
+        kernel = kernel.sum(1, keepdim=True)
+    changed = {f"{STEM}.weight": kernel.float()}
+    if f"{STEM}.bias" in state:
+        changed[f"{STEM}.bias"] = (state[f"{STEM}.bias"].double() + constant).float()
+    elif "pos_embed" in state:
+        table = state["pos_embed"].clone()  # (1, prefix + N, C)
+        table[:, table.shape[1] - a.grid**2 :] += constant.float()
+        changed["pos_embed"] = table
+    else:
+        raise SpaceError("its patch embedding has no bias, and there are no positions for one")
+    return _filled(_empty(network, in_chans=in_chans), state | changed)
+
+
+def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
+    """The network with another head: for each class the output that it was, or None.
+
+    A new class starts with weights of zero, and so says nothing; as all do where the network had
+    no head.
+    """
+    made = _empty(network, num_classes=len(rows))
+    state = network.state_dict()
+    kept = [(new, old) for new, old in enumerate(rows) if old is not None]
+    for name, value in made.state_dict().items():
+        if name.partition(".")[0] in HEADS:
+            head = torch.zeros_like(value)
+            for new, old in kept:
+                head[new] = state[name][old]
+            state[name] = head
+    return _filled(made, state)
+
+
+def _empty(network: Network, **fields: Any) -> Network:
+    with torch.random.fork_rng(devices=[]):  # its initial weights are never used
+        return Network(replace(network.architecture, **fields))
+
+
+def _filled(made: Network, state: Mapping[str, Tensor]) -> Network:
+    made.load_state_dict(made.state_dict() | {n: v.detach().clone() for n, v in state.items()})
+    return made.eval()

@@ -1,0 +1,194 @@
+"""A whole search from an own checkpoint, and starts that cannot be used."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from vitpareto.search.config import RunConfig, load_config
+from vitpareto.search.pipeline import steps_of
+from vitpareto.search.run.assets import Run
+from vitpareto.search.run.stages import Stage
+from vitpareto.search.store.run_folder import RunFolder, RunPaths
+from vitpareto.search.training.teacher import predict
+from vitpareto.spaces import Candidate
+from vitpareto.spaces.errors import ConfigError, RunError, VitParetoError
+
+from .conftest import invoke
+from .own_vit import ARGS, SPACE, Own, new_model, own, save_model
+
+__all__ = ["own"]
+
+pytestmark = pytest.mark.onnx
+TRAIN = {"epochs": 1, "batch_size": 128}
+
+
+def run_of(own: Own, folder: Path, **sections: Any) -> Path:
+    """A run file of few lines."""
+    (folder / "space.yaml").write_text(SPACE)
+    run = {
+        "space": "space.yaml",
+        "device": {"name": "cpu-1t", "calibrate_s": 3},
+        "start": {"model": own.name, "adapt": {**TRAIN, "epochs": 2}},
+        "search": {"trials": 10, "sampler": "random"},
+        "executor": {"threads": 1},
+        "finish": {**TRAIN, "finalists": 2},
+        **sections,
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    return folder / "run.yaml"
+
+
+@pytest.fixture(scope="module")
+def searched(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder."""
+    folder = tmp_path_factory.mktemp("from a start")
+    result = invoke("search", run_of(own, folder), "--run-dir", folder / "run")
+    assert result.exit_code in (0, 3), result.output
+    return folder / "run"
+
+
+def test_every_stage_leaves_its_file(searched: Path) -> None:
+    paths = RunPaths(searched)
+    steps = steps_of(load_config(paths.config))
+    stages = json.loads(paths.stages.read_text())
+    assert list(stages) == [s.stage.value for s in steps if s.stage != Stage.FORECAST]
+    assert not [s.stage for s in steps if not s.output(paths).exists()][1:]
+    assert not paths.start_checkpoint.exists()
+    start = stages["start"]
+    assert start["accuracy_before"] <= start["accuracy"] and start["accuracy_probed"] > 0.5
+
+
+def test_the_start_teaches_is_compared_with_and_gives_all_weights(searched: Path) -> None:
+    run = Run(RunFolder(searched, lock=False))
+    start = run.ensure_start()
+    assert start is not None
+    stages = json.loads(run.folder.stages.read_text())
+    assert stages["teacher"]["accuracy"] == stages["start"]["accuracy"]
+    validation = run.data.split("validation")
+    logits = predict(start, validation.images)
+    rows = json.loads(run.folder.reference.read_text())
+    assert [row["name"] for row in rows] == ["start", "start, int8"]
+    right = (logits.argmax(1) == validation.labels).float().mean().item()
+    assert rows[0]["accuracy"] == pytest.approx(right, abs=0.005)
+    assert rows[1]["accuracy"] > right - 0.1 and rows[1]["size_mb"] < 0.6 * rows[0]["size_mb"]
+    largest = Candidate.uncompressed(run.space.largest().architecture)
+    with torch.no_grad():
+        assert torch.allclose(run.inherited(largest)(validation.images[:8]), logits[:8], atol=1e-3)
+    report = run.folder.report.read_text()
+    assert "start, int8" in report and "the start in eager PyTorch" in report
+
+
+def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    before = (run / "start.safetensors").read_bytes()
+    result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume")
+    assert result.exit_code in (0, 3), result.output
+    assert (run / "start.safetensors").read_bytes() == before
+    other = ("--set", "start.adapt.epochs=3")
+    result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume", *other)
+    assert "cannot be resumed with another start" in str(result.exception)
+
+
+def test_a_run_from_before_there_were_starts_is_not_continued(
+    searched: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    (run / "start.safetensors").rename(run / "supernet.safetensors")
+    with pytest.raises(RunError, match="made by a release without `start`"):
+        Run(RunFolder(run, lock=False)).ensure_start()
+
+
+def test_the_key_of_earlier_releases() -> None:
+    old = RunConfig.model_validate({"space": "digits", "supernet": {"pretrained": ""}})
+    assert old == RunConfig(space="digits")
+    old = RunConfig.model_validate({"space": "digits", "supernet": {"pretrained": "vit"}})
+    assert old.start.model == "vit"
+    with pytest.raises(ConfigError, match=r"start: which network\? Name it in start.model"):
+        load_config("digits", ["start.checkpoint=w.pth"])
+
+
+class Code:
+    """Stands for any object in a checkpoint."""
+
+
+@pytest.fixture(scope="module")
+def bad(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints that cannot be used."""
+    folder = tmp_path_factory.mktemp("bad")
+    raw = (own.folder / "model.safetensors").read_bytes()
+    (folder / "half.safetensors").write_bytes(raw[: len(raw) // 2])
+    torch.save({"state_dict": own.weights, "args": Code()}, folder / "code.pth")
+    torch.save(timm.create_model("test_resnet").state_dict(), folder / "other.pth")
+    save_file({n: 0 * v for n, v in own.weights.items()}, folder / "zero.safetensors")
+    save_file(new_model(10).state_dict(), folder / "guesses.safetensors")
+    save_file(new_model(7).state_dict(), folder / "seven.safetensors")
+    save_model(folder / "wide", new_model(10, embed_dim=64), {**ARGS, "embed_dim": 64})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["start.checkpoint={bad}/half.safetensors"], "half.safetensors: "),
+        (["start.checkpoint={bad}/code.pth"], "code"),
+        (["start.checkpoint={bad}/other.pth"], "do not fit"),
+        (["start.checkpoint={bad}/nowhere.pth"], "no such file"),
+        (["start.checkpoint={bad}/zero.safetensors"], "start"),
+        (["start.checkpoint={bad}/guesses.safetensors", "start.adapt.epochs=0"], "by chance"),
+        (["start.checkpoint={bad}/seven.safetensors", "start.adapt.epochs=0"], "does not know"),
+        (["start.classes={bad}/names.txt"], "names.txt: cannot be read"),
+        (["start.model=resnet19"], "resnet19"),
+        (["start.model=test_vit"], "cannot be had"),
+        (["start.model=local-dir:{bad}/nowhere"], "nowhere"),
+        (["start.model=local-dir:{bad}/wide"], "the start is larger than the space"),
+        (["start.mean=[0.5, 0.5]", "start.std=[0.5, 0.5]"], "1 channel"),
+    ],
+)
+def test_bad_starts_are_found_before_anything_is_done(
+    own: Own,
+    bad: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    changes = [word for o in options for word in ("--set", o.format(bad=bad))]
+    for words in (["--dry-run"], []):
+        run = tmp_path / "run"
+        result = invoke("search", run_of(own, tmp_path), "--run-dir", run, *changes, *words)
+        assert isinstance(result.exception, VitParetoError), result.output
+        said = str(result.exception)
+        assert message in said and "\n" not in said
+        assert not run.exists()
+
+
+def test_a_space_is_derived_from_nothing(own: Own, tmp_path: Path) -> None:
+    result = invoke("search", run_of(own, tmp_path, space="auto", start={}), "--dry-run")
+    assert "space: auto is derived from a start: name one in start.model" in str(result.exception)
+
+
+def test_a_space_is_derived_from_the_start(own: Own, tmp_path: Path) -> None:
+    result = invoke("search", run_of(own, tmp_path, space="auto"), "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["space"]
+    params = sum(p.numel() for p in own.model.parameters())
+    assert found["largest_params"] == params and found["smallest_params"] < 0.8 * params
+
+
+def test_a_dry_run_says_how_good_the_start_is(own: Own, tmp_path: Path) -> None:
+    result = invoke("search", run_of(own, tmp_path), "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["start_accuracy"] > 0.7
+    assert list(found["work"])[2:5] == ["start", "teacher", "library"]
+    assert found["seconds"]["start"] > 0 and found["seconds"]["library"] > 0
