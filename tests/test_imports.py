@@ -30,7 +30,7 @@ FLOORS = {
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
-        ("scoring",),
+        ("scoring", "start"),
         ("loop", "delivery"),
         ("run",),
         ("experiments", "report"),
