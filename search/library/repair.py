@@ -75,7 +75,7 @@ class _Walk:
 
     def __init__(self, library: Library, twins: Twins, kept: Depths) -> None:
         self.start, self.twins, self.kept = library.start, twins, kept
-        self.network, self.a = twins.compressed, twins.float.architecture
+        self.network, self.a = twins.running, twins.network.architecture
         self.changed = self._changed()
         self.same = True  # as the start, up to here
         self.weights = torch.ones(0)  # of the tokens of the stream (B, N)
@@ -105,7 +105,7 @@ class _Walk:
 
     def _changed(self) -> set[str]:
         """Parameters that are not those of the start, or run compressed."""
-        state, weights = self.twins.float.state_dict(), self.start.weights
+        state, weights = self.twins.network.state_dict(), self.start.weights
         names = {name: original(name, self.kept) for name in state}
         return {f"{layer}.weight" for layer in self.twins.layers} | {
             name
@@ -250,7 +250,7 @@ class _Walk:
         """The start's stream (B, N, C) on the candidate's grid, channels and tokens."""
         side, prefix, width = self.a.grid >> i, self.a.prefix, self.a.stages[i].width
         theirs = self.start.architecture
-        stream = stream[:, theirs.prefix - prefix :, :width]
+        stream = stream[:, :, :width]
         if side != theirs.grid >> i:
             grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
             pooled = F.adaptive_avg_pool2d(grid, side)
