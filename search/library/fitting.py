@@ -41,16 +41,17 @@ class Twins:
         }
         self.running = deepcopy(network) if self.layers else network
 
-    def compress(self, path: str, inputs: Tensor | None = None) -> None:
+    def compress(self, path: str, inputs: Callable[[], Tensor] | None = None) -> None:
         """Compress a sub-block of the twin.
 
         Args:
             path: of the sub-block.
-            inputs: of its first layers (B, N, C); low rank then keeps what matters for them.
+            inputs: gives those of its first layers (B, N, C), for which low rank then keeps what
+                matters.
         """
         layers = self._layers(path)
         if layers and inputs is not None:
-            gram = _gram(inputs)
+            gram = _gram(inputs())
             for name in layers:
                 if self._matrix(name).shape[1:] == gram.shape[1:]:
                     self._lower(name, gram)
@@ -105,7 +106,8 @@ class Twins:
         biased = "bias" in layer.state_dict()
         before = self._outputs(name, inputs)
         rows, row_weights = inputs.flatten(0, -2), weights.flatten()
-        errors = (goal - _apply(layer, inputs)).flatten(0, -2) * movable
+        exact = _apply(layer, inputs) if name in self.layers else before
+        errors = (goal - exact).flatten(0, -2) * movable
         change, shift = ridge_step(rows, errors, row_weights, biased)
         self._matrix(name).add_(change)
         if biased:

@@ -174,8 +174,9 @@ class _Walk:
         self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
         traits = find(block.mixer)
         simple = traits.layout == "tokens" and not traits.fixed_tokens and bool(traits.last)
-        read = block.norm1(x) if simple else None
-        self.twins.compress(f"{path}.{block.mixer_name}", read)
+        self.twins.compress(
+            f"{path}.{block.mixer_name}", (lambda: block.norm1(x)) if simple else None
+        )
         target, reduction = self._target(wanted, i), block.reduction
 
         def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -216,7 +217,7 @@ class _Walk:
             return tokens(mlp(norm(shaped(part, grid))))
 
         self.twins.settle(f"{path}.norm2", lambda: fed(x))
-        self.twins.compress(f"{path}.mlp", tokens(norm(shaped(x, grid))))
+        self.twins.compress(f"{path}.mlp", lambda: tokens(norm(shaped(x, grid))))
         with bare(mlp, "fc2"):
             inner = chunked(fed, x)
         scale = _scale(block.ls2, x)
