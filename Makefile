@@ -29,5 +29,5 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --editable . --group dev
+	$(BIN)/python -m pip install --editable '.[search]' --group dev
 	touch $@

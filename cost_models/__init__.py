@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..spaces.packages import needed
 from .device import Device
 from .predict.model import CostModel, Prediction
 from .tables.latency_table import LatencyTable
@@ -37,7 +38,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        value = getattr(import_module(_LAZY[name], __name__), name)
+        with needed(f"{__name__}.{name}"):
+            value = getattr(import_module(_LAZY[name], __name__), name)
         globals()[name] = value  # importing the module of that name has put it here
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

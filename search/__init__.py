@@ -6,6 +6,8 @@ Names are imported when they are first used: neither torch nor optuna is loaded 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..spaces.packages import needed
+
 if TYPE_CHECKING:
     from .config import RunConfig, load_config
     from .loop.optuna_sampler import Sampler
@@ -56,4 +58,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    with needed(f"{__name__}.{name}"):
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)

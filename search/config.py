@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -161,10 +162,12 @@ class TeacherConfig(TrainConfig):
     Attributes:
         model: timm's name of a model; empty trains a small one here.
         checkpoint: file with its weights; empty takes timm's pretrained ones.
+        img_size: pixels of the images that it sees; 0 takes timm's.
     """
 
     model: str = ""
     checkpoint: str = ""
+    img_size: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("checkpoint")
     @classmethod
@@ -172,6 +175,13 @@ class TeacherConfig(TrainConfig):
         if checkpoint and not info.data.get("model"):
             raise ValueError("weights of which model? Name it in teacher.model")
         return checkpoint
+
+    @field_validator("img_size")
+    @classmethod
+    def _size_of_a_model(cls, size: int, info: ValidationInfo) -> int:
+        if size and not info.data.get("model"):
+            raise ValueError("pixels of which model? Name it in teacher.model")
+        return size
 
 
 class AdaptConfig(TrainConfig):
@@ -645,13 +655,19 @@ def _one_line(error: ValidationError) -> str:
         return f"unknown key {where!r}. {did_you_mean(str(last), known)}"
     if problem["type"] == "missing":
         return f"needs the key {where!r}"
+    if problem["type"] == "literal_error" and isinstance(given := problem["input"], str):
+        allowed = re.findall("'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+        if allowed:
+            return f"{where}: no such value {given!r}. {did_you_mean(given, filter(None, allowed))}"
     bounded = problem["type"] in ("less_than", "less_than_equal")
     if bounded and 1 in problem.get("ctx", {}).values() and float(problem["input"]) > 1:
         return f"{where}: {_as_share(float(problem['input']))}"  # no other key has that bound
     rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("model_"):
         keys = [str(key) for key in problem["loc"]]
-        rule = f"needs keys of its own below it, such as {where}.{_keys(RunConfig, keys)[0]}"
+        first, value = _keys(RunConfig, keys)[0], problem["input"]
+        meant = f"={value}" if first == "name" and isinstance(value, str) else ""
+        rule = f"needs keys of its own below it, such as {where}.{first}{meant}"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
     return f"{where}: {rule}{given}"
 

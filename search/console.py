@@ -12,21 +12,72 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
 EVERY_S = 10.0  # between two lines of a log
-COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
+COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{whole}{postfix}"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # clusters pre-empt with SIGTERM
-SHARE = "{desc}: {percentage:.0f}%, {remaining} left{postfix}"
+SHARE = "{desc}: {percentage:.0f}%, {remaining} left{whole}{postfix}"
+DRAWN = "{l_bar}{bar}{r_bar}{whole}"
+
+
+class Follower(Protocol):
+    """Who knows the whole job that bars are parts of."""
+
+    def see(self, label: str, done: float, total: float, words: str) -> None:
+        """Take note of a bar, of its words too; called at every step, so it must be cheap."""
+        ...
+
+    def whole(self) -> str:
+        """Words about the whole job for the end of a bar; may be empty."""
+        ...
+
+
+_followers: list[Follower] = []  # of this process; workers have none
+
+
+@contextlib.contextmanager
+def followed_by(follower: Follower) -> Generator[None]:
+    """Tell a follower of every bar."""
+    _followers.append(follower)
+    try:
+        yield
+    finally:
+        _followers.remove(follower)
+
+
+_Tqdm = tqdm[Any] if TYPE_CHECKING else tqdm  # generic for type checkers alone
+
+
+class _Bar(_Tqdm):
+    """A bar that followers see, and that ends with what they know of the whole job."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        drawn = super().update(n)
+        for follower in _followers:
+            follower.see(self.desc, self.n, self.total or 0, self.postfix or "")
+        return drawn
+
+    @property
+    def format_dict(self) -> Any:
+        words = [words for follower in _followers if (words := follower.whole())]
+        return {**super().format_dict, "whole": "".join(f", {w}" for w in words)}
 
 
 def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
     """A bar that counts to `total` and shows the rate and the time left."""
     if sys.stderr.isatty():
-        return tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, mininterval=0.2)
-    return tqdm(
+        return _Bar(
+            total=total,
+            desc=label,
+            unit=unit,
+            dynamic_ncols=True,
+            mininterval=0.2,
+            bar_format=DRAWN,
+        )
+    return _Bar(
         total=total,
         desc=label,
         unit=unit,
@@ -35,6 +86,17 @@ def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:
         mininterval=EVERY_S,
         delay=EVERY_S / 2,  # short work needs no line, and at the start there is no rate
     )
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> spoken(8.2), spoken(44), spoken(400), spoken(9000)
+    ('10 s', '40 s', '7 min', '2.5 h')
+    """
+    if seconds < 57:
+        return f"{max(10, 10 * round(seconds / 10))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5370 else f"{seconds / 3600:.1f} h"
 
 
 def say(text: str) -> None:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 
-from ..cost_models import workload
+from ..cost_models import CostModel, workload
 from ..cost_models.runtimes.torch import threads
+from ..spaces import Candidate, SearchSpace
 from .config import RunConfig
 from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
+from .loop.nearest_feasible import misses, nearest
+from .pareto.objectives import METRICS
 from .pipeline import steps_of
 from .run.budget import check_budget
 from .run.budget import planned as planned_config
@@ -24,6 +27,7 @@ from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
+from .scoring.predicted_costs import CostPredictor
 from .start.fitted import check_start, open_start
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
@@ -35,6 +39,7 @@ LOWER: Mapping[Stage, str] = {
     Stage.SEARCH: "search.trials",
     **{stage: keys[-1] for stage, keys in KEYS.items() if stage is not Stage.SHORTLIST},
 }  # keys
+COUNTED = ("macs", "params", "size_mb")  # known of a candidate without measuring
 LINE_MB = 1.5e-3  # of one scored candidate in the log and the journal
 COPIES = 2  # of a delivered model's weights: ONNX and safetensors
 STATE = 4  # copies of the weights in a checkpoint: current, best, two moments
@@ -57,6 +62,7 @@ class Plan:
         free_mb: on the disk of the run folder.
         teacher_accuracy: of a ready teacher, on validation images.
         start_accuracy: of a start that knows the classes, likewise, before it is adapted.
+        unreachable: limits that hardly any candidate can keep, and how near the nearest comes.
     """
 
     folder: str
@@ -71,6 +77,7 @@ class Plan:
     free_mb: float
     teacher_accuracy: float | None = None
     start_accuracy: float | None = None
+    unreachable: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -145,6 +152,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
         start_accuracy=started.accuracy if started else None,
+        unreachable=unreachable(config, space, RunPaths(path)),
     )
 
 
@@ -168,10 +176,43 @@ def plan_lines(planned: Plan) -> list[str]:
         f"{'all':14}  {total:7.0f} s  on this machine, as busy as it is now",
         *_advice(planned),
         "",
+        *_unreachable(planned),
         f"images  {', '.join(f'{name} {count:,}' for name, count in planned.images.items())}",
         f"folder  {planned.folder}",
         f"disk    at most about {disk:,.0f} MB, of {planned.free_mb:,.0f} MB that are free",
     ]
+
+
+def _unreachable(planned: Plan) -> list[str]:
+    """A warning, if there is one."""
+    if not planned.unreachable:
+        return []
+    return [
+        f"limits  hardly any candidate can keep them: the nearest has {planned.unreachable};",
+        "        it would be delivered all the same, and marked",
+        "",
+    ]
+
+
+def unreachable(config: RunConfig, space: SearchSpace, paths: RunPaths) -> str:
+    """Limits that no candidate is likely to keep, as far as costs are known without measuring.
+
+    Without a cost model only counts are, and the bytes of the weights, which no file is below.
+    """
+    kept = config.device.cost_model or paths.cost_model
+    if Path(kept).is_file():
+        price, known = CostPredictor(CostModel.load(Path(kept))).all, METRICS
+    else:
+        price, known = _counted, COUNTED
+    limited = [o for o in config.search.resolve() if o.name in known and o.limit is not None]
+    limited = [o for o in limited if not o.maximize]
+    _, costs = nearest(space, limited, price, config.search.seed)
+    return misses(costs, limited)
+
+
+def _counted(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    works = map(workload, candidates)
+    return [{"macs": w.macs, "params": w.params, "size_mb": w.weight_bytes / 1e6} for w in works]
 
 
 def decided(config: RunConfig, keys: Sequence[str]) -> dict[str, Any]:

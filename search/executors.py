@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from ..cost_models.openmp import wait_briefly
 from ..spaces.errors import RunError
 from .config import ExecutorConfig
 
@@ -228,6 +229,7 @@ def _call_in_process(number: int, raw: bytes, args: bytes) -> bytes:
 
 def _prepare(threads: int) -> None:
     """Set up a new process."""
+    wait_briefly()
     import torch
 
     torch.set_num_threads(threads)
@@ -354,6 +356,7 @@ class _Worker:
     """Actor that runs calls."""
 
     def __init__(self, threads: int) -> None:
+        wait_briefly()  # the node may have another environment than the driver
         import torch
 
         torch.set_num_threads(threads)

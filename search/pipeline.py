@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
-from ..spaces.networks import Network
 from .config import RunConfig
-from .delivery.deliver import Terms, deliver, delivered
+from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
 from .delivery.verify import test_once, verify_new
@@ -31,13 +31,17 @@ from .report import build_report
 from .run.assets import Run
 from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
 from .run.estimates import SECONDS
+from .run.progress import Job, following
 from .run.rates import Rates
-from .run.stages import Stage, running
+from .run.stage import Stage
+from .run.stages import running
+from .run.terms import terms_of
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog, read_evaluations
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
-from .training.finetune import Finalist, retrain, start_network, train_finalists
+from .training.finetune import Finalist, start_network, train_finalists
+from .training.optimizer import torch_device
 from .training.pace import Pace
 
 log = logging.getLogger("vitpareto")
@@ -74,17 +78,36 @@ def search(run: Run) -> list[Manifest]:
     Raises:
         RunError: no candidate can be scored.
     """
-    for step in steps_of(run.config):
-        allot(run, step.stage)
-        step.run(run)
-    settle(run)
-    build_report(run.folder)
+    steps = steps_of(run.config)
+    with following(_job(run)) as job:
+        for step in steps:
+            allot(run, step.stage)
+            if run.folder.rates.exists():
+                rates = run.ensure_rates()
+                job.expect({step.stage: step.seconds(rates) for step in steps})
+            step.run(run)
+        settle(run)
+        build_report(run.folder)
     return manifests(run.folder.pareto)
 
 
 def steps_of(config: RunConfig) -> list[Step]:
     """The stages of a run, in order."""
     return [step for step in STEPS if step.wanted(config)]
+
+
+def _job(run: Run) -> Job:
+    """All stages, those that ended before included."""
+    folder, config = run.folder, run.config
+    known = read_json(folder.stages) if folder.begun else {}
+    cpu = torch_device().type == "cpu"  # others wait for a GPU
+    here = [Stage.START, Stage.TEACHER] if cpu else []
+    if here and config.supernet.workers == 1:
+        here.append(Stage.SUPERNET)
+    if here and config.executor.kind == "local" and config.executor.workers == 1:
+        here += [Stage.LIBRARY, Stage.FORECAST, Stage.FINISHING]
+    ended = {name: facts["seconds"] for name, facts in known.items()}
+    return Job(folder, [step.stage for step in steps_of(config)], ended, here)
 
 
 def read_images(run: Run) -> None:
@@ -209,28 +232,15 @@ def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
             e.candidate,
             start_network(run.inherited, e.candidate, run.data, tuning),
             run.folder.training_of(e.key),
+            f"{number} of {len(new)}",
         )
-        for e in new.values()
+        for number, e in enumerate(new.values(), 1)
     ]
 
-    def train_on(candidate: Candidate, network: Network) -> Network:
-        if is_over(run):
-            return network
-        again = run.folder.training_of(candidate.key, again=True)
-        return retrain(Finalist(candidate, network, again), tuning)
-
-    terms = Terms(
-        run.data,
-        run.device,
-        run.costs,
-        config.search.resolve(),
-        config.export.calibration_images,
-        {"search.seed": config.search.seed, "data.seed": config.data.seed},
-        train_on,
-    )
+    terms = terms_of(run, partial(is_over, run))
     with open_executor(config.executor) as executor:
         workers = config.executor.workers
-        trained = train_finalists(waiting, tuning, executor, workers, pace)
+        trained = train_finalists(waiting, tuning, executor, workers, pace=pace)
     for finalist in trained:
         deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
         finalist.kept.unlink(missing_ok=True)
@@ -348,9 +358,9 @@ STEPS = (
         lambda paths: paths.reference,
         measure_reference,
         lambda r: (
-            "the start, in PyTorch and quantized"
+            "the start in float32, also in PyTorch and in int8"
             if r.config.start.model
-            else "the largest network of the space, in PyTorch"
+            else "the largest network of the space in float32, also in PyTorch"
         ),
     ),
 )

@@ -6,6 +6,7 @@ VitParetoError
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
 ├── CostError            a device, table or cost model cannot give what was asked
 │   └── MissingRuntimeError  a runtime or provider is not installed here
+├── MissingPackageError  a package that an extra installs is not installed here
 └── UnknownNameError     a registry has no entry of that name
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from textwrap import shorten
 
 LISTED = 800  # characters of known names at most
+CLOSE = 0.7  # of difflib's ratio, from which two names are one with a typo: executorch is not torch
 
 
 class VitParetoError(Exception):
@@ -40,6 +42,10 @@ class MissingRuntimeError(CostError):
     """A runtime or provider is not installed here."""
 
 
+class MissingPackageError(VitParetoError, ImportError):
+    """A package that an extra installs is not installed here."""
+
+
 class UnknownNameError(VitParetoError, KeyError):
     """A registry has no entry of that name."""
 
@@ -57,8 +63,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "Did you mean 'softmax'?"
     >>> did_you_mean("zzz", ["b", "a"])
     'Known: a, b.'
+    >>> did_you_mean("executorch", ["onnxruntime", "torch"])
+    'Known: onnxruntime, torch.'
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
     listed = shorten(", ".join(known), LISTED, placeholder=" ...")
     return f"Did you mean {close[0]!r}?" if close else f"Known: {listed}."

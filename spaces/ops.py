@@ -15,7 +15,8 @@ class Op(NamedTuple):
     """One primitive operation on one image.
 
     Attributes:
-        kind: linear, conv, depthwise, matmul, norm, softmax, elementwise or pool.
+        kind: linear, conv, depthwise, matmul, norm, softmax, elementwise, pool, or constant for
+            what an exported graph holds as its result.
         macs: multiply-accumulates.
         weights: elements of matrices and kernels, the part that low precision shrinks.
         others: elements of biases, norms and tables, which always stay float.

@@ -24,7 +24,11 @@ from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.export import export_random
 from vitpareto.search.dry_run import plan
+from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.library.making import make_library
+from vitpareto.search.library.start import Start
 from vitpareto.search.run.stages import logging_to
+from vitpareto.search.scoring.assembled import AssembledScorer
 from vitpareto.search.training.supernet import fresh, train_supernet
 from vitpareto.search.training.teacher import Lessons, train_teacher
 from vitpareto.spaces import Candidate, Policy, SearchSpace
@@ -85,6 +89,15 @@ def learn(folder: Path) -> None:
         assert any(isinstance(part, Factored) for part in network.modules())
 
 
+def assemble_from(folder: Path) -> None:
+    """A library, and a candidate that is scored."""
+    data = load_data(DataConfig(limit=60), 16)
+    start = Start.of(fresh(SPACE.largest(), 0), data.split("train").images[:8])
+    with threads(1):
+        library = make_library(start, SPACE, LocalExecutor(), folder / "library.safetensors")
+        AssembledScorer(library, data.split("search"))(SPACE.smallest())
+
+
 def log_to(folder: Path) -> None:
     with logging_to(folder / "log.txt"):
         pass
@@ -101,6 +114,7 @@ DOES: dict[str, Callable[[Path], object]] = {
     "plan": lambda folder: plan(load_config("digits"), folder),
     "teacher": teach,
     "supernet": learn,
+    "library": assemble_from,
     "views": views,
     "logging": log_to,
 }

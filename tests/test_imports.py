@@ -17,7 +17,7 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("runtime_spec", "standalone"),
+        ("openmp", "runtime_spec", "standalone"),
         ("units",),
         ("device",),
         ("runtimes", "tables"),
@@ -26,7 +26,7 @@ FLOORS = {
         ("calibration",),
     ),
     "search": (
-        ("console", "cores", "durations", "pareto", "samplers", "store", "yaml_paths"),
+        ("console", "cores", "counted", "durations", "pareto", "samplers", "store", "yaml_paths"),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),
@@ -35,7 +35,7 @@ FLOORS = {
         ("loop", "delivery"),
         ("run",),
         ("experiments", "report"),
-        ("pipeline",),
+        ("pipeline", "watch"),
         ("dry_run",),
         ("cli",),
     ),
@@ -73,7 +73,7 @@ FENCED = {
     # The runner is copied into bundles, where it stands without the adapters.
     "onnxruntime": (
         *("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
-        "search/delivery/predict_example.py",  # delivered as a program of its own
+        "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
 }

@@ -131,3 +131,14 @@ def test_without_the_plugin(tmp_path: Path) -> None:
     code += "try: SearchSpace.from_yaml('holes.yaml')\nexcept SpaceError as error: print(error)"
     out = run(["-c", code], tmp_path, tmp_path)
     assert "stages.0.blocks.mixer: no such value 'dilated'" in out.replace("blocks.0.", "blocks.")
+
+
+@pytest.mark.onnx
+def test_candidates_are_exported_for_its_runtime(site: Path, tmp_path: Path) -> None:
+    """Though no device file names it."""
+    main = ["-c", "from vitpareto.search.cli import main; main()"]
+    drawn = run([*main, "space", "sample", "digits", "-n", "1", "--json"], site, tmp_path)
+    (tmp_path / "c.json").write_text(drawn)
+    words = ["export", "c.json", "--random-weights", "--runtime", "plain_ort", "--out", "app"]
+    path = tmp_path / run([*main, *words], site, tmp_path).strip()
+    assert path.name == "model.onnx" and path.is_file()

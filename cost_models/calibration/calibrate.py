@@ -345,6 +345,7 @@ class _Calibration:
         model = CostModel.fit(self.table, recipes)
         model.validation = validated(model, self.table) | {
             "unsettled": self.unsettled,
+            "sessions": self.sessions,
             "sessions_with_alarm": self.alarms,
             "space": self.space.name,
             "measured_s": round(time.monotonic() - self.start, 1),

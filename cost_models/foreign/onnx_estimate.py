@@ -101,7 +101,7 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
         latency_ms=predicted["latency_ms"],
         low_ms=predicted["low_ms"],
         high_ms=predicted["high_ms"],
-        coverage=1 - float(own @ (1 - parts["inside"]) / own.sum()),
+        coverage=max(0.0, 1 - float(own @ (1 - parts["inside"]) / own.sum())),  # rounding
         size_mb=None if size is None else size / 1e6,
         peak_memory_mb=None if strange else predicted["peak_memory_mb"],
         pieces=[*listed, ("rest", "", predicted["latency_ms"] - float(own.sum()))],

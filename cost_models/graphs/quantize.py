@@ -109,8 +109,8 @@ def _rewrite(
         if layer is None or recipe == FLOAT:
             graph.nodes.append(node)
             continue
-        write = _writer(recipe.of_convs if layer.is_conv else recipe)
-        write(graph, layer, min(bits, INTEGER_BITS), ranges)
+        kept = recipe.of_convs if layer.is_conv else recipe
+        _writer(kept)(graph, layer, min(bits, kept.value_bits), ranges)
     return graph.finish()
 
 

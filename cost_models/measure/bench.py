@@ -28,6 +28,7 @@ from ..graphs.modules import build, input_shape, network
 from ..graphs.quantize import apply_recipe, apply_recipes
 from ..graphs.short_names import body_bytes, rename
 from ..graphs.to_onnx import INPUT, OUTPUT, chained, to_onnx
+from ..openmp import usual_environment
 from ..predict.correction import COPIES
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
@@ -199,7 +200,13 @@ class Bench:
                 way,
             ]
             try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_S)
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=WORKER_S,
+                    env=usual_environment(),
+                )
             except subprocess.TimeoutExpired:
                 return None
             if done.returncode:

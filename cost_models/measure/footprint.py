@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ...spaces.errors import CostError
 from ..device import Device
+from ..openmp import usual_environment
 from ..runtimes import open_runtime
 from ..standalone.runner import energy_of, growth_of, peak_mb
 
@@ -32,7 +33,7 @@ def footprint(device: Device, path: str) -> Footprint:
         CostError: it does not run.
     """
     command = [sys.executable, "-m", __name__, json.dumps(device.to_dict()), path]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=usual_environment())
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise CostError(f"the model does not run in a process of its own: {last}")

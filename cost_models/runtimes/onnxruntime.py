@@ -104,7 +104,7 @@ def open_runtime(device: Device) -> OrtRuntime:
 SPEC = RuntimeSpec(
     name="onnxruntime",
     distributions=("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
-    install="onnxruntime",
+    install="vitpareto[search]",
     format=ONNX,
     chips={
         "CPUExecutionProvider": PROCESSOR,

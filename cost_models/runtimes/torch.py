@@ -130,7 +130,7 @@ def open_runtime(device: Device) -> TorchRuntime:
 SPEC = RuntimeSpec(
     name="torch",
     distributions=("torch",),
-    install="torch",
+    install="vitpareto[search]",
     format="torchscript",
     chips={"cpu": PROCESSOR, "cuda": NVIDIA},
     open=open_runtime,

@@ -18,6 +18,7 @@ from .workload import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
 BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights
+KERNEL_BITS = 7  # of a weight that meets 8-bit activations, see `Recipe.value_bits`
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class Recipe:
         """Whether the recipe can hold the policy's weights and keeps to its activations."""
         integer_acts = policy.act_bits <= INTEGER_BITS
         return self.weights == stored_bits(policy) and integer_acts == (self.activations != "float")
+
+    @property
+    def value_bits(self) -> int:
+        """Bits that the values of a stored weight may use.
+
+        Beside 8-bit activations one less than 8: x86 processors without VNNI add two products in
+        16 bits (VPMADDUBSW), where full 8-bit weights overflow without a word. ONNX Runtime's
+        quantization guide calls it `reduce_range`. A model is then the same on every processor.
+        """
+        return self.weights if self.activations == "float" else min(self.weights, KERNEL_BITS)
 
     @property
     def of_convs(self) -> Recipe:

@@ -85,6 +85,8 @@ class Unit:
         terms = {"calls": 1e6}
         norm = f"{self.block.norm}_norm"
         for op in self.ops:
+            if op.kind == "constant":
+                continue
             kind, moved = op.kind, op.reads + op.writes
             if kind in _MACS or some(op.macs):
                 macs, kind = _MACS.get(kind) or (f"{kind}_macs", f"{kind}_elements")
@@ -164,8 +166,11 @@ class Unit:
                 # Folded into its neighbor; or left, with running statistics beside its scale.
                 total += 0 if _is_folded(self.block) else 8 * op.others
                 continue
+            if op.kind == "constant":
+                total += 4 * op.writes
+                continue
             total += 4 * op.others
-            if after is not None and after.kind == "norm" and not some(op.others):
+            if after is not None and after.kind == "norm" and _folds(self.block, op):
                 bias = after.others // 2  # a folded batch norm leaves one behind
                 total += 4 * bias
             else:
@@ -192,6 +197,12 @@ def _coordinate(name: str, value: Any) -> tuple[str, Any]:
 
 def _larger(a: Any, b: Any) -> Any:
     return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
+
+
+def _folds(block: SubBlock, op: Op) -> bool:
+    """Whether an operation is a convolution that takes in the batch norm after it."""
+    is_patch = block.kind == "stem" and block.variant == "patch"
+    return op.kind in ("conv", "depthwise") and not some(op.others) and not is_patch
 
 
 def _is_folded(block: SubBlock) -> bool:

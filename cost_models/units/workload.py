@@ -458,8 +458,8 @@ def _attention_pool_ops(unit: SubBlock, rows: int) -> list[Op]:
     width, heads, hidden = unit.place.width, unit.pool_heads, unit.pool_hidden
     dim = width // heads
     return [
-        o.elementwise(width, others=width),  # the learned query
-        o.linear(1, width, width),
+        # The query and its layer, one vector once the graph is exported.
+        Op("constant", width**2, width**2, 2 * width, writes=width),
         o.linear(rows, width, width),
         o.linear(rows, width, width),
         o.matmul(heads, 1, dim, rows),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...spaces.errors import VitParetoError
+from ...spaces.errors import RunError, VitParetoError
+from ...spaces.packages import needed
 from .costs import costs
 from .data import data
 from .output import echo as _echo
@@ -47,7 +48,8 @@ def main() -> None:
     """Run the command line; errors of this project are printed in one line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters preempt with it
     try:
-        cli(standalone_mode=False)
+        with needed(" ".join(sys.argv[1:2])):
+            cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the second into the first
         click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
         sys.exit(FAILED)
@@ -100,8 +102,10 @@ def search(
     CONFIG is a run file or the name of a preset, such as digits. Stopped with Ctrl-C, it keeps
     what was finished; the same command with --resume goes on from there.
     """
+    from ...cost_models.openmp import wait_briefly
     from ..config import load_config
 
+    wait_briefly()
     if seed is not None:
         overrides = (*overrides, f"search.seed={seed}")
     if budget is not None:
@@ -173,10 +177,10 @@ def export(
 
     SOURCE is a run folder, or a JSON file with one candidate or a list of them.
     """
-    from ..delivery.handover import export_candidates, export_picked
+    from ..delivery.handover import RANDOM, export_candidates, export_picked
 
     if source.is_dir():
-        from ..delivery.manifest import manifests
+        from ..delivery.manifest import manifests, read_manifest
         from ..delivery.pick import pick_model
         from ..run.assets import Run
         from ..store.run_folder import RunFolder
@@ -186,12 +190,17 @@ def export(
         delivered = manifests(run.folder.pareto)
         chosen = pick_model(delivered, pick, within)
         paths = [export_picked(run.folder.pareto, lambda: run.data, chosen, runtime, out)]
+        made = read_manifest(paths[0].parent)
+        verified, status = made.verified, made.status
         for line in choice_lines(delivered, chosen):  # the path alone goes to standard output
             click.echo(line, err=True)
     else:
         paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
+        verified, status = False, RANDOM
+    click.echo(status[0].upper() + status[1:] + ".", err=True)
     if as_json:
-        _print([{"key": path.parent.name, "path": str(path)} for path in paths])
+        about = {"verified": verified, "status": status}
+        _print([{"key": path.parent.name, "path": str(path), **about} for path in paths])
     else:
         for path in paths:
             click.echo(path)
@@ -201,14 +210,26 @@ def export(
 @run_argument
 @json_option
 def verify(run: Path, as_json: bool) -> None:
-    """Check every delivered artifact of RUN again, on its runtime."""
+    """Check every delivered artifact of RUN again, on its runtime.
+
+    On the device that they are made for, what is measured now takes the place of what was measured
+    before, in the manifests, in the report and in everything that reads them.
+    """
     from ..delivery.verify import verify_again
+    from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
-    with Run(RunFolder(run, lock=False)) as opened:
-        reports = verify_again(opened.folder, opened.device, opened.data)
+    try:
+        folder = RunFolder(run)
+    except RunError as error:
+        folder = RunFolder(run, lock=False)
+        click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
+    with folder, Run(folder) as opened:
+        reports = verify_again(folder, opened.device, opened.data)
+        if folder.is_open and folder.report.exists():
+            build_report(folder)
     _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
     sys.exit(0 if all(r.verified for r in reports) else NOT_VERIFIED)
 
@@ -219,8 +240,11 @@ def verify(run: Path, as_json: bool) -> None:
 def ladder(run: Path, as_json: bool) -> None:
     """Measure the models of RUN beside the original, float16, int8 and other baselines.
 
-    Baselines are trained first, as the delivered models were; the report of RUN shows the table.
+    Baselines are trained first, as the delivered models were; stopped, the same command goes on.
+    Those that keep the limits and that no delivered model beats are delivered, too. The report of
+    RUN shows the table.
     """
+    from ..delivery.manifest import manifests
     from ..experiments.ladder import build_ladder
     from ..report import build_report
     from ..run.assets import Run
@@ -229,9 +253,10 @@ def ladder(run: Path, as_json: bool) -> None:
     from .text import ladder_lines
 
     with RunFolder(run) as folder, logging_to(folder.log), Run(folder) as opened:
-        rows = [row.to_dict() for row in build_ladder(opened)]
+        rows, goal = [row.to_dict() for row in build_ladder(opened)], opened.config.search.goal
         build_report(folder)
-    _print(rows) if as_json else _echo(ladder_lines(rows))
+        added = [m for m in manifests(folder.pareto) if m.ladder]
+    _print(rows) if as_json else _echo(ladder_lines(rows, goal, added))
 
 
 @cli.command()
@@ -255,6 +280,38 @@ def report(run: Path, markdown: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@run_argument
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Of the page; 0 takes a free one. [default: 8642]"
+)
+@click.option("--open", "opened", is_flag=True, help="Also open it in the browser.")
+@json_option
+def watch(run: Path, port: int | None, opened: bool, as_json: bool) -> None:
+    """Show RUN live in a browser of this machine: stages, time left, the front, the log.
+
+    The page reads the run folder and changes nothing. A run that does not exist yet is waited for.
+    --json prints once how far it is.
+    """
+    import webbrowser
+
+    from ..store.run_folder import RunPaths
+    from ..watch.server import Server
+    from ..watch.state import read_state
+
+    paths = RunPaths(run)
+    state = read_state(paths)
+    if as_json:
+        _print(state.to_dict())
+        return
+    with Server(paths, port) as server, contextlib.suppress(KeyboardInterrupt):
+        words = "waiting for a run there" if state.state == "waiting" else state.state
+        click.echo(f"{run}: {words}; watch it at {server.url}; Ctrl-C ends this page, not the run")
+        if opened:
+            webbrowser.open(server.url)
+        server.serve_forever()
+
+
+@cli.command()
 @click.argument("config")
 @click.option("-n", "count", type=click.IntRange(min=4), default=40, help="Candidates to train.")
 @run_dir_option
@@ -268,6 +325,9 @@ def proxy(
     CONFIG is a run file or the name of a preset. Teacher, supernet and trainings that are in
     the run folder are not repeated.
     """
+    from ...cost_models.openmp import wait_briefly
+
+    wait_briefly()
     from ..config import load_config
     from ..experiments.proxy_check import check_proxy
     from ..report import build_report
@@ -501,13 +561,15 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
     \b
       vitpareto predict cifar.json candidates.json model.onnx
     """  # noqa: D301
-    from ...cost_models import CostModel, predict_onnx
+    from ...cost_models import CostModel
     from ..store.candidate_files import read_candidates
     from .text import prediction_lines
 
     opened, rows = CostModel.load(model), list[dict[str, Any]]()
     for file in files:
         if file.suffix.lower() == ".onnx":
+            from ...cost_models import predict_onnx  # imports onnx
+
             rows.append({"key": str(file), **predict_onnx(opened, file).row()})
             continue
         predicted = opened.predict(read := read_candidates(file))
@@ -519,22 +581,28 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("device", required=False)
 @json_option
 def devices(device: str | None, as_json: bool) -> None:
-    """List the runtimes found here, and measure which kernels each precision really executes.
+    """List the devices that come with the package, and which of them can be used here.
 
-    Measuring takes about a minute a device; DEVICE, a file or a preset, measures that one alone.
-    """
+    With DEVICE, one of these or a file, measure which kernels each precision really executes on
+    it, which takes about a minute.
+
+    \b
+      vitpareto devices
+      vitpareto devices cpu-1t
+    """  # noqa: D301
     from ...cost_models import Device
     from ...cost_models.measure.capabilities import capabilities
     from ...cost_models.measure.capabilities import devices as list_devices
-    from ..console import share_bar
     from .text import device_lines
 
-    listed = list_devices()
-    chosen = [device] if device else [d["name"] for d in listed if d["measurable"]]
     tables: dict[str, list[dict[str, Any]]] = {}
-    for name in chosen:
-        with share_bar(name) as report:
-            tables[name] = [c.to_dict() for c in capabilities(Device.load(name), progress=report)]
+    if device:
+        from ..console import share_bar
+
+        opened = Device.load(device)
+        with share_bar(device) as report:
+            tables[device] = [c.to_dict() for c in capabilities(opened, progress=report)]
+    listed = list_devices()
     if as_json:
         _print({"devices": listed, "capabilities": tables})
     else:

@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ...cost_models.tables.anchors import speed_words
+from ..counted import counted
 from ..pareto.objectives import spelled
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
             f"{m.key:16}  {share}  {test:>6}  {metrics.calibrated_ms:8.3f}  "
             f"{metrics.size_mb:7.3f}  {yes(m.verified):8}"
             + (f"  read as {metrics.latency_ms:.3f} ms {words}" if words else "")
+            + (f"  {m.ladder}, from the ladder" if m.ladder else "")
         )
     return [line.rstrip() for line in lines] + [
         f"{m.key} is not verified: {c}" for m in manifests for c in m.checks if not c.holds
@@ -62,8 +64,9 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         words = speed_words(metrics.speed)
         read = f", read as {metrics.latency_ms:.3f} ms {words}" if words else ""
         latency = f"{metrics.calibrated_ms:.3f} ms{read}"
+        model = f"{letter} ({m.ladder})" if m.ladder else letter
         lines.append(
-            f"| {letter} | {share} | {latency} | {metrics.size_mb:.2f} MB "
+            f"| {model} | {share} | {latency} | {metrics.size_mb:.2f} MB "
             f"| {metrics.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
         )
     return lines
@@ -79,15 +82,28 @@ def check_lines(reports: Sequence[Report]) -> list[str]:
     ]
 
 
-def ladder_lines(rows: Sequence[Facts]) -> list[str]:
-    """Models measured side by side."""
-    return [
-        f"{'model':26}  {'accuracy':>8}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime",
-        *(
-            f"{row['name']:26}  {row['accuracy']:8.1%}  {row['latency_ms']:8.3f}  "
-            f"{max(row['throughput'].values()):8.0f}  {row['size_mb']:7.3f}  {row['runtime']}"
-            for row in rows
-        ),
+def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) -> list[str]:
+    """Models measured side by side, and those of them that were delivered.
+
+    Args:
+        rows: of the ladder.
+        goal: name of the accuracy that the run maximizes.
+        added: manifests of baselines that are on the front.
+    """
+    name = spelled(goal)
+    width = max(8, len(name))
+    lines = [f"{'model':26}  {name:>{width}}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime"]
+    lines += [
+        f"{row['name']:26}  {row[goal]:{width}.1%}  {row['latency_ms']:8.3f}  "
+        f"{max(row['throughput'].values()):8.0f}  {row['size_mb']:7.3f}  {row['runtime']}"
+        for row in rows
+    ]
+    if words := next((speed_words(row["speed"]) for row in rows), ""):
+        lines.append(f"Latencies are at the calibrated speed; the machine ran {words}.")
+    return lines + [
+        f"{m.ladder} is on the front and delivered: {m.key}"
+        + ("" if m.verified else ", not verified")
+        for m in added
     ]
 
 
@@ -157,7 +173,7 @@ def known(value: float | None, form: str) -> str:
 def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]]) -> list[str]:
     """Devices, and the kernels of each precision on those that were measured."""
     lines = [
-        f"{d['name']:14} {d['provider']:28} {d['threads']} threads  "
+        f"{d['name']:14} {d['provider']:28} {counted(d['threads'], 'thread'):9}  "
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
         for d in listed
     ]

@@ -52,19 +52,24 @@ def reparametrize(
         seen = calibration.before[chains[0][0]]
         width = (seen.highs - seen.lows).clamp_min(FLOOR * (seen.highs - seen.lows).amax())
         ratio = width / width.mean()  # so wide is each channel beside the common range
-        shifted = f"{norm}.bias" in params
+        # What moves in the norm moves out in the biases of its readers, if they have them.
+        biases = [f"{norm}.bias", *(f"{chain[-1]}.bias" for chain in chains)]
+        shifted = all(bias in params for bias in biases)
         middle = (seen.lows + seen.highs) / 2
         shift = ratio * middle.mean() - middle if shifted else torch.zeros_like(middle)
         rescaled[f"{norm}.weight"] = params[f"{norm}.weight"] / ratio
         if shifted:
             rescaled[f"{norm}.bias"] = (params[f"{norm}.bias"] + shift) / ratio
+        elif f"{norm}.bias" in params:
+            rescaled[f"{norm}.bias"] = params[f"{norm}.bias"] / ratio
         for chain in chains:
             moved = shift
             for name in chain:
                 moved = params[f"{name}.weight"] @ moved
             first, last = f"{chain[0]}.weight", f"{chain[-1]}.bias"
             rescaled[first] = params[first] * ratio
-            rescaled[last] = params[last] - moved
+            if last in params:
+                rescaled[last] = params[last] - moved
     return rescaled
 
 
@@ -80,7 +85,7 @@ def norms_and_readers(network: Network) -> Iterator[tuple[str, list[str]]]:
         if attends and _rescalable(block.norm1):
             yield f"{path}.norm1", [f"{path}.{block.mixer_name}.{name}" for name in "qkv"]
         if block.layout == "tokens" and block.mlp is not None and _rescalable(block.norm2):
-            yield f"{path}.norm2", [f"{path}.mlp.fc1"]
+            yield f"{path}.norm2", [f"{path}.mlp.{name}" for name in block.mlp.readers]
 
 
 def _chain(network: Network, reader: str) -> list[str]:

@@ -112,7 +112,7 @@ def layer_to_rms(network: Network) -> nn.Module:
             weight, bias = writer.get_parameter("weight"), writer.get_parameter("bias")
             weight -= weight.mean(0, keepdim=True)
             bias -= bias.mean()
-        for table in (network.pos_embed, network.cls_token, network.dist_token):
+        for table in (network.pos_embed, network.cls_token, network.dist_token, network.reg_token):
             if table is not None:
                 table -= table.mean(-1, keepdim=True)
         for path, readers in _readers(network):
@@ -182,11 +182,19 @@ def _check_stream(network: Network) -> None:
         raise SpaceError(f"layer_to_rms: needs norm 'layer', got {a.norm!r}")
     if a.stem_norm:
         raise SpaceError("layer_to_rms: the norm after the stem writes to the stream")
+    if a.pre_norm:
+        raise SpaceError("layer_to_rms: the norm before the blocks writes to the stream")
+    if a.final_norm != "tokens" or a.global_pool == "map" or not a.num_classes:
+        raise SpaceError("layer_to_rms: needs a linear head that reads the norm of all tokens")
+    if a.mlp_norm or not a.mlp_bias or not a.stem_bias:
+        raise SpaceError("layer_to_rms: needs biases, and no norms inside MLPs")
     if len(a.stages) > 1:  # a convolution reads it unnormed, a merge norms four tokens together
         raise SpaceError("layer_to_rms: downsampling needs the mean of every token")
     for block in a.blocks():
         if "num_heads" not in find(block.mixer).fields:
             raise SpaceError(f"layer_to_rms: mixer {block.mixer!r} writes what cannot be centered")
+        if block.no_bias or block.qk_norm or block.out_norm:
+            raise SpaceError("layer_to_rms: needs biases, and no norms inside attention")
     for path, module in network.named_modules():
         if isinstance(module, WindowAttention) and module.padded != tuple(module.grid):
             raise SpaceError(f"layer_to_rms: {path} pads its windows with zeros after the norm")
@@ -210,7 +218,7 @@ def _readers(network: Network) -> Iterator[tuple[str, list[nn.Linear]]]:
             mixer = module.get_submodule(module.mixer_name)
             by_norm["norm1"] = [mixer.get_submodule(name) for name in "qkv"]
             if module.mlp is not None:
-                by_norm["norm2"] = [module.mlp.fc1]
+                by_norm["norm2"] = [module.mlp.get_submodule(n) for n in module.mlp.readers]
         elif module is network:
             heads = (network.head, network.head_dist)
             by_norm["norm"] = [head for head in heads if head is not None]

@@ -36,7 +36,7 @@ def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
     Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic')
     """
     chosen = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
-    bits = min(weight_bits, chosen.weights)
+    bits = min(weight_bits, chosen.value_bits)
     if chosen.layout == "blocks":
         return Scheme(Grid(bits, "block"), "float" if chosen.activations == "float" else "blocks")
     return Scheme(Grid(bits), chosen.activations)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...spaces.errors import MissingRuntimeError
 from ...spaces.networks.attention import Attention
+from ...spaces.packages import needed
 
 Weights = Mapping[str, Tensor]
 ITERATIONS = 100  # of alternating least squares
@@ -61,7 +61,7 @@ def tucker(tensor: Tensor, ranks: Sequence[int]) -> Factors:
         ranks: one an axis, cut to its length and to the product of the others.
 
     Raises:
-        MissingRuntimeError: TensorLy is not installed.
+        MissingPackageError: TensorLy is not installed.
     """
     ranks = [min(rank, length) for rank, length in zip(ranks, tensor.shape, strict=True)]
     ranks = [min(rank, prod(ranks) // rank) for rank in ranks]
@@ -79,7 +79,7 @@ def cp(tensor: Tensor, rank: int) -> Factors:
         rank: number of outer products.
 
     Raises:
-        MissingRuntimeError: TensorLy is not installed.
+        MissingPackageError: TensorLy is not installed.
     """
     weights, (heads, dims, width) = _decomposition().parafac(
         _array(tensor), rank, n_iter_max=ITERATIONS, init="random", random_state=0
@@ -113,7 +113,7 @@ def with_tucker(
     """Queries, keys and values as one Tucker tensor whose axes have a share of their full ranks.
 
     Raises:
-        MissingRuntimeError: TensorLy is not installed.
+        MissingPackageError: TensorLy is not installed.
     """
     tensor = qkv_tensor(params, prefix, attention.head_dim)
     ranks = [max(1, round(ratio * length)) for length in tensor.shape]
@@ -124,7 +124,7 @@ def with_cp(params: Weights, prefix: str, attention: Attention, ratio: float) ->
     """Queries, keys and values as a sum of outer products with a share of their parameters.
 
     Raises:
-        MissingRuntimeError: TensorLy is not installed.
+        MissingPackageError: TensorLy is not installed.
     """
     tensor = qkv_tensor(params, prefix, attention.head_dim)
     rank = max(1, int(ratio * tensor.numel() / sum(tensor.shape)))
@@ -165,10 +165,10 @@ class FactoredHeads(nn.Module):
         heads: factor of its own heads (heads, a).
         shared: factors of head_dim and width, and the core of a Tucker tensor, one set for
             queries, keys and values; a runtime computes the common product once.
-        bias: (heads * head_dim,).
+        bias: (heads * head_dim,), or none.
     """
 
-    def __init__(self, heads: Tensor, shared: nn.ParameterList, bias: nn.Parameter) -> None:
+    def __init__(self, heads: Tensor, shared: nn.ParameterList, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.heads, self.shared, self.bias = nn.Parameter(heads.clone()), shared, bias
 
@@ -181,16 +181,13 @@ class FactoredHeads(nn.Module):
             x = self.heads @ x  # (..., heads, b)
         else:
             x = x[..., None, :] * self.heads
-        return (x @ dims.T).flatten(-2) + self.bias
+        x = (x @ dims.T).flatten(-2)
+        return x if self.bias is None else x + self.bias
 
 
 def _decomposition() -> Any:
-    try:
+    with needed("Tucker or CP"):
         return import_module("tensorly.decomposition")
-    except ModuleNotFoundError as error:
-        raise MissingRuntimeError(
-            "Tucker and CP need TensorLy, which is not installed: pip install 'vitpareto[tensor]'"
-        ) from error
 
 
 def _array(tensor: Tensor) -> Any:

@@ -22,6 +22,7 @@ from ..store.atomic_files import read_json, write_atomic, write_json
 from .pixels import Look
 from .sources.listing import NAMED
 
+COPY = "copy of"  # begins the note of an image that is left out for another one
 COLUMNS = ("path", "label", "split", "digest", "note")
 
 
@@ -117,6 +118,11 @@ def table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     writer.writerow(columns)
     writer.writerows([getattr(row, column) for column in columns] for row in rows)
     return text.getvalue()
+
+
+def without_copies(skipped: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of files that are left out, but for copies of declared images: a warning names those."""
+    return [row for row in skipped if not row["reason"].startswith(COPY)]
 
 
 def skipped_rows(by_reason: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:

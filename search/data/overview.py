@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..counted import counted
 from ..store.atomic_files import write_atomic
-from .catalog import Catalog, table_text
+from .catalog import Catalog, table_text, without_copies
 from .splits import SPLITS
 
 EXAMPLES = 8  # of each class on a contact sheet
@@ -45,7 +46,8 @@ def overview_lines(about: Mapping[str, Any]) -> list[str]:
     """Lines that print an overview."""
     files, color = about["files"], "gray" if about["channels"] == 1 else "color"
     return [
-        f"{files['source']}: {files['files']:,} images, {len(about['classes'])} classes",
+        f"{files['source']}: {counted(files['files'], 'image')}, "
+        f"{counted(len(about['classes']), 'class/classes')}",
         "",
         *_class_lines(about["splits"]),
         *_file_lines(files),
@@ -54,13 +56,22 @@ def overview_lines(about: Mapping[str, Any]) -> list[str]:
         f"Networks see {about['size']} x {about['size']} pixels, {color}; {FITS[about['fit']]}.",
         *(f"  {words}" for words in about["decided"]),
         *(
-            f"left out: {row['count']:,} files, {row['reason']}: "
+            f"left out: {counted(row['count'], 'file')}, {row['reason']}: "
             + ", ".join(map(repr, row["first"]))
             + (f" and {more} more" if (more := row["count"] - len(row["first"])) else "")
-            for row in about["skipped"]
+            for row in without_copies(about["skipped"])
         ),
         *(f"warning: {line}" for line in about["warnings"]),
     ]
+
+
+def in_one_line(name: str) -> str:
+    r"""A name as it is if a line can show it, otherwise in quotes with its characters spelled out.
+
+    >>> in_one_line("T-Shirt"), in_one_line("a\nb"), in_one_line("dog ")
+    ('T-Shirt', "'a\\nb'", "'dog '")
+    """
+    return name if name.isprintable() and name == name.strip() else repr(name)
 
 
 def _file_lines(files: Mapping[str, Any]) -> list[str]:
@@ -80,7 +91,7 @@ def _copy_lines(duplicates: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for kind, words in (("exact", "the same file"), ("near", "nearly the same picture")):
         if about := duplicates.get(kind, {}).get("images"):
-            first = " = ".join(duplicates[kind]["first"][0][:3])
+            first = " = ".join(map(in_one_line, duplicates[kind]["first"][0][:3]))
             lines.append(f"{about:,} images show {words} as another, such as {first}")
     return ["", *lines, "Copies stay in one split."] if lines else []
 
@@ -110,11 +121,13 @@ def _class_lines(splits: Mapping[str, Any]) -> list[str]:
     if left_out > 0:
         ordered = sorted(names, key=lambda name: -sum(c[name] for c in counts.values()))
         names = ordered[: MOST // 2] + ordered[-MOST // 2 :]
-    width = max(5, *(len(name) for name in names))
-    rows = [(name, [counts[split][name] for split in SPLITS]) for name in names]
+    shown = {name: in_one_line(name) for name in names}
+    width = max(5, *map(len, shown.values()))
+    rows = [(shown[name], [counts[split][name] for split in SPLITS]) for name in names]
     rows.append(("all", [splits[split]["images"] for split in SPLITS]))
     lines = [f"{'class':{width}}" + "".join(f"{split:>12}" for split in SPLITS)]
     lines += [f"{name:{width}}" + "".join(f"{n:12,}" for n in found) for name, found in rows]
     if left_out > 0:
-        lines.insert(-1, f"... and {left_out} classes of sizes in between")
+        words = counted(left_out, "class/classes")
+        lines.insert(-1, f"... and {words} of sizes in between")
     return lines

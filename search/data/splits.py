@@ -37,7 +37,8 @@ def split_by_class(
         RunError: the shares leave nothing to train on.
     """
     if (total := sum(shares.values())) >= 1:
-        raise RunError(f"data: no image is left to train on, shares add up to {total:g}")
+        keys = ", ".join(f"data.{name} {share:g}" for name, share in shares.items())
+        raise RunError(f"{keys}: add up to {total:g}, so no image is left to train on")
     generator = torch.Generator().manual_seed(seed)
     groups = torch.arange(len(labels)) if groups is None else groups
     members: dict[int, list[int]] = {}

@@ -13,9 +13,10 @@ from PIL import Image
 
 from ...spaces.errors import RunError
 from ..config import DataConfig
+from ..counted import counted
 from .assignment import assign, class_problems
 from .balance import balance_warning
-from .catalog import Catalog, Row, skipped_rows
+from .catalog import COPY, Catalog, Row, skipped_rows
 from .duplicates import SIDE, Duplicates, find_duplicates, fingerprint
 from .planning import ReadingPlan
 from .reading import Pixels, Seen, read_all, unreadable
@@ -160,10 +161,11 @@ def _gaps(catalog: Catalog, listing: Listing) -> list[str]:
 def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates) -> list[str]:
     """Lines on copies that lie in several splits or classes."""
     warnings = list[str]()
-    if left_out := [row for row in catalog.rows if row.note.startswith("copy of")]:
+    if left_out := [row for row in catalog.rows if row.note.startswith(COPY)]:
+        many = counted(len(left_out), "image")
         warnings.append(
-            f"{len(left_out)} images of the data are left out, as they show the same as one of a "
-            f"declared split: {some([row.path for row in left_out])}"
+            f"{many} of the data left out for showing the same as one of a declared split: "
+            f"{some([row.path for row in left_out])}"
         )
     for kind, words in (("", "one is wrong"), ("nearly ", "one may be wrong")):
         groups = copies.near if kind else copies.exact
@@ -173,8 +175,8 @@ def _copy_warnings(catalog: Catalog, readable: Sequence[int], copies: Duplicates
             for row in disputed[0]:
                 by_label.setdefault(row.label, row.path)
             first = ", ".join(f"{path!r} is {label!r}" for label, path in by_label.items())
+            many = counted(len(disputed), "picture")
             warnings.append(
-                f"under two labels, of which {words}: {len(disputed)} pictures in {kind}equal "
-                f"files, such as {first}"
+                f"under two labels, of which {words}: {many} in {kind}equal files, such as {first}"
             )
     return warnings

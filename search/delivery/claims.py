@@ -102,12 +102,13 @@ class Metrics(Accuracy):
         return self.latency_ms * self.speed
 
     def at_calibrated_speed(self) -> dict[str, float]:
-        """Values by name of the metric, to compare with limits."""
-        return plain(self) | {"latency_ms": self.calibrated_ms}
+        """Values by name of the metric, latencies at the speed of the calibration."""
+        names = ("latency_ms", "latency_p10_ms", "latency_p90_ms")
+        return plain(self) | {name: getattr(self, name) * self.speed for name in names}
 
     def row(self) -> dict[str, float]:
-        """Values by name, and the latency at the speed of the calibration."""
-        return plain(self) | {"latency_at_calibrated_speed_ms": self.calibrated_ms}
+        """The same, and beside them the latency as it was read from the clock."""
+        return self.at_calibrated_speed() | {"latency_read_ms": self.latency_ms}
 
 
 @dataclass(frozen=True, slots=True)

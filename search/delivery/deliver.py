@@ -91,7 +91,13 @@ class Terms:
         return all(excess <= 0 for excess in violations(predicted, self.objectives).values())
 
 
-def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms) -> Path:
+def deliver(
+    pareto: Path,
+    evaluation: Evaluation,
+    network: Network,
+    terms: Terms,
+    ladder: str | None = None,
+) -> Path:
     """Make the artifact of a finalist, less compressed if its answers fail their checks.
 
     If they fail, norms and biases are first corrected for rounding, which adds no latency. Then
@@ -109,6 +115,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
             reached in torch is another promise.
         network: of the finalist, trained; steps back change it in place.
         terms: of the run.
+        ladder: name in the ladder of a model that no search found.
 
     Returns:
         The folder of the artifact.
@@ -167,6 +174,7 @@ def deliver(pareto: Path, evaluation: Evaluation, network: Network, terms: Terms
         trained=trained,
         limits={o.name: o.limit for o in terms.objectives if o.limit is not None},
         goal=terms.goal,
+        ladder=ladder,
         files=hashes(unfinished, files),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)

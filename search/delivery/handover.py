@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ...cost_models import Device
 from ...cost_models.device import presets
-from ...cost_models.runtimes import open_runtime
+from ...cost_models.runtime_spec import RUNTIMES
+from ...cost_models.runtimes import find_runtime, open_runtime
 from ...cost_models.tables.anchors import Pace
+from ...cost_models.units.precision_recipes import RECIPES
 from ...spaces.errors import ConfigError, RunError, did_you_mean
 from ..console import progress
 from ..data.dataset import Data
@@ -25,6 +27,8 @@ from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
 from .manifest import Manifest, changed_file, hashes, now, versions, write_manifest
+
+RANDOM = "not verified: random weights, for latency work alone"  # status of such exports
 
 
 def export_picked(
@@ -98,6 +102,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         recipes=chosen_recipes(candidate, build.recipes),
         files=hashes(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
+        made_from=chosen.where,
         classes=class_results(logits, split.labels, data.class_names),
         checks=checks,
         # Latencies and limits are those of another runtime.
@@ -147,17 +152,22 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
 
 
 def device_of(runtime: str) -> Device:
-    """The first preset device with a runtime.
+    """The first preset device with a runtime, or its first provider with one thread.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no such runtime, or one of which no provider is known.
     """
-    devices = {d.runtime: d for d in map(Device.load, reversed(presets()))}
-    if runtime not in devices:
+    if runtime not in RUNTIMES:
         raise ConfigError(
-            f"--runtime: no such runtime {runtime!r}. {did_you_mean(runtime, devices)}"
+            f"--runtime: no such runtime {runtime!r}. {did_you_mean(runtime, RUNTIMES)}"
         )
-    return devices[runtime]
+    devices = {d.runtime: d for d in map(Device.load, reversed(presets()))}
+    if runtime in devices:
+        return devices[runtime]
+    providers = list(find_runtime(runtime).chips)
+    if not providers:
+        raise ConfigError(f"--runtime: {runtime} names no provider on which it runs")
+    return Device(runtime, runtime, providers[0], 1, tuple(RECIPES))
 
 
 def _fill(folder: Path, make: Callable[[Path], str]) -> Path:

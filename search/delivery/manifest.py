@@ -15,7 +15,7 @@ from ...cost_models import Device
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
-from ..pareto.objectives import MAXIMIZED
+from ..pareto.objectives import MAXIMIZED, spelled
 from ..store.atomic_files import read_json, write_json
 from .claims import (
     Accuracy,
@@ -34,6 +34,7 @@ from .preprocessing import Preprocessing
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+SEARCHED = "searched "  # before the key of a delivered model among others that are not
 PACKAGES = ("vitpareto", "torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
 
@@ -62,11 +63,13 @@ class Manifest:
         files: name -> SHA-256.
         limits: metric -> limit of the run.
         goal: name of the accuracy that the run maximizes.
+        ladder: name in the ladder of a model that was trained for it; None if a search found it.
         metrics: measurements; None before they are made.
         inventory: of its operators, likewise.
         checks: of its promises.
         test: accuracy on the test split; None before that is read.
         answers: validation accuracy of a model that was made again for another runtime.
+        made_from: runtime and device of the model from which it was made again.
         classes: what the artifact answers on the validation split, by class; None before it is
             measured, and where 0.2 made it.
         test_classes: likewise on the test split.
@@ -89,11 +92,13 @@ class Manifest:
     files: Mapping[str, str]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     goal: str = MAXIMIZED[0]
+    ladder: str | None = None
     metrics: Metrics | None = None
     inventory: Inventory | None = None
     checks: Sequence[Check] = ()
     test: Accuracy | None = None
     answers: Accuracy | None = None
+    made_from: str | None = None
     classes: Sequence[ClassResult] | None = None
     test_classes: Sequence[ClassResult] | None = None
 
@@ -101,6 +106,28 @@ class Manifest:
     def verified(self) -> bool:
         """Whether it was measured and every check held."""
         return self.metrics is not None and all(check.holds for check in self.checks)
+
+    @property
+    def where(self) -> str:
+        """Runtime and device for which it was made, in words."""
+        return f"{self.device.runtime} on {self.device.name}"
+
+    @property
+    def status(self) -> str:
+        """What was measured of it and what was not, in words."""
+        right = f"{spelled(self.goal)} on the validation images"
+        if self.metrics is not None:
+            share, ms = self.metrics.interval(self.goal)[1], self.metrics.calibrated_ms
+            figures = f"{share:.1%} {right} and {ms:.3f} ms, measured in {self.where}"
+            failed = next((check for check in self.checks if not check.holds), None)
+            return f"not verified: {failed}; {figures}" if failed else f"verified: {figures}"
+        if self.answers is not None:
+            share = self.answers.interval(self.goal)[1]
+            return (
+                f"not verified: {share:.1%} {right}, measured in {self.where}; latency and memory "
+                f"were not: those of its run were measured in {self.made_from or 'another runtime'}"
+            )
+        return "not verified: nothing was measured yet"
 
     @property
     def inside_interval(self) -> bool:
@@ -126,7 +153,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with derived values for readers of the file."""
         body: dict[str, Any] = {"format_version": FORMAT_VERSION} | plain(self)
-        body |= {"device": self.device.to_dict(), "verified": self.verified}
+        body |= {"device": self.device.to_dict()}
+        body |= {"verified": self.verified, "status": self.status}
         body["preprocessing"] = self.preprocessing.to_dict()
         if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
             del body["goal"]

@@ -33,6 +33,7 @@ from .confusion import class_results
 from .export import build_for
 from .formats import format_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
+from .mistakes import Mistake, keep_mistakes, mistakes
 from .shortlist import time_graphs
 
 TWIN = "twin of "  # prefix of an artifact's key, for its graph with random weights
@@ -81,10 +82,14 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     artifacts = [Artifact.load(folder.pareto / m.key, device) for m in delivered]
     rows, speeds = time_artifacts(artifacts, delivered, device)
     split = data.split("validation")
+    examined, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for artifact, manifest in zip(artifacts, delivered, strict=True):
         key, build = manifest.key, rebuild(artifact, manifest, device, data)
-        done = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
-        write_manifest(artifact.folder, done)
+        done, wrong[key] = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+        examined.append(done)
+    keep_mistakes(folder, "validation", wrong)
+    for done in examined:  # last, as they say that this is done
+        write_manifest(folder.pareto / done.key, done)
 
 
 def time_artifacts(
@@ -156,8 +161,8 @@ def examine(
     row: Row,
     speed: float,
     device: Device,
-) -> Manifest:
-    """Run every check on one artifact; its manifest with the measurements.
+) -> tuple[Manifest, list[Mistake]]:
+    """Run every check on one artifact; its manifest with the measurements, and its mistakes.
 
     Args:
         artifact: the model.
@@ -194,13 +199,14 @@ def examine(
     if artifact.format.predicted:
         checks.append(check_size(metrics.size_mb, promised.size_mb))
         checks.append(check_memory(metrics.peak_memory_mb, promised.peak_memory_mb))
-    return replace(
+    examined = replace(
         manifest,
         metrics=metrics,
         inventory=artifact.inventory,
         checks=checks,
         classes=class_results(logits, split.labels, manifest.preprocessing.class_names),
     )
+    return examined, mistakes(logits, split.labels)
 
 
 def footprint_of(content: bytes, device: Device) -> Footprint:
@@ -212,30 +218,37 @@ def footprint_of(content: bytes, device: Device) -> Footprint:
 
 
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
-    """Measure every delivered artifact on the test split, which is read once for all of them.
+    """Measure the delivered artifacts on the test split that were not yet.
 
-    A run that was killed between reading and writing reads again; the seal records that.
+    It is read once for all of them. A run that was killed between reading and writing, or to which
+    `ladder` adds a model, reads again; the seal records that.
 
     Returns:
         The manifests, the fastest model first.
     """
     delivered = manifests(folder.pareto)
-    if not all(manifest.test for manifest in delivered):
+    if new := [manifest for manifest in delivered if not manifest.test]:
         split = data.split("test", force=folder.test_seal.exists())
-        for manifest in delivered:
+        tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
+        for manifest in new:
             path = folder.pareto / manifest.key
             logits, names = Artifact.load(path, device).logits(split), data.class_names
             test = Accuracy(**accuracy(logits, split.labels))
             rows = class_results(logits, split.labels, names)
-            write_manifest(path, replace(manifest, test=test, test_classes=rows))
+            tested.append(replace(manifest, test=test, test_classes=rows))
+            wrong[manifest.key] = mistakes(logits, split.labels)
+        keep_mistakes(folder, "test", wrong)
+        for done in tested:
+            write_manifest(folder.pareto / done.key, done)
     return manifests(folder.pareto)
 
 
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
-    """Check delivered artifacts against their manifests again; nothing is written.
+    """Check delivered artifacts against their manifests again.
 
     An artifact whose files have changed is not loaded. Latency and memory are only checked on
-    the device that the manifest names.
+    the device that the manifest names; there, the new measurements take the place of those in the
+    manifest if this process may write into the folder, so that everybody reads the newest.
 
     Raises:
         RunError: there is no artifact, or one lacks a file or was edited.
@@ -248,6 +261,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
     artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in intact}
     rows, speeds = time_artifacts([*artifacts.values()], intact, device) if artifacts else ({}, {})
     reports: list[Report] = []
+    newest, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for manifest in delivered:
         key = manifest.key
         files = Check("files", not changed[key], changed[key] or "unchanged", "unchanged")
@@ -256,8 +270,14 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             reports.append(Report(key, [files]))
             continue
         build = rebuild(artifact, manifest, device, data)
-        examined = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+        examined, surest = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
         here = device.identity() == manifest.identity
+        if here and folder.is_open:
+            newest.append(examined)
+            wrong[key] = surest
         checks = [files, *(c for c in examined.checks if here or c.name not in LOCAL)]
         reports.append(Report(key, checks, examined.metrics, examined.inside_interval))
+    keep_mistakes(folder, "validation", wrong)
+    for examined in newest:
+        write_manifest(folder.pareto / examined.key, examined)
     return reports

@@ -2,13 +2,16 @@
 
 The baselines are the original in PyTorch, exported, in float16 and in int8, with linear attention,
 and compressed by int8 alone or by pruning alone until it is as fast as the run's most accurate
-model, if that is possible. The searched models follow.
+model, if that is possible. The searched models follow. Baselines that were trained take part in the
+front: one that is within the limits and that no delivered model beats is delivered, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save
@@ -20,22 +23,35 @@ from ...spaces.mixers import find
 from ...spaces.supernet import Supernet
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.decompression import policies, with_policy
-from ..delivery.manifest import manifests
+from ..delivery.deliver import PROMISED, deliver
+from ..delivery.manifest import Manifest, manifests
 from ..delivery.pick import pick_model
+from ..delivery.shortlist import corrected, measure_shortlist
+from ..delivery.verify import test_once, verify_new
+from ..executors import open_executor
 from ..loop.uniform_scaling import field, scalings
+from ..pareto.objectives import pareto_front
 from ..run.assets import Run
+from ..run.terms import terms_of
+from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import write_atomic, write_json
 from ..training.finetune import Finalist, start_network, train_finalists
-from .side_by_side import Entry, LadderRow, measure_entries
+from .side_by_side import Entry, LadderRow, entry_of, measure_entries, speed_beside
 
 STEPS = 17  # sizes that are tried by pruning alone
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
 FP16, INT8 = Policy(16), Policy(8, 8)
+ORIGINAL = "original"
+MEASURED = ("latency_ms", "peak_memory_mb", "size_mb")
 EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
+
+log = logging.getLogger("vitpareto")
 
 
 def build_ladder(run: Run) -> Sequence[LadderRow]:
     """Train the missing baselines, measure all models, and write `ladder.json`.
+
+    Baselines that belong to the front are delivered then.
 
     Args:
         run: with delivered models.
@@ -48,42 +64,131 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
         CostError: the runtime refuses a graph.
     """
     delivered = manifests(run.folder.pareto)
-    target = read_candidate(run.folder.pareto / pick_model(delivered, "best").key)
+    found = [manifest for manifest in delivered if not manifest.ladder]
+    target = read_candidate(run.folder.pareto / pick_model(found, "best").key)
     model, supernet = run.ensure_cost_model(), run.ensure_supernet()
-    made = {
-        name: trained(run, named(name, candidate, model, target), candidate)
-        for name, candidate in baselines(run.space, model, target).items()
-        if has_weights(supernet, candidate)
-    }
-    original = made["original"]
-    entries = [replace(original, name="original", eager=True)]
-    for name, policy in (("float32", Policy()), ("float16", FP16), ("int8", INT8)):
-        candidate = everywhere(original.candidate, policy)
-        if runs(candidate, model):
-            entries.append(Entry(name, candidate, original.network))
-    entries += [entry for name, entry in made.items() if name != "original"]
-    for manifest in delivered:
-        folder, how = run.folder.pareto / manifest.key, manifest.compensated
-        candidate, network = read_candidate(folder), load_network(folder)
-        entries.append(Entry(f"searched {folder.name}", candidate, network, compensate=how))
-    rows = measure_entries(
+    made = trained(
+        run,
+        {
+            named(name, candidate, model, target): candidate
+            for name, candidate in baselines(run.space, model, target).items()
+            if has_weights(supernet, candidate)
+        },
+    )
+    entries = list[Entry]()
+    if original := made.get(ORIGINAL):
+        entries.append(replace(original, eager=True))
+        for name, policy in (("float32", Policy()), ("float16", FP16), ("int8", INT8)):
+            candidate = everywhere(original.candidate, policy)
+            if runs(candidate, model):
+                entries.append(Entry(name, candidate, original.network))
+    entries += [entry for name, entry in made.items() if name != ORIGINAL]
+    entries += [entry_of(run.folder.pareto, manifest) for manifest in found]
+    read = measure_entries(
         entries, model, run.device, run.data, run.config.export.calibration_images
     )
+    speed = speed_beside(read, found)
+    rows = [row.at_calibrated_speed(speed) for row in read]
     write_json(run.folder.ladder, [row.to_dict() for row in rows])
+    deliver_best(run, made, rows)
     return rows
 
 
-def trained(run: Run, name: str, candidate: Candidate) -> Entry:
-    """Load a baseline with its own weights, trained now like a finalist if it was not yet."""
-    folder = run.folder.ladder_models / candidate.key
-    if not (folder / WEIGHTS).exists():
-        network = start_network(run.inherited, candidate, run.data, run.tuning)
-        finalist = Finalist(candidate, network, folder / "training.safetensors")
-        train_finalists([finalist], run.tuning)
-        write_atomic(folder / CANDIDATE, candidate.to_json())
-        write_atomic(folder / WEIGHTS, save(network.state_dict()))
-        finalist.kept.unlink(missing_ok=True)
-    return Entry(name, candidate, load_network(folder))
+def trained(run: Run, wanted: Mapping[str, Candidate]) -> dict[str, Entry]:
+    """Load baselines with their own weights, trained now like finalists if they were not yet.
+
+    One whose training fails is left out, which the log says.
+    """
+    folders = {name: run.folder.ladder_models / c.key for name, c in wanted.items()}
+    waiting = dict[str, Finalist]()
+    for i, (name, candidate) in enumerate(wanted.items(), 1):
+        if not (folders[name] / WEIGHTS).exists() and candidate.key not in waiting:
+            network = start_network(run.inherited, candidate, run.data, run.tuning)
+            number, kept = f"{i} of {len(wanted)}: {name}", folders[name] / "training.safetensors"
+            waiting[candidate.key] = Finalist(candidate, network, kept, number)
+    if waiting:
+        config = run.config.executor
+        with open_executor(config) as executor:
+            done = train_finalists(
+                [*waiting.values()], run.tuning, executor, config.workers, label="ladder"
+            )
+        for finalist in done:
+            folder = finalist.kept.parent
+            write_atomic(folder / CANDIDATE, finalist.candidate.to_json())
+            write_atomic(folder / WEIGHTS, save(finalist.network.state_dict()))
+            finalist.kept.unlink(missing_ok=True)
+    return {
+        name: Entry(name, candidate, load_network(folders[name]))
+        for name, candidate in wanted.items()
+        if (folders[name] / WEIGHTS).exists()
+    }
+
+
+def deliver_best(run: Run, made: Mapping[str, Entry], rows: Sequence[LadderRow]) -> None:
+    """Deliver the trained baselines that keep the limits and that no delivered model beats.
+
+    Their accuracy is promised as it was measured, as no search ever forecast it.
+
+    Args:
+        run: that has delivered models.
+        made: baselines, by name.
+        rows: measurements of all, at the speed of the calibration.
+    """
+    pareto = run.folder.pareto
+    chosen = front_of(run, made, rows, manifests(pareto))
+    if chosen:
+        plain = list(chosen.values())
+        measured = measure_shortlist(
+            plain, run.ensure_cost_model(), run.device, run.folder.shortlist
+        )
+        promised = corrected(plain, measured)
+        for name, evaluation in zip(chosen, promised, strict=True):
+            log.info("ladder: %s is on the front, and is delivered, too", name)
+            deliver(pareto, evaluation, made[name].network, terms_of(run), ladder=name)
+    verify_new(run.folder, run.device, run.data)  # also what a kill left unmeasured
+    test_once(run.folder, run.device, run.data)
+
+
+def front_of(
+    run: Run, made: Mapping[str, Entry], rows: Sequence[LadderRow], delivered: Sequence[Manifest]
+) -> dict[str, Evaluation]:
+    """Baselines that belong to the front of all models as measured, by name; with predicted costs.
+
+    Args:
+        run: whose limits and objectives count.
+        made: baselines, by name.
+        rows: their measurements.
+        delivered: manifests.
+    """
+    pareto, costs = run.folder.pareto, run.costs
+    by_key = {row.key: row.to_dict() for row in rows if row.runtime == run.device.runtime}
+    known = {key for m in delivered for key in (m.key, *m.finalists)}
+    new = {
+        entry.candidate.key: name
+        for name, entry in made.items()
+        if entry.candidate.key in by_key and entry.candidate.key not in known
+    }
+    predicted = {key: costs(made[name].candidate) for key, name in new.items()}
+    scored = [
+        Evaluation(made[name].candidate, "complete", {**predicted[key], **_measured(by_key[key])})
+        for key, name in new.items()
+    ]
+    for m in delivered:
+        if m.metrics:
+            candidate = read_candidate(pareto / m.key)
+            metrics = costs(candidate) | m.metrics.at_calibrated_speed()
+            scored.append(Evaluation(candidate, "complete", metrics))
+    front = pareto_front(scored, run.config.search.resolve())
+    return {
+        new[e.key]: replace(e, metrics={**e.metrics, **predicted[e.key]})
+        for e in front
+        if e.key in new
+    }
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a row says of the metrics that a run may trade or limit, with their intervals."""
+    return {name: row[name] for name in (*PROMISED, *MEASURED) if name in row}
 
 
 def baselines(space: SearchSpace, model: CostModel, target: Candidate) -> dict[str, Candidate]:
@@ -96,7 +201,7 @@ def baselines(space: SearchSpace, model: CostModel, target: Candidate) -> dict[s
             close to where they cannot.
     """
     original = Candidate.uncompressed(space.largest().architecture)
-    by_name = {"original": original}
+    by_name = {ORIGINAL: original}
     if linear := with_linear_attention(original, space):
         by_name["linear attention"] = linear
     limit = float(model.predict([target]).latency_ms[0])

@@ -1,31 +1,59 @@
 """Reference: what a run's models are compared with, which needs no training of its own.
 
-It is the start of the run, in eager PyTorch on as many threads as the device has, and the start
-with all its blocks in int8 by the device's best recipe, with nothing else changed. Without a start
-it is the largest network of the space with its shared weights. `ladder` has ones that are trained.
+It is the start of the run, or without one the largest network of the space with its shared weights,
+in float32: in the runtime that runs the delivered models, which is the fair comparison, and in
+eager PyTorch, both on as many threads as the device has. A start is also measured with all its
+blocks in int8 by the device's best recipe, and nothing else changed. `ladder` has models that are
+trained.
 """
 
 from __future__ import annotations
 
 from ...spaces import Candidate
 from ..delivery.decompression import policies, with_policy
+from ..delivery.manifest import manifests
 from ..run.assets import Run
-from ..run.stages import Stage, running
+from ..run.stage import Stage
+from ..run.stages import running
 from ..store.atomic_files import write_json
 from .ladder import INT8, has_weights, runs
-from .side_by_side import Entry, measure_entries
+from .side_by_side import Entry, entry_of, measure_entries, speed_beside
 
-NAME, START = "largest, not fine-tuned", "start"
+START, LARGEST = "start", "largest"
 
 
 def measure_reference(run: Run) -> None:
-    """Measure the references once, and write `reference.json`, rows as in `ladder.json`."""
-    if run.folder.reference.exists() or not (entries := references(run)):
+    """Measure the references once, and write `reference.json`, rows as in `ladder.json`.
+
+    All are timed in turn with the slowest delivered model, which tells the speed of the machine.
+    """
+    path = run.folder.reference
+    if path.exists() or not (entries := references(run)):
         return
     with running(run.folder, Stage.REFERENCE):
+        model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)
+        beside = entry_of(run.folder.pareto, delivered[-1])
         count = run.config.export.calibration_images
-        rows = measure_entries(entries, run.ensure_cost_model(), run.device, run.data, count)
-        write_json(run.folder.reference, [row.to_dict() for row in rows])
+        rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
+        speed = speed_beside(rows, delivered)
+        write_json(path, [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]])
+
+
+def references(run: Run) -> list[Entry]:
+    """Models to compare with: in float32 in the device's runtime, in PyTorch, and in int8."""
+    start, candidate = run.ensure_start(), Candidate.uncompressed(run.space.largest().architecture)
+    if start:
+        candidate = Candidate.uncompressed(start.architecture)
+    elif not has_weights(run.ensure_supernet(), candidate):
+        return []
+    network = start or run.ensure_supernet().extract(candidate)
+    name, model = START if start else LARGEST, run.ensure_cost_model()
+    entries = [Entry(f"{name}, PyTorch", candidate, network, eager=True)]
+    if runs(candidate, model):
+        entries.insert(0, Entry(f"{name}, float32", candidate, network))
+    if start and runs(quantized := with_int8_blocks(candidate), model):
+        entries.append(Entry(f"{name}, int8", quantized, network))
+    return entries
 
 
 def with_int8_blocks(candidate: Candidate) -> Candidate:
@@ -38,19 +66,3 @@ def with_int8_blocks(candidate: Candidate) -> Candidate:
         if path.startswith("stages."):
             candidate = with_policy(candidate, path, INT8)
     return candidate
-
-
-def references(run: Run) -> list[Entry]:
-    """The models to compare with, the one in eager PyTorch first."""
-    if start := run.ensure_start():
-        candidate = Candidate.uncompressed(start.architecture)
-        quantized = with_int8_blocks(candidate)
-        entries = [Entry(START, candidate, start, eager=True)]
-        if runs(quantized, run.ensure_cost_model()):
-            entries.append(Entry(f"{START}, int8", quantized, start))
-        return entries
-    supernet = run.ensure_supernet()
-    candidate = Candidate.uncompressed(run.space.largest().architecture)
-    if not has_weights(supernet, candidate):
-        return []
-    return [Entry(NAME, candidate, supernet.extract(candidate), eager=True)]

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,15 @@ from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from ..data.dataset import Data, resized
-from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network
+from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.export import build_for
 from ..delivery.formats import format_of
+from ..delivery.manifest import SEARCHED, Manifest
 from ..delivery.verify import footprint_of
 from ..store.atomic_files import write_atomic
 from ..training.accuracy import accuracy
 
+EAGER = "PyTorch eager"
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 15
 
@@ -75,6 +79,8 @@ class LadderRow:
         throughput: batch -> images per second.
         peak_memory_mb: growth of a fresh process that runs it.
         size_mb: of its file.
+        speed: of the machine then, where 1 is that of the calibration; latencies and throughput
+            are at that one.
     """
 
     name: str
@@ -92,16 +98,55 @@ class LadderRow:
     throughput: Mapping[int, float]
     peak_memory_mb: float
     size_mb: float
+    speed: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
+    def at_calibrated_speed(self, speed: float) -> LadderRow:
+        """The row of a machine of such a speed, as it would have been at the calibration's."""
+        return replace(
+            self,
+            latency_ms=self.latency_ms * speed,
+            latency_p10_ms=self.latency_p10_ms * speed,
+            latency_p90_ms=self.latency_p90_ms * speed,
+            throughput={batch: rate / speed for batch, rate in self.throughput.items()},
+            speed=speed,
+        )
+
+
+def entry_of(pareto: Path, manifest: Manifest) -> Entry:
+    """A delivered model beside others.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    folder = pareto / manifest.key
+    name = f"{SEARCHED}{manifest.key}"
+    network = load_network(folder)
+    return Entry(name, read_candidate(folder), network, compensate=manifest.compensated)
+
+
+def speed_beside(rows: Sequence[LadderRow], delivered: Sequence[Manifest]) -> float:
+    """Speed of the machine while rows were measured, by the delivered models among them.
+
+    It is 1 at the speed of the calibration.
+    """
+    known = {SEARCHED + m.key: m.metrics.calibrated_ms for m in delivered if m.metrics}
+    ratios = [known[row.name] / row.latency_ms for row in rows if row.name in known]
+    return median(ratios) if ratios else 1.0
+
 
 def measure_entries(
-    entries: Sequence[Entry], model: CostModel, device: Device, data: Data, count: int
+    entries: Sequence[Entry],
+    model: CostModel,
+    device: Device,
+    data: Data,
+    count: int,
+    batches: Sequence[int] = BATCHES,
 ) -> list[LadderRow]:
-    """Measure models side by side, in all batch sizes.
+    """Measure models side by side; rows as the clock read them.
 
     Args:
         entries: models to measure.
@@ -109,6 +154,7 @@ def measure_entries(
         device: that runs them; PyTorch gets as many threads.
         data: for accuracy and calibration.
         count: calibration images.
+        batches: sizes, of which the first is 1.
 
     Raises:
         CostError: the runtime refuses a graph.
@@ -124,7 +170,7 @@ def measure_entries(
         build = build_for(
             device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate
         )
-        for batch in BATCHES:
+        for batch in batches:
             inputs.append(np.resize(images, (batch, *images.shape[1:])))
             target = _on(device, batch, entry.eager)
             if entry.eager:
@@ -140,20 +186,20 @@ def measure_entries(
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[LadderRow] = []
     for i, entry in enumerate(entries):
-        first, here = i * len(BATCHES), session.timings[i * len(BATCHES) : (i + 1) * len(BATCHES)]
+        first, here = i * len(batches), session.timings[i * len(batches) : (i + 1) * len(batches)]
         images = resized(split.images, entry.candidate.architecture.input_size).numpy()
         logits = np.concatenate([compiled[first].run(x[None]) for x in images])
         rows.append(
             LadderRow(
                 entry.name,
                 entry.candidate.key,
-                "PyTorch eager" if entry.eager else device.runtime,
+                EAGER if entry.eager else device.runtime,
                 **accuracy(torch.from_numpy(logits), split.labels),
                 latency_ms=here[0].median_ms,
                 latency_p10_ms=here[0].p10_ms,
                 latency_p90_ms=here[0].p90_ms,
                 throughput={
-                    batch: 1e3 * batch / t.median_ms for batch, t in zip(BATCHES, here, strict=True)
+                    batch: 1e3 * batch / t.median_ms for batch, t in zip(batches, here, strict=True)
                 },
                 peak_memory_mb=facts[i][0],
                 size_mb=facts[i][1],

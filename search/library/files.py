@@ -36,7 +36,9 @@ def save(checkpoint: Checkpoint, library: Library) -> None:
         for part, wide in option.items():
             key = f"{name}{SEPARATOR}{part}"
             tensors[key], axes[key] = wide.value, " ".join(wide.axes)
-    notes = {"axes": axes, "dropped": library.dropped, "explained": dict(library.explained)}
+    notes = {"axes": axes, "dropped": library.dropped} | {
+        name: dict(getattr(library, name)) for name in ("missed", "explained")
+    }
     checkpoint.save(State(len(library.options), tensors, notes))
 
 
@@ -60,4 +62,4 @@ def load(checkpoint: Checkpoint, start: Start) -> Library:
             units[part] = value
     dropped: Depths = tuple(tuple(blocks) for blocks in state.notes["dropped"])
     found: Mapping[str, Option] = options
-    return Library(start, units, dropped, found, state.notes["explained"])
+    return Library(start, units, dropped, state.notes["missed"], found, state.notes["explained"])

@@ -19,7 +19,9 @@ from .start import Start
 from .units import units_by_importance
 
 POLL_S = 0.2  # between two looks at whether a stop was asked for
-A, K, R = TypeVar("A"), TypeVar("K"), TypeVar("R")
+A = TypeVar("A")
+K = TypeVar("K")
+R = TypeVar("R")
 
 
 def make_library(
@@ -58,8 +60,7 @@ def make_library(
                 for block, loss in _results(executor, without, choices, asked):
                     losses[block] = loss
                     bar.update()
-                least_missed = min(sorted(losses), key=losses.__getitem__)
-                library = library.dropping(stage, least_missed)
+                library = library.dropping(stage, losses)
                 save(checkpoint, library)
             teaching = Teaching(replace(library, options={}), steps)
             by_name = {task.name: task for task in wanted}

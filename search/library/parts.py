@@ -28,6 +28,8 @@ class Library:
             hidden units, the most important first.
         dropped: blocks of each stage in the order in which they are given up, as far as it is
             known; then the last ones go.
+        missed: blocks by path, such as "stages.0.blocks.3" -> divergence from the start in nats
+            where nothing else is gone; only of stages that get shallower.
         options: `option_name` -> parameters of a mixer, by their shared names in its block.
         explained: `option_name` -> share of what the start's mixer adds to the stream that the
             option adds, too; 1 is all.
@@ -36,6 +38,7 @@ class Library:
     start: Start
     units: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     dropped: Depths = ()
+    missed: Mapping[str, float] = field(default_factory=dict[str, float])
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     explained: Mapping[str, float] = field(default_factory=dict[str, float])
 
@@ -54,18 +57,26 @@ class Library:
         ]
         for name, value in parts:
             digest.update(name.encode())
-            digest.update(value.contiguous().numpy())
+            digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def kept(self, architecture: Architecture) -> Depths:
         """The start's blocks that a candidate has, in order, stage by stage."""
         return kept_blocks(self.start.architecture, self.dropped, architecture)
 
-    def dropping(self, stage: int, block: int) -> Library:
-        """The library that gives up one more block of a stage."""
+    def dropping(self, stage: int, divergences: Mapping[int, float]) -> Library:
+        """The library that gives up one more block of a stage, the least missed.
+
+        Args:
+            stage: whose block goes.
+            divergences: of the networks without one of the blocks that are left, by block.
+        """
         known = self.dropped or ((),) * len(self.start.architecture.stages)
-        dropped = [(*order, block) if i == stage else order for i, order in enumerate(known)]
-        return replace(self, dropped=tuple(dropped))
+        least = min(sorted(divergences), key=divergences.__getitem__)
+        dropped = [(*order, least) if i == stage else order for i, order in enumerate(known)]
+        alone = {f"stages.{stage}.blocks.{j}": v for j, v in sorted(divergences.items())}
+        missed = self.missed if known[stage] else {**self.missed, **alone}
+        return replace(self, dropped=tuple(dropped), missed=missed)
 
     def adding(self, name: str, option: Option, explained: float) -> Library:
         """The library with one more option."""

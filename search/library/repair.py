@@ -8,8 +8,7 @@ Related: CORP, arXiv:2602.05243; variance-based pruning, arXiv:2507.12988.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -28,11 +27,11 @@ from ...spaces.networks.stems import PatchEmbed
 from ..compress.network import DEFAULT_RECIPES, compressible
 from ..data.dataset import resized
 from .fitting import Twins
+from .inner import bare, chunked, token_weights, writes_last
 from .parts import Depths, Library
 from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, shaped, stages_of, stem, tokens
 
-PREFIX_WEIGHT = 8.0  # of class tokens, from which the head reads
 Map = Callable[[Tensor], Tensor]
 
 
@@ -88,7 +87,7 @@ class _Walk:
         for i, (stage, origins) in enumerate(zip(stages_of(self.network), self.kept, strict=True)):
             if i:
                 x = self._downsample(i, x)
-            self.weights = self._token_weights(x)
+            self.weights = token_weights(x, self.a.prefix)
             last = len(self.start.architecture.stages[i].blocks)
             ends = (*origins[1:], last)
             for j, (block, origin, end) in enumerate(
@@ -153,7 +152,7 @@ class _Walk:
                 torch.ones(patches.shape[:2]),
                 torch.ones(width),
             )
-        return _chunked(lambda part: stem(network, part), images)
+        return chunked(lambda part: stem(network, part), images)
 
     def _downsample(self, i: int, x: Tensor) -> Tensor:
         path, stage = f"stages.{i}.downsample", stages_of(self.network)[i]
@@ -161,7 +160,7 @@ class _Walk:
             return self.start.trace.enter[i][0]
         self.twins.settle(path, lambda: downsampled(stage, x))
         self.twins.compress(path)
-        return _chunked(lambda part: downsampled(stage, part), x)
+        return chunked(lambda part: downsampled(stage, part), x)
 
     def _mix(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
         i, j = at
@@ -183,8 +182,8 @@ class _Walk:
             normed = block.norm1(shaped(part, block.layout))
             return (mixer(normed), None) if reduction is None else mixer.with_scores(normed)
 
-        if simple and _writes_last(mixer, traits.last, block.norm1(x[:2])):
-            with _bare(mixer, traits.last):
+        if simple and writes_last(mixer, traits.last, block.norm1(x[:2])):
+            with bare(mixer, traits.last):
                 parts = [mixed(part) for part in x.split(CHUNK)]
             inner, scale = torch.cat([part[0] for part in parts]), _scale(block.ls1, x)
             name = f"{path}.{block.mixer_name}.{traits.last}"
@@ -218,8 +217,8 @@ class _Walk:
 
         self.twins.settle(f"{path}.norm2", lambda: fed(x))
         self.twins.compress(f"{path}.mlp", tokens(norm(shaped(x, grid))))
-        with _bare(mlp, "fc2"):
-            inner = _chunked(fed, x)
+        with bare(mlp, "fc2"):
+            inner = chunked(fed, x)
         scale = _scale(block.ls2, x)
         target = self._target(wanted, i)
         return x + scale * self.twins.fit(f"{path}.mlp.fc2", inner, target - x, self.weights, scale)
@@ -232,6 +231,8 @@ class _Walk:
 
     def _head(self, x: Tensor) -> None:
         """Fit the head where the stream is narrower than the start's."""
+        if self._still(True, "norm", "head", "head_dist"):
+            return
         network, prefix = self.network, self.a.prefix
         self.twins.settle("norm", lambda: network.norm(x))
         self.twins.compress("head")
@@ -258,40 +259,7 @@ class _Walk:
             stream = reduce(stream)
         return stream
 
-    def _token_weights(self, x: Tensor) -> Tensor:
-        weights = torch.ones(x.shape[:2])
-        weights[:, : self.a.prefix] = PREFIX_WEIGHT
-        return weights
-
 
 def _scale(module: nn.Module, x: Tensor) -> Tensor:
     """What a branch is multiplied by, per channel (C,)."""
     return module.gamma if isinstance(module, LayerScale) else x.new_ones(x.shape[-1])
-
-
-def _chunked(run: Map, x: Tensor) -> Tensor:
-    return torch.cat([run(part) for part in x.split(CHUNK)])
-
-
-@contextmanager
-def _bare(module: nn.Module, last: str) -> Iterator[None]:
-    """Let a module give what enters its last layer, in the order of its outputs."""
-    layer = getattr(module, last)
-    setattr(module, last, nn.Identity())
-    try:
-        yield
-    finally:
-        setattr(module, last, layer)
-
-
-def _writes_last(mixer: nn.Module, last: str, x: Tensor) -> bool:
-    """Whether what a mixer's last layer writes is its output, token by token."""
-    layer = getattr(mixer, last, None)
-    if not isinstance(layer, nn.Linear):
-        return False
-    with _bare(mixer, last):
-        inner = mixer(x)
-    whole = mixer(x)
-    if inner.shape != (*x.shape[:2], layer.in_features):
-        return False
-    return torch.allclose(layer(inner), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))

@@ -1,37 +1,71 @@
-"""Units: heads and hidden units in the order of what the start loses without them."""
+"""Units: heads and hidden units in the order of what the stream loses without them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..compress.importance import taylor, unit_scores
-from ..data.dataset import resized
-from .start import CHUNK, Start, network_with
+from .ridge import ridge_step
+from .start import Start
+from .writers import Writer, writers
 
 
 def units_by_importance(start: Start) -> dict[str, Tensor]:
     """Heads and hidden units of every block, the most important first, by "MODULE AXIS".
 
-    Importance is first-order (Taylor) on labels that the start itself draws, so that images need
-    none; where it is sure and right, they are the true ones.
+    Importance is the variance of what a unit writes into the stream, as its mean goes into the
+    bias (variance-based pruning, arXiv:2507.12988). Cut to a half, a network trained on CIFAR-10
+    diverged by 0.23 nats after its repair, and by 0.28 where first-order importance (Taylor) had
+    chosen; before the repair by 0.49 and 0.53. Units of modules that write by no linear layer of
+    theirs keep their order.
     """
-    network = network_with(start.architecture, start.weights).requires_grad_()
-
-    def losses() -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        images = resized(start.images, start.architecture.input_size)
-        for part in images.split(CHUNK):
-            logits = network(part)
-            drawn = logits.detach().softmax(1).multinomial(1, generator=generator)[:, 0]
-            yield F.cross_entropy(logits, drawn, reduction="sum")
-
-    with torch.enable_grad():
-        scores = taylor(dict(network.named_parameters()), losses())
     return {
-        f"{units.module} {units.axis}": values.argsort(descending=True, stable=True)
-        for units, values in unit_scores(network, scores).items()
+        writer.name: _variance(writer).argsort(descending=True, stable=True)
+        for writer in writers(start)
     }
+
+
+def _variance(writer: Writer) -> Tensor:
+    """Variance of what each unit writes, summed over channels (units,)."""
+    rows = writer.rows / writer.rows.sum()
+    shape = (writer.units.length, -1)
+    given = (writer.inner - rows @ writer.inner).unflatten(1, shape)
+    spread = torch.einsum("rus,r,rut->ust", given, rows, given)
+    split = writer.weight.unflatten(1, shape)
+    return torch.einsum("ous,ust,out->u", split, spread, split)
+
+
+def explained_by_units(start: Start, units: dict[str, Tensor]) -> dict[str, dict[int, float]]:
+    """How much of what a module writes its most important units can say, repaired.
+
+    Args:
+        start: with images.
+        units: as `units_by_importance`.
+
+    Returns:
+        "MODULE AXIS" -> number of units that stay -> share of the variance; every head is
+        counted, and hidden units by quarters.
+    """
+    return {
+        writer.name: {count: _explained(writer, units[writer.name][:count]) for count in counts}
+        for writer in writers(start)
+        for counts in [_counts(writer.units.length, writer.units.axis == "heads")]
+    }
+
+
+def _counts(length: int, each: bool) -> list[int]:
+    return [*range(1, length)] if each else [length * share // 4 for share in (1, 2, 3)]
+
+
+def _explained(writer: Writer, kept: Tensor) -> float:
+    """Share of the variance that some units can say, by the ridge regression of the repair."""
+    shape = (writer.units.length, -1)
+    inner = writer.inner.unflatten(1, shape)[:, kept].flatten(1)
+    weight = writer.weight.unflatten(1, shape)[:, kept].flatten(1)
+    written = writer.inner @ writer.weight.T
+    errors = written - inner @ weight.T
+    change, shift = ridge_step(inner, errors, writer.rows)
+    rows = writer.rows / writer.rows.sum()
+    left = rows @ (errors - inner @ change.T - shift).square()
+    whole = rows @ (written - rows @ written).square()
+    return 1 - (left.sum() / whole.sum()).item()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..delivery.manifest import Manifest
 from .choices import Axis
 from .facts import Facts
 from .markup import tag, text
@@ -38,19 +39,27 @@ def bar(parts: Iterable[tuple[str, float, str, str]], class_: str = "") -> str:
     )
 
 
-def time_bar(facts: Facts, key: str) -> str:
-    """Predicted latency of a delivered model by kind of sub-block, as a bar and a legend."""
-    candidate, model = facts.candidates[key], facts.cost_model
+def time_bar(facts: Facts, manifest: Manifest) -> str:
+    """Promised latency of a delivered model by kind of sub-block, as a bar and a legend."""
+    spent, total = spent_ms(facts, manifest), manifest.promised.latency_ms
+    words = {kind: f"{kind} {ms(took)}, {percent(took / total)}" for kind, took in spent.items()}
+    drawn = bar(("", took / total, f"k-{kind}", words[kind]) for kind, took in spent.items())
+    names = (tag("span", tag("i", class_=f"k-{kind}"), text(words[kind])) for kind in spent)
+    return drawn + tag("div", *names, class_="legend under")
+
+
+def spent_ms(facts: Facts, manifest: Manifest) -> dict[str, float]:
+    """Milliseconds of each kind of sub-block, which add up to the promised latency.
+
+    The cost model gives the shares. A promise that was measured is another than their sum.
+    """
+    candidate, model = facts.candidates[manifest.key], facts.cost_model
     spent: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for block, _, took in model.sub_blocks(candidate):
         spent[block.kind] += max(0.0, took)
     spent["rest"] += max(0.0, model.rest_ms(candidate))
-    total = sum(spent.values()) or 1.0
-    shown = {kind: took for kind, took in spent.items() if took / total >= 0.0005}
-    words = {kind: f"{kind} {ms(took)}, {percent(took / total)}" for kind, took in shown.items()}
-    drawn = bar(("", took / total, f"k-{kind}", words[kind]) for kind, took in shown.items())
-    names = (tag("span", tag("i", class_=f"k-{kind}"), text(words[kind])) for kind in shown)
-    return drawn + tag("div", *names, class_="legend under")
+    scale = manifest.promised.latency_ms / (sum(spent.values()) or 1.0)
+    return {kind: scale * took for kind, took in spent.items() if took > 0}
 
 
 def choice_rows(axes: Sequence[Axis]) -> str:

@@ -1,14 +1,15 @@
-"""Confusion: which classes the best model takes for which, and the recall of each."""
+"""Confusion: which classes a model takes for which, and the recall of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import nsmallest
 from unicodedata import combining, east_asian_width
 
 from ..delivery.confusion import ClassResult
+from ..delivery.manifest import Manifest
 from .facts import Facts
 from .markup import table, tag, text
 from .svg import NARROW, both, label, picture
@@ -24,24 +25,31 @@ NAME_PX = 150  # of a name in a table
 Rows = Sequence[ClassResult]
 
 
-def confusion(facts: Facts) -> list[str]:
-    """Right and wrong answers of the best model by class, on the test split if it was read."""
-    if not facts.measured:
-        return []
-    best = facts.best
-    split, rows = ("test", best.test_classes) if best.test_classes else ("validation", best.classes)
+def confusion(
+    facts: Facts, manifest: Manifest, below: Callable[[str], str] = lambda split: ""
+) -> str:
+    """Right and wrong answers of a model by class, on the test split if it was read.
+
+    Args:
+        facts: of the run.
+        manifest: of the model.
+        below: split -> markup that stands below.
+    """
+    split, rows = ("test", manifest.test_classes)
     if not rows:
-        return []
-    shares = best.test if split == "test" and best.test else best.measured()
+        split, rows = ("validation", manifest.classes)
+    if not rows:
+        return ""
+    shares = manifest.test if split == "test" and manifest.test else manifest.measured()
     most = max(rows, key=lambda row: row.images)
     words = (
-        f"Answers of {facts.letter(best.key)} on the {split} split: accuracy "
+        f"Answers of {facts.letter(manifest.key)} on the {split} split: accuracy "
         f"{share(shares, 'accuracy')}, balanced accuracy, which is the mean recall of the classes, "
         f"{share(shares, 'balanced_accuracy')}. Always answering {short(most.name, NAME_PX)} would "
         f"be right for {percent(most.images / sum(row.images for row in rows))} of the images."
     )
     shown = _figure(rows) if len(rows) <= DRAWN else _lists(rows)
-    return [tag("h2", "Which classes are confused"), tag("p", text(words), class_="note"), *shown]
+    return "".join([tag("p", text(words), class_="note"), *shown, below(split)])
 
 
 def _figure(rows: Rows) -> list[str]:

@@ -12,16 +12,15 @@ from typing import Any
 from ...cost_models import CostModel
 from ...spaces import Candidate, SearchSpace
 from ..config import RunConfig, load_config
+from ..data.catalog import Catalog
 from ..delivery.artifact import read_candidate
-from ..delivery.manifest import Manifest, manifests
+from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..pareto.objectives import Objective, pareto_front
-from ..run.stages import Stage
+from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
-
-SEARCHED = "searched "  # prefix in the ladder of a delivered model's key
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,16 @@ class Facts:
         delivered: manifests, the fastest first.
         candidates: key -> candidate of each of them.
         cost_model: of the device.
-        images: what is recorded of the data; empty in runs before 0.3.
+        images: what is recorded of the data; nothing in runs before 0.3.
+        catalog: every image with label and split, likewise.
+        mistakes: split -> key -> the surest mistakes of a model; empty in runs of 0.2.
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
-        references: rows of what models are compared with, the first in eager PyTorch: the start,
-            and its int8, or the largest network of the space; empty where they were not measured.
+        references: the start, or the largest network of the space, in float32: in the run's own
+            runtime first, then in eager PyTorch, which is all that runs of 0.2 measured; a start
+            also in int8. May be empty.
+        budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
     """
 
@@ -55,10 +58,13 @@ class Facts:
     candidates: Mapping[str, Candidate]
     cost_model: CostModel
     images: Mapping[str, Any]
+    catalog: Catalog | None
+    mistakes: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
     stages: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
     ladder: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]]
+    budget: Mapping[str, Any]
     proxy: Mapping[str, Any]
 
     @property
@@ -98,20 +104,24 @@ class Facts:
         turn, position = divmod(index, len(ascii_uppercase))
         return ascii_uppercase[position] + (str(turn) if turn else "")
 
+    def delivered_as(self, row: Mapping[str, Any]) -> str:
+        """Letter of the delivered model that a row of the ladder became; empty if none did."""
+        runtimes = {m.key: m.device.runtime for m in self.delivered if m.ladder}
+        return self.letter(row["key"]) if runtimes.get(row["key"]) == row["runtime"] else ""
+
     @property
     def baselines(self) -> list[Mapping[str, Any]]:
-        """Rows of the ladder that are not delivered models, or without it the reference."""
-        rows = [row for row in self.ladder if not row["name"].startswith(SEARCHED)]
+        """Rows of the ladder that are not delivered models, or without it the references."""
+        rows = [
+            row
+            for row in self.ladder
+            if not row["name"].startswith(SEARCHED) and not self.delivered_as(row)
+        ]
         return rows or [*self.references]
 
     @property
-    def reference(self) -> Mapping[str, Any]:
-        """The row in eager PyTorch; empty where it was not measured."""
-        return self.references[0] if self.references else {}
-
-    @property
     def origin(self) -> str:
-        """The model of that row, in words."""
+        """The model of the references, in words."""
         return "start" if self.config.start.model else "largest network of the space"
 
     @property
@@ -139,18 +149,15 @@ def gather(folder: RunFolder) -> Facts:
         candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},
         cost_model=CostModel.load(folder.cost_model),
         images=_optional(folder.catalog, {}),
+        catalog=Catalog.load(folder.catalog, folder.images) if folder.images.exists() else None,
+        mistakes=_optional(folder.mistakes, {}),
         stages=read_json(folder.stages),
         environment=read_json(folder.environment),
         ladder=_optional(folder.ladder, []),
-        references=_references(folder),
+        references=rows if isinstance(rows := _optional(folder.reference, []), list) else [rows],
+        budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
     )
-
-
-def _references(folder: RunFolder) -> list[Mapping[str, Any]]:
-    """Rows of the references; runs before 0.3 have one that stands alone."""
-    found = _optional(folder.reference, [])
-    return found if isinstance(found, list) else [found]
 
 
 def _optional(path: Path, default: Any) -> Any:

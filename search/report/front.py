@@ -20,6 +20,7 @@ from .words import in_words, interval, latency, mb, ms, percent, share
 SIZES = 5  # shades in which sizes are shown
 LOWEST = 0.05  # share of the scored candidates that may lie below the plot
 CROWDED = 26  # pixels between two models below which a letter has no room
+LETTER, LINE = 6.5, 13  # pixels of a letter in a name, and of a line
 POINTS = 1500  # most points that are drawn beside the front
 
 
@@ -36,7 +37,7 @@ def front_chart(facts: Facts, width: int) -> str:
     if corners:
         parts.append(path(steps(corners), "front"))
     parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
-    parts += [_baseline(row, facts.goal, x, y) for row in facts.baselines]
+    parts += _baselines(facts, x, y)
     xs = [x(m.measured().calibrated_ms) for m in facts.measured]
     for i, m in enumerate(facts.measured):
         crowded = i + 1 < len(xs) and xs[i + 1] - xs[i] < CROWDED
@@ -107,7 +108,28 @@ def _levels(facts: Facts, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale) -> str:
+def _baselines(facts: Facts, x: Scale, y: Scale) -> list[str]:
+    """Baselines with their names, each at the first height at which it covers no other name."""
+    taken, parts = list[tuple[float, float, float]](), list[str]()
+    for row in facts.baselines:
+        at, level = x(row["latency_ms"]), y(100 * row[facts.goal])
+        end = at > (x.start + x.end) / 2
+        wide = LETTER * len(row["name"]) + 6
+        left, right = (at + 6 - wide, at + 6) if end else (at - 6, at - 6 + wide)
+        heights = [level - 10 - LINE * i for i in range(len(facts.baselines))]
+        free = (
+            h
+            for h in heights
+            if not any(abs(h - o) < LINE and left < b and a < right for o, a, b in taken)
+        )
+        height = next(free, level - 10)
+        taken.append((height, left, right))
+        parts.append(_baseline(row, facts.goal, x, y, height))
+    return parts
+
+
+def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale, height: float) -> str:
+    """A baseline as a square, with its name at a height."""
     at, level = x(row["latency_ms"]), y(100 * row[goal])
     words = f"{row['name']}, {row['runtime']}\n{interval(row, goal)}\n{ms(row['latency_ms'])}, "
     words += mb(row["size_mb"])
@@ -123,7 +145,7 @@ def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale) -> str:
     end = at > (x.start + x.end) / 2
     return square + label(
         at + (6 if end else -6),
-        level - 10,  # above its square, as the words of a limit stand on the axis
+        height,  # above its square, as the words of a limit stand on the axis
         row["name"],
         "baseline-label",
         "end" if end else "start",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import median
+from typing import Any
 
 from ...cost_models.tables.anchors import speed_words
 from ..delivery.claims import Check
 from ..delivery.kernel_inventory import Inventory
-from ..delivery.manifest import Manifest
+from ..delivery.manifest import SEARCHED, Manifest
 from ..pareto.objectives import spelled
 from .bars import time_bar
 from .charts import promise_chart
 from .drawing import draw
-from .facts import SEARCHED, Facts
+from .facts import Facts
 from .markup import table, tag, text, yes
 from .svg import both
 from .words import interval, latency, mb, ms, number, share
@@ -51,12 +52,14 @@ def models(facts: Facts) -> list[str]:
         for m in facts.measured
     ]
     words = "The fastest first; accuracies with their 95% intervals."
+    for m in facts.measured:
+        if m.ladder:
+            words += f" {facts.letter(m.key)} is {m.ladder} of the ladder, which no search found."
     if any(speed_words(m.measured().speed) for m in facts.measured):
         words += " Latencies and promises are at the speed that the machine had when it was "
         words += "calibrated; beside them stands what was read while it had another."
-    if facts.reference:
-        words += f" Speed is beside the {facts.origin} in eager PyTorch, which takes "
-        words += f"{ms(facts.reference['latency_ms'])} and {mb(facts.reference['size_mb'])}."
+    if facts.references:
+        words += f" Speed is beside {_reference_words(facts)}."
     return [
         tag("h2", "Delivered models"),
         tag("p", text(words), class_="note"),
@@ -65,11 +68,35 @@ def models(facts: Facts) -> list[str]:
     ]
 
 
+def _reference_words(facts: Facts) -> str:
+    """The references in each runtime in which they were measured, the run's own first."""
+    first, *others = (
+        f"{ms(row['latency_ms'])} and {mb(row['size_mb'])} in {runtime_words(row)}"
+        for row in facts.references
+    )
+    beside = "".join(f" ({other})" for other in others)
+    return f"the {facts.origin} in float32, which takes {first}{beside}"
+
+
+def runtime_words(row: Mapping[str, Any]) -> str:
+    """Runtime of a reference, and that it is in int8 if it is.
+
+    >>> runtime_words({"name": "start, int8", "runtime": "onnxruntime"})
+    'onnxruntime with int8'
+    """
+    return row["runtime"] + " with int8" * row["name"].endswith("int8")
+
+
 def speed(facts: Facts, manifest: Manifest) -> str:
     """Speed of a model relative to the reference, if that was measured."""
-    if not facts.reference:
+    if not facts.references:
         return "not known"
-    return f"{facts.reference['latency_ms'] / manifest.measured().latency_ms:.1f}x"
+    return faster(facts.references[0], manifest)
+
+
+def faster(row: Mapping[str, Any], manifest: Manifest) -> str:
+    """Factor by which a model is faster than a row of the references."""
+    return f"{row['latency_ms'] / manifest.measured().calibrated_ms:.1f}x"
 
 
 def _card(facts: Facts, manifest: Manifest) -> str:
@@ -80,6 +107,8 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         "folder": f"pareto/{key}",
         "kernels": ", ".join(manifest.kernels),
     }
+    if manifest.ladder:
+        counts["from the ladder"] = manifest.ladder
     if metrics and speed_words(metrics.speed):
         counts["latency"] = latency(metrics)
     if metrics and metrics.energy_mj is not None:
@@ -91,8 +120,12 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         tag("div", name, class_="head"),
         tag("div", *about, class_="facts"),
         both(partial(draw, facts.candidates[key])),
-        tag("p", "Where its time goes, as the cost model sees it:", class_="note"),
-        time_bar(facts, key),
+        tag(
+            "p",
+            f"Where the promised {ms(promised.latency_ms)} go, in shares that the cost model sees:",
+            class_="note",
+        ),
+        time_bar(facts, manifest),
         _checks(manifest.checks),
         _operators(manifest.inventory),
         class_="card",
@@ -159,14 +192,20 @@ def promises(facts: Facts) -> list[str]:
 
 def ladder(facts: Facts) -> list[str]:
     """Models before and after, if they were measured; without them the start, plain and int8."""
-    measured = facts.ladder or facts.references
-    if len(measured) < 2:
+    measured = facts.ladder or (facts.references if facts.config.start.model else [])
+    if not measured:
         return []
     slowest = max(row["latency_ms"] for row in measured)
+
+    def named(row: Mapping[str, Any]) -> str:
+        letter = facts.delivered_as(row)
+        delivered = f", delivered as {letter}" if letter else ""
+        return f"{letters.get(row['name']) or row['name']}{delivered}"
+
     letters = {SEARCHED + m.key: f"searched: {facts.letter(m.key)}" for m in facts.delivered}
     rows = [
         [
-            text(letters.get(row["name"], row["name"])),
+            text(named(row)),
             text(row["runtime"]),
             text(interval(row, facts.goal)),
             f"{ms(row['latency_ms'])} ({row['latency_p10_ms']:.3g} to {row['latency_p90_ms']:.3g})",
@@ -177,6 +216,8 @@ def ladder(facts: Facts) -> list[str]:
         ]
         for row in measured
     ]
+    words = speed_words(measured[0].get("speed", 1.0))
+    ran = f" It ran {words}; latencies are what they would be at it." if words else ""
     batches = ", ".join(map(str, measured[0]["throughput"]))
     header = (
         *("model", "runtime", spelled(facts.goal), "latency (10% to 90%)", "speed"),
@@ -186,7 +227,7 @@ def ladder(facts: Facts) -> list[str]:
         tag("h2", "Before and after"),
         tag(
             "p",
-            "Timed in turn, so that whatever slowed the machine slowed all of them.",
+            f"Timed in turn, so that whatever slowed the machine slowed all of them.{ran}",
             class_="note",
         ),
         table(header, rows),

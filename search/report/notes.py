@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
+from ..counted import counted
+from ..data.catalog import without_copies
 from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
@@ -12,6 +15,7 @@ from .facts import Facts
 from .words import latency, number, percent
 
 LEVEL = 0.9  # of the intervals
+LEAST, MOST = 80, 97  # percent that such intervals hold where they are right
 
 
 def notes(facts: Facts) -> list[str]:
@@ -26,6 +30,7 @@ def notes(facts: Facts) -> list[str]:
         *_trust(facts),
         *_cost_model(facts),
         *_test_split(facts),
+        *_budget(facts),
     ]
 
 
@@ -99,10 +104,10 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
     for key, story in manifest.finalists.items():
         if story.refused:
             broken = [c.name for c in story.refused[0].checks if not c.holds]
-            steps = story.taken_back
+            steps, told = story.taken_back, "; ".join(story.taken_back) or "none was possible"
             yield (
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
-                f"after {len(steps)} steps back: {'; '.join(steps) or 'none was possible'}."
+                f"after {counted(len(steps), 'step')} back: {told}."
             )
 
 
@@ -110,7 +115,8 @@ def _images(facts: Facts) -> Iterator[str]:
     """What the survey of the images warned of, and what was left out."""
     for line in facts.images.get("warnings", []):
         yield f"Images: {line}."
-    skipped = [f"{row['count']} {row['reason']}" for row in facts.images.get("skipped", [])]
+    rows = without_copies(facts.images.get("skipped", []))
+    skipped = [f"{row['count']} {row['reason']}" for row in rows]
     if skipped:
         yield f"Files that were left out: {', '.join(skipped)}; images.csv names the images."
 
@@ -120,7 +126,7 @@ def _training(facts: Facts) -> Iterator[str]:
         for alarm in results.get("alarms", []):
             yield f"Training of the {name}: {alarm}."
     if facts.failed:
-        yield f"{facts.failed} candidates could not be scored; log.txt says why."
+        yield f"{counted(facts.failed, 'candidate')} could not be scored; log.txt says why."
 
 
 def _trust(facts: Facts) -> Iterator[str]:
@@ -137,12 +143,35 @@ def _cost_model(facts: Facts) -> Iterator[str]:
         )
     else:
         yield "Latencies of candidates are predictions, which were not checked on fresh networks."
+    covered, sessions = errors.get("coverage_of_90"), errors.get("sessions", 0)
+    if covered is not None and not LEAST <= covered <= MOST:
+        counsel = "true latencies lie outside more often" if covered < LEAST else "they are wide"
+        yield (
+            f"The 90% intervals of predicted latencies held {covered:.0f}% of what was measured on "
+            f"these networks: {counsel}."
+        )
+    alarms, unsettled = (errors.get(name, 0) for name in ("sessions_with_alarm", "unsettled"))
+    if complaint(unsettled, alarms, sessions):
+        total = f"{alarms} of {counted(sessions, 'session')}" if sessions else str(alarms)
+        yield (
+            "The machine was restless while it was calibrated: its speed changed in "
+            f"{total}, and {counted(unsettled, 'measurement')} never settled. A calibration while "
+            "nothing else runs gives narrower and truer intervals."
+        )
     outside = [facts.letter(m.key) for m in facts.measured if not m.inside_interval]
     if outside:
         yield (
             "Measured latency, at the calibrated speed, is outside of the promised "
             f"{percent(LEVEL)} interval for {', '.join(outside)}."
         )
+
+
+def _budget(facts: Facts) -> Iterator[str]:
+    """What the lengths of a run with a budget were, and what more time would buy."""
+    if facts.budget.get("more"):
+        chosen = facts.budget["chosen"].values()
+        values = ", ".join(f"{k} {v}" for stage in chosen for k, v in stage["values"].items())
+        yield f"A budget of {facts.config.budget} chose {values}. {facts.budget['more']}."
 
 
 def _test_split(facts: Facts) -> Iterator[str]:

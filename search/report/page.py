@@ -5,16 +5,21 @@ from __future__ import annotations
 import shlex
 from functools import partial
 
+from ..counted import counted
+from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
-from ..run.stages import Stage
+from ..run.stage import Stage
 from .bars import choice_rows
 from .charts import progress_chart
 from .choices import axes
+from .commands import commands
 from .confusion import confusion
 from .facts import Facts
 from .front import SIZES, front_chart, size_edges
+from .images import images
 from .markup import table, tag, text
-from .models import ladder, models, promises, speed
+from .mistakes import thumbnails
+from .models import faster, ladder, models, promises, runtime_words
 from .notes import notes, trust
 from .style import SCRIPT, STYLE
 from .svg import both
@@ -53,13 +58,15 @@ def page(facts: Facts) -> str:
         *_head(facts, name),
         *_front(facts),
         *models(facts),
-        *confusion(facts),
+        *_answers(facts),
         *promises(facts),
         *ladder(facts),
+        *images(facts),
         *_progress(facts),
         *_choices(facts),
         tag("h2", "What to keep in mind"),
         tag("ul", *(tag("li", text(note)) for note in notes(facts))),
+        *commands(facts),
         *_stages(facts),
         *_reproduce(facts),
     ]
@@ -74,7 +81,7 @@ def _head(facts: Facts, name: str) -> list[str]:
     words = (
         f"Space {facts.space.name}, images {config.data.label}, device {config.device.label} "
         f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
-        f"{device.get('version', '')}, {device.get('threads')} threads): "
+        f"{device.get('version', '')}, {counted(device.get('threads', 1), 'thread')}): "
         f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
         f"{len(facts.front)} on the front, {len(facts.delivered)} delivered."
     )
@@ -95,18 +102,17 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
         return []
     best, fastest, name = facts.best, measured[0], spelled(facts.goal)
     teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
-    split = "test" if best.test else "validation"
-    beside = f"; the teacher has {percent(teacher)} on validation" if teacher else ""
-    faster = f", {speed(facts, best)} as fast as the {facts.origin} in PyTorch"
+    letter, own = facts.letter(best.key), best.measured().interval(facts.goal)[1]
+    beside = f"; the teacher has {percent(teacher)} on it" if teacher else ""
+    chosen = f"of {letter}, the best on the validation split"
+    caption = f"validation {name} {chosen}{beside}"
+    if best.test:
+        caption = f"test {name} {chosen} with {percent(own)}{beside}"
     return [
-        (
-            percent((best.test or best.measured()).interval(facts.goal)[1]),
-            f"{split} {name} of {facts.letter(best.key)}, the best{beside}",
-        ),
+        (percent((best.test or best.measured()).interval(facts.goal)[1]), caption),
         (
             ms(best.measured().calibrated_ms),
-            f"a run of {facts.letter(best.key)}, in {mb(best.measured().size_mb)}"
-            + (faster if facts.reference else ""),
+            f"a run of {letter}, in {mb(best.measured().size_mb)}{_speeds(facts, best)}",
         ),
         (
             ms(fastest.measured().calibrated_ms),
@@ -115,6 +121,18 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
         ),
         (f"{verified} of {len(measured)}", "delivered models verified on the device"),
     ]
+
+
+def _speeds(facts: Facts, manifest: Manifest) -> str:
+    """How much faster a model is than the references, first in the run's own runtime."""
+    if not facts.references:
+        return ""
+    first, *others = (
+        f"{faster(row, manifest)} as fast as the {facts.origin} in float32 in {row['runtime']}"
+        for row in facts.references[:1]
+    )
+    others += [f"{faster(row, manifest)} in {runtime_words(row)}" for row in facts.references[1:]]
+    return f", {'; '.join([first, *others])}"
 
 
 def _front(facts: Facts) -> list[str]:
@@ -129,12 +147,17 @@ def _front(facts: Facts) -> list[str]:
         marks.append(tag("span", tag("i", class_="diamond hollow"), "not verified"))
     if facts.baselines:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
+    squares = (
+        f"Squares are the {facts.origin}, not fine-tuned. "
+        if facts.references and not facts.ladder
+        else ""
+    )
     caption = (
         "Each dot is a candidate as the search saw it: accuracy estimated on the search split, "
         "latency predicted. The stair is their front. A dotted line leads from where the search "
         "saw a model to what its training and the device made of it, on the validation split, with "
-        "its 95% interval. All latencies but those of baselines are at the speed that the machine "
-        "had when it was calibrated. Hover or touch to see more."
+        "its 95% interval. All latencies are at the speed that the machine had when it was "
+        f"calibrated. {squares}Hover or touch to see more."
     )
     return [
         tag("h2", "The front"),
@@ -145,6 +168,23 @@ def _front(facts: Facts) -> list[str]:
             tag("figcaption", caption),
         ),
     ]
+
+
+def _answers(facts: Facts) -> list[str]:
+    """What every model takes for what; those of all but the best are folded away."""
+    ordered = sorted(facts.measured, key=lambda m: -m.measured().interval(facts.goal)[1])
+    shown = [
+        (m, markup)
+        for m in ordered
+        if (markup := confusion(facts, m, partial(thumbnails, facts, m.key)))
+    ]
+    if not shown:
+        return []
+    others = (
+        tag("details", tag("summary", f"the same of {facts.letter(m.key)}"), markup)
+        for m, markup in shown[1:]
+    )
+    return [tag("h2", "Which classes are confused"), shown[0][1], *others]
 
 
 def _progress(facts: Facts) -> list[str]:

@@ -75,16 +75,22 @@ class Scale:
         [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
         >>> Scale(0.08, 3, 0, 1, log=True).ticks(5)
         [0.1, 0.2, 0.5, 1.0, 2.0]
+        >>> Scale(0.015, 5, 0, 1, log=True).ticks(3)
+        [0.03, 0.3, 3.0]
         """
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            kept: list[float] = []
             for steps in (FINER, ROUND, (1, 3), (1,)):
                 exact = [step * 10.0**decade for decade in decades for step in steps]
                 ticks = [float(f"{tick:.6g}") for tick in exact if self.holds(tick)]
-                if len(ticks) <= n + 1:
+                if len(ticks) < 3:
                     break
-            if len(ticks) >= 3:
-                return ticks[:: -(-len(ticks) // (n + 1))]
+                kept = ticks
+                if len(kept) <= n + 1:
+                    break
+            if kept:
+                return kept[:: -(-len(kept) // (n + 1))]
         ticks: list[float] = []
         for finer in (1, 2, 4):
             step = _round_up((self.high - self.low) / (n * finer))

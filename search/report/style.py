@@ -131,6 +131,16 @@ svg .heading { fill: var(--soft); font-size: 12px; font-weight: 600 }
 @media (prefers-color-scheme: dark) {
   .bar .v1, .bar .v2, .bar .k-mlp, .bar .k-stem { color: #fff }
 }
+.thumbs { display: flex; flex-wrap: wrap; gap: .7rem .6rem; margin: .4rem 0 1rem }
+.thumbs div { width: 84px; font-size: .74rem; line-height: 1.25; color: var(--soft) }
+.thumbs img { display: block; border-radius: 6px; margin-bottom: .2rem; object-fit: cover }
+.thumbs span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+.thumbs b { color: var(--accent-ink) }
+a { color: var(--calm) }
+.commands dt { color: var(--soft); font-size: .88rem; margin-top: .7rem }
+.commands dd { margin: .15rem 0 0; overflow-x: auto; background: var(--panel);
+  border: 1px solid var(--line); border-radius: 8px; padding: .45rem .7rem }
+.commands code { font-size: .82rem; white-space: nowrap; user-select: all }
 .choice { display: grid; grid-template-columns: 15rem 1fr; gap: .3rem 1.5rem; align-items: center;
   padding: .7rem 0; border-bottom: 1px solid var(--line) }
 .choice:last-child { border-bottom: 0 }

@@ -60,9 +60,12 @@ from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
-from .opening import FIXED, require_energy
+from .opening import require_energy
 from .rates import VIEWS, Rates, main_threads, measure_rates
-from .stages import Stage, running
+from .stage import Stage
+from .stages import running
+
+TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 
 T = TypeVar("T")
 
@@ -103,7 +106,7 @@ class Run:
         self.made: dict[str, Any] = {}
         self.begun = time.monotonic()
         kept = read_json(folder.stages) if folder.stages.exists() else {}
-        self.before_s: float = sum(facts["seconds"] for facts in kept.values())
+        self.before_s: float = sum(facts.get("seconds", 0.0) for facts in kept.values())
         self._stack = ExitStack()
 
     def __enter__(self) -> Run:
@@ -163,7 +166,8 @@ class Run:
         """Durations of steps on this machine, timed now if they were not yet."""
         kept, data = self.folder.rates, self.data
         if not kept.exists():
-            reading_s = read_json(self.folder.stages)[Stage.DATA]["seconds"]
+            stages = read_json(self.folder.stages) if self.folder.begun else {}
+            reading_s = stages.get(Stage.DATA, {}).get("seconds", 0.0)
             log.info("timing some steps of every stage")
             with torch.random.fork_rng(devices=[]):
                 measure_rates(self.config, self.space, data, reading_s).save(kept)
@@ -221,8 +225,8 @@ class Run:
                     f"{folder.path}: its weights were made by a release without `start`, and "
                     "others would not fit them: name another folder with --run-dir"
                 )
-            about = (self.space.to_yaml(), *(repr(getattr(config, name)) for name in FIXED))
-            checkpoint = Checkpoint(folder.start_checkpoint, *about, str(seed))
+            about = self.space.to_yaml(), repr(config.data), repr(config.start), str(seed)
+            checkpoint = Checkpoint(folder.start_checkpoint, *about)
             adapt = Adaptation(
                 self.data, config.start.adapt, seed, config.search.goal, config.data.balance
             )
@@ -295,7 +299,7 @@ class Run:
             checkpoint = Checkpoint(
                 folder.supernet_checkpoint,
                 self.space.to_yaml(),
-                *(repr(getattr(config, name)) for name in FIXED),
+                *(repr(getattr(config, name)) for name in TRAINED_FROM),
                 str(config.search.seed),
             )
             with running(folder, Stage.SUPERNET) as facts:

@@ -90,10 +90,11 @@ def check_budget(rates: Rates, keys: Sequence[str], spent: float, asked: bool) -
     if needed <= config.budget_s:
         return
     least = duration_text(60 * math.ceil(needed / 60))
-    given = sorted({"search.trials", *MOST} - set(keys))
+    given = sorted(set(MOST) - set(keys))
+    also = f", with {', '.join(given)} as given" if given else ""
     text = (
-        f"budget: {config.budget} is too short for this machine, as busy as it is now, and "
-        f"{', '.join(given)} as given: the least is {least}"
+        f"budget: {config.budget} is too short for {rates.images:,} images on this machine, as "
+        f"busy as it is now{also}: the least is {least}"
     )
     if asked:
         raise ConfigError(text)

@@ -19,7 +19,7 @@ from .stages import Stage
 
 ANSWER = 1 / 3  # of a training step, an answer without gradients
 START = 7.0  # starts of a process, to start one that computes, torch included
-CALIBRATE = 40.0  # to measure what no cost model can do without
+CALIBRATE = 50.0  # to measure what no cost model can do without
 SESSION = 6.0  # to time a set of networks ...
 EACH = 1.0  # ... and for each of them
 DELIVER = 6.0  # to export, calibrate and check one model

@@ -67,7 +67,8 @@ def as_decided(config: RunConfig, before: RunConfig, folder: RunFolder) -> RunCo
     """
     kept: dict[str, Any] = read_json(folder.budget) if folder.budget.exists() else {}
     chosen = {k: v for stage in kept.get("chosen", {}).values() for k, v in stage["values"].items()}
-    chosen["executor.workers"] = before.executor.workers
+    if before.budget_s:
+        chosen["executor.workers"] = before.executor.workers
     values = {key: chosen[key] for key in config.open_keys(list(chosen))}
     if kept:
         still = set(open_keys(config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,19 @@ from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
 from .lengths import as_decided, open_keys, with_workers
 
-FIXED = (
-    "space",
-    "data",
-    "device",
-    "start",
-    "teacher",
-    "distill",
-    "supernet",
-    "proxy",
-    "forecast",
-)  # sections that must not change when a run is resumed
+# Sections that must not change when a run is resumed -> files that depend on them, without which
+# they may; space, images, start and seed are behind everything.
+FIXED: Mapping[str, tuple[str, ...]] = {
+    "space": (),
+    "data": (),
+    "device": ("cost_model",),
+    "start": (),
+    "teacher": ("teacher",),
+    "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
+    "supernet": ("supernet", "supernet_checkpoint"),
+    "proxy": ("short_trainings", "proxy_trainings"),
+    "forecast": ("short_trainings", "evaluations"),
+}
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
 AUTO = "auto"  # the space that is derived from the start
@@ -74,7 +77,12 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     folder = RunFolder(path)
     before = load_config(folder.config)
     config = as_decided(config, before, folder)
-    changed = [name for name in FIXED if getattr(before, name) != getattr(config, name)]
+    changed = [
+        name
+        for name, files in FIXED.items()
+        if getattr(before, name) != getattr(config, name)
+        and (not files or any(getattr(folder, file).exists() for file in files))
+    ]
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
     if not changed and SearchSpace.from_yaml(folder.space) != space:
@@ -153,7 +161,7 @@ def check_ready_models(
             from ..training.timm_models import load_teacher  # timm takes a second to load
 
             classes = space.largest().architecture.num_classes
-            load_teacher(config.teacher.model, classes, config.teacher.checkpoint)
+            load_teacher(config.teacher, classes)
 
 
 def needs_energy(config: RunConfig) -> bool:

@@ -53,8 +53,9 @@ class Delivered:
     def metrics(self) -> Mapping[str, float]:
         """Accuracies on the validation split, latency, memory and size as measured.
 
-        `latency_ms` is as read from the clock and `speed` that of the machine then, where 1 is the
-        calibration's; `latency_at_calibrated_speed_ms` is the latency at that speed.
+        Latencies are at the speed that the machine had when it was calibrated, as everywhere.
+        `latency_read_ms` is what the clock said when `speed`, where 1 is the calibration's, was
+        that of the machine.
         """
         return self.manifest.metrics.row() if self.manifest.metrics else {}
 
@@ -92,10 +93,14 @@ class Delivered:
         return load_network(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat row: measured figures by name, test accuracies, and path of the artifact."""
+        """Flat row: measured figures by name, test accuracies, and path of the artifact.
+
+        `ladder` is the name of a model that `vitpareto ladder` added.
+        """
         known = plain(self.manifest.test) if self.manifest.test else {}
         test = {f"test_{name}": value for name, value in known.items()}
-        return {"key": self.key, "verified": self.verified, **self.metrics, **test} | {
+        ladder = {"ladder": self.manifest.ladder} if self.manifest.ladder else {}
+        return {"key": self.key, "verified": self.verified, **self.metrics, **test, **ladder} | {
             "artifact": str(self.artifact)
         }
 

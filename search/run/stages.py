@@ -1,4 +1,4 @@
-"""Stages of a run by name, and the time, peak memory and results of each."""
+"""Stages of a run as they are run: the time, peak memory and results of each."""
 
 from __future__ import annotations
 
@@ -7,41 +7,23 @@ import logging
 import sys
 import time
 from collections.abc import Generator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from ...cost_models.standalone.runner import peak_mb
 from ..store.run_folder import RunFolder
+from .progress import current_job
+from .stage import Stage
 
 log = logging.getLogger("vitpareto")
-
-
-class Stage(StrEnum):
-    """A stage of a run, in order; `pipeline.STEPS` implements them.
-
-    A run from a start makes a library of it, others train a supernet.
-    """
-
-    DATA = "data"
-    CALIBRATION = "calibration"
-    START = "start"
-    TEACHER = "teacher"
-    LIBRARY = "library"
-    SUPERNET = "supernet"
-    FORECAST = "forecast"
-    SEARCH = "search"
-    SHORTLIST = "shortlist"
-    FINISHING = "finishing"
-    VERIFICATION = "verification"
-    REFERENCE = "reference"
 
 
 @contextlib.contextmanager
 def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
     """Log a stage, and record its time, its peak memory and the facts that it adds."""
     name = stage.value
-    log.info("%s: started", name)
+    job = current_job()
+    log.info("%s", job.begin(stage) if job else f"{name}: {stage.meaning}")
     _forget_peak()
     start = time.perf_counter()
     facts: dict[str, Any] = {}
@@ -49,6 +31,8 @@ def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
     seconds = time.perf_counter() - start
     facts = {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_mb())} | facts
     folder.record_stage(name, facts)
+    if job:
+        job.finish(stage, seconds)
     log.info("%s: %s", name, ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
 
 

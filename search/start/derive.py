@@ -102,6 +102,8 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
     if index:
         spec["downsample"] = stage.downsample
     spec |= _numbers(first, stage.width)
+    if first.mixer == "window" and not any(block.shift for block in stage.blocks):
+        spec["shift"] = False
     spec["mlp_ratio"] = exact_ratio(first.mlp_hidden, stage.width)
     mixers = _mixers(a, first, index)
     if "grouped" in mixers and first.mixer != "grouped":
@@ -115,7 +117,7 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
     spec["act_bits"] = [32, 8]
     spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
     spec["blocks"] = {"mixer": _one_or_many(mixers)}
-    if first.num_heads:
+    if "num_heads" in find(first.mixer).fields:
         spec["blocks"]["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
     elif "hidden" in find(first.mixer).pruned:
         spec["blocks"]["mixer_prune_ratio"] = list(MLP_CUTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
@@ -91,6 +92,7 @@ def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
     if not name.startswith(PREFIXES):
         check_name(name, key)
     options = {} if classes is None else {"num_classes": classes}
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         return timm.create_model(name, pretrained=own, **options)
     except Exception as error:  # of timm, torch, or the libraries that download

@@ -35,6 +35,7 @@ class RunPaths:
     space = _File("space.yaml")  # with the classes and channels of the data
     environment = _File("environment.json")  # versions, processor and command
     stages = _File("stages.json")  # seconds, peak memory and results of every finished stage
+    progress = _File("progress.json")  # of the process that works here, or that did
     log = _File("log.txt")
     lock = _File("lock")
 
@@ -58,6 +59,7 @@ class RunPaths:
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
     shortlist = _File("shortlist.json")  # measured latencies of members of the front
     pareto = _File("pareto")  # a folder for each delivered model, named by its key
+    mistakes = _File("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
     reference = _File("reference.json")  # the start or the largest network, rows as in `ladder`
@@ -161,7 +163,7 @@ class RunFolder(RunPaths):
     def discard(self) -> None:
         """Delete the files of a run that has read its images at most; others there stay."""
         self.close()
-        made = (self.config, self.space, self.environment, self.log, self.lock)
+        made = (self.config, self.space, self.environment, self.progress, self.log, self.lock)
         made += (self.stages, self.rates, self.budget)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from ...spaces.errors import RunError
 
 NAMED = 3  # tensors in a message
+INSIDE = (
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+)  # of a reader, which tell nobody anything
 
 
 def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tensor]:
@@ -34,6 +40,8 @@ def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tenso
         held: Any = load_state_dict(str(file), weights_only=True)
     except Exception as error:  # every format has errors of its own
         about = one_line(error)
+        if isinstance(error, INSIDE):
+            about = "its content makes no sense"
         if "weights_only" in about or "Weights only" in about:
             raise RunError(
                 f"{where}: it is damaged, or holds Python objects, which could run any code and "
@@ -86,7 +94,8 @@ def check_fits(
 
 def one_line(error: Exception) -> str:
     """Message of an error of others."""
-    text = shorten(str(error), 300, placeholder=" ...")
+    shown = "".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in str(error))
+    text = shorten(shown, 300, placeholder=" ...")
     return text if " " in text else f"{type(error).__name__} {text}".strip()
 
 

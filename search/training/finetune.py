@@ -53,11 +53,13 @@ class Finalist:
         candidate: its bits go down step by step, its zeros grow along a ramp.
         network: its weights, changed in place.
         kept: checkpoint file; the training goes on from it if it is there.
+        name: by which progress names it, if any.
     """
 
     candidate: Candidate
     network: Network
     kept: Path
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def train_finalists(
     tuning: FineTuning,
     executor: Executor | None = None,
     at_once: int = 1,
+    label: str = "finishing",
     pace: Pace | None = None,
 ) -> list[Finalist]:
     """Train networks in place; at the end they are in eval mode and have their best weights.
@@ -217,6 +220,7 @@ def train_finalists(
         tuning: recipe and images.
         executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
+        label: of the progress, before the names of those under way.
         pace: keeps them to a time; without one each makes the passes of the recipe.
 
     Returns:
@@ -229,7 +233,7 @@ def train_finalists(
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
     steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
     left = {f.candidate.key: tuning.steps for f in finalists}
-    with progress(len(finalists) * tuning.steps, "finalists") as bar:
+    with progress(len(finalists) * tuning.steps, label) as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
                 finalist = waiting.popleft()
@@ -258,6 +262,8 @@ def train_finalists(
                 trained.append(finalist)
             else:
                 running[executor.submit(tuning, finalist.candidate, state)] = finalist
+                names = [f.name for f in running.values() if f.name]
+                bar.set_description_str(f"{label} {'; '.join(names)}".strip(), refresh=False)
     if not trained:
         raise RunError(failed[0])
     return trained
@@ -299,7 +305,8 @@ def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
     config = tuning.config
     if config.retrain_epochs:
         changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
-        train_finalists([finalist], replace(tuning, config=config.model_copy(update=changes)))
+        again = replace(tuning, config=config.model_copy(update=changes))
+        train_finalists([finalist], again, label="training after a step back")
         finalist.kept.unlink(missing_ok=True)
     return finalist.network
 

@@ -47,7 +47,7 @@ def answer(
         images: (B, C, S, S) at any size.
     """
     a = network.architecture
-    images = resized(images.to(params["head.weight"].device), a.input_size)
+    images = resized(images.to(next(iter(params.values())).device), a.input_size)
     with fast_matmul(images.device), _listening(network) as heard:
         run_layers(network, params, layers, [images])
     logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)

@@ -78,7 +78,7 @@ def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
         return Teacher(teacher_architecture(data.in_chans, data.num_classes, data.input_size))
     from .timm_models import Expert, load_teacher
 
-    model = load_teacher(config.model, data.num_classes, config.checkpoint)
+    model = load_teacher(config, data.num_classes)
     return Expert(model, Norm(data.mean, data.std)).eval()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spaces.errors import RunError, did_you_mean
+from ..config import TeacherConfig
 from ..data.augment import Norm
 from .checkpoint_file import check_fits, one_line, read_weights
 
@@ -69,29 +70,54 @@ class Expert(nn.Module):
         return self.scale.to(x.device) * x + self.shift.to(x.device)
 
 
-def load_teacher(name: str, num_classes: int, checkpoint: str) -> Any:
+def load_teacher(config: TeacherConfig, num_classes: int) -> Any:
     """A trained timm model in evaluation mode, with the channels that it was trained on.
 
     Args:
-        name: timm's.
+        config: its name, the file with its weights, and the size of the images that it sees.
         num_classes: classes that it must have.
-        checkpoint: file with its weights; timm's pretrained ones if empty.
 
     Raises:
         RunError: no such model, weights that do not fit or cannot be loaded, or other classes.
     """
+    name, checkpoint, size = config.model, config.checkpoint, config.img_size
     check_name(name, "teacher.model")
-    model = (
-        _load_file(name, num_classes, checkpoint, "teacher")
-        if checkpoint
-        else load_pretrained(name)
-    )
+    options = _sized(name, size)
+    if checkpoint:
+        model = _load_file(name, checkpoint, {"num_classes": num_classes, **options})
+    else:
+        model = load_pretrained(name, **options)
+    if size:
+        model.pretrained_cfg = {
+            **model.pretrained_cfg,
+            "input_size": (_channels(model), size, size),
+        }
     if model.num_classes != num_classes:
         raise RunError(
             f"teacher.model: {name} knows {model.num_classes} classes, the data has {num_classes}: "
             "name a model that was trained on the same classes, or its checkpoint"
         )
     return model.eval()
+
+
+def _sized(name: str, size: int) -> dict[str, Any]:
+    """Options for a model that sees images of a size; none where any size will do.
+
+    Raises:
+        RunError: it cannot.
+    """
+    if not size:
+        return {}
+    with torch.device("meta"):
+        try:
+            timm.create_model(name, img_size=size)
+        except TypeError:  # networks without positions take any size
+            return {}
+        except (AssertionError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"teacher.img_size: {name} at {size} pixels: {one_line(error)}"
+            ) from error
+    return {"img_size": size}
 
 
 def check_name(name: str, key: str) -> None:
@@ -126,13 +152,12 @@ def load_pretrained(name: str, **options: Any) -> Any:
         ) from error
 
 
-def _load_file(name: str, num_classes: int, checkpoint: str) -> Any:
-    """A model of timm with weights from a file.
+def _load_file(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
+    """A model of timm, made with some options, with weights from a file.
 
     Raises:
         RunError: they cannot be read, or do not fit.
     """
-    options: dict[str, Any] = {"num_classes": num_classes}
     if Path(checkpoint).suffix.lower() in FOREIGN:
         model: Any = timm.create_model(name, **options)
         try:

@@ -65,9 +65,9 @@ ROPE_KEEPS = Rule(
 
 
 def turned(place: Place) -> int:
-    """Elements of the tables of cosines and sines."""
+    """Elements of the tables of cosines and sines, which graphs hold for queries and for keys."""
     rows = place.prefix + place.tokens
-    return 2 * rows * place.block.head_dim if place.block.rope else 0
+    return 4 * rows * place.block.head_dim if place.block.rope else 0
 
 
 def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int) -> list[Op]:

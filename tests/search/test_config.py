@@ -142,3 +142,31 @@ def test_no_cost_model_can_be_said() -> None:
     given = ["device.cost_model=m.json"]
     assert load_config("digits", given).device.cost_model == str(Path.cwd() / "m.json")
     assert load_config("digits", [*given, "device.cost_model=null"]).device.cost_model is None
+
+
+def test_no_start_can_be_said() -> None:
+    assert load_config("digits", ["supernet.pretrained="]).supernet.pretrained == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("data: {root: photos}", "25min"),
+        ("data: {root: photos}\nsearch: {trials: 50}", "25min"),
+        ("data: {root: photos}\nbudget: 90 s", "1min30s"),
+        ("data: {root: photos}\nbudget: none", "none"),
+        ("data: {root: photos}\nfinish: {epochs: 3}", "none"),
+        ("data: {root: photos}\nforecast: {candidates: 0}", "none"),
+        ("data: {name: digits}", "none"),
+        ("data: {name: digits}\nbudget: 2h", "2h"),
+    ],
+)
+def test_images_of_ones_own_have_a_budget_unless_a_length_is_given(
+    tmp_path: Path, text: str, budget: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"space: digits\n{text}\n")
+    config = load_config(path)
+    assert config.budget == budget
+    path.write_text(config.to_yaml())  # as a run folder holds it
+    assert load_config(path) == config

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.cost_models import workload
 from vitpareto.search.config import load_config
 from vitpareto.search.dry_run import plan
 from vitpareto.search.pipeline import STEPS
@@ -32,6 +33,19 @@ def test_a_dry_run_says_what_happens_and_writes_nothing(run_file: Path, tmp_path
     for name, what in found["work"].items():
         (line,) = [line for line in printed.splitlines() if line.startswith(name)]
         assert line.endswith(what)
+    assert f"folder  {run}" in printed
+    assert f"images  train {found['images']['train']:,}, search " in printed
+    assert "become shorter with a lower device.calibrate_s or " in printed
+    assert "hardly any candidate" not in printed
+
+
+def test_limits_that_nothing_can_keep_are_said(run_file: Path, tmp_path: Path) -> None:
+    space = SearchSpace.from_yaml(load_config(run_file).space)
+    limit = workload(space.smallest()).params / 2
+    words = ["--set", f"search.limits={{params: {limit}}}", "--dry-run"]
+    printed = invoke("search", run_file, "--run-dir", tmp_path / "run", *words).stdout
+    assert "hardly any candidate can keep them: the nearest has params " in printed
+    assert "off its limit" in printed
 
 
 def test_the_plan_names_the_stages_and_sizes_of_the_run(finished: Path, run_file: Path) -> None:

@@ -52,6 +52,7 @@ final_norm: pooled
 mlp: glu
 mlp_norm: true
 act: silu
+pos_embed: none
 patch_size: [4, 7]
 """
 
@@ -83,7 +84,7 @@ class TestDinoV3(MixerContract, MixerCostContract):
     name = "grouped"
     fields = """
 num_heads: [2, 4]
-kv_heads: [1, 2]
+kv_heads: [1, 2, 4]
 head_dim: 8
 no_bias: all
 mlp_bias: false
@@ -200,7 +201,10 @@ ONE = {"depth": 1, "width": 24, "num_heads": 3, "head_dim": 8}
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"registers": 2, "mixer": "window"}, "cannot carry registers, got 2"),
+        (
+            {"registers": 2, "mixer": "window", "global_pool": "avg"},
+            "cannot carry registers, got 2",
+        ),
         ({"global_pool": "avg", "pos_embed": "patches"}, "'patches' is 'learned' where"),
         ({"final_norm": "pooled", "norm": "batch"}, "norm 'batch' does without"),
         ({"final_norm": "pooled", "global_pool": "token_avg"}, "which pools two vectors"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....spaces.errors import RunError, did_you_mean
+from ...counted import counted
 from .listing import Listing, some
 
 
@@ -54,7 +55,8 @@ def with_classes(listing: Listing, file: Path) -> Listing:
         )
     warnings = listing.warnings
     if empty := [name for name in names if name not in listing.class_names]:
-        warnings += (f"{len(empty)} classes of {file.name} have no image: {some(empty)}",)
+        many = counted(len(empty), "class/classes")
+        warnings += (f"without an image: {many} of {file.name}: {some(empty)}",)
     return replace(listing, class_names=tuple(names), warnings=warnings)
 
 

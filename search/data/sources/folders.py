@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....spaces.errors import RunError
+from ...counted import counted
 from ..pixels import image_suffixes, lacking_suffixes
 from .listing import (
     SPLIT_NAMES,
@@ -81,11 +82,13 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
     classes = in_natural_order(entry.label for entry in entries)
     if len(classes) < 2:
         left_out = "; ".join(
-            f"{len(names)} files were left out: {reason} ({some(names)})"
+            f"{counted(len(names), 'file')} left out: {reason} ({some(names)})"
             for reason, names in skipped.by_reason().items()
         )
         deeper = (
-            f"; are the classes in {root / classes[0]}?" if classes and _is_deep(images) else ""
+            f"; are the classes in {str(root / classes[0])!r}?"
+            if classes and _is_deep(images)
+            else ""
         )
         raise RunError(
             f"data: {root}: needs folders of two or more classes, has "
@@ -206,7 +209,8 @@ def _empty_folders(
     if not empty:
         return ()
     names = sorted((_as_text("/".join(parts)) for parts in empty), key=natural)
-    return (f"without an image that is read, and no class: {len(names)} folders: {some(names)}",)
+    many = counted(len(names), "folder")
+    return (f"without an image that is read, and no class: {many}: {some(names)}",)
 
 
 def _has_splits(root: Path, images: Sequence[Parts]) -> bool:

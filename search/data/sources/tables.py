@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ....spaces.errors import MissingRuntimeError, RunError, did_you_mean
+from ....spaces.errors import RunError, did_you_mean
+from ....spaces.packages import needed
 from .listing import SPLIT_NAMES, Entry, FileReader, Listing, in_natural_order
 
 NEEDED, ALLOWED = ("path", "label"), ("path", "label", "split", "group")
@@ -20,7 +21,7 @@ def list_table(file: Path) -> Listing:
     Raises:
         RunError: it cannot be read, lacks a column or a value, has a column or names an image
             twice, names a split that does not exist, or has fewer than two classes.
-        MissingRuntimeError: a Parquet file, and pyarrow is not installed.
+        MissingPackageError: a Parquet file, and pyarrow is not installed.
     """
     rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file)
     entries, paths = list[Entry](), list[Path]()
@@ -75,12 +76,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        from pyarrow import ArrowException, parquet  # an optional package
-    except ImportError as error:
-        raise MissingRuntimeError(
-            f"data: {file}: Parquet needs pyarrow: pip install 'vitpareto[parquet]'"
-        ) from error
+    with needed(f"data: {file}: Parquet"):
+        from pyarrow import ArrowException, parquet
     try:
         table: Any = parquet.read_table(file)
     except (OSError, ArrowException) as error:
@@ -100,8 +97,8 @@ def _text(value: Any) -> str:
 def _columns(file: Path, given: Any) -> list[str]:
     """Names of columns in small letters, of which those that are needed are there."""
     names = [str(name).strip().casefold() for name in given]
-    for needed in NEEDED:
-        if needed not in names:
+    for column in NEEDED:
+        if column not in names:
             raise RunError(
                 f"data: {file}: needs a first line with the columns {', '.join(NEEDED)} and "
                 f"perhaps split and group, has {', '.join(map(repr, given)) or 'none'}"

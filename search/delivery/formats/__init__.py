@@ -18,6 +18,7 @@ from ..kernel_inventory import Inventory
 from ..preprocessing import Preprocessing
 
 Recipes = Book | Sequence[str]
+PREDICT = "predict.py"  # program that classifies images with a model
 
 
 def _alone(

@@ -1,4 +1,4 @@
-"""ONNX: quantized by recipes, with metadata inside and an example program beside it."""
+"""ONNX: quantized by recipes, with metadata inside and a program that runs it beside it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ....cost_models.graphs.to_onnx import to_onnx
 from ....spaces.errors import RunError
 from ..build import Build
 from ..kernel_inventory import inventory_of
-from ..predict_program import program
 from ..preprocessing import Preprocessing, metadata
-from . import Format
+from ..program import onnxruntime, openvino
+from ..program.assemble import program
+from . import PREDICT, Format
 
-PREDICT = "predict.py"
+PARTS = {"openvino": openvino}  # of the program; any other runtime of such files is ONNX Runtime's
 
 
 def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
@@ -42,7 +43,7 @@ def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
     """Give a program that classifies images with the file."""
-    return {PREDICT: program(device)}
+    return {PREDICT: program(device, PARTS.get(device.runtime, onnxruntime))}
 
 
 def check(content: bytes) -> None:

@@ -19,10 +19,12 @@ from ....spaces.networks import Network
 from ...compress.network import compressed, compressible
 from ..build import Build
 from ..preprocessing import Preprocessing, metadata
-from . import Format, Recipes
+from ..program import torch as part
+from ..program.assemble import program
+from . import PREDICT, Format, Recipes
 
 PROGRAM = "model.pt2"
-ABOUT = "about.json"  # extra file of both
+ABOUT = part.ABOUT  # extra file of both
 ROUNDED = ("float", "fp16", "stored8", "stored4")
 
 
@@ -46,12 +48,15 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """Encode the same as a `torch.export` program, which torch's own compilers read."""
+    """Encode the same as a `torch.export` program, which torch's own compilers read.
+
+    Beside it is a program that classifies images with the first file.
+    """
     network, stream = rounded(build), io.BytesIO()
     example = torch.zeros(input_shape(build.candidate, device.batch))
     extra = {ABOUT: json.dumps(metadata(build.candidate, preprocessing))}
     torch.export.save(torch.export.export(network, (example,)), stream, extra_files=extra)
-    return {PROGRAM: stream.getvalue()}
+    return {PROGRAM: stream.getvalue(), PREDICT: program(device, part)}
 
 
 def rounded(build: Build) -> Network:

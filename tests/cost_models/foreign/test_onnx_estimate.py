@@ -126,7 +126,7 @@ def test_what_is_strange_is_not_covered(
     model = CostModel.fit(table, recipes)
     found = predict_onnx(model, tmp_path / "cnn.onnx")
     macs = 64 * 64 * 9 + 36 * 64 * 64 * 9 + 2304 * 9
-    assert found.coverage < 0.1 and found.peak_memory_mb is None
+    assert 0 <= found.coverage < 0.1 and found.peak_memory_mb is None
     assert found.high_ms > 3 * found.latency_ms > 9 * found.low_ms
     assert found.latency_ms > 0.5 * model.ms_per_mmac * macs / 1e6
 

@@ -137,3 +137,15 @@ def test_copies_in_a_row(runtime) -> None:
     once, thrice = runtime.compile(graph), runtime.compile(chained(graph, 3))
     expected = once.run(once.run(once.run(x)))
     assert difference(thrice.run(x), expected) < 1e-5
+
+
+@pytest.mark.parametrize("recipe", [r.name for r in RECIPES.values() if r.activations != "float"])
+def test_the_largest_products_overflow_nothing(recipe: str, runtime) -> None:
+    """All weights and activations at their top, where sums in 16 bits would overflow."""
+    layer = torch.nn.Linear(64, 32, bias=False)
+    torch.nn.init.ones_(layer.weight)
+    x = np.full((1, 4, 64), 4.0, np.float32)  # the top of the fixed range, too
+    graph = apply_recipe(to_onnx(layer, x.shape), recipe)
+    assert difference(runtime.compile(graph).run(x), np.full((1, 4, 32), 256.0)) < 0.02
+    stored = [onnx.numpy_helper.to_array(c) for c in graph.graph.initializer]
+    assert all(abs(w.astype(int)).max() <= 63 for w in stored if w.dtype == np.int8)

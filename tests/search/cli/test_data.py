@@ -69,7 +69,7 @@ def test_nothing_is_left_to_learn_from(photos: Path, tmp_path: Path) -> None:
 def test_for_people(photos: Path) -> None:
     text = show(str(photos)).stdout
     assert "photos: 21 images, 2 classes" in text
-    assert "left out: 1 files, empty file: 'a/broken.jpg'" in text
+    assert "left out: 1 file, empty file: 'a/broken.jpg'" in text
     assert "Networks see 32 x 32 pixels, color" in text
     assert "warning: " in text  # 10 images a class are few
 

@@ -133,7 +133,7 @@ def test_splits_under_other_names(tmp_path: Path, names: tuple[str, ...]) -> Non
 
 def test_one_folder_too_many(tmp_path: Path) -> None:
     folder(tmp_path / "photos" / "images", each=1)
-    with pytest.raises(RunError, match=r"has 'images'; are the classes in .*photos/images\?"):
+    with pytest.raises(RunError, match=r"has 'images'; are the classes in '.*photos/images'\?"):
         list_folder(tmp_path / "photos")
 
 
@@ -323,7 +323,7 @@ def test_names_in_another_encoding_are_counted(tmp_path: Path) -> None:
         (lambda root: root.write_text("x"), r"is a file: .* a table that ends in .csv or"),
         (lambda root: root.mkdir(), "needs folders of two or more classes, has none"),
         (lambda root: folder(root, classes="a"), "has 'a'"),
-        (lambda root: picture(root / "x.png", 1), "1 files were left out: in no class folder"),
+        (lambda root: picture(root / "x.png", 1), "1 file left out: in no class folder"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path: Path, make, message: str) -> None:

@@ -1,7 +1,7 @@
 """What becomes of every image: splits, copies, groups, and files that cannot be read."""
 
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, copytree, rmtree
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from vitpareto.search.config import DataConfig
 from vitpareto.search.data.assignment import check_counts
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
+from vitpareto.search.data.overview import overview, overview_lines
 from vitpareto.search.data.planning import plan_reading
 from vitpareto.search.data.sources import list_images
 from vitpareto.search.data.splits import SPLITS
@@ -40,6 +41,27 @@ def hash_of(root: Path) -> int:
 
 def split_of(catalog: Catalog) -> dict[str, str]:
     return {row.path: row.split for row in catalog.rows}
+
+
+def test_names_stay_in_one_line_and_copies_are_told_once(tmp_path: Path) -> None:
+    root = noisy(tmp_path / "set")
+    (root / "a").rename(root / "a\nb")
+    for part in ("train", "test"):
+        (root / part).mkdir()
+        for label in ("a\nb", "b"):
+            copytree(root / label, root / part / label)
+    for label in ("a\nb", "b"):
+        for i in range(12):
+            if i < 3:
+                (root / "train" / label / f"{i}.png").unlink()
+            elif i < 11:
+                (root / "test" / label / f"{i}.png").unlink()
+        rmtree(root / label)
+    lines = overview_lines(overview(catalog_of(DataConfig(root=str(root)), 16, strict=False)))
+    assert not any("\n" in line for line in lines)
+    assert any(line.startswith(repr("a\nb")) for line in lines)
+    told = [line for line in lines if "left out" in line]
+    assert len(told) == 1 and "2 images of the data left out" in told[0]
 
 
 def test_every_image_is_in_one_split_under_its_label(tmp_path: Path) -> None:
@@ -80,7 +102,7 @@ def test_copies_of_test_images_are_trained_on_nowhere(tmp_path: Path) -> None:
         "reason": "copy of an image of the test split",
         "count": 2,
     }
-    assert any("2 images of the data are left out" in line for line in catalog.warnings)
+    assert any("2 images of the data left out" in line for line in catalog.warnings)
 
 
 def test_copies_and_groups_stay_on_one_side(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vitpareto.spaces.errors import ConfigError, MissingRuntimeError, RunError
 from ..made import Made, everywhere
 
 pytestmark = pytest.mark.onnx
+README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,32 @@ def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str |
         picked(run, runtime, tmp_path)
 
 
+MODELS = {"torch": {"model.torchscript.pt", "model.pt2"}}  # of a runtime; any other has model.onnx
+BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
+
+
+@pytest.mark.parametrize("runtime", [None, "openvino", "torch"])
+def test_the_folder_holds_what_the_readme_says(
+    run: SimpleNamespace, tmp_path: Path, runtime: str | None
+) -> None:
+    if runtime:
+        pytest.importorskip(runtime)
+    path = picked(run, runtime, tmp_path)
+    names = {file.name for file in path.parent.iterdir()}
+    assert names == BESIDE | MODELS.get(runtime or "", {"model.onnx"})
+    text = README.read_text()
+    assert all(f"`{name}`" in text for name in names)
+    told = json.loads((path.parent / "manifest.json").read_text())
+    assert set(told["files"]) == names - {"manifest.json"}
+    assert told["status"].startswith("verified: " if told["verified"] else "not verified: ")
+    if runtime:
+        assert not told["verified"]
+        assert f"measured in {runtime} on " in told["status"]
+        assert told["status"].endswith("were measured in onnxruntime on cpu-1t")
+
+
 def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
     path = picked(run, "torch", tmp_path)
-    names = {"candidate.json", "model.safetensors", "model.pt2", "model.torchscript.pt"}
-    assert {p.name for p in path.parent.iterdir()} == names | {"manifest.json"}
     manifest = read_manifest(path.parent)
     assert all(check.holds for check in manifest.checks)
     assert manifest.checks[0].name == "logits against torch"
@@ -68,6 +91,8 @@ def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_pa
         picked(run, "onxruntime", tmp_path / "out")
     with pytest.raises(ConfigError, match=r"'x'\. Known: onnxruntime, openvino, torch\."):
         picked(run, "x", tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"'executorch'\. Known: onnxruntime, openvino, torch\."):
+        picked(run, "executorch", tmp_path / "out")
     try:
         import openvino  # noqa: F401
     except ModuleNotFoundError:

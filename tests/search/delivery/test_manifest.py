@@ -47,7 +47,24 @@ def slowed(manifest: Manifest, speed: float, ms: float) -> Manifest:
 def test_a_file_of_version_0_1_is_read_and_written_without_a_change(folder: Path) -> None:
     before = json.loads((folder / "manifest.json").read_text())
     write_manifest(folder, read_manifest(folder))
-    assert json.loads((folder / "manifest.json").read_text()) == before
+    after = json.loads((folder / "manifest.json").read_text())
+    assert after.pop("status").startswith("verified: 98.9% accuracy on the validation images and ")
+    assert after.pop("digest") != before.pop("digest")
+    assert after == before
+
+
+def test_its_status_says_what_was_measured(old: Manifest) -> None:
+    assert old.status.endswith(" ms, measured in onnxruntime on cpu-1t")
+    failed = replace(old, checks=(*old.checks, Check("latency", False, 0.5, "0.1 to 0.2")))
+    assert failed.status.startswith("not verified: latency is 0.5, wanted 0.1 to 0.2; 98.9%")
+    torch = replace(old.device, name="torch-1t", runtime="torch")
+    again = replace(old, device=torch, metrics=None, answers=old.trained, made_from=old.where)
+    assert again.status.startswith("not verified: 98.9% accuracy on the validation images, ")
+    assert again.status.endswith(
+        "measured in torch on torch-1t; latency and memory were not: those of its run were "
+        "measured in onnxruntime on cpu-1t"
+    )
+    assert replace(old, metrics=None).status == "not verified: nothing was measured yet"
 
 
 def test_its_parts_are_typed(old: Manifest) -> None:
@@ -124,10 +141,10 @@ def test_a_latency_is_kept_as_read_and_stated_at_the_speed_of_the_calibration(
     assert found.measured().latency_ms == 0.06
     assert found.measured().calibrated_ms == pytest.approx(0.03)
     assert found.inside_interval  # whatever else the machine did
-    assert "latency_at_calibrated_speed_ms" not in found.to_dict()["metrics"]  # as version 0.1
+    assert "latency_read_ms" not in found.to_dict()["metrics"]  # as version 0.1
     row = found.row()["metrics"]
-    assert (row["latency_ms"], row["speed"]) == (0.06, 0.5)
-    assert row["latency_at_calibrated_speed_ms"] == pytest.approx(0.03)
+    assert (row["latency_read_ms"], row["speed"]) == (0.06, 0.5)
+    assert row["latency_ms"] == pytest.approx(0.03)
 
 
 def test_the_fastest_is_so_at_the_speed_of_the_calibration(tmp_path: Path, old: Manifest) -> None:

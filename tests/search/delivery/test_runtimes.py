@@ -32,6 +32,7 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
     (manifest,) = manifests(run.pareto)
     assert set(manifest.files) == {
         *("candidate.json", "model.safetensors", "model.torchscript.pt", "model.pt2"),
+        "predict.py",
     }
     found = {check.name: check for check in manifest.checks}
     assert found["logits against torch"].holds and found["accuracy of the artifact"].holds

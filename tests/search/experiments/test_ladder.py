@@ -1,5 +1,9 @@
 """The ladder: which models it compares, and that its figures are those of what was measured."""
 
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +11,31 @@ import numpy as np
 import pytest
 
 from vitpareto.cost_models import CostModel
+from vitpareto.search import console
+from vitpareto.search.cli.text import ladder_lines
 from vitpareto.search.delivery.decompression import policies
-from vitpareto.search.experiments.ladder import INT8, baselines, has_weights, named, only_int8
-from vitpareto.search.experiments.side_by_side import BATCHES, Entry, measure_entries
+from vitpareto.search.delivery.manifest import manifests
+from vitpareto.search.experiments.ladder import (
+    INT8,
+    baselines,
+    deliver_best,
+    front_of,
+    has_weights,
+    named,
+    only_int8,
+    trained,
+    with_linear_attention,
+)
+from vitpareto.search.experiments.side_by_side import (
+    BATCHES,
+    Entry,
+    LadderRow,
+    entry_of,
+    measure_entries,
+    speed_beside,
+)
+from vitpareto.search.run.assets import Run
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
@@ -98,3 +124,94 @@ def test_no_file_is_left_behind(made: Made, tmp_path: Path, monkeypatch) -> None
         [Entry("float32", made.candidate, made.network)], made.model, made.device, made.data, 8
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def opened(finished: Path, tmp_path: Path) -> Iterator[Run]:
+    path = Path(shutil.copytree(finished, tmp_path / "run"))
+    with RunFolder(path) as folder, Run(folder) as run:
+        yield run
+
+
+def linear_of(run: Run) -> Candidate:
+    original = Candidate.uncompressed(run.space.largest().architecture)
+    candidate = with_linear_attention(original, run.space)
+    assert candidate
+    return candidate
+
+
+def test_progress_names_the_model_and_a_stopped_ladder_goes_on(
+    opened: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "EVERY_S", 0.0)
+    wanted = {
+        "original": Candidate.uncompressed(opened.space.largest().architecture),
+        "linear attention": linear_of(opened),
+    }
+    first = trained(opened, {"original": wanted["original"]})
+    assert "ladder 1 of 1: original: " in capsys.readouterr().err
+    made = trained(opened, wanted)
+    said = capsys.readouterr().err
+    assert "ladder 2 of 2: linear attention: " in said and " left" in said
+    assert "original" not in said  # it was trained before
+    assert list(made) == list(wanted)
+    before, after = (e["original"].network.state_dict() for e in (first, made))
+    assert all(before[name].equal(after[name]) for name in before)
+    assert not list(opened.folder.ladder_models.rglob("training*"))
+
+
+def test_a_baseline_that_no_delivered_model_beats_is_delivered(opened: Run) -> None:
+    pareto, candidate = opened.folder.pareto, linear_of(opened)
+    network = opened.ensure_supernet().extract(candidate)
+    split = opened.data.split("validation")
+    made = {"linear attention": Entry("linear attention", candidate, network)}
+    figures = {"latency_p10_ms": 0.1, "latency_p90_ms": 0.1, "throughput": {1: 1.0}}
+    row = LadderRow(
+        "linear attention",
+        candidate.key,
+        opened.device.runtime,
+        **accuracy(predict(candidate, network, split), split.labels),
+        latency_ms=1e-4,
+        peak_memory_mb=1.0,
+        size_mb=1.0,
+        **figures,
+    )
+    before, read_before = manifests(pareto), json.loads(opened.folder.test_seal.read_text())
+    slow = replace(row, latency_ms=1e4, size_mb=1e4, accuracy=0.0)
+    eager = replace(row, runtime="PyTorch eager")
+    for other in (slow, eager):
+        assert front_of(opened, made, [other], before) == {}
+    config = opened.config
+    limited = config.search.model_copy(update={"limits": {"size_mb": 0.5}})
+    opened.config = config.model_copy(update={"search": limited})
+    assert front_of(opened, made, [row], before) == {}
+    opened.config = config
+    deliver_best(opened, made, [row])
+    after = {m.key: m for m in manifests(pareto)}
+    new = after.pop(candidate.key)
+    assert new.ladder == "linear attention" and new.metrics and new.test and new.checks
+    assert new.promised.accuracy == row.accuracy
+    assert after.keys() == {m.key for m in before}
+    for m in before:
+        assert after[m.key].test == m.test and after[m.key].ladder is None
+    readings = json.loads(opened.folder.test_seal.read_text())
+    assert readings[:-1] == read_before and readings[-1]["forced"]
+    assert front_of(opened, made, [row], manifests(pareto)) == {}  # nothing is delivered twice
+    deliver_best(opened, made, [row])
+    assert json.loads(opened.folder.test_seal.read_text()) == readings
+    lines = ladder_lines([row.to_dict()], "balanced_accuracy", [new])
+    assert "balanced accuracy" in lines[0] and f"{row.balanced_accuracy:.1%}" in lines[1]
+    assert lines[-1].startswith(f"linear attention is on the front and delivered: {new.key}")
+
+
+def test_latencies_are_told_at_the_speed_of_the_calibration(opened: Run) -> None:
+    (m, *_) = manifests(opened.folder.pareto)
+    entry, count = entry_of(opened.folder.pareto, m), opened.config.export.calibration_images
+    model = opened.ensure_cost_model()
+    (read,) = measure_entries([entry], model, opened.device, opened.data, count, batches=[1])
+    assert list(read.throughput) == [1]
+    speed = speed_beside([read], [m])
+    told = read.at_calibrated_speed(speed)
+    assert told.latency_ms == pytest.approx(m.measured().calibrated_ms)
+    assert told.latency_ms * told.throughput[1] == pytest.approx(1e3)
+    assert told.speed == speed and speed_beside([], [m]) == 1.0

@@ -3,20 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium on the PATH")
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=2000"),
-)
+from ..chromium import chromium, needs_chromium
+
+pytestmark = needs_chromium
 PROBE = """<script>
 const dot = document.querySelector(SELECTOR + " .model");
 dot.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: 50, clientY: 60}));
@@ -31,14 +24,6 @@ document.title = JSON.stringify({
 </script></body>"""
 
 
-def chromium(page: Path, *words: str) -> tuple[str, list[str]]:
-    """What it prints, and what the page said on its console."""
-    profile = page.with_name("profile")
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", *words, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, re.findall(r"CONSOLE.*?\] (.*)", done.stderr)
-
-
 @pytest.fixture
 def page(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(finished / "report.html", tmp_path))
@@ -48,7 +33,9 @@ def page(finished: Path, tmp_path: Path) -> Path:
 def test_readable_and_alive(page: Path, width: int, selector: str) -> None:
     probe = PROBE.replace("SELECTOR", json.dumps(selector))
     page.write_text(page.read_text().replace("</body>", probe))
-    dom, console = chromium(page, f"--window-size={width},900", "--dump-dom")
+    dom, console = chromium(
+        page.as_uri(), page.with_name("profile"), f"--window-size={width},900", "--dump-dom"
+    )
     assert console == []
     title = re.search("<title>(.*?)</title>", dom, re.DOTALL)
     assert title
@@ -62,12 +49,17 @@ def test_readable_and_alive(page: Path, width: int, selector: str) -> None:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_screenshots(page: Path, width: int) -> None:
     picture = page.with_name(f"{width}.png")
-    chromium(page, f"--window-size={width},2000", f"--screenshot={picture}")
+    chromium(
+        page.as_uri(),
+        page.with_name("profile"),
+        f"--window-size={width},2000",
+        f"--screenshot={picture}",
+    )
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 30_000  # an empty page has a few kB
 
 
 def test_an_error_on_the_console_would_be_seen(page: Path) -> None:
     page.write_text(page.read_text().replace("</body>", "<script>missing()</script></body>"))
-    _, console = chromium(page, "--dump-dom")
+    _, console = chromium(page.as_uri(), page.with_name("profile"), "--dump-dom")
     assert any("missing is not defined" in line for line in console)

@@ -1,27 +1,44 @@
 """The report of a finished run: complete, sound, escaped, and from the folder alone."""
 
+import base64
+import csv
+import io
 import json
+import shlex
 import shutil
+from copy import copy
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from vitpareto.search.data.splits import SPLITS
+from vitpareto.search.data.survey import as_image
 from vitpareto.search.delivery.manifest import Manifest, read_manifest, write_manifest
+from vitpareto.search.delivery.mistakes import KEPT
 from vitpareto.search.report import build_report, words
+from vitpareto.search.report.bars import spent_ms
 from vitpareto.search.report.charts import progress_of
 from vitpareto.search.report.choices import axes
+from vitpareto.search.report.commands import next_commands
 from vitpareto.search.report.drawing import columns
 from vitpareto.search.report.facts import Facts, gather
 from vitpareto.search.report.front import front_chart, size_edges
+from vitpareto.search.report.mistakes import SHOWN, data_uri
+from vitpareto.search.report.models import speed
 from vitpareto.search.report.notes import notes, trust
+from vitpareto.search.report.page import tiles
 from vitpareto.search.report.svg import NARROW, WIDE
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
 
-VOID = ("meta", "link", "br")
+from ..conftest import invoke
+
+VOID = ("meta", "link", "br", "img")
 
 
 class Sound(HTMLParser):
@@ -75,7 +92,7 @@ def rebuilt(run: Path) -> Sound:
 def test_it_needs_nothing_else_and_shows_everything(run: Path) -> None:
     (run / "report.html").unlink()
     found = rebuilt(run)
-    assert found.links == ["data:,"]
+    assert [link for link in found.links if not link.startswith("data:")] == ["images.csv"]
     text = " ".join(found.texts)
     assert "http" not in text.split("configuration")[0]
     for manifest in run.glob("pareto/*/manifest.json"):
@@ -87,6 +104,7 @@ def test_it_needs_nothing_else_and_shows_everything(run: Path) -> None:
             "Latency: promised and measured",
             "What to keep in mind",
         ),
+        *("Which classes are confused", "Which images are in which split", "What to type next"),
         *("How the search went", "What the front prefers", "Time and memory", "Reproduce"),
     ):
         assert heading in found.texts
@@ -162,7 +180,8 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
         "throughput": {"1": 333.0, "8": 700.0},
     }
     searched = {**row, "name": f"searched {key}", "runtime": "onnxruntime", "latency_ms": 0.5}
-    (run / "ladder.json").write_text(json.dumps([row, searched]))
+    linear = {**row, "name": "linear attention", "key": key, "runtime": "onnxruntime"}
+    (run / "ladder.json").write_text(json.dumps([row, searched, linear]))
     proxy = {"n": 20, "kendall_tau": 0.8, "kendall_tau_low": 0.7, "kendall_tau_high": 0.9}
     proxy |= {"best_baseline": "params", "baselines": {"params": {"kendall_tau": 0.5}}}
     (run / "proxy.json").write_text(json.dumps(proxy | {"trusted": True}))
@@ -173,6 +192,132 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     assert "tau 0.80 (0.70 to 0.90)" in text
     assert "never checked" not in text
     assert any(tip.startswith("original, PyTorch eager") for tip in found.tips)
+    assert any(tip.startswith("linear attention, ") for tip in found.tips)
+    assert "vitpareto ladder" not in text and "vitpareto proxy" not in text
+
+
+def test_a_model_of_the_ladder_is_marked_and_drawn_once(run: Path) -> None:
+    folder = next(run.glob("pareto/*"))
+    manifest = replace(read_manifest(folder), ladder="linear attention")
+    write_manifest(folder, manifest)
+    letter = gather(RunFolder(run, lock=False)).letter(folder.name)
+    reference = json.loads((run / "reference.json").read_text())[0]
+    row = {**reference, "name": "linear attention", "key": folder.name}
+    (run / "ladder.json").write_text(json.dumps([reference, row]))
+    found = rebuilt(run)
+    text = " ".join(found.texts)
+    assert f"linear attention, delivered as {letter}" in text
+    assert f"{letter} is linear attention of the ladder" in text
+    assert not any(tip.startswith("linear attention, ") for tip in found.tips)
+
+
+def test_speeds_are_told_against_float32_in_the_same_runtime_first(run: Path) -> None:
+    facts = gather(RunFolder(run, lock=False))
+    own, eager = facts.references
+    assert own["runtime"] == facts.best.device.runtime and "eager" in eager["runtime"]
+    ms = facts.best.measured().calibrated_ms
+    fair, other = (f"{row['latency_ms'] / ms:.1f}x" for row in (own, eager))
+    caption = tiles(facts)[1][1]
+    assert f"{fair} as fast as the largest network in float32 in {own['runtime']}" in caption
+    assert caption.index(fair) < caption.index(f"{other} in PyTorch eager")
+    assert speed(facts, facts.best) == fair
+    (run / "reference.json").write_text(json.dumps(eager))  # as runs before had it
+    old = gather(RunFolder(run, lock=False))
+    assert [row["runtime"] for row in old.references] == ["PyTorch eager"]
+    assert f"{other} as fast as the largest network in float32 in PyTorch eager" in tiles(old)[1][1]
+
+
+def test_the_best_is_said_to_be_the_best_of_the_split_that_chose_it(facts: Facts) -> None:
+    share, caption = tiles(facts)[0]
+    assert share == words.percent(facts.best.test.accuracy)
+    chosen = words.percent(facts.best.measured().accuracy)
+    letter = facts.letter(facts.best.key)
+    assert f"test accuracy of {letter}, the best on the validation split with {chosen}" in caption
+    unread = [replace(m, test=None) for m in facts.delivered]
+    (share, caption), *_ = tiles(replace(facts, delivered=unread))
+    assert share == chosen
+    assert f"validation accuracy of {letter}, the best on the validation split" in caption
+
+
+def test_times_of_sub_blocks_add_up_to_the_promise(facts: Facts) -> None:
+    for manifest in facts.delivered:
+        other = replace(manifest.promised, latency_ms=1.7 * manifest.promised.predicted_ms)
+        for each in (manifest, replace(manifest, promised=other)):
+            spent = spent_ms(facts, each)
+            assert sum(spent.values()) == pytest.approx(each.promised.latency_ms)
+            assert all(took > 0 for took in spent.values())
+
+
+def test_the_surest_mistakes_are_shown_with_their_pictures(run: Path) -> None:
+    kept = json.loads((run / "mistakes.json").read_text())
+    assert kept.keys() == {"validation", "test"}
+    page, found = (rebuilt(run), gather(RunFolder(run, lock=False)))
+    pictures = [link for link in page.links if link.startswith("data:image/jpeg")]
+    assert len(pictures) == sum(min(SHOWN, len(kept["test"][m.key])) for m in found.measured)
+    listed = {row.path: row for row in found.catalog.rows}
+    for split, by_model in kept.items():
+        for m in found.measured:
+            of_model, known = by_model[m.key], m.test_classes if split == "test" else m.classes
+            wrong = sum(r.images - r.answers.get(str(i), 0) for i, r in enumerate(known))
+            assert len(of_model) == min(KEPT, wrong)
+            sure = [one["probability"] for one in of_model]
+            assert sure == sorted(sure, reverse=True)
+            for one in of_model:
+                row = listed[one["path"]]
+                assert found.catalog.rows[one["row"]] == row
+                assert (row.split, row.label) == (split, one["label"])
+                assert one["answer"] != one["label"]
+    one = kept["test"][found.best.key][0]
+    shown = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
+    row = np.memmap(run / "pixels.u8", np.uint8).reshape(len(found.catalog.rows), -1)[one["row"]]
+    difference = np.abs(np.asarray(shown, float) - row.reshape(np.asarray(shown).shape))
+    assert difference.mean() < 4  # of 255, as much as JPEG takes
+    tip = next(tip for tip in page.tips if tip.startswith(f"{one['path']}\n"))
+    assert f"the model says {one['answer']} ({words.percent(one['probability'])})" in tip
+    (run / "pixels.u8").unlink()
+    assert not any(link.startswith("data:image") for link in rebuilt(run).links)
+
+
+def test_the_next_commands_are_of_this_run(run: Path) -> None:
+    lines = [command for _, command in next_commands(gather(RunFolder(run, lock=False)))]
+    verbs = [shlex.split(line)[1] for line in lines]
+    assert [verb for verb in verbs if verb.isalpha()] == [
+        *("export", "predict", "verify", "ladder", "proxy")
+    ]
+    export, predict = (shlex.split(line) for line in (lines[0], lines[2]))
+    done = invoke(*export[1:-1], run / "app")
+    assert done.exit_code == 0, done.output
+    key = export[export.index("--pick") + 1]
+    assert (run / "app" / key / "predict.py").is_file()
+    done = invoke(*predict[1:])
+    assert done.exit_code == 0 and key in done.output, done.output
+    config, *words = shlex.split(lines[-1])[2:]
+    assert Path(config) == run / "config.yaml" and words == ["--run-dir", str(run)]
+
+
+def test_images_of_each_split_and_class_are_counted(run: Path) -> None:
+    found = rebuilt(run)
+    with (run / "images.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    start = found.texts.index("validation", found.texts.index("Which images are in which split"))
+    cells = found.texts[start + 2 : start + 7]
+    counts = [sum(r["label"] == "0" and r["split"] == s for r in rows) for s in SPLITS]
+    assert cells == ["0", *map(str, counts)]
+
+
+def test_intervals_that_do_not_hold_and_restless_sessions_are_said(facts: Facts) -> None:
+    def said(**figures: float) -> str:
+        model = copy(facts.cost_model)
+        model.validation = {**facts.cost_model.validation, **figures}
+        return " ".join(notes(replace(facts, cost_model=model)))
+
+    calm = {"unsettled": 0, "sessions": 8, "sessions_with_alarm": 1, "coverage_of_90": 90.0}
+    assert "held" not in said(**calm) and "restless" not in said(**calm)
+    narrow = said(**calm | {"coverage_of_90": 65.0})
+    assert "held 65% of what was measured on these networks: true latencies lie outside" in narrow
+    assert "they are wide" in said(**calm | {"coverage_of_90": 100.0})
+    restless = said(**calm | {"sessions_with_alarm": 7, "unsettled": 1})
+    assert "7 of 8 sessions, and 1 measurement never settled" in restless
 
 
 def test_what_was_never_checked_is_said(facts: Facts) -> None:
@@ -255,3 +400,42 @@ def test_a_model_that_another_one_beats_is_named(facts: Facts) -> None:
     )
     worse = replace(worse, metrics=replace(worse.measured(), size_mb=0.5))
     assert "beaten" not in " ".join(notes(replace(facts, delivered=[best, worse])))
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_names_of_baselines_do_not_cover_each_other(facts: Facts, width: int) -> None:
+    class Names(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = False
+            self.boxes: list[tuple[float, float, float]] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.found = dict(attrs)
+            self.inside = tag == "text" and self.found.get("class") == "baseline-label"
+
+        def handle_data(self, data: str) -> None:
+            if self.inside:
+                x, wide = float(self.found["x"] or "nan"), 6 * len(data)
+                left = x - wide if self.found.get("text-anchor") == "end" else x
+                self.boxes.append((float(self.found["y"] or "nan"), left, left + wide))
+                self.inside = False
+
+    first = facts.references[0]
+    rows = [{**first, "name": name} for name in ("original", "float32", "float16", "int8 only")]
+    names = Names()
+    names.feed(front_chart(replace(facts, ladder=rows), width))
+    assert len(names.boxes) == 4
+    for i, (y, left, right) in enumerate(names.boxes):
+        for other, a, b in names.boxes[:i]:
+            assert abs(y - other) > 11 or right < a or b < left
+
+
+def test_pictures_in_color_are_made_small() -> None:
+    pixels = np.zeros((3, 512, 512), np.uint8)
+    pixels[0] = 200
+    content = base64.b64decode(data_uri(as_image(pixels)).partition(",")[2])
+    assert len(content) < 20_000
+    image = Image.open(io.BytesIO(content))
+    assert max(image.size) < 200
+    assert np.abs(np.asarray(image, int).mean((0, 1)) - [200, 0, 0]).max() < 5

@@ -32,6 +32,12 @@ def test_ticks_are_few_round_and_inside(found: list[float], n: int) -> None:
         assert max(ratios) < 8 * min(ratios)
 
 
+def test_an_axis_of_few_labels_has_some_where_the_models_are() -> None:
+    ticks = Scale.around([0.02, 0.2, 4.0], 52, 344).ticks(3)  # as at 400 pixels
+    assert len(ticks) >= 3
+    assert sum(tick <= 0.3 for tick in ticks) >= 2
+
+
 def test_a_wide_ratio_is_logarithmic_and_zero_never_is() -> None:
     assert Scale.around([0.1, 10], 0, 1).log
     assert not Scale.around([5, 10], 0, 1).log

@@ -12,7 +12,7 @@ from vitpareto.cost_models import CostModel
 from vitpareto.search.config import load_config
 from vitpareto.search.pipeline import STEPS, steps_of
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.stages import Stage
+from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces import Candidate
 

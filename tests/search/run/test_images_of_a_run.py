@@ -9,7 +9,8 @@ from vitpareto.search.config import DataConfig, RunConfig, load_config
 from vitpareto.search.data.loading import record_images
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.opening import open_run
-from vitpareto.search.run.stages import Stage, running
+from vitpareto.search.run.stage import Stage
+from vitpareto.search.run.stages import running
 from vitpareto.spaces.errors import RunError
 
 pytestmark = pytest.mark.onnx

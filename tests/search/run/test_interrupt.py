@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.search.run.stage import Stage
 from vitpareto.search.scoring.evaluation_log import read_evaluations
 
 pytestmark = [pytest.mark.slow, pytest.mark.onnx]
@@ -24,7 +25,7 @@ def interrupted(command: list[str], stage: str) -> str:
         assert process.stderr
         for line in process.stderr:
             seen.append(line)
-            if line.startswith(f"{stage}: started"):
+            if f"{stage}: {Stage(stage).meaning}" in line:
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 1, "".join(seen)
     assert "Traceback" not in "".join(seen)

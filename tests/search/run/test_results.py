@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,11 @@ import torch
 import vitpareto.search
 from vitpareto.search import load_run
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
+from vitpareto.search.report import words
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces.errors import RunError, UnknownNameError
+
+from ..conftest import invoke
 
 pytestmark = pytest.mark.onnx
 
@@ -52,7 +57,7 @@ def test_results_are_flat_rows(finished: Path) -> None:
 
 def test_the_best_within_limits(finished: Path) -> None:
     run = load_run(finished)
-    slowest = max(model.metrics["latency_at_calibrated_speed_ms"] for model in run.models)
+    slowest = max(model.metrics["latency_ms"] for model in run.models)
     best = run.best(latency_ms=slowest)
     sure = [model for model in run.models if model.verified] or run.models
     assert best.metrics["accuracy"] == max(model.metrics["accuracy"] for model in sure)
@@ -76,12 +81,47 @@ def test_a_busy_machine_rules_out_no_model(finished: Path, tmp_path: Path) -> No
     busy = load_run(run)
     assert busy.best(latency_ms=1.01 * usual).key == load_run(finished).best().key
     for row in busy.results():
-        assert row["latency_at_calibrated_speed_ms"] == pytest.approx(row["latency_ms"] / 2)
+        assert row["latency_ms"] == pytest.approx(row["latency_read_ms"] / 2)
+        assert row["latency_p10_ms"] <= row["latency_ms"] <= row["latency_p90_ms"]
         assert row["speed"] == 0.5
     with pytest.raises(RunError, match="keeps latency_ms"):
-        busy.best(
-            latency_ms=0.99 * min(r["latency_at_calibrated_speed_ms"] for r in busy.results())
-        )
+        busy.best(latency_ms=0.99 * min(row["latency_ms"] for row in busy.results()))
+
+
+def test_verify_refreshes_what_everybody_reads(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    for folder in run.glob("pareto/*"):
+        manifest = read_manifest(folder)
+        old = replace(manifest.measured(), latency_ms=777.0, speed=1.0)
+        write_manifest(folder, replace(manifest, metrics=old))
+    assert invoke("report", run).exit_code == 0
+    stale = re.compile(r"(?<![\d.])777 ms")
+    assert stale.search((run / "report.html").read_text())
+    (run / "mistakes.json").unlink()
+    done = invoke("verify", run, "--json")
+    assert done.exit_code in (0, 3), done.output
+    found = {row["key"]: row for row in load_run(run).results()}
+    for report in json.loads(done.stdout):
+        new = report["metrics"]
+        assert new["latency_ms"] < 777
+        assert {name: found[report["key"]][name] for name in new} == new
+    page = (run / "report.html").read_text()
+    assert not stale.search(page)
+    assert all(words.ms(row["latency_ms"]) in page for row in found.values())
+    assert json.loads((run / "mistakes.json").read_text())["validation"].keys() == found.keys()
+    table = invoke("report", run, "--markdown").stdout
+    assert all(f"{row['latency_ms']:.3f} ms" in table for row in found.values())
+
+
+def test_verify_refreshes_nothing_where_another_process_works(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = {p: p.read_bytes() for p in run.glob("pareto/*/*")}
+    with RunFolder(run):
+        done = invoke("verify", run)
+    assert done.exit_code in (0, 3) and "nothing in it is refreshed" in done.stderr
+    assert {p: p.read_bytes() for p in run.glob("pareto/*/*")} == before
 
 
 def test_the_module_and_the_artifact_are_the_same_model(finished: Path) -> None:

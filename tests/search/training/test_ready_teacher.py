@@ -210,6 +210,8 @@ def test_checkpoints_that_cannot_be_used(
         with pytest.raises(RunError, match=message) as caught:
             open_teacher(data, config)
         assert "\n" not in str(caught.value), name
+        assert "KeyError" not in str(caught.value), name
+        assert str(caught.value).isprintable(), name
         assert name in str(caught.value)
     good = TeacherConfig(model=MODEL, checkpoint=str(tmp_path / "good.pth"))
     assert check_teacher(open_teacher(data, good), data).accuracy > 0.9

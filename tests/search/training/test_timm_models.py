@@ -16,9 +16,9 @@ from vitpareto.spaces.errors import RunError
 NAME = "vit_tiny_patch16_224"
 
 
-def checkpoint(path: Path, classes: int) -> str:
+def checkpoint(path: Path, classes: int, **options: int) -> str:
     torch.manual_seed(0)
-    model = timm.create_model(NAME, num_classes=classes)
+    model = timm.create_model(NAME, num_classes=classes, **options)
     save_file(model.state_dict(), path)
     return str(path)
 
@@ -37,6 +37,16 @@ def test_a_timm_teacher_speaks_from_its_checkpoint(tmp_path: Path) -> None:
         assert torch.allclose(predict(teacher, images), expected, atol=1e-3)
         assert teacher.tokens(images).shape == (len(images), 196, 192)
     assert make_lessons(data, teacher, 1).teacher.shape == (1, len(data.train_labels), 2)
+
+
+def test_a_timm_teacher_sees_images_at_the_size_of_its_checkpoint(tmp_path: Path) -> None:
+    data = load_data(DataConfig(name="folder", root=str(folder(tmp_path / "set", each=8))), 32)
+    path = checkpoint(tmp_path / "vit.safetensors", 2, img_size=96)
+    teacher = train_teacher(data, TeacherConfig(model=NAME, checkpoint=path, img_size=96), 0)
+    assert teacher.size == 96
+    assert teacher.tokens(data.split("search").images[:1]).shape == (1, 36, 192)
+    with pytest.raises(RunError, match="pos_embed is 1x37x192 instead of 1x197x192"):
+        train_teacher(data, TeacherConfig(model=NAME, checkpoint=path), 0)
 
 
 def test_teachers_that_do_not_fit(tmp_path: Path) -> None:

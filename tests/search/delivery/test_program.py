@@ -1,12 +1,14 @@
-"""The program beside an artifact sees what verification saw, with three packages and no more."""
+"""The program beside a model sees what verification saw, with three packages and no more."""
 
 import ast
+import csv
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +20,15 @@ from vitpareto.cost_models import Device
 from vitpareto.search.data.augment import Norm
 from vitpareto.search.data.dataset import Split, resized
 from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
+from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
-from vitpareto.search.delivery.predict_program import program
+from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
+from vitpareto.search.delivery.program import onnxruntime, openvino
+from vitpareto.search.delivery.program import torch as torch_part
+from vitpareto.search.delivery.program.assemble import program
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
 from ..made import Made, everywhere
@@ -44,6 +51,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 FENCED = [sys.executable, "-W", "error", "-c", ALONE]
 CPU = Device.load("cpu-1t")
+PARTS = {"onnxruntime": onnxruntime, "openvino": openvino, "torch": torch_part}
 # Tensors of the files that are named in about.json, by the functions of a program.
 TENSORS = """
 import json, pathlib, runpy, numpy
@@ -55,8 +63,9 @@ numpy.savez(here / "tensors.npz", *tensors)
 """
 
 
-def test_it_is_one_file_that_says_each_thing_once() -> None:
-    tree = ast.parse(program(CPU))
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_it_is_one_file_that_says_each_thing_once(part: ModuleType) -> None:
+    tree = ast.parse(program(CPU, part))
     named = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     named += [
         target.id
@@ -72,7 +81,7 @@ def test_it_is_one_file_that_says_each_thing_once() -> None:
 
 def test_it_runs_as_it_was_measured() -> None:
     device = replace(CPU, threads=3, provider="CUDAExecutionProvider")
-    tree = ast.parse(program(device))
+    tree = ast.parse(program(device, onnxruntime))
     values = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
@@ -131,7 +140,7 @@ def test_its_tensors_are_those_of_verification(tmp_path: Path, channels: int) ->
                 pixels = torch.from_numpy(to_pixels(open_image(path), look))
                 wanted.append((size == input_size, resized(norm(pixels[None]), input_size)[0]))
     (tmp_path / "about.json").write_text(json.dumps(asked))
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     (tmp_path / "tensors.py").write_text(TENSORS)
     subprocess.run([*FENCED, tmp_path / "tensors.py"], check=True)
     with np.load(tmp_path / "tensors.npz") as found:
@@ -145,11 +154,11 @@ def test_its_tensors_are_those_of_verification(tmp_path: Path, channels: int) ->
 
 @pytest.mark.parametrize(("arguments", "status"), [(["-h"], 0), ([], 2), (["--what"], 2)])
 def test_it_says_how_it_is_used(tmp_path: Path, arguments: list[str], status: int) -> None:
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     command = [sys.executable, tmp_path / "predict.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stderr if status else done.stdout
-    assert done.returncode == status and said.startswith("usage: predict.py [-h] IMAGE")
+    assert done.returncode == status and said.startswith("usage: predict.py [-h] [-k TOP]")
     assert "Traceback" not in done.stderr
 
 
@@ -192,9 +201,121 @@ def test_many_images_of_which_some_are_damaged(made: Made, tmp_path: Path) -> No
         assert [float(share) for share in line[2::2]] == pytest.approx(row[best].tolist(), abs=6e-4)
 
 
+@pytest.fixture(scope="module")
+def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A verified run of one model of 8 bits, and its validation images as photos/CLASS/*.png."""
+    path = tmp_path_factory.mktemp("run")
+    (path / "config.yaml").write_text("")
+    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
+    folder = RunFolder(path, lock=False)
+    verify.verify_new(folder, made.device, made.data)
+    split, photos = made.data.split("validation"), path / "photos"
+    mean, std = (torch.tensor(x)[:, None, None] for x in (made.data.mean, made.data.std))
+    pixels = ((split.images * std + mean) * 255).round().byte().numpy()
+    for index, (image, label) in enumerate(zip(pixels, split.labels.tolist(), strict=True)):
+        (photos / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(photos / str(label) / f"{index:04}.png")
+    return SimpleNamespace(pareto=folder.pareto, photos=photos)
+
+
+def answers(words: list[str | Path]) -> tuple[list[dict], str]:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.strip()
+
+
+@pytest.mark.parametrize("runtime", PARTS)
+@pytest.mark.onnx
+def test_its_answers_are_those_that_were_checked(
+    made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str
+) -> None:
+    """In a fresh process: each probability, and the accuracy that the manifest names."""
+    pytest.importorskip(runtime)
+    (chosen,) = manifests(run.pareto)
+    path = handover.export_picked(run.pareto, lambda: made.data, chosen, runtime, tmp_path)
+    manifest = read_manifest(path.parent)
+    assert "predict.py" in manifest.files
+    fence = ALONE.replace('"onnxruntime"', f'"{runtime}"')
+    command = [sys.executable, *(["-c", fence] if runtime == "onnxruntime" else [])]
+    command += [path.with_name("predict.py"), run.photos, "--json", "-k", "10", "--evaluate"]
+    told, said = answers(command)
+    split = made.data.split("validation")
+    shares = Artifact.load(path.parent, manifest.device).logits(split).softmax(1)
+    assert len(told) == len(split)
+    for about in told:
+        index = int(Path(about["path"]).stem)
+        assert about["label"] == str(split.labels[index].item())
+        found = {each["class"]: each["probability"] for each in about["classes"]}
+        wanted = dict(zip(made.data.class_names, shares[index].tolist(), strict=True))
+        assert found == pytest.approx(wanted, abs=2e-6)
+    share = (manifest.answers or manifest.measured()).accuracy
+    right = round(share * len(split))
+    assert said.startswith(f"accuracy {share:.1%}: {right} of {len(split)} images are right; mean")
+
+
+@pytest.mark.onnx
+def test_tables_and_labels(run: SimpleNamespace, tmp_path: Path) -> None:
+    model = next(run.pareto.iterdir())
+    ours = tmp_path / "3"
+    ours.mkdir()
+    (ours / "5").mkdir()
+    first = sorted((run.photos / "3").iterdir())[0]
+    for copy in (ours / "a,b.png", ours / "5" / "c.png", tmp_path / "d.png"):
+        copy.write_bytes(first.read_bytes())
+    command = [sys.executable, model / "predict.py", "--csv", "-k", "2"]
+    done = subprocess.run([*command, ours], capture_output=True, text=True, check=True)
+    rows = list(csv.reader(done.stdout.splitlines()))
+    assert rows[0] == ["path", "class", "probability", "class_2", "probability_2"]
+    assert [row[0] for row in rows[1:]] == [str(ours / "5" / "c.png"), str(ours / "a,b.png")]
+    words = [*command, "--evaluate", ours, tmp_path / "d.png", ours / "a,b.png"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    rows = list(csv.reader(done.stdout.splitlines()))
+    assert rows[0][:3] == ["path", "label", "class"]
+    assert [row[:2] for row in rows[1:]] == [[str(ours / "a,b.png"), "3"]] * 2
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:2] == [
+        f"{ours / '5' / 'c.png'}: in folders of several classes: 3, 5",
+        f"{tmp_path / 'd.png'}: in no folder that is named as a class",
+    ]
+
+
+@pytest.mark.onnx
+def test_its_help_says_what_was_measured(run: SimpleNamespace, tmp_path: Path) -> None:
+    (manifest,) = manifests(run.pareto)
+    program_file = run.pareto / manifest.key / "predict.py"
+    alone = tmp_path / "predict.py"
+    alone.write_text(program_file.read_text())
+    for file, words in ((program_file, manifest.status), (alone, "whether it was verified is not")):
+        done = subprocess.run([sys.executable, file, "-h"], capture_output=True, text=True)
+        assert words in " ".join(done.stdout.split())
+
+
+def test_a_missing_runtime_is_one_line(tmp_path: Path) -> None:
+    """Each part says what pip installs."""
+    for name, part in PARTS.items():
+        (tmp_path / "predict.py").write_text(program(CPU, part), encoding="utf-8")
+        code = f"import sys; sys.modules[{name!r}] = None\n" + ALONE
+        words = [sys.executable, "-c", code, tmp_path / "predict.py", "a.png"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"needs {name}: pip install {name} numpy pillow\n"
+
+
+def test_mistakes_on_its_command_line(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
+    for words, message in (
+        (["-k", "0"], "need a whole number above 0, got '0'"),
+        (["--threads", "x"], "need a whole number above 0, got 'x'"),
+        (["--json", "--csv"], "not allowed with argument --json"),
+    ):
+        command = [sys.executable, tmp_path / "predict.py", "a.png", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and message in done.stderr
+
+
 @pytest.mark.onnx
 def test_a_model_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "predict.py").write_text(program(CPU), encoding="utf-8")
+    (tmp_path / "predict.py").write_text(program(CPU, onnxruntime), encoding="utf-8")
     command = [sys.executable, tmp_path / "predict.py", "a.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

@@ -1,0 +1,62 @@
+"""Commands: what to type next, with the paths and keys of this run."""
+
+from __future__ import annotations
+
+import shlex
+
+from ..delivery.pick import pick_model
+from .facts import Facts
+from .markup import tag, text
+
+APP = "app"
+
+
+def commands(facts: Facts) -> list[str]:
+    """The next commands, each with what it is for; a click selects one."""
+    lines = next_commands(facts)
+    if not lines:
+        return []
+    return [
+        tag("h2", "What to type next"),
+        tag(
+            "dl",
+            *(
+                tag("dt", text(why)) + tag("dd", tag("code", text(command)))
+                for why, command in lines
+            ),
+            class_="commands",
+        ),
+    ]
+
+
+def next_commands(facts: Facts) -> list[tuple[str, str]]:
+    """Purpose and command line of each."""
+    if not facts.measured:
+        return []
+    run, chosen = facts.folder.path, pick_model(facts.measured, "good")
+    letter, out = facts.letter(chosen.key), f"{APP}/{chosen.key}"
+    lines = [
+        (
+            f"Take {letter}, the fastest within a point of the best, into an app",
+            ["vitpareto", "export", run, "--pick", chosen.key, "--out", APP],
+        ),
+        (
+            "Classify pictures or folders with it; it needs nothing of this package",
+            ["python", f"{out}/predict.py", "photo.jpg"],
+        ),
+        (
+            "Ask the cost model about it, or about any other candidate",
+            [
+                *("vitpareto", "predict", facts.folder.cost_model),
+                facts.folder.pareto / chosen.key / "candidate.json",
+            ],
+        ),
+        ("Check every model again, and refresh what was measured", ["vitpareto", "verify", run]),
+    ]
+    if not facts.ladder:
+        purpose = "Compare with int8 alone, pruning alone and linear attention, trained alike"
+        lines.append((purpose, ["vitpareto", "ladder", run]))
+    if not facts.proxy:
+        checked = "Check the search's order against trainings of single candidates"
+        lines.append((checked, ["vitpareto", "proxy", facts.folder.config, "--run-dir", run]))
+    return [(why, shlex.join(map(str, words))) for why, words in lines]

@@ -1,0 +1,246 @@
+"""Progress: how far the whole job is, for the console, and in `progress.json` for who watches.
+
+Training loops only set a few numbers here; a thread writes the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+import time
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...spaces.errors import RunError
+from ..console import followed_by, spoken
+from ..store.atomic_files import write_json
+from ..store.run_folder import RunPaths
+from .busy import Busy
+from .stage import Stage
+
+EVERY_S = 3.0  # between two versions of the file
+PRIOR_S = 10.0  # of stages that took as long as was estimated, before any has ended
+SURE = 0.2  # share of a bar from which its pace alone tells how long it takes
+UNSCALED = (Stage.DATA, Stage.CALIBRATION)  # their time is known, however fast the machine is
+
+
+@dataclass
+class _Bar:
+    """A bar that counts at the moment."""
+
+    label: str
+    done: float
+    total: float
+    words: str
+    first: float
+    since: float
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def __str__(self) -> str:
+        counted = f"{self.label}: {self.done:,.0f} of {self.total:,.0f}"
+        return f"{counted}, {self.words}" if self.words else counted
+
+    def left_s(self, now: float) -> float:
+        """Seconds to its end at its own pace."""
+        counted = self.done - self.first
+        return (now - self.since) / counted * (self.total - self.done) if counted else 0.0
+
+
+class Job:
+    """The stages of a run: which ended, which runs, and how long the rest will take.
+
+    Args:
+        paths: of the run.
+        stages: in order.
+        ended: stage -> seconds, of those that an earlier process finished.
+        computing: stages that keep this process computing, in which a busy machine is noticed.
+    """
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        stages: Sequence[Stage],
+        ended: Mapping[str, float],
+        computing: Collection[Stage] = (),
+    ) -> None:
+        self._paths, self._stages, self._computing = paths, stages, computing
+        self._ended = {Stage(name): s for name, s in ended.items() if name in stages}
+        self._took: dict[Stage, float] = {}  # of those that ended here
+        self._expected: Mapping[Stage, float] = {}
+        self._now: Stage | None = None
+        self._since = 0.0
+        self._bar: _Bar | None = None
+        self._busy = Busy()
+        self._started, self._state, self._error = time.time(), "running", ""
+        self._lock, self._over = threading.Lock(), threading.Event()
+
+    def expect(self, seconds: Mapping[Stage, float]) -> None:
+        """Set how long each stage should take."""
+        self._expected = seconds
+
+    def begin(self, stage: Stage) -> str:
+        """Note that a stage starts; words that say so."""
+        with self._lock:
+            self._now, self._since, self._bar = stage, time.monotonic(), None
+            self._busy.begin(stage)
+            self._pass(self._stages[: self._stages.index(stage)])
+        number = f"stage {self._stages.index(stage) + 1} of {len(self._stages)}: "
+        left = self.whole()
+        return f"{number}{stage.value}: {stage.meaning}" + (f"; {left}" if left else "")
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """Note that a stage has ended."""
+        with self._lock:
+            self._ended[stage] = self._took[stage] = seconds
+            self._now, self._bar = None, None
+
+    def see(self, label: str, done: float, total: float, words: str) -> None:
+        """Note where a bar is."""
+        bar = self._bar
+        if bar is None or bar.label != label or bar.total != total:
+            self._bar = _Bar(label, done, total, words, done, time.monotonic())
+        else:
+            bar.done, bar.words = done, words
+
+    def whole(self) -> str:
+        """How long the whole job still takes, in words; empty where nothing tells."""
+        left = self._left_s()
+        return "" if left is None else f"about {spoken(left[1])} left in all"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the file holds."""
+        with self._lock:
+            bar, stage, left = self._bar, self._now, self._left_s()
+            rows = [self._row(one) for one in self._stages]
+            return {
+                "state": self._state,
+                "error": self._error,
+                "stage": stage and stage.value,
+                "index": self._stages.index(stage) + 1 if stage else len(self._ended),
+                "of": len(self._stages),
+                "about": stage.meaning if stage else "",
+                "share": round(bar.share, 4) if bar else 0.0,
+                "doing": str(bar) if bar else "",
+                "stage_left_s": left and round(left[0], 1),
+                "left_s": left and round(left[1], 1),
+                "busy": self._busy.words,
+                "stages": rows,
+                "started": self._started,
+                "updated": time.time(),
+                "pid": os.getpid(),
+                "host": platform.node(),
+            }
+
+    @contextlib.contextmanager
+    def kept(self) -> Generator[None]:
+        """Keep the file up to date meanwhile, and say in it how the job ended."""
+        thread = threading.Thread(target=self._keep, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+            self._pass(self._stages)
+            self._state = "done"
+        except KeyboardInterrupt:
+            self._state = "stopped"
+            raise
+        except BaseException as error:
+            self._state, self._error = "failed", str(error) or type(error).__name__
+            raise
+        finally:
+            self._over.set()
+            thread.join()
+            self._write()
+
+    def _pass(self, stages: Sequence[Stage]) -> None:
+        """Note that stages are over; some had nothing to do."""
+        for stage in stages:
+            self._ended.setdefault(stage, 0.0)
+
+    def _keep(self) -> None:
+        while not self._over.is_set():
+            if self._now in self._computing:
+                self._busy.look()
+            self._write()
+            self._over.wait(EVERY_S)
+
+    def _write(self) -> None:
+        if not self._paths.config.exists():
+            return  # what held nothing of value was discarded
+        with contextlib.suppress(RunError):  # a full disk stops the run where it matters
+            write_json(self._paths.progress, self.to_dict())
+
+    def _row(self, stage: Stage) -> dict[str, Any]:
+        state = "now" if stage is self._now else "done" if stage in self._ended else "to come"
+        expected = self._expected.get(stage)
+        if expected is not None and stage not in UNSCALED:
+            expected *= self._pace()
+        return {
+            "name": stage.value,
+            "about": stage.meaning,
+            "state": state,
+            "seconds": round(time.monotonic() - self._since, 1)
+            if state == "now"
+            else self._ended.get(stage),
+            "expected_s": expected and round(expected, 1),
+        }
+
+    def _left_s(self) -> tuple[float, float] | None:
+        """Seconds left of this stage and of all."""
+        if not self._expected:
+            return None
+        rows = {stage: self._expected.get(stage, 0.0) for stage in self._stages}
+        pace = self._pace()
+        scaled = {s: e if s in UNSCALED else pace * e for s, e in rows.items()}
+        now = self._stage_left_s(scaled)
+        coming = [s for s in self._stages if s not in self._ended and s is not self._now]
+        return now, now + sum(scaled[stage] for stage in coming)
+
+    def _stage_left_s(self, scaled: Mapping[Stage, float]) -> float:
+        """By the estimate at first, then by the pace of the bar."""
+        if self._now is None:
+            return 0.0
+        now, bar = time.monotonic(), self._bar
+        left = max(0.0, scaled[self._now] - (now - self._since))
+        if not bar or not 0 < bar.share < 1:
+            return left
+        weight = min(1.0, bar.share / SURE)
+        return weight * bar.left_s(now) + (1 - weight) * left
+
+    def _pace(self) -> float:
+        """How much longer stages take than was estimated."""
+        took, expected = PRIOR_S, PRIOR_S
+        for stage, seconds in self._took.items():
+            if stage not in UNSCALED and stage in self._expected:
+                took, expected = took + seconds, expected + self._expected[stage]
+        bar, stage = self._bar, self._now
+        if stage and bar and stage not in UNSCALED and stage in self._expected:
+            counted = (bar.done - bar.first) / bar.total if bar.total else 0.0
+            if SURE / 2 < counted < 1:
+                took += time.monotonic() - bar.since
+                expected += self._expected[stage] * counted
+        return took / expected
+
+
+_jobs: list[Job] = []  # of this process
+
+
+def current_job() -> Job | None:
+    """The job that this process works on, if any."""
+    return _jobs[-1] if _jobs else None
+
+
+@contextlib.contextmanager
+def following(job: Job) -> Generator[Job]:
+    """Follow the stages and the bars of this process, for a job."""
+    _jobs.append(job)
+    try:
+        with followed_by(job), job.kept():
+            yield job
+    finally:
+        _jobs.remove(job)

@@ -1,0 +1,37 @@
+"""Terms: the settings by which a run makes and checks its artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...spaces import Candidate
+from ...spaces.networks import Network
+from ..delivery.deliver import Terms
+from ..training.finetune import Finalist, retrain
+from .assets import Run
+
+
+def terms_of(run: Run, is_over: Callable[[], bool] = lambda: False) -> Terms:
+    """The terms of a run; what is decompressed is trained as its finalists are.
+
+    Args:
+        run: that delivers.
+        is_over: whether there is no time for that training.
+    """
+    config, tuning = run.config, run.tuning
+
+    def train_on(candidate: Candidate, network: Network) -> Network:
+        if is_over():
+            return network
+        again = run.folder.training_of(candidate.key, again=True)
+        return retrain(Finalist(candidate, network, again), tuning)
+
+    return Terms(
+        run.data,
+        run.device,
+        run.costs,
+        config.search.resolve(),
+        config.export.calibration_images,
+        {"search.seed": config.search.seed, "data.seed": config.data.seed},
+        train_on,
+    )

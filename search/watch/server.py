@@ -1,0 +1,77 @@
+"""Server: the live page of one run, for browsers of this machine and nobody else."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from ...spaces.errors import RunError
+from ..store.run_folder import RunPaths
+from .page import page, sections
+
+HOST, PORT = "127.0.0.1", 8642
+NAMES = ("127.0.0.1", "localhost")
+POLICY = (  # what a page may load: nothing but its own text, its style and what it polls
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+
+
+class Server(ThreadingHTTPServer):
+    """Answers three addresses: the page, what changed in it, and the report.
+
+    Args:
+        paths: of the run, which need not exist yet.
+        port: to listen at; None takes the usual one, or a free one where that is taken.
+
+    Raises:
+        RunError: the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, paths: RunPaths, port: int | None = None) -> None:
+        self.run = paths
+        try:
+            super().__init__((HOST, PORT if port is None else port), _Handler)
+        except OSError as error:
+            if port is not None:
+                raise RunError(f"port {port}: {error.strerror}: leave --port out") from error
+            super().__init__((HOST, 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://{HOST}:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Server)
+        run, asked = self.server.run, urlsplit(self.path).path
+        named = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        if named not in NAMES:  # another site's name that leads here
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"only for this machine")
+        elif asked == "/":
+            self._answer(HTTPStatus.OK, "text/html", page(run).encode())
+        elif asked == "/now.json":
+            self._answer(HTTPStatus.OK, "application/json", json.dumps(sections(run)).encode())
+        elif asked == "/report.html" and run.report.is_file():
+            self._answer(HTTPStatus.OK, "text/html", run.report.read_bytes())
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not here")
+
+    def _answer(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of requests."""

@@ -1,0 +1,168 @@
+"""How far a job is: told at every stage, kept in a file, and never more than an estimate."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from vitpareto.search.console import progress, spoken
+from vitpareto.search.run import progress as module
+from vitpareto.search.run.progress import Job, current_job, following
+from vitpareto.search.run.stage import MEANINGS, Stage
+from vitpareto.search.store.run_folder import RunPaths
+
+STAGES = (Stage.DATA, Stage.CALIBRATION, Stage.TEACHER, Stage.SUPERNET)
+EXPECTED = {Stage.DATA: 1.0, Stage.CALIBRATION: 100.0, Stage.TEACHER: 60.0, Stage.SUPERNET: 240.0}
+
+
+class Clock:
+    """A clock that tests move."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    moved = Clock()
+    monkeypatch.setattr(module.time, "monotonic", moved)
+    return moved
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    (tmp_path / "config.yaml").touch()
+    return RunPaths(tmp_path)
+
+
+def kept(paths: RunPaths) -> dict[str, object]:
+    return json.loads(paths.progress.read_text())
+
+
+def test_every_stage_has_words() -> None:
+    assert set(MEANINGS) == set(Stage)
+
+
+def test_a_stage_says_its_number_its_meaning_and_the_time_left(
+    paths: RunPaths, clock: Clock
+) -> None:
+    job = Job(paths, STAGES, {})
+    assert job.begin(Stage.DATA) == f"stage 1 of 4: data: {Stage.DATA.meaning}"
+    job.finish(Stage.DATA, 1.0)
+    job.expect(EXPECTED)
+    assert job.begin(Stage.CALIBRATION).endswith("; about 7 min left in all")
+
+
+def test_what_is_left_follows_the_stages_so_far(paths: RunPaths, clock: Clock) -> None:
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0})
+    job.expect(EXPECTED)
+    assert job.to_dict()["left_s"] == 300
+    job.begin(Stage.TEACHER)
+    clock.now = 120.0  # twice as long as expected
+    job.finish(Stage.TEACHER, 120.0)
+    left = job.to_dict()["left_s"]
+    assert 1.5 * 240 < left < 2 * 240  # what is to come is expected to take longer as well
+    job.begin(Stage.SUPERNET)
+    for step in range(1, 51):
+        clock.now += 10.0
+        job.see("supernet", step, 100, "loss=1")
+    found = job.to_dict()
+    assert found["stage_left_s"] == found["left_s"] == pytest.approx(500, rel=0.03)
+    assert (found["share"], found["doing"]) == (0.5, "supernet: 50 of 100, loss=1")
+
+
+def test_a_stage_that_goes_on_counts_from_where_it_was(paths: RunPaths, clock: Clock) -> None:
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0, "teacher": 50.0})
+    job.expect(EXPECTED)
+    job.begin(Stage.SUPERNET)
+    job.see("supernet", 60, 100, "")  # from a checkpoint
+    for step in range(61, 81):
+        clock.now += 2.0
+        job.see("supernet", step, 100, "")
+    assert job.to_dict()["left_s"] == pytest.approx(40)
+    states = [row["state"] for row in job.to_dict()["stages"]]
+    assert states == ["done", "done", "done", "now"]
+
+
+def test_stages_that_were_skipped_are_over(paths: RunPaths) -> None:
+    job = Job(paths, STAGES, {})
+    job.begin(Stage.SUPERNET)
+    assert [row["state"] for row in job.to_dict()["stages"]] == ["done"] * 3 + ["now"]
+
+
+def test_bars_tell_the_job_and_end_with_the_time_left(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vitpareto.search.console.EVERY_S", 0.01)
+    with following(Job(paths, STAGES, {})) as job:
+        assert current_job() is job
+        job.expect(EXPECTED)
+        job.begin(Stage.SUPERNET)
+        with progress(4, "supernet") as bar:
+            for _ in range(4):
+                time.sleep(0.02)
+                bar.update()
+        assert job.to_dict()["doing"] == "supernet: 4 of 4"
+    assert current_job() is None
+    assert "supernet: 2 of 4 steps, " in (said := capsys.readouterr().err)
+    assert " left in all" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(None, "done"), (KeyboardInterrupt(), "stopped"), (ValueError("x"), "failed")],
+)
+def test_the_file_says_how_it_ended(
+    paths: RunPaths, error: BaseException | None, state: str
+) -> None:
+    def work() -> None:
+        with following(Job(paths, STAGES, {})):
+            for _ in range(200):  # the first version is there at once
+                if paths.progress.exists():
+                    break
+                time.sleep(0.01)
+            assert kept(paths)["state"] == "running"
+            assert kept(paths)["pid"] == os.getpid()
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(type(error)):
+            work()
+    else:
+        work()
+    found = kept(paths)
+    assert found["state"] == state
+    assert found["error"] == ("x" if state == "failed" else "")
+
+
+def test_a_discarded_folder_stays_away(paths: RunPaths) -> None:
+    with pytest.raises(ValueError, match="bad"), following(Job(paths, STAGES, {})):
+        for _ in range(200):
+            if paths.progress.exists():
+                break
+            time.sleep(0.01)
+        for path in (paths.progress, paths.config):
+            path.unlink()
+        paths.path.rmdir()
+        raise ValueError("bad")
+    assert not paths.path.exists()
+
+
+def test_a_full_run_leaves_its_progress(finished: Path) -> None:
+    found = kept(RunPaths(finished))
+    assert (found["state"], found["left_s"]) == ("done", 0.0)
+    assert [row["state"] for row in found["stages"]] == ["done"] * len(Stage)  # type: ignore
+    log = (finished / "log.txt").read_text()
+    for number, stage in enumerate(Stage, 1):
+        assert f"stage {number} of {len(Stage)}: {stage.value}: {stage.meaning}" in log
+    assert log.count("left in all") >= len(Stage) - 1  # all but the first know it
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "10 s"), (3599, "60 min"), (7200, "2.0 h")])
+def test_durations(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words

@@ -1,0 +1,253 @@
+"""Spaces derived from networks of others: the largest member is the network."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from torch import nn
+
+from vitpareto.cost_models import workload
+from vitpareto.search.cli.commands import cli
+from vitpareto.search.start.derive import derived
+from vitpareto.search.start.models import open_model
+from vitpareto.search.start.weights import looks_like
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.convert.contract import with_noise
+from vitpareto.spaces.errors import RunError, SpaceError
+from vitpareto.spaces.networks import Network
+
+NAME = "vit_tiny_patch16_224"
+
+
+def slim(name: str, **options: Any) -> nn.Module:
+    return with_noise(timm.create_model(name, depth=4, **options)).eval()
+
+
+SLIM = {"embed_dim": 48, "num_heads": 3}
+MODELS = {
+    "vit_tiny_patch16_224": {"img_size": 48, "num_classes": 5, **SLIM},
+    "vit_small_patch14_reg4_dinov2": {"img_size": 56, "num_classes": 0, **SLIM},
+    "eva02_tiny_patch14_224": {"img_size": 56, "num_classes": 5, **SLIM},
+    "vit_pe_core_tiny_patch16_384": {"img_size": 64, "num_classes": 5, **SLIM},
+    "vit_small_patch16_dinov3": {"img_size": 48, "num_classes": 5, **SLIM},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_largest_member_is_the_network(name: str) -> None:
+    model = slim(name, **MODELS[name])
+    space, found = derived(model, name)
+    size = model(torch.randn(1, 3, *[space.largest().architecture.input_size] * 2)).abs().max()
+    assert found["max_abs_difference"] < 1e-4 * size
+    assert found["params"] == sum(p.numel() for p in model.parameters())
+    again = SearchSpace.from_text(space.to_yaml())
+    assert again.largest().key == found["key"] == space.largest().key
+    assert space.largest() == Candidate.uncompressed(space.largest().architecture)
+    kinds = set[str]()
+    for candidate in space.sample(10):
+        assert candidate in again
+        network = Network(candidate.architecture)
+        assert workload(candidate).params == sum(p.numel() for p in network.parameters())
+        assert workload(candidate).macs <= found["macs"] * 1.6  # other mixers may cost more
+        kinds |= {block.mixer for block in candidate.architecture.blocks()}
+    assert kinds == {"softmax", "grouped", "pooled", "linear"}
+
+
+def test_a_hierarchy_and_a_mixer() -> None:
+    swin = timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 2), embed_dim=48,
+                             num_heads=(3, 6), img_size=56, num_classes=5)  # fmt: skip
+    mixer = timm.create_model("mixer_s32_224", img_size=64)
+    for model in (swin, mixer):
+        _, found = derived(with_noise(model.eval()), "start")
+        assert found["max_abs_difference"] < 1e-4
+
+
+def test_blocks_that_differ_are_refused() -> None:
+    model = slim(NAME, **MODELS[NAME])
+    model.blocks[1].mlp = timm.layers.Mlp(48, 64)
+    with pytest.raises(SpaceError, match="its blocks are of different sizes"):
+        derived(with_noise(model), "odd")
+
+
+def run(*arguments: str) -> Any:
+    result = CliRunner().invoke(cli, ["space", "derive", *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return with_noise(timm.create_model(NAME, num_classes=3)).state_dict()
+
+
+def test_the_command_with_random_weights(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "space.yaml"
+    options = ("--random-weights", "--json", "--classes", "7", "--input-size", "64")
+    found = run(NAME, *options, "--out", str(out))
+    space = SearchSpace.from_yaml(out)
+    assert found["key"] == space.largest().key and found["max_abs_difference"] < 1e-3
+    a = space.largest().architecture
+    assert (a.num_classes, a.input_size) == (7, 64)
+    assert found["params"] == workload(Candidate.uncompressed(a)).params
+    assert {"model", "key", "params", "macs", "max_abs_difference"} <= found.keys()
+
+
+def test_checkpoints(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """Safetensors, a state dict of DataParallel, a training checkpoint with averaged weights."""
+    files = [tmp_path / name for name in ("a.safetensors", "b.pth", "c.pth.tar")]
+    save_file(trained, files[0])
+    torch.save({f"module.{name}": value for name, value in trained.items()}, files[1])
+    wrong = {name: torch.zeros_like(value) for name, value in trained.items()}
+    torch.save({"state_dict": wrong, "state_dict_ema": trained, "epoch": 3}, files[2])
+    for file in files:
+        model = open_model(NAME, checkpoint=str(file))
+        assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+
+
+def test_a_checkpoint_of_another_size(tmp_path: Path) -> None:
+    """Its table tells at which size it was trained; another one can be asked for."""
+    path = tmp_path / "large.safetensors"
+    state = timm.create_model(NAME, num_classes=2, img_size=96, depth=12).state_dict()
+    save_file(state, path)
+    assert open_model(NAME, checkpoint=str(path)).patch_embed.img_size == (96, 96)
+    model = open_model(NAME, checkpoint=str(path), input_size=128)
+    assert model.pos_embed.shape[1] == 65
+
+
+def test_weights_of_jax(tmp_path: Path) -> None:
+    """Names and axes of Google's vision_transformer, as its release documents them."""
+    source = with_noise(timm.create_model(NAME, num_classes=3)).state_dict()
+    path = tmp_path / "weights.npz"
+    np.savez(path, **as_jax(source))
+    model = open_model(NAME, checkpoint=str(path), classes=3)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, source[name], atol=1e-6), name
+
+
+def as_jax(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """timm's names and axes as those of Google's vision_transformer."""
+    arrays = {name: value.numpy() for name, value in state.items()}
+    jax = {
+        "embedding/kernel": arrays["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": arrays["patch_embed.proj.bias"],
+        "cls": arrays["cls_token"],
+        "Transformer/posembed_input/pos_embedding": arrays["pos_embed"],
+        "Transformer/encoder_norm/scale": arrays["norm.weight"],
+        "Transformer/encoder_norm/bias": arrays["norm.bias"],
+        "head/kernel": arrays["head.weight"].T,
+        "head/bias": arrays["head.bias"],
+    }
+    for index in range(12):
+        block = {n: arrays[f"blocks.{index}.{n}"] for n in (
+            *("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias"),
+            *("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"),
+            *("mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"),
+        )}  # fmt: skip
+        start = f"Transformer/encoderblock_{index}/"
+        attention = start + "MultiHeadDotProductAttention_1/"
+        weights, biases = np.split(block["attn.qkv.weight"], 3), np.split(block["attn.qkv.bias"], 3)
+        for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            jax[f"{attention}{part}/kernel"] = weight.T.reshape(192, 3, 64)
+            jax[f"{attention}{part}/bias"] = bias.reshape(3, 64)
+        jax[f"{attention}out/kernel"] = block["attn.proj.weight"].T.reshape(3, 64, 192)
+        jax[f"{attention}out/bias"] = block["attn.proj.bias"]
+        for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            jax[f"{start}{theirs}/scale"] = block[f"{ours}.weight"]
+            jax[f"{start}{theirs}/bias"] = block[f"{ours}.bias"]
+        for ours, theirs in (("fc1", "Dense_0"), ("fc2", "Dense_1")):
+            jax[f"{start}MlpBlock_3/{theirs}/kernel"] = block[f"mlp.{ours}.weight"].T
+            jax[f"{start}MlpBlock_3/{theirs}/bias"] = block[f"mlp.{ours}.bias"]
+    return jax
+
+
+SMALL = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "image_size": 48}
+FOLDERS = {
+    "ViTForImageClassification": ("ViTConfig", {"intermediate_size": 96, "num_labels": 4}),
+    "DeiTForImageClassification": ("DeiTConfig", {"intermediate_size": 96, "num_labels": 4}),
+    "Dinov2ForImageClassification": ("Dinov2Config", {"num_labels": 4}),
+    "Dinov2Model": ("Dinov2Config", {}),
+    "DINOv3ViTModel": ("DINOv3ViTConfig", {"intermediate_size": 96, "num_register_tokens": 4}),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_folders_of_transformers(kind: str, tmp_path: Path) -> None:
+    config, options = FOLDERS[kind]
+    settings = getattr(transformers, config)(**SMALL, patch_size=16, **options)
+    model = with_noise(getattr(transformers, kind)(settings))
+    model.save_pretrained(tmp_path)
+    opened = open_model(str(tmp_path))
+    assert all(torch.equal(v, opened.state_dict()[n]) for n, v in model.state_dict().items())
+    _, found = derived(opened, str(tmp_path))
+    assert found["max_abs_difference"] < 1e-4
+    assert type(open_model(str(tmp_path), random_weights=True)).__name__ == kind
+
+
+def test_a_folder_of_timm(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    about = {"architecture": NAME, "num_classes": 3, "pretrained_cfg": {"classifier": "head"}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    save_file(trained, tmp_path / "model.safetensors")
+    for name in (str(tmp_path), f"local-dir:{tmp_path}"):
+        state = open_model(name, classes=3).state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in trained.items())
+
+
+class Dangerous:
+    def __reduce__(self) -> Any:
+        return (print, ("code was run",))
+
+
+def test_bad_checkpoints(
+    trained: dict[str, torch.Tensor], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(reason: str, name: str = NAME, **options: Any) -> None:
+        with pytest.raises((RunError, SpaceError), match=reason) as error:
+            open_model(name, **options)
+        assert "\n" not in str(error.value)
+
+    good = tmp_path / "good.safetensors"
+    save_file(trained, good)
+    refused("has other tensors.*they look like those of vit_tiny", "vit_small_patch16_224",
+            checkpoint=str(good))  # fmt: skip
+    refused("has a head of 3 classes, --classes says 4", checkpoint=str(good), classes=4)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1000])
+    refused("it is damaged", checkpoint=str(cut))
+    code = tmp_path / "code.pth"
+    code.write_bytes(pickle.dumps({"head.weight": Dangerous()}))
+    refused("could run any code|no checkpoint", checkpoint=str(code))
+    torch.save({"state_dict": Dangerous()}, tmp_path / "code.pt")
+    refused("which could run any code", checkpoint=str(tmp_path / "code.pt"))
+    assert "code was run" not in capfd.readouterr().out
+    refused("no such file", checkpoint=str(tmp_path / "none.npz"))
+    empty = tmp_path / "empty.npz"
+    np.savez(empty, a=np.zeros(1))
+    refused("--checkpoint", checkpoint=str(empty))
+    refused("give one of them", checkpoint=str(good), random_weights=True)
+    refused("no timm model is named", "vit_tini")
+    refused("torchvision has no vit named 'resnet18'", "torchvision:resnet18")
+    refused("takes images of no other size", "resnet18", random_weights=True, input_size=100)
+    (tmp_path / "folder").mkdir()
+    refused("no config.json", str(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "poolformer_s12"])
+def test_what_is_no_vision_transformer(name: str) -> None:
+    with pytest.raises(SpaceError, match=r"no converter for .* there are some for timm\.VisionTr"):
+        derived(open_model(name, random_weights=True), name)
+
+
+def test_whose_weights_look_like() -> None:
+    for name in ("deit3_small_patch16_224", "vit_small_patch14_dinov2", NAME):
+        state = timm.create_model(name, depth=1).state_dict()
+        assert looks_like(state) in (name, "vit_small_patch16_dinov2")
+    assert looks_like({}) == ""
