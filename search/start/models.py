@@ -91,7 +91,7 @@ def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
         return _of_folder(folder, own, classes)
     if not name.startswith(PREFIXES):
         check_name(name, key)
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         return timm.create_model(name, pretrained=own, **options)
@@ -111,7 +111,7 @@ def _of_folder(folder: Path, own: bool, classes: int | None) -> Any:
         about = json.loads(config.read_text())
     except ValueError as error:
         raise RunError(f"{config}: not JSON: {one_line(error)}") from error
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
         if "architecture" in about:  # timm's
             return timm.create_model(f"local-dir:{folder}", pretrained=own, **options)

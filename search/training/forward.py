@@ -78,7 +78,7 @@ def _listening(network: Network) -> Generator[dict[str, Tensor]]:
 def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
     """Logits of a network with weights of its own, compression applied: (N, K)."""
     params, network = network.state_dict(), network.eval()
-    device = network.head.weight.device
+    device = next(network.parameters()).device
     images = resized(split.images, candidate.architecture.input_size)
     batches = (batch.to(device) for batch in images.split(BATCH))
     return run_batches(network, params, candidate, batches).cpu()
