@@ -61,8 +61,8 @@ class Plan:
         disk_mb: file -> estimate.
         free_mb: on the disk of the run folder.
         teacher_accuracy: of a ready teacher, on validation images.
-        unreachable: limits that hardly any candidate can keep, and how near the nearest comes.
         start_accuracy: of a start that knows the classes, likewise, before it is adapted.
+        unreachable: limits that hardly any candidate can keep, and how near the nearest comes.
     """
 
     folder: str
@@ -76,8 +76,8 @@ class Plan:
     disk_mb: Mapping[str, float]
     free_mb: float
     teacher_accuracy: float | None = None
-    unreachable: str = ""
     start_accuracy: float | None = None
+    unreachable: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -151,8 +151,8 @@ def plan(config: RunConfig, path: Path) -> Plan:
         },
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
-        unreachable=unreachable(config, space, RunPaths(path)),
         start_accuracy=started.accuracy if started else None,
+        unreachable=unreachable(config, space, RunPaths(path)),
     )
 
 

@@ -78,8 +78,8 @@ def search(run: Run) -> list[Manifest]:
     Raises:
         RunError: no candidate can be scored.
     """
+    steps = steps_of(run.config)
     with following(_job(run)) as job:
-        steps = steps_of(run.config)
         for step in steps:
             allot(run, step.stage)
             if run.folder.rates.exists():
@@ -91,22 +91,23 @@ def search(run: Run) -> list[Manifest]:
     return manifests(run.folder.pareto)
 
 
+def steps_of(config: RunConfig) -> list[Step]:
+    """The stages of a run, in order."""
+    return [step for step in STEPS if step.wanted(config)]
+
+
 def _job(run: Run) -> Job:
     """All stages, those that ended before included."""
     folder, config = run.folder, run.config
     known = read_json(folder.stages) if folder.begun else {}
-    here = [Stage.TEACHER] if torch_device().type == "cpu" else []  # others wait for a GPU
+    cpu = torch_device().type == "cpu"  # others wait for a GPU
+    here = [Stage.START, Stage.TEACHER] if cpu else []
     if here and config.supernet.workers == 1:
         here.append(Stage.SUPERNET)
     if here and config.executor.kind == "local" and config.executor.workers == 1:
-        here += [Stage.FORECAST, Stage.FINISHING]
+        here += [Stage.LIBRARY, Stage.FORECAST, Stage.FINISHING]
     ended = {name: facts["seconds"] for name, facts in known.items()}
     return Job(folder, [step.stage for step in steps_of(config)], ended, here)
-
-
-def steps_of(config: RunConfig) -> list[Step]:
-    """The stages of a run, in order."""
-    return [step for step in STEPS if step.wanted(config)]
 
 
 def read_images(run: Run) -> None:
@@ -357,7 +358,7 @@ STEPS = (
         lambda paths: paths.reference,
         measure_reference,
         lambda r: (
-            "the start in float32, in PyTorch, and in int8"
+            "the start in float32, also in PyTorch and in int8"
             if r.config.start.model
             else "the largest network of the space in float32, also in PyTorch"
         ),

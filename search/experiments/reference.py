@@ -1,9 +1,9 @@
 """Reference: what a run's models are compared with, which needs no training of its own.
 
-It is the start of the run, or without one the largest network of the space with its shared
-weights, in float32: in the runtime that runs the delivered models, which is the fair comparison,
-and in eager PyTorch, both on as many threads as the device has. A start is also quantized, all its
-blocks in int8 by the device's best recipe, with nothing else changed. `ladder` has models that are
+It is the start of the run, or without one the largest network of the space with its shared weights,
+in float32: in the runtime that runs the delivered models, which is the fair comparison, and in
+eager PyTorch, both on as many threads as the device has. A start is also measured with all its
+blocks in int8 by the device's best recipe, and nothing else changed. `ladder` has models that are
 trained.
 """
 
@@ -27,34 +27,31 @@ def measure_reference(run: Run) -> None:
 
     All are timed in turn with the slowest delivered model, which tells the speed of the machine.
     """
-    if run.folder.reference.exists() or not (entries := references(run)):
+    path = run.folder.reference
+    if path.exists() or not (entries := references(run)):
         return
     with running(run.folder, Stage.REFERENCE):
-        delivered = manifests(run.folder.pareto)
+        model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)
         beside = entry_of(run.folder.pareto, delivered[-1])
-        model, count = run.ensure_cost_model(), run.config.export.calibration_images
+        count = run.config.export.calibration_images
         rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
         speed = speed_beside(rows, delivered)
-        measured = [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]]
-        write_json(run.folder.reference, measured)
+        write_json(path, [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]])
 
 
 def references(run: Run) -> list[Entry]:
-    """The models to compare with, the fair one first."""
-    if start := run.ensure_start():
-        name, network = START, start
-    else:
-        name, supernet = LARGEST, run.ensure_supernet()
-        largest = Candidate.uncompressed(run.space.largest().architecture)
-        if not has_weights(supernet, largest):
-            return []
-        network = supernet.extract(largest)
-    model, candidate = run.ensure_cost_model(), Candidate.uncompressed(network.architecture)
+    """Models to compare with: in float32 in the device's runtime, in PyTorch, and in int8."""
+    start, candidate = run.ensure_start(), Candidate.uncompressed(run.space.largest().architecture)
+    if start:
+        candidate = Candidate.uncompressed(start.architecture)
+    elif not has_weights(run.ensure_supernet(), candidate):
+        return []
+    network = start or run.ensure_supernet().extract(candidate)
+    name, model = START if start else LARGEST, run.ensure_cost_model()
     entries = [Entry(f"{name}, PyTorch", candidate, network, eager=True)]
     if runs(candidate, model):
         entries.insert(0, Entry(f"{name}, float32", candidate, network))
-    quantized = with_int8_blocks(candidate)
-    if start and runs(quantized, model):
+    if start and runs(quantized := with_int8_blocks(candidate), model):
         entries.append(Entry(f"{name}, int8", quantized, network))
     return entries
 

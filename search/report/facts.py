@@ -42,9 +42,9 @@ class Facts:
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
         ladder: models measured side by side; empty where they were not.
-        references: rows of what models are compared with, in the run's own runtime first: the
-            start, also in int8, or the largest network of the space; runs of 0.2 only measured it
-            in eager PyTorch; may be empty.
+        references: the start, or the largest network of the space, in float32: in the run's own
+            runtime first, then in eager PyTorch, which is all that runs of 0.2 measured; a start
+            also in int8. May be empty.
         budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
     """
@@ -158,12 +158,6 @@ def gather(folder: RunFolder) -> Facts:
         budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
     )
-
-
-def _references(folder: RunFolder) -> list[Mapping[str, Any]]:
-    """Rows of the references; runs before 0.3 have one that stands alone."""
-    found = _optional(folder.reference, [])
-    return found if isinstance(found, list) else [found]
 
 
 def _optional(path: Path, default: Any) -> Any:

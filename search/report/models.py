@@ -69,14 +69,22 @@ def models(facts: Facts) -> list[str]:
 
 
 def _reference_words(facts: Facts) -> str:
-    """The origin of the models as it was measured, in the run's own runtime first."""
+    """The references in each runtime in which they were measured, the run's own first."""
     first, *others = (
-        f"{ms(row['latency_ms'])} and {mb(row['size_mb'])} in {row['runtime']}"
-        + (" with its blocks in int8" if "int8" in row["name"] else "")
+        f"{ms(row['latency_ms'])} and {mb(row['size_mb'])} in {runtime_words(row)}"
         for row in facts.references
     )
-    beside = f" ({'; '.join(others)})" if others else ""
+    beside = "".join(f" ({other})" for other in others)
     return f"the {facts.origin} in float32, which takes {first}{beside}"
+
+
+def runtime_words(row: Mapping[str, Any]) -> str:
+    """Runtime of a reference, and that it is in int8 if it is.
+
+    >>> runtime_words({"name": "start, int8", "runtime": "onnxruntime"})
+    'onnxruntime with int8'
+    """
+    return row["runtime"] + " with int8" * row["name"].endswith("int8")
 
 
 def speed(facts: Facts, manifest: Manifest) -> str:
@@ -184,8 +192,8 @@ def promises(facts: Facts) -> list[str]:
 
 def ladder(facts: Facts) -> list[str]:
     """Models before and after, if they were measured; without them the start, plain and int8."""
-    measured = facts.ladder or facts.references
-    if len(measured) < 2:
+    measured = facts.ladder or (facts.references if facts.config.start.model else [])
+    if not measured:
         return []
     slowest = max(row["latency_ms"] for row in measured)
 

@@ -19,7 +19,7 @@ from .front import SIZES, front_chart, size_edges
 from .images import images
 from .markup import table, tag, text
 from .mistakes import thumbnails
-from .models import faster, ladder, models, promises
+from .models import faster, ladder, models, promises, runtime_words
 from .notes import notes, trust
 from .style import SCRIPT, STYLE
 from .svg import both
@@ -124,14 +124,14 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _speeds(facts: Facts, manifest: Manifest) -> str:
-    """How much faster a model is than the largest network, first in the run's own runtime."""
+    """How much faster a model is than the references, first in the run's own runtime."""
     if not facts.references:
         return ""
     first, *others = (
-        f"{faster(row, manifest)} as fast as the largest network in float32 in {row['runtime']}"
+        f"{faster(row, manifest)} as fast as the {facts.origin} in float32 in {row['runtime']}"
         for row in facts.references[:1]
     )
-    others += [f"{faster(row, manifest)} in {row['runtime']}" for row in facts.references[1:]]
+    others += [f"{faster(row, manifest)} in {runtime_words(row)}" for row in facts.references[1:]]
     return f", {'; '.join([first, *others])}"
 
 
@@ -148,7 +148,7 @@ def _front(facts: Facts) -> list[str]:
     if facts.baselines:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
     squares = (
-        "Squares are the largest network of the space with shared weights, not fine-tuned. "
+        f"Squares are the {facts.origin}, not fine-tuned. "
         if facts.references and not facts.ladder
         else ""
     )

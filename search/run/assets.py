@@ -225,8 +225,8 @@ class Run:
                     f"{folder.path}: its weights were made by a release without `start`, and "
                     "others would not fit them: name another folder with --run-dir"
                 )
-            about = (self.space.to_yaml(), repr(config.data), repr(config.start))
-            checkpoint = Checkpoint(folder.start_checkpoint, *about, str(seed))
+            about = self.space.to_yaml(), repr(config.data), repr(config.start), str(seed)
+            checkpoint = Checkpoint(folder.start_checkpoint, *about)
             adapt = Adaptation(
                 self.data, config.start.adapt, seed, config.search.goal, config.data.balance
             )

@@ -30,12 +30,12 @@ from ..training.distribute import check_workers
 from .lengths import as_decided, open_keys, with_workers
 
 # Sections that must not change when a run is resumed -> files that depend on them, without which
-# they may; space, images and seed are behind everything.
+# they may; space, images, start and seed are behind everything.
 FIXED: Mapping[str, tuple[str, ...]] = {
     "space": (),
     "data": (),
     "device": ("cost_model",),
-    "start": ("start", "start_checkpoint"),
+    "start": (),
     "teacher": ("teacher",),
     "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
     "supernet": ("supernet", "supernet_checkpoint"),

@@ -33,9 +33,9 @@ class Stage(StrEnum):
 MEANINGS = {
     Stage.DATA: "the images, read, split and checked for copies",
     Stage.CALIBRATION: "how long each building block takes on the device",
-    Stage.START: "your network, adapted to the images",
+    Stage.START: "the network that all begins with, adapted to the images",
+    Stage.LIBRARY: "parts that imitate those of the start, from which candidates are assembled",
     Stage.TEACHER: "a network from which all others learn",
-    Stage.LIBRARY: "parts that imitate those of your network, from which candidates are made",
     Stage.SUPERNET: "the weights that all candidates share",
     Stage.FORECAST: "short trainings that tell how accurate any candidate would be",
     Stage.SEARCH: "candidates proposed, and the best of them kept",

@@ -42,8 +42,8 @@ def fit_head(network: Network, data: Data, passes: int, balanced: bool = False) 
     with torch.no_grad():
         # Two heads answer with their mean, so that each has twice its part.
         for head, part in zip(heads, weight.chunk(len(heads), 1), strict=True):
-            head.weight.copy_(len(heads) * part)
-            head.bias.copy_(bias)
+            head.get_parameter("weight").copy_(len(heads) * part)
+            head.get_parameter("bias").copy_(bias)
 
 
 @torch.no_grad()

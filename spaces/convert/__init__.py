@@ -17,7 +17,7 @@ from ..errors import SpaceError
 from ..networks import Network
 from ..registry import Registry
 
-__all__ = ["CONVERTERS", "answer_of", "from_model", "from_timm", "has_converter"]
+__all__ = ["CONVERTERS", "answer_of", "from_model", "from_timm"]
 
 TRANSFORMERS = (
     *("ViTForImageClassification", "ViTModel", "DeiTForImageClassification", "DeiTModel"),
@@ -67,11 +67,6 @@ def from_model(model: nn.Module) -> Network:
         raise SpaceError(f"{names[0]}: {_STRANGE}: {error}") from error
     _compare(names[0], model, network)
     return network
-
-
-def has_converter(model: nn.Module) -> bool:
-    """Whether there is a converter for the class of a model."""
-    return any(_name(kind) in CONVERTERS for kind in type(model).__mro__)
 
 
 from_timm = from_model  # its name in releases that knew no other library
