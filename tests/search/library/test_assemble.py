@@ -76,7 +76,7 @@ def test_repair_brings_candidates_closer(library: Library, space: SearchSpace, d
     def far(candidate: Candidate, network: Network) -> float:
         return divergence(teacher, predict(candidate, network, split))
 
-    candidates = space.sample(16, seed=5)
+    candidates = space.sample(10, seed=5)
     cut = [far(c, sliced(library, c.architecture)) for c in candidates]
     repaired = [far(c, assemble(library, c)) for c in candidates]
     assert mean(repaired) < 0.6 * mean(cut)

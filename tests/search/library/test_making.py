@@ -124,7 +124,7 @@ def test_a_space_larger_than_the_start_is_refused(few: Start, tmp_path: Path) ->
 
 
 def test_more_training_explains_more(few: Start, made: Library, tmp_path: Path) -> None:
-    longer = make_library(few, SMALL, LocalExecutor(), tmp_path / "library.safetensors", 60)
+    longer = make_library(few, SMALL, LocalExecutor(), tmp_path / "library.safetensors", 24)
     blocks = few.architecture.stages[0].blocks
     names = {
         option_name(0, j, c)
