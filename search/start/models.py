@@ -13,7 +13,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ...spaces.errors import RunError
+from ...spaces.convert import converter_of
+from ...spaces.errors import RunError, SpaceError
 from ..training.checkpoint_file import one_line, read_weights
 from ..training.timm_models import FOREIGN, check_name
 from .weights import check_weights, classes_in
@@ -91,15 +92,30 @@ def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
         return _of_folder(folder, own, classes)
     if not name.startswith(PREFIXES):
         check_name(name, key)
+        _check_kind(name, key)  # before anything is fetched
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         return timm.create_model(name, pretrained=own, **options)
     except Exception as error:  # of timm, torch, or the libraries that download
         raise RunError(
-            f"{name}: it cannot be had, of which a first run with a network keeps a copy, with "
-            f"--checkpoint or --random-weights none is needed: {one_line(error)}"
+            f"{key}: {name}: its weights cannot be had; without a network there are those of an "
+            f"earlier run, or of a checkpoint: {one_line(error)}"
         ) from error
+
+
+def _check_kind(name: str, key: str) -> None:
+    """Check that a model of timm is one of those that are converted.
+
+    Raises:
+        RunError: it is not.
+    """
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    try:
+        converter_of(model)
+    except SpaceError as error:
+        raise RunError(f"{key}: {name}: {error}") from error
 
 
 def _of_folder(folder: Path, own: bool, classes: int | None) -> Any:

@@ -17,7 +17,7 @@ from ..errors import SpaceError
 from ..networks import Network
 from ..registry import Registry
 
-__all__ = ["CONVERTERS", "answer_of", "from_model", "from_timm"]
+__all__ = ["CONVERTERS", "answer_of", "converter_of", "from_model", "from_timm"]
 
 TRANSFORMERS = (
     *("ViTForImageClassification", "ViTModel", "DeiTForImageClassification", "DeiTModel"),
@@ -53,20 +53,29 @@ def from_model(model: nn.Module) -> Network:
         SpaceError: a model or a variant that the vocabulary does not have, with the reason; or
             one that would give other logits.
     """
-    names = [_name(kind) for kind in type(model).__mro__]
-    name = next((name for name in names if name in CONVERTERS), None)
-    if name is None:
-        known = ", ".join(CONVERTERS)
-        raise SpaceError(f"no converter for {names[0]}; there are some for {known}")
+    convert, name = converter_of(model), _name(type(model))
     if others := {p.dtype for p in model.parameters()} - {torch.float32}:
-        raise SpaceError(f"{names[0]}: weights must be float32, got {min(map(str, others))}")
+        raise SpaceError(f"{name}: weights must be float32, got {min(map(str, others))}")
     try:
         with torch.random.fork_rng(devices=[]):
-            network = CONVERTERS[name](model).eval()
+            network = convert(model).eval()
     except AttributeError as error:
-        raise SpaceError(f"{names[0]}: {_STRANGE}: {error}") from error
-    _compare(names[0], model, network)
+        raise SpaceError(f"{name}: {_STRANGE}: {error}") from error
+    _compare(name, model, network)
     return network
+
+
+def converter_of(model: nn.Module) -> Callable[[Any], Network]:
+    """The converter for the class of a model.
+
+    Raises:
+        SpaceError: there is none.
+    """
+    names = [_name(kind) for kind in type(model).__mro__]
+    for name in names:
+        if name in CONVERTERS:
+            return CONVERTERS[name]
+    raise SpaceError(f"no converter for {names[0]}; there are some for {', '.join(CONVERTERS)}")
 
 
 from_timm = from_model  # its name in releases that knew no other library

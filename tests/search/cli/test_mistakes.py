@@ -42,10 +42,10 @@ BAD = [
         "data.search 0.5, data.validation 0.5, data.test 0.15: add up to 1.15, so no image",
     ),
     (
-        "digits --set supernet.pretrained=resnet18",
-        "supernet.pretrained: resnet18 is a ResNet, which cannot be a start; models of timm.Vis",
+        "digits --set start.model=resnet18",
+        "start.model: resnet18: no converter for timm.ResNet; there are some for timm.Vision",
     ),
-    ("digits --set supernet.pretrained=~/w.pth", "need the name of a timm model, got the path"),
+    ("digits --set start.model=~/w.pth", "need the name of a timm model, got the path"),
     ("digits --set teacher.img_size=96", "teacher.img_size: pixels of which model? Name it in"),
     ("digits --run-dir few/cat/0.png/run", "few/cat/0.png is a file: name another"),
     ("digits --run-dir /proc/run", "/proc/run/space.yaml: cannot be written: "),
