@@ -45,7 +45,7 @@ NETWORK_RULES = (
     ),
     Rule(
         ("pos_embed", "global_pool", "registers"),
-        lambda pos, pool, registers: pos != "patches" or registers or CLASS_TOKENS[pool],
+        lambda pos, pool, registers: pos != "patches" or registers + CLASS_TOKENS[pool] > 0,
         "pos_embed 'patches' is 'learned' where there are no other tokens: say that",
     ),
     Rule(

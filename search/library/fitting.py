@@ -22,33 +22,36 @@ class Twins:
     """A candidate's network twice.
 
     Args:
-        float: its weights in float, which are kept.
+        network: in float, which is kept.
         layers: its layers with their compression.
 
     Attributes:
-        compressed: the same network with weights as its compression leaves them, which runs.
+        network: the same.
+        running: another one with weights as the compression leaves them; the same where there is
+            none.
         layers: those that are compressed.
     """
 
-    def __init__(self, float: Network, layers: Mapping[str, CompressedLayer]) -> None:
-        self.float = float
+    def __init__(self, network: Network, layers: Mapping[str, CompressedLayer]) -> None:
+        self.network = network
         self.layers = {
             name: layer
             for name, layer in layers.items()
             if layer.passes != NOTHING or layer.scheme.weights != Scheme().weights
         }
-        self.compressed = deepcopy(float) if self.layers else float
+        self.running = deepcopy(network) if self.layers else network
 
-    def compress(self, path: str, inputs: Tensor | None = None) -> None:
+    def compress(self, path: str, inputs: Callable[[], Tensor] | None = None) -> None:
         """Compress a sub-block of the twin.
 
         Args:
             path: of the sub-block.
-            inputs: of its first layers (B, N, C); low rank then keeps what matters for them.
+            inputs: gives those of its first layers (B, N, C), for which low rank then keeps what
+                matters.
         """
         layers = self._layers(path)
         if layers and inputs is not None:
-            gram = _gram(inputs)
+            gram = _gram(inputs())
             for name in layers:
                 if self._matrix(name).shape[1:] == gram.shape[1:]:
                     self._lower(name, gram)
@@ -67,7 +70,7 @@ class Twins:
         """
         norms = {
             name: module
-            for name, module in self.compressed.get_submodule(path).named_modules(prefix=path)
+            for name, module in self.running.get_submodule(path).named_modules(prefix=path)
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
         }
         if not norms:
@@ -78,7 +81,7 @@ class Twins:
         run()
         for (name, module), momentum in zip(norms.items(), momenta, strict=True):
             module.eval().momentum = momentum
-            self.float.get_submodule(name).load_state_dict(module.state_dict())
+            self.network.get_submodule(name).load_state_dict(module.state_dict())
 
     def fit(
         self, name: str, inputs: Tensor, wanted: Tensor, weights: Tensor, scale: Tensor
@@ -99,11 +102,12 @@ class Twins:
         """
         movable = scale.abs() > TINY
         goal = torch.where(movable, wanted / torch.where(movable, scale, 1.0), 0.0)
-        kept, layer = self._state(name), self.float.get_submodule(name)
+        kept, layer = self._state(name), self.network.get_submodule(name)
         biased = "bias" in layer.state_dict()
         before = self._outputs(name, inputs)
         rows, row_weights = inputs.flatten(0, -2), weights.flatten()
-        errors = (goal - _apply(layer, inputs)).flatten(0, -2) * movable
+        exact = _apply(layer, inputs) if name in self.layers else before
+        errors = (goal - exact).flatten(0, -2) * movable
         change, shift = ridge_step(rows, errors, row_weights, biased)
         self._matrix(name).add_(change)
         if biased:
@@ -115,7 +119,7 @@ class Twins:
         if name in self.layers and biased:  # what rounding has moved on average
             left = row_weights @ ((goal - after).flatten(0, -2) * movable) / row_weights.sum()
             after = after + left
-            for network in (self.float, self.compressed):
+            for network in (self.network, self.running):
                 network.get_submodule(name).state_dict()["bias"].add_(left)
 
         def loss(outputs: Tensor) -> Tensor:
@@ -128,12 +132,12 @@ class Twins:
 
     def _matrix(self, name: str) -> Tensor:
         """The float weight of a layer as a matrix (out, in), a view."""
-        return self.float.get_submodule(name).state_dict()["weight"].flatten(1)
+        return self.network.get_submodule(name).state_dict()["weight"].flatten(1)
 
     def _lower(self, name: str, gram: Tensor) -> None:
         """Give a layer the rank that it will have, where its inputs lose least."""
         matrix = self._matrix(name)
-        weight = self.float.get_submodule(name).state_dict()["weight"]
+        weight = self.network.get_submodule(name).state_dict()["weight"]
         if name in self.layers and (found := projected(weight, self.layers[name].passes, gram)):
             read, right = found
             matrix.copy_(matrix @ read @ right)
@@ -144,24 +148,24 @@ class Twins:
             return
         params = {
             name: value
-            for name, value in self.float.state_dict().items()
+            for name, value in self.network.state_dict().items()
             if name.startswith(f"{path}.")
         }
-        own = self.compressed.state_dict()
+        own = self.running.state_dict()
         for name, value in compressed(params, layers).items():
             own[name].copy_(value)
 
     def _outputs(self, name: str, inputs: Tensor) -> Tensor:
-        return _apply(self.compressed.get_submodule(name), inputs)
+        return _apply(self.running.get_submodule(name), inputs)
 
     def _state(self, name: str) -> list[dict[str, Tensor]]:
         return [
             {n: v.clone() for n, v in network.get_submodule(name).state_dict().items()}
-            for network in (self.float, self.compressed)
+            for network in (self.network, self.running)
         ]
 
     def _restore(self, name: str, states: list[dict[str, Tensor]]) -> None:
-        for network, state in zip((self.float, self.compressed), states, strict=True):
+        for network, state in zip((self.network, self.running), states, strict=True):
             network.get_submodule(name).load_state_dict(state)
 
 

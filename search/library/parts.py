@@ -107,8 +107,16 @@ def kept_blocks(start: Architecture, dropped: Depths, smaller: Architecture) -> 
         smaller: says how many blocks stay.
 
     Raises:
-        SpaceError: more than there are.
+        SpaceError: more than there are, or a network of another kind.
     """
+    for name in ("global_pool", "num_classes", "in_chans"):
+        ours, theirs = getattr(smaller, name), getattr(start, name)
+        if ours != theirs:
+            raise SpaceError(f"{name} of the candidate is {ours!r}, of the start {theirs!r}")
+    if len(smaller.stages) != len(start.stages):
+        raise SpaceError(
+            f"the candidate has {len(smaller.stages)} stages, the start {len(start.stages)}"
+        )
     kept: list[tuple[int, ...]] = []
     for i, (own, whole) in enumerate(zip(smaller.stages, start.stages, strict=True)):
         excess = len(whole.blocks) - len(own.blocks)

@@ -75,7 +75,7 @@ class _Walk:
 
     def __init__(self, library: Library, twins: Twins, kept: Depths) -> None:
         self.start, self.twins, self.kept = library.start, twins, kept
-        self.network, self.a = twins.compressed, twins.float.architecture
+        self.network, self.a = twins.running, twins.network.architecture
         self.changed = self._changed()
         self.same = True  # as the start, up to here
         self.weights = torch.ones(0)  # of the tokens of the stream (B, N)
@@ -105,7 +105,7 @@ class _Walk:
 
     def _changed(self) -> set[str]:
         """Parameters that are not those of the start, or run compressed."""
-        state, weights = self.twins.float.state_dict(), self.start.weights
+        state, weights = self.twins.network.state_dict(), self.start.weights
         names = {name: original(name, self.kept) for name in state}
         return {f"{layer}.weight" for layer in self.twins.layers} | {
             name
@@ -174,8 +174,9 @@ class _Walk:
         self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
         traits = find(block.mixer)
         simple = traits.layout == "tokens" and not traits.fixed_tokens and bool(traits.last)
-        read = block.norm1(x) if simple else None
-        self.twins.compress(f"{path}.{block.mixer_name}", read)
+        self.twins.compress(
+            f"{path}.{block.mixer_name}", (lambda: block.norm1(x)) if simple else None
+        )
         target, reduction = self._target(wanted, i), block.reduction
 
         def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -216,7 +217,7 @@ class _Walk:
             return tokens(mlp(norm(shaped(part, grid))))
 
         self.twins.settle(f"{path}.norm2", lambda: fed(x))
-        self.twins.compress(f"{path}.mlp", tokens(norm(shaped(x, grid))))
+        self.twins.compress(f"{path}.mlp", lambda: tokens(norm(shaped(x, grid))))
         with bare(mlp, "fc2"):
             inner = chunked(fed, x)
         scale = _scale(block.ls2, x)
@@ -250,7 +251,7 @@ class _Walk:
         """The start's stream (B, N, C) on the candidate's grid, channels and tokens."""
         side, prefix, width = self.a.grid >> i, self.a.prefix, self.a.stages[i].width
         theirs = self.start.architecture
-        stream = stream[:, theirs.prefix - prefix :, :width]
+        stream = stream[:, :, :width]
         if side != theirs.grid >> i:
             grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
             pooled = F.adaptive_avg_pool2d(grid, side)

@@ -42,5 +42,5 @@ MEANINGS = {
     Stage.SHORTLIST: "the best candidates, timed on the device",
     Stage.FINISHING: "the chosen models, trained to their end and exported",
     Stage.VERIFICATION: "the finished models, checked on the device",
-    Stage.REFERENCE: "the largest network, timed to compare with",
+    Stage.REFERENCE: "your network or the largest one, timed to compare with",
 }

@@ -145,7 +145,7 @@ def test_no_cost_model_can_be_said() -> None:
 
 
 def test_no_start_can_be_said() -> None:
-    assert load_config("digits", ["supernet.pretrained="]).supernet.pretrained == ""
+    assert load_config("digits", ["start.model="]).start.model == ""
 
 
 @pytest.mark.parametrize(

@@ -87,4 +87,4 @@ def start(network: Network, data: Data) -> Start:
 @pytest.fixture(scope="session")
 def library(start: Start, space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Library:
     path = Path(tmp_path_factory.mktemp("library")) / "library.safetensors"
-    return make_library(start, space, LocalExecutor(), path, steps=20)
+    return make_library(start, space, LocalExecutor(), path, steps=10)

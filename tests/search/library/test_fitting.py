@@ -37,7 +37,7 @@ def test_never_farther_than_before(policy: Policy, noise: float) -> None:
     """With its compression in place, weights of tokens and scales of channels included."""
     network, both = twins(policy)
     both.compress("stages.0.blocks.0.mlp")
-    before = both.compressed.get_submodule(NAME)
+    before = both.running.get_submodule(NAME)
     inputs, rows, scale = draw(0, 6, 17, 48).relu(), draw(1, 6, 17).abs(), draw(2, 32)
     scale[3] = 0.0
     wanted = scale * before(inputs) + noise * draw(3, 6, 17, 32)
@@ -46,11 +46,11 @@ def test_never_farther_than_before(policy: Policy, noise: float) -> None:
     after = ((scale * outputs - wanted).square().sum(2) * rows).sum()
     assert after <= left
     assert (after < left) == (noise > 0)
-    assert torch.allclose(both.compressed.get_submodule(NAME)(inputs), outputs, atol=1e-4)
+    assert torch.allclose(both.running.get_submodule(NAME)(inputs), outputs, atol=1e-4)
     # What is kept is float; compressed again, it is what ran.
     again = Twins(network, both.layers)
     again.compress("stages.0.blocks.0.mlp")
-    again_outputs = again.compressed.get_submodule(NAME)(inputs)
+    again_outputs = again.running.get_submodule(NAME)(inputs)
     assert torch.allclose(again_outputs, outputs, atol=2e-3 * float(outputs.abs().max()))
 
 

@@ -1,11 +1,11 @@
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.executors import LocalExecutor, ProcessExecutor
 from vitpareto.search.library.making import make_library
 from vitpareto.search.library.parts import Library, option_name
 from vitpareto.search.library.start import Start
@@ -73,8 +73,8 @@ def test_a_killed_making_goes_on(few: Start, made: Library, tmp_path: Path, call
     assert again.calls == 0
 
 
-def test_any_executor_makes_the_same(few: Start, made: Library, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as executor:
+def test_other_processes_make_the_same(few: Start, made: Library, tmp_path: Path) -> None:
+    with ProcessExecutor(1, 1) as executor:
         library = make_library(few, SMALL, executor, tmp_path / "library.safetensors", STEPS)
     assert equal(made, library)
 
@@ -124,7 +124,7 @@ def test_a_space_larger_than_the_start_is_refused(few: Start, tmp_path: Path) ->
 
 
 def test_more_training_explains_more(few: Start, made: Library, tmp_path: Path) -> None:
-    longer = make_library(few, SMALL, LocalExecutor(), tmp_path / "library.safetensors", 60)
+    longer = make_library(few, SMALL, LocalExecutor(), tmp_path / "library.safetensors", 24)
     blocks = few.architecture.stages[0].blocks
     names = {
         option_name(0, j, c)

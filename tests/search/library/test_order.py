@@ -104,7 +104,7 @@ def test_blocks_that_do_nothing_are_given_up_first(tmp_path: Path) -> None:
     library = make_library(start, space, LocalExecutor(), tmp_path / "library.safetensors")
     assert {*library.dropped[0]} == {0, 2}
     missed = [library.missed[f"stages.0.blocks.{j}"] for j in range(4)]
-    assert max(missed[0], missed[2]) < 1e-4 < 0.01 < min(missed[1], missed[3])
+    assert max(missed[0], missed[2]) < 0.1 * min(missed[1], missed[3])
     x = images(network.architecture, 4, seed=2)
     for depth, kept in ((4, (0, 1, 2, 3)), (3, None), (2, (1, 3))):
         candidate = space.candidate({"stages.0.depth": depth})
