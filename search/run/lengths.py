@@ -45,8 +45,9 @@ MOST_WORKERS = 8  # that a budget takes without being asked
 
 
 def open_keys(config: RunConfig) -> list[str]:
-    """Keys that a budget may choose, as they are not given."""
-    return config.open_keys([key for keys in KEYS.values() for key in keys])
+    """Keys that a budget may choose, as they are not given; those of a start only beside one."""
+    stages = [s for s in KEYS if s is not Stage.START or config.start.model]
+    return config.open_keys([key for stage in stages for key in KEYS[stage]])
 
 
 def with_workers(config: RunConfig) -> RunConfig:

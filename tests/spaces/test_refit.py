@@ -27,9 +27,11 @@ def variant(**fields: object) -> Network:
         variant(),
         variant(global_pool="distill", layer_scale=True),
         variant(global_pool="avg", pos_embed="none"),
+        variant(stem_bias=False, pre_norm=True),
+        variant(stem_bias=False, pos_embed="patches", registers=2),
         from_timm(timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1), num_classes=6)),
     ],
-    ids=["class token", "two heads", "no positions", "norm after the stem"],
+    ids=["class token", "two heads", "no positions", "no bias", "registers", "norm after the stem"],
 )
 def test_other_pixels(network: Network) -> None:
     x = images(network.architecture)
@@ -45,6 +47,8 @@ def test_other_pixels(network: Network) -> None:
 def test_channels_and_stems_that_cannot() -> None:
     with pytest.raises(SpaceError, match=r"takes 1 channel\(s\), the images have 3"):
         with_pixels(variant(in_chans=1), [1.0], [0.0], 3)
+    with pytest.raises(SpaceError, match="no bias, and there are no positions"):
+        with_pixels(variant(stem_bias=False, pos_embed="none"), [1.0] * 3, [0.0] * 3, 3)
     with pytest.raises(SpaceError, match="only a patch embedding"):
         with_pixels(variant(stem="conv"), [1.0] * 3, [0.0] * 3, 3)
 
