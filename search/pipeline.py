@@ -29,7 +29,7 @@ from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
 from .run.assets import Run
-from .run.budget import allot, finishing_pace, is_over, refuse_too_small, settle
+from .run.budget import allot, expected_rates, finishing_pace, is_over, refuse_too_small, settle
 from .run.estimates import SECONDS
 from .run.progress import Job, following
 from .run.rates import Rates
@@ -83,7 +83,7 @@ def search(run: Run) -> list[Manifest]:
         for step in steps:
             allot(run, step.stage)
             if run.folder.rates.exists():
-                rates = run.ensure_rates()
+                rates = expected_rates(run)
                 job.expect({step.stage: step.seconds(rates) for step in steps})
             step.run(run)
         settle(run)

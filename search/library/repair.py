@@ -241,9 +241,9 @@ class _Walk:
         if narrow and network.head_dist is None:
             normed = network.norm(x)
             pooled = (normed[:, 0] if prefix else normed.mean(1))[:, None]
-            classes = network.head.out_features
             wanted = self.start.trace.logits[:, None]
-            self.twins.fit("head", pooled, wanted, torch.ones(len(x), 1), torch.ones(classes))
+            even = torch.ones(len(x), 1), torch.ones(wanted.shape[-1])
+            self.twins.fit("head", pooled, wanted, *even)
 
     # Where to.
 

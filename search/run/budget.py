@@ -137,6 +137,17 @@ def planned(rates: Rates, keys: Sequence[str], spent: float) -> RunConfig:
     return rates.config
 
 
+def expected_rates(run: Run) -> Rates:
+    """Rates of a run with the lengths that it has, and those that its budget would choose next."""
+    rates, kept = run.ensure_rates(), run.folder.budget
+    if not run.config.budget_s or not kept.exists():
+        return rates
+    known = read_json(kept)
+    decided = {key for chosen in known["chosen"].values() for key in chosen["values"]}
+    left = [key for key in known["open"] if key not in decided]
+    return replace(rates, config=planned(rates, left, 0.0))
+
+
 def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Values:
     """Lengths of a stage, by key; none if all of them are given.
 
