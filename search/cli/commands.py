@@ -226,7 +226,7 @@ def verify(run: Path, as_json: bool) -> None:
     except RunError as error:
         folder = RunFolder(run, lock=False)
         click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
-    with folder, Run(folder) as opened:
+    with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         reports = verify_again(folder, opened.device, opened.data)
         if folder.is_open and folder.report.exists():
             build_report(folder)

@@ -21,10 +21,9 @@ from ...spaces.networks.norms import RmsNorm
 from ...spaces.networks.window import WindowAttention
 from .low_rank import Factored
 from .network import Calibration, Layers
-from .quantize import Grid
-from .scheme import Scheme
+from .scheme import scheme_of
 
-GAINS = Scheme(Grid(8), "static")  # scheme of readers for which rescaling pays
+GAINS = scheme_of("static8", 8, is_conv=False)  # scheme of readers for which rescaling pays
 FLOOR = 1e-6  # of the widest channel; a channel that never varies counts as that wide
 
 
@@ -34,8 +33,8 @@ def reparametrize(
 ) -> dict[str, Tensor]:
     """All parameters by name, norms and their readers rescaled; the network's function is the same.
 
-    Only where readers take fixed ranges and have weights of 8 bits: columns of weights become as
-    uneven as channels were, which costs coarse grids more than it gains. On digits the error of
+    Only where readers take fixed ranges and have the finest integer weights: columns of weights
+    become as uneven as channels were, which costs coarse grids more than it gains. On digits the error of
     8-bit logits fell by a sixth and that of 3-bit weights rose by a fifth.
 
     Args:
