@@ -34,8 +34,8 @@ def reparametrize(
     """All parameters by name, norms and their readers rescaled; the network's function is the same.
 
     Only where readers take fixed ranges and have the finest integer weights: columns of weights
-    become as uneven as channels were, which costs coarse grids more than it gains. On digits the error of
-    8-bit logits fell by a sixth and that of 3-bit weights rose by a fifth.
+    become as uneven as channels were, which costs coarse grids more than it gains. On digits the
+    error of 8-bit logits fell by a sixth and that of 3-bit weights rose by a fifth.
 
     Args:
         network: of the parameters; it may be on the meta device.
