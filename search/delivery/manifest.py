@@ -118,8 +118,7 @@ class Manifest:
         right = f"{spelled(self.goal)} on the validation images"
         if self.metrics is not None:
             share, ms = self.metrics.interval(self.goal)[1], self.metrics.calibrated_ms
-            known = "" if share is None else f"{share:.1%} {right} and "  # not in old manifests
-            figures = f"{known}{ms:.3f} ms, measured in {self.where}"
+            figures = f"{share:.1%} {right} and {ms:.3f} ms, measured in {self.where}"
             failed = next((check for check in self.checks if not check.holds), None)
             return f"not verified: {failed}; {figures}" if failed else f"verified: {figures}"
         if self.answers is not None:
