@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ...spaces.errors import ConfigError
@@ -123,12 +123,22 @@ def allot(run: Run, stage: Stage) -> None:
     if not values:
         return
     share = allotted_s(rates, known["open"], stage, left)
-    _decide(run, stage, values, f"for {share:.0f} s of the {left:.0f} s that are left")
+    part = f"{share:.0f} s of the " if share else ""
+    _decide(run, stage, values, f"for {part}{left:.0f} s that are left")
 
 
-def planned(rates: Rates, keys: Sequence[str], spent: float) -> RunConfig:
-    """The configuration that a budget would choose if all took as long as estimated."""
-    for stage in Stage:
+def planned(
+    rates: Rates, keys: Sequence[str], spent: float, stages: Iterable[Stage] = Stage
+) -> RunConfig:
+    """The configuration that a budget would choose if all took as long as estimated.
+
+    Args:
+        rates: with the configuration so far.
+        keys: that may be chosen.
+        spent: seconds so far.
+        stages: that are to come.
+    """
+    for stage in stages:
         left = rates.config.budget_s - spent
         if stage in KEYS:
             chosen = choose(rates, keys, stage, left)
@@ -144,8 +154,10 @@ def expected_rates(run: Run) -> Rates:
         return rates
     known = read_json(kept)
     decided = {key for chosen in known["chosen"].values() for key in chosen["values"]}
-    left = [key for key in known["open"] if key not in decided]
-    return replace(rates, config=planned(rates, left, 0.0))
+    keys = [key for key in known["open"] if key not in decided]
+    ended = read_json(run.folder.stages)
+    coming = [stage for stage in Stage if stage not in ended]
+    return replace(rates, config=planned(rates, keys, spent_s(run), coming))
 
 
 def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Values:
