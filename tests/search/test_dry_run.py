@@ -8,7 +8,7 @@ import pytest
 from vitpareto.cost_models import workload
 from vitpareto.search.config import load_config
 from vitpareto.search.dry_run import plan
-from vitpareto.search.pipeline import STEPS
+from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.rates import Rates
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
@@ -65,7 +65,7 @@ def test_estimates_from_the_rates_of_a_run_are_near_what_its_stages_took(finishe
         rates = run.ensure_rates()
     assert Rates.load(RunPaths(finished).rates, run.config) == rates
     stages = json.loads((finished / "stages.json").read_text())
-    for step in STEPS:
+    for step in steps_of(run.config):
         estimate, took = step.seconds(rates), stages[step.stage]["seconds"]
         # The machine is shared, and stages of a second have fixed parts of about that length.
         assert took / 8 - 2 < estimate < 8 * took + 2, step.stage

@@ -218,13 +218,19 @@ def test_speeds_are_told_against_float32_in_the_same_runtime_first(run: Path) ->
     ms = facts.best.measured().calibrated_ms
     fair, other = (f"{row['latency_ms'] / ms:.1f}x" for row in (own, eager))
     caption = tiles(facts)[1][1]
-    assert f"{fair} as fast as the largest network in float32 in {own['runtime']}" in caption
+    assert (
+        f"{fair} as fast as the largest network of the space in float32 in {own['runtime']}"
+        in caption
+    )
     assert caption.index(fair) < caption.index(f"{other} in PyTorch eager")
     assert speed(facts, facts.best) == fair
     (run / "reference.json").write_text(json.dumps(eager))  # as runs before had it
     old = gather(RunFolder(run, lock=False))
     assert [row["runtime"] for row in old.references] == ["PyTorch eager"]
-    assert f"{other} as fast as the largest network in float32 in PyTorch eager" in tiles(old)[1][1]
+    assert (
+        f"{other} as fast as the largest network of the space in float32 in PyTorch eager"
+        in tiles(old)[1][1]
+    )
 
 
 def test_the_best_is_said_to_be_the_best_of_the_split_that_chose_it(facts: Facts) -> None:

@@ -76,7 +76,9 @@ def test_a_busy_machine_rules_out_no_model(finished: Path, tmp_path: Path) -> No
     for folder in run.glob("pareto/*"):
         manifest = read_manifest(folder)
         found = manifest.measured()
-        slower = replace(found, latency_ms=found.calibrated_ms / 0.5, speed=0.5)
+        names = ("latency_ms", "latency_p10_ms", "latency_p90_ms")
+        twice = {name: found.at_calibrated_speed()[name] / 0.5 for name in names}
+        slower = replace(found, **twice, speed=0.5)
         write_manifest(folder, replace(manifest, metrics=slower))
     busy = load_run(run)
     assert busy.best(latency_ms=1.01 * usual).key == load_run(finished).best().key
