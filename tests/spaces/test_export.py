@@ -66,7 +66,9 @@ def test_token_reduction(pool: str, how: str) -> None:
 def test_stages(downsample: str) -> None:
     block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))
-    agree(randomized(Architecture(stages, 32, 3, 5, "conv", 4, True, "relative", "avg")))
+    size = {"input_size": 32, "num_classes": 5, "stem": "conv", "patch_size": 4}
+    kinds = {"stem_norm": True, "pos_embed": "relative", "global_pool": "avg"}
+    agree(randomized(Architecture(stages, **size, **kinds)))
 
 
 @pytest.mark.onnx
