@@ -42,13 +42,14 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
     Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
     Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
 }  # durations that are timed again before a stage is decided
+READY = 10  # passes of a supernet from which its weights are a start
 ENOUGH = 15  # passes for which more finalists are taken
 AGAIN = 0.05  # of the time for training, kept for models that need steps back
 REPORT_S = 5.0  # to write the report
 
 log = logging.getLogger("vitpareto")
 
-Values = dict[str, int]
+Values = dict[str, float]
 
 
 def refuse_too_small(run: Run) -> None:
@@ -276,11 +277,19 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
     if Stage.FINISHING not in known["chosen"]:
         slow_first = sorted(passes.values(), reverse=True)
         one = makespan([], slow_first, config.executor.workers)
-        epochs = _within("finish.epochs", training / one)
+        values: Values = {"finish.epochs": _within("finish.epochs", training / one)}
+        if begin_anew(config):
+            values["finish.lr"] = config.proxy.lr
         why = f"for {training:.0f} s, as far as the machine keeps its speed"
-        _decide(run, Stage.FINISHING, {"finish.epochs": epochs}, why)
+        _decide(run, Stage.FINISHING, values, why)
     end = time.monotonic() + training + started_s(rates)
     return Pace(end, {key: seconds / steps for key, seconds in passes.items()})
+
+
+def begin_anew(config: RunConfig) -> bool:
+    """Whether inherited weights say so little that networks must learn as fast as new ones."""
+    inherits = config.start.model or config.supernet.epochs >= READY
+    return not inherits and bool(config.open_keys(["finish.lr"]))
 
 
 def is_over(run: Run) -> bool:
@@ -303,7 +312,7 @@ def settle(run: Run) -> None:
     if "took_s" in known:
         return
     values = {k: v for chosen in known["chosen"].values() for k, v in chosen["values"].items()}
-    short = sorted((v / MOST[k], k) for k, v in values.items() if v < MOST[k])
+    short = sorted((v / MOST[k], k) for k, v in values.items() if v < MOST.get(k, 0))
     more = ", ".join(f"{key} ({values[key]} of up to {MOST[key]})" for _, key in short)
     known["took_s"] = round(spent_s(run))
     known["more"] = f"More time would go to {more}" if more else "More time would bring little"

@@ -1,7 +1,6 @@
 """Budget: what it chooses, and that a machine whose speed swings does not break it.
 
-Time is simulated here: stages take what the estimates say, times how slow the machine then is. A
-run with a budget for real is in `test_budget_run.py`.
+Time is simulated here: stages take what the estimates say, times how slow the machine then is.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +10,15 @@ import pytest
 from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.durations import duration_text, parse_duration
 from vitpareto.search.pipeline import STEPS
-from vitpareto.search.run.budget import LEAST, allotted_s, check_budget, choose, planned
+from vitpareto.search.run.budget import (
+    LEAST,
+    READY,
+    allotted_s,
+    begin_anew,
+    check_budget,
+    choose,
+    planned,
+)
 from vitpareto.search.run.estimates import SECONDS, finalist_s
 from vitpareto.search.run.lengths import KEYS, MOST, open_keys
 from vitpareto.search.run.rates import TIMED, Rates
@@ -121,6 +128,13 @@ def test_what_is_given_is_kept() -> None:
     assert (config.teacher.epochs, config.finish.finalists) == (7, 3)
     took = sum(seconds(replace(known, config=config)) for seconds in SECONDS.values())
     assert 0.85 * 900 < took < 1.05 * 900
+
+
+def test_models_that_inherit_little_learn_as_fast_as_new_ones() -> None:
+    assert begin_anew(rates("budget=20min").config.with_values({"supernet.epochs": 2}))
+    assert not begin_anew(rates("budget=20min").config.with_values({"supernet.epochs": READY}))
+    given = {"supernet.epochs": 2, "finish.lr": 3e-4}
+    assert not begin_anew(rates("budget=20min").config.with_values(given))
 
 
 def test_too_small_a_budget_is_refused_with_one_that_works() -> None:
