@@ -65,8 +65,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'Known: a, b.'
     >>> did_you_mean("executorch", ["onnxruntime", "torch"])
     'Known: onnxruntime, torch.'
+    >>> did_you_mean("valid", ["train", "validation"])
+    "Did you mean 'validation'?"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
+    begun = [full for full in known if len(name) > 2 and full.startswith(name)]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE) or begun
     listed = shorten(", ".join(known), LISTED, placeholder=" ...")
     return f"Did you mean {close[0]!r}?" if close else f"Known: {listed}."
