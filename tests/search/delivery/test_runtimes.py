@@ -22,6 +22,7 @@ from ..made import SPACE, Made, everywhere
 FLOAT = SPACE.replace("[32, 8]", "32").replace("[8, 32]", "32")
 
 
+@pytest.mark.slow
 def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
     device, space = Device.load("torch-1t"), SearchSpace.from_text(FLOAT)
     there = made._replace(device=device, model=calibrate(device, space, 5.0, 0))
