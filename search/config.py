@@ -169,19 +169,13 @@ class TeacherConfig(TrainConfig):
     checkpoint: str = ""
     img_size: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("checkpoint")
+    @field_validator("checkpoint", "img_size")
     @classmethod
-    def _of_a_model(cls, checkpoint: str, info: ValidationInfo) -> str:
-        if checkpoint and not info.data.get("model"):
-            raise ValueError("weights of which model? Name it in teacher.model")
-        return checkpoint
-
-    @field_validator("img_size")
-    @classmethod
-    def _size_of_a_model(cls, size: int, info: ValidationInfo) -> int:
-        if size and not info.data.get("model"):
-            raise ValueError("pixels of which model? Name it in teacher.model")
-        return size
+    def _of_a_model(cls, value: str | int, info: ValidationInfo) -> str | int:
+        if value and not info.data.get("model"):
+            what = "weights" if info.field_name == "checkpoint" else "pixels"
+            raise ValueError(f"{what} of which model? Name it in teacher.model")
+        return value
 
 
 class AdaptConfig(TrainConfig):

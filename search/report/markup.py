@@ -7,6 +7,35 @@ from collections.abc import Sequence
 
 Value = str | float | int | None
 
+HTML = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+{body}
+<div id="tip" role="tooltip"></div>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def document(title: str, body: Sequence[str], style: str, script: str) -> str:
+    """A whole page that needs no other file.
+
+    Args:
+        title: as text.
+        body: markup, element by element.
+        style: CSS.
+        script: JavaScript.
+    """
+    return HTML.format(title=text(title), style=style, body="\n".join(body), script=script)
+
 
 def text(value: object) -> str:
     """Any value as text inside an element."""

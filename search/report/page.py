@@ -17,30 +17,13 @@ from .confusion import confusion
 from .facts import Facts
 from .front import SIZES, front_chart, size_edges
 from .images import images
-from .markup import table, tag, text
+from .markup import document, table, tag, text
 from .mistakes import thumbnails
 from .models import faster, ladder, models, promises, runtime_words
 from .notes import notes, trust
 from .style import SCRIPT, STYLE
 from .svg import both
 from .words import duration, mb, ms, number, percent
-
-HTML = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-{body}
-<div id="tip" role="tooltip"></div>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 ENDINGS = {
     "trials": "The search ended when all trials were made.",
@@ -70,9 +53,7 @@ def page(facts: Facts) -> str:
         *_stages(facts),
         *_reproduce(facts),
     ]
-    return HTML.format(
-        title=text(f"{name}: vitpareto"), style=STYLE, script=SCRIPT, body="\n".join(body)
-    )
+    return document(f"{name}: vitpareto", body, STYLE, SCRIPT)
 
 
 def _head(facts: Facts, name: str) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...spaces.convert import converter_of
 from ...spaces.errors import RunError, SpaceError
 from ..training.checkpoint_file import one_line, read_weights
-from ..training.timm_models import FOREIGN, check_name
+from ..training.timm_models import FOREIGN, check_name, load_foreign
 from .weights import check_weights, classes_in
 
 TORCHVISION = "torchvision:"
@@ -172,10 +172,7 @@ def _load_foreign(model: Any, checkpoint: str, key: str) -> None:
         raise RunError(f"{key}: {checkpoint}: no such file")
     if not hasattr(model, "load_pretrained"):
         raise RunError(f"{key}: {checkpoint}: {type(model).__name__} reads no .npz")
-    try:
-        timm.models.load_checkpoint(model, checkpoint)
-    except Exception as error:  # each model reads in its own way
-        raise RunError(f"{key}: {checkpoint}: {one_line(error)}") from error
+    load_foreign(model, checkpoint, key)
 
 
 def _fit_size(model: Any, weights: Mapping[str, Tensor]) -> None:

@@ -152,6 +152,18 @@ def load_pretrained(name: str, **options: Any) -> Any:
         ) from error
 
 
+def load_foreign(model: Any, checkpoint: str, key: str) -> None:
+    """Load weights of JAX, which some models of timm read themselves.
+
+    Raises:
+        RunError: they cannot be read; the message names the key of the configuration.
+    """
+    try:
+        timm.models.load_checkpoint(model, checkpoint)
+    except Exception as error:  # each model reads in its own way
+        raise RunError(f"{key}: {checkpoint}: {one_line(error)}") from error
+
+
 def _load_file(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
     """A model of timm, made with some options, with weights from a file.
 
@@ -160,10 +172,7 @@ def _load_file(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
     """
     if Path(checkpoint).suffix.lower() in FOREIGN:
         model: Any = timm.create_model(name, **options)
-        try:
-            timm.models.load_checkpoint(model, checkpoint)
-        except Exception as error:  # each model reads in its own way
-            raise RunError(f"teacher.checkpoint: {checkpoint}: {one_line(error)}") from error
+        load_foreign(model, checkpoint, "teacher.checkpoint")
         return model
     weights = read_weights(Path(checkpoint))
     model = timm.create_model(name, **options)

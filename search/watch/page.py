@@ -8,30 +8,17 @@ from typing import Any
 from ...spaces.errors import VitParetoError
 from ..console import spoken
 from ..delivery.manifest import manifests
-from ..report.markup import table, tag, text, yes
+from ..report.markup import document, table, tag, text, yes
 from ..report.style import SCRIPT, STYLE
 from ..report.words import duration, mb, ms, percent
 from ..store.run_folder import RunPaths
 from .scatter import scatter
 from .state import State, read_state
 
-HTML = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<p id="lost" class="bad" hidden>`vitpareto watch` does not answer any more: start it again.</p>
-{sections}
-<div id="tip" role="tooltip"></div>
-<script>{script}</script>
-</body>
-</html>
-"""
+LOST = (
+    '<p id="lost" class="bad" hidden>'
+    "`vitpareto watch` does not answer any more: start it again.</p>"
+)
 
 LIVE_STYLE = """
 .track { height: 10px; border-radius: 5px; background: var(--line); overflow: hidden }
@@ -77,14 +64,9 @@ MARKS = {"done": ("\u2713", "done"), "now": ("\u25b8", "now"), "to come": ("", "
 def page(paths: RunPaths) -> str:
     """The whole page."""
     now = sections(paths)
-    return HTML.format(
-        title=text(now["title"]),
-        style=STYLE + LIVE_STYLE,
-        sections="\n".join(
-            tag("section", markup, id=name) for name, markup in now["sections"].items()
-        ),
-        script=SCRIPT + LIVE_SCRIPT,
-    )
+    body = [tag("section", markup, id=name) for name, markup in now["sections"].items()]
+    style, script = STYLE + LIVE_STYLE, SCRIPT + LIVE_SCRIPT
+    return document(now["title"], [LOST, *body], style, script)
 
 
 def sections(paths: RunPaths) -> dict[str, Any]:
