@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial, wraps
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load, load_file, save
+from torch import Tensor
 
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
@@ -22,7 +25,7 @@ from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..config import RunConfig, load_config
 from ..console import share_bar
-from ..data.dataset import Data
+from ..data.dataset import Data, Split
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
 from ..executors import open_executor
@@ -31,9 +34,11 @@ from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
 from ..loop.study import Scoring, window
-from ..scoring.assembled import AssembledScorer
+from ..scoring.assembled import LOOKED_AT, AssembledScorer
+from ..scoring.cut_forecast import CutForecast, Example, spread_examples
 from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
 from ..scoring.predicted_costs import CostPredictor
@@ -55,7 +60,7 @@ from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
-from ..training.finetune import FineTuning
+from ..training.finetune import CALIBRATION, FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
@@ -130,6 +135,11 @@ class Run:
     def data(self) -> Data:
         """The images; a new run reads them now."""
         return self.ensure_data()
+
+    @property
+    def calibration(self) -> Tensor:
+        """Train images by which matrices of low rank are cut."""
+        return self.data.split("train").images[:CALIBRATION]
 
     @cached_property
     def tuning(self) -> FineTuning:
@@ -321,18 +331,23 @@ class Run:
         return supernet
 
     @_once
-    def ensure_forecast(self) -> Forecast | None:
+    def ensure_forecast(self) -> Forecast | CutForecast | None:
         """Predictor of accuracies from short trainings, which are done now if they were not yet.
 
-        None where the configuration asks for no such trainings.
+        Beside a start it is of finished candidates. None where the configuration asks for no such
+        trainings.
         """
         config, seed = self.config, self.config.search.seed
-        wanted, search = config.forecast, self.data.split("search")
-        if not config.examples:
+        if not config.forecast.candidates:
             return None
-        lessons = self.ensure_lessons()
-        training = ShortTraining(lessons, search, config.proxy, wanted.steps, EXAMPLE_SEED + seed)
-        examples = draw_examples(self.space, wanted.candidates, seed)
+        training: Scorer
+        if config.start.model:
+            finishing = self.finishing(self.data.split("search"), config.forecast.steps)
+            training = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
+            examples = spread_examples(self.space, config.forecast.candidates, seed)
+        else:
+            training = self.short(config.forecast.steps).with_seed(EXAMPLE_SEED + seed)
+            examples = draw_examples(self.space, config.forecast.candidates, seed)
         log = EvaluationLog(self.folder.short_trainings)
         with (
             running(self.folder, Stage.FORECAST) as facts,
@@ -340,25 +355,62 @@ class Run:
         ):
             trained = train_examples(examples, training, executor, log, window(config))
             facts["trained"] = len(trained)
+        rmtree(self.folder.half_trained, ignore_errors=True)
+        if config.start.model:
+            return CutForecast.fit(trained, self.assembled())
         return Forecast.fit(trained)
+
+    def short(self, steps: int) -> ShortTraining:
+        """Scorer that trains candidates from scratch for some steps."""
+        lessons, search = self.ensure_lessons(), self.data.split("search")
+        return ShortTraining(lessons, search, self.config.proxy, steps)
+
+    def alone(self, judges: Split) -> ShortTraining | Finishing:
+        """Scorer that trains candidates to the end: from scratch, or from a start.
+
+        Args:
+            judges: images that say how accurate they are.
+        """
+        if self.config.start.model:
+            return self.finishing(judges)
+        lessons, recipe = self.ensure_lessons(), self.config.proxy
+        steps = lessons.steps(recipe.batch_size, recipe.epochs)
+        return ShortTraining(lessons, judges, recipe, steps)
+
+    def finishing(self, judges: Split, steps: int = 0) -> Finishing:
+        """Scorer that trains candidates as what is delivered is, but perhaps for fewer steps.
+
+        Args:
+            judges: images that say how accurate they are.
+            steps: of a training; 0 for all passes of the recipe.
+        """
+        library, tuning = self.ensure_library(), self.tuning
+        assert library
+        tuning = replace(tuning, validation=judges, length=min(steps, tuning.steps))
+        recipes, folder = self.ensure_cost_model().recipes, self.folder.half_trained
+        return Finishing(library, recipes, tuning, self.calibration, folder)
 
     @_once
     def ensure_scorers(self) -> dict[float, Scorer]:
         """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
-        A forecast needs no image; without one, inherited weights score, or assembled ones.
+        Beside a start candidates are assembled; a forecast says what they become. Without a
+        start it needs no image, and without it inherited weights score.
         """
-        if forecast := self.ensure_forecast():
+        forecast, shares = self.ensure_forecast(), (*sorted(self.config.search.rungs), 1.0)
+        if isinstance(forecast, CutForecast):
+            return {share: forecast.judged_by(self.assembled(share)) for share in shares}
+        if forecast:
             return {1.0: forecast}
         judge = self.assembled if self.config.start.model else self.evaluator
-        return {share: judge(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+        return {share: judge(share) for share in shares}
 
     def assembled(self, share: float = 1.0) -> AssembledScorer:
         """Scorer with weights from the library, which are rounded as on the device."""
         library, search = self.ensure_library(), self.data.split("search")
         assert library
-        recipes = self.ensure_cost_model().recipes
-        return AssembledScorer(library, part(search, share), recipes=recipes)
+        recipes, seen = self.ensure_cost_model().recipes, min(1.0, LOOKED_AT / len(search))
+        return AssembledScorer(library, part(search, seen * share), recipes=recipes)
 
     def evaluator(self, share: float = 1.0) -> Evaluator:
         """Scorer with inherited weights, which are rounded as on the device."""

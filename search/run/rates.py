@@ -31,6 +31,7 @@ from ..library.options import tasks
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
+from ..scoring.assembled import LOOKED_AT
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
 from ..start.fitted import typical_images
@@ -79,7 +80,7 @@ class Rates:
         finish_step_s: likewise, with the recipe of `finish`.
         judge_s: of the answers of a typical candidate to the validation split, in a worker.
         score_s: of scoring a candidate with inherited or assembled weights; 0 where a forecast
-            does.
+            does without them.
         process_s: of starting a process that measures.
         supernet_mb: weights of the largest network.
         teacher_mb: weights of the teacher.
@@ -200,7 +201,7 @@ def durations(
     works = _together(config, space, data, names)
     seconds = median_seconds({name: work for name, work in works.items() if name in names})
     alone = [name for name in ALONE_S if name in names]
-    if not config.examples:
+    if config.start.model or not config.forecast.candidates:
         alone += [name for name in ("score_s",) if name in names]
     if alone:
         typical = draw_examples(space, TYPICAL, config.search.seed)
@@ -228,7 +229,8 @@ def candidate_durations(
     scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
     if config.start.model:  # assembled and asked, each with a few images here
         assembled = len(typical_images(data, space.largest().architecture))
-        scales["score_s"] = (assembled + data.count("search")) / (2 * FEW)
+        seen = min(LOOKED_AT, data.count("search"))
+        scales["score_s"] = (assembled + seen) / (2 * FEW)
     return {
         c.key: {name: seconds[name, c.key] * scales.get(name, 1.0) for name in names}
         for c in candidates
