@@ -39,5 +39,5 @@ def verdict(tau: Interval, ceiling: Interval, gain: Interval, n: int) -> str:
         if figure.value < bound
     ]
     ratio = min(short) if short else (gain.value - gain.low) / gain.value
-    needed = min(MOST, math.ceil(round(n * ratio**2 / 10, 6)) * 10) if math.isfinite(ratio) else MOST
-    return f"cannot tell with n={n}, about {max(needed, n + 1)} would"
+    needed = 10 * math.ceil(round(n * ratio**2 / 10, 6)) if math.isfinite(ratio) else MOST
+    return f"cannot tell with n={n}, about {max(min(needed, MOST), n + 1)} would"

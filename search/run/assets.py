@@ -66,7 +66,7 @@ from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import require_energy
-from .rates import VIEWS, Rates, main_threads, measure_rates
+from .rates import Rates, main_threads, measure_rates, views_of
 from .stage import Stage
 from .stages import running
 
@@ -260,8 +260,9 @@ class Run:
                     else train_teacher(self.data, config.teacher, config.search.seed, balance)
                 )
                 validation = self.data.split("validation")
+                views = views_of(config, len(self.data.train_labels))
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
-                logits = make_lessons(self.data, teacher, VIEWS).teacher
+                logits = make_lessons(self.data, teacher, views).teacher
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
         state = load_file(self.folder.teacher)

@@ -14,7 +14,7 @@ from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
 from ..start.fitted import IMAGES
-from .rates import VIEWS, Rates
+from .rates import Rates
 from .stages import Stage
 
 ANSWER = 1 / 3  # of a training step, an answer without gradients
@@ -51,7 +51,7 @@ def teacher_s(rates: Rates) -> float:
     config = rates.config.teacher
     trained = rates.teacher_step_s * rates.steps(config)
     views = 0 if rates.config.start.model or config.model else config.epochs
-    return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
+    return trained + rates.view_s * views + rates.views * (rates.answer_s + rates.view_s)
 
 
 def library_s(rates: Rates) -> float:
