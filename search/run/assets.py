@@ -37,10 +37,11 @@ from ..loop.study import Scoring, window
 from ..scoring.assembled import LOOKED_AT, AssembledScorer
 from ..scoring.cut_forecast import CutForecast, Example, spread_examples
 from ..scoring.evaluation import Scorer, evaluate
-from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
+from ..scoring.lift import Lifted, anchors
 from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
@@ -288,15 +289,15 @@ class Run:
             facts |= {"options": len(library.options), "dropped": library.dropped}
         return library
 
-    def inherited(self, candidate: Candidate) -> Network:
-        """A candidate's network before its training: assembled from the library, or a slice.
+    @property
+    def inherited(self) -> Callable[[Candidate], Network]:
+        """Makes a candidate's network before its training: assembled from the library, or a slice.
 
-        Raises:
-            SpaceError: it is no candidate of the space.
+        It travels to workers, and raises SpaceError for no candidate of the space.
         """
         if library := self.ensure_library():
-            return assemble(library, candidate, self.ensure_cost_model().recipes)
-        return self.ensure_supernet().extract(candidate)
+            return partial(assemble, library, recipes=self.ensure_cost_model().recipes)
+        return self.ensure_supernet().extract
 
     @_once
     def ensure_supernet(self) -> Supernet:
@@ -356,10 +357,32 @@ class Run:
         ):
             trained = train_examples(examples, training, executor, log, window(config))
             facts["trained"] = len(trained)
+            if self._judges_by_whole_trainings:
+                ends, whole = anchors(trained, config.search.goal), self.folder.whole_trainings
+                finishing = self.finishing(self.data.split("search"))
+                finishing = finishing.with_seed(EXAMPLE_SEED + seed)
+                label, log = "whole trainings", EvaluationLog(whole)
+                train_examples(ends, finishing, executor, log, window(config), label)
         rmtree(self.folder.half_trained, ignore_errors=True)
         if config.start.model:
             return CutForecast.fit(trained, self.assembled())
         return Forecast.fit(trained)
+
+    @property
+    def _judges_by_whole_trainings(self) -> bool:
+        """Whether an accuracy has a limit, which is about finished models.
+
+        What is best does not depend on how much better than after a short training they are, so
+        without a limit that is not worth some whole trainings. Nor is it known while a budget is
+        still to say how long these are: limits are about short ones then.
+        """
+        config, kept = self.config, self.folder.budget
+        if config.search.goal not in config.search.limits:
+            return False
+        later = bool(config.budget_s) and "finish.epochs" in read_json(kept)["open"]
+        if later:
+            log.info("forecast: the limit on %s is about short trainings", config.search.goal)
+        return not later
 
     def short(self, steps: int) -> ShortTraining:
         """Scorer that trains candidates from scratch for some steps."""
@@ -385,24 +408,26 @@ class Run:
             judges: images that say how accurate they are.
             steps: of a training; 0 for all passes of the recipe.
         """
-        library, tuning = self.ensure_library(), self.tuning
-        assert library
+        tuning = self.tuning
         tuning = replace(tuning, validation=judges, length=min(steps, tuning.steps))
-        recipes, folder = self.ensure_cost_model().recipes, self.folder.half_trained
-        return Finishing(library, recipes, tuning, self.calibration, folder)
+        return Finishing(self.inherited, tuning, self.calibration, self.folder.half_trained)
 
     @_once
     def ensure_scorers(self) -> dict[float, Scorer]:
         """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
         Beside a start candidates are assembled; a forecast says what they become. Without a
-        start it needs no image, and without it inherited weights score.
+        start it needs no image, and without it inherited weights score. Where an accuracy has a
+        limit, it is lifted from that after short trainings to that after whole ones.
         """
         forecast, shares = self.ensure_forecast(), (*sorted(self.config.search.rungs), 1.0)
-        if isinstance(forecast, CutForecast):
-            return {share: forecast.judged_by(self.assembled(share)) for share in shares}
         if forecast:
-            return {1.0: forecast}
+            whole, _ = read_evaluations(self.folder.whole_trainings)
+            lifted = Lifted.fit(forecast, whole)
+            if not isinstance(forecast, CutForecast):
+                return {1.0: lifted}
+            judges = {share: forecast.judged_by(self.assembled(share)) for share in shares}
+            return {share: replace(lifted, forecast=judge) for share, judge in judges.items()}
         judge = self.assembled if self.config.start.model else self.evaluator
         return {share: judge(share) for share in shares}
 

@@ -1,22 +1,19 @@
-"""Finishing: a candidate cut from a start is trained as what is delivered is, and judged.
+"""Finishing: a candidate is trained as what is delivered is, and judged.
 
-Dearer than a look at the assembled network, and the truth about it. A kill costs a slice of the
+Dearer than a look at it before, and the truth about it. A kill costs a slice of the
 training under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
-from ..library.parts import Library
-from ..library.repair import assemble
+from ...spaces.networks import Network
 from ..training.accuracy import accuracy
 from ..training.finetune import Finalist, FineTuning, start_network, train_alone
 from ..training.forward import predict
@@ -27,15 +24,13 @@ class Finishing:
     """Scores candidates by what they are after their training; travels to workers.
 
     Attributes:
-        library: from which candidates are assembled.
-        recipes: how the device runs each precision.
+        begin: makes the network of a candidate, with the weights that it begins with.
         tuning: recipe, its seed, and the images that judge.
         calibration: images by which matrices of low rank are cut.
         folder: where what is half trained is kept.
     """
 
-    library: Library
-    recipes: Book | Sequence[str]
+    begin: Callable[[Candidate], Network]
     tuning: FineTuning
     calibration: Tensor
     folder: Path
@@ -46,8 +41,7 @@ class Finishing:
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Accuracies with their 95% intervals."""
-        begin = partial(assemble, self.library, recipes=self.recipes)
-        network = start_network(begin, candidate, self.calibration, self.tuning)
+        network = start_network(self.begin, candidate, self.calibration, self.tuning)
         kept = self.folder / f"{candidate.key}.{self.tuning.seed}.safetensors"
         train_alone(Finalist(candidate, network, kept), self.tuning)
         judges = self.tuning.validation

@@ -61,8 +61,9 @@ def train_examples(
     executor: Executor,
     log: EvaluationLog,
     ahead: int,
+    label: str = "short trainings",
 ) -> list[Evaluation]:
-    """Short trainings of all candidates; those that are in the log are not repeated.
+    """Trainings of all candidates; those that are in the log are not repeated.
 
     Args:
         candidates: to train.
@@ -70,10 +71,11 @@ def train_examples(
         executor: runs them.
         log: trainings so far; each new one is appended.
         ahead: trainings under way at once.
+        label: of the progress.
     """
     scores = Scores(partial(evaluate, training), executor, log)
     evaluations: list[Evaluation] = []
-    with progress(len(candidates), "short trainings", "training") as bar:
+    with progress(len(candidates), label, "training") as bar:
         for i, candidate in enumerate(candidates):
             for following in candidates[i : i + ahead]:
                 scores.submit(following, {})

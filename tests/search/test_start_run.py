@@ -17,6 +17,7 @@ from vitpareto.search.run.assets import Run
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.scoring.cut_forecast import CutForecast
 from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.search.scoring.lift import Lifted
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.search.training.teacher import predict
 from vitpareto.spaces import Candidate
@@ -39,7 +40,7 @@ def run_of(own: Own, folder: Path, **sections: Any) -> Path:
         "device": {"name": "cpu-1t", "calibrate_s": 3},
         "start": {"model": own.name, "adapt": {**TRAIN, "epochs": 2}},
         "forecast": {"candidates": 8, "steps": 5},
-        "search": {"trials": 10, "sampler": "random"},
+        "search": {"trials": 10, "sampler": "random", "limits": {"accuracy": 0.3}},
         "executor": {"threads": 1},
         "finish": {**TRAIN, "finalists": 2},
         **sections,
@@ -96,7 +97,9 @@ def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) ->
     run = Run(RunFolder(searched, lock=False))
     examples, _ = read_evaluations(run.folder.short_trainings)
     assert len(examples) == 8
-    forecast = CutForecast.fit(examples, run.assembled())
+    whole, _ = read_evaluations(run.folder.whole_trainings)
+    assert {e.key for e in whole} < {e.key for e in examples} and len(whole) == 3
+    forecast = Lifted.fit(CutForecast.fit(examples, run.assembled()), whole)
     scored, _ = read_evaluations(run.folder.evaluations)
     for evaluation in scored[:3]:
         found = forecast(evaluation.candidate)

@@ -4,17 +4,18 @@ import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vitpareto.cost_models import workload
-from vitpareto.search.compress.network import DEFAULT_RECIPES
 from vitpareto.search.config import FinishConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.experiments.rank_statistics import kendall_tau
 from vitpareto.search.library.parts import Library
+from vitpareto.search.library.repair import assemble
 from vitpareto.search.library.start import Start
 from vitpareto.search.scoring.assembled import AssembledScorer
 from vitpareto.search.scoring.cut_forecast import CutForecast, Example, spread_examples
@@ -127,15 +128,14 @@ def finishing(space: SearchSpace, data: Data, lessons, tmp_path: Path) -> Finish
     start = Start.of(fresh(space.largest(), 0), data.split("train").images[:32])
     recipe = FinishConfig(epochs=9, batch_size=64, lr=4e-3)
     tuning = FineTuning(lessons, data.split("search"), recipe, 0, length=40)
-    return Finishing(
-        Library(start), DEFAULT_RECIPES, tuning, data.split("train").images[:32], tmp_path / "half"
-    )
+    begin = partial(assemble, Library(start))
+    return Finishing(begin, tuning, data.split("train").images[:32], tmp_path / "half")
 
 
 def test_finished_candidates_are_better_and_leave_nothing(
     finishing: Finishing, space: SearchSpace, data: Data
 ) -> None:
-    judge = AssembledScorer(finishing.library, data.split("search"))
+    judge = AssembledScorer(finishing.begin.args[0], data.split("search"))  # type: ignore
     example = pickle.loads(pickle.dumps(Example(finishing, judge)))
     candidate = space.sample(1, seed=3)[0]
     found = example(candidate)
