@@ -44,6 +44,7 @@ LENGTHS = frozenset(
         *(f"forecast.{name}" for name in ("candidates", "steps")),
     }
 )  # of trainings
+CUT_EXAMPLES = 20  # short trainings beside a start where nothing else is asked for
 FEWEST_EXAMPLES = 8  # short trainings from which anything can be learned
 
 
@@ -293,13 +294,15 @@ class ProxyConfig(TrainConfig):
 
 
 class ForecastConfig(_Section):
-    """Short trainings from scratch, from which the accuracies of all candidates are predicted.
+    """Short trainings, from which the accuracies of all candidates are predicted.
 
-    Their recipe is that of `proxy`, with a schedule of its own length. Of candidates that are cut
-    from a start they would say nothing, so none are made beside one.
+    From scratch their recipe is that of `proxy`, beside a start that of `finish`, with a schedule
+    of its own length.
 
     Attributes:
-        candidates: number that is trained; 0 takes inherited accuracies as they are.
+        candidates: number that is trained, 60 by default and 20 beside a start, where assembled
+            weights already say which is better; 0 takes the accuracies of inherited or assembled
+            weights as they are.
         steps: of each; fewer favor candidates that learn fast.
     """
 
@@ -489,6 +492,15 @@ class RunConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _examples_beside_a_start(self) -> RunConfig:
+        """A forecast beside a start has enough with fewer examples, unless they are given."""
+        if self.start.model and self.open_keys(["forecast.candidates"]):
+            values = self.forecast.model_dump() | {"candidates": CUT_EXAMPLES}
+            fewer = ForecastConfig.model_construct(self.forecast.model_fields_set, **values)
+            object.__setattr__(self, "forecast", fewer)
+        return self
+
+    @model_validator(mode="after")
     def _length_of_the_job(self) -> RunConfig:
         """A job on images of one's own ends in time, unless something says how long it takes."""
         if not self.budget:
@@ -523,11 +535,6 @@ class RunConfig(_Section):
                 section = section.setdefault(part, {})
             section[name] = value
         return RunConfig.model_validate(raw | {"budget": self.budget})
-
-    @property
-    def examples(self) -> int:
-        """Short trainings of which a forecast is made; none beside a start."""
-        return 0 if self.start.model else self.forecast.candidates
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""

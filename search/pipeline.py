@@ -230,7 +230,7 @@ def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
     waiting = [
         Finalist(
             e.candidate,
-            start_network(run.inherited, e.candidate, run.data, tuning),
+            start_network(run.inherited, e.candidate, run.calibration, tuning),
             run.folder.training_of(e.key),
             f"{number} of {len(new)}",
         )
@@ -321,10 +321,9 @@ STEPS = (
         lambda paths: paths.short_trainings,
         Run.ensure_forecast,
         lambda r: (
-            f"{r.config.examples} short trainings of {r.config.forecast.steps} steps"
-            if r.config.examples
-            else "none beside a start"
+            f"{r.config.forecast.candidates} short trainings of {r.config.forecast.steps} steps"
         ),
+        lambda config: config.forecast.candidates > 0,
     ),
     Step(
         Stage.SEARCH,

@@ -125,17 +125,23 @@ def proxy_lines(figures: Facts) -> list[str]:
         lines.append(
             f"{label:30} " + (f"{value:6.3f}  ({low:.3f} to {high:.3f})" if known else "?")
         )
-    others = {f"tau of {steps} steps alone": short for steps, short in figures["short"].items()}
-    if "inherited" in figures:
-        others = {"tau of inherited weights": figures["inherited"], **others}
+    cut = ("raw", "repaired", "assembled", "inherited")
+    others = {f"tau of {name} weights": figures[name] for name in cut if name in figures}
+    others |= {f"tau of {steps} steps alone": short for steps, short in figures["short"].items()}
     for label, other in others.items():
         low, value, high = (other[f"kendall_tau{end}"] for end in ("_low", "", "_high"))
         time = f", {other['score_ms']:.0f} ms" if "score_ms" in other else ""
+        time += f", {other['mean']:.1%} right" if "mean" in other else ""
         lines.append(f"{label:30} {value:6.3f}  ({low:.3f} to {high:.3f}){time}")
     signs = figures["sign_agreement"]["all"]
     lines.append(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
     lines.append(f"{'milliseconds a score':30} {figures['score_ms']:6.1f}")
-    lines.append(f"{'trusted':30} {yes(figures['trusted'])}")
+    if forecast := figures.get("forecast"):
+        off, held = 100 * forecast["mean_error"], forecast["coverage_90"]
+        lines.append(
+            f"{'mean error of the forecast':30} {off:6.1f} points, 90% intervals hold {held:.0%}"
+        )
+    lines.append(f"{'trusted':30} {figures.get('verdict', yes(figures['trusted']))}")
     return lines
 
 

@@ -103,7 +103,7 @@ def trained(run: Run, wanted: Mapping[str, Candidate]) -> dict[str, Entry]:
     waiting = dict[str, Finalist]()
     for i, (name, candidate) in enumerate(wanted.items(), 1):
         if not (folders[name] / WEIGHTS).exists() and candidate.key not in waiting:
-            network = start_network(run.inherited, candidate, run.data, run.tuning)
+            network = start_network(run.inherited, candidate, run.calibration, run.tuning)
             number, kept = f"{i} of {len(wanted)}: {name}", folders[name] / "training.safetensors"
             waiting[candidate.key] = Finalist(candidate, network, kept, number)
     if waiting:

@@ -1,7 +1,8 @@
 """Proxy check: do scores rank candidates as training them alone does?
 
-Candidates are drawn in strata and in matched pairs. Each is trained alone, some of them with
-several seeds, and the search's scores are compared with the accuracies.
+Candidates are drawn in strata and in matched pairs. Each is trained alone, from scratch or, beside
+a start, as finalists are, some of them with several seeds. The scores that the search goes by are
+compared with these accuracies.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean, mean
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,19 @@ import numpy as np
 from ...cost_models import workload
 from ...spaces import Candidate
 from ...spaces.errors import RunError
-from ..config import TrainConfig
 from ..console import progress
-from ..data.dataset import Split
 from ..executors import open_executor
 from ..loop.study import window
 from ..run.assets import Run
-from ..scoring.evaluation import Evaluation
+from ..scoring.evaluation import Evaluation, Scorer
 from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.finishing import Finishing
+from ..scoring.forecast import logit
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..store.atomic_files import write_atomic, write_json
-from ..training.accuracy import SCORES, effective_images, wilson
-from ..training.teacher import Lessons
+from ..training.accuracy import SCORES, Z, effective_images, wilson
+from .ablation import cut_scorers
 from .proxy_plot import scatter
 from .rank_statistics import (
     Interval,
@@ -47,11 +48,12 @@ from .rank_statistics import (
     within_terciles,
 )
 from .stratified_pairs import Pair, stratified_pairs
+from .verdict import trusted, verdict
 
 REGRET = (1, 5)  # numbers of candidates that the proxy may pick
 SHORT_SEED = 1000  # no seed of the full trainings, or both would start alike
 COMPARED = ("kendall_tau", "spearman", "advantage", "top_", "trusted")
-TAU, OF_CEILING, ADVANTAGE = 0.80, 0.90, 0.05  # least values of a trusted proxy
+OF_95 = 1.645 / Z  # width of a 90% interval in that of a 95% one
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,12 @@ class Trainer:
     """Trains one candidate alone, once for each seed; is sent to workers.
 
     Attributes:
-        lessons: that it learns from.
-        validation: images on which accuracy is measured.
-        config: of the training.
+        training: of one candidate, with some seed.
         seeds: by key of the candidate.
         goal: name of the accuracy that is measured.
     """
 
-    lessons: Lessons
-    validation: Split
-    config: TrainConfig
+    training: ShortTraining | Finishing
     seeds: Mapping[str, range]
     goal: str = "accuracy"
 
@@ -76,10 +74,8 @@ class Trainer:
         """Train a candidate; metrics are its accuracies by seed, "seed_0" and so on."""
         start = time.perf_counter()
         accuracies: dict[str, float] = {}
-        steps = self.lessons.steps(self.config.batch_size, self.config.epochs)
         for seed in self.seeds[candidate.key]:
-            score = ShortTraining(self.lessons, self.validation, self.config, steps, seed)
-            accuracies[f"seed_{seed}"] = score(candidate)[self.goal]
+            accuracies[f"seed_{seed}"] = self.training.with_seed(seed)(candidate)[self.goal]
         return Evaluation(candidate, "complete", accuracies, time.perf_counter() - start)
 
 
@@ -99,14 +95,14 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         SpaceError: the space has fewer candidates.
         RunError: the loss of a training is no number.
     """
-    config, folder = run.config, run.folder
+    config, folder, cut = run.config, run.folder, bool(run.config.start.model)
     pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
     candidates = [c for pair in pairs for c in (pair.first, pair.second)][:n]
     every = config.proxy.repeat_every
     seeds = {c.key: range(1 if i % every else config.proxy.seeds) for i, c in enumerate(candidates)}
-    lessons, validation = run.ensure_lessons(), run.data.split("validation")
+    validation = run.data.split("validation")
     goal, images = config.search.goal, effective_images(validation.labels, config.search.goal)
-    trainer = Trainer(lessons, validation, config.proxy, seeds, goal)
+    trainer = Trainer(run.alone(validation), seeds, goal)
     log = EvaluationLog(folder.proxy_trainings)
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
@@ -120,7 +116,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         "goal": goal,
         "n": len(candidates),
         "trainings": sum(map(len, runs)),
-        "recipe": config.proxy.model_dump(mode="json"),
+        "recipe": (config.finish if cut else config.proxy).model_dump(mode="json"),
         "images": {"train": len(run.data.train_labels), "search": len(search)}
         | {"validation": len(validation)},
         "score_ms": score_ms,
@@ -129,25 +125,48 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     def all_figures(scores: Sequence[float]) -> dict[str, Any]:
         return proxy_figures(candidates, scores, runs, pairs, round(images), config.search.seed)
 
-    def compared(scores: Sequence[float]) -> dict[str, Any]:
-        return {
-            name: value for name, value in all_figures(scores).items() if name.startswith(COMPARED)
-        }
-
     figures |= all_figures([score[goal] for score in scored])
     if run.ensure_forecast():
-        scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
-        about = compared([score[goal] for score in scored])
-        figures["inherited"] = {"score_ms": ms} | about
-    figures["short"] = {}
-    for steps in config.proxy.short_steps:
-        short = ShortTraining(lessons, search, config.proxy, steps, SHORT_SEED)
-        scored, ms = score_all(candidates, short, f"{steps} steps each")
-        about = compared([score[SCORES[goal]] for score in scored])
-        figures["short"][str(steps)] = {"score_ms": ms} | about
+        truth = [fmean(accuracies) for accuracies in runs]
+        figures["forecast"] = errors(scored, truth, goal)
+    figures |= _others(run, candidates, figures, all_figures)
     write_atomic(folder.proxy_picture, scatter(figures))
     write_json(folder.proxy, figures)
     return figures
+
+
+def _others(
+    run: Run,
+    candidates: Sequence[Candidate],
+    figures: Mapping[str, Any],
+    all_figures: Callable[[Sequence[float]], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Figures about scores that the search does not go by, with their time, by name.
+
+    Of weights cut from a start "mean" is the accuracy, and "recovered" the share of what
+    finishing adds to that of raw slices.
+    """
+    goal = figures["goal"]
+    found: dict[str, Any] = {"short": {}}
+
+    def row(scorer: Scorer, name: str, score: str, sign: int = 1) -> dict[str, Any]:
+        scored, ms = score_all(candidates, scorer, name)
+        about = all_figures([sign * s[score] for s in scored])
+        chosen = {k: value for k, value in about.items() if k.startswith(COMPARED)}
+        return {"score_ms": ms, "mean": fmean(s[goal] for s in scored)} | chosen
+
+    for name, scorer in cut_scorers(run).items():
+        about = found[name] = row(scorer, f"{name} weights", "divergence", -1)
+        raw, finished = found["raw"]["mean"], fmean(c["accuracy"] for c in figures["candidates"])
+        about["recovered"] = (about["mean"] - raw) / (finished - raw) if finished > raw else None
+    if run.config.start.model:
+        return found
+    if run.ensure_forecast():
+        found["inherited"] = row(run.evaluator(), "inherited weights", goal)
+    for steps in run.config.proxy.short_steps:
+        short = run.short(steps).with_seed(SHORT_SEED)
+        found["short"][str(steps)] = row(short, f"{steps} steps each", SCORES[goal])
+    return found
 
 
 def train_all(
@@ -240,6 +259,7 @@ def proxy_figures(
     within = bootstrap(lambda i: within_terciles(proxy[i], truth[i], macs[i]), len(truth), seed)
     return {
         "trusted": trusted(tau, ceiling, gain),
+        "verdict": verdict(tau, ceiling, gain, len(truth)),
         **_flat("kendall_tau", tau),
         **_flat("spearman", correlation(spearman, proxy, truth, seed)),
         **{k: v for name, value in regret.items() for k, v in _flat(name, value).items()},
@@ -261,10 +281,23 @@ def proxy_figures(
     }
 
 
-def trusted(tau: Interval, ceiling: Interval, gain: Interval) -> bool:
-    """Whether a proxy ranks well enough, and better than untrained baselines."""
-    well = tau.value >= TAU or tau.value >= OF_CEILING * ceiling.value
-    return bool(well and gain.value >= ADVANTAGE and gain.low > 0)
+def errors(
+    scored: Sequence[Mapping[str, float]], truth: Sequence[float], goal: str
+) -> dict[str, float]:
+    """How far a forecast is off, and how often its 90% interval holds the truth.
+
+    Args:
+        scored: accuracies with their 95% intervals.
+        truth: accuracies when trained.
+        goal: name of the accuracy.
+    """
+    inside = [
+        abs(logit(t) - logit(s[goal]))
+        <= OF_95 * abs(logit(s[f"{goal}{'_high' if t > s[goal] else '_low'}"]) - logit(s[goal]))
+        for s, t in zip(scored, truth, strict=True)
+    ]
+    off = [s[goal] - t for s, t in zip(scored, truth, strict=True)]
+    return {"mean_error": fmean(map(abs, off)), "bias": fmean(off), "coverage_90": fmean(inside)}
 
 
 FEATURES = ("params", "macs", "depth", "width", "tokens", "weight_bits")

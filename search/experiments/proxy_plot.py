@@ -29,8 +29,9 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     axes.errorbar(x, y, (lows, highs), fmt="none", ecolor="0.7", linewidth=1, zorder=1)
     dots = axes.scatter(x, y, c=[c["macs"] / 1e6 for c in candidates], norm="log", zorder=2)
     figure.colorbar(dots, label="million MACs")
+    trained = "finished" if "assembled" in figures else "trained alone"
     axes.set_xlabel(f"{share} as scored, search split, %")
-    axes.set_ylabel(f"{share} when trained alone, validation split, %")
+    axes.set_ylabel(f"{share} when {trained}, validation split, %")
     best = figures["best_baseline"]
     tau, bar = figures["kendall_tau"], figures["baselines"][best]["kendall_tau"]
     ceiling = figures["noise_ceiling"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
@@ -28,6 +29,7 @@ def notes(facts: Facts) -> list[str]:
         *_images(facts),
         *_training(facts),
         *_trust(facts),
+        *_forecasts(facts),
         *_cost_model(facts),
         *_test_split(facts),
         *_budget(facts),
@@ -132,6 +134,22 @@ def _training(facts: Facts) -> Iterator[str]:
 def _trust(facts: Facts) -> Iterator[str]:
     if not facts.proxy or not facts.proxy["trusted"]:
         yield trust(facts)
+
+
+def _forecasts(facts: Facts) -> Iterator[str]:
+    """How far the accuracies of the search were from those of the models that were finished."""
+    seen = {e.key: e.metrics[facts.goal] for e in facts.evaluations}
+    off = [
+        m.measured().interval(facts.goal)[1] - seen[m.key] for m in facts.measured if m.key in seen
+    ]
+    if len(off) > 1:
+        points, mean = 100 * fmean(map(abs, off)), 100 * fmean(off)
+        side = "above" if mean > 0 else "below"
+        yield (
+            f"Accuracies of candidates are estimates. Those of {len(off)} delivered models were "
+            f"off by {points:.1f} points on average; finished, these models were {abs(mean):.1f} "
+            f"points {side} them. The same may be expected of the others."
+        )
 
 
 def _cost_model(facts: Facts) -> Iterator[str]:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial, wraps
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load, load_file, save
+from torch import Tensor
 
 from ...cost_models import CostModel, Device, calibrate
 from ...cost_models.runtimes.torch import threads
@@ -22,7 +25,7 @@ from ...spaces.networks import Network
 from ...spaces.supernet import Supernet
 from ..config import RunConfig, load_config
 from ..console import share_bar
-from ..data.dataset import Data
+from ..data.dataset import Data, Split
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
 from ..executors import open_executor
@@ -31,11 +34,14 @@ from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
 from ..loop.study import Scoring, window
-from ..scoring.assembled import AssembledScorer
+from ..scoring.assembled import LOOKED_AT, AssembledScorer
+from ..scoring.cut_forecast import CutForecast, Example, spread_examples
 from ..scoring.evaluation import Scorer, evaluate
-from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.evaluation_log import EvaluationLog, read_evaluations
+from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
 from ..scoring.inherited import Evaluator
+from ..scoring.lift import Lifted, anchors
 from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
@@ -55,13 +61,13 @@ from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
-from ..training.finetune import FineTuning
+from ..training.finetune import CALIBRATION, FineTuning
 from ..training.loss_curves import Health
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import require_energy
-from .rates import VIEWS, Rates, main_threads, measure_rates
+from .rates import Rates, main_threads, measure_rates, views_of
 from .stage import Stage
 from .stages import running
 
@@ -130,6 +136,11 @@ class Run:
     def data(self) -> Data:
         """The images; a new run reads them now."""
         return self.ensure_data()
+
+    @property
+    def calibration(self) -> Tensor:
+        """Train images by which matrices of low rank are cut."""
+        return self.data.split("train").images[:CALIBRATION]
 
     @cached_property
     def tuning(self) -> FineTuning:
@@ -250,8 +261,9 @@ class Run:
                     else train_teacher(self.data, config.teacher, config.search.seed, balance)
                 )
                 validation = self.data.split("validation")
+                views = views_of(config, len(self.data.train_labels))
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
-                logits = make_lessons(self.data, teacher, VIEWS).teacher
+                logits = make_lessons(self.data, teacher, views).teacher
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
         state = load_file(self.folder.teacher)
@@ -277,15 +289,15 @@ class Run:
             facts |= {"options": len(library.options), "dropped": library.dropped}
         return library
 
-    def inherited(self, candidate: Candidate) -> Network:
-        """A candidate's network before its training: assembled from the library, or a slice.
+    @property
+    def inherited(self) -> Callable[[Candidate], Network]:
+        """Makes a candidate's network before its training: assembled from the library, or a slice.
 
-        Raises:
-            SpaceError: it is no candidate of the space.
+        It travels to workers, and raises SpaceError for no candidate of the space.
         """
         if library := self.ensure_library():
-            return assemble(library, candidate, self.ensure_cost_model().recipes)
-        return self.ensure_supernet().extract(candidate)
+            return partial(assemble, library, recipes=self.ensure_cost_model().recipes)
+        return self.ensure_supernet().extract
 
     @_once
     def ensure_supernet(self) -> Supernet:
@@ -321,18 +333,23 @@ class Run:
         return supernet
 
     @_once
-    def ensure_forecast(self) -> Forecast | None:
+    def ensure_forecast(self) -> Forecast | CutForecast | None:
         """Predictor of accuracies from short trainings, which are done now if they were not yet.
 
-        None where the configuration asks for no such trainings.
+        Beside a start it is of finished candidates. None where the configuration asks for no such
+        trainings.
         """
         config, seed = self.config, self.config.search.seed
-        wanted, search = config.forecast, self.data.split("search")
-        if not config.examples:
+        if not config.forecast.candidates:
             return None
-        lessons = self.ensure_lessons()
-        training = ShortTraining(lessons, search, config.proxy, wanted.steps, EXAMPLE_SEED + seed)
-        examples = draw_examples(self.space, wanted.candidates, seed)
+        training: Scorer
+        if config.start.model:
+            finishing = self.finishing(self.data.split("search"), config.forecast.steps)
+            training = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
+            examples = spread_examples(self.space, config.forecast.candidates, seed)
+        else:
+            training = self.short(config.forecast.steps).with_seed(EXAMPLE_SEED + seed)
+            examples = draw_examples(self.space, config.forecast.candidates, seed)
         log = EvaluationLog(self.folder.short_trainings)
         with (
             running(self.folder, Stage.FORECAST) as facts,
@@ -340,25 +357,86 @@ class Run:
         ):
             trained = train_examples(examples, training, executor, log, window(config))
             facts["trained"] = len(trained)
+            if self._judges_by_whole_trainings:
+                ends, whole = anchors(trained, config.search.goal), self.folder.whole_trainings
+                finishing = self.finishing(self.data.split("search"))
+                finishing = finishing.with_seed(EXAMPLE_SEED + seed)
+                label, log = "whole trainings", EvaluationLog(whole)
+                train_examples(ends, finishing, executor, log, window(config), label)
+        rmtree(self.folder.half_trained, ignore_errors=True)
+        if config.start.model:
+            return CutForecast.fit(trained, self.assembled())
         return Forecast.fit(trained)
+
+    @property
+    def _judges_by_whole_trainings(self) -> bool:
+        """Whether an accuracy has a limit, which is about finished models.
+
+        What is best does not depend on how much better than after a short training they are, so
+        without a limit that is not worth some whole trainings. Nor is it known while a budget is
+        still to say how long these are: limits are about short ones then.
+        """
+        config, kept = self.config, self.folder.budget
+        if config.search.goal not in config.search.limits:
+            return False
+        later = bool(config.budget_s) and "finish.epochs" in read_json(kept)["open"]
+        if later:
+            log.info("forecast: the limit on %s is about short trainings", config.search.goal)
+        return not later
+
+    def short(self, steps: int) -> ShortTraining:
+        """Scorer that trains candidates from scratch for some steps."""
+        lessons, search = self.ensure_lessons(), self.data.split("search")
+        return ShortTraining(lessons, search, self.config.proxy, steps)
+
+    def alone(self, judges: Split) -> ShortTraining | Finishing:
+        """Scorer that trains candidates to the end: from scratch, or from a start.
+
+        Args:
+            judges: images that say how accurate they are.
+        """
+        if self.config.start.model:
+            return self.finishing(judges)
+        lessons, recipe = self.ensure_lessons(), self.config.proxy
+        steps = lessons.steps(recipe.batch_size, recipe.epochs)
+        return ShortTraining(lessons, judges, recipe, steps)
+
+    def finishing(self, judges: Split, steps: int = 0) -> Finishing:
+        """Scorer that trains candidates as what is delivered is, but perhaps for fewer steps.
+
+        Args:
+            judges: images that say how accurate they are.
+            steps: of a training; 0 for all passes of the recipe.
+        """
+        tuning = self.tuning
+        tuning = replace(tuning, validation=judges, length=min(steps, tuning.steps))
+        return Finishing(self.inherited, tuning, self.calibration, self.folder.half_trained)
 
     @_once
     def ensure_scorers(self) -> dict[float, Scorer]:
         """Share of the search split -> scorer of candidates on it; the whole split comes last.
 
-        A forecast needs no image; without one, inherited weights score, or assembled ones.
+        Beside a start candidates are assembled; a forecast says what they become. Without a
+        start it needs no image, and without it inherited weights score. Where an accuracy has a
+        limit, it is lifted from that after short trainings to that after whole ones.
         """
-        if forecast := self.ensure_forecast():
-            return {1.0: forecast}
+        forecast, shares = self.ensure_forecast(), (*sorted(self.config.search.rungs), 1.0)
+        if forecast:
+            whole, _ = read_evaluations(self.folder.whole_trainings)
+            lifted = Lifted.fit(forecast, whole)
+            if not isinstance(forecast, CutForecast):
+                return {1.0: lifted}
+            judges = {share: forecast.judged_by(self.assembled(share)) for share in shares}
+            return {share: replace(lifted, forecast=judge) for share, judge in judges.items()}
         judge = self.assembled if self.config.start.model else self.evaluator
-        return {share: judge(share) for share in (*sorted(self.config.search.rungs), 1.0)}
+        return {share: judge(share) for share in shares}
 
     def assembled(self, share: float = 1.0) -> AssembledScorer:
         """Scorer with weights from the library, which are rounded as on the device."""
         library, search = self.ensure_library(), self.data.split("search")
         assert library
-        recipes = self.ensure_cost_model().recipes
-        return AssembledScorer(library, part(search, share), recipes=recipes)
+        recipes, seen = self.ensure_cost_model().recipes, min(1.0, LOOKED_AT / len(search))
+        return AssembledScorer(library, part(search, seen * share), recipes=recipes)
 
     def evaluator(self, share: float = 1.0) -> Evaluator:
         """Scorer with inherited weights, which are rounded as on the device."""

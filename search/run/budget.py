@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ...spaces.errors import ConfigError
-from ..config import FEWEST_EXAMPLES, RunConfig
+from ..config import CUT_EXAMPLES, FEWEST_EXAMPLES, RunConfig
 from ..durations import duration_text
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
@@ -205,7 +205,7 @@ def _free(config: RunConfig, keys: Sequence[str], stage: Stage) -> list[str]:
         Stage.START: not config.start.model,
         Stage.TEACHER: bool(config.teacher.model or config.start.model),
         Stage.SUPERNET: bool(config.start.model),
-        Stage.FORECAST: not config.examples,
+        Stage.FORECAST: not config.forecast.candidates,
     }
     return [] if idle.get(stage) else [key for key in KEYS[stage] if key in keys]
 
@@ -226,6 +226,8 @@ def _forecast(rates: Rates, keys: Sequence[str], share_s: float) -> Mapping[str,
     step_s = (trained - started) / (100 * FEWEST_EXAMPLES * workers)
     steps = max(0.0, share_s - started) / step_s
     candidates = _within("forecast.candidates", math.sqrt(steps / 8))
+    if rates.config.start.model:
+        candidates = min(candidates, CUT_EXAMPLES)
     if "forecast.candidates" not in keys:
         return {"forecast.steps": steps / given.candidates}
     if "forecast.steps" not in keys:

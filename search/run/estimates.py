@@ -14,7 +14,7 @@ from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
 from ..start.fitted import IMAGES
-from .rates import VIEWS, Rates
+from .rates import Rates
 from .stages import Stage
 
 ANSWER = 1 / 3  # of a training step, an answer without gradients
@@ -51,7 +51,7 @@ def teacher_s(rates: Rates) -> float:
     config = rates.config.teacher
     trained = rates.teacher_step_s * rates.steps(config)
     views = 0 if rates.config.start.model or config.model else config.epochs
-    return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
+    return trained + rates.view_s * views + rates.views * (rates.answer_s + rates.view_s)
 
 
 def library_s(rates: Rates) -> float:
@@ -75,17 +75,21 @@ def supernet_s(rates: Rates) -> float:
 
 
 def forecast_s(rates: Rates) -> float:
-    """Of the short trainings."""
+    """Of the short trainings; beside a start candidates are assembled before, and judged."""
     config = rates.config
-    if not config.examples:
+    steps, each = config.forecast.steps, config.forecast.candidates / config.executor.workers
+    if not each:
         return 0.0
-    steps = config.forecast.steps
-    passes = steps * config.proxy.batch_size / rates.train_images
-    views = config.examples * passes / config.executor.workers
+    cut = bool(config.start.model)
+    recipe, step_s = config.proxy, rates.short_step_s
+    if cut:
+        recipe, step_s = config.finish, rates.finish_step_s
+    passes = steps * recipe.batch_size / rates.train_images
+    views = each * passes
     if rates.kept_views:  # those of the first training serve all others of a worker
         views = min(views, float(math.ceil(passes)))
-    trained = rates.short_step_s * steps * config.examples / config.executor.workers
-    return started_s(rates) + trained + rates.view_s * views
+    judged = (rates.score_s + rates.judge_s * math.ceil(passes)) if cut else 0.0
+    return started_s(rates) + (step_s * steps + judged) * each + rates.view_s * views
 
 
 def search_s(rates: Rates) -> float:

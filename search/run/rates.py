@@ -6,6 +6,7 @@ are untrained, as the duration of a step does not depend on them.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from ..library.options import tasks
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
+from ..scoring.assembled import LOOKED_AT
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
 from ..start.fitted import typical_images
@@ -43,7 +45,7 @@ from ..training.supernet import fresh, from_scratch, training_steps
 from ..training.teacher import FASTER, Lessons, Teacher, answers, batches_in, open_teacher, teach
 from .timing import median_seconds
 
-VIEWS = 12  # augmented views of every train image whose teacher logits are kept
+VIEWS = 12  # augmented views of every train image whose teacher logits are kept, at most
 TYPICAL = 4  # random candidates whose training is timed
 FEW = 64  # images whose reading, views and answers are timed
 OF_A_PASS = ("view_s", "answer_s")  # timed on a few images of the train split
@@ -79,7 +81,7 @@ class Rates:
         finish_step_s: likewise, with the recipe of `finish`.
         judge_s: of the answers of a typical candidate to the validation split, in a worker.
         score_s: of scoring a candidate with inherited or assembled weights; 0 where a forecast
-            does.
+            does without them.
         process_s: of starting a process that measures.
         supernet_mb: weights of the largest network.
         teacher_mb: weights of the teacher.
@@ -114,6 +116,11 @@ class Rates:
         """Steps of a whole training."""
         return training.epochs * batches_in(self.train_images, training.batch_size)
 
+    @property
+    def views(self) -> int:
+        """Augmented views of which the teacher's answers are kept."""
+        return views_of(self.config, self.train_images)
+
     def fresh_views(self, passes: int) -> int:
         """Views that are made in some passes over the train split."""
         whole, rest = divmod(passes, VIEWS)
@@ -137,6 +144,21 @@ class Rates:
             return cls(**numbers, config=config)
         except TypeError as error:
             raise RunError(f"{path}: not the rates of this release: {error}") from error
+
+
+def views_of(config: RunConfig, train_images: int) -> int:
+    """Augmented views of which a run keeps the teacher's answers: no more than a training sees.
+
+    A run with a budget does not know yet how many that will be.
+    """
+    if config.budget_s:
+        return VIEWS
+    short = config.finish if config.start.model else config.proxy
+    passes = math.ceil(config.forecast.steps * short.batch_size / train_images)
+    trainings = (
+        [config.finish] if config.start.model else [config.supernet, config.proxy, config.finish]
+    )
+    return min(VIEWS, max(passes, *(training.epochs for training in trainings)))
 
 
 @dataclass(frozen=True)
@@ -181,7 +203,7 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         **dict.fromkeys(TIMED, 0.0) | durations(config, space, data, TIMED),
         supernet_mb=_weights_mb(Network(largest).parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),
-        logits_mb=VIEWS * train * data.num_classes * 4 / 1e6,
+        logits_mb=views_of(config, train) * train * data.num_classes * 4 / 1e6,
         config=config,
     )
 
@@ -200,7 +222,7 @@ def durations(
     works = _together(config, space, data, names)
     seconds = median_seconds({name: work for name, work in works.items() if name in names})
     alone = [name for name in ALONE_S if name in names]
-    if not config.examples:
+    if config.start.model or not config.forecast.candidates:
         alone += [name for name in ("score_s",) if name in names]
     if alone:
         typical = draw_examples(space, TYPICAL, config.search.seed)
@@ -228,7 +250,8 @@ def candidate_durations(
     scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
     if config.start.model:  # assembled and asked, each with a few images here
         assembled = len(typical_images(data, space.largest().architecture))
-        scales["score_s"] = (assembled + data.count("search")) / (2 * FEW)
+        seen = min(LOOKED_AT, data.count("search"))
+        scales["score_s"] = (assembled + seen) / (2 * FEW)
     return {
         c.key: {name: seconds[name, c.key] * scales.get(name, 1.0) for name in names}
         for c in candidates

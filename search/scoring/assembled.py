@@ -7,7 +7,7 @@ tells them apart, and needs no labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -25,7 +25,10 @@ from ..library.repair import assemble
 from ..library.start import CHUNK
 from ..training.accuracy import LEAST, accuracy
 
+LOOKED_AT = 1024  # images of the search split that are enough to tell candidates apart
 KEPT = 32  # assembled networks in memory: those of one bracket of successive halving
+
+Maker = Callable[[Library, Candidate, Book | Sequence[str]], Network]
 
 
 class AssembledScorer:
@@ -36,6 +39,7 @@ class AssembledScorer:
         images: that score, with labels.
         teacher: logits for the images (N, K); those of the start by default.
         recipes: how the device runs each precision; logits are then those of its kernels.
+        make: assembles a candidate from the library.
     """
 
     def __init__(
@@ -44,8 +48,10 @@ class AssembledScorer:
         images: Split,
         teacher: Tensor | None = None,
         recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+        make: Maker = assemble,
     ) -> None:
         self._library, self._images, self._recipes = library, images, recipes
+        self._make = make
         self._teacher = self._of_start() if teacher is None else teacher
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
@@ -58,7 +64,7 @@ class AssembledScorer:
     @torch.inference_mode()
     def logits(self, candidate: Candidate) -> Tensor:
         """Logits of the assembled candidate with its compression applied (N, K)."""
-        network = _assembled(self._library, candidate, _fixed(self._recipes))
+        network = _assembled(self._make, self._library, candidate, _fixed(self._recipes))
         images = resized(self._images.images, candidate.architecture.input_size)
         return run_batches(
             network, network.state_dict(), candidate, images.split(CHUNK), self._recipes
@@ -80,8 +86,8 @@ def _fixed(recipes: Book | Sequence[str]) -> Fixed:
 
 
 @lru_cache(maxsize=KEPT)
-def _assembled(library: Library, candidate: Candidate, recipes: Fixed) -> Network:
+def _assembled(make: Maker, library: Library, candidate: Candidate, recipes: Fixed) -> Network:
     """The network, which a next rung asks for again; nobody may change it."""
     pairs = [pair for pair in recipes if isinstance(pair, tuple)]
     names = [name for name in recipes if isinstance(name, str)]
-    return assemble(library, candidate, dict(pairs) if pairs else names)
+    return make(library, candidate, dict(pairs) if pairs else names)

@@ -21,6 +21,7 @@ import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,10 @@ from ..config import FEWEST_EXAMPLES
 from ..console import progress
 from ..training.accuracy import LEAST, SCORES, Z
 from .candidate_features import Traits
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Scorer, evaluate
 from .evaluation_log import EvaluationLog
 from .gaussian_process import GaussianProcess
 from .score_queue import Scores
-from .scratch import ShortTraining
 
 Array = NDArray[np.float64]
 
@@ -55,36 +55,27 @@ def draw_examples(space: SearchSpace, n: int, seed: int) -> list[Candidate]:
     return list(drawn.values())
 
 
-@dataclass(frozen=True, slots=True)
-class ShortScore:
-    """Trains a candidate alone for some steps; travels to workers."""
-
-    training: ShortTraining
-
-    def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
-        """An evaluation with accuracies and scores."""
-        return Evaluation(candidate, "complete", self.training(candidate))
-
-
 def train_examples(
     candidates: Sequence[Candidate],
-    training: ShortTraining,
+    training: Scorer,
     executor: Executor,
     log: EvaluationLog,
     ahead: int,
+    label: str = "short trainings",
 ) -> list[Evaluation]:
-    """Short trainings of all candidates; those that are in the log are not repeated.
+    """Trainings of all candidates; those that are in the log are not repeated.
 
     Args:
         candidates: to train.
-        training: recipe and images.
+        training: trains one and says how accurate it is then; travels to workers.
         executor: runs them.
         log: trainings so far; each new one is appended.
         ahead: trainings under way at once.
+        label: of the progress.
     """
-    scores = Scores(ShortScore(training), executor, log)
+    scores = Scores(partial(evaluate, training), executor, log)
     evaluations: list[Evaluation] = []
-    with progress(len(candidates), "short trainings", "training") as bar:
+    with progress(len(candidates), label, "training") as bar:
         for i, candidate in enumerate(candidates):
             for following in candidates[i : i + ahead]:
                 scores.submit(following, {})
@@ -110,19 +101,14 @@ class Forecast:
         Raises:
             RunError: too few of them succeeded.
         """
-        complete = [e for e in trained if e.status == "complete"]
-        if len(complete) < FEWEST_EXAMPLES:
-            raise RunError(
-                f"forecast: {len(complete)} short trainings succeeded, {FEWEST_EXAMPLES} are "
-                "needed; short_trainings.jsonl says why the others failed"
-            )
+        complete = enough(trained)
         traits = Traits([e.candidate for e in complete])
         features = traits([e.candidate for e in complete])
         shares = {
             name: _Share.fit(
                 features,
                 np.array([e.metrics[score] for e in complete]),
-                np.array([_logit(e.metrics[name]) for e in complete]),
+                np.array([logit(e.metrics[name]) for e in complete]),
                 traits.weights,
             )
             for name, score in SCORES.items()
@@ -167,9 +153,30 @@ class _Share:
         (mean,), (unsure,) = self.process.predict(features)
         spread = math.hypot(unsure, self.process.rest)
         moved = (mean + z * spread - self.center for z in (-Z, 0.0, Z))
-        return tuple(1 / (1 + math.exp(-self.level - self.slope * m / self.width)) for m in moved)
+        return tuple(share(self.level + self.slope * m / self.width) for m in moved)
 
 
-def _logit(share: float) -> float:
+def enough(trained: Sequence[Evaluation]) -> list[Evaluation]:
+    """The trainings that succeeded.
+
+    Raises:
+        RunError: they are too few.
+    """
+    complete = [e for e in trained if e.status == "complete"]
+    if len(complete) < FEWEST_EXAMPLES:
+        raise RunError(
+            f"forecast: {len(complete)} short trainings succeeded, {FEWEST_EXAMPLES} are needed; "
+            "short_trainings.jsonl says why the others failed"
+        )
+    return complete
+
+
+def logit(share: float) -> float:
+    """Logarithm of the odds, for shares that are not quite 0 or 1."""
     share = min(max(share, LEAST), 1 - LEAST)
     return math.log(share / (1 - share))
+
+
+def share(logit: float) -> float:
+    """Inverse of `logit`."""
+    return 1 / (1 + math.exp(-logit))

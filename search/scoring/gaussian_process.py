@@ -73,6 +73,14 @@ class GaussianProcess:
         """Standard deviation of what no feature explains."""
         return self._level[1] * (self.kernel[2] * self.noise) ** 0.5
 
+    def left_out(self) -> Array:
+        """Errors about each example (N,) if it is left out, in standard deviations.
+
+        In closed form (Rasmussen and Williams 2006, equation 5.12).
+        """
+        precision = self._inverse @ self._inverse.T
+        return self._weights / self.kernel[2] / np.sqrt(np.diag(precision))
+
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation, noise left out, of (N, D) features."""
         x = (features - self._shift) / self._scale

@@ -7,7 +7,7 @@ The teacher's cached answers make its steps as cheap as those of training on lab
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...spaces import Candidate
 from ..config import TrainConfig
@@ -35,6 +35,10 @@ class ShortTraining:
     config: TrainConfig
     steps: int
     seed: int = 0
+
+    def with_seed(self, seed: int) -> ShortTraining:
+        """The same training from other weights, in another order."""
+        return replace(self, seed=seed)
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Accuracies with their 95% intervals, and scores."""

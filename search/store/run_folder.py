@@ -54,6 +54,8 @@ class RunPaths:
     supernet = _File("supernet.safetensors")
     supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained
     short_trainings = _File("short_trainings.jsonl")  # from which accuracies are forecast
+    whole_trainings = _File("whole_trainings.jsonl")  # which say what these become
+    half_trained = _File("half_trained")  # networks of either that are under way
 
     journal = _File("study.journal")  # Optuna's
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line

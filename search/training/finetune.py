@@ -24,7 +24,7 @@ from ..compress import calibrate, candidate_at, prepared
 from ..compress.network import compressible
 from ..config import FinishConfig
 from ..console import progress
-from ..data.dataset import Data, Split, resized
+from ..data.dataset import Split, resized
 from ..executors import LocalExecutor
 from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
@@ -72,6 +72,7 @@ class FineTuning:
         config: recipe.
         seed: of the order of the images.
         goal: name of the accuracy by which weights are compared.
+        length: steps of a training, in place of the passes of the recipe.
     """
 
     lessons: Lessons
@@ -79,11 +80,12 @@ class FineTuning:
     config: FinishConfig
     seed: int
     goal: str = "accuracy"
+    length: int = 0
 
     @property
     def steps(self) -> int:
         """Number of steps of a whole training."""
-        return self.lessons.steps(self.config.batch_size, self.config.epochs)
+        return self.length or self.lessons.steps(self.config.batch_size, self.config.epochs)
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
@@ -91,8 +93,8 @@ class FineTuning:
 
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
-        config = self.config.model_dump_json()
-        return Checkpoint(finalist.kept, finalist.candidate.key, config, str(self.seed), self.goal)
+        about = finalist.candidate.key, self.config.model_dump_json(), str(self.seed), self.goal
+        return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:
         """The state before the first step."""
@@ -189,16 +191,22 @@ class Best:
 
 
 def start_network(
-    inherited: Callable[[Candidate], Network], candidate: Candidate, data: Data, tuning: FineTuning
+    inherited: Callable[[Candidate], Network],
+    candidate: Candidate,
+    images: Tensor,
+    tuning: FineTuning,
 ) -> Network:
     """A finalist before its training: inherited weights, or new ones if the recipe says so.
 
-    Matrices of low rank are cut where it hurts least.
+    Args:
+        inherited: makes a network with such weights.
+        candidate: whose network is made.
+        images: by which matrices of low rank are cut where it hurts least.
+        tuning: how it will be trained.
     """
     inherits = tuning.config.inherit
     network = inherited(candidate) if inherits else fresh(candidate, tuning.seed).cpu()
-    images = data.split("train").images[:CALIBRATION]
-    images = resized(images, candidate.architecture.input_size)
+    images = resized(images[:CALIBRATION], candidate.architecture.input_size)
     seen = calibrate(network, network.state_dict(), candidate, images)
     return prepared(network, candidate, seen)
 
@@ -267,6 +275,23 @@ def train_finalists(
     if not trained:
         raise RunError(failed[0])
     return trained
+
+
+def train_alone(finalist: Finalist, tuning: FineTuning) -> Network:
+    """Train one network in place, without a word; it goes on where a killed one was.
+
+    Its checkpoint is for the caller to remove, once what came of the training is kept.
+
+    Raises:
+        RunError: as `train_finalists`.
+    """
+    checkpoint = tuning.checkpoint(finalist)
+    state = checkpoint.load() or tuning.start(finalist)
+    while not tuning.ended(state):
+        state = tuning(finalist.candidate, state)
+        checkpoint.save(state)
+    finalist.network.load_state_dict(_part(state.tensors, BEST))
+    return finalist.network.eval()
 
 
 def _paced(

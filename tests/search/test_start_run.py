@@ -15,6 +15,9 @@ from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.stage import Stage
+from vitpareto.search.scoring.cut_forecast import CutForecast
+from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.search.scoring.lift import Lifted
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.search.training.teacher import predict
 from vitpareto.spaces import Candidate
@@ -36,7 +39,8 @@ def run_of(own: Own, folder: Path, **sections: Any) -> Path:
         "space": "space.yaml",
         "device": {"name": "cpu-1t", "calibrate_s": 3},
         "start": {"model": own.name, "adapt": {**TRAIN, "epochs": 2}},
-        "search": {"trials": 10, "sampler": "random"},
+        "forecast": {"candidates": 8, "steps": 5},
+        "search": {"trials": 10, "sampler": "random", "limits": {"accuracy": 0.3}},
         "executor": {"threads": 1},
         "finish": {**TRAIN, "finalists": 2},
         **sections,
@@ -59,9 +63,10 @@ def test_every_stage_leaves_its_file(searched: Path) -> None:
     paths = RunPaths(searched)
     steps = steps_of(load_config(paths.config))
     stages = json.loads(paths.stages.read_text())
-    idle = {Stage.FORECAST, Stage.CALIBRATION}  # nothing to do, and done by another run
+    idle = {Stage.CALIBRATION}  # done by another run
     assert list(stages) == [s.stage.value for s in steps if s.stage not in idle]
-    assert {s.stage for s in steps if not s.output(paths).exists()} == {Stage.FORECAST}
+    assert not [s.stage for s in steps if not s.output(paths).exists()]
+    assert not paths.half_trained.exists()
     assert not paths.start_checkpoint.exists()
     start = stages["start"]
     assert start["accuracy_before"] <= start["accuracy"] and start["accuracy_probed"] > 0.5
@@ -86,6 +91,39 @@ def test_the_start_teaches_is_compared_with_and_gives_all_weights(searched: Path
         assert torch.allclose(run.inherited(largest)(validation.images[:8]), logits[:8], atol=1e-3)
     report = run.folder.report.read_text()
     assert "start, int8" in report and "the start in float32" in report
+
+
+def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) -> None:
+    run = Run(RunFolder(searched, lock=False))
+    examples, _ = read_evaluations(run.folder.short_trainings)
+    assert len(examples) == 8
+    whole, _ = read_evaluations(run.folder.whole_trainings)
+    assert {e.key for e in whole} < {e.key for e in examples} and len(whole) == 3
+    forecast = Lifted.fit(CutForecast.fit(examples, run.assembled()), whole)
+    scored, _ = read_evaluations(run.folder.evaluations)
+    for evaluation in scored[:3]:
+        found = forecast(evaluation.candidate)
+        assert found == pytest.approx({name: evaluation.metrics[name] for name in found}, rel=1e-3)
+
+
+def test_a_proxy_check_says_what_each_part_adds(searched: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    check = ("proxy", searched.parent / "run.yaml", "--run-dir", run, "-n", 4, "--json")
+    result = invoke(*check)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((run / "proxy.json").read_text())
+    assert figures["recipe"]["finalists"] == 2 and not figures["short"]
+    assert 0 <= figures["forecast"]["mean_error"] < 0.5
+    assert {"kendall_tau", "mean", "recovered"} <= figures["assembled"].keys()
+    assert figures["raw"]["recovered"] in (0.0, None)
+    raw, repaired = figures["raw"]["mean"], figures["repaired"]["mean"]
+    assert repaired >= raw - 0.05
+    assert figures["verdict"] in ("yes", "no") or "cannot tell with n=4" in figures["verdict"]
+    result = invoke(*check[:-1])
+    assert (
+        "tau of repaired weights" in result.output and "mean error of the forecast" in result.output
+    )
 
 
 def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) -> None:

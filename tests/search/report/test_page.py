@@ -171,6 +171,21 @@ def test_limits_are_kept_at_the_speed_of_the_calibration(facts: Facts) -> None:
     assert f"Its latency is {words.ms(ms)}, read as {read} at 0.50 of the calibrated" in said
 
 
+def test_it_says_how_far_the_forecasts_were_off(facts: Facts) -> None:
+    first, second = facts.delivered[:2]
+    shares = {first.key: 0.9, second.key: 0.7}
+    delivered = [
+        replace(m, metrics=replace(m.measured(), accuracy=shares[m.key])) for m in (first, second)
+    ]
+    seen = {first.key: 0.88, second.key: 0.74}
+    scored = [
+        replace(e, metrics={**e.metrics, "accuracy": seen.get(e.key, 0.5)})
+        for e in facts.evaluations
+    ]
+    said = " ".join(notes(replace(facts, delivered=delivered, evaluations=scored)))
+    assert "were off by 3.0 points on average; finished, these models were 1.0 points below" in said
+
+
 def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     key = next(run.glob("pareto/*")).name
     row = {

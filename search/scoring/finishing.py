@@ -1,0 +1,50 @@
+"""Finishing: a candidate is trained as what is delivered is, and judged.
+
+Dearer than a look at it before, and the truth about it. A kill costs a slice of the
+training under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ...spaces import Candidate
+from ...spaces.networks import Network
+from ..training.accuracy import accuracy
+from ..training.finetune import Finalist, FineTuning, start_network, train_alone
+from ..training.forward import predict
+
+
+@dataclass(frozen=True, slots=True)
+class Finishing:
+    """Scores candidates by what they are after their training; travels to workers.
+
+    Attributes:
+        begin: makes the network of a candidate, with the weights that it begins with.
+        tuning: recipe, its seed, and the images that judge.
+        calibration: images by which matrices of low rank are cut.
+        folder: where what is half trained is kept.
+    """
+
+    begin: Callable[[Candidate], Network]
+    tuning: FineTuning
+    calibration: Tensor
+    folder: Path
+
+    def with_seed(self, seed: int) -> Finishing:
+        """The same training in another order of the images."""
+        return replace(self, tuning=replace(self.tuning, seed=seed))
+
+    def __call__(self, candidate: Candidate) -> dict[str, float]:
+        """Accuracies with their 95% intervals."""
+        network = start_network(self.begin, candidate, self.calibration, self.tuning)
+        kept = self.folder / f"{candidate.key}.{self.tuning.seed}.safetensors"
+        train_alone(Finalist(candidate, network, kept), self.tuning)
+        judges = self.tuning.validation
+        found = accuracy(predict(candidate, network, judges), judges.labels)
+        kept.unlink(missing_ok=True)
+        return found

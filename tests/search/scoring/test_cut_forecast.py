@@ -1,0 +1,172 @@
+"""Forecasts beside a start: what finishing some candidates tells about the others."""
+
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitpareto.cost_models import workload
+from vitpareto.search.config import FinishConfig
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.experiments.rank_statistics import kendall_tau
+from vitpareto.search.library.parts import Library
+from vitpareto.search.library.repair import assemble
+from vitpareto.search.library.start import Start
+from vitpareto.search.scoring.assembled import AssembledScorer
+from vitpareto.search.scoring.cut_forecast import CutForecast, Example, spread_examples
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.finishing import Finishing
+from vitpareto.search.scoring.forecast import logit, share
+from vitpareto.search.scoring.gaussian_process import GaussianProcess
+from vitpareto.search.training import finetune
+from vitpareto.search.training.finetune import FineTuning
+from vitpareto.search.training.supernet import fresh
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.errors import RunError
+
+
+class Judge:
+    """Says how far candidates are without a look at their networks."""
+
+    def __call__(self, candidate: Candidate) -> Mapping[str, float]:
+        number = int(candidate.key[:6], 16) / 16**6
+        return {"divergence": 0.02 + number**2}
+
+
+def truth(candidate: Candidate) -> float:
+    """The nearer and the larger, the better."""
+    far = Judge()(candidate)["divergence"]
+    return share(0.3 * math.log(workload(candidate).macs) - 0.4 * math.log(far) - 4)
+
+
+def finished(candidates: list[Candidate], noise: float, seed: int = 0) -> list[Evaluation]:
+    rng = np.random.default_rng(seed)
+    found: list[Evaluation] = []
+    for candidate in candidates:
+        value = share(logit(truth(candidate)) + noise * rng.normal())
+        shares = {"accuracy": value, "balanced_accuracy": value}
+        found.append(Evaluation(candidate, "complete", {**shares, **Judge()(candidate)}))
+    return found
+
+
+@pytest.fixture(scope="module")
+def digits() -> SearchSpace:
+    return SearchSpace.from_yaml("digits")
+
+
+def test_few_examples_tell_what_the_others_become(digits: SearchSpace) -> None:
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    forecast = CutForecast.fit(finished(spread_examples(digits, 20, 0), 0.03), judge)
+    others = digits.sample(60, 99)
+    found = [forecast(candidate) for candidate in others]
+    true = np.array([truth(candidate) for candidate in others])
+    told = np.array([f["accuracy"] for f in found])
+    assert kendall_tau(told, true) > 0.9 and np.abs(told - true).mean() < 0.015
+    for candidate, metrics in zip(others, found, strict=True):
+        assert 0 < metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"] < 1
+        assert metrics["divergence"] == Judge()(candidate)["divergence"]
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.3])
+def test_intervals_hold_single_trainings(digits: SearchSpace, noise: float) -> None:
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    inside: list[bool] = []
+    for seed in range(5):
+        examples = finished(spread_examples(digits, 16, seed), noise, seed)
+        forecast = CutForecast.fit(examples, judge)
+        for e in finished(digits.sample(40, 50 + seed), noise, 50 + seed):
+            found = forecast(e.candidate)
+            inside.append(found["accuracy_low"] <= e.metrics["accuracy"] <= found["accuracy_high"])
+    assert 0.88 < np.mean(inside) <= 1
+
+
+def test_too_few_examples_are_refused(digits: SearchSpace) -> None:
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    with pytest.raises(RunError, match="7 short trainings succeeded, 8 are needed"):
+        CutForecast.fit(finished(spread_examples(digits, 7, 0), 0), judge)
+
+
+def test_examples_are_spread_and_so_are_the_first_of_them(digits: SearchSpace) -> None:
+    found = spread_examples(digits, 16, 3)
+    assert len({c.key for c in found}) == 16 and found == spread_examples(digits, 16, 3)
+    work = np.log([workload(c).macs for c in digits.sample(400, 0)])
+    for n in (4, 8, 16):
+        inside = np.log([workload(c).macs for c in found[:n]])
+        counts = np.histogram(inside, np.quantile(work, [0, 0.25, 0.5, 0.75, 1.0]))[0]
+        assert counts.min() >= n // 4 - 1
+    few = SearchSpace.from_text(
+        "patch_size: [8, 16]\nstages: [{depth: 1, width: 16, num_heads: 2}]"
+    )
+    assert len(spread_examples(few, 10, 0)) == few.size == 2
+
+
+def test_errors_about_what_is_left_out_are_those_of_leaving_it_out() -> None:
+    """Against the same process without the example, its covariance inverted anew."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(15, 3))
+    y = x[:, 0] + np.sin(x[:, 1]) + 0.1 * rng.normal(size=15)
+    process = GaussianProcess.fit(x, y)
+    found = process.left_out()
+    scaled, covariance = (
+        (y - y.mean()) / y.std(),
+        np.linalg.inv(process._inverse @ process._inverse.T),
+    )
+    for i in range(15):
+        rest = np.arange(15) != i
+        pull = covariance[i, rest] @ np.linalg.inv(covariance[np.ix_(rest, rest)])
+        spread = covariance[i, i] - pull @ covariance[rest, i]
+        assert found[i] == pytest.approx((scaled[i] - pull @ scaled[rest]) / spread**0.5, rel=1e-6)
+
+
+@pytest.fixture
+def finishing(space: SearchSpace, data: Data, lessons, tmp_path: Path) -> Finishing:
+    start = Start.of(fresh(space.largest(), 0), data.split("train").images[:32])
+    recipe = FinishConfig(epochs=9, batch_size=64, lr=4e-3)
+    tuning = FineTuning(lessons, data.split("search"), recipe, 0, length=40)
+    begin = partial(assemble, Library(start))
+    return Finishing(begin, tuning, data.split("train").images[:32], tmp_path / "half")
+
+
+def test_finished_candidates_are_better_and_leave_nothing(
+    finishing: Finishing, space: SearchSpace, data: Data
+) -> None:
+    judge = AssembledScorer(finishing.begin.args[0], data.split("search"))  # type: ignore
+    example = pickle.loads(pickle.dumps(Example(finishing, judge)))
+    candidate = space.sample(1, seed=3)[0]
+    found = example(candidate)
+    before = judge(candidate)
+    assert found["divergence"] == before["divergence"]
+    assert found["accuracy"] > before["accuracy"] + 0.1
+    assert found["accuracy_low"] < found["accuracy"] < found["accuracy_high"]
+    assert not any((finishing.folder).glob("*.safetensors"))
+    assert finishing(candidate) == finishing(candidate) != finishing.with_seed(1)(candidate)
+
+
+def test_a_killed_finishing_goes_on_where_it_was(
+    finishing: Finishing, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = space.sample(1, seed=3)[0]
+    finishing = replace(finishing, tuning=replace(finishing.tuning, length=12))
+    whole = finishing(candidate)
+    monkeypatch.setattr(finetune, "SLICES_S", (0.0,))  # a step each
+    steps: list[int] = []
+    original = FineTuning.__call__
+
+    def dying(self: FineTuning, candidate: Candidate, state):
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        steps.append(state.step)
+        return original(self, candidate, state)
+
+    monkeypatch.setattr(FineTuning, "__call__", dying)
+    with pytest.raises(KeyboardInterrupt):
+        finishing(candidate)
+    assert len([*finishing.folder.glob("*.safetensors")]) == 1
+    steps.append(-1)  # no longer 5
+    assert finishing(candidate) == whole
+    assert steps == [0, 1, 2, 3, 4, -1, 5, 6, 7, 8, 9, 10, 11]
