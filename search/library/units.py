@@ -56,7 +56,7 @@ def unit_counts(start: Architecture, space: SearchSpace) -> dict[str, set[int]]:
 
 
 def pruned_by(block: Block) -> dict[str, str]:
-    """ "MODULE AXIS" in a block -> number of the block that says how many units it has."""
+    """Number of a block that says how many units it has, by "MODULE AXIS" in the block."""
     mixer = find(block.mixer)
     own = {f"{attribute_of(block.mixer)} {axis}": number for axis, number in mixer.pruned.items()}
     return own if mixer.is_mlp else own | {"mlp hidden": "mlp_hidden"}

@@ -68,7 +68,7 @@ def _stage(layer: Any, config: Any, grid: int) -> Stage:
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's names; there the merging of patches begins a stage, here it ends the one before."""
+    """Weights by timm's names; there, merging begins a stage, and here it ends the one before."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for old, new in NAMES.items():
