@@ -67,6 +67,7 @@ FENCED = {
         "search/training/timm_models.py",
     ),
     "transformers": ("search/start/models.py",),
+    "huggingface_hub": ("search/training/hub.py",),
     "torchvision": ("search/start/models.py",),
     "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
     "scipy": ("search/data/assignment.py", "search/training/ready_teacher.py"),
