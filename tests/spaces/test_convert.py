@@ -100,10 +100,11 @@ class TestOptions(ConverterContract):
 def test_whole_models(name: str) -> None:
     """At the size and depth that they have, all blocks of them."""
     model = with_noise(timm.create_model(name, pretrained=False).eval())
-    x = images(from_timm(model).architecture, 1, seed=3)
+    network = from_timm(model)
+    x = images(network.architecture, 1, seed=3)
     with torch.no_grad():
         expected = model(x)
-        assert difference(from_timm(model)(x), expected) < 1e-4 * expected.abs().max()
+        assert difference(network(x), expected) < 1e-4 * expected.abs().max()
 
 
 WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
