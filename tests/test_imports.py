@@ -48,6 +48,7 @@ FENCED = {
         "search/cli/commands.py",
         "search/cli/costs.py",
         "search/cli/data.py",
+        "search/cli/library.py",
         "search/cli/output.py",
     ),
     "pydantic": ("search/config.py",),
@@ -55,6 +56,7 @@ FENCED = {
         "search/data/contact_sheet.py",
         "search/experiments/sampler_comparison.py",
         "search/experiments/proxy_plot.py",
+        "search/library/picture.py",
         "search/report/picture.py",
     ),
     "timm": (
@@ -65,6 +67,7 @@ FENCED = {
         "search/training/timm_models.py",
     ),
     "transformers": ("search/start/models.py",),
+    "huggingface_hub": ("search/training/hub.py",),
     "torchvision": ("search/start/models.py",),
     "joblib": ("search/cores.py",),  # to count cores; it would also read pickles
     "scipy": ("search/data/assignment.py", "search/training/ready_teacher.py"),

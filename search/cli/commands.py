@@ -16,6 +16,7 @@ from ...spaces.errors import RunError, VitParetoError
 from ...spaces.packages import needed
 from .costs import costs
 from .data import data
+from .library import library
 from .output import echo as _echo
 from .output import json_option
 from .output import print_json as _print
@@ -611,6 +612,7 @@ def devices(device: str | None, as_json: bool) -> None:
 
 cli.add_command(costs)
 cli.add_command(data)
+cli.add_command(library)
 
 
 @contextlib.contextmanager

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..training.checkpoint import Checkpoint, State
+from ...spaces.errors import RunError
+from ..training.checkpoint import Checkpoint, State, read_notes
 from .parts import Depths, Library, Option
 from .start import Start, Wide
 
 SEPARATOR = " / "  # between the name of an option and that of a parameter
+
+
+class Known(NamedTuple):
+    """What a library knows of its parts, by the names of its attributes."""
+
+    dropped: Depths
+    missed: Mapping[str, float]
+    lost: Mapping[str, float]
+    explained: Mapping[str, float]
+    cuts: Mapping[str, Mapping[int, float]]
 
 
 def checkpoint_of(path: Path, start: Start) -> Checkpoint:
@@ -36,30 +47,52 @@ def save(checkpoint: Checkpoint, library: Library) -> None:
         for part, wide in option.items():
             key = f"{name}{SEPARATOR}{part}"
             tensors[key], axes[key] = wide.value, " ".join(wide.axes)
-    notes = {"axes": axes, "dropped": library.dropped} | {
-        name: dict(getattr(library, name)) for name in ("missed", "explained")
-    }
-    checkpoint.save(State(len(library.options), tensors, notes))
+    known = Known(*(getattr(library, name) for name in Known._fields))
+    checkpoint.save(State(len(library.options), tensors, {"axes": axes} | known._asdict()))
 
 
 def load(checkpoint: Checkpoint, start: Start) -> Library:
     """What the file holds; a library of nothing but the start where there is none.
 
     Raises:
-        RunError: it is of another start, or cannot be read.
+        RunError: it is of another start or release, or cannot be read.
     """
     state = checkpoint.load()
     if state is None:
         return Library(start)
     units: dict[str, Tensor] = {}
     options: dict[str, dict[str, Wide]] = {}
-    axes = cast("Mapping[str, str]", state.notes["axes"])
+    known, axes = _known(state.notes, checkpoint.path), state.notes["axes"]
     for key, value in state.tensors.items():
         name, _, part = key.partition(SEPARATOR)
         if key in axes:
             options.setdefault(name, {})[part] = Wide(value, tuple(axes[key].split()))
         else:
             units[part] = value
-    dropped: Depths = tuple(tuple(blocks) for blocks in state.notes["dropped"])
     found: Mapping[str, Option] = options
-    return Library(start, units, dropped, state.notes["missed"], found, state.notes["explained"])
+    return Library(start, units=units, options=found, **known._asdict())
+
+
+def read_known(path: Path) -> Known:
+    """What is known of the parts of a library, without reading them.
+
+    Raises:
+        RunError: the file is no library, or of another release.
+    """
+    return _known(read_notes(path), path)
+
+
+def _known(notes: Mapping[str, Any], path: Path) -> Known:
+    try:
+        return Known(
+            tuple(tuple(map(int, blocks)) for blocks in notes["dropped"]),
+            **{name: dict(notes[name]) for name in ("missed", "lost", "explained")},
+            cuts={
+                name: {int(count): share for count, share in shares.items()}
+                for name, shares in notes["cuts"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{path}: is no library, or one of another release: delete it, and it is made again"
+        ) from error

@@ -16,7 +16,7 @@ from .files import checkpoint_of, load, save
 from .options import STEPS, Teaching, tasks
 from .parts import Library
 from .start import Start
-from .units import units_by_importance
+from .units import explained_by_units, unit_counts, units_by_importance
 
 POLL_S = 0.2  # between two looks at whether a stop was asked for
 A = TypeVar("A")
@@ -49,6 +49,7 @@ def make_library(
     wanted = [task for task in tasks(start.architecture, space) if task.name not in library.options]
     if not library.units:
         library = replace(library, units=units_by_importance(start))
+    library = replace(library, cuts=_cuts(library, space))
     rounds = list(_rounds(library, shallowest))
     count = len(wanted) + sum(left for _, left in rounds)
     with progress(count, "library", "part") as bar, stop_request() as asked:
@@ -81,6 +82,19 @@ def _shallowest(space: SearchSpace) -> list[int]:
         for candidate in (*space.covering(), space.smallest())
     ]
     return [min(stage) for stage in zip(*depths, strict=True)]
+
+
+def _cuts(library: Library, space: SearchSpace) -> dict[str, dict[int, float]]:
+    """What the cut modules of a space keep; what is known already is not computed again."""
+    known = {name: dict(shares) for name, shares in library.cuts.items()}
+    wanted = {
+        name: counts - known.get(name, {}).keys()
+        for name, counts in unit_counts(library.start.architecture, space).items()
+        if name in library.units
+    }
+    for name, shares in explained_by_units(library.start, library.units, wanted).items():
+        known[name] = known.get(name, {}) | shares
+    return known
 
 
 def _rounds(library: Library, shallowest: list[int]) -> Iterator[tuple[int, int]]:

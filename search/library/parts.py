@@ -30,17 +30,22 @@ class Library:
             known; then the last ones go.
         missed: blocks by path, such as "stages.0.blocks.3" -> divergence from the start in nats
             where nothing else is gone; only of stages that get shallower.
+        lost: blocks that are given up, by path -> divergence once they and those before them are.
         options: `option_name` -> parameters of a mixer, by their shared names in its block.
         explained: `option_name` -> share of what the start's mixer adds to the stream that the
             option adds, too; 1 is all.
+        cuts: name as in `units` -> number of units that stay -> share of what all of them write
+            into the stream that these say, repaired.
     """
 
     start: Start
     units: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     dropped: Depths = ()
     missed: Mapping[str, float] = field(default_factory=dict[str, float])
+    lost: Mapping[str, float] = field(default_factory=dict[str, float])
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     explained: Mapping[str, float] = field(default_factory=dict[str, float])
+    cuts: Mapping[str, Mapping[int, float]] = field(default_factory=dict[str, Mapping[int, float]])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self._digest, *(getattr(self, part.name) for part in fields(self)))
@@ -74,9 +79,10 @@ class Library:
         known = self.dropped or ((),) * len(self.start.architecture.stages)
         least = min(sorted(divergences), key=divergences.__getitem__)
         dropped = [(*order, least) if i == stage else order for i, order in enumerate(known)]
-        alone = {f"stages.{stage}.blocks.{j}": v for j, v in sorted(divergences.items())}
-        missed = self.missed if known[stage] else {**self.missed, **alone}
-        return replace(self, dropped=tuple(dropped), missed=missed)
+        by_path = {f"stages.{stage}.blocks.{j}": v for j, v in sorted(divergences.items())}
+        missed = self.missed if known[stage] else {**self.missed, **by_path}
+        lost = {**self.lost, f"stages.{stage}.blocks.{least}": divergences[least]}
+        return replace(self, dropped=tuple(dropped), missed=missed, lost=lost)
 
     def adding(self, name: str, option: Option, explained: float) -> Library:
         """The library with one more option."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import Tensor
 
+from ...spaces import Architecture, Block, SearchSpace
+from ...spaces.mixers import attribute_of, find
 from .ridge import ridge_step
 from .start import Start
 from .writers import Writer, writers
@@ -35,26 +39,50 @@ def _variance(writer: Writer) -> Tensor:
     return torch.einsum("ous,ust,out->u", split, spread, split)
 
 
-def explained_by_units(start: Start, units: dict[str, Tensor]) -> dict[str, dict[int, float]]:
+def unit_counts(start: Architecture, space: SearchSpace) -> dict[str, set[int]]:
+    """Numbers of units that candidates have where the start has more, by "MODULE AXIS".
+
+    A candidate's block may come from any block of the start, so each gets all of its stage.
+    """
+    counts: dict[str, set[int]] = {}
+    for candidate in space.covering():
+        for i, stage in enumerate(candidate.architecture.stages):
+            for j, whole in enumerate(start.stages[i].blocks):
+                for name, number in pruned_by(whole).items():
+                    some = {getattr(block, number) for block in stage.blocks}
+                    some = {count for count in some if 0 < count < getattr(whole, number)}
+                    counts.setdefault(f"stages.{i}.blocks.{j}.{name}", set()).update(some)
+    return counts
+
+
+def pruned_by(block: Block) -> dict[str, str]:
+    """Number of a block that says how many units it has, by "MODULE AXIS" in the block."""
+    mixer = find(block.mixer)
+    own = {f"{attribute_of(block.mixer)} {axis}": number for axis, number in mixer.pruned.items()}
+    return own if mixer.is_mlp else own | {"mlp hidden": "mlp_hidden"}
+
+
+def explained_by_units(
+    start: Start, units: Mapping[str, Tensor], counts: Mapping[str, Collection[int]]
+) -> dict[str, dict[int, float]]:
     """How much of what a module writes its most important units can say, repaired.
 
     Args:
         start: with images.
         units: as `units_by_importance`.
+        counts: "MODULE AXIS" -> numbers of units that may stay.
 
     Returns:
-        "MODULE AXIS" -> number of units that stay -> share of the variance; every head is
-        counted, and hidden units by quarters.
+        "MODULE AXIS" -> number of units that stay -> share of the variance; of modules that write
+        by a linear layer of theirs.
     """
+    if not any(counts.values()):
+        return {}
     return {
-        writer.name: {count: _explained(writer, units[writer.name][:count]) for count in counts}
+        writer.name: {count: _explained(writer, units[writer.name][:count]) for count in wanted}
         for writer in writers(start)
-        for counts in [_counts(writer.units.length, writer.units.axis == "heads")]
+        if (wanted := sorted(counts.get(writer.name, ())))
     }
-
-
-def _counts(length: int, each: bool) -> list[int]:
-    return [*range(1, length)] if each else [length * share // 4 for share in (1, 2, 3)]
 
 
 def _explained(writer: Writer, kept: Tensor) -> float:

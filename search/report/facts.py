@@ -11,10 +11,12 @@ from typing import Any
 
 from ...cost_models import CostModel
 from ...spaces import Candidate, SearchSpace
+from ...spaces.errors import RunError
 from ..config import RunConfig, load_config
 from ..data.catalog import Catalog
 from ..delivery.artifact import read_candidate
 from ..delivery.manifest import SEARCHED, Manifest, manifests
+from ..library.overview import Overview, read_overview
 from ..pareto.objectives import Objective, pareto_front
 from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
@@ -47,6 +49,7 @@ class Facts:
             also in int8. May be empty.
         budget: what one chose, and what more time would buy; empty without one.
         proxy: figures of a proxy check; empty where there was none.
+        library: what can stand in for parts of the start; None in runs without one.
     """
 
     folder: RunFolder
@@ -66,6 +69,7 @@ class Facts:
     references: Sequence[Mapping[str, Any]]
     budget: Mapping[str, Any]
     proxy: Mapping[str, Any]
+    library: Overview | None
 
     @property
     def objectives(self) -> list[Objective]:
@@ -157,7 +161,15 @@ def gather(folder: RunFolder) -> Facts:
         references=rows if isinstance(rows := _optional(folder.reference, []), list) else [rows],
         budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
+        library=_library(folder),
     )
+
+
+def _library(folder: RunFolder) -> Overview | None:
+    try:
+        return read_overview(folder)
+    except RunError:  # no start, or a library of another release
+        return None
 
 
 def _optional(path: Path, default: Any) -> Any:

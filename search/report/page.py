@@ -10,6 +10,7 @@ from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from ..run.stage import Stage
 from .bars import choice_rows
+from .blocks import blocks
 from .charts import progress_chart
 from .choices import axes
 from .commands import commands
@@ -47,6 +48,7 @@ def page(facts: Facts) -> str:
         *images(facts),
         *_progress(facts),
         *_choices(facts),
+        *blocks(facts),
         tag("h2", "What to keep in mind"),
         tag("ul", *(tag("li", text(note)) for note in notes(facts))),
         *commands(facts),

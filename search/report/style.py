@@ -53,6 +53,8 @@ td, th { border-bottom: 1px solid var(--line); padding: .45rem .8rem .45rem 0; t
   white-space: nowrap }
 td.wrap { white-space: normal; min-width: 12rem }
 tr:last-child td { border-bottom: 0 }
+.share { display: inline-block; min-width: 3.2em; text-align: center; border-radius: 4px;
+  background: color-mix(in srgb, var(--calm) calc(var(--share) * 70%), transparent) }
 .good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 }
 .badge { display: inline-block; min-width: 1.6em; padding: 0 .4em; border-radius: .8em;
   background: var(--accent); color: var(--paper); font-weight: 700; text-align: center }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...spaces.convert import converter_of
 from ...spaces.errors import RunError, SpaceError
 from ..training.checkpoint_file import one_line, read_weights
+from ..training.hub import fetching
 from ..training.timm_models import FOREIGN, check_name, load_foreign
 from .weights import check_weights, classes_in
 
@@ -94,14 +95,8 @@ def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
         check_name(name, key)
         _check_kind(name, key)  # before anything is fetched
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
-    try:
+    with fetching(f"{key}: {name}") if own else nullcontext():
         return timm.create_model(name, pretrained=own, **options)
-    except Exception as error:  # of timm, torch, or the libraries that download
-        raise RunError(
-            f"{key}: {name}: its weights cannot be had; without a network there are those of an "
-            f"earlier run, or of a checkpoint: {one_line(error)}"
-        ) from error
 
 
 def _check_kind(name: str, key: str) -> None:

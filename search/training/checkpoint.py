@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,9 @@ class Checkpoint:
         """
         if not self.path.is_file():
             return None
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{self.path}: cannot be read: {error}") from error
+        with _opened(self.path) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("about") != self._about:
             raise RunError(
                 f"{self.path}: is a checkpoint of another space, recipe, seed or data set: "
@@ -96,3 +94,22 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the file: the training has ended."""
         self.path.unlink(missing_ok=True)
+
+
+def read_notes(path: Path) -> Mapping[str, Any]:
+    """Notes of a checkpoint of whatever, without its tensors; none of another file.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with _opened(path) as file:
+        return json.loads((file.metadata() or {}).get("notes", "{}"))
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error

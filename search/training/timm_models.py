@@ -16,6 +16,7 @@ from ...spaces.errors import RunError, did_you_mean
 from ..config import TeacherConfig
 from ..data.augment import Norm
 from .checkpoint_file import check_fits, one_line, read_weights
+from .hub import fetching
 
 COLORS = 3  # channels unless told otherwise
 FOREIGN = (".npz", ".npy")  # weights of JAX, which some models of timm read themselves
@@ -143,13 +144,8 @@ def load_pretrained(name: str, **options: Any) -> Any:
     Raises:
         RunError: there are none, or they cannot be had.
     """
-    try:
+    with fetching(f"teacher.model: {name}"):
         return timm.create_model(name, pretrained=True, **options)
-    except Exception as error:  # of timm, torch, or the libraries that download
-        raise RunError(
-            f"{name}: timm's pretrained weights cannot be had, of which a first run with a network "
-            f"keeps a copy: {one_line(error)}"
-        ) from error
 
 
 def load_foreign(model: Any, checkpoint: str, key: str) -> None:

@@ -33,6 +33,8 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.SwinTransformer": ".swin:convert",
         "torchvision.VisionTransformer": ".torchvision_vit:convert",
         **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
+        "transformers.SwinForImageClassification": ".transformers_swin:convert",
+        "transformers.SwinModel": ".transformers_swin:convert",
     },
     __name__,
 )
@@ -85,6 +87,8 @@ def answer_of(given: Any) -> Tensor:
     """Logits (B, K) of what a foreign model returns, or features (B, C) of one without a head."""
     if hasattr(given, "logits"):
         return given.logits
+    if hasattr(given, "reshaped_hidden_states"):  # a hierarchy, which has no class token
+        return given.pooler_output
     if hasattr(given, "last_hidden_state"):
         return given.last_hidden_state[:, 0]
     return given

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from ..architecture import Architecture, Stage
 from ..block import Block
 from ..networks import Network
 from .parts import act_of, embed_fields, network_of, norm_of, renamed
+
+NAMES = {
+    "layers.": "stages.",
+    "patch_embed.norm.": "norm_stem.",
+    "head.fc.": "head.",
+    ".relative_position_bias_table": ".bias_table",
+}
+FIELDS: Mapping[str, Any] = {"stem_norm": True, "pos_embed": "relative", "global_pool": "avg"}
 
 
 def convert(model: Any) -> Network:
@@ -32,20 +43,21 @@ def convert(model: Any) -> Network:
     )
     architecture = Architecture(
         stages=stages,
-        stem_norm=True,
-        pos_embed="relative",
-        global_pool="avg",
         act=act_of(model.layers[0].blocks[0].mlp.act),
+        **FIELDS,
         **norm_of(model.layers[0].blocks[0].norm1),
         **embed_fields(model, model.patch_embed),
     )
-    names = {
-        "layers.": "stages.",
-        "patch_embed.norm.": "norm_stem.",
-        "head.fc.": "head.",
-        ".relative_position_bias_table": ".bias_table",
-    }
-    state = renamed(model.state_dict(), names)
+    return network_from_timm(architecture, model.state_dict())
+
+
+def network_from_timm(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
+    """The network with weights by timm's names.
+
+    Raises:
+        SpaceError: a parameter that only one of both has, or in another shape.
+    """
+    state = renamed(state, NAMES)
     for name, tensor in state.items():
         if name.endswith("bias_table"):
             side = round(tensor.shape[0] ** 0.5)

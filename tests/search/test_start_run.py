@@ -126,6 +126,21 @@ def test_a_proxy_check_says_what_each_part_adds(searched: Path, tmp_path: Path) 
     )
 
 
+def test_which_blocks_matter(searched: Path, tmp_path: Path) -> None:
+    """The command and the report say the same."""
+    result = invoke("library", "show", searched, "--json", "--png", tmp_path / "library.png")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["to_come"] == 0 and (tmp_path / "library.png").stat().st_size > 10_000
+    report = (searched / "report.html").read_text()
+    assert "Which blocks of the start matter" in report
+    for block in found["blocks"]:
+        assert 0 < block["alone_nats"] < 10
+        assert {*block["explained"]} == {"2 of 4 heads", "64 of 128 hidden units"}
+        assert all(f">{share:.0%}<" in report for share in block["explained"].values())
+    assert sorted(filter(None, (b["place"] for b in found["blocks"]))) == [1]
+
+
 def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(searched, run)

@@ -100,10 +100,11 @@ class TestOptions(ConverterContract):
 def test_whole_models(name: str) -> None:
     """At the size and depth that they have, all blocks of them."""
     model = with_noise(timm.create_model(name, pretrained=False).eval())
-    x = images(from_timm(model).architecture, 1, seed=3)
+    network = from_timm(model)
+    x = images(network.architecture, 1, seed=3)
     with torch.no_grad():
         expected = model(x)
-        assert difference(from_timm(model)(x), expected) < 1e-4 * expected.abs().max()
+        assert difference(network(x), expected) < 1e-4 * expected.abs().max()
 
 
 WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -151,6 +152,43 @@ def test_registers_that_come_after_positions(kind: str) -> None:
     assert network.architecture.registers == 4
 
 
+def swin_of_transformers(model: str, **settings: object) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        small = {"image_size": 32, "patch_size": 2, "embed_dim": 24, "depths": [2, 3]}
+        small |= {"num_heads": [3, 6], "window_size": 4, "num_labels": 3, **settings}
+        return getattr(transformers, model)(transformers.SwinConfig(**small))
+
+    return make
+
+
+class TestTransformersSwin(ConverterContract):
+    """Windows that cover the grid, that do not divide it, and shifted ones."""
+
+    unused = ("mask_token",)
+    models = (
+        swin_of_transformers("SwinForImageClassification"),
+        swin_of_transformers("SwinForImageClassification", window_size=8, mlp_ratio=2.0),
+        swin_of_transformers("SwinForImageClassification", window_size=5, num_channels=1),
+        swin_of_transformers("SwinForImageClassification", hidden_act="gelu_new", depths=[1]),
+        swin_of_transformers("SwinModel", depths=[2, 2, 1], num_heads=[1, 2, 3]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"use_absolute_embeddings": True}, "no counterpart: embeddings.position_embeddings"),
+        ({"qkv_bias": False}, r"no counterpart: .*attn\.[kqv]\.bias"),
+        ({"image_size": (32, 24)}, "images must be square, got 32x24"),
+        ({"layer_norm_eps": 0.1}, "its logits would change by"),  # not that of all its norms
+    ],
+)
+def test_what_swin_lacks_here(settings: dict[str, object], reason: str) -> None:
+    model = swin_of_transformers("SwinForImageClassification", **settings)()
+    with pytest.raises(SpaceError, match=reason):
+        from_model(with_noise(model))
+
+
 class TestTorchvision(ConverterContract):
     models = (lambda: torchvision.models.VisionTransformer(32, 8, 2, 2, 32, 48, num_classes=5),)
 
@@ -165,7 +203,7 @@ class TestSwin(ConverterContract):
 
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestTorchvision)
-    tested += (TestTransformers,)
+    tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
     }

@@ -6,15 +6,20 @@ from typing import Any
 import pytest
 
 from vitpareto.search.executors import LocalExecutor, ProcessExecutor
+from vitpareto.search.library import units
+from vitpareto.search.library.files import checkpoint_of, load, save
 from vitpareto.search.library.making import make_library
 from vitpareto.search.library.parts import Library, option_name
 from vitpareto.search.library.start import Start
+from vitpareto.search.library.units import unit_counts
+from vitpareto.search.training.checkpoint import State
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError, SpaceError
 
 from .conftest import SPACE
 
 STEPS = 3
+UNITS = ("attn heads", "mlp hidden")
 SMALL = SearchSpace.from_text(SPACE.replace("[softmax, linear, grouped]", "[softmax, linear]"))
 
 
@@ -47,6 +52,7 @@ def equal(first: Library, second: Library) -> bool:
     return (
         first.dropped == second.dropped
         and first.explained == dict(second.explained)
+        and (first.missed, first.lost, first.cuts) == (second.missed, second.lost, second.cuts)
         and options.keys() == second.options.keys()
         and all(v.equal(second.units[n]) for n, v in first.units.items())
         and all(
@@ -87,6 +93,42 @@ def test_a_larger_space_adds(few: Start, made: Library, space: SearchSpace, tmp_
     assert more.calls == 3
     assert library.options.keys() > made.options.keys()
     assert library.dropped == made.dropped
+
+
+def test_cuts_are_of_the_widths_of_the_space(few: Start, made: Library) -> None:
+    """Two of four heads, and a half of the hidden units."""
+    names = {f"stages.0.blocks.{j}.{name}" for j in range(3) for name in UNITS}
+    assert {name: {*shares} for name, shares in made.cuts.items()} == {
+        name: {2 if "heads" in name else 32} for name in names
+    }
+    shares = [share for by_count in made.cuts.values() for share in by_count.values()]
+    assert all(0 < share < 1 for share in shares)
+    assert unit_counts(few.architecture, SMALL) == {n: {*s} for n, s in made.cuts.items()}
+
+
+def test_what_is_known_of_cuts_is_not_computed_again(
+    few: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "library.safetensors"
+    make_library(few, SMALL, LocalExecutor(), path, STEPS)
+    monkeypatch.setattr(units, "writers", None)
+    again = Start(few.architecture, few.weights, few.images)
+    make_library(again, SMALL, LocalExecutor(), path, STEPS)
+
+
+@pytest.mark.parametrize("name", ["dropped", "missed", "lost", "explained", "cuts"])
+def test_a_library_of_another_release_is_refused(
+    few: Start, made: Library, tmp_path: Path, name: str
+) -> None:
+    checkpoint = checkpoint_of(tmp_path / "library.safetensors", few)
+    save(checkpoint, made)
+    state = checkpoint.load()
+    assert state is not None
+    assert equal(made, load(checkpoint, few))
+    for notes in ({n: v for n, v in state.notes.items() if n != name}, {**state.notes, name: 3}):
+        checkpoint.save(State(state.step, state.tensors, notes))
+        with pytest.raises(RunError, match=r"library.safetensors: is no library, or one of anoth"):
+            load(checkpoint, few)
 
 
 def test_a_stop_is_heard_and_nothing_is_lost(few: Start, tmp_path: Path) -> None:

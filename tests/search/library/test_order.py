@@ -104,6 +104,8 @@ def test_blocks_that_do_nothing_are_given_up_first(tmp_path: Path) -> None:
     library = make_library(start, space, LocalExecutor(), tmp_path / "library.safetensors")
     assert {*library.dropped[0]} == {0, 2}
     missed = [library.missed[f"stages.0.blocks.{j}"] for j in range(4)]
+    first, second = (f"stages.0.blocks.{j}" for j in library.dropped[0])
+    assert [*library.lost] == [first, second] and library.lost[first] == library.missed[first]
     assert max(missed[0], missed[2]) < 0.1 * min(missed[1], missed[3])
     x = images(network.architecture, 4, seed=2)
     for depth, kept in ((4, (0, 1, 2, 3)), (3, None), (2, (1, 3))):
@@ -135,8 +137,10 @@ def test_the_share_that_is_explained() -> None:
     with torch.no_grad():
         network.stages[0].blocks[1].mlp.fc2.weight[:, :32] = 0
     start = of(network, 32)
-    shares = explained_by_units(start, units_by_importance(start))
-    assert shares["stages.0.blocks.0.attn heads"].keys() == {1, 2, 3}
+    counts = {f"stages.0.blocks.{j}.attn heads": {1, 2, 3} for j in (0, 1)}
+    counts |= {f"stages.0.blocks.{j}.mlp hidden": {16, 32, 48} for j in (0, 1)}
+    shares = explained_by_units(start, units_by_importance(start), counts)
+    assert {name: {*by_count} for name, by_count in shares.items()} == counts
     assert shares["stages.0.blocks.1.mlp hidden"][32] > 0.999
     for by_count in shares.values():
         one, two, three = (by_count[count] for count in sorted(by_count))

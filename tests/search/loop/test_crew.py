@@ -25,7 +25,10 @@ from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.safe_yaml import read_yaml
 
+from ..raylets import cluster
 from .test_reliability import OBJECTIVES, ROOT, costs, score, wait_for_lines
+
+__all__ = ["cluster"]
 
 
 def work(n: int) -> tuple[int, int, int]:
@@ -154,19 +157,6 @@ def test_processes_end_with_their_driver(tmp_path: Path) -> None:
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
-
-
-@pytest.fixture
-def cluster():
-    """A head without cores, and nodes of two cores to be added."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
 
 
 @pytest.mark.ray

@@ -179,11 +179,18 @@ FOLDERS = {
 }
 
 
+SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 24, "depths": [2, 2], "num_heads": [3, 6]}
+FOLDERS |= {
+    "SwinForImageClassification": ("SwinConfig", {**SWIN, "window_size": 4, "num_labels": 4}),
+    "SwinModel": ("SwinConfig", {**SWIN, "window_size": 8}),
+}
+
+
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_folders_of_transformers(kind: str, tmp_path: Path) -> None:
     config, options = FOLDERS[kind]
-    settings = getattr(transformers, config)(**SMALL, patch_size=16, **options)
-    model = with_noise(getattr(transformers, kind)(settings))
+    settings = options if "Swin" in kind else {**SMALL, "patch_size": 16, **options}
+    model = with_noise(getattr(transformers, kind)(getattr(transformers, config)(**settings)))
     model.save_pretrained(tmp_path)
     opened = open_model(str(tmp_path))
     assert all(torch.equal(v, opened.state_dict()[n]) for n, v in model.state_dict().items())

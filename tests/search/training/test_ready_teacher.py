@@ -255,7 +255,7 @@ def test_all_is_found_before_anything_starts(
         ({"teacher.checkpoint": tmp_path / "nowhere.pth"}, "no such file"),
         ({"teacher.checkpoint": moved}, "another order"),
         ({"teacher.model": "resnet19"}, "teacher.model: no timm model"),
-        ({}, "pretrained weights cannot be had"),
+        ({}, "its weights cannot be had"),
     ]:
         file.write_text(yaml.safe_dump(run))
         options = [word for k, v in changes.items() for word in ("--set", f"{k}={v}")]
