@@ -89,7 +89,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     Trainings that are already in the run folder are not repeated.
 
     Args:
-        run: an opened run; teacher and supernet are trained if they are not yet.
+        run: an opened run; teacher and supernet, if it has one, are trained if they are not yet.
         n: number of candidates, at least 4.
 
     Returns:
@@ -135,7 +135,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         }
 
     figures |= all_figures([score[goal] for score in scored])
-    if run.ensure_forecast():
+    if run.ensure_forecast() and config.has_supernet:
         scored, ms = score_all(candidates, run.evaluator(), "inherited weights")
         about = compared([score[goal] for score in scored])
         figures["inherited"] = {"score_ms": ms} | about

@@ -57,6 +57,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
 from ..training.finetune import FineTuning
 from ..training.loss_curves import Health
+from ..training.pace import Limit
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
@@ -98,6 +99,8 @@ class Run:
     Attributes:
         begun: when it was opened, by `time.monotonic`.
         before_s: seconds of the stages that had ended by then.
+        limit: of the stage that is to begin; none where nothing but its lengths says how long it
+            takes.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -105,6 +108,7 @@ class Run:
         self.config = load_config(folder.config)
         self.made: dict[str, Any] = {}
         self.begun = time.monotonic()
+        self.limit: Limit | None = None
         kept = read_json(folder.stages) if folder.stages.exists() else {}
         self.before_s: float = sum(facts.get("seconds", 0.0) for facts in kept.values())
         self._stack = ExitStack()
@@ -247,7 +251,9 @@ class Run:
                 teacher = (
                     teacher_of(start)
                     if start
-                    else train_teacher(self.data, config.teacher, config.search.seed, balance)
+                    else train_teacher(
+                        self.data, config.teacher, config.search.seed, balance, self.limit
+                    )
                 )
                 validation = self.data.split("validation")
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
@@ -289,8 +295,14 @@ class Run:
 
     @_once
     def ensure_supernet(self) -> Supernet:
-        """Shared weights, trained now if they were not yet; or those of the start, sorted."""
+        """Shared weights, trained now if they were not yet; or those of the start, sorted.
+
+        Raises:
+            RunError: the run does without.
+        """
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
+        if not (config.has_supernet or config.start.model):
+            raise RunError(f"{folder.path}: has no shared weights, as supernet.epochs is 0")
         if not folder.supernet.exists() and (start := self.ensure_start()):
             with running(folder, Stage.SUPERNET):
                 cut = shared_from(start, self.space, lessons, config.search.seed)
@@ -312,6 +324,7 @@ class Run:
                     config.executor,
                     checkpoint,
                     health,
+                    self.limit,
                 )
                 facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(folder.supernet, save(trained.state_dict()))
@@ -338,8 +351,15 @@ class Run:
             running(self.folder, Stage.FORECAST) as facts,
             open_executor(config.executor) as executor,
         ):
-            trained = train_examples(examples, training, executor, log, window(config))
+            limit, ahead, begun = self.limit, window(config), time.monotonic()
+
+            def is_over(ended: int) -> bool:
+                return limit is not None and limit.is_over(begun, ended, ahead)
+
+            trained = train_examples(examples, training, executor, log, ahead, is_over)
             facts["trained"] = len(trained)
+        if len(trained) < len(examples):  # so that a resumed run is content with them, too
+            self.change(config.with_values({"forecast.candidates": len(trained)}))
         return Forecast.fit(trained)
 
     @_once

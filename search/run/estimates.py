@@ -51,7 +51,12 @@ def teacher_s(rates: Rates) -> float:
     config = rates.config.teacher
     trained = rates.teacher_step_s * rates.steps(config)
     views = 0 if rates.config.start.model or config.model else config.epochs
-    return trained + rates.view_s * views + VIEWS * (rates.answer_s + rates.view_s)
+    return trained + rates.view_s * views + lessons_s(rates)
+
+
+def lessons_s(rates: Rates) -> float:
+    """Of the teacher's answers to all views."""
+    return VIEWS * (rates.answer_s + rates.view_s)
 
 
 def library_s(rates: Rates) -> float:
@@ -67,7 +72,7 @@ def library_s(rates: Rates) -> float:
 
 def supernet_s(rates: Rates) -> float:
     """Of training the shared weights."""
-    if rates.config.start.model:
+    if not rates.config.has_supernet:
         return 0.0
     config = rates.config.supernet
     step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s

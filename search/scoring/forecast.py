@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -72,6 +72,7 @@ def train_examples(
     executor: Executor,
     log: EvaluationLog,
     ahead: int,
+    is_over: Callable[[int], bool] = lambda ended: False,
 ) -> list[Evaluation]:
     """Short trainings of all candidates; those that are in the log are not repeated.
 
@@ -81,13 +82,20 @@ def train_examples(
         executor: runs them.
         log: trainings so far; each new one is appended.
         ahead: trainings under way at once.
+        is_over: whether no more shall begin, once so many have ended and enough are under way.
     """
     scores = Scores(ShortScore(training), executor, log)
-    evaluations: list[Evaluation] = []
+    evaluations, begun = list[Evaluation](), 0
     with progress(len(candidates), "short trainings", "training") as bar:
-        for i, candidate in enumerate(candidates):
-            for following in candidates[i : i + ahead]:
+        for ended, candidate in enumerate(candidates):
+            failed = sum(e.status != "complete" for e in evaluations)
+            for following in candidates[begun : ended + ahead]:
+                if begun - failed >= FEWEST_EXAMPLES and is_over(ended):
+                    break
                 scores.submit(following, {})
+                begun += 1
+            if begun == ended:
+                break
             evaluations.append(scores.result(candidate.key))
             bar.update()
     return evaluations
