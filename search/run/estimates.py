@@ -24,7 +24,7 @@ SESSION = 6.0  # to time a set of networks ...
 EACH = 1.0  # ... and for each of them
 DELIVER = 6.0  # to export, calibrate and check one model
 VERIFY = 8.0  # to load, time and measure the memory of one model
-REFERENCE = 12.0
+REFERENCE = 12.0 + START  # and a process in which PyTorch runs it
 PROPOSE = 0.07  # to propose a candidate and price it
 
 

@@ -243,7 +243,7 @@ class Job:
         bar, stage = self._bar, self._now
         if stage and bar and stage not in UNSCALED and stage in self._expected:
             counted = (bar.done - bar.first) / bar.total if bar.total else 0.0
-            if SURE / 2 < counted < 1:
+            if 0 < counted < 1:
                 took += time.monotonic() - bar.since
                 expected += self._expected[stage] * counted
         return took / expected
