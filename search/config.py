@@ -256,6 +256,8 @@ class SupernetConfig(TrainConfig):
     """Training of the shared weights; those of a start are not trained.
 
     Attributes:
+        epochs: passes; 0 for no shared weights, so that finalists start anew and only a forecast
+            can score.
         sampling: "sandwich" trains the largest candidate, and the smallest and random ones on its
             answers; "uniform" trains random ones as if alone.
         random: random candidates a step.
@@ -267,7 +269,7 @@ class SupernetConfig(TrainConfig):
             a step; several need the extra "train".
     """
 
-    epochs: Positive = 40
+    epochs: Annotated[int, Field(ge=0)] = 40
     lr: Annotated[float, Field(gt=0)] = 1e-3
     sampling: Literal["sandwich", "uniform"] = "sandwich"
     random: Positive = 2
@@ -501,6 +503,25 @@ class RunConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _nothing_to_inherit(self) -> RunConfig:
+        """Without shared weights, finalists start anew and a forecast scores."""
+        if self.has_supernet or self.start.model:
+            return self
+        if not self.forecast.candidates:
+            raise ValueError(
+                "nothing could score: supernet.epochs and forecast.candidates are both 0"
+            )
+        if self.finish.inherit and not self.open_keys(["finish.inherit"]):
+            raise ValueError(
+                "finish.inherit: there is nothing to inherit where supernet.epochs is 0: give it "
+                "passes, or set finish.inherit=false"
+            )
+        if self.finish.inherit:
+            anew = self.finish.model_copy(update={"inherit": False})
+            object.__setattr__(self, "finish", anew)  # the section is frozen for all others
+        return self
+
+    @model_validator(mode="after")
     def _length_of_the_job(self) -> RunConfig:
         """A job on images of one's own ends in time, unless something says how long it takes."""
         if not self.budget:
@@ -525,8 +546,19 @@ class RunConfig(_Section):
             section = getattr(section, name)
         return True
 
+    def value_of(self, key: str) -> Any:
+        """The value of a key."""
+        value: Any = self
+        for name in key.split("."):
+            value = getattr(value, name)
+        return value
+
     def with_values(self, values: Mapping[str, Any]) -> RunConfig:
-        """The same with other values, by key."""
+        """The same with other values, by key.
+
+        Raises:
+            ConfigError: they contradict each other.
+        """
         raw: dict[str, Any] = self.model_dump(exclude_unset=True)
         for key, value in values.items():
             *sections, name = key.split(".")
@@ -534,7 +566,15 @@ class RunConfig(_Section):
             for part in sections:
                 section = section.setdefault(part, {})
             section[name] = value
-        return RunConfig.model_validate(raw | {"budget": self.budget})
+        try:
+            return RunConfig.model_validate(raw | {"budget": self.budget})
+        except ValidationError as error:
+            raise ConfigError(_one_line(error)) from None
+
+    @property
+    def has_supernet(self) -> bool:
+        """Whether shared weights are trained; those of a start are its own."""
+        return not self.start.model and self.supernet.epochs > 0
 
     def to_yaml(self) -> str:
         """Every key with its value, defaults included."""
@@ -670,7 +710,7 @@ def _one_line(error: ValidationError) -> str:
         meant = f"={value}" if first == "name" and isinstance(value, str) else ""
         rule = f"needs keys of its own below it, such as {where}.{first}{meant}"
     given = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.80}"
-    return f"{where}: {rule}{given}"
+    return f"{where}: {rule}{given}" if where else rule
 
 
 def _keys(model: type[BaseModel], sections: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from .pareto.objectives import METRICS
 from .pipeline import steps_of
 from .run.budget import check_budget
 from .run.budget import planned as planned_config
-from .run.lengths import KEYS, open_keys, with_workers
+from .run.lengths import KEYS, RECIPE, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
@@ -115,7 +115,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         say(f"teacher: {config.teacher.model} {judged}")
     data, keys = blank_data(catalog), open_keys(config)
     asked = "budget" in config.model_fields_set
-    config = with_workers(config)
+    before = config = with_workers(config)
     begun = time.perf_counter()
     with threads(main_threads(config)), torch.random.fork_rng(devices=[]):
         rates = measure_rates(config, space, data, reading_s)
@@ -124,9 +124,10 @@ def plan(config: RunConfig, path: Path) -> Plan:
         check_budget(rates, keys, spent, asked)
         config = planned_config(rates, keys, spent - reading_s)
         rates = replace(rates, config=config)
+    budget = {"budget": config.budget, **decided(config, before, keys)} if config.budget_s else {}
     return Plan(
         folder=str(path),
-        budget={} if not config.budget_s else {"budget": config.budget, **decided(config, keys)},
+        budget=budget,
         space={
             "name": space.name,
             "size": space.size,
@@ -145,7 +146,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         disk_mb={
             "pixels": rates.images * catalog.look.channels * catalog.look.size**2 / 1e6,
             "teacher": rates.teacher_mb + rates.logits_mb,
-            "supernet": rates.supernet_mb,
+            "supernet": rates.supernet_mb if config.has_supernet else 0.0,
             "evaluations": config.search.trials * LINE_MB,
             "pareto": config.finish.finalists * (COPIES + STATE) * rates.supernet_mb,
         },
@@ -215,10 +216,10 @@ def _counted(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
     return [{"macs": w.macs, "params": w.params, "size_mb": w.weight_bytes / 1e6} for w in works]
 
 
-def decided(config: RunConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """Values of some keys."""
-    raw = config.model_dump()
-    return {key: raw[section][name] for key in keys for section, name in [key.split(".")]}
+def decided(config: RunConfig, before: RunConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Values of the lengths that a budget chooses, and of what else it changes."""
+    values = {key: config.value_of(key) for key in keys}
+    return {k: v for k, v in values.items() if k not in RECIPE or v != before.value_of(k)}
 
 
 def _advice(planned: Plan) -> list[str]:

@@ -29,7 +29,15 @@ from .loop.task import Task
 from .pareto.objectives import pareto_front, spread
 from .report import build_report
 from .run.assets import Run
-from .run.budget import allot, expected_rates, finishing_pace, is_over, refuse_too_small, settle
+from .run.budget import (
+    allot,
+    ending,
+    expected_rates,
+    finishing_pace,
+    is_over,
+    refuse_too_small,
+    settle,
+)
 from .run.estimates import SECONDS
 from .run.progress import Job, following
 from .run.rates import Rates
@@ -78,13 +86,15 @@ def search(run: Run) -> list[Manifest]:
     Raises:
         RunError: no candidate can be scored.
     """
-    steps = steps_of(run.config)
     with following(_job(run)) as job:
-        for step in steps:
+        for step in STEPS:
             allot(run, step.stage)
+            if not step.wanted(run.config):
+                continue
             if run.folder.rates.exists():
                 rates = expected_rates(run)
-                job.expect({step.stage: step.seconds(rates) for step in steps})
+                coming = {other.stage: other.seconds(rates) for other in steps_of(rates.config)}
+                job.expect(coming, ending(run, coming))
             step.run(run)
         settle(run)
         build_report(run.folder)
@@ -314,7 +324,7 @@ STEPS = (
         lambda paths: paths.supernet,
         Run.ensure_supernet,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
-        lambda config: not config.start.model,
+        lambda config: config.has_supernet,
     ),
     Step(
         Stage.FORECAST,

@@ -66,7 +66,7 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
     delivered = manifests(run.folder.pareto)
     found = [manifest for manifest in delivered if not manifest.ladder]
     target = read_candidate(run.folder.pareto / pick_model(found, "best").key)
-    model, supernet = run.ensure_cost_model(), run.ensure_supernet()
+    model, supernet = run.ensure_cost_model(), Supernet(run.space)  # of which only shapes count
     made = trained(
         run,
         {

@@ -85,7 +85,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     Trainings that are already in the run folder are not repeated.
 
     Args:
-        run: an opened run; teacher and supernet are trained if they are not yet.
+        run: an opened run; teacher and supernet, if it has one, are trained if they are not yet.
         n: number of candidates, at least 4.
 
     Returns:
@@ -161,7 +161,7 @@ def _others(
         about["recovered"] = (about["mean"] - raw) / (finished - raw) if finished > raw else None
     if run.config.start.model:
         return found
-    if run.ensure_forecast():
+    if run.ensure_forecast() and run.config.has_supernet:
         found["inherited"] = row(run.evaluator(), "inherited weights", goal)
     for steps in run.config.proxy.short_steps:
         short = run.short(steps).with_seed(SHORT_SEED)

@@ -1,10 +1,10 @@
 """Reference: what a run's models are compared with, which needs no training of its own.
 
-It is the start of the run, or without one the largest network of the space with its shared weights,
-in float32: in the runtime that runs the delivered models, which is the fair comparison, and in
-eager PyTorch, both on as many threads as the device has. A start is also measured with all its
-blocks in int8 by the device's best recipe, and nothing else changed. `ladder` has models that are
-trained.
+It is the start of the run, or without one the largest network of the space: with its shared
+weights, or in a run that has none with random ones, and so without an accuracy. It is measured in
+float32, in the runtime that runs the delivered models, which is the fair comparison, and in eager
+PyTorch, both on as many threads as the device has. A start is also measured with all its blocks in
+int8 by the device's best recipe, and nothing else changed. `ladder` has models that are trained.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from ..run.assets import Run
 from ..run.stage import Stage
 from ..run.stages import running
 from ..store.atomic_files import write_json
+from ..training.accuracy import SCORES
+from ..training.supernet import fresh
 from .ladder import INT8, has_weights, runs
 from .side_by_side import Entry, entry_of, measure_entries, speed_beside
 
 START, LARGEST = "start", "largest"
+GUESSES = tuple(SCORES)  # columns of a row that say nothing of random weights
 
 
 def measure_reference(run: Run) -> None:
@@ -36,17 +39,23 @@ def measure_reference(run: Run) -> None:
         count = run.config.export.calibration_images
         rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
         speed = speed_beside(rows, delivered)
-        write_json(path, [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]])
+        found = [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]]
+        if not is_trained(run):
+            found = [{k: v for k, v in row.items() if not k.startswith(GUESSES)} for row in found]
+        write_json(path, found)
 
 
 def references(run: Run) -> list[Entry]:
     """Models to compare with: in float32 in the device's runtime, in PyTorch, and in int8."""
     start, candidate = run.ensure_start(), Candidate.uncompressed(run.space.largest().architecture)
     if start:
-        candidate = Candidate.uncompressed(start.architecture)
-    elif not has_weights(run.ensure_supernet(), candidate):
+        candidate, network = Candidate.uncompressed(start.architecture), start
+    elif not is_trained(run):
+        network = fresh(candidate, run.config.search.seed).cpu()
+    elif has_weights(run.ensure_supernet(), candidate):
+        network = run.ensure_supernet().extract(candidate)
+    else:
         return []
-    network = start or run.ensure_supernet().extract(candidate)
     name, model = START if start else LARGEST, run.ensure_cost_model()
     entries = [Entry(f"{name}, PyTorch", candidate, network, eager=True)]
     if runs(candidate, model):
@@ -54,6 +63,11 @@ def references(run: Run) -> list[Entry]:
     if start and runs(quantized := with_int8_blocks(candidate), model):
         entries.append(Entry(f"{name}, int8", quantized, network))
     return entries
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the reference has weights that have learned anything."""
+    return bool(run.config.start.model) or run.config.has_supernet
 
 
 def with_int8_blocks(candidate: Candidate) -> Candidate:

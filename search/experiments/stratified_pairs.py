@@ -7,15 +7,15 @@ members of a pair differ in it wherever rules allow, and agree in everything els
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 
 from ...cost_models import workload
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import SpaceError
+from ..scoring.strata import POOL, van_der_corput
 
-POOL = 400  # random draws whose MACs are ranked
 TRIES = 20  # bases tried for a pair
 
 
@@ -49,7 +49,7 @@ def stratified_pairs(space: SearchSpace, n: int, seed: int) -> list[Pair]:
     used = dict.fromkeys(sorted({axis_of(choice.name) for choice in space.parameters}), 0)
     pairs: list[Pair] = []
     taken: set[str] = set()
-    for stratum in islice(_van_der_corput(), n):
+    for stratum in islice(van_der_corput(), n):
         pair = _fresh_pair(space, pool[int(stratum * POOL)], used, taken, rng)
         if pair is None:
             raise SpaceError(
@@ -104,10 +104,3 @@ def _pair(space: SearchSpace, base: Candidate, axis: str, rng: random.Random) ->
     a, b = space.assignment(first), space.assignment(second)
     alike = all(a[name] == b[name] for name in a.keys() & b.keys() if axis_of(name) != axis)
     return Pair(axis, first, second) if alike else None
-
-
-def _van_der_corput() -> Iterator[float]:
-    """1/2, 1/4, 3/4, 1/8, ...: points of [0, 1) that are spread evenly at every length."""
-    for k in count(1):
-        digits = f"{k:b}"[::-1]
-        yield int(digits, 2) / 2 ** len(digits)

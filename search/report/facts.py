@@ -115,13 +115,13 @@ class Facts:
 
     @property
     def baselines(self) -> list[Mapping[str, Any]]:
-        """Rows of the ladder that are not delivered models, or without it the references."""
+        """Rows of the ladder that are not delivered models, or without it trained references."""
         rows = [
             row
             for row in self.ladder
             if not row["name"].startswith(SEARCHED) and not self.delivered_as(row)
         ]
-        return rows or [*self.references]
+        return rows or [row for row in self.references if self.goal in row]
 
     @property
     def origin(self) -> str:

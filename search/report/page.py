@@ -132,7 +132,7 @@ def _front(facts: Facts) -> list[str]:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
     squares = (
         f"Squares are the {facts.origin}, not fine-tuned. "
-        if facts.references and not facts.ladder
+        if facts.baselines and not facts.ladder
         else ""
     )
     caption = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,7 +35,7 @@ from ..library.repair import assemble
 from ..library.start import Start
 from ..loop.study import Scoring, window
 from ..scoring.assembled import LOOKED_AT, AssembledScorer
-from ..scoring.cut_forecast import CutForecast, Example, spread_examples
+from ..scoring.cut_forecast import CutForecast, Example
 from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
@@ -45,6 +45,7 @@ from ..scoring.lift import Lifted, anchors
 from ..scoring.predicted_costs import CostPredictor
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
+from ..scoring.strata import spread_examples
 from ..scoring.successive_halving import Halving, part
 from ..start.adapt import Adaptation
 from ..start.fitted import (
@@ -63,8 +64,9 @@ from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
 from ..training.finetune import CALIBRATION, FineTuning
 from ..training.loss_curves import Health
+from ..training.pace import Limit
 from ..training.ready_teacher import check_teacher
-from ..training.supernet import shared_from
+from ..training.supernet import fresh, shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .opening import require_energy
 from .rates import Rates, main_threads, measure_rates, views_of
@@ -104,6 +106,8 @@ class Run:
     Attributes:
         begun: when it was opened, by `time.monotonic`.
         before_s: seconds of the stages that had ended by then.
+        limit: of the stage that is to begin; none where nothing but its lengths says how long it
+            takes.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -111,6 +115,7 @@ class Run:
         self.config = load_config(folder.config)
         self.made: dict[str, Any] = {}
         self.begun = time.monotonic()
+        self.limit: Limit | None = None
         kept = read_json(folder.stages) if folder.stages.exists() else {}
         self.before_s: float = sum(facts.get("seconds", 0.0) for facts in kept.values())
         self._stack = ExitStack()
@@ -258,7 +263,9 @@ class Run:
                 teacher = (
                     teacher_of(start)
                     if start
-                    else train_teacher(self.data, config.teacher, config.search.seed, balance)
+                    else train_teacher(
+                        self.data, config.teacher, config.search.seed, balance, self.limit
+                    )
                 )
                 validation = self.data.split("validation")
                 views = views_of(config, len(self.data.train_labels))
@@ -293,16 +300,25 @@ class Run:
     def inherited(self) -> Callable[[Candidate], Network]:
         """Makes a candidate's network before its training: assembled from the library, or a slice.
 
-        It travels to workers, and raises SpaceError for no candidate of the space.
+        Without shared weights it is a new one. It travels to workers, and raises SpaceError for no
+        candidate of the space.
         """
         if library := self.ensure_library():
             return partial(assemble, library, recipes=self.ensure_cost_model().recipes)
+        if not self.config.has_supernet:
+            return partial(fresh, seed=self.config.search.seed)
         return self.ensure_supernet().extract
 
     @_once
     def ensure_supernet(self) -> Supernet:
-        """Shared weights, trained now if they were not yet; or those of the start, sorted."""
+        """Shared weights, trained now if they were not yet; or those of the start, sorted.
+
+        Raises:
+            RunError: the run does without.
+        """
         lessons, config, folder = self.ensure_lessons(), self.config, self.folder
+        if not (config.has_supernet or config.start.model):
+            raise RunError(f"{folder.path}: has no shared weights, as supernet.epochs is 0")
         if not folder.supernet.exists() and (start := self.ensure_start()):
             with running(folder, Stage.SUPERNET):
                 cut = shared_from(start, self.space, lessons, config.search.seed)
@@ -324,6 +340,7 @@ class Run:
                     config.executor,
                     checkpoint,
                     health,
+                    self.limit,
                 )
                 facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(folder.supernet, save(trained.state_dict()))
@@ -339,50 +356,56 @@ class Run:
         Beside a start it is of finished candidates. None where the configuration asks for no such
         trainings.
         """
-        config, seed = self.config, self.config.search.seed
+        config, goal = self.config, self.config.search.goal
         if not config.forecast.candidates:
             return None
-        training: Scorer
-        if config.start.model:
-            finishing = self.finishing(self.data.split("search"), config.forecast.steps)
-            training = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
-            examples = spread_examples(self.space, config.forecast.candidates, seed)
-        else:
-            training = self.short(config.forecast.steps).with_seed(EXAMPLE_SEED + seed)
-            examples = draw_examples(self.space, config.forecast.candidates, seed)
-        log = EvaluationLog(self.folder.short_trainings)
+        training, examples = self._examples()
+        log, ahead = EvaluationLog(self.folder.short_trainings), window(config)
         with (
             running(self.folder, Stage.FORECAST) as facts,
             open_executor(config.executor) as executor,
         ):
-            trained = train_examples(examples, training, executor, log, window(config))
+            limit, begun = self.limit, time.monotonic()
+
+            def is_over(ended: int) -> bool:
+                return limit is not None and limit.is_over(begun, ended, ahead)
+
+            trained = train_examples(examples, training, executor, log, ahead, is_over=is_over)
             facts["trained"] = len(trained)
-            if self._judges_by_whole_trainings:
-                ends, whole = anchors(trained, config.search.goal), self.folder.whole_trainings
-                finishing = self.finishing(self.data.split("search"))
-                finishing = finishing.with_seed(EXAMPLE_SEED + seed)
-                label, log = "whole trainings", EvaluationLog(whole)
-                train_examples(ends, finishing, executor, log, window(config), label)
+            if goal in config.search.limits:
+                self._train_to_the_end(anchors(trained, goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)
+        if len(trained) < len(examples):  # so that a resumed run is content with them, too
+            self.change(config.with_values({"forecast.candidates": len(trained)}))
         if config.start.model:
             return CutForecast.fit(trained, self.assembled())
         return Forecast.fit(trained)
 
-    @property
-    def _judges_by_whole_trainings(self) -> bool:
-        """Whether an accuracy has a limit, which is about finished models.
+    def _examples(self) -> tuple[Scorer, list[Candidate]]:
+        """What trains the examples of a forecast for some steps, and the examples."""
+        wanted, seed = self.config.forecast, self.config.search.seed
+        if not self.config.start.model:
+            short = self.short(wanted.steps).with_seed(EXAMPLE_SEED + seed)
+            return short, draw_examples(self.space, wanted.candidates, seed)
+        finishing = self.finishing(self.data.split("search"), wanted.steps)
+        example = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
+        return example, spread_examples(self.space, wanted.candidates, seed)
 
-        What is best does not depend on how much better than after a short training they are, so
-        without a limit that is not worth some whole trainings. Nor is it known while a budget is
-        still to say how long these are: limits are about short ones then.
+    def _train_to_the_end(self, candidates: Sequence[Candidate], executor: Executor) -> None:
+        """Train some examples as finalists, as limits on accuracy are about finished models.
+
+        What is best does not depend on how much better than after a short training these are, so
+        without such a limit that is not worth its time. While a budget is still to say how long
+        finalists are trained, it cannot be known: then limits are about short trainings.
         """
-        config, kept = self.config, self.folder.budget
-        if config.search.goal not in config.search.limits:
-            return False
-        later = bool(config.budget_s) and "finish.epochs" in read_json(kept)["open"]
-        if later:
+        config = self.config
+        if config.budget_s and "finish.epochs" in read_json(self.folder.budget)["open"]:
             log.info("forecast: the limit on %s is about short trainings", config.search.goal)
-        return not later
+            return
+        finishing = self.finishing(self.data.split("search"))
+        finishing = finishing.with_seed(EXAMPLE_SEED + config.search.seed)
+        kept, label = EvaluationLog(self.folder.whole_trainings), "whole trainings"
+        train_examples(candidates, finishing, executor, kept, window(config), label)
 
     def short(self, steps: int) -> ShortTraining:
         """Scorer that trains candidates from scratch for some steps."""

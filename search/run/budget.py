@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ...spaces.errors import ConfigError
 from ..config import CUT_EXAMPLES, FEWEST_EXAMPLES, RunConfig
 from ..durations import duration_text
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
-from ..training.pace import Pace, makespan
+from ..training.pace import Limit, Pace, makespan
 from .assets import Run
-from .estimates import CALIBRATE, DELIVER, SECONDS, started_s
-from .lengths import KEYS, LEAST, MOST
+from .estimates import CALIBRATE, DELIVER, SECONDS, lessons_s, started_s
+from .lengths import KEYS, LEAST, MOST, WITHOUT
 from .rates import VIEWS, Rates, candidate_durations, durations
 from .stages import Stage
 
@@ -42,14 +43,16 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
     Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
     Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
 }  # durations that are timed again before a stage is decided
+LIMITED = (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST)  # that keep to their share as they go
 READY = 10  # passes of a supernet from which its weights are a start
+FULL = 0.95  # share of a budget from which a plan fills it
 ENOUGH = 15  # passes for which more finalists are taken
 AGAIN = 0.05  # of the time for training, kept for models that need steps back
 REPORT_S = 5.0  # to write the report
 
 log = logging.getLogger("vitpareto")
 
-Values = dict[str, float]
+Values = dict[str, Any]
 
 
 def refuse_too_small(run: Run) -> None:
@@ -86,7 +89,9 @@ def check_budget(rates: Rates, keys: Sequence[str], spent: float, asked: bool) -
         ConfigError: naming the least that works.
     """
     config = rates.config
-    smallest = replace(rates, config=config.with_values({key: LEAST[key] for key in keys}))
+    least = {key: LEAST[key] for key in keys if key in LEAST}
+    least |= WITHOUT if is_spare(config, keys) else {}
+    smallest = replace(rates, config=config.with_values(least))
     needed = spent + REPORT_S + sum(SECONDS[stage](smallest) for stage in list(Stage)[1:])
     if needed <= config.budget_s:
         return
@@ -108,24 +113,65 @@ def spent_s(run: Run) -> float:
 
 
 def allot(run: Run, stage: Stage) -> None:
-    """Choose the lengths of a stage, if its run has a budget and they are not known yet."""
-    timed_later = stage is Stage.FINISHING  # when it is known what is trained
-    if not run.config.budget_s or stage not in KEYS or timed_later:
+    """Choose the lengths of a stage, if its run has a budget and they are not known yet.
+
+    Before any other, it is chosen whether there will be a supernet, as its time goes to them.
+    """
+    run.limit = None
+    if not run.config.budget_s or stage not in KEYS or not run.folder.budget.exists():
         return
-    if not run.folder.budget.exists():
+    if stage in read_json(run.folder.stages):
         return
+    _spare_supernet(run)
     known = read_json(run.folder.budget)
-    if stage in known["chosen"] or stage in read_json(run.folder.stages):
+    keys, is_chosen = known["open"], stage in known["chosen"]
+    free = [] if stage is Stage.FINISHING else _free(run.config, keys, stage)  # that is timed later
+    is_limited = stage in LIMITED and KEYS[stage][0] in free
+    if not free or (is_chosen and not is_limited):
         return
     now = durations(run.config, run.space, run.data, FRESH.get(stage, ()))
     rates = replace(run.ensure_rates(), **now)
     left = run.config.budget_s - spent_s(run)
-    values = choose(rates, known["open"], stage, left)
-    if not values:
+    share = allotted_s(rates, keys, stage, left)
+    if not is_chosen:
+        part = f"{share:.0f} s of the " if share else ""
+        values = choose(rates, keys, stage, left)
+        _decide(run, stage, values, f"for {part}{left:.0f} s that are left")
+    if is_limited:
+        after = lessons_s(rates) if stage is Stage.TEACHER else 0.0
+        run.limit = Limit(time.monotonic() + share - after, MOST[KEYS[stage][0]])
+
+
+def _spare_supernet(run: Run) -> None:
+    """Decide against a supernet that its budget could not train long enough."""
+    known, ended = read_json(run.folder.budget), read_json(run.folder.stages)
+    keys, is_decided = _undecided(known), Stage.SUPERNET in {*known["chosen"], *ended}
+    if is_decided or not is_spare(run.config, keys):
         return
-    share = allotted_s(rates, known["open"], stage, left)
-    part = f"{share:.0f} s of the " if share else ""
-    _decide(run, stage, values, f"for {part}{left:.0f} s that are left")
+    plan = planned(run.ensure_rates(), keys, spent_s(run), _coming(ended))
+    if not plan.has_supernet:
+        why = f"as fewer than {READY} passes, for which there is time, teach it too little"
+        _decide(run, Stage.SUPERNET, without_supernet(run.config, keys), why)
+
+
+def is_spare(config: RunConfig, keys: Collection[str]) -> bool:
+    """Whether a budget may do without the supernet: a forecast scores, and none need inherit."""
+    inherit = config.finish.inherit and "finish.inherit" not in keys
+    return (
+        config.has_supernet
+        and "supernet.epochs" in keys
+        and config.forecast.candidates > 0
+        and not inherit
+    )
+
+
+def without_supernet(config: RunConfig, keys: Collection[str]) -> Values:
+    """What a run without a supernet changes, by key: its finalists learn as new networks do."""
+    return {**WITHOUT, **_rate_of_new(config, keys)}
+
+
+def _rate_of_new(config: RunConfig, keys: Collection[str]) -> Values:
+    return {"finish.lr": config.proxy.lr} if "finish.lr" in keys else {}
 
 
 def planned(
@@ -139,6 +185,16 @@ def planned(
         spent: seconds so far.
         stages: that are to come.
     """
+    stages, known = list(stages), rates.config
+    config = _planned(rates, keys, spent, stages)
+    if config.has_supernet or not known.has_supernet:
+        return config
+    without = known.with_values(without_supernet(known, keys))
+    return _planned(replace(rates, config=without), keys, spent, stages)
+
+
+def _planned(rates: Rates, keys: Sequence[str], spent: float, stages: Sequence[Stage]) -> RunConfig:
+    """Likewise, with whatever time is left when it turns out that there is no supernet."""
     for stage in stages:
         left = rates.config.budget_s - spent
         if stage in KEYS:
@@ -153,12 +209,37 @@ def expected_rates(run: Run) -> Rates:
     rates, kept = run.ensure_rates(), run.folder.budget
     if not run.config.budget_s or not kept.exists():
         return rates
-    known = read_json(kept)
+    coming = _coming(read_json(run.folder.stages))
+    return replace(rates, config=planned(rates, _undecided(read_json(kept)), spent_s(run), coming))
+
+
+def ending(run: Run, seconds: Mapping[Stage, float]) -> float | None:
+    """When a run will end, of `time.monotonic`, as it keeps to its budget by what is to come.
+
+    None where it has none, or where that cannot fill it, or takes longer in any case.
+
+    Args:
+        run: with a budget or without.
+        seconds: that its stages are expected to take.
+    """
+    kept, ended = run.folder.budget, read_json(run.folder.stages)
+    if not run.config.budget_s or not kept.exists() or Stage.FINISHING in ended:
+        return None
+    if "finish.epochs" not in read_json(kept)["open"]:
+        return None
+    left = run.config.budget_s - spent_s(run)
+    needed = sum(seconds[stage] for stage in _coming(ended) if stage in seconds)
+    return time.monotonic() + left if FULL * left <= needed <= left / FULL else None
+
+
+def _undecided(known: Mapping[str, Any]) -> list[str]:
+    """Keys that a budget is still to choose, by its file."""
     decided = {key for chosen in known["chosen"].values() for key in chosen["values"]}
-    keys = [key for key in known["open"] if key not in decided]
-    ended = read_json(run.folder.stages)
-    coming = [stage for stage in Stage if stage not in ended]
-    return replace(rates, config=planned(rates, keys, spent_s(run), coming))
+    return [key for key in known["open"] if key not in decided]
+
+
+def _coming(ended: Collection[str]) -> list[Stage]:
+    return [stage for stage in Stage if stage not in ended]
 
 
 def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Values:
@@ -182,7 +263,14 @@ def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Va
         chosen = {wanted[0]: max(share, CALIBRATE / 2 * rates.process_s)}
     else:
         chosen = {wanted[0]: _passes(rates, wanted[0], stage, share)}
-    return {key: _within(key, value) for key, value in chosen.items()}
+    values: Values = {key: _within(key, value) for key, value in chosen.items()}
+    config = rates.config
+    if stage is Stage.SUPERNET and is_spare(config, keys):
+        enough = config.finish.inherit and values["supernet.epochs"] >= READY
+        return values if enough else without_supernet(config, keys)
+    if stage is Stage.FINISHING and begin_anew(config):
+        values |= _rate_of_new(config, keys)
+    return values
 
 
 def allotted_s(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> float:
@@ -204,7 +292,7 @@ def _free(config: RunConfig, keys: Sequence[str], stage: Stage) -> list[str]:
         Stage.CALIBRATION: bool(config.device.cost_model),
         Stage.START: not config.start.model,
         Stage.TEACHER: bool(config.teacher.model or config.start.model),
-        Stage.SUPERNET: bool(config.start.model),
+        Stage.SUPERNET: not config.has_supernet,
         Stage.FORECAST: not config.forecast.candidates,
     }
     return [] if idle.get(stage) else [key for key in KEYS[stage] if key in keys]
@@ -281,7 +369,7 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
         one = makespan([], slow_first, config.executor.workers)
         values: Values = {"finish.epochs": _within("finish.epochs", training / one)}
         if begin_anew(config):
-            values["finish.lr"] = config.proxy.lr
+            values |= _rate_of_new(config, known["open"])
         why = f"for {training:.0f} s, as far as the machine keeps its speed"
         _decide(run, Stage.FINISHING, values, why)
     end = time.monotonic() + training + started_s(rates)
@@ -289,9 +377,9 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
 
 
 def begin_anew(config: RunConfig) -> bool:
-    """Whether inherited weights say so little that networks must learn as fast as new ones."""
-    inherits = config.start.model or config.supernet.epochs >= READY
-    return not inherits and bool(config.open_keys(["finish.lr"]))
+    """Whether finalists are new, or inherit so little that they must learn as fast as new ones."""
+    taught = config.finish.inherit and config.supernet.epochs >= READY
+    return not (config.start.model or taught)
 
 
 def is_over(run: Run) -> bool:
@@ -313,6 +401,8 @@ def settle(run: Run) -> None:
     known = read_json(kept)
     if "took_s" in known:
         return
+    for chosen in known["chosen"].values():  # some were changed on the way
+        chosen["values"] = {key: run.config.value_of(key) for key in chosen["values"]}
     values = {k: v for chosen in known["chosen"].values() for k, v in chosen["values"].items()}
     short = sorted((v / MOST[k], k) for k, v in values.items() if v < MOST.get(k, 0))
     more = ", ".join(f"{key} ({values[key]} of up to {MOST[key]})" for _, key in short)
@@ -328,8 +418,8 @@ def _decide(run: Run, stage: Stage, values: Values, why: str) -> None:
     known = read_json(run.folder.budget)
     log.info("budget: %s, %s", ", ".join(f"{key} {n}" for key, n in values.items()), why)
     known["chosen"][stage] = {"values": values, "why": why}
+    run.change(run.config.with_values(values))  # first, as what was chosen is read from there
     write_json(run.folder.budget, known)
-    run.change(run.config.with_values(values))
 
 
 def _after_s(rates: Rates) -> float:

@@ -13,6 +13,7 @@ from ...cost_models.measure.bench import MODELS
 from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
+from ..scoring.lift import RANKS
 from ..start.fitted import IMAGES
 from .rates import Rates
 from .stages import Stage
@@ -24,7 +25,7 @@ SESSION = 6.0  # to time a set of networks ...
 EACH = 1.0  # ... and for each of them
 DELIVER = 6.0  # to export, calibrate and check one model
 VERIFY = 8.0  # to load, time and measure the memory of one model
-REFERENCE = 12.0
+REFERENCE = 12.0 + START  # and a process in which PyTorch runs it
 PROPOSE = 0.07  # to propose a candidate and price it
 
 
@@ -51,7 +52,12 @@ def teacher_s(rates: Rates) -> float:
     config = rates.config.teacher
     trained = rates.teacher_step_s * rates.steps(config)
     views = 0 if rates.config.start.model or config.model else config.epochs
-    return trained + rates.view_s * views + rates.views * (rates.answer_s + rates.view_s)
+    return trained + rates.view_s * views + lessons_s(rates)
+
+
+def lessons_s(rates: Rates) -> float:
+    """Of the teacher's answers to all views."""
+    return rates.views * (rates.answer_s + rates.view_s)
 
 
 def library_s(rates: Rates) -> float:
@@ -67,7 +73,7 @@ def library_s(rates: Rates) -> float:
 
 def supernet_s(rates: Rates) -> float:
     """Of training the shared weights."""
-    if rates.config.start.model:
+    if not rates.config.has_supernet:
         return 0.0
     config = rates.config.supernet
     step_s = config.alone * rates.largest_step_s + (1 - config.alone) * rates.supernet_step_s
@@ -88,8 +94,12 @@ def forecast_s(rates: Rates) -> float:
     views = each * passes
     if rates.kept_views:  # those of the first training serve all others of a worker
         views = min(views, float(math.ceil(passes)))
+    goal, limits = config.search.goal, config.search.limits
+    ends = math.ceil(len(RANKS) / config.executor.workers) * finalist_s(rates)
+    if goal not in limits or config.budget_s:
+        ends = 0.0
     judged = (rates.score_s + rates.judge_s * math.ceil(passes)) if cut else 0.0
-    return started_s(rates) + (step_s * steps + judged) * each + rates.view_s * views
+    return started_s(rates) + (step_s * steps + judged) * each + rates.view_s * views + ends
 
 
 def search_s(rates: Rates) -> float:

@@ -41,13 +41,15 @@ MOST: Mapping[str, int] = {
     "finish.finalists": 4,
     "finish.epochs": LONGEST,
 }
+WITHOUT: Mapping[str, Any] = {"supernet.epochs": 0, "finish.inherit": False}  # shared weights
+RECIPE = ("finish.inherit", "finish.lr")  # no lengths, but what follows from that of a supernet
 MOST_WORKERS = 8  # that a budget takes without being asked
 
 
 def open_keys(config: RunConfig) -> list[str]:
     """Keys that a budget may choose, as they are not given; those of a start only beside one."""
     stages = [s for s in KEYS if s is not Stage.START or config.start.model]
-    return config.open_keys([key for stage in stages for key in KEYS[stage]])
+    return config.open_keys([*(key for stage in stages for key in KEYS[stage]), *RECIPE])
 
 
 def with_workers(config: RunConfig) -> RunConfig:
@@ -65,12 +67,15 @@ def as_decided(config: RunConfig, before: RunConfig, folder: RunFolder) -> RunCo
         config: as it is read now.
         before: that of the run folder.
         folder: of the run.
+
+    Raises:
+        ConfigError: what is given now contradicts what was decided.
     """
     kept: dict[str, Any] = read_json(folder.budget) if folder.budget.exists() else {}
-    chosen = {k: v for stage in kept.get("chosen", {}).values() for k, v in stage["values"].items()}
+    chosen = [key for stage in kept.get("chosen", {}).values() for key in stage["values"]]
     if before.budget_s:
-        chosen["executor.workers"] = before.executor.workers
-    values = {key: chosen[key] for key in config.open_keys(list(chosen))}
+        chosen.append("executor.workers")
+    values = {key: before.value_of(key) for key in config.open_keys(chosen)}
     if kept:
         still = set(open_keys(config))
         write_json(folder.budget, kept | {"open": [k for k in kept["open"] if k in still]})

@@ -22,7 +22,7 @@ from .busy import Busy
 from .stage import Stage
 
 EVERY_S = 3.0  # between two versions of the file
-PRIOR_S = 10.0  # of stages that took as long as was estimated, before any has ended
+PRIOR = 10.0, 0.15  # seconds that went as estimated, before any did: at least, and of the whole
 SURE = 0.2  # share of a bar from which its pace alone tells how long it takes
 UNSCALED = (Stage.DATA, Stage.CALIBRATION)  # their time is known, however fast the machine is
 
@@ -42,14 +42,19 @@ class _Bar:
     def share(self) -> float:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
+    def is_the_same(self, label: str, done: float, total: float) -> bool:
+        """Whether it goes on under a label that may name other models by now."""
+        names = [words.partition(" ")[0] for words in (self.label, label)]
+        return names[0] == names[1] and self.total == total and self.done <= done
+
     def __str__(self) -> str:
         counted = f"{self.label}: {self.done:,.0f} of {self.total:,.0f}"
         return f"{counted}, {self.words}" if self.words else counted
 
-    def left_s(self, now: float) -> float:
-        """Seconds to its end at its own pace."""
+    def left_s(self, now: float) -> float | None:
+        """Seconds to its end at its own pace; None before it has one."""
         counted = self.done - self.first
-        return (now - self.since) / counted * (self.total - self.done) if counted else 0.0
+        return (now - self.since) / counted * (self.total - self.done) if counted else None
 
 
 class Job:
@@ -73,6 +78,7 @@ class Job:
         self._ended = {Stage(name): s for name, s in ended.items() if name in stages}
         self._took: dict[Stage, float] = {}  # of those that ended here
         self._expected: Mapping[Stage, float] = {}
+        self._end: float | None = None
         self._now: Stage | None = None
         self._since = 0.0
         self._bar: _Bar | None = None
@@ -80,9 +86,15 @@ class Job:
         self._started, self._state, self._error = time.time(), "running", ""
         self._lock, self._over = threading.Lock(), threading.Event()
 
-    def expect(self, seconds: Mapping[Stage, float]) -> None:
-        """Set how long each stage should take."""
-        self._expected = seconds
+    def expect(self, seconds: Mapping[Stage, float], end: float | None = None) -> None:
+        """Set which stages there are, and how long each should take.
+
+        Args:
+            seconds: of all stages in order, those that ended included.
+            end: of the job, of `time.monotonic`, where what is to come keeps to it.
+        """
+        with self._lock:
+            self._stages, self._expected, self._end = [*seconds], seconds, end
 
     def begin(self, stage: Stage) -> str:
         """Note that a stage starts; words that say so."""
@@ -103,10 +115,10 @@ class Job:
     def see(self, label: str, done: float, total: float, words: str) -> None:
         """Note where a bar is."""
         bar = self._bar
-        if bar is None or bar.label != label or bar.total != total:
-            self._bar = _Bar(label, done, total, words, done, time.monotonic())
+        if bar and bar.is_the_same(label, done, total):
+            bar.label, bar.done, bar.words = label, done, words
         else:
-            bar.done, bar.words = done, words
+            self._bar = _Bar(label, done, total, words, done, time.monotonic())
 
     def whole(self) -> str:
         """How long the whole job still takes, in words; empty where nothing tells."""
@@ -199,7 +211,9 @@ class Job:
         scaled = {s: e if s in UNSCALED else pace * e for s, e in rows.items()}
         now = self._stage_left_s(scaled)
         coming = [s for s in self._stages if s not in self._ended and s is not self._now]
-        return now, now + sum(scaled[stage] for stage in coming)
+        later = sum(scaled[stage] for stage in coming)
+        whole = now if self._end is None else max(0.0, self._end - time.monotonic() - later)
+        return now, whole + later
 
     def _stage_left_s(self, scaled: Mapping[Stage, float]) -> float:
         """By the estimate at first, then by the pace of the bar."""
@@ -207,21 +221,29 @@ class Job:
             return 0.0
         now, bar = time.monotonic(), self._bar
         left = max(0.0, scaled[self._now] - (now - self._since))
-        if not bar or not 0 < bar.share < 1:
+        paced = bar.left_s(now) if bar and bar.share < 1 else None
+        if not bar or paced is None:
             return left
         weight = min(1.0, bar.share / SURE)
-        return weight * bar.left_s(now) + (1 - weight) * left
+        return weight * paced + (1 - weight) * left
 
     def _pace(self) -> float:
-        """How much longer stages take than was estimated."""
-        took, expected = PRIOR_S, PRIOR_S
+        """How much longer stages take than was estimated; no longer where they keep to an end.
+
+        The little that is known at first moves it a little, as one stage may have been estimated
+        wrong while all others were not.
+        """
+        if self._end is not None:
+            return 1.0
+        whole = sum(s for stage, s in self._expected.items() if stage not in UNSCALED)
+        took = expected = max(PRIOR[0], PRIOR[1] * whole)
         for stage, seconds in self._took.items():
             if stage not in UNSCALED and stage in self._expected:
                 took, expected = took + seconds, expected + self._expected[stage]
         bar, stage = self._bar, self._now
         if stage and bar and stage not in UNSCALED and stage in self._expected:
             counted = (bar.done - bar.first) / bar.total if bar.total else 0.0
-            if SURE / 2 < counted < 1:
+            if 0 < counted < 1:
                 took += time.monotonic() - bar.since
                 expected += self._expected[stage] * counted
         return took / expected

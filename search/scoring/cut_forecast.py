@@ -16,25 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cost_models import workload
-from ...spaces import Candidate, SearchSpace
+from ...spaces import Candidate
 from ..training.accuracy import LEAST, SCORES, Z
 from .assembled import AssembledScorer
 from .evaluation import Evaluation
 from .finishing import Finishing
-from .forecast import draw_examples, enough, logit, share
+from .forecast import enough, logit, share
 from .gaussian_process import GaussianProcess
-
-POOL = 20  # draws for each example that is kept
-
-
-def spread_examples(space: SearchSpace, n: int, seed: int) -> list[Candidate]:
-    """Up to `n` random candidates whose work is spread as that of all candidates is.
-
-    They come in an order in which the first few are spread, too.
-    """
-    pool = sorted(draw_examples(space, POOL * n, seed), key=lambda c: workload(c).macs)
-    chosen = [pool[(2 * i + 1) * len(pool) // (2 * n)] for i in range(min(n, len(pool)))]
-    return [chosen[i] for i in sorted(range(len(chosen)), key=lambda i: f"{i:b}"[::-1])]
 
 
 @dataclass(frozen=True, slots=True)

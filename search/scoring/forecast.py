@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +62,7 @@ def train_examples(
     log: EvaluationLog,
     ahead: int,
     label: str = "short trainings",
+    is_over: Callable[[int], bool] = lambda ended: False,
 ) -> list[Evaluation]:
     """Trainings of all candidates; those that are in the log are not repeated.
 
@@ -72,13 +73,20 @@ def train_examples(
         log: trainings so far; each new one is appended.
         ahead: trainings under way at once.
         label: of the progress.
+        is_over: whether no more shall begin, once so many have ended and enough are under way.
     """
     scores = Scores(partial(evaluate, training), executor, log)
-    evaluations: list[Evaluation] = []
+    evaluations, begun = list[Evaluation](), 0
     with progress(len(candidates), label, "training") as bar:
-        for i, candidate in enumerate(candidates):
-            for following in candidates[i : i + ahead]:
+        for ended, candidate in enumerate(candidates):
+            failed = sum(e.status != "complete" for e in evaluations)
+            for following in candidates[begun : ended + ahead]:
+                if begun - failed >= FEWEST_EXAMPLES and is_over(ended):
+                    break
                 scores.submit(following, {})
+                begun += 1
+            if begun == ended:
+                break
             evaluations.append(scores.result(candidate.key))
             bar.update()
     return evaluations

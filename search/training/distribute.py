@@ -10,6 +10,7 @@ from ...spaces.supernet import Supernet
 from ..config import ExecutorConfig, SupernetConfig
 from .checkpoint import Checkpoint
 from .loss_curves import Health
+from .pace import Limit
 from .supernet import train_supernet
 from .teacher import Lessons
 
@@ -39,6 +40,7 @@ def train_shared(
     cluster: ExecutorConfig,
     checkpoint: Checkpoint,
     health: Health,
+    limit: Limit | None = None,
 ) -> Supernet:
     """Run `train_supernet` in `config.workers` processes.
 
@@ -52,12 +54,15 @@ def train_shared(
         cluster: where several processes run, and their threads and GPUs.
         checkpoint: where the training is kept as it goes.
         health: gets the curves.
+        limit: keeps the training to a time; several processes make the passes of the recipe.
 
     Raises:
         RunError: as `check_workers` and `train_supernet`; no cluster answers; a worker failed.
     """
     if config.workers == 1:
-        return train_supernet(space, lessons, config, seed, checkpoint=checkpoint, health=health)
+        return train_supernet(
+            space, lessons, config, seed, checkpoint=checkpoint, health=health, limit=limit
+        )
     check_workers(config.workers)
     from .ray_train import train_in_parallel
 

@@ -74,6 +74,10 @@ class Optimizer:
                 for average, value in zip(self.average.values(), values, strict=True):
                     average.lerp_(value, 1 - decay)
 
+    def resize(self, done: int, steps: int) -> None:
+        """Go on at another step of a schedule of another length."""
+        self.done, self._steps = done, steps
+
     def clear(self) -> None:
         """Forget the gradients."""
         self._adamw.zero_grad(set_to_none=True)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from .checkpoint import State
+from .optimizer import Optimizer
 
+LOOK_S = 10.0  # between two looks at the clock in a single training
 NEAR = 0.05  # relative deviation that is left alone
 CHANGE = 0.2, 2.0  # of the steps that are left, at one time
 
@@ -93,3 +95,63 @@ class Pace:
         )
         factor = max(self.left_s, 0.0) / max(needed, 1e-9)
         return 1.0 if abs(factor - 1) < NEAR else min(max(factor, CHANGE[0]), CHANGE[1])
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long work may take.
+
+    Attributes:
+        end: time at which it shall have ended, of `time.monotonic`.
+        passes: over the train split, of a training, however much time there is.
+    """
+
+    end: float
+    passes: int = 0
+
+    def is_over(self, begun: float, done: int, at_once: int) -> bool:
+        """Whether one more piece of work would not end in time, going by those so far.
+
+        Args:
+            begun: time at which the first one began.
+            done: pieces so far.
+            at_once: pieces that are under way at a time, the new one included.
+        """
+        now = time.monotonic()
+        return done > 0 and now + at_once * (now - begun) / done > self.end
+
+
+class Schedule:
+    """Steps of one training, whose rest is cut or stretched where it has a limit.
+
+    Args:
+        steps: of the whole.
+        each: of a pass; the last one is made in any case.
+        limit: if any.
+
+    Attributes:
+        steps: of the whole, as it is now.
+    """
+
+    def __init__(self, steps: int, each: int, limit: Limit | None = None) -> None:
+        self.steps, self._each, self._limit = steps, each, limit
+        self._planned, self._looked, self._made = steps, time.monotonic(), 0
+
+    def share(self, done: int) -> int:
+        """Steps of the planned whole at the same share, for progress."""
+        return round(self._planned * done / self.steps)
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Look at the clock after a step, now and then."""
+        self._made += 1
+        now, done = time.monotonic(), optimizer.done
+        if not self._limit or now - self._looked < LOOK_S or done >= self.steps:
+            return
+        pace = Pace(self._limit.end, {}, {"": (now - self._looked) / self._made})
+        self._looked, self._made = now, 0
+        factor = pace.factor({"": self.steps - done}, {}, 1)
+        if factor != 1:
+            most = self._limit.passes * self._each
+            state = resized(State(done, {}, {}), factor, self.steps, self._each, most)
+            self.steps = state.notes["steps"]
+            optimizer.resize(state.step, self.steps)

@@ -60,16 +60,19 @@ class Draw:
         config: how, how many, and the shares of the steps before all axes are open.
         steps: of the whole training.
         seed: of the random ones.
+
+    Attributes:
+        steps: of the whole training, as it is now.
     """
 
     def __init__(self, space: SearchSpace, config: SupernetConfig, steps: int, seed: int) -> None:
-        self._space, self._config, self._steps, self._seed = space, config, steps, seed
+        self._space, self._config, self.steps, self._seed = space, config, steps, seed
         self._bounds = [(LARGEST, space.largest()), (SMALLEST, space.smallest())]
         self._axes = list(dict.fromkeys(c.name.rpartition(".")[2] for c in space.parameters))
 
     def __call__(self, step: int) -> list[tuple[str, Candidate]]:
         """All candidates of a step with their names in curves, the largest first."""
-        if step < self._config.alone * self._steps:
+        if step < self._config.alone * self.steps:
             return self._bounds[:1]
         rng = random.Random(f"{self._seed} {step}")
         drawn = [("random", self._space.draw(rng)) for _ in range(self._config.random)]
@@ -80,8 +83,8 @@ class Draw:
         return [(name, self._opened(candidate, step)) for name, candidate in drawn]
 
     def _opened(self, candidate: Candidate, step: int) -> Candidate:
-        alone = self._config.alone * self._steps
-        share = (step - alone) / (self._steps - alone)
+        alone = self._config.alone * self.steps
+        share = (step - alone) / (self.steps - alone)
         if share >= self._config.curriculum:
             return candidate
         opened = self._axes[: 1 + int(len(self._axes) * share / self._config.curriculum)]

@@ -22,9 +22,11 @@ from .checkpoint import Checkpoint, State
 from .forward import answer, ask
 from .loss_curves import Health
 from .optimizer import Optimizer, check_finite, torch_device
+from .pace import Limit, Schedule
 from .sandwich import ALONE, Draw, Sandwich, Workers
 from .teacher import Lessons
 
+FOREVER = 1_000_000  # passes of a training that ends by the clock
 SCORED = 10, 64  # batches and their images that tell the importance of weights
 POSITION_STD = 0.5  # tokens start with unit variance; a weaker table takes long to be noticed
 
@@ -38,6 +40,7 @@ def train_supernet(
     checkpoint: Checkpoint | None = None,
     workers: Workers = ALONE,
     health: Health | None = None,
+    limit: Limit | None = None,
 ) -> Supernet:
     """Shared weights that serve every candidate of a space.
 
@@ -59,6 +62,8 @@ def train_supernet(
         checkpoint: where the training is kept as it goes; it is continued if it is there.
         workers: who shares the work.
         health: gets the curves.
+        limit: keeps the training of a single worker to a time; without one it makes the passes
+            of the recipe.
 
     Raises:
         RunError: a loss is no number, or memory does not suffice for half a batch.
@@ -66,27 +71,33 @@ def train_supernet(
     """
     supernet = (start or from_scratch(space, seed)).to(torch_device())
     batch_size = config.batch_size * workers.count
-    steps = lessons.steps(batch_size, config.epochs)
+    state, steps = checkpoint and checkpoint.load(), lessons.steps(batch_size, config.epochs)
+    if state:
+        steps = state.notes.get("steps", steps)
+    schedule = Schedule(steps, lessons.steps(batch_size, 1), limit)
     optimizer = Optimizer(supernet.params.items(), config, steps)
     health = health or Health()
-    if checkpoint and (state := checkpoint.load()):
+    if state:
         supernet.load_state_dict({n: state.tensors[n] for n in supernet.state_dict()})
         optimizer.load_state_dict(state.tensors, state.step)
         health.restore(state.notes)
     sandwich = Sandwich(supernet, lessons, config, workers)
     draw = Draw(space, config, steps, seed)
-    alone = math.ceil(config.alone * steps)
+    is_sorted = not config.alone or optimizer.done > math.ceil(config.alone * steps)
 
     def keep() -> None:
         if checkpoint and workers.rank == 0:
             tensors = supernet.state_dict() | optimizer.state_dict()
-            checkpoint.save(State(optimizer.done, tensors, health.notes()))
+            notes = {**health.notes(), "steps": schedule.steps}
+            checkpoint.save(State(optimizer.done, tensors, notes))
 
     begun, seen = time.perf_counter(), 0
     with progress(steps, "supernet") as bar, stop_request() as asked:
         bar.update(optimizer.done)
-        for lesson in lessons.batches(batch_size, config.epochs, seed, optimizer.done):
-            if alone and optimizer.done == alone:
+        passes = FOREVER if limit else config.epochs
+        for lesson in lessons.batches(batch_size, passes, seed, optimizer.done):
+            if not is_sorted and optimizer.done >= config.alone * schedule.steps:
+                is_sorted = True
                 scores = importance(supernet, lessons, seed)
                 workers.add(list(scores.values()))  # the same to the last bit everywhere
                 supernet.sort_by_importance(scores, optimizer.followers())
@@ -98,13 +109,17 @@ def train_supernet(
             except (RunError, ArithmeticError) as error:
                 raise _stopped(error, optimizer.done, checkpoint) from None
             health.observe(optimizer.done, dict(zip(names, losses.tolist(), strict=True)))
+            schedule.follow(optimizer)
+            draw.steps = schedule.steps
             seen += len(lesson.labels)
             rate = seen / (time.perf_counter() - begun)
             bar.set_postfix(health.latest() | {"images/s": f"{rate:.0f}"}, refresh=False)
-            bar.update()
+            bar.update(schedule.share(optimizer.done) - bar.n)
             if asked.is_set():
                 keep()
                 raise KeyboardInterrupt
+            if optimizer.done >= schedule.steps:
+                break
             if checkpoint and checkpoint.due():
                 keep()
     if optimizer.average:

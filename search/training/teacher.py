@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..data.balance import class_weights, drawn_equally
 from ..data.dataset import Data, resized
 from .losses import Answer, Lesson, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from .pace import Limit, Schedule
 
 SOFT = DistillConfig()
 FASTER = torch.channels_last  # 1.5 times the speed on a CPU
@@ -83,9 +85,20 @@ def open_teacher(data: Data, config: TeacherConfig) -> nn.Module:
 
 
 def train_teacher(
-    data: Data, config: TeacherConfig, seed: int, balance: Balance = "none"
+    data: Data,
+    config: TeacherConfig,
+    seed: int,
+    balance: Balance = "none",
+    limit: Limit | None = None,
 ) -> nn.Module:
     """The teacher; one of our own is trained on the train split with labels alone.
+
+    Args:
+        data: images and labels.
+        config: recipe, or the name of a ready one.
+        seed: of initial weights and the order of the images.
+        balance: what is done about classes of few images.
+        limit: keeps the training to a time; without one it makes the passes of the recipe.
 
     Raises:
         RunError: the loss is no number, or as `open_teacher`.
@@ -99,17 +112,25 @@ def train_teacher(
     network = network.to(memory_format=FASTER)
     views, labels = data.views(), data.train_labels
     weights = class_weights(labels) if balance == "weight" else None
-    steps = config.epochs * batches_in(len(labels), config.batch_size)
-    optimizer = Optimizer(network.named_parameters(), config, steps)
+    each = batches_in(len(labels), config.batch_size)
+    schedule = Schedule(config.epochs * each, each, limit)
+    optimizer = Optimizer(network.named_parameters(), config, schedule.steps)
     network.train()
-    with progress(steps, "teacher") as bar:
-        for epoch in range(config.epochs):
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for epoch in count():
             order = shuffled(labels, config.batch_size, seed, epoch, balance)
-            for index, images in zip(order, views.batches(epoch, order), strict=True):
-                counted = None if weights is None else weights[index]
-                loss = teach(network, optimizer, images, labels[index], counted)
-                bar.set_postfix(loss=loss, refresh=False)
-                bar.update()
+            yield from zip(order, views.batches(epoch, order), strict=True)
+
+    with progress(schedule.steps, "teacher") as bar:
+        for index, images in batches():
+            counted = None if weights is None else weights[index]
+            loss = teach(network, optimizer, images, labels[index], counted)
+            schedule.follow(optimizer)
+            bar.set_postfix(loss=loss, refresh=False)
+            bar.update(schedule.share(optimizer.done) - bar.n)
+            if optimizer.done >= schedule.steps:
+                break
     network.load_state_dict(network.state_dict() | optimizer.average)
     return network.to(memory_format=torch.contiguous_format).eval()
 

@@ -6,10 +6,11 @@ Time is simulated here: stages take what the estimates say, times how slow the m
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
-from vitpareto.search.config import RunConfig, load_config
+from vitpareto.search.config import RunConfig, TrainConfig, load_config
 from vitpareto.search.durations import duration_text, parse_duration
-from vitpareto.search.pipeline import STEPS
+from vitpareto.search.pipeline import STEPS, steps_of
 from vitpareto.search.run.budget import (
     LEAST,
     READY,
@@ -18,13 +19,16 @@ from vitpareto.search.run.budget import (
     check_budget,
     choose,
     planned,
+    without_supernet,
 )
 from vitpareto.search.run.estimates import SECONDS, finalist_s
 from vitpareto.search.run.lengths import KEYS, MOST, open_keys
 from vitpareto.search.run.rates import TIMED, Rates
 from vitpareto.search.run.stages import Stage
+from vitpareto.search.training import pace as module
 from vitpareto.search.training.checkpoint import State
-from vitpareto.search.training.pace import Pace, makespan, resized
+from vitpareto.search.training.optimizer import Optimizer
+from vitpareto.search.training.pace import Limit, Pace, Schedule, makespan, resized
 from vitpareto.spaces import ConfigError
 
 SLOWNESS = {
@@ -111,13 +115,12 @@ def test_a_plan_fills_its_budget_or_reaches_the_longest(budget: str) -> None:
 
 
 def test_more_time_never_makes_a_stage_shorter() -> None:
-    chosen = []
-    for budget in ("6min", "12min", "25min", "50min"):
-        known = with_budget(budget)
-        config = planned(known, open_keys(known.config), 0.0)
-        chosen.append((config.teacher.epochs, config.supernet.epochs, config.forecast.steps))
-    assert chosen == sorted(chosen)
-    assert chosen[0] < chosen[-1]
+    lengths = []
+    for budget in ("6min", "12min", "25min"):
+        config = chosen(with_budget(budget))
+        lengths.append((config.teacher.epochs, config.forecast.steps, config.finish.epochs))
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
 
 
 def test_what_is_given_is_kept() -> None:
@@ -130,11 +133,66 @@ def test_what_is_given_is_kept() -> None:
     assert 0.85 * 900 < took < 1.05 * 900
 
 
-def test_models_that_inherit_little_learn_as_fast_as_new_ones() -> None:
-    assert begin_anew(rates("budget=20min").config.with_values({"supernet.epochs": 2}))
-    assert not begin_anew(rates("budget=20min").config.with_values({"supernet.epochs": READY}))
-    given = {"supernet.epochs": 2, "finish.lr": 3e-4}
-    assert not begin_anew(rates("budget=20min").config.with_values(given))
+@pytest.mark.parametrize(
+    ("values", "anew"),
+    [
+        ({"supernet.epochs": 2}, True),
+        ({"supernet.epochs": READY}, False),
+        ({"supernet.epochs": READY, "finish.inherit": False}, True),
+        ({"supernet.epochs": 0}, True),
+    ],
+)
+def test_models_that_inherit_little_are_new(values: dict[str, float], anew: bool) -> None:
+    assert begin_anew(rates().config.with_values(values)) is anew
+
+
+def chosen(known: Rates) -> RunConfig:
+    return planned(known, open_keys(known.config), 0.0)
+
+
+def test_a_budget_too_short_for_a_supernet_does_without() -> None:
+    """Its time goes to all others, and what is new learns as fast as networks trained alone."""
+    short, long = with_budget("15min"), with_budget("50min")
+    without, with_it = chosen(short), chosen(long)
+    assert not without.has_supernet
+    assert (without.finish.inherit, without.finish.lr) == (False, without.proxy.lr)
+    assert SECONDS[Stage.SUPERNET](replace(short, config=without)) == 0.0
+    assert Stage.SUPERNET not in [step.stage for step in steps_of(without)]
+    assert with_it.supernet.epochs >= READY
+    assert (with_it.finish.inherit, with_it.finish.lr) == (True, 3e-4)
+
+
+def test_the_time_of_a_supernet_that_is_left_out_goes_to_all_others() -> None:
+    known = with_budget("15min")
+    keys = open_keys(known.config)
+    whole = {s: allotted_s(known, keys, s, 800.0) for s in (Stage.CALIBRATION, Stage.TEACHER)}
+    known = replace(known, config=known.config.with_values(without_supernet(known.config, keys)))
+    more = {stage: allotted_s(known, keys, stage, 800.0) / s for stage, s in whole.items()}
+    assert more[Stage.CALIBRATION] == pytest.approx(more[Stage.TEACHER], rel=0.02)
+    assert more[Stage.TEACHER] > 1.1
+
+
+@pytest.mark.parametrize(
+    ("given", "passes"),
+    [
+        ({"supernet__epochs": 3}, 3),
+        ({"finish__inherit": True}, None),
+        ({"forecast__candidates": 0}, None),
+    ],
+)
+def test_a_supernet_that_somebody_needs_is_trained_however_little(
+    given: dict[str, float], passes: int | None
+) -> None:
+    config = chosen(with_budget("15min", **given))
+    assert 0 < config.supernet.epochs < READY
+    assert passes is None or config.supernet.epochs == passes
+    assert config.finish.lr == config.proxy.lr, "it inherits little"
+
+
+def test_a_supernet_of_which_nobody_inherits_is_left_out_however_long_the_budget() -> None:
+    config = chosen(with_budget("2h", finish__inherit=False, finish__lr=1e-3))
+    assert not config.has_supernet
+    assert config.finish.lr == 1e-3, "what is given is kept"
 
 
 def test_too_small_a_budget_is_refused_with_one_that_works() -> None:
@@ -229,6 +287,53 @@ def _finish(known: Rates, slow: Rates, clock: _Clock, how: str, share: float) ->
                 {k: left[k] for k in running}, {k: left[k] for k in waiting}, workers
             )
             states[key] = resized(state, factor, state.notes["steps"], steps, 100 * steps)
+
+
+class _Training:
+    """A training of one pass every ten steps, on a machine of some slowness."""
+
+    def __init__(self, steps: int, limit: Limit | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = _Clock()
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.clock.now)
+        weights = [("w", torch.nn.Parameter(torch.zeros(1)))]
+        self.optimizer = Optimizer(weights, TrainConfig(lr=1.0), steps)
+        self.schedule, self.made = Schedule(steps, 10, limit), 0
+
+    def run(self, step_s: float, how: str) -> float:
+        """Train to the end; the learning rate of the last step."""
+        while self.optimizer.done < self.schedule.steps:
+            self.clock.spend(step_s, how)
+            rate = self.optimizer._factor()  # pyright: ignore[reportPrivateUsage]
+            self.optimizer.parameters["w"].grad = torch.ones(1)
+            self.optimizer.step()
+            self.schedule.follow(self.optimizer)
+            self.made += 1
+        return rate
+
+
+@pytest.mark.parametrize("how", SLOWNESS)
+@pytest.mark.parametrize("step_s", [0.25, 1.5])
+def test_a_single_training_keeps_to_its_time_and_to_its_schedule(
+    step_s: float, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned for half a second a step, it is cut or stretched, and cools down in any case."""
+    training = _Training(1000, Limit(500.0, 1000), monkeypatch)
+    assert training.run(step_s, how) < 0.02
+    assert training.clock.now == pytest.approx(500, rel=0.15)
+
+
+def test_a_single_training_makes_no_more_passes_than_are_useful(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = _Training(1000, Limit(5000.0, 120), monkeypatch)
+    training.run(0.1, "steady")
+    assert 1100 < training.made <= 1200
+
+
+def test_a_training_without_a_limit_makes_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = _Training(100, None, monkeypatch)
+    training.run(60.0, "slow at the end")
+    assert training.made == training.schedule.steps == 100
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.9, 1.0, 1.8])

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,59 @@ def test_a_stage_that_goes_on_counts_from_where_it_was(paths: RunPaths, clock: C
     assert job.to_dict()["left_s"] == pytest.approx(40)
     states = [row["state"] for row in job.to_dict()["stages"]]
     assert states == ["done", "done", "done", "now"]
+
+
+def test_stages_follow_what_is_expected(paths: RunPaths, clock: Clock) -> None:
+    """Also where one of them is left out on the way."""
+    job = Job(paths, STAGES, {"data": 1.0})
+    job.expect({stage: s for stage, s in EXPECTED.items() if stage is not Stage.SUPERNET})
+    assert job.begin(Stage.TEACHER).startswith("stage 3 of 3: teacher")
+    assert [row["name"] for row in job.to_dict()["stages"]] == ["data", "calibration", "teacher"]
+
+
+def test_a_job_that_keeps_to_its_end_says_what_is_left_until_then(
+    paths: RunPaths, clock: Clock
+) -> None:
+    """However slow or fast a stage is, as those to come are cut or stretched."""
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0})
+    job.expect(EXPECTED, end=400.0)
+    job.begin(Stage.TEACHER)
+    for step in range(1, 100):
+        clock.now += 2.0 if step < 50 else 0.1
+        job.see("teacher", step, 100, "")
+        assert job.to_dict()["left_s"] == pytest.approx(400 - clock.now, abs=0.1)
+    rows = {row["name"]: row["expected_s"] for row in job.to_dict()["stages"]}
+    assert rows["supernet"] == 240
+
+
+def test_one_stage_that_is_slow_says_little_of_the_others(paths: RunPaths, clock: Clock) -> None:
+    """What is left moves with what is known, and never jumps."""
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0})
+    job.expect(EXPECTED)
+    job.begin(Stage.TEACHER)
+    said = [job.to_dict()["left_s"]]
+    for step in range(1, 100):
+        clock.now += 1.8  # three times as long as expected
+        job.see("teacher", step, 100, "")
+        said.append(job.to_dict()["left_s"])
+    jumps = [abs(b - a) for a, b in pairwise(said)]
+    assert max(jumps) < 30
+    assert 1.5 * 240 < said[-1] < 3 * 240
+
+
+def test_a_bar_that_names_other_models_by_now_goes_on(paths: RunPaths, clock: Clock) -> None:
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0, "teacher": 60.0})
+    job.expect(EXPECTED)
+    job.begin(Stage.SUPERNET)
+    for step in range(10, 60, 10):
+        clock.now += 20.0
+        job.see("finishing 1 of 4; 2 of 4", step, 100, "")
+    job.see("finishing 2 of 4; 3 of 4", 50, 100, "")
+    found = job.to_dict()
+    assert found["doing"] == "finishing 2 of 4; 3 of 4: 50 of 100"
+    assert found["stage_left_s"] == pytest.approx(100)
+    job.see("training after a step back", 0, 100, "")  # another one, which has no pace yet
+    assert job.to_dict()["stage_left_s"] == pytest.approx(140)
 
 
 def test_stages_that_were_skipped_are_over(paths: RunPaths) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitpareto.search.config import TrainConfig
+from vitpareto.search.config import FEWEST_EXAMPLES, TrainConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.experiments.rank_statistics import kendall_tau
@@ -144,6 +144,30 @@ def test_short_trainings_are_kept(space, data: Data, lessons, tmp_path: Path) ->
     assert (tmp_path / "short.jsonl").read_text().startswith(lines)
     assert [e.key for e in found] == [c.key for c in candidates]
     assert [e.metrics for e in found[:5]] == [e.metrics for e in first]
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_a_sample_is_smaller_where_its_time_is_over(
+    space, data: Data, lessons, tmp_path: Path, ahead: int
+) -> None:
+    """What is under way ends, and enough of it must have succeeded."""
+    training = ShortTraining(lessons, data.split("search"), TrainConfig(batch_size=64), 1)
+    candidates, asked = draw_examples(space, 20, 0), list[int]()
+
+    def is_over(ended: int) -> bool:
+        asked.append(ended)
+        return ended >= 9
+
+    log = EvaluationLog(tmp_path / "short.jsonl")
+    found = train_examples(candidates, training, LocalExecutor(), log, ahead, is_over)
+    assert [e.key for e in found] == [c.key for c in candidates[: 9 + ahead - 1]]
+    assert min(asked) == FEWEST_EXAMPLES - ahead + 1
+    again = train_examples(candidates, training, LocalExecutor(), log, ahead, lambda ended: True)
+    assert len(again) == FEWEST_EXAMPLES
+    unlucky = EvaluationLog(tmp_path / "unlucky.jsonl")
+    unlucky.append(Evaluation(candidates[0], "failed"))
+    more = train_examples(candidates, training, LocalExecutor(), unlucky, ahead, lambda ended: True)
+    assert sum(e.status == "complete" for e in more) == FEWEST_EXAMPLES
 
 
 def test_the_score_is_minus_the_logarithm_of_the_loss() -> None:

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 from vitpareto.search.config import DistillConfig, SupernetConfig, TrainConfig
 from vitpareto.search.data.dataset import Data
-from vitpareto.search.training import sandwich
+from vitpareto.search.training import pace, sandwich
 from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.loss_curves import LARGEST, Health
 from vitpareto.search.training.optimizer import Optimizer
+from vitpareto.search.training.pace import Limit
 from vitpareto.search.training.sandwich import Draw, Sandwich, Workers
 from vitpareto.search.training.supernet import (
     fresh,
@@ -155,6 +156,39 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
     assert len(health.curves[LARGEST]) == lessons.steps(128, 2) - 5
     a, b = whole.state_dict(), again.state_dict()
     assert all(a[name].equal(b[name]) for name in a)
+
+
+def test_a_supernet_ends_in_time_also_when_it_was_stopped(
+    space, lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "LOOK_S", 0.2)
+    config = SHORT.model_copy(update={"epochs": 500, "alone": 0.2, "curriculum": 0.5})
+
+    class Stop(Exception):
+        pass
+
+    class Interrupting(Checkpoint):
+        def due(self) -> bool:
+            return True
+
+        def save(self, state) -> None:
+            super().save(state)
+            if time.monotonic() > begun + 2:
+                raise Stop
+
+    path, begun = tmp_path / "c", time.monotonic()
+    with pytest.raises(Stop):
+        limit = Limit(begun + 4, 500)
+        train_supernet(space, lessons, config, 0, checkpoint=Interrupting(path, "a"), limit=limit)
+    kept = Checkpoint(path, "a").load()
+    assert kept and kept.step < kept.notes["steps"] < lessons.steps(128, 500)
+    begun, health = time.monotonic(), Health()
+    limit = Limit(begun + 2, 500)
+    again = train_supernet(
+        space, lessons, config, 0, checkpoint=Checkpoint(path, "a"), health=health, limit=limit
+    )
+    assert time.monotonic() - begun < 16, "500 passes take minutes"
+    assert all(value.isfinite().all() for value in again.state_dict().values())
 
 
 SCRIPT = f"""

@@ -1,6 +1,7 @@
 """The teacher: what training it leaves behind, and what it says of every view."""
 
 import random
+import time
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from vitpareto.search.config import TeacherConfig
 from vitpareto.search.data.augment import KEPT_MB, Kept, Norm, augmented, draws
 from vitpareto.search.data.dataset import Data
+from vitpareto.search.training import pace
+from vitpareto.search.training.pace import Limit
 from vitpareto.search.training.teacher import make_lessons, predict, train_teacher
 
 
@@ -20,6 +23,16 @@ def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
     images = next(lessons.views.batches(1, [torch.arange(64)]))
     assert torch.allclose(lessons.teacher[1, :64], predict(teacher, images), atol=0.02)
     assert all(value.is_contiguous() for value in teacher.state_dict().values())  # can be saved
+
+
+def test_a_teacher_ends_in_time(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "LOOK_S", 0.2)
+    begun = time.monotonic()
+    teacher = train_teacher(
+        data, TeacherConfig(epochs=500), 3, limit=Limit(time.monotonic() + 4, 500)
+    )
+    assert 2.5 < time.monotonic() - begun < 20, "500 passes take minutes"
+    assert predict(teacher, data.split("search").images).isfinite().all()
 
 
 @pytest.mark.parametrize("megabytes", [KEPT_MB, 0], ids=["kept", "made again"])
