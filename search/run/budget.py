@@ -157,12 +157,8 @@ def _spare_supernet(run: Run) -> None:
 def is_spare(config: RunConfig, keys: Collection[str]) -> bool:
     """Whether a budget may do without the supernet: a forecast scores, and none need inherit."""
     inherit = config.finish.inherit and "finish.inherit" not in keys
-    return (
-        config.has_supernet
-        and "supernet.epochs" in keys
-        and config.forecast.candidates > 0
-        and not inherit
-    )
+    chosen = config.has_supernet and "supernet.epochs" in keys
+    return chosen and config.forecast.candidates > 0 and not inherit
 
 
 def without_supernet(config: RunConfig, keys: Collection[str]) -> Values:

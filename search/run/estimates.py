@@ -94,12 +94,11 @@ def forecast_s(rates: Rates) -> float:
     views = each * passes
     if rates.kept_views:  # those of the first training serve all others of a worker
         views = min(views, float(math.ceil(passes)))
-    goal, limits = config.search.goal, config.search.limits
-    ends = math.ceil(len(RANKS) / config.executor.workers) * finalist_s(rates)
-    if goal not in limits or config.budget_s:
-        ends = 0.0
     judged = (rates.score_s + rates.judge_s * math.ceil(passes)) if cut else 0.0
-    return started_s(rates) + (step_s * steps + judged) * each + rates.view_s * views + ends
+    trained = (step_s * steps + judged) * each + rates.view_s * views
+    if config.search.goal in config.search.limits and not config.budget_s:
+        trained += math.ceil(len(RANKS) / config.executor.workers) * finalist_s(rates)
+    return started_s(rates) + trained
 
 
 def search_s(rates: Rates) -> float:
