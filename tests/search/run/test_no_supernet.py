@@ -131,18 +131,3 @@ def test_the_dry_run_of_a_short_budget_has_no_supernet(short: RunConfig, tmp_pat
     assert planned.budget["supernet.epochs"] == 0
     assert planned.budget["finish.inherit"] is False
     assert planned.disk_mb["supernet"] == 0.0
-
-
-def test_what_keeps_to_its_share_has_a_limit(short: RunConfig, tmp_path: Path) -> None:
-    with open_run(short, tmp_path / "run", resume=False) as folder, Run(folder) as run:
-        run.ensure_data()
-        limits = dict[Stage, float]()
-        for stage in (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST, Stage.SEARCH):
-            allot(run, stage)
-            if run.limit:
-                limits[stage] = run.limit.end
-        assert list(limits) == [Stage.TEACHER, Stage.FORECAST]
-        assert all(run.begun < end < run.begun + 240 for end in limits.values())
-        folder.record_stage("teacher", {"seconds": 10.0})
-        allot(run, Stage.TEACHER)
-        assert run.limit is None, "it has ended"
