@@ -9,7 +9,8 @@ import yaml
 from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.dry_run import plan
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.budget import READY, allot
+from vitpareto.search.run.budget import allot
+from vitpareto.search.run.inheriting import READY
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.atomic_files import read_json
