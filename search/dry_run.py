@@ -23,7 +23,8 @@ from .pareto.objectives import METRICS
 from .pipeline import steps_of
 from .run.budget import check_budget
 from .run.budget import planned as planned_config
-from .run.lengths import KEYS, RECIPE, open_keys, with_workers
+from .run.inheriting import RECIPE
+from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage

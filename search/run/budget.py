@@ -22,7 +22,8 @@ from ..store.atomic_files import read_json, write_json
 from ..training.pace import Limit, Pace, makespan
 from .assets import Run
 from .estimates import CALIBRATE, DELIVER, SECONDS, lessons_s, started_s
-from .lengths import KEYS, LEAST, MOST, WITHOUT
+from .inheriting import READY, WITHOUT, begin_anew, is_spare, rate_of_new, without_supernet
+from .lengths import KEYS, LEAST, MOST
 from .rates import VIEWS, Rates, candidate_durations, durations
 from .stages import Stage
 
@@ -44,7 +45,6 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
     Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
 }  # durations that are timed again before a stage is decided
 LIMITED = (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST)  # that keep to their share as they go
-READY = 10  # passes of a supernet from which its weights are a start
 FULL = 0.95  # share of a budget from which a plan fills it
 ENOUGH = 15  # passes for which more finalists are taken
 AGAIN = 0.05  # of the time for training, kept for models that need steps back
@@ -154,22 +154,6 @@ def _spare_supernet(run: Run) -> None:
         _decide(run, Stage.SUPERNET, without_supernet(run.config, keys), why)
 
 
-def is_spare(config: RunConfig, keys: Collection[str]) -> bool:
-    """Whether a budget may do without the supernet: a forecast scores, and none need inherit."""
-    inherit = config.finish.inherit and "finish.inherit" not in keys
-    chosen = config.has_supernet and "supernet.epochs" in keys
-    return chosen and config.forecast.candidates > 0 and not inherit
-
-
-def without_supernet(config: RunConfig, keys: Collection[str]) -> Values:
-    """What a run without a supernet changes, by key: its finalists learn as new networks do."""
-    return {**WITHOUT, **_rate_of_new(config, keys)}
-
-
-def _rate_of_new(config: RunConfig, keys: Collection[str]) -> Values:
-    return {"finish.lr": config.proxy.lr} if "finish.lr" in keys else {}
-
-
 def planned(
     rates: Rates, keys: Sequence[str], spent: float, stages: Iterable[Stage] = Stage
 ) -> RunConfig:
@@ -265,7 +249,7 @@ def choose(rates: Rates, keys: Sequence[str], stage: Stage, left_s: float) -> Va
         enough = config.finish.inherit and values["supernet.epochs"] >= READY
         return values if enough else without_supernet(config, keys)
     if stage is Stage.FINISHING and begin_anew(config):
-        values |= _rate_of_new(config, keys)
+        values |= rate_of_new(config, keys)
     return values
 
 
@@ -365,17 +349,11 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
         one = makespan([], slow_first, config.executor.workers)
         values: Values = {"finish.epochs": _within("finish.epochs", training / one)}
         if begin_anew(config):
-            values |= _rate_of_new(config, known["open"])
+            values |= rate_of_new(config, known["open"])
         why = f"for {training:.0f} s, as far as the machine keeps its speed"
         _decide(run, Stage.FINISHING, values, why)
     end = time.monotonic() + training + started_s(rates)
     return Pace(end, {key: seconds / steps for key, seconds in passes.items()})
-
-
-def begin_anew(config: RunConfig) -> bool:
-    """Whether finalists are new, or inherit so little that they must learn as fast as new ones."""
-    taught = config.finish.inherit and config.supernet.epochs >= READY
-    return not (config.start.model or taught)
 
 
 def is_over(run: Run) -> bool:

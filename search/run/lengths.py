@@ -10,6 +10,7 @@ from ..cores import core_count
 from ..store.atomic_files import read_json, write_json
 from ..store.run_folder import RunFolder
 from ..training.finetune import LONGEST
+from .inheriting import RECIPE
 from .stages import Stage
 
 KEYS: Mapping[Stage, tuple[str, ...]] = {
@@ -41,8 +42,6 @@ MOST: Mapping[str, int] = {
     "finish.finalists": 4,
     "finish.epochs": LONGEST,
 }
-WITHOUT: Mapping[str, Any] = {"supernet.epochs": 0, "finish.inherit": False}  # shared weights
-RECIPE = ("finish.inherit", "finish.lr")  # no lengths, but what follows from that of a supernet
 MOST_WORKERS = 8  # that a budget takes without being asked
 
 

@@ -13,15 +13,13 @@ from vitpareto.search.durations import duration_text, parse_duration
 from vitpareto.search.pipeline import STEPS, steps_of
 from vitpareto.search.run.budget import (
     LEAST,
-    READY,
     allotted_s,
-    begin_anew,
     check_budget,
     choose,
     planned,
-    without_supernet,
 )
 from vitpareto.search.run.estimates import SECONDS, finalist_s
+from vitpareto.search.run.inheriting import READY, begin_anew, without_supernet
 from vitpareto.search.run.lengths import KEYS, MOST, open_keys
 from vitpareto.search.run.rates import TIMED, Rates
 from vitpareto.search.run.stages import Stage

@@ -1,6 +1,7 @@
 """Runs without shared weights: finalists start anew, and whoever would read them does without."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import yaml
 from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.dry_run import plan
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.budget import READY, allot
+from vitpareto.search.run.budget import allot
+from vitpareto.search.run.inheriting import READY
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stage import Stage
-from vitpareto.search.store.atomic_files import read_json
+from vitpareto.search.store.atomic_files import read_json, write_json
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces.errors import ConfigError, RunError
 
@@ -30,17 +32,26 @@ def test_without_shared_weights_nothing_is_inherited() -> None:
     assert RunConfig.model_validate(started).finish.inherit, "from the start"
 
 
+KEPT = ("config", "space", "environment", "catalog", "images", "pixels", "cost_model", "teacher")
+
+
 @pytest.fixture(scope="module")
 def without(run_file: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run without shared weights, whose device was measured by another run."""
+    """A finished run without shared weights, with device and teacher of another."""
     folder = tmp_path_factory.mktemp("without")
     raw = yaml.safe_load(run_file.read_text())
     raw |= {"supernet": {"epochs": 0}, "proxy": {"epochs": 1, "short_steps": [3], "seeds": 1}}
-    raw["device"] = {"name": "cpu-1t", "cost_model": str(finished / "cost_model.json")}
     (folder / "run.yaml").write_text(yaml.safe_dump(raw))
-    result = invoke("search", folder / "run.yaml", "--run-dir", folder / "run")
+    before, paths = RunPaths(finished), RunPaths(folder / "run")
+    paths.path.mkdir()
+    for name in KEPT:
+        shutil.copy(getattr(before, name), getattr(paths, name))
+    stages = read_json(before.stages)
+    done = {name: stages[name] for name in (Stage.DATA, Stage.CALIBRATION, Stage.TEACHER)}
+    write_json(paths.stages, done)
+    result = invoke("search", folder / "run.yaml", "--run-dir", paths.path, "--resume")
     assert result.exit_code in (0, 3), result.output
-    return folder / "run"
+    return paths.path
 
 
 @pytest.mark.onnx
@@ -131,18 +142,3 @@ def test_the_dry_run_of_a_short_budget_has_no_supernet(short: RunConfig, tmp_pat
     assert planned.budget["supernet.epochs"] == 0
     assert planned.budget["finish.inherit"] is False
     assert planned.disk_mb["supernet"] == 0.0
-
-
-def test_what_keeps_to_its_share_has_a_limit(short: RunConfig, tmp_path: Path) -> None:
-    with open_run(short, tmp_path / "run", resume=False) as folder, Run(folder) as run:
-        run.ensure_data()
-        limits = dict[Stage, float]()
-        for stage in (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST, Stage.SEARCH):
-            allot(run, stage)
-            if run.limit:
-                limits[stage] = run.limit.end
-        assert list(limits) == [Stage.TEACHER, Stage.FORECAST]
-        assert all(run.begun < end < run.begun + 240 for end in limits.values())
-        folder.record_stage("teacher", {"seconds": 10.0})
-        allot(run, Stage.TEACHER)
-        assert run.limit is None, "it has ended"

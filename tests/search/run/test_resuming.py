@@ -1,18 +1,21 @@
 """What may change when a run is resumed, and that what a budget chose does not."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from vitpareto.search.config import RunConfig, load_config
+from vitpareto.search.config import FEWEST_EXAMPLES, RunConfig, load_config
+from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.budget import allot, settle
+from vitpareto.search.run.budget import allot, ending, expected_rates, settle
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stages import Stage
 from vitpareto.search.store.atomic_files import read_json
 from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.search.training.pace import Limit
 from vitpareto.spaces.errors import RunError
 
 
@@ -77,6 +80,61 @@ def test_what_a_budget_chose_stays_when_a_run_is_resumed(
     with open_run(given, path, resume=True) as folder:
         assert load_config(folder.config).teacher.epochs == 5, "what is given wins"
         assert "teacher.epochs" not in read_json(folder.budget)["open"]
+
+
+def test_what_keeps_to_its_share_has_a_limit(budgeted: RunConfig, tmp_path: Path) -> None:
+    with open_run(budgeted, tmp_path / "run", resume=False) as folder, Run(folder) as run:
+        run.ensure_data()
+        limits = dict[Stage, float]()
+        for stage in (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST, Stage.SEARCH):
+            allot(run, stage)
+            if run.limit:
+                limits[stage] = run.limit.end
+        assert list(limits) == [Stage.TEACHER, Stage.FORECAST]
+        assert all(run.begun < end < run.begun + 3600 for end in limits.values())
+        folder.record_stage("teacher", {"seconds": 10.0})
+        allot(run, Stage.TEACHER)
+        assert run.limit is None, "it has ended"
+
+
+def test_a_forecast_whose_time_is_over_is_content_with_what_it_has(
+    budgeted: RunConfig, tmp_path: Path
+) -> None:
+    """And so is a resumed run."""
+    quick = {"teacher.epochs": 1, "teacher.batch_size": 128, "forecast.steps": 1}
+    config, path = budgeted.with_values(quick), tmp_path / "run"
+    with open_run(config, path, resume=False) as folder, Run(folder) as run:
+        run.ensure_lessons()
+        allot(run, Stage.FORECAST)
+        assert run.config.forecast.candidates > FEWEST_EXAMPLES
+        run.limit = Limit(time.monotonic())
+        assert run.ensure_forecast() is not None
+        assert run.config.forecast.candidates == FEWEST_EXAMPLES
+        settle(run)
+        values = read_json(folder.budget)["chosen"]["forecast"]["values"]
+        assert values == {"forecast.candidates": FEWEST_EXAMPLES}
+        lines = folder.short_trainings.read_text()
+    with open_run(config, path, resume=True) as folder, Run(folder) as run:
+        assert run.config.forecast.candidates == FEWEST_EXAMPLES
+        assert run.ensure_forecast() is not None
+        assert folder.short_trainings.read_text() == lines
+
+
+def test_a_job_that_fills_its_budget_ends_with_it(budgeted: RunConfig, tmp_path: Path) -> None:
+    with open_run(budgeted, tmp_path / "run", resume=False) as folder, Run(folder) as run:
+        run.ensure_data()
+        for stage in (Stage.CALIBRATION, Stage.TEACHER):
+            allot(run, stage)
+        rates = expected_rates(run)
+        seconds = {step.stage: step.seconds(rates) for step in steps_of(rates.config)}
+        end, needed = ending(run, seconds), sum(seconds.values())
+        if 0.95 * 3600 < needed < 3600:
+            assert end == pytest.approx(run.begun + 3600, abs=30)
+        filling = {stage: s * 3600 / needed for stage, s in seconds.items()}
+        assert ending(run, filling) == pytest.approx(run.begun + 3600, abs=30)
+        assert ending(run, {stage: s / 2 for stage, s in filling.items()}) is None
+        folder.record_stage("finishing", {"seconds": 1.0})
+        assert ending(run, filling) is None, "what is left takes what it takes"
 
 
 def test_rates_are_measured_once(budgeted: RunConfig, tmp_path: Path) -> None:
