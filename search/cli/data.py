@@ -51,14 +51,14 @@ def show(
       data: {root: photos.csv}        columns path, label, perhaps split and group; or .parquet
       data: {name: torch/cifar10, root: DIR}    and others, as timm's create_dataset names them
     """  # noqa: D301
-    from ...spaces import SearchSpace
     from ...spaces.errors import RunError
     from ..config import load_config
     from ..data.loading import catalog_of, pixels_of
     from ..data.overview import examples, overview, overview_lines, write_files
+    from ..run.opening import named_space
 
     loaded = load_config(config, overrides)
-    size = SearchSpace.from_yaml(loaded.space).largest().architecture.input_size
+    size = named_space(loaded).largest().architecture.input_size
     catalog = catalog_of(loaded.data, size, strict=False)
     if files:
         write_files(catalog, files)
