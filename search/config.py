@@ -98,9 +98,14 @@ class DataConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, raw: Any) -> Any:
-        """With a root it is a folder, as digits have none; keys of old run folders are dropped."""
+        """With a root it is a folder, as digits have none; keys of old run folders are dropped.
+
+        A root that was forgotten must not become a search over digits.
+        """
         if not isinstance(raw, Mapping):
             return raw
+        if "root" in raw and not raw["root"] and "name" not in raw:
+            raise ValueError("root is empty: name a folder of images, or leave it out for digits")
         given = {key: value for key, value in raw.items() if key not in GONE}
         if len(given) < len(raw) and given.get("broken") == OLD_BROKEN:
             del given["broken"]

@@ -42,7 +42,7 @@ def show(
     """Print what CONFIG, a run file or a preset, reads: classes, splits, and what is wrong.
 
     \b
-    What would stop a search is a warning here.
+    What would stop a search is told last, and the exit status is then 2.
 
     Images are found in one of these ways; folders below a class are part of it, and whatever is
     left out is counted by reason:
@@ -51,13 +51,14 @@ def show(
       data: {root: photos.csv}        columns path, label, perhaps split and group; or .parquet
       data: {name: torch/cifar10, root: DIR}    and others, as timm's create_dataset names them
     """  # noqa: D301
-    from ...spaces import SearchSpace
+    from ...spaces.errors import RunError
     from ..config import load_config
     from ..data.loading import catalog_of, pixels_of
     from ..data.overview import examples, overview, overview_lines, write_files
+    from ..run.opening import named_space
 
     loaded = load_config(config, overrides)
-    size = SearchSpace.from_yaml(loaded.space).largest().architecture.input_size
+    size = named_space(loaded).largest().architecture.input_size
     catalog = catalog_of(loaded.data, size, strict=False)
     if files:
         write_files(catalog, files)
@@ -68,3 +69,5 @@ def show(
         contact_sheet(pixels_of(loaded.data, size, chosen), captions, sheet)
     about = overview(catalog)
     print_json(about) if as_json else echo(overview_lines(about))
+    if catalog.problem:
+        raise RunError(f"data: {catalog.problem}")

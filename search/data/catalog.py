@@ -22,6 +22,7 @@ from ..store.atomic_files import read_json, write_atomic, write_json
 from .pixels import Look
 from .sources.listing import NAMED
 
+STOPS = "a search would stop: "  # begins a warning of what a search does not put up with
 COPY = "copy of"  # begins the note of an image that is left out for another one
 COLUMNS = ("path", "label", "split", "digest", "note")
 
@@ -68,6 +69,12 @@ class Catalog:
     facts: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]]
     warnings: Sequence[str]
+
+    @property
+    def problem(self) -> str:
+        """The first thing that would stop a search; empty where nothing would."""
+        stops = (line.removeprefix(STOPS) for line in self.warnings if line.startswith(STOPS))
+        return next(stops, "")
 
     def rows_of(self, split: str) -> Tensor:
         """Numbers of the rows of a split (N,)."""

@@ -24,8 +24,8 @@ def split_by_class(
     """Indices of every split, the same shares of each class; "train" gets the rest.
 
     Each split has an image of each class at least, where a class has as many as there are splits.
-    A group goes as a whole to the first split that has room for it; where all of a class are larger
-    than a split has room for, its smallest ones go there.
+    A group goes as a whole to the first split that has room for it; a split that is left without a
+    class gets a small group of it from one that has several.
 
     Args:
         labels: (N,).
@@ -61,19 +61,16 @@ def split_by_class(
             part_of[group] = part = next(room, "train")
             taken.update({(part, c): n for c, n in found.items()})
     for label in classes:
-        lacking = [part for part in shares if not taken[part, label]]
+        lacking = [part for part in ("train", *shares) if not taken[part, label]]
         own = groups[labels == label].unique().tolist() if lacking else []
         if len(own) <= len(shares):
             continue
-        for group in sorted(own, key=lambda group: len(members[group])):
-            found = Counter(label_of[i] for i in members[group])
-            spare = part_of[group] == "train" and all(
-                taken["train", c] > n for c, n in found.items()
-            )
-            if lacking and spare:
+        for group in sorted(own, key=lambda g: (part_of[g] != "train", len(members[g]))):
+            found, donor = Counter(label_of[i] for i in members[group]), part_of[group]
+            if lacking and all(taken[donor, c] > n for c, n in found.items()):
                 part_of[group] = part = lacking.pop(0)
                 taken.update({(part, c): n for c, n in found.items()})
-                taken.subtract({("train", c): n for c, n in found.items()})
+                taken.subtract({(donor, c): n for c, n in found.items()})
     parts: dict[str, list[int]] = {part: [] for part in ("train", *shares)}
     for i, group in enumerate(group_of):
         parts[part_of[group]].append(i)

@@ -16,7 +16,7 @@ from ..config import DataConfig
 from ..counted import counted
 from .assignment import assign, class_problems
 from .balance import balance_warning
-from .catalog import COPY, Catalog, Row, skipped_rows
+from .catalog import COPY, STOPS, Catalog, Row, skipped_rows
 from .duplicates import SIDE, Duplicates, find_duplicates, fingerprint
 from .planning import ReadingPlan
 from .reading import Pixels, Seen, read_all, unreadable
@@ -82,7 +82,7 @@ def survey(
         decided=plan.decided,
         facts=_facts(listing, seen, readable, copies),
         skipped=skipped_rows({k: sorted(v, key=natural) for k, v in skipped.items()}),
-        warnings=[f"a search would stop: {problem}" for problem in problems],
+        warnings=[f"{STOPS}{problem}" for problem in problems],
     )
     found = [*listing.warnings, *_copy_warnings(catalog, readable, copies)]
     found += _split_warnings(listing, splits)

@@ -189,17 +189,28 @@ def open_space(config: RunConfig, paths: RunPaths) -> SearchSpace:
         ConfigError: it is to be derived from a start, and there is none.
         RunError: the images cannot be read, or the start cannot be had.
     """
-    space = _derived(config, paths) if config.space == AUTO else SearchSpace.from_yaml(config.space)
+    space = named_space(config, paths)
     size = space.largest().architecture.input_size
     channels, classes = channels_and_classes(config.data, size, paths)
     return space.replace(in_chans=channels, num_classes=classes)
 
 
-def _derived(config: RunConfig, paths: RunPaths) -> SearchSpace:
-    """The space whose largest network is the start; that of the run if it has begun."""
+def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace:
+    """The space that a configuration names, with the channels and classes that it says.
+
+    Args:
+        config: of the run.
+        paths: of its folder, whose space it is where it was derived for that.
+
+    Raises:
+        ConfigError: it is to be derived from a start, and there is none.
+        RunError: the start cannot be had.
+    """
+    if config.space != AUTO:
+        return SearchSpace.from_yaml(config.space)
     if not config.start.model:
         raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
-    if paths.begun:
+    if paths and paths.begun:
         return SearchSpace.from_yaml(paths.space)
     from ..start.derive import derive_space  # timm takes a second to load
     from ..start.fitted import open_start

@@ -62,7 +62,7 @@ def open_model(
     own = not checkpoint and not random_weights  # the weights that belong to the name
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = _made(name, own, classes, f"{section}.model" if section else "model")
+        model = _made(name, own, classes, f"{section}.model" if section else "model", key)
         if weights is not None:
             _fit_size(model, weights)
             check_weights(model, weights, f"{key}: {checkpoint}: {name}")
@@ -85,14 +85,14 @@ def classes_of(model: Any) -> int:
     return int(model.config.num_labels) if "Classification" in type(model).__name__ else 0
 
 
-def _made(name: str, own: bool, classes: int | None, key: str) -> Any:
+def _made(name: str, own: bool, classes: int | None, key: str, weights_key: str) -> Any:
     if name.startswith(TORCHVISION):
         return _of_torchvision(name.removeprefix(TORCHVISION), own, classes)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _of_folder(folder, own, classes)
     if not name.startswith(PREFIXES):
-        check_name(name, key)
+        check_name(name, key, weights_key)
         _check_kind(name, key)  # before anything is fetched
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     with fetching(f"{key}: {name}") if own else nullcontext():

@@ -82,7 +82,7 @@ def load_teacher(config: TeacherConfig, num_classes: int) -> Any:
         RunError: no such model, weights that do not fit or cannot be loaded, or other classes.
     """
     name, checkpoint, size = config.model, config.checkpoint, config.img_size
-    check_name(name, "teacher.model")
+    check_name(name, "teacher.model", "teacher.checkpoint")
     options = _sized(name, size)
     if checkpoint:
         model = _load_file(name, checkpoint, {"num_classes": num_classes, **options})
@@ -121,18 +121,23 @@ def _sized(name: str, size: int) -> dict[str, Any]:
     return {"img_size": size}
 
 
-def check_name(name: str, key: str) -> None:
+def check_name(name: str, key: str, weights_key: str) -> None:
     """Check that timm has a model.
 
+    Args:
+        name: of the model.
+        key: of the configuration that names it, for messages.
+        weights_key: of the one that names a file with its weights.
+
     Raises:
-        RunError: it has none; the message names the key of the configuration.
+        RunError: it has none.
     """
     if timm.is_model(name):
         return
     if len(Path(name).parts) > 1 or Path(name).exists() or name.startswith("~"):
         raise RunError(
             f"{key}: need the name of a timm model, got the path {name!r}: weights in a file are "
-            "for teacher.checkpoint"
+            f"for {weights_key}"
         )
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
     raise RunError(f"{key}: no timm model is named {name!r}. {did_you_mean(name, near)}")

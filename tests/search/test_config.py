@@ -138,6 +138,14 @@ def test_a_section_as_override_keeps_names() -> None:
     assert (config.data.name, Path(config.data.root).name, config.data.limit) == ("no", "01", 16)
 
 
+@pytest.mark.parametrize("nothing", ["", "''"])
+def test_a_root_that_was_forgotten_is_no_search_over_digits(tmp_path: Path, nothing: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"space: digits\ndata: {{root: {nothing}}}\n")
+    with pytest.raises(ConfigError, match=r"line 2: data: root is empty: name a folder"):
+        load_config(path)
+
+
 def test_no_cost_model_can_be_said() -> None:
     given = ["device.cost_model=m.json"]
     assert load_config("digits", given).device.cost_model == str(Path.cwd() / "m.json")

@@ -24,7 +24,7 @@ from vitpareto.spaces import Candidate
 from vitpareto.spaces.errors import ConfigError, RunError, VitParetoError
 
 from .conftest import invoke
-from .own_vit import ARGS, SPACE, Own, new_model, own, save_model
+from .own_vit import ARGS, SIZE, SPACE, Own, new_model, own, save_model
 
 __all__ = ["own"]
 
@@ -234,6 +234,8 @@ def test_a_space_is_derived_from_nothing(own: Own, tmp_path: Path) -> None:
 
 
 def test_a_space_is_derived_from_the_start(own: Own, tmp_path: Path) -> None:
+    shown = invoke("data", "show", run_of(own, tmp_path, space="auto"))
+    assert f"Networks see {SIZE} x {SIZE} pixels" in shown.stdout, shown.output
     result = invoke("search", run_of(own, tmp_path, space="auto"), "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)["space"]

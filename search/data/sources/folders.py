@@ -95,6 +95,7 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
             f"{some(classes) or 'none'}{deeper}{'; ' if left_out else ''}{left_out}"
         )
     warnings = () if with_splits else _odd_classes(classes)
+    warnings += _splits_below(images, depth)
     warnings += _empty_folders(found.folders, images, depth + 1)
     reader = FileReader(paths)
     return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
@@ -276,4 +277,17 @@ def _odd_classes(classes: Sequence[str]) -> tuple[str, ...]:
     return (
         f"{some(odd)} {'is' if len(odd) == 1 else 'are'} read as a class: splits need folders "
         "called train, validation and test alone below the root",
+    )
+
+
+def _splits_below(images: Sequence[Parts], depth: int) -> tuple[str, ...]:
+    """A warning of folders of splits right below those of classes."""
+    below = {parts[depth + 1] for parts in images if len(parts) > depth + 2}
+    named = sorted(name for name in below if name.casefold() in SPLIT_NAMES)
+    splits = {SPLIT_NAMES[name.casefold()] for name in named}
+    if "train" not in splits or len(splits) < 2:
+        return ()
+    return (
+        f"the folders {some(named)} below classes are read as parts of these: splits need folders "
+        "of these names above the classes",
     )

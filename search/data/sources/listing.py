@@ -19,6 +19,7 @@ from ..pixels import UnreadableImage, open_image
 
 DIGEST_BYTES = 16
 NAMED = 3  # examples that a message names
+NO_SEPARATOR = r" (paths need / instead of \)"
 
 Natural = tuple[list[int | str], str]  # key of an order
 
@@ -119,7 +120,10 @@ class FileReader:
         except PermissionError as error:
             raise UnreadableImage("no permission to read it") from error
         except OSError as error:
-            raise UnreadableImage((error.strerror or "cannot be read").lower()) from error
+            reason = (error.strerror or "cannot be read").lower()
+            # Where a backslash separates folders, no name holds one.
+            missing = isinstance(error, FileNotFoundError) and "\\" in path.name
+            raise UnreadableImage(reason + NO_SEPARATOR * missing) from error
         except ValueError as error:  # a null in its name
             raise UnreadableImage(NO_FILE) from error
         return open_image(BytesIO(data)), digest(data)

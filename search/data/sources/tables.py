@@ -13,6 +13,7 @@ from .listing import SPLIT_NAMES, Entry, FileReader, Listing, in_natural_order
 
 NEEDED, ALLOWED = ("path", "label"), ("path", "label", "split", "group")
 SUFFIXES = (".csv", ".parquet")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that others write
 
 
 def list_table(file: Path) -> Listing:
@@ -58,6 +59,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Number of the line and values by column, of every row."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:
+            _check_separator(file, handle.readline())
+            handle.seek(0)
             reader = csv.DictReader(handle, strict=True)
             reader.fieldnames = _columns(file, reader.fieldnames or [])
             for row in reader:
@@ -75,6 +78,18 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise RunError(f"data: {file}: not CSV: {error}") from error
 
 
+def _check_separator(file: Path, first: str) -> None:
+    """Check that a first line does not hold our columns with something else than commas between.
+
+    Raises:
+        RunError: it does.
+    """
+    for separator, name in SEPARATORS.items():
+        columns = next(csv.reader([first], delimiter=separator), [])
+        if {*NEEDED} <= {column.strip().casefold() for column in columns}:
+            raise RunError(f"data: {file}: has {name} between columns: save it with commas")
+
+
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with needed(f"data: {file}: Parquet"):
         from pyarrow import ArrowException, parquet
@@ -88,9 +103,14 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _text(value: Any) -> str:
-    """A value as text, empty where it is missing; 0 and False are values."""
+    """A value as text, empty where it is missing; 0 and False are values.
+
+    A whole number has no point, also where it is a float, as all are in a column that lacks some.
+    """
     if value is None or value != value:  # the latter is NaN
         return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 

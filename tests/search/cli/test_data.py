@@ -1,6 +1,7 @@
 """`data show`: what people and programs are told about images, before anything is trained."""
 
 import json
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -10,15 +11,17 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.search.data.pictures import folder, picture
-from vitpareto.search.cli.commands import cli
+from vitpareto.search.cli.commands import cli, main
 from vitpareto.spaces.errors import RunError
 
 KEYS = {"classes", "channels", "fit", "splits", "skipped", "duplicates", "warnings"}
 
 
-def show(*words: str):
-    result = CliRunner().invoke(cli, ["data", "show", *words], catch_exceptions=False)
-    assert result.exit_code == 0
+def show(*words: str, stops: str = ""):
+    """What is printed, where a search would be stopped by a problem, or by none."""
+    result = CliRunner().invoke(cli, ["data", "show", *words])
+    assert isinstance(result.exception, RunError) if stops else result.exit_code == 0
+    assert stops in str(result.exception)
     return result
 
 
@@ -59,7 +62,8 @@ def test_nothing_is_left_to_learn_from(photos: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         folder(root / split, each=3)
     (photos).write_text("space: cifar\ndata: {root: copies}\n")
-    result = show(str(photos), "--json", "--sheet", str(tmp_path / "sheet.png"))
+    words = ("--json", "--sheet", str(tmp_path / "sheet.png"))
+    result = show(str(photos), *words, stops="nothing to learn 'a', 'b' from")
     warnings = json.loads(result.stdout)["warnings"]
     assert "nothing to learn 'a', 'b' from" in warnings[0]
     assert not any("always answering" in line for line in warnings)
@@ -74,10 +78,24 @@ def test_for_people(photos: Path) -> None:
     assert "warning: " in text  # 10 images a class are few
 
 
-def test_what_would_stop_a_search_is_a_warning(photos: Path) -> None:
-    about = json.loads(show(str(photos), "--json", "--set", "data.broken=0.01").stdout)
+def test_what_would_stop_a_search_is_told_last(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files, problem = tmp_path / "files.csv", "1 of 21 images cannot be read"
+    words = (str(photos), "--set", "data.broken=0.01", "--files", str(files))
+    about = json.loads(show(*words, "--json", stops=problem).stdout)
     stops = [line for line in about["warnings"] if line.startswith("a search would stop: ")]
-    assert len(stops) == 1 and "1 of 21 images cannot be read" in stops[0]
+    assert len(stops) == 1 and problem in stops[0]
+    assert len(files.read_text().splitlines()) == 21
+    assert f"warning: {stops[0]}" in show(*words, stops=problem).stdout
+    monkeypatch.setattr(sys, "argv", ["vitpareto", "data", "show", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"Error: data: {problem}")
 
 
 def test_digits() -> None:

@@ -137,6 +137,18 @@ def test_one_folder_too_many(tmp_path: Path) -> None:
         list_folder(tmp_path / "photos")
 
 
+def test_splits_below_classes_are_no_splits(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "Train" / "1.png", 1)
+        picture(tmp_path / name / "indoor" / "1.png", 1)
+    assert list_folder(tmp_path).warnings == ()
+    picture(tmp_path / "cat" / "test" / "1.png", 2)
+    listing = list_folder(tmp_path)
+    assert {entry.split for entry in listing.entries} == {""}
+    (warning,) = listing.warnings
+    assert warning.startswith("the folders 'Train', 'test' below classes are read as parts")
+
+
 def test_something_else_beside_splits(tmp_path: Path) -> None:
     for name in ("train", "test"):
         folder(tmp_path / name, each=2)

@@ -64,6 +64,20 @@ def test_groups_stay_together(labels: list[int], groups: list[int], seed: int) -
     assert all(len(found) == 1 for found in where.values())
 
 
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=4, max_size=20),
+    shares=st.lists(st.floats(0.01, 0.32), min_size=3, max_size=3),
+    seed=st.integers(0, 9),
+)
+@settings(deadline=None)
+def test_as_many_groups_as_splits_suffice(sizes: list[int], shares: list[float], seed: int) -> None:
+    """Also where one of them, such as copies of one picture, is larger than all others."""
+    groups = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = torch.zeros(len(groups), dtype=torch.long)
+    parts = split_by_class(labels, dict(zip(SPLITS[1:], shares, strict=True)), seed, groups)
+    check_splits(labels, parts)
+
+
 def test_groups_that_are_larger_than_a_split() -> None:
     labels = torch.tensor([0] * 20 + [1] * 20)
     groups = torch.arange(40) // 4  # five of each class, of which a split has room for three images

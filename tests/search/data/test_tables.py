@@ -1,5 +1,6 @@
 """Tables of images: every row has its label, and what is wrong with one names its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,9 @@ def test_labels_splits_and_groups(tmp_path: Path) -> None:
     [
         ("", r"columns path, label .* has none"),
         ("file,class\nx,y\n", r"has 'file', 'class'"),
-        ("path;label\nx;y\n", r"has 'path;label'"),
+        ("path;label\nx;y\n", r"set.csv: has semicolons between columns: save it with commas"),
+        ('"Label"\t"path"\n"x"\t"y"\n', r"has tabs between columns"),
+        ("path,label;x\nx,a\n", r"has 'path', 'label;x'"),
         ("path,label\nx,\n", r"line 2: needs a path and a label, got 'x' and ''"),
         ("path,label,split\nx,a,tset\n", r"line 2: no such split 'tset'. Did you mean 'test'"),
         ("path,label\nx,a\ny,b\nx,b\n", r"line 4: 'x' is given twice, first in line 2"),
@@ -58,6 +61,20 @@ def test_names_that_are_no_paths(tmp_path: Path) -> None:
     assert listing.read(0)[0].size == (26, 20)
     with pytest.raises(UnreadableImage, match="not a file"):
         listing.read(1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a backslash separates folders here")
+def test_paths_of_windows(tmp_path: Path) -> None:
+    listing = list_table(write(tmp_path / "set.csv", "path,label\ncats\\1.png,a\ngone.png,b\n"))
+    picture(tmp_path / "cats" / "1.png", 7)
+    with pytest.raises(
+        UnreadableImage, match=r"no such file or directory \(paths need / instead of"
+    ):
+        listing.read(0)
+    with pytest.raises(UnreadableImage, match=r"no such file or directory$"):
+        listing.read(1)
+    picture(tmp_path / "cats\\1.png", 7)  # which is a name like others here
+    assert listing.read(0)[0].size == (26, 20)
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
@@ -87,6 +104,10 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         ("a.png", "0", "0"),
         ("b.png", "1", "0"),
     ]
+    floats = {"path": files, "label": [1.0, 2.5], "group": [3.0, None]}
+    parquet.write_table(pyarrow.table(floats), tmp_path / "set.parquet")
+    entries = list_table(tmp_path / "set.parquet").entries
+    assert [(e.label, e.group) for e in entries] == [("1", "3"), ("2.5", "")]
     missing = {"path": ["a.png", "b.png"], "label": [1.0, float("nan")]}
     parquet.write_table(pyarrow.table(missing), tmp_path / "set.parquet")
     with pytest.raises(RunError, match="line 2: needs a path and a label"):

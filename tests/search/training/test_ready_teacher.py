@@ -221,13 +221,13 @@ def test_checkpoints_that_cannot_be_used(
     ("name", "message"),
     [
         ("resnet19", r"no timm model is named 'resnet19'\. Did you mean"),
-        ("weights/vit.pth", "got the path 'weights/vit.pth'"),
-        ("~/vit", "got the path"),
+        ("weights/vit.pth", "got the path 'weights/vit.pth': .* are for start.checkpoint"),
+        ("~/vit", "start.model: need the name"),
     ],
 )
 def test_names(name: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
-        check_name(name, "teacher.model")
+        check_name(name, "start.model", "start.checkpoint")
 
 
 def test_weights_of_no_model() -> None:
