@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: install
 	$(BIN)/vitpareto search digits --resume
 
+# One process a core, up to four (tests/conftest.py); who has no more to do takes from another.
 test: install
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 # Whose tests would be skipped otherwise: a shared storage, and training over processes.
 test-slow: install

@@ -16,8 +16,8 @@ SPACE = """
 name: holes
 in_chans: 1
 num_classes: 10
-input_size: 32
-patch_size: 8
+input_size: 16
+patch_size: 4
 global_pool: avg
 stages:
   - depth: [1, 2]
@@ -34,13 +34,13 @@ stages:
 TRAIN = {"epochs": 1, "batch_size": 128}
 RUN = {
     "space": "holes.yaml",
-    "device": {"name": "plain.yaml", "calibrate_s": 4},
+    "device": {"name": "plain.yaml", "calibrate_s": 1},
     "teacher": TRAIN,
     "supernet": {**TRAIN, "random": 1},
     "forecast": {"candidates": 8, "steps": 3},
     "search": {"trials": 24, "sampler": "pareto-local"},
     "executor": {"threads": 1, "workers": 2},
-    "finish": {**TRAIN, "finalists": 2},
+    "finish": {**TRAIN, "finalists": 1},
 }
 DEVICE = {
     "runtime": "plain_ort",

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 from vitpareto.search.cli.commands import cli
 from vitpareto.spaces import SearchSpace
 
+from ..shared import made_once
 from .made import made
 
 __all__ = ["invoke", "made"]
@@ -16,8 +18,8 @@ TINY = """
 name: tiny
 in_chans: 1
 num_classes: 10
-input_size: 32
-patch_size: 8
+input_size: 16
+patch_size: 4
 global_pool: avg
 layer_scale: true
 norm: layer
@@ -49,9 +51,8 @@ def space() -> SearchSpace:
 
 @pytest.fixture(scope="session")
 def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("spaces") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
+    folder = made_once(tmp_path_factory, "tiny", lambda at: (at / "tiny.yaml").write_text(TINY))
+    return folder / "tiny.yaml"
 
 
 def invoke(*words: str | Path) -> Result:
@@ -60,9 +61,8 @@ def invoke(*words: str | Path) -> Result:
 
 
 @pytest.fixture(scope="session")
-def run_file(space_file: Path) -> Path:
+def run_file(space_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seconds that has every stage."""
-    path = space_file.with_name("run.yaml")
     train = {"epochs": 1, "batch_size": 128}
     run = {
         "space": str(space_file),
@@ -74,15 +74,24 @@ def run_file(space_file: Path) -> Path:
         "executor": {"threads": 1},
         "finish": {**train, "finalists": 2},
     }
-    path.write_text(yaml.safe_dump(run))
-    return path
+    text = yaml.safe_dump(run)
+    folder = made_once(tmp_path_factory, "run", lambda at: (at / "run.yaml").write_text(text))
+    return folder / "run.yaml"
+
+
+def search_once(factory: pytest.TempPathFactory, name: str, *words: str | Path) -> Path:
+    """The folder of a search, which one process makes; every process has its copy."""
+
+    def search(folder: Path) -> None:
+        result = invoke("search", *words, "--run-dir", folder / name)
+        # So little training and measuring may leave a check unmet, which is not at issue here.
+        assert result.exit_code in (0, 3), result.output
+
+    run = made_once(factory, name, search) / name
+    return Path(shutil.copytree(run, factory.mktemp("runs") / name))
 
 
 @pytest.fixture(scope="session")
-def finished(run_file: Path) -> Path:
+def finished(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its run folder; copy it before changing anything in it."""
-    run = run_file.with_name("finished")
-    result = invoke("search", run_file, "--run-dir", run, "--json")
-    # So little training and measuring may leave a check unmet, which is not at issue here.
-    assert result.exit_code in (0, 3), result.output
-    return run
+    return search_once(tmp_path_factory, "finished", run_file, "--json")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from vitpareto.cost_models import CostModel, Device, calibrate
@@ -21,6 +22,8 @@ from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.networks import Network
+
+from ..shared import made_once
 
 torch.set_num_threads(1)
 
@@ -80,10 +83,26 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def made() -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     space = SearchSpace.from_text(SPACE)
     candidate = Candidate.uncompressed(space.largest().architecture)
     data = load_data(DataConfig(), 16)
+    device = replace(
+        Device.load("cpu-1t"), recipes=("float", "dynamic8", "stored8", "dynamic4", "stored4")
+    )
+
+    def make(folder: Path) -> None:
+        save_file(trained(candidate, data).state_dict(), folder / "weights.safetensors")
+        calibrate(device, space, 4.0, 0, out=folder / "cost_model.json")
+
+    folder = made_once(tmp_path_factory, "made", make)
+    network = Network(candidate.architecture).eval()
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    return Made(candidate, network, data, device, CostModel.load(folder / "cost_model.json"))
+
+
+def trained(candidate: Candidate, data: Data) -> Network:
+    """Knows nearly all digits."""
     train = data.split("train")
     torch.manual_seed(0)
     network = Network(candidate.architecture).train()
@@ -100,7 +119,4 @@ def made() -> Made:
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * (1 - step / 250)
         optimizer.step()
-    device = replace(
-        Device.load("cpu-1t"), recipes=("float", "dynamic8", "stored8", "dynamic4", "stored4")
-    )
-    return Made(candidate, network.eval(), data, device, calibrate(device, space, 4.0, 0))
+    return network

@@ -49,7 +49,7 @@ def test_everything_is_in_the_folder(finished: Path) -> None:
 
 def test_artifacts_give_in_onnx_runtime_what_the_manifest_says(finished: Path) -> None:
     folder = RunFolder(finished, lock=False)
-    data = load_data(load_config(folder.config).data, 32)
+    data = load_data(load_config(folder.config).data, 16)
     split = data.split("validation")
     for manifest in manifests(folder.pareto):
         path = folder.pareto / manifest.key
@@ -167,7 +167,7 @@ def test_export_with_random_weights(space, tmp_path: Path) -> None:
     for item, candidate in zip(json.loads(result.stdout), sampled, strict=True):
         assert item["key"] == candidate.key
         session = ort.InferenceSession(item["path"], providers=["CPUExecutionProvider"])
-        assert session.run(None, {"images": np.zeros((1, 1, 32, 32), np.float32)})[0].shape == (
+        assert session.run(None, {"images": np.zeros((1, 1, 16, 16), np.float32)})[0].shape == (
             1,
             10,
         )

@@ -27,7 +27,8 @@ NAMES = {0: "the frequent one", 1: "<b>rare & bold", 2: "übrig geblieben"}
 
 
 @pytest.fixture(scope="module")
-def settings(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def settings(run_file: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Of a run whose device was measured by another one."""
     root = tmp_path_factory.mktemp("uneven")
     digits = load_digits()
     for label, count in COUNTS.items():
@@ -37,6 +38,7 @@ def settings(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[s
             pixels.save(root / NAMES[label] / f"{i}.png")
     changes = (
         *("data.name=folder", f"data.root={root}", "data.balance=weight"),
+        f"device.cost_model={finished / 'cost_model.json'}",
         *(f"search.objectives=[{GOAL}, latency_ms]", f"search.limits={{{GOAL}: 0.05}}"),
         *("search.sampler=surrogate", "finish.finalists=1", "finish.epochs=2"),
     )

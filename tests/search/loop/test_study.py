@@ -25,7 +25,7 @@ from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import RunError
 
 Costs = dict[str, float]
-TRIALS = 40
+TRIALS, SOME = 40, 15  # samplers begin to learn after ten
 
 
 def costs(candidates: Sequence[Candidate]) -> list[Costs]:
@@ -91,10 +91,10 @@ def test_every_sampler_maximizes_and_limits_the_accuracy_that_is_named(
     keys: list[list[str]] = []
     for name, evaluate in (("accuracy", score), ("balanced_accuracy", renamed)):
         log = EvaluationLog(tmp_path / name)
-        task = Task(space, [Objective(name, 0.3), Objective("macs")], costs, 0, 25)
+        task = Task(space, [Objective(name, 0.3), Objective("macs")], costs, 0, SOME)
         scores = Scores(evaluate, LocalExecutor(), log)
         search = Study(task, Sampler(sampler, task, tmp_path / f"{name}.journal"), scores)
-        search.run(Until(25))
+        search.run(Until(SOME))
         assert all(e.metrics[name] >= 0.3 for e in search.front())
         words = search.summary().replace(name, "share")
         assert ("best share" in words) == bool(search.front())

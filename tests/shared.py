@@ -1,0 +1,27 @@
+"""What takes long to make is made by one of the processes that share the tests."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process to ask for it fills, while the others wait.
+
+    All read it, so what is to be changed is copied first.
+    """
+    session = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder of its own in that of the session
+        session = session.parent
+    folder, done = session / name, session / f"{name}.done"
+    with FileLock(f"{folder}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what a failure left
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
