@@ -103,7 +103,7 @@ def short(space_file: Path, tmp_path: Path) -> RunConfig:
     run = {
         "space": str(space_file),
         "data": {"name": "digits"},
-        "budget": "4min",
+        "budget": "7min",
         "supernet": {"random": 8, "batch_size": 8},
         "executor": {"threads": 1},
     }
