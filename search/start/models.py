@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ...spaces.convert import converter_of
 from ...spaces.errors import RunError, SpaceError
-from ..training.checkpoint_file import one_line, read_weights
+from ..training.checkpoint_file import OBJECTS, holds_objects, one_line, read_weights
 from ..training.hub import fetching
 from ..training.timm_models import FOREIGN, check_name, load_foreign
-from .weights import check_weights, classes_in
+from .weights import check_loaded, check_weights, classes_in
 
 TORCHVISION = "torchvision:"
 PREFIXES = ("hf-hub:", "hf_hub:", "local-dir:", TORCHVISION)
@@ -58,7 +58,7 @@ def open_model(
             raise RunError(
                 f"--checkpoint: {checkpoint} has a head of {held} classes, --classes says {classes}"
             )
-        classes = held if classes is None else classes
+        classes = (_headless(name) if held is None else held) if classes is None else classes
     own = not checkpoint and not random_weights  # the weights that belong to the name
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -85,12 +85,17 @@ def classes_of(model: Any) -> int:
     return int(model.config.num_labels) if "Classification" in type(model).__name__ else 0
 
 
+def _headless(name: str) -> int | None:
+    """Classes of a model whose weights have no head: none where its library makes it without."""
+    return 0 if timm.is_model(name) else None
+
+
 def _made(name: str, own: bool, classes: int | None, key: str, weights_key: str) -> Any:
     if name.startswith(TORCHVISION):
-        return _of_torchvision(name.removeprefix(TORCHVISION), own, classes)
+        return _of_torchvision(name.removeprefix(TORCHVISION), own, classes, key)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _of_folder(folder, own, classes)
+        return _of_folder(folder, own, classes, f"{key}: {folder}")
     if not name.startswith(PREFIXES):
         check_name(name, key, weights_key)
         _check_kind(name, key)  # before anything is fetched
@@ -113,51 +118,63 @@ def _check_kind(name: str, key: str) -> None:
         raise RunError(f"{key}: {name}: {error}") from error
 
 
-def _of_folder(folder: Path, own: bool, classes: int | None) -> Any:
+def _of_folder(folder: Path, own: bool, classes: int | None, where: str) -> Any:
     """A model that transformers or timm saved."""
     config = folder / "config.json"
     if not config.is_file():
-        raise RunError(f"{folder}: no config.json in it: need a folder of transformers or timm")
+        raise RunError(f"{where}: no config.json in it: need a folder of transformers or timm")
     try:
         about = json.loads(config.read_text())
     except ValueError as error:
-        raise RunError(f"{config}: not JSON: {one_line(error)}") from error
+        raise RunError(f"{where}: config.json: not JSON: {one_line(error)}") from error
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
         if "architecture" in about:  # timm's
             return timm.create_model(f"local-dir:{folder}", pretrained=own, **options)
-        return _of_transformers(folder, about, own)
+        return _of_transformers(folder, about, own, where)
     except ImportError as error:
-        raise RunError(f"{folder}: needs transformers: pip install transformers") from error
+        raise RunError(f"{where}: needs transformers: pip install transformers") from error
+    except RunError:
+        raise
     except Exception as error:  # each library has errors of its own
-        raise RunError(f"{folder}: {one_line(error)}") from error
+        about = f"it is damaged, {OBJECTS}" if holds_objects(error) else one_line(error)
+        raise RunError(f"{where}: {about}") from error
 
 
-def _of_transformers(folder: Path, about: dict[str, Any], own: bool) -> Any:
+def _of_transformers(folder: Path, about: dict[str, Any], own: bool, where: str) -> Any:
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # of what is missing, it has a table
     kinds = [str(kind) for kind in about.get("architectures") or ()]
     classifies = any(kind.endswith(("ForImageClassification", "WithTeacher")) for kind in kinds)
     named = getattr(transformers, kinds[0], None) if kinds else None
     auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
     if own:
-        return (named or auto).from_pretrained(folder, local_files_only=True)
+        model, loaded = (named or auto).from_pretrained(
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to tell which
+        )
+        check_loaded(model, loaded, where)
+        return model
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     return auto.from_config(config) if named is None else named(config)
 
 
-def _of_torchvision(name: str, own: bool, classes: int | None) -> Any:
+def _of_torchvision(name: str, own: bool, classes: int | None, key: str) -> Any:
     from torchvision import models
 
     known = [known for known in models.list_models(models) if known.startswith("vit_")]
     if name not in known:
-        raise RunError(f"model: torchvision has no vit named {name!r}; it has {', '.join(known)}")
+        raise RunError(f"{key}: torchvision has no vit named {name!r}; it has {', '.join(known)}")
     options: dict[str, Any] = {} if classes is None or own else {"num_classes": classes}
     try:
         return models.get_model(name, weights="DEFAULT" if own else None, **options)
     except Exception as error:  # of the network
         raise RunError(
-            f"{TORCHVISION}{name}: its weights cannot be had: {one_line(error)}"
+            f"{key}: {TORCHVISION}{name}: its weights cannot be had: {one_line(error)}"
         ) from error
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from ...spaces.errors import RunError
 from ..training.checkpoint_file import check_fits
 
 HEADS = ("head", "classifier", "heads.head", "head.fc", "cls_classifier")
+UNUSED = ("pooler.", "mask_token")  # in transformers' names, on which no answer depends
 SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
 
 
@@ -33,6 +35,29 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
         if not name:
             raise
         raise RunError(f"{error}; they look like those of {name}") from error
+
+
+def check_loaded(model: nn.Module, loaded: Mapping[str, Collection[Any]], where: str) -> None:
+    """Check that transformers, which makes up what a file lacks, had nothing to make up.
+
+    Args:
+        model: as it was made.
+        loaded: what `from_pretrained` tells of the tensors.
+        where: file and model, for the message.
+
+    Raises:
+        RunError: the file lacks parameters on which answers depend, or has them in other sizes.
+    """
+    missing = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
+    missing = {name for name in missing if not any(part in name for part in UNUSED)}
+    if missing:
+        unknown = loaded["unexpected_keys"]
+        held = f", and {len(unknown)} are unknown, such as {min(unknown)}" if unknown else ""
+        raise RunError(
+            f"{where}: its weights are of another model: {len(missing)} of "
+            f"{len(model.state_dict())} tensors are missing or of another size, such as "
+            f"{min(missing)}{held}"
+        )
 
 
 def looks_like(weights: Mapping[str, Tensor]) -> str:

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from ...spaces.errors import RunError
 
 NAMED = 3  # tensors in a message
+OBJECTS = (
+    "or holds Python objects, which could run any code and are not read: save the model's "
+    "state_dict() instead"
+)
 INSIDE = (
     LookupError,
     AttributeError,
@@ -39,15 +43,9 @@ def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tenso
     try:
         held: Any = load_state_dict(str(file), weights_only=True)
     except Exception as error:  # every format has errors of its own
-        about = one_line(error)
-        if isinstance(error, INSIDE):
-            about = "its content makes no sense"
-        if "weights_only" in about or "Weights only" in about:
-            raise RunError(
-                f"{where}: it is damaged, or holds Python objects, which could run any code and "
-                "are not read: save the model's state_dict() instead"
-            ) from error
-        raise RunError(f"{where}: it is damaged, or no checkpoint: {about}") from error
+        inside = "its content makes no sense" if isinstance(error, INSIDE) else one_line(error)
+        about = OBJECTS if holds_objects(error) else f"or no checkpoint: {inside}"
+        raise RunError(f"{where}: it is damaged, {about}") from error
     if not held or not all(isinstance(value, Tensor) for value in held.values()):
         keys = ", ".join(map(str, list(held)[:NAMED])) or "nothing"
         raise RunError(f"{where}: need tensors by name, such as a model's state_dict(), got {keys}")
@@ -90,6 +88,11 @@ def check_fits(
         f"{where} has other tensors, {len(misfits)} of {len(wanted.keys() | weights.keys())} do "
         f"not fit: {', '.join(misfits[:NAMED])}{more}"
     )
+
+
+def holds_objects(error: Exception) -> bool:
+    """Whether torch refused a file because it may hold more than tensors."""
+    return "weights_only" in str(error) or "Weights only" in str(error)
 
 
 def one_line(error: Exception) -> str:

@@ -187,6 +187,7 @@ def bad(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({n: 0 * v for n, v in own.weights.items()}, folder / "zero.safetensors")
     save_file(new_model(10).state_dict(), folder / "guesses.safetensors")
     save_file(new_model(7).state_dict(), folder / "seven.safetensors")
+    save_model(folder / "narrow", new_model(10, embed_dim=16), {**ARGS, "embed_dim": 16})
     save_model(folder / "wide", new_model(10, embed_dim=64), {**ARGS, "embed_dim": 64})
     return folder
 
@@ -206,6 +207,8 @@ def bad(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["start.model=test_vit"], "cannot be had"),
         (["start.model=local-dir:{bad}/nowhere"], "nowhere"),
         (["start.model=local-dir:{bad}/wide"], "the start is larger than the space"),
+        (["start.model=local-dir:{bad}/narrow"], "the start is smaller than the space"),
+        (["start.model=test_resnet"], "no converter for timm.ResNet"),
         (["start.mean=[0.5, 0.5]", "start.std=[0.5, 0.5]"], "1 channel"),
     ],
 )

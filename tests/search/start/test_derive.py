@@ -247,6 +247,57 @@ def test_bad_checkpoints(
     refused("no config.json", str(tmp_path / "folder"))
 
 
+def test_a_checkpoint_without_a_head(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """It is a backbone, whose answers are its features."""
+    bare = {name: value for name, value in trained.items() if not name.startswith("head.")}
+    save_file(bare, tmp_path / "bare.safetensors")
+    model = open_model(NAME, checkpoint=str(tmp_path / "bare.safetensors"))
+    assert model.state_dict().keys() == bare.keys()
+    space, found = derived(model, NAME)
+    assert space.largest().architecture.num_classes == 0
+    assert found["max_abs_difference"] < 1e-4
+
+
+def test_folders_whose_weights_do_not_fit(
+    trained: dict[str, torch.Tensor], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What transformers would fill in at random, or read as a pickle."""
+    config, options = FOLDERS["ViTForImageClassification"]
+    settings = getattr(transformers, config)(**SMALL, patch_size=16, **options)
+    model = transformers.ViTForImageClassification(settings)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+
+    def refused(reason: str) -> None:
+        with pytest.raises(RunError, match=reason) as error:
+            open_model(str(tmp_path), section="start")
+        assert str(error.value).startswith(f"start.model: {tmp_path}: ")
+        assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+    save_file(trained, file)
+    refused(r"of another model: 56 of 56 tensors .*, and 152 are unknown, such as blocks\.0\.a")
+    state = model.state_dict()
+    save_file({n: v for n, v in state.items() if "mlp.fc2.bias" not in n}, file)
+    refused(r"3 of 56 tensors are missing or of another size, such as vit\.\S+bias$")
+    save_file({**state, "classifier.weight": torch.zeros(9, 48)}, file)
+    refused(r"1 of 56 tensors are missing or of another size, such as classifier\.weight$")
+    file.write_bytes(file.read_bytes()[:-100])
+    refused("not fully covered")
+    file.unlink()
+    refused("no file named")
+    torch.save({**state, "more": Dangerous()}, tmp_path / "pytorch_model.bin")
+    refused("could run any code")
+    assert "code was run" not in capfd.readouterr().out
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert open_model(str(tmp_path)).state_dict().keys() == state.keys()
+    missing = transformers.ViTModel(settings, add_pooling_layer=False)
+    missing.save_pretrained(tmp_path)  # without a pooler, on which no answer depends
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert about["architectures"] == ["ViTModel"]
+    (tmp_path / "pytorch_model.bin").unlink()
+    assert derived(open_model(str(tmp_path)), "vit")[1]["max_abs_difference"] < 1e-4
+
+
 @pytest.mark.parametrize("name", ["resnet18", "poolformer_s12"])
 def test_what_is_no_vision_transformer(name: str) -> None:
     with pytest.raises(RunError, match=r"no converter for .* there are some for timm\.VisionTr"):
