@@ -85,14 +85,10 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
             f"{counted(len(names), 'file')} left out: {reason} ({some(names)})"
             for reason, names in skipped.by_reason().items()
         )
-        deeper = (
-            f"; are the classes in {str(root / classes[0])!r}?"
-            if classes and _is_deep(images)
-            else ""
-        )
         raise RunError(
             f"data: {root}: needs folders of two or more classes, has "
-            f"{some(classes) or 'none'}{deeper}{'; ' if left_out else ''}{left_out}"
+            f"{some(classes) or 'none'}{_deeper(root, images, depth)}"
+            f"{'; ' if left_out else ''}{left_out}"
         )
     warnings = () if with_splits else _odd_classes(classes)
     warnings += _splits_below(images, depth)
@@ -101,9 +97,12 @@ def list_folder(root: Path, group_level: int = 0) -> Listing:
     return Listing(f"folder {root}", entries, classes, reader, skipped.by_reason(), warnings)
 
 
-def _is_deep(images: Sequence[Parts]) -> bool:
-    """Whether several of the folders below the only one have images."""
-    return len({parts[1] for parts in images if len(parts) > 2}) > 1
+def _deeper(root: Path, images: Sequence[Parts], depth: int) -> str:
+    """A question where the folders below the only class look like the classes."""
+    deep = [parts for parts in images if len(parts) > depth + 2]
+    if len({parts[depth + 1] for parts in deep}) < 2:
+        return ""
+    return f"; are the classes in {str(root.joinpath(*deep[0][: depth + 1]))!r}?"
 
 
 def is_folder(root: Path) -> bool:

@@ -135,6 +135,10 @@ def test_one_folder_too_many(tmp_path: Path) -> None:
     folder(tmp_path / "photos" / "images", each=1)
     with pytest.raises(RunError, match=r"has 'images'; are the classes in '.*photos/images'\?"):
         list_folder(tmp_path / "photos")
+    for name in ("train", "test"):
+        folder(tmp_path / "set" / name / "images", each=1)
+    with pytest.raises(RunError, match=r"has 'images'; are the classes in '.*set/test/images'\?"):
+        list_folder(tmp_path / "set")
 
 
 def test_splits_below_classes_are_no_splits(tmp_path: Path) -> None:
