@@ -28,7 +28,7 @@ def agree(network: Network, dynamo: bool = False) -> None:
 
 @pytest.mark.onnx
 def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candidate]) -> None:
-    for candidate in candidates[1:5]:
+    for candidate in candidates[1:4]:
         agree(supernet.extract(candidate))
 
 
