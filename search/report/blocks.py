@@ -22,16 +22,19 @@ def blocks(facts: Facts) -> list[str]:
     return [
         tag("h2", "Which blocks of the start matter"),
         tag("p", words, class_="note"),
-        *(_stage(stage, f"stage {stage[0].stage}" * (len(stages) > 1)) for stage in stages),
+        *(
+            _stage(stage, f"stage {i}, block" if len(stages) > 1 else "block")
+            for i, stage in enumerate(stages)
+        ),
     ]
 
 
 def _stage(views: list[BlockView], name: str) -> str:
     header = [name, *(str(view.block) for view in views)]
     depths = [
-        ("without it", [_nats(view.alone_nats) for view in views]),
-        ("given up", [f"as number {view.place}" if view.place else "" for view in views]),
-        ("by then", [_nats(view.lost_nats) for view in views]),
+        ("without it, nats", [_nats(view.alone_nats) for view in views]),
+        ("given up as number", [str(view.place or "") for view in views]),
+        ("then, nats", [_nats(view.lost_nats) for view in views]),
     ]
     rows = [[label, *cells] for label, cells in depths if any(cells)]
     rows += [
