@@ -37,7 +37,7 @@ RUN = {
     "device": {"name": "plain.yaml", "calibrate_s": 1},
     "teacher": TRAIN,
     "supernet": {**TRAIN, "random": 1},
-    "forecast": {"candidates": 8, "steps": 3},
+    "forecast": {"candidates": 0},
     "search": {"trials": 24, "sampler": "pareto-local"},
     "executor": {"threads": 1, "workers": 2},
     "finish": {**TRAIN, "finalists": 1},
@@ -100,7 +100,8 @@ def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) ->
     again = vitpareto(python, tmp_path, "verify", "run", "--json")
     assert again.returncode in (0, 3), again.stderr
     assert {report["key"] for report in json.loads(again.stdout)} == {m["key"] for m in delivered}
-    assert vitpareto(python, tmp_path, "report", "run").returncode == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert all(model["key"] in page for model in delivered)
 
 
 def test_without_the_plugin_its_names_are_refused_in_one_line(tmp_path: Path) -> None:
