@@ -3,15 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 from vitpareto.cost_models import CostModel
-from vitpareto.search.config import load_config
+from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.pipeline import STEPS, steps_of
 from vitpareto.search.run.assets import Run
+from vitpareto.search.run.rates import VIEWS, views_of
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces import Candidate
@@ -68,3 +70,20 @@ def test_torch_has_its_threads_back(finished: Path, tmp_path: Path) -> None:
     with Run(RunFolder(path, lock=False)):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("sections", "views"),
+    [
+        ({}, VIEWS),
+        ({"budget": "20min"}, VIEWS // 2),
+        ({"start": {"model": "vit"}, "finish": {"epochs": 2}, "forecast": {"steps": 10}}, 2),
+        ({"start": {"model": "vit"}, "finish": {"epochs": 2}, "forecast": {"steps": 75}}, 5),
+        ({"finish": {"epochs": 2}, "supernet": {"epochs": 3}, "proxy": {"epochs": 4}}, 8),
+    ],
+)
+def test_the_teacher_answers_the_views_that_some_training_sees(
+    sections: dict[str, Any], views: int
+) -> None:
+    config = RunConfig.model_validate({"space": "digits", **sections})
+    assert views_of(config, 1000) == views
