@@ -336,7 +336,7 @@ class SearchConfig(_Section):
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
         rungs: shares of the search images that candidates are scored on before all; at each the
-            best third goes on. Not beside a forecast, which looks at no images.
+            best third goes on. Not beside a forecast without a start, which looks at no images.
         storage: shared by several drivers with one study of this space: URL of a database as
             SQLAlchemy writes it, or grpc://HOST:PORT of Optuna's proxy.
     """
@@ -522,7 +522,8 @@ class RunConfig(_Section):
                 "passes, or set finish.inherit=false"
             )
         if self.finish.inherit:
-            anew = self.finish.model_copy(update={"inherit": False})
+            rate = {"lr": self.proxy.lr} if self.open_keys(["finish.lr"]) else {}
+            anew = self.finish.model_copy(update={"inherit": False} | rate)
             object.__setattr__(self, "finish", anew)  # the section is frozen for all others
         return self
 

@@ -137,9 +137,10 @@ def proxy_lines(figures: Facts) -> list[str]:
     lines.append(f"{'pairs ordered alike':30} {signs['agree']:g} of {signs['pairs']}")
     lines.append(f"{'milliseconds a score':30} {figures['score_ms']:6.1f}")
     if forecast := figures.get("forecast"):
-        off, held = 100 * forecast["mean_error"], forecast["coverage_90"]
+        off, bias = 100 * forecast["mean_error"], 100 * forecast["bias"]
         lines.append(
-            f"{'mean error of the forecast':30} {off:6.1f} points, 90% intervals hold {held:.0%}"
+            f"{'mean error of the forecast':30} {off:6.1f} points, on average {bias:+.1f}; "
+            f"90% intervals hold {forecast['coverage_90']:.0%}"
         )
     lines.append(f"{'trusted':30} {figures.get('verdict', yes(figures['trusted']))}")
     return lines

@@ -7,9 +7,11 @@ compared with these accuracies.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, mean
 from typing import Any
 
@@ -103,7 +105,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     validation = run.data.split("validation")
     goal, images = config.search.goal, effective_images(validation.labels, config.search.goal)
     trainer = Trainer(run.alone(validation), seeds, goal)
-    log = EvaluationLog(folder.proxy_trainings)
+    log = EvaluationLog(_log_of(run))
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
@@ -135,6 +137,15 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     return figures
 
 
+def _log_of(run: Run) -> Path:
+    """Log of the trainings; beside a start their recipe, which may change, is in its name."""
+    path = run.folder.proxy_trainings
+    if not run.config.start.model:
+        return path
+    recipe = run.config.finish.model_dump_json(exclude={"finalists", "retrain_epochs"})
+    return path.with_stem(f"{path.stem}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}")
+
+
 def _others(
     run: Run,
     candidates: Sequence[Candidate],
@@ -143,8 +154,8 @@ def _others(
 ) -> dict[str, Any]:
     """Figures about scores that the search does not go by, with their time, by name.
 
-    Of weights cut from a start "mean" is the accuracy, and "recovered" the share of what
-    finishing adds to that of raw slices.
+    "mean" is the accuracy on the search split. Of weights cut from a start "recovered" is the
+    share of what finishing adds to that of raw slices, as measured on the validation split.
     """
     goal = figures["goal"]
     found: dict[str, Any] = {"short": {}}

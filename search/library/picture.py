@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from ...spaces.errors import RunError
 from .overview import BlockView, Overview, stand_ins
 
 CELL_INCHES = 0.52, 0.3
@@ -15,12 +16,18 @@ INK, SOFT, ACCENT = "#22262b", "#8a919b", "#c8500b"
 
 
 def library_png(overview: Overview) -> bytes:
-    """Draw divergences without each block as bars, and shares as cells, stage below stage."""
+    """Draw divergences without each block as bars, and shares as cells, stage below stage.
+
+    Raises:
+        RunError: the space has neither shallower networks nor smaller parts.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stages = overview.stages()
     heights = [h for blocks in stages for h in _heights(blocks)]
+    if not heights:
+        raise RunError("library: nothing to draw: the space varies no part of the start's blocks")
     most = max(LEAST, *(len(blocks) for blocks in stages))
     size = 2.4 + CELL_INCHES[0] * most, sum(heights) + 0.75 * len(heights)
     figure = Figure(figsize=size, dpi=150, layout="constrained")

@@ -96,4 +96,5 @@ def _explained(writer: Writer, kept: Tensor) -> float:
     rows = writer.rows / writer.rows.sum()
     left = rows @ (errors - inner @ change.T - shift).square()
     whole = rows @ (written - rows @ written).square()
-    return 1 - (left.sum() / whole.sum()).item()
+    total = whole.sum().item()
+    return 1 - left.sum().item() / total if total else 1.0  # nothing is said in full

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import fmean
+from typing import Any
 
 from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
@@ -51,9 +52,18 @@ def trust(facts: Facts) -> str:
     return (
         f"The search's scores were compared with {check['n']} candidates trained alone: Kendall's "
         f"tau {check['kendall_tau']:.2f}{known}, where {best} alone reaches "
-        f"{check['baselines'][best]['kendall_tau']:.2f}. The scores are "
-        + ("worth more than that." if check["trusted"] else "not known to be worth more than that.")
+        f"{check['baselines'][best]['kendall_tau']:.2f}. The scores are " + _worth(check)
     )
+
+
+def _worth(check: Mapping[str, Any]) -> str:
+    """End of the sentence "The scores are"."""
+    if check["trusted"]:
+        return "worth more than that."
+    if check.get("verdict") == "no":
+        return "not worth more than that."
+    more = check.get("verdict", "").partition(", ")[2]  # runs of 0.2 have none
+    return "not known to be worth more than that" + (f": {more} tell." if more else ".")
 
 
 def _unmet(facts: Facts) -> Iterator[str]:

@@ -33,13 +33,13 @@ from ..library.making import make_library
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
-from ..loop.study import Scoring, window
+from ..loop.study import Scoring
 from ..scoring.assembled import LOOKED_AT, AssembledScorer
 from ..scoring.cut_forecast import CutForecast, Example
 from ..scoring.evaluation import Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
-from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, train_examples
+from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
 from ..scoring.inherited import Evaluator
 from ..scoring.lift import Lifted, anchors
 from ..scoring.predicted_costs import CostPredictor
@@ -91,6 +91,13 @@ def _once(ensure: Callable[[Run], T]) -> Callable[[Run], T]:
         return made[ensure.__name__]
 
     return remembered
+
+
+def _ahead(config: RunConfig) -> int:
+    """Trainings under way at once, so that no worker waits for the next one."""
+    executor = config.executor
+    alone = executor.kind == "local" and executor.workers == 1
+    return 1 if alone else 2 * executor.workers
 
 
 class Run:
@@ -147,7 +154,7 @@ class Run:
         """Train images by which matrices of low rank are cut."""
         return self.data.split("train").images[:CALIBRATION]
 
-    @cached_property
+    @property
     def tuning(self) -> FineTuning:
         """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
@@ -360,23 +367,24 @@ class Run:
         if not config.forecast.candidates:
             return None
         training, examples = self._examples()
-        log, ahead = EvaluationLog(self.folder.short_trainings), window(config)
+        log, ahead = EvaluationLog(self.folder.short_trainings), _ahead(config)
         with (
             running(self.folder, Stage.FORECAST) as facts,
             open_executor(config.executor) as executor,
         ):
             limit, begun = self.limit, time.monotonic()
+            before = sum(candidate.key in log for candidate in examples)
 
             def is_over(ended: int) -> bool:
-                return limit is not None and limit.is_over(begun, ended, ahead)
+                return limit is not None and limit.is_over(begun, max(0, ended - before), ahead)
 
             trained = train_examples(examples, training, executor, log, ahead, is_over=is_over)
+            if len(trained) < len(examples):  # so that a resumed run is content with them, too
+                self.change(config.with_values({"forecast.candidates": len(trained)}))
             facts["trained"] = len(trained)
             if goal in config.search.limits:
-                self._train_to_the_end(anchors(trained, goal), executor)
+                self._train_to_the_end(anchors(enough(trained), goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)
-        if len(trained) < len(examples):  # so that a resumed run is content with them, too
-            self.change(config.with_values({"forecast.candidates": len(trained)}))
         if config.start.model:
             return CutForecast.fit(trained, self.assembled())
         return Forecast.fit(trained)
@@ -395,17 +403,19 @@ class Run:
         """Train some examples as finalists, as limits on accuracy are about finished models.
 
         What is best does not depend on how much better than after a short training these are, so
-        without such a limit that is not worth its time. While a budget is still to say how long
-        finalists are trained, it cannot be known: then limits are about short trainings.
+        without such a limit that is not worth its time. A budget says only later how long
+        finalists are trained: with one, limits are about short trainings.
         """
-        config = self.config
-        if config.budget_s and "finish.epochs" in read_json(self.folder.budget)["open"]:
-            log.info("forecast: the limit on %s is about short trainings", config.search.goal)
+        config, goal = self.config, self.config.search.goal
+        if config.budget_s:
+            log.info("forecast: the limit on %s is about short trainings", goal)
             return
         finishing = self.finishing(self.data.split("search"))
         finishing = finishing.with_seed(EXAMPLE_SEED + config.search.seed)
         kept, label = EvaluationLog(self.folder.whole_trainings), "whole trainings"
-        train_examples(candidates, finishing, executor, kept, window(config), label)
+        whole = train_examples(candidates, finishing, executor, kept, _ahead(config), label)
+        if all(e.status == "failed" for e in whole):
+            log.warning("forecast: no whole training ended, so limits are about short ones")
 
     def short(self, steps: int) -> ShortTraining:
         """Scorer that trains candidates from scratch for some steps."""
@@ -432,7 +442,9 @@ class Run:
             steps: of a training; 0 for all passes of the recipe.
         """
         tuning = self.tuning
-        tuning = replace(tuning, validation=judges, length=min(steps, tuning.steps))
+        # A budget is still to say how many steps a whole training has.
+        length = steps if self.config.budget_s else min(steps, tuning.steps)
+        tuning = replace(tuning, validation=judges, length=length)
         return Finishing(self.inherited, tuning, self.calibration, self.folder.half_trained)
 
     @_once

@@ -23,7 +23,7 @@ from ..training.pace import Limit, Pace, makespan
 from .assets import Run
 from .estimates import CALIBRATE, DELIVER, SECONDS, lessons_s, started_s
 from .inheriting import READY, WITHOUT, begin_anew, is_spare, rate_of_new, without_supernet
-from .lengths import KEYS, LEAST, MOST
+from .lengths import KEYS, LEAST, MOST, choosable
 from .rates import VIEWS, Rates, candidate_durations, durations
 from .stages import Stage
 
@@ -44,6 +44,7 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
     Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
     Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
 }  # durations that are timed again before a stage is decided
+CUT_FRESH = ("process_s", "finish_step_s", "judge_s", "score_s", "view_s")  # of a forecast, too
 LIMITED = (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST)  # that keep to their share as they go
 FULL = 0.95  # share of a budget from which a plan fills it
 ENOUGH = 15  # passes for which more finalists are taken
@@ -96,7 +97,7 @@ def check_budget(rates: Rates, keys: Sequence[str], spent: float, asked: bool) -
     if needed <= config.budget_s:
         return
     least = duration_text(60 * math.ceil(needed / 60))
-    given = sorted(set(MOST) - set(keys))
+    given = sorted(set(choosable(config)) - set(keys))
     also = f", with {', '.join(given)} as given" if given else ""
     text = (
         f"budget: {config.budget} is too short for {rates.images:,} images on this machine, as "
@@ -129,7 +130,10 @@ def allot(run: Run, stage: Stage) -> None:
     is_limited = stage in LIMITED and KEYS[stage][0] in free
     if not free or (is_chosen and not is_limited):
         return
-    now = durations(run.config, run.space, run.data, FRESH.get(stage, ()))
+    names = FRESH.get(stage, ())
+    if stage is Stage.FORECAST and run.config.start.model:
+        names = CUT_FRESH
+    now = durations(run.config, run.space, run.data, names)
     rates = replace(run.ensure_rates(), **now)
     left = run.config.budget_s - spent_s(run)
     share = allotted_s(rates, keys, stage, left)
@@ -299,7 +303,8 @@ def _forecast(rates: Rates, keys: Sequence[str], share_s: float) -> Mapping[str,
     if "forecast.candidates" not in keys:
         return {"forecast.steps": steps / given.candidates}
     if "forecast.steps" not in keys:
-        return {"forecast.candidates": steps / given.steps}
+        most = CUT_EXAMPLES if rates.config.start.model else MOST["forecast.candidates"]
+        return {"forecast.candidates": min(most, steps / given.steps)}
     return {"forecast.candidates": candidates, "forecast.steps": steps / candidates}
 
 

@@ -46,9 +46,14 @@ MOST_WORKERS = 8  # that a budget takes without being asked
 
 
 def open_keys(config: RunConfig) -> list[str]:
-    """Keys that a budget may choose, as they are not given; those of a start only beside one."""
+    """Keys that a budget may choose, as they are not given."""
+    return config.open_keys([*choosable(config), *RECIPE])
+
+
+def choosable(config: RunConfig) -> list[str]:
+    """Lengths that a budget may choose; those of a start only beside one."""
     stages = [s for s in KEYS if s is not Stage.START or config.start.model]
-    return config.open_keys([*(key for stage in stages for key in KEYS[stage]), *RECIPE])
+    return [key for stage in stages for key in KEYS[stage]]
 
 
 def with_workers(config: RunConfig) -> RunConfig:
@@ -75,8 +80,18 @@ def as_decided(config: RunConfig, before: RunConfig, folder: RunFolder) -> RunCo
     if before.budget_s:
         chosen.append("executor.workers")
     values = {key: before.value_of(key) for key in config.open_keys(chosen)}
-    if kept:
-        still = set(open_keys(config))
-        write_json(folder.budget, kept | {"open": [k for k in kept["open"] if k in still]})
     budget = config.budget if "budget" in config.model_fields_set else before.budget
     return config.with_values(values).model_copy(update={"budget": budget})
+
+
+def keep_open(config: RunConfig, folder: RunFolder) -> None:
+    """Note what a run that goes on may still choose: nothing that is given now.
+
+    Args:
+        config: as it is read.
+        folder: of the run.
+    """
+    if folder.budget.exists():
+        kept: dict[str, Any] = read_json(folder.budget)
+        still = set(open_keys(config))
+        write_json(folder.budget, kept | {"open": [k for k in kept["open"] if k in still]})

@@ -19,7 +19,7 @@ from ...cost_models.runtimes import open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
-from ...spaces.errors import ConfigError, CostError, RunError
+from ...spaces.errors import ConfigError, CostError, RunError, VitParetoError
 from ..config import RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
@@ -27,7 +27,7 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
-from .lengths import as_decided, open_keys, with_workers
+from .lengths import as_decided, keep_open, open_keys, with_workers
 
 # Sections that must not change when a run is resumed -> files that depend on them, without which
 # they may; space, images, start and seed are behind everything.
@@ -75,7 +75,23 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         write_json(folder.budget, {"asked": asked, "open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)
-    before = load_config(folder.config)
+    try:
+        continued = _continued(config, space, folder)
+    except VitParetoError:
+        folder.close()
+        raise
+    keep_open(config, folder)
+    write_atomic(folder.config, continued.to_yaml())
+    return folder
+
+
+def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunConfig:
+    """The configuration of a run that goes on, with what it decided.
+
+    Raises:
+        RunError: what the folder holds would not fit.
+    """
+    path, before = folder.path, load_config(folder.config)
     config = as_decided(config, before, folder)
     changed = [
         name
@@ -85,22 +101,23 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     ]
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
+    goal = config.search.goal
+    was, is_limited = (goal in c.search.limits for c in (before, config))
+    if was != is_limited and config.forecast.candidates and folder.evaluations.exists():
+        changed.append(f"search.limits.{goal}")  # what was scored is of short or of whole trainings
     if not changed and SearchSpace.from_yaml(folder.space) != space:
         changed.append(f"the contents of {config.space}")
     if changed:
-        folder.close()
         raise RunError(
             f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
             "not fit; name another folder with --run-dir"
         )
     if unknown := _unmeasured(folder, config):
-        folder.close()
         raise RunError(
             f"{path}: cannot be resumed with {unknown}: the release that scored its candidates did "
             "not measure it; name another folder with --run-dir"
         )
-    write_atomic(folder.config, config.to_yaml())
-    return folder
+    return config
 
 
 def _unmeasured(folder: RunFolder, config: RunConfig) -> str:

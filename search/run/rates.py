@@ -155,7 +155,8 @@ def views_of(config: RunConfig, train_images: int) -> int:
     if config.budget_s:
         return VIEWS // 2
     short = config.finish if config.start.model else config.proxy
-    passes = math.ceil(config.forecast.steps * short.batch_size / train_images)
+    steps = config.forecast.steps if config.forecast.candidates else 0
+    passes = math.ceil(steps * short.batch_size / train_images)
     trainings = (
         [config.finish] if config.start.model else [config.supernet, config.proxy, config.finish]
     )

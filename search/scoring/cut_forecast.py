@@ -21,7 +21,7 @@ from ..training.accuracy import LEAST, SCORES, Z
 from .assembled import AssembledScorer
 from .evaluation import Evaluation
 from .finishing import Finishing
-from .forecast import enough, logit, share
+from .forecast import enough, expit, logit
 from .gaussian_process import GaussianProcess
 
 
@@ -87,7 +87,7 @@ class CutForecast:
             (mean,), (unsure,) = process.predict(features)
             spread = widened * math.hypot(unsure, process.rest)
             for end, z in (("_low", -Z), ("", 0.0), ("_high", Z)):
-                found[f"{name}{end}"] = share(mean + z * spread)
+                found[f"{name}{end}"] = expit(mean + z * spread)
         return found
 
 

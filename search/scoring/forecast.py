@@ -161,7 +161,7 @@ class _Share:
         (mean,), (unsure,) = self.process.predict(features)
         spread = math.hypot(unsure, self.process.rest)
         moved = (mean + z * spread - self.center for z in (-Z, 0.0, Z))
-        return tuple(share(self.level + self.slope * m / self.width) for m in moved)
+        return tuple(expit(self.level + self.slope * m / self.width) for m in moved)
 
 
 def enough(trained: Sequence[Evaluation]) -> list[Evaluation]:
@@ -185,6 +185,6 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def share(logit: float) -> float:
+def expit(logit: float) -> float:
     """Inverse of `logit`."""
     return 1 / (1 + math.exp(-logit))

@@ -10,7 +10,7 @@ import numpy as np
 from ...spaces import Candidate
 from ..training.accuracy import SCORES
 from .evaluation import Evaluation, Scorer
-from .forecast import logit, share
+from .forecast import expit, logit
 
 PRIOR = 0.25  # of an example, by which the slope is held at 1
 RANKS = (0.1, 0.5, 0.9)  # of the examples that are trained to the end
@@ -51,7 +51,7 @@ class Lift:
 
     def __call__(self, accuracy: float) -> float:
         """The accuracy after a whole training."""
-        return share(self.level + self.slope * logit(accuracy))
+        return expit(self.level + self.slope * logit(accuracy))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class FineTuning:
 
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
-        about = finalist.candidate.key, self.config.model_dump_json(), str(self.seed), self.goal
+        recipe = self.config.model_dump_json(exclude={"finalists", "retrain_epochs"})
+        about = finalist.candidate.key, recipe, str(self.seed), self.goal
         return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:
@@ -280,13 +281,18 @@ def train_finalists(
 def train_alone(finalist: Finalist, tuning: FineTuning) -> Network:
     """Train one network in place, without a word; it goes on where a killed one was.
 
-    Its checkpoint is for the caller to remove, once what came of the training is kept.
+    A checkpoint of another training is written over. Its own is for the caller to remove, once
+    what came of the training is kept.
 
     Raises:
         RunError: as `train_finalists`.
     """
     checkpoint = tuning.checkpoint(finalist)
-    state = checkpoint.load() or tuning.start(finalist)
+    try:
+        state = checkpoint.load()
+    except RunError:  # of another recipe, or damaged
+        state = None
+    state = state or tuning.start(finalist)
     while not tuning.ended(state):
         state = tuning(finalist.candidate, state)
         checkpoint.save(state)

@@ -51,7 +51,8 @@ def train_supernet(
     compression with them. When the largest has learned alone, its heads and hidden units are
     sorted by importance, so that a smaller one inherits those that matter.
     Everything random is a function of seed and step, so that a training goes on from a
-    checkpoint as if it had never stopped, and all workers draw the same candidates.
+    checkpoint as if it had never stopped, and all workers draw the same candidates. Where a limit
+    cuts or stretches what is left, it depends on the clock.
 
     Args:
         space: whose candidates are served.
@@ -94,8 +95,7 @@ def train_supernet(
     begun, seen = time.perf_counter(), 0
     with progress(steps, "supernet") as bar, stop_request() as asked:
         bar.update(optimizer.done)
-        passes = FOREVER if limit else config.epochs
-        for lesson in lessons.batches(batch_size, passes, seed, optimizer.done):
+        for lesson in lessons.batches(batch_size, FOREVER, seed, optimizer.done):
             if not is_sorted and optimizer.done >= config.alone * schedule.steps:
                 is_sorted = True
                 scores = importance(supernet, lessons, seed)

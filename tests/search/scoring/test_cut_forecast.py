@@ -21,7 +21,7 @@ from vitpareto.search.scoring.assembled import AssembledScorer
 from vitpareto.search.scoring.cut_forecast import CutForecast, Example
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.finishing import Finishing
-from vitpareto.search.scoring.forecast import logit, share
+from vitpareto.search.scoring.forecast import expit, logit
 from vitpareto.search.scoring.gaussian_process import GaussianProcess
 from vitpareto.search.scoring.strata import spread_examples
 from vitpareto.search.training import finetune
@@ -42,14 +42,14 @@ class Judge:
 def truth(candidate: Candidate) -> float:
     """The nearer and the larger, the better."""
     far = Judge()(candidate)["divergence"]
-    return share(0.3 * math.log(workload(candidate).macs) - 0.4 * math.log(far) - 4)
+    return expit(0.3 * math.log(workload(candidate).macs) - 0.4 * math.log(far) - 4)
 
 
 def finished(candidates: list[Candidate], noise: float, seed: int = 0) -> list[Evaluation]:
     rng = np.random.default_rng(seed)
     found: list[Evaluation] = []
     for candidate in candidates:
-        value = share(logit(truth(candidate)) + noise * rng.normal())
+        value = expit(logit(truth(candidate)) + noise * rng.normal())
         shares = {"accuracy": value, "balanced_accuracy": value}
         found.append(Evaluation(candidate, "complete", {**shares, **Judge()(candidate)}))
     return found

@@ -7,18 +7,18 @@ import pytest
 
 from vitpareto.search.experiments.rank_statistics import kendall_tau
 from vitpareto.search.scoring.evaluation import Evaluation
-from vitpareto.search.scoring.forecast import logit, share
+from vitpareto.search.scoring.forecast import expit, logit
 from vitpareto.search.scoring.lift import Lift, Lifted, anchors
 from vitpareto.spaces import Candidate, SearchSpace
 
 
 def short(candidate: Candidate) -> dict[str, float]:
-    value = share(math.log(candidate.architecture.stages[0].width) - 4)
+    value = expit(math.log(candidate.architecture.stages[0].width) - 4)
     return {"accuracy": value, "accuracy_low": value - 0.02, "accuracy_high": value + 0.02}
 
 
 def whole(candidate: Candidate) -> float:
-    return share(1.0 + 0.6 * logit(short(candidate)["accuracy"]))
+    return expit(1.0 + 0.6 * logit(short(candidate)["accuracy"]))
 
 
 def test_three_models_tell_what_the_others_become() -> None:
