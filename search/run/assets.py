@@ -35,8 +35,8 @@ from ..library.repair import assemble
 from ..library.start import Start
 from ..loop.study import Scoring
 from ..scoring.assembled import LOOKED_AT, AssembledScorer
-from ..scoring.cut_forecast import CutForecast, Example
-from ..scoring.evaluation import Scorer, evaluate
+from ..scoring.cut_forecast import CutForecast, Example, on_other_split
+from ..scoring.evaluation import Evaluation, Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
@@ -386,8 +386,19 @@ class Run:
                 self._train_to_the_end(anchors(enough(trained), goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)
         if config.start.model:
-            return CutForecast.fit(trained, self.assembled())
+            return CutForecast.fit(self._for_validation(trained), self.assembled())
         return Forecast.fit(trained)
+
+    def _for_validation(self, trained: Sequence[Evaluation]) -> Sequence[Evaluation]:
+        """Examples with accuracies as on the validation split, as far as a start tells."""
+        start, splits = self.ensure_start(), ("search", "validation")
+        if start is None:
+            return trained
+        here, there = (
+            accuracy(predict(start, split.images), split.labels)
+            for split in map(self.data.split, splits)
+        )
+        return on_other_split(trained, here, there)
 
     def _examples(self) -> tuple[Scorer, list[Candidate]]:
         """What trains the examples of a forecast for some steps, and the examples."""
@@ -458,7 +469,7 @@ class Run:
         forecast, shares = self.ensure_forecast(), (*sorted(self.config.search.rungs), 1.0)
         if forecast:
             whole, _ = read_evaluations(self.folder.whole_trainings)
-            lifted = Lifted.fit(forecast, whole)
+            lifted = Lifted.fit(forecast, self._for_validation(whole))
             if not isinstance(forecast, CutForecast):
                 return {1.0: lifted}
             judges = {share: forecast.judged_by(self.assembled(share)) for share in shares}

@@ -2,8 +2,17 @@
 
 The divergence of an assembled candidate from its start ranks it well, but says nothing in points
 of accuracy. So a few candidates of all sizes are finished, and a Gaussian process learns from
-them how accurate a candidate of some divergence, work and size becomes. More traits than these
-made it worse on few examples.
+them how accurate a candidate of some divergence and work becomes.
+
+What it can learn from few examples is a plane: over 40 candidates cut from a ViT of CIFAR-10, and
+finished, forecasts from 16 others had a Kendall tau of 0.85 (divergence alone 0.83). With the
+smooth part that serves a forecast of many traits, and the number of parameters, it was 0.72. The
+square root of the divergence is what accuracies are linear in: it bounds the share of answers that
+differ (Pinsker's inequality). With its logarithm the forecasts were off by 1.1 points instead of
+0.7, apart from a common shift.
+
+That shift is between splits, one of which is easier than the other, and the start tells it, as it
+is known on both. Here the one that scores was so by 2.3 points.
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ from numpy.typing import NDArray
 
 from ...cost_models import workload
 from ...spaces import Candidate
-from ..training.accuracy import LEAST, SCORES, Z
+from ..training.accuracy import SCORES, Z
 from .assembled import AssembledScorer
 from .evaluation import Evaluation
 from .finishing import Finishing
@@ -41,6 +50,28 @@ class Example:
         """Accuracies when finished, and the divergence when assembled."""
         far = self.judge(candidate)["divergence"]
         return self.finishing(candidate) | {"divergence": far}
+
+
+def on_other_split(
+    finished: Sequence[Evaluation], here: Mapping[str, float], there: Mapping[str, float]
+) -> list[Evaluation]:
+    """Candidates as accurate as they are likely to be on another split.
+
+    Args:
+        finished: with accuracies on the split that scores.
+        here: accuracies of the start on that split.
+        there: on the other one.
+    """
+
+    def moved(metrics: Mapping[str, float]) -> dict[str, float]:
+        return {
+            name: expit(logit(value) + logit(there[name]) - logit(here[name]))
+            if name in SCORES
+            else value
+            for name, value in metrics.items()
+        }
+
+    return [replace(e, metrics=moved(e.metrics)) for e in finished]
 
 
 @dataclass(frozen=True)
@@ -69,7 +100,7 @@ class CutForecast:
         processes: dict[str, tuple[GaussianProcess, float]] = {}
         for name in SCORES:
             targets = np.array([logit(e.metrics[name]) for e in complete])
-            process = GaussianProcess.fit(features, targets)
+            process = GaussianProcess.fit(features, targets, lengths=(math.inf,))
             off = process.left_out()
             processes[name] = process, max(1.0, float(np.sqrt((off**2).mean())))
         return cls(judge, processes)
@@ -92,5 +123,4 @@ class CutForecast:
 
 
 def _features(candidate: Candidate, divergence: float) -> NDArray[np.float64]:
-    work = workload(candidate)
-    return np.log([max(divergence, LEAST), work.macs, work.params])
+    return np.array([math.sqrt(max(divergence, 0.0)), math.log(workload(candidate).macs)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -37,7 +38,13 @@ class GaussianProcess:
     noise: float
 
     @classmethod
-    def fit(cls, features: Array, targets: Array, weights: Array | float = 1.0) -> GaussianProcess:
+    def fit(
+        cls,
+        features: Array,
+        targets: Array,
+        weights: Array | float = 1.0,
+        lengths: Sequence[float] = LENGTHS,
+    ) -> GaussianProcess:
         """Learn from examples.
 
         Features are standardized; length, share of the linear part and noise are those of a
@@ -47,6 +54,8 @@ class GaussianProcess:
             features: (N, D).
             targets: (N,).
             weights: (D,), of a standard deviation of each feature.
+            lengths: of the kernel that are tried, in typical distances; where it is infinite, the
+                process is a linear regression with an unknown intercept.
         """
         shift, scale = features.mean(0), features.std(0)
         # A column without variety says nothing.
@@ -55,7 +64,7 @@ class GaussianProcess:
         mean, spread = float(targets.mean()), float(targets.std()) or 1.0
         y = (targets - mean) / spread
         some = np.linspace(0, len(x) - 1, min(len(x), ENOUGH)).round().astype(int)
-        length, linear, noise = _likeliest(x[some], y[some])
+        length, linear, noise = _likeliest(x[some], y[some], lengths)
         covariance = _covariance(_squares(x, x), x @ x.T, length, linear)
         covariance[np.diag_indices(len(x))] += noise
         inverse = np.linalg.inv(np.linalg.cholesky(covariance)).T
@@ -93,12 +102,12 @@ class GaussianProcess:
         return mean + spread * (cross @ self._weights), spread * np.sqrt(variance)
 
 
-def _likeliest(x: Array, y: Array) -> tuple[float, float, float]:
+def _likeliest(x: Array, y: Array, lengths: Sequence[float]) -> tuple[float, float, float]:
     """Length, variance of the linear part, and noise."""
     squares, products = _squares(x, x), x @ x.T
     typical = float(np.sqrt(np.median(squares))) or 1.0
     fits: list[tuple[float, tuple[float, float, float]]] = []
-    for length, linear in product(LENGTHS, LINEAR):
+    for length, linear in product(lengths, LINEAR):
         kernel = length * typical, linear / x.shape[1]
         values, vectors = np.linalg.eigh(_covariance(squares, products, *kernel))
         rotated = vectors.T @ y

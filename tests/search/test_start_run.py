@@ -99,7 +99,8 @@ def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) ->
     assert len(examples) == 8
     whole, _ = read_evaluations(run.folder.whole_trainings)
     assert {e.key for e in whole} < {e.key for e in examples} and len(whole) == 3
-    forecast = Lifted.fit(CutForecast.fit(examples, run.assembled()), whole)
+    on_validation = CutForecast.fit(run._for_validation(examples), run.assembled())
+    forecast = Lifted.fit(on_validation, run._for_validation(whole))
     scored, _ = read_evaluations(run.folder.evaluations)
     for evaluation in scored[:3]:
         found = forecast(evaluation.candidate)

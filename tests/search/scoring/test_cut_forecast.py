@@ -18,7 +18,7 @@ from vitpareto.search.library.parts import Library
 from vitpareto.search.library.repair import assemble
 from vitpareto.search.library.start import Start
 from vitpareto.search.scoring.assembled import AssembledScorer
-from vitpareto.search.scoring.cut_forecast import CutForecast, Example
+from vitpareto.search.scoring.cut_forecast import CutForecast, Example, on_other_split
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.finishing import Finishing
 from vitpareto.search.scoring.forecast import expit, logit
@@ -42,7 +42,7 @@ class Judge:
 def truth(candidate: Candidate) -> float:
     """The nearer and the larger, the better."""
     far = Judge()(candidate)["divergence"]
-    return expit(0.3 * math.log(workload(candidate).macs) - 0.4 * math.log(far) - 4)
+    return expit(0.3 * math.log(workload(candidate).macs) - 2 * math.sqrt(far) - 3)
 
 
 def finished(candidates: list[Candidate], noise: float, seed: int = 0) -> list[Evaluation]:
@@ -71,6 +71,22 @@ def test_few_examples_tell_what_the_others_become(digits: SearchSpace) -> None:
     for candidate, metrics in zip(others, found, strict=True):
         assert 0 < metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"] < 1
         assert metrics["divergence"] == Judge()(candidate)["divergence"]
+
+
+def test_a_harder_split_is_told_by_the_start(digits: SearchSpace) -> None:
+    """All logits are lower there by the same, which is that of the start."""
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    here = {"accuracy": 0.8, "balanced_accuracy": 0.7}
+    there = {name: expit(logit(value) - 0.7) for name, value in here.items()}
+    examples = finished(spread_examples(digits, 20, 0), 0.03)
+    moved = on_other_split(examples, here, there)
+    assert [e.metrics["divergence"] for e in moved] == [e.metrics["divergence"] for e in examples]
+    same, lower = (CutForecast.fit(finished_, judge) for finished_ in (examples, moved))
+    for candidate in digits.sample(5, 9):
+        one, other = same(candidate), lower(candidate)
+        for end in ("_low", "", "_high"):
+            found = logit(other[f"accuracy{end}"]) - logit(one[f"accuracy{end}"])
+            assert found == pytest.approx(-0.7)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
