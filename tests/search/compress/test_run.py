@@ -13,7 +13,7 @@ def normal(*shape: int) -> Tensor:
 def test_uncompressed_candidates_run_as_plain_networks(space: SearchSpace) -> None:
     candidate = space.largest()
     network = Network(candidate.architecture).eval()
-    images = normal(3, 1, 32, 32)
+    images = normal(3, 1, 16, 16)
     logits = run(network, network.state_dict(), candidate, images)
     assert logits.equal(network(images))
 
@@ -21,7 +21,7 @@ def test_uncompressed_candidates_run_as_plain_networks(space: SearchSpace) -> No
 def test_compression_leaves_the_network_as_it_was(space: SearchSpace) -> None:
     candidate = next(c for c in space.sample(20) if c.compression.stages[0].mlp[0].weight_bits == 8)
     network = Network(candidate.architecture).eval()
-    images = normal(3, 1, 32, 32)
+    images = normal(3, 1, 16, 16)
     before = network(images)
     logits = run(network, network.state_dict(), candidate, images)
     assert not logits.allclose(before, atol=1e-7)
@@ -32,7 +32,7 @@ def test_compression_leaves_the_network_as_it_was(space: SearchSpace) -> None:
 def test_an_image_does_not_depend_on_its_batch(space: SearchSpace) -> None:
     candidate = next(c for c in space.sample(20) if c.compression.stages[0].mlp[0].weight_bits == 8)
     network = Network(candidate.architecture).eval()
-    images = normal(4, 1, 32, 32) * torch.tensor([0.1, 1, 10, 100]).view(4, 1, 1, 1)
+    images = normal(4, 1, 16, 16) * torch.tensor([0.1, 1, 10, 100]).view(4, 1, 1, 1)
     together = run(network, network.state_dict(), candidate, images)
     alone = [run(network, network.state_dict(), candidate, image[None]) for image in images]
     assert together.allclose(torch.cat(alone), atol=1e-4)

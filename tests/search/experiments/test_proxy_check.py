@@ -100,7 +100,7 @@ def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             return Evaluation(candidate, "complete", {"seed_0": 0.5})
 
-    trainer = Stopping(None, None, None, {c.key: range(1) for c in candidates})  # trains nothing
+    trainer = Stopping(None, {c.key: range(1) for c in candidates})  # trains nothing
     log = EvaluationLog(tmp_path / "log")
     with pytest.raises(KeyboardInterrupt):
         train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 1)

@@ -159,14 +159,18 @@ def test_a_sample_is_smaller_where_its_time_is_over(
         return ended >= 9
 
     log = EvaluationLog(tmp_path / "short.jsonl")
-    found = train_examples(candidates, training, LocalExecutor(), log, ahead, is_over)
+    found = train_examples(candidates, training, LocalExecutor(), log, ahead, is_over=is_over)
     assert [e.key for e in found] == [c.key for c in candidates[: 9 + ahead - 1]]
     assert min(asked) == FEWEST_EXAMPLES - ahead + 1
-    again = train_examples(candidates, training, LocalExecutor(), log, ahead, lambda ended: True)
+    again = train_examples(
+        candidates, training, LocalExecutor(), log, ahead, is_over=lambda ended: True
+    )
     assert len(again) == FEWEST_EXAMPLES
     unlucky = EvaluationLog(tmp_path / "unlucky.jsonl")
     unlucky.append(Evaluation(candidates[0], "failed"))
-    more = train_examples(candidates, training, LocalExecutor(), unlucky, ahead, lambda ended: True)
+    more = train_examples(
+        candidates, training, LocalExecutor(), unlucky, ahead, is_over=lambda ended: True
+    )
     assert sum(e.status == "complete" for e in more) == FEWEST_EXAMPLES
 
 
