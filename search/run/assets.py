@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -391,14 +391,20 @@ class Run:
 
     def _for_validation(self, trained: Sequence[Evaluation]) -> Sequence[Evaluation]:
         """Examples with accuracies as on the validation split, as far as a start tells."""
-        start, splits = self.ensure_start(), ("search", "validation")
-        if start is None:
+        if not self.config.start.model:
             return trained
-        here, there = (
-            accuracy(predict(start, split.images), split.labels)
-            for split in map(self.data.split, splits)
+        return on_other_split(trained, *self._start_by_split())
+
+    @_once
+    def _start_by_split(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Accuracies of the start on the search and on the validation split."""
+        start = self.ensure_start()
+        assert start
+        here, there = (self.data.split(name) for name in ("search", "validation"))
+        return (
+            accuracy(predict(start, here.images), here.labels),
+            accuracy(predict(start, there.images), there.labels),
         )
-        return on_other_split(trained, here, there)
 
     def _examples(self) -> tuple[Scorer, list[Candidate]]:
         """What trains the examples of a forecast for some steps, and the examples."""
