@@ -10,7 +10,7 @@ import click
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
-    from ..library.overview import BlockView, Overview
+    from ..library.overview import Overview
 
 WIDTH = 6  # characters of a figure
 
@@ -50,7 +50,7 @@ def show(run: Path, png: Path | None, as_json: bool) -> None:
 
 def library_lines(overview: Overview) -> list[str]:
     """A table for each stage: a column for each block."""
-    from ..library.overview import stand_ins
+    from ..library.overview import depth_rows, stand_ins
 
     lines: list[str] = []
     for blocks in overview.stages():
@@ -62,7 +62,7 @@ def library_lines(overview: Overview) -> list[str]:
 
         where = f"stage {blocks[0].stage}, block" if len(overview.stages()) > 1 else "block"
         lines.append(line(where, [str(block.block) for block in blocks]))
-        lines += [line(name, cells) for name, cells in _depth_rows(blocks) if any(cells)]
+        lines += [line(name, cells) for name, cells in depth_rows(blocks, _nats)]
         lines += [
             line(name, [_percent(block.explained.get(name)) for block in blocks]) for name in names
         ]
@@ -72,17 +72,9 @@ def library_lines(overview: Overview) -> list[str]:
     return lines if overview.to_come else lines[:-1]
 
 
-def _depth_rows(blocks: list[BlockView]) -> list[tuple[str, list[str]]]:
-    return [
-        ("without it, nats", [_nats(block.alone_nats) for block in blocks]),
-        ("given up as number", [str(block.place or "") for block in blocks]),
-        ("then, nats", [_nats(block.lost_nats) for block in blocks]),
-    ]
-
-
-def _nats(value: float | None) -> str:
+def _nats(value: float) -> str:
     """A divergence in five characters."""
-    return "" if value is None else f"{value:.3f}"[:5].rstrip(".")
+    return f"{value:.3f}"[:5].rstrip(".")
 
 
 def _percent(share: float | None) -> str:

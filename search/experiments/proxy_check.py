@@ -142,8 +142,8 @@ def _log_of(run: Run) -> Path:
     path = run.folder.proxy_trainings
     if not run.config.start.model:
         return path
-    recipe = run.config.finish.model_dump_json(exclude={"finalists", "retrain_epochs"})
-    return path.with_stem(f"{path.stem}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}")
+    digest = hashlib.sha256(run.tuning.recipe.encode()).hexdigest()
+    return path.with_stem(f"{path.stem}-{digest[:8]}")
 
 
 def _others(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ...spaces import Architecture, Block, SearchSpace
@@ -79,6 +79,27 @@ def read_overview(paths: RunPaths) -> Overview:
 def stand_ins(blocks: list[BlockView]) -> list[str]:
     """All that can stand in for parts of some blocks, cuts first."""
     return list(dict.fromkeys(name for block in blocks for name in block.explained))
+
+
+def depth_rows(
+    blocks: list[BlockView], spelled: Callable[[float], str]
+) -> list[tuple[str, list[str]]]:
+    """What is known of networks without some blocks: a label, and a cell for each block.
+
+    Args:
+        blocks: of one stage.
+        spelled: writes a divergence.
+    """
+
+    def nats(value: float | None) -> str:
+        return "" if value is None else spelled(value)
+
+    rows = [
+        ("without it, nats", [nats(block.alone_nats) for block in blocks]),
+        ("given up as number", [str(block.place or "") for block in blocks]),
+        ("then, nats", [nats(block.lost_nats) for block in blocks]),
+    ]
+    return [(label, cells) for label, cells in rows if any(cells)]
 
 
 def _views(start: Architecture, known: Known) -> list[BlockView]:

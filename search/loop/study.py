@@ -222,7 +222,12 @@ class Study:
 
 
 def window(config: RunConfig) -> int:
-    """Trials under way at once: a bracket, or enough that no worker waits for the next one."""
+    """Trials under way at once: a bracket, or as many as `ahead`."""
+    return max(ahead(config), BRACKET if config.search.rungs else 1)
+
+
+def ahead(config: RunConfig) -> int:
+    """Calls under way at once, so that no worker waits for the next one."""
     executor = config.executor
     alone = executor.kind == "local" and executor.workers == 1
-    return max(1 if alone else 2 * executor.workers, BRACKET if config.search.rungs else 1)
+    return 1 if alone else 2 * executor.workers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..library.overview import BlockView, stand_ins
+from ..library.overview import BlockView, depth_rows, stand_ins
 from .facts import Facts
 from .markup import table, tag, text
 
@@ -31,21 +31,12 @@ def blocks(facts: Facts) -> list[str]:
 
 def _stage(views: list[BlockView], name: str) -> str:
     header = [name, *(str(view.block) for view in views)]
-    depths = [
-        ("without it, nats", [_nats(view.alone_nats) for view in views]),
-        ("given up as number", [str(view.place or "") for view in views]),
-        ("then, nats", [_nats(view.lost_nats) for view in views]),
-    ]
-    rows = [[label, *cells] for label, cells in depths if any(cells)]
+    rows = [[label, *cells] for label, cells in depth_rows(views, "{:.2g}".format)]
     rows += [
         [text(label), *(_share(view.explained.get(label)) for view in views)]
         for label in stand_ins(views)
     ]
     return table(header, rows)
-
-
-def _nats(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
 
 
 def _share(share: float | None) -> str:

@@ -33,7 +33,7 @@ from ..library.making import make_library
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
-from ..loop.study import Scoring
+from ..loop.study import Scoring, ahead
 from ..scoring.assembled import LOOKED_AT, AssembledScorer
 from ..scoring.cut_forecast import CutForecast, Example, on_other_split
 from ..scoring.evaluation import Evaluation, Scorer, evaluate
@@ -91,13 +91,6 @@ def _once(ensure: Callable[[Run], T]) -> Callable[[Run], T]:
         return made[ensure.__name__]
 
     return remembered
-
-
-def _ahead(config: RunConfig) -> int:
-    """Trainings under way at once, so that no worker waits for the next one."""
-    executor = config.executor
-    alone = executor.kind == "local" and executor.workers == 1
-    return 1 if alone else 2 * executor.workers
 
 
 class Run:
@@ -367,7 +360,7 @@ class Run:
         if not config.forecast.candidates:
             return None
         training, examples = self._examples()
-        log, ahead = EvaluationLog(self.folder.short_trainings), _ahead(config)
+        log, at_once = EvaluationLog(self.folder.short_trainings), ahead(config)
         with (
             running(self.folder, Stage.FORECAST) as facts,
             open_executor(config.executor) as executor,
@@ -376,9 +369,9 @@ class Run:
             before = sum(candidate.key in log for candidate in examples)
 
             def is_over(ended: int) -> bool:
-                return limit is not None and limit.is_over(begun, max(0, ended - before), ahead)
+                return limit is not None and limit.is_over(begun, max(0, ended - before), at_once)
 
-            trained = train_examples(examples, training, executor, log, ahead, is_over=is_over)
+            trained = train_examples(examples, training, executor, log, at_once, is_over=is_over)
             if len(trained) < len(examples):  # so that a resumed run is content with them, too
                 self.change(config.with_values({"forecast.candidates": len(trained)}))
             facts["trained"] = len(trained)
@@ -430,7 +423,7 @@ class Run:
         finishing = self.finishing(self.data.split("search"))
         finishing = finishing.with_seed(EXAMPLE_SEED + config.search.seed)
         kept, label = EvaluationLog(self.folder.whole_trainings), "whole trainings"
-        whole = train_examples(candidates, finishing, executor, kept, _ahead(config), label)
+        whole = train_examples(candidates, finishing, executor, kept, ahead(config), label)
         if all(e.status == "failed" for e in whole):
             log.warning("forecast: no whole training ended, so limits are about short ones")
 

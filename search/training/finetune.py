@@ -87,14 +87,18 @@ class FineTuning:
         """Number of steps of a whole training."""
         return self.length or self.lessons.steps(self.config.batch_size, self.config.epochs)
 
+    @property
+    def recipe(self) -> str:
+        """What the configuration says of one training, as JSON."""
+        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs"})
+
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
         return state.notes.get("steps", self.steps)
 
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
-        recipe = self.config.model_dump_json(exclude={"finalists", "retrain_epochs"})
-        about = finalist.candidate.key, recipe, str(self.seed), self.goal
+        about = finalist.candidate.key, self.recipe, str(self.seed), self.goal
         return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:

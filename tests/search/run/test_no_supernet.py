@@ -19,6 +19,7 @@ from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.spaces.errors import ConfigError, RunError
 
 from ..conftest import invoke
+from .digits_run import digits_run
 
 
 def test_without_shared_weights_nothing_is_inherited() -> None:
@@ -99,16 +100,7 @@ def test_ladder_does_without(without: Path) -> None:
 @pytest.fixture
 def short(space_file: Path, tmp_path: Path) -> RunConfig:
     """A run whose budget is too short for a supernet."""
-    path = tmp_path / "run.yaml"
-    run = {
-        "space": str(space_file),
-        "data": {"name": "digits"},
-        "budget": "7min",
-        "supernet": {"random": 8, "batch_size": 8},
-        "executor": {"threads": 1},
-    }
-    path.write_text(yaml.safe_dump(run))
-    return load_config(path)
+    return digits_run(space_file, tmp_path, "7min", supernet={"random": 8, "batch_size": 8})
 
 
 def test_a_budget_decides_against_a_supernet_at_once_and_for_good(

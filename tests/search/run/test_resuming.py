@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from vitpareto.search.config import FEWEST_EXAMPLES, RunConfig, load_config
 from vitpareto.search.pipeline import steps_of
@@ -17,6 +16,8 @@ from vitpareto.search.store.atomic_files import read_json
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.pace import Limit
 from vitpareto.spaces.errors import RunError
+
+from .digits_run import digits_run
 
 
 @pytest.mark.parametrize(
@@ -46,16 +47,7 @@ def test_a_section_may_change_until_something_depends_on_it(
 @pytest.fixture
 def budgeted(space_file: Path, tmp_path: Path) -> RunConfig:
     """A run with a budget and one length of its own."""
-    path = tmp_path / "run.yaml"
-    run = {
-        "space": str(space_file),
-        "data": {"name": "digits"},
-        "budget": "1h",
-        "executor": {"threads": 1},
-        "supernet": {"epochs": 9},
-    }
-    path.write_text(yaml.safe_dump(run))
-    return load_config(path)
+    return digits_run(space_file, tmp_path, "1h", supernet={"epochs": 9})
 
 
 def test_what_a_budget_chose_stays_when_a_run_is_resumed(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from vitpareto.search.config import DistillConfig, SupernetConfig, TrainConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.training import pace, sandwich
-from vitpareto.search.training.checkpoint import Checkpoint
+from vitpareto.search.training.checkpoint import Checkpoint, State
 from vitpareto.search.training.loss_curves import LARGEST, Health
 from vitpareto.search.training.optimizer import Optimizer
 from vitpareto.search.training.pace import Limit
@@ -128,27 +129,36 @@ def test_projection_changes_conflicting_gradients_only_for_the_better(space, les
     assert 0 < len(changed) < len(plain)
 
 
+class Stop(Exception):
+    """Ends a training between two steps."""
+
+
+class Interrupting(Checkpoint):
+    """Keeps every step, and stops the training after one of them."""
+
+    def __init__(self, path: Path, *about: str, when: Callable[[State], bool]) -> None:
+        super().__init__(path, *about)
+        self._when = when
+
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: State) -> None:
+        super().save(state)
+        if self._when(state):
+            raise Stop
+
+
 @pytest.mark.parametrize("alone", [0.0, 0.4], ids=["", "stopped before it is sorted"])
 def test_a_stopped_training_goes_on_as_if_it_had_not(
     space, lessons, tmp_path: Path, alone: float
 ) -> None:
     config = SHORT.model_copy(update={"alone": alone})
 
-    class Stop(Exception):
-        pass
-
-    class Interrupting(Checkpoint):
-        def due(self) -> bool:
-            return True
-
-        def save(self, state) -> None:
-            super().save(state)
-            if state.step == 5:
-                raise Stop
-
     whole = train_supernet(space, lessons, config, 0)
+    kept = Interrupting(tmp_path / "c", "a", when=lambda state: state.step == 5)
     with pytest.raises(Stop):
-        train_supernet(space, lessons, config, 0, checkpoint=Interrupting(tmp_path / "c", "a"))
+        train_supernet(space, lessons, config, 0, checkpoint=kept)
     health = Health(every=1)
     again = train_supernet(
         space, lessons, config, 0, checkpoint=Checkpoint(tmp_path / "c", "a"), health=health
@@ -164,22 +174,11 @@ def test_a_supernet_ends_in_time_also_when_it_was_stopped(
     monkeypatch.setattr(pace, "LOOK_S", 0.2)
     config = SHORT.model_copy(update={"epochs": 500, "alone": 0.2, "curriculum": 0.5})
 
-    class Stop(Exception):
-        pass
-
-    class Interrupting(Checkpoint):
-        def due(self) -> bool:
-            return True
-
-        def save(self, state) -> None:
-            super().save(state)
-            if time.monotonic() > begun + 2:
-                raise Stop
-
     path, begun = tmp_path / "c", time.monotonic()
+    stopped = Interrupting(path, "a", when=lambda state: time.monotonic() > begun + 2)
     with pytest.raises(Stop):
         limit = Limit(begun + 4, 500)
-        train_supernet(space, lessons, config, 0, checkpoint=Interrupting(path, "a"), limit=limit)
+        train_supernet(space, lessons, config, 0, checkpoint=stopped, limit=limit)
     kept = Checkpoint(path, "a").load()
     assert kept and kept.step < kept.notes["steps"] < lessons.steps(128, 500)
     begun, health = time.monotonic(), Health()
