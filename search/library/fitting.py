@@ -50,9 +50,9 @@ class Twins:
                 matters.
         """
         layers = self._layers(path)
-        if layers and inputs is not None:
+        if inputs is not None and (cut := [name for name in layers if layers[name].passes.inputs]):
             gram = _gram(inputs())
-            for name in layers:
+            for name in cut:
                 if self._matrix(name).shape[1:] == gram.shape[1:]:
                     self._lower(name, gram)
         self._write(path)
@@ -113,7 +113,8 @@ class Twins:
         if biased:
             layer.state_dict()["bias"].add_(shift)
         if name in self.layers:
-            self._lower(name, _gram(inputs))
+            if self.layers[name].passes.inputs:
+                self._lower(name, _gram(inputs))
             self._write(self.layers[name].branch[0])
         after = self._outputs(name, inputs)
         if name in self.layers and biased:  # what rounding has moved on average
@@ -138,7 +139,7 @@ class Twins:
         """Give a layer the rank that it will have, where its inputs lose least."""
         matrix = self._matrix(name)
         weight = self.network.get_submodule(name).state_dict()["weight"]
-        if name in self.layers and (found := projected(weight, self.layers[name].passes, gram)):
+        if found := projected(weight, self.layers[name].passes, gram):
             read, right = found
             matrix.copy_(matrix @ read @ right)
 

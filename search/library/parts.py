@@ -84,6 +84,10 @@ class Library:
         lost = {**self.lost, f"stages.{stage}.blocks.{least}": divergences[least]}
         return replace(self, dropped=tuple(dropped), missed=missed, lost=lost)
 
+    def seeing(self, count: int) -> Library:
+        """The library whose repairs look at the first of its images alone."""
+        return replace(self, start=replace(self.start, images=self.start.images[:count]))
+
     def adding(self, name: str, option: Option, explained: float) -> Library:
         """The library with one more option."""
         return replace(

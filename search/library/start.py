@@ -19,7 +19,6 @@ from ...spaces.supernet import shared_name
 from ..data.dataset import resized
 
 CHUNK = 64  # images at once: what they hold stays near the processor
-TOKENS, IMAGES = 1 << 15, 128  # that regressions need at least: rows, and different images
 
 
 class Trace(NamedTuple):
@@ -87,14 +86,6 @@ class Start:
     def wide(self) -> dict[str, Wide]:
         """Its parameters with their named axes, by the name under which they are shared."""
         return wide(self.network)
-
-
-def images_needed(architecture: Architecture) -> int:
-    """Number of images that a start of this architecture should come with.
-
-    Few large images have as many tokens as many small ones, and take as long.
-    """
-    return max(IMAGES, TOKENS // (architecture.prefix + architecture.grid**2))
 
 
 def network_with(architecture: Architecture, weights: Mapping[str, Tensor]) -> Network:

@@ -34,7 +34,7 @@ from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
 from ..loop.study import Scoring, ahead
-from ..scoring.assembled import LOOKED_AT, AssembledScorer
+from ..scoring.assembled import LOOKED_AT, AssembledScorer, glanced_at
 from ..scoring.cut_forecast import CutForecast, Example, on_other_split
 from ..scoring.evaluation import Evaluation, Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
@@ -476,10 +476,16 @@ class Run:
         judge = self.assembled if self.config.start.model else self.evaluator
         return {share: judge(share) for share in shares}
 
+    @_once
+    def _glance(self) -> Library:
+        """The library with as many images as it takes to tell candidates apart."""
+        library = self.ensure_library()
+        assert library
+        return library.seeing(glanced_at(library.start.architecture))
+
     def assembled(self, share: float = 1.0) -> AssembledScorer:
         """Scorer with weights from the library, which are rounded as on the device."""
-        library, search = self.ensure_library(), self.data.split("search")
-        assert library
+        library, search = self._glance(), self.data.split("search")
         recipes, seen = self.ensure_cost_model().recipes, min(1.0, LOOKED_AT / len(search))
         return AssembledScorer(library, part(search, seen * share), recipes=recipes)
 

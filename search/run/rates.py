@@ -32,10 +32,9 @@ from ..library.options import tasks
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
-from ..scoring.assembled import LOOKED_AT
+from ..scoring.assembled import LOOKED_AT, glanced_at
 from ..scoring.forecast import draw_examples
 from ..scoring.inherited import Evaluator
-from ..start.fitted import typical_images
 from ..store.atomic_files import read_json, write_json
 from ..training.forward import predict as answer_alone
 from ..training.losses import Lesson
@@ -251,7 +250,7 @@ def candidate_durations(
         seconds = median_seconds({key: work for key, work in works.items() if key[0] in names})
     scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
     if config.start.model:  # assembled and asked, each with a few images here
-        assembled = len(typical_images(data, space.largest().architecture))
+        assembled = glanced_at(space.largest().architecture)
         seen = min(LOOKED_AT, data.count("search"))
         scales["score_s"] = (assembled + seen) / (2 * FEW)
     return {
