@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ...spaces.errors import RunError
 from ..config import DataConfig
@@ -17,6 +17,7 @@ from ..counted import counted
 from .assignment import assign, class_problems
 from .balance import balance_warning
 from .catalog import COPY, STOPS, Catalog, Row, skipped_rows
+from .decoding import PAD_GRAY
 from .duplicates import SIDE, Duplicates, find_duplicates, fingerprint
 from .planning import ReadingPlan
 from .reading import Pixels, Seen, read_all, unreadable
@@ -49,12 +50,12 @@ def survey(
     def keep(index: int, image: Pixels) -> None:
         if pixels is not None:
             pixels[index] = image
-        prints[index] = fingerprint(as_image(image))
+        prints[index] = fingerprint(picture(image, plan.look.fit))
 
     seen, logged = read_all(listing, plan.look, keep, log)
     if pixels is not None:
         for index in range(logged):
-            prints[index] = fingerprint(as_image(pixels[index]))
+            prints[index] = fingerprint(picture(pixels[index], plan.look.fit))
     readable = [i for i, one in enumerate(seen) if not one.reason]
     if len(seen) - len(readable) > config.broken * len(seen):
         text = f"{unreadable(listing, seen)}; data.broken allows a share of {config.broken:g}"
@@ -97,6 +98,15 @@ def survey(
 def as_image(pixels: Pixels) -> Image.Image:
     """Pixels (C, S, S) as an image."""
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
+def picture(pixels: Pixels, fit: str) -> Image.Image:
+    """What pixels (C, S, S) show; without the bars beside it, which all images would share."""
+    image = as_image(pixels)
+    if fit != "pad":
+        return image
+    canvas = Image.new(image.mode, image.size, (PAD_GRAY,) * len(pixels))
+    return image.crop(ImageChops.difference(image, canvas).getbbox())
 
 
 def _facts(

@@ -126,6 +126,16 @@ def test_copies_and_groups_stay_on_one_side(tmp_path: Path) -> None:
     assert len(sides) == 10 and all(len(found) == 1 for found in sides.values())
 
 
+def test_bars_beside_tall_images_make_no_copies(tmp_path: Path) -> None:
+    """Pale images between two gray bars differ in little else, as near copies do."""
+    for i in range(24):
+        pale = np.random.default_rng(i).normal(210, 4, (6, 2)).repeat(32, 0).repeat(32, 1)
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        Image.fromarray(np.uint8(pale)).save(tmp_path / "ab"[i % 2] / f"{i}.png")
+    catalog = catalog_of(DataConfig(root=str(tmp_path), fit="pad"), 64)
+    assert catalog.facts["duplicates"]["near"]["images"] == 0
+
+
 def test_groups_that_declared_splits_tear_apart(tmp_path: Path) -> None:
     rows = ["path,label,split,group"]
     for i in range(24):
