@@ -28,7 +28,8 @@ from ..training.accuracy import LEAST, accuracy
 LOOKED_AT = 1024  # images of the search split that are enough to tell candidates apart
 # Images, and their tokens, on which candidates are repaired to be told apart. More would make them
 # better, but not their order: over 40 candidates cut from a ViT of CIFAR-10 the divergence has a
-# Kendall tau of 0.81 with their finished accuracy after repair on 48 images, of 0.81 on 512.
+# Kendall tau of 0.81 with their finished accuracy after repair on 48 images, of 0.81 on 512. All
+# need the same ones: with more for those of fewer tokens it was 0.67.
 GLANCE, GLANCE_TOKENS = 48, 6_000
 KEPT = 32  # assembled networks in memory: those of one bracket of successive halving
 

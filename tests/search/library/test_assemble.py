@@ -2,11 +2,13 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.executors import ProcessExecutor
+from vitpareto.search.experiments.rank_statistics import kendall_tau
 from vitpareto.search.library.divergence import divergence
 from vitpareto.search.library.parts import Library
 from vitpareto.search.library.repair import assemble
@@ -182,3 +184,18 @@ def test_starts_that_drop_tokens_are_refused() -> None:
     network = random_network(isotropic(Block(**ATTENTION, token_keep=0.5)))
     with pytest.raises(SpaceError, match="must keep all its tokens"):
         Start.of(network, images(network.architecture, 2))
+
+
+def test_few_images_order_candidates_as_many_do(
+    library: Library, space: SearchSpace, data: Data
+) -> None:
+    """Candidates that are repaired on fewer images are worse, but hardly in another order."""
+    few, split = library.seeing(48), data.split("search")
+    assert len(few.start.images) == 48 and len(library.start.images) == 96
+    candidates = space.sample(24, seed=5)
+    short, long = (
+        [AssembledScorer(of, split)(candidate)["divergence"] for candidate in candidates]
+        for of in (few, library)
+    )
+    assert kendall_tau(np.array(short), np.array(long)) > 0.8
+    assert mean(short) > mean(long)
