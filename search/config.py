@@ -441,7 +441,8 @@ class RunConfig(_Section):
     """Everything a run needs to know.
 
     Attributes:
-        space: file or preset, or "auto" for the space that is derived from the start.
+        space: file or preset, preset@pixels for images of another size, or "auto" for the space
+            that is derived from the start.
         budget: wall time of the whole job, such as 15min, from which every length follows that
             is not given; "none" keeps the lengths as they are. Where no training has a length,
             images other than digits have one of `BUDGET`.

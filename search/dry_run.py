@@ -53,7 +53,8 @@ class Plan:
     Attributes:
         folder: of the run.
         budget: its text and the keys that it chooses; empty without one.
-        space: name, exact size, and parameters of the smallest and the largest candidate.
+        space: name, what a preset at another size changes, exact size, and parameters of the
+            smallest and the largest candidate.
         images: in each split, and classes.
         data: what is read, as `data show` has it.
         device: that is measured.
@@ -131,6 +132,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         budget=budget,
         space={
             "name": space.name,
+            "description": space.description,
             "size": space.size,
             "smallest_params": workload(space.smallest()).params,
             "largest_params": workload(space.largest()).params,
@@ -167,6 +169,7 @@ def plan_lines(planned: Plan) -> list[str]:
         "",
         f"space   {space['name']}: {space['size']:,} candidates of {space['smallest_params']:,} to "
         f"{space['largest_params']:,} parameters",
+        *([f"        {space['description']}"] if space["description"] else []),
         f"device  {device['name']}: {device['runtime']}, {device['threads']} "
         f"threads, batch {device['batch']}",
         "",

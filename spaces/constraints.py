@@ -8,7 +8,7 @@ from typing import Any
 
 from . import schema
 from .counting import FactorGraph
-from .errors import SpaceError
+from .errors import SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
 from .mixers import block_defaults, find, numbers
 from .mixers.spec import Rule
@@ -98,6 +98,7 @@ class Constraints:
             self.layout.parents(site, *feeds),
             holds,
             lambda values: explain(rule, self._built(site, rule.fields, values)),
+            SizeError if {"input_size", "grid"} & {*rule.fields} else SpaceError,
         )
 
     def _built(self, site: Site, names: tuple[str, ...], values: Values) -> dict[str, Any]:
@@ -163,7 +164,12 @@ class Constraints:
         self._add(site, reads, holds, lambda _: f"forbidden: {{{text}}}")
 
     def _add(
-        self, site: Site, reads: set[int], holds: Test, reason: Callable[[Values], str]
+        self,
+        site: Site,
+        reads: set[int],
+        holds: Test,
+        reason: Callable[[Values], str],
+        error: type[SpaceError] = SpaceError,
     ) -> None:
         """Tabulate a constraint; refuse it if a value can never meet it."""
         variables = self.layout.only_variables(reads)
@@ -176,12 +182,12 @@ class Constraints:
         if not broken:
             return
         if not any(table.values()):
-            raise SpaceError(f"{_path(site)}: {broken}")
+            raise error(f"{_path(site)}: {broken}")
         for axis, v in enumerate(variables):
             choice = self.layout.variables[v]
             for value in choice.values:
                 if not any(fine for key, fine in table.items() if key[axis] == value):
-                    raise SpaceError(f"{choice.name}: no candidate can have {value!r}: {broken}")
+                    raise error(f"{choice.name}: no candidate can have {value!r}: {broken}")
         old = self.tables.get(variables, {})
         self.tables[variables] = {k: fine and old.get(k, True) for k, fine in table.items()}
 

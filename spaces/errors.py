@@ -2,6 +2,7 @@
 
 VitParetoError
 ├── SpaceError           a search space or candidate breaks its own rules
+│   └── SizeError            its image size does not suit its patches, windows or stages
 ├── ConfigError          a run or device file is not what its schema asks for
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
 ├── CostError            a device, table or cost model cannot give what was asked
@@ -24,6 +25,10 @@ class VitParetoError(Exception):
 
 class SpaceError(VitParetoError, ValueError):
     """A search space or candidate breaks its own rules."""
+
+
+class SizeError(SpaceError):
+    """The image size of a search space does not suit its patches, windows or stages."""
 
 
 class ConfigError(VitParetoError, ValueError):

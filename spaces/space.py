@@ -16,10 +16,11 @@ from .candidate import Candidate
 from .compression import Compression, Policy, StagePolicy
 from .constraints import Constraints
 from .distances import Distances
-from .errors import ConfigError, SpaceError, did_you_mean
+from .errors import ConfigError, SizeError, SpaceError, did_you_mean
 from .layout import Values, read_layout
 from .parameter import Choice, Scalar
 from .safe_yaml import dump_yaml, parse_yaml, read_yaml
+from .sizes import at_size, sizes_near
 from .solver import Order, solve
 
 PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
@@ -33,6 +34,7 @@ class SearchSpace:
 
     Attributes:
         name: the file's `name`.
+        description: the file's `description`; of a preset at another size, what that changes.
         parameters: the choices with more than one value, outermost first.
 
     Raises:
@@ -42,6 +44,7 @@ class SearchSpace:
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self.spec: dict[str, Any] = dict(spec)
         self.name = str(spec.get("name", "space"))
+        self.description = str(spec.get("description", ""))
         self._layout = read_layout(spec)
         self._constraints = Constraints(self._layout)
         self._checks = self._constraints.checks()
@@ -62,26 +65,43 @@ class SearchSpace:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> SearchSpace:
-        """Read a space file, or a preset by its name.
+        """Read a space file, or a preset by its name; NAME@PIXELS is one for other images.
 
         Raises:
-            ConfigError: the file cannot be read or is not YAML.
+            ConfigError: the file cannot be read or is not YAML, or a preset has no such size.
             SpaceError: naming file, key, rule and what was given.
         """
-        file = find_file(path, PRESETS, "space")
-        return cls._named(read_yaml(file), str(file), file.stem)
+        name, at, pixels = (str(path), "", "") if is_file_name(path) else str(path).partition("@")
+        if at and is_file_name(name):
+            raise ConfigError(f"{path}: only presets have other sizes: set input_size in {name}")
+        if at and not pixels.isdecimal():
+            raise ConfigError(f"{path}: need pixels behind @, such as {name}@96, got {pixels!r}")
+        file = find_file(name, PRESETS, "space")
+        spec = {"name": file.stem} | read_yaml(file)
+        return cls._read_from(at_size(spec, int(pixels)) if at else spec, str(file))
 
     @classmethod
     def from_text(cls, text: str, source: str = "space") -> SearchSpace:
         """Read the text of a space file; `source` names it in errors."""
-        return cls._named(parse_yaml(text, source), source, source)
+        return cls._read_from({"name": source} | parse_yaml(text, source), source)
 
     @classmethod
-    def _named(cls, spec: dict[str, Any], source: str, name: str) -> SearchSpace:
+    def _read_from(cls, spec: dict[str, Any], source: str) -> SearchSpace:
         try:
-            return cls({"name": name} | spec)
+            return cls(spec)
+        except SizeError as error:
+            sizes = " or ".join(map(str, sizes_near(spec, cls._can_be)))
+            hint = f"; input_size {sizes} would do" if sizes else ""
+            raise SizeError(f"{source}: {error}{hint}") from None
         except SpaceError as error:
             raise SpaceError(f"{source}: {error}") from None
+
+    @classmethod
+    def _can_be(cls, spec: Mapping[str, Any]) -> bool:
+        try:
+            return bool(cls(spec))
+        except SpaceError:
+            return False
 
     def to_yaml(self) -> str:
         """The space as a file; reading it gives an equal space."""

@@ -361,7 +361,7 @@ space_argument = click.argument("source", metavar="SPACE")
 @space_argument
 @json_option
 def show(source: str, as_json: bool) -> None:
-    """Print what SPACE, a file or a preset, holds."""
+    """Print what SPACE, a file or a preset, holds; NAME@PIXELS is a preset for other images."""
     from ...spaces import SearchSpace
     from .describe import describe_space, space_text
 
@@ -518,9 +518,11 @@ def calibrate(
     """
     from ...cost_models import Device
     from ...spaces import SearchSpace
-    from ..console import share_bar
+    from ..console import say, share_bar
 
     opened, space = Device.load(device), SearchSpace.from_yaml(space_name)
+    if space.description:
+        say(f"space: {space.description}")
     if bundle is not None:
         from ...cost_models.calibration.bundle import write_bundle
 

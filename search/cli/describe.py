@@ -31,6 +31,7 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
     choices = [{"name": c.name, "values": list(c.values)} for c in space.parameters]
     return {
         "name": space.name,
+        "description": space.description,
         "size": space.size,
         "choices": choices,
         "smallest": facts(space.smallest()),
@@ -43,6 +44,7 @@ def space_text(space: SearchSpace) -> str:
     about = describe_space(space)
     lines = [
         f"{space.name}: {about['size']:,} candidates from {len(space.parameters)} choices",
+        *([space.description] if space.description else []),
         "",
         *_choice_lines(space),
         "",

@@ -223,6 +223,11 @@ def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace
         ConfigError: it is to be derived from a start, and there is none.
         RunError: the start cannot be had.
     """
+    if config.space.startswith(f"{AUTO}@"):
+        raise ConfigError(
+            f"space: {AUTO} has the size of its start, got {config.space!r}: `vitpareto space "
+            "derive` writes a space of another size with --input-size"
+        )
     if config.space != AUTO:
         return SearchSpace.from_yaml(config.space)
     if not config.start.model:
