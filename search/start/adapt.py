@@ -22,6 +22,7 @@ from ..training.finetune import Best
 from ..training.forward import predict
 from ..training.losses import label_loss
 from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.parts import Parts
 from ..training.teacher import batches_in, shuffled
 from .probe import fit_head
 
@@ -81,6 +82,7 @@ class Adaptation:
         scale = layer_scale(network, config.layer_decay)
         steps = each * config.epochs
         optimizer = Optimizer(network.named_parameters(), config, steps, scale)
+        parts = Parts("start")
         if state:
             optimizer.load_state_dict(state.tensors, state.step)
 
@@ -96,8 +98,8 @@ class Adaptation:
             bar.update(optimizer.done)
             for index, images in self._batches(optimizer.done):
                 loss = self._loss(network, images, index, optimizer.done)
-                check_finite(loss, "start", optimizer.done)
-                loss.backward()
+                mean = parts.backward(len(index), loss, optimizer)
+                check_finite(mean, "start", optimizer.done)
                 try:
                     optimizer.step()
                 except ArithmeticError as error:
@@ -144,10 +146,13 @@ class Adaptation:
             skipped = 0
             yield from zip(order, views.batches(epoch, order), strict=True)
 
-    def _loss(self, network: Network, images: Tensor, index: Tensor, step: int) -> Tensor:
+    def _loss(
+        self, network: Network, images: Tensor, index: Tensor, step: int
+    ) -> Callable[[Tensor], Tensor]:
         """Cross entropy of a batch, blended with itself in reverse where the recipe says so.
 
-        Blending is mixup (Zhang et al., arXiv:1710.09412).
+        It is a function of the numbers of some images in the batch. Blending is mixup (Zhang et
+        al., arXiv:1710.09412).
         """
         device, labels = torch_device(), self.data.train_labels[index]
         weighted = self.balance == "weight"
@@ -157,13 +162,20 @@ class Adaptation:
             # A function of seed and step, so that a training goes on with the same shares.
             share = random.Random(f"{self.seed}-{step}").betavariate(alpha, alpha)
             images = share * images + (1 - share) * images.flip(0)
-        with fast_matmul(device):
-            logits = network.train()(resized(images, network.architecture.input_size)).float()
-        smoothing = self.config.label_smoothing
-        loss = share * label_loss(logits, labels, weights, smoothing)
-        if share < 1:
-            turned = None if weights is None else weights.flip(0)
-            loss = loss + (1 - share) * label_loss(logits, labels.flip(0), turned, smoothing)
+
+        def against(order: Tensor, logits: Tensor) -> Tensor:
+            counted = None if weights is None else weights[order]
+            return label_loss(logits, labels[order], counted, self.config.label_smoothing)
+
+        def loss(part: Tensor) -> Tensor:
+            some = resized(images[part], network.architecture.input_size)
+            with fast_matmul(device):
+                logits = network.train()(some).float()
+            if share == 1:
+                return against(part, logits)
+            turned = len(index) - 1 - part
+            return share * against(part, logits) + (1 - share) * against(turned, logits)
+
         return loss
 
 

@@ -29,9 +29,11 @@ from ..executors import LocalExecutor
 from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
 from .forward import answer, predict
+from .losses import Lesson
 from .optimizer import Optimizer, check_finite, torch_device
 from .pace import Pace
 from .pace import resized as resized_state
+from .parts import Parts
 from .supernet import fresh
 from .teacher import Lessons
 
@@ -135,13 +137,16 @@ class FineTuning:
         each, ramp = self.lessons.steps(config.batch_size, 1), config.ramp * steps
         passes = -(-steps // each)
         batches = self.lessons.batches(config.batch_size, passes, self.seed, state.step)
-        now, layers = None, {}
+        now, layers, parts = None, {}, Parts(f"training {candidate.key}")
+
+        def loss(some: Lesson) -> Tensor:
+            return self.lessons.loss(answer(network.train(), params, layers, some.images), some)
+
         for lesson in batches:
             before, now = now, candidate_at(candidate, optimizer.done / steps, config.ramp)
             layers = layers if now == before else compressible(network, now)
-            loss = self.lessons.loss(answer(network.train(), params, layers, lesson.images), lesson)
-            loss.backward()
-            check_finite(loss, f"training {candidate.key}", optimizer.done)
+            mean = parts.learn(lesson, loss, optimizer)
+            check_finite(mean, f"training {candidate.key}", optimizer.done)
             try:
                 optimizer.step()
             except ArithmeticError as error:

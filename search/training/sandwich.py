@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...spaces import Candidate, SearchSpace
-from ...spaces.errors import RunError
 from ...spaces.supernet import Supernet
 from ..config import SupernetConfig
 from .forward import ask
 from .loss_curves import LARGEST, SMALLEST
 from .losses import Answer, Gradients, Lesson, soft_cross_entropy, without_conflict
+from .parts import Parts
 from .teacher import Lessons
 
 WATCHED = 10  # steps between two looks at the largest and the smallest
-
-log = logging.getLogger("vitpareto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +105,24 @@ class Sandwich:
         self, supernet: Supernet, lessons: Lessons, config: SupernetConfig, workers: Workers
     ) -> None:
         self._supernet, self._lessons, self._config = supernet, lessons, config
-        self._workers, self._pieces = workers, 1
+        self._workers, self._parts = workers, Parts("supernet")
 
     def step(self, candidates: Sequence[Candidate], lesson: Lesson) -> Tensor:
         """Fill the gradients and return the loss on labels of each candidate.
 
-        When memory does not suffice, this and all later batches are split into two halves, whose
+        When memory does not suffice, this and all later batches are worked off in parts, whose
         gradients add up to the same.
 
         Raises:
-            RunError: it does not suffice for a half either.
+            RunError: it does not suffice for a single image.
         """
-        while True:
-            try:
-                return self._attempt(candidates, lesson)
-            except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if self._pieces > 1:
-                    raise RunError(
-                        f"supernet: out of memory at half a batch of {len(lesson.labels)}: "
-                        "choose a smaller supernet.batch_size"
-                    ) from error
-            self._pieces = 2
-            log.warning("supernet: out of memory; from here on each batch is worked off in halves")
+
+        def forget() -> None:
             for parameter in self._supernet.parameters():
                 parameter.grad = None
+
+        images = -(-len(lesson.labels) // self._workers.count)
+        return self._parts(images, lambda: self._attempt(candidates, lesson), forget)
 
     def _attempt(self, candidates: Sequence[Candidate], lesson: Lesson) -> Tensor:
         config = self._config
@@ -167,7 +156,7 @@ class Sandwich:
         """This worker's part of a batch in pieces, each with its share of the whole."""
         total, device = len(lesson.labels), next(self._supernet.parameters()).device
         for index in torch.arange(self._workers.rank, total, self._workers.count).chunk(
-            self._pieces
+            self._parts.count
         ):
             yield len(index) / total, lesson[index].to(device)
 
@@ -182,9 +171,3 @@ class Sandwich:
 
 def _on_labels(answer: Answer, lesson: Lesson) -> Tensor:
     return F.cross_entropy(answer.mean.detach(), lesson.labels)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "DefaultCPUAllocator" in str(error)

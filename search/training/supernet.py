@@ -21,8 +21,10 @@ from ..console import progress, stop_request
 from .checkpoint import Checkpoint, State
 from .forward import answer, ask
 from .loss_curves import Health
+from .losses import Lesson
 from .optimizer import Optimizer, check_finite, torch_device
 from .pace import Limit, Schedule
+from .parts import Parts
 from .sandwich import ALONE, Draw, Sandwich, Workers
 from .teacher import Lessons
 
@@ -67,7 +69,7 @@ def train_supernet(
             of the recipe.
 
     Raises:
-        RunError: a loss is no number, or memory does not suffice for half a batch.
+        RunError: a loss is no number, or memory does not suffice for a single image.
         KeyboardInterrupt: as asked, after the checkpoint was written.
     """
     supernet = (start or from_scratch(space, seed)).to(torch_device())
@@ -242,10 +244,14 @@ def training_steps(
     params = dict(network.named_parameters()) | dict(network.named_buffers())
     layers = compressible(network, candidate)
     batches = lessons.batches(config.batch_size, epochs, seed)
+    parts = Parts(f"training {candidate.key}")
+
+    def loss(some: Lesson) -> Tensor:
+        return lessons.loss(answer(network, params, layers, some.images), some)
+
     for step, lesson in enumerate(islice(batches, steps)):
-        loss = lessons.loss(answer(network, params, layers, lesson.images), lesson)
-        value = check_finite(loss, f"training {candidate.key}", step)
-        loss.backward()
+        mean = parts.learn(lesson, loss, optimizer)
+        value = check_finite(mean, f"training {candidate.key}", step)
         optimizer.step()
         yield value
     network.load_state_dict(network.state_dict() | optimizer.average)

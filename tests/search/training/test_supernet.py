@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,23 +75,25 @@ def test_the_gradients_of_all_workers_add_up_to_those_of_one(space, lessons, cou
 
 
 @pytest.mark.usefixtures("exact")
-def test_out_of_memory_halves_the_batch_once_and_says_so(
+def test_out_of_memory_halves_the_batch_as_often_as_needed_and_says_so(
     space, lessons, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, losses = gradients(space, lessons, Workers())
-    ask, room = sandwich.ask, 32
+    ask = sandwich.ask
 
-    def tight(supernet, candidate, images):
+    def tight(room: int, supernet, candidate, images):
         if len(images) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return ask(supernet, candidate, images)
 
-    monkeypatch.setattr(sandwich, "ask", tight)
-    halved, again = gradients(space, lessons, Workers())
-    assert close(whole, halved, 1e-5) and torch.allclose(losses, again, atol=1e-5)
-    assert caplog.text.count("worked off in halves") == 1
-    room = 29
-    with pytest.raises(RunError, match=r"out of memory at half a batch of 60.*batch_size"):
+    for room, parts in ((32, 2), (7, 16), (1, 60)):
+        caplog.clear()
+        monkeypatch.setattr(sandwich, "ask", partial(tight, room))
+        in_parts, again = gradients(space, lessons, Workers())
+        assert close(whole, in_parts, 1e-5) and torch.allclose(losses, again, atol=1e-5)
+        assert f"worked off in {parts} parts" in caplog.messages[-1]
+    monkeypatch.setattr(sandwich, "ask", partial(tight, 0))
+    with pytest.raises(RunError, match=r"supernet: out of memory at a single image.*smaller"):
         gradients(space, lessons, Workers())
 
 
