@@ -169,6 +169,8 @@ class Run:
                 if not folder.begun:
                     folder.discard()  # another start would end here, too
                 raise
+            if self.space.description:
+                log.info("space: %s", self.space.description)
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)
@@ -177,6 +179,11 @@ class Run:
         """Go on with another configuration, which is kept."""
         write_atomic(self.folder.config, config.to_yaml())
         self.config = config
+
+    def _keep_passes(self, key: str) -> None:
+        """Keep the passes that a training has made, if the time and not they ended it."""
+        if self.limit and self.limit.made:
+            self.change(self.config.with_values({key: max(1, round(self.limit.made))}))
 
     def ensure_rates(self) -> Rates:
         """Durations of steps on this machine, timed now if they were not yet."""
@@ -273,6 +280,7 @@ class Run:
                 logits = make_lessons(self.data, teacher, views).teacher
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
+            self._keep_passes("teacher.epochs")
         state = load_file(self.folder.teacher)
         logits, teacher = state.pop("logits"), None
         if config.distill.looks_inside:
@@ -344,6 +352,7 @@ class Run:
                 )
                 facts |= health.latest() | {"alarms": health.alarms}
                 write_atomic(folder.supernet, save(trained.state_dict()))
+            self._keep_passes("supernet.epochs")
             checkpoint.delete()
         supernet = Supernet(self.space)
         supernet.load_state_dict(load(folder.supernet.read_bytes()))

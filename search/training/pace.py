@@ -97,17 +97,19 @@ class Pace:
         return 1.0 if abs(factor - 1) < NEAR else min(max(factor, CHANGE[0]), CHANGE[1])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Limit:
-    """How long work may take.
+    """How long work may take, and what it came to.
 
     Attributes:
         end: time at which it shall have ended, of `time.monotonic`.
         passes: over the train split, of a training, however much time there is.
+        made: passes that a training has made so far.
     """
 
     end: float
     passes: int = 0
+    made: float = 0.0
 
     def is_over(self, begun: float, done: int, at_once: int) -> bool:
         """Whether one more piece of work would not end in time, going by those so far.
@@ -127,14 +129,17 @@ class Schedule:
     Args:
         steps: of the whole.
         each: of a pass; the last one is made in any case.
-        limit: if any.
+        limit: if any, which is told how many passes are made.
+        done: steps that were made before.
 
     Attributes:
         steps: of the whole, as it is now.
     """
 
-    def __init__(self, steps: int, each: int, limit: Limit | None = None) -> None:
+    def __init__(self, steps: int, each: int, limit: Limit | None = None, done: int = 0) -> None:
         self.steps, self._each, self._limit = steps, each, limit
+        if limit:
+            limit.made = done / each
         self._planned, self._looked, self._made = steps, time.monotonic(), 0
 
     def share(self, done: int) -> int:
@@ -144,6 +149,8 @@ class Schedule:
     def follow(self, optimizer: Optimizer) -> None:
         """Look at the clock after a step, now and then."""
         self._made += 1
+        if self._limit:
+            self._limit.made += 1 / self._each
         now, done = time.monotonic(), optimizer.done
         if not self._limit or now - self._looked < LOOK_S or done >= self.steps:
             return

@@ -77,7 +77,7 @@ def train_supernet(
     state, steps = checkpoint and checkpoint.load(), lessons.steps(batch_size, config.epochs)
     if state:
         steps = state.notes.get("steps", steps)
-    schedule = Schedule(steps, lessons.steps(batch_size, 1), limit)
+    schedule = Schedule(steps, lessons.steps(batch_size, 1), limit, state.step if state else 0)
     optimizer = Optimizer(supernet.params.items(), config, steps)
     health = health or Health()
     if state:

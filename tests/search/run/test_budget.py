@@ -315,8 +315,10 @@ def test_a_single_training_keeps_to_its_time_and_to_its_schedule(
     step_s: float, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planned for half a second a step, it is cut or stretched, and cools down in any case."""
-    training = _Training(1000, Limit(500.0, 1000), monkeypatch)
+    limit = Limit(500.0, 1000)
+    training = _Training(1000, limit, monkeypatch)
     assert training.run(step_s, how) < 0.02
+    assert limit.made == pytest.approx(training.made / 10)
     assert training.clock.now == pytest.approx(500, rel=0.15)
 
 

@@ -14,6 +14,7 @@ from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stages import Stage
 from vitpareto.search.store.atomic_files import read_json
 from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.search.training import pace
 from vitpareto.search.training.pace import Limit
 from vitpareto.spaces.errors import RunError
 
@@ -87,6 +88,27 @@ def test_what_keeps_to_its_share_has_a_limit(budgeted: RunConfig, tmp_path: Path
         folder.record_stage("teacher", {"seconds": 10.0})
         allot(run, Stage.TEACHER)
         assert run.limit is None, "it has ended"
+
+
+def test_what_is_told_of_a_teacher_are_the_passes_that_it_made(
+    budgeted: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "LOOK_S", 0.1)
+    path = tmp_path / "run"
+    with open_run(budgeted, path, resume=False) as folder, Run(folder) as run:
+        run.ensure_data()
+        allot(run, Stage.TEACHER)
+        planned = run.config.teacher.epochs
+        run.limit = Limit(time.monotonic(), 60)
+        run.ensure_lessons()
+        made = run.config.teacher.epochs
+        assert made == round(run.limit.made) < planned
+        settle(run)
+        known = read_json(folder.budget)
+        assert known["chosen"]["teacher"]["values"] == {"teacher.epochs": made}
+        assert f"teacher.epochs ({made} of up to 60)" in known["more"]
+    with open_run(budgeted, path, resume=True) as folder, Run(folder) as run:
+        assert run.config.teacher.epochs == made
 
 
 def test_a_forecast_whose_time_is_over_is_content_with_what_it_has(
