@@ -133,8 +133,9 @@ def allot(run: Run, stage: Stage) -> None:
     names = FRESH.get(stage, ())
     if stage is Stage.FORECAST and run.config.start.model:
         names = CUT_FRESH
-    now = durations(run.config, run.space, run.data, names)
-    rates = replace(run.ensure_rates(), **now)
+    measured = run.ensure_rates()
+    now = durations(run.config, run.space, run.data, names, measured.crowding)
+    rates = replace(measured, **now)
     left = run.config.budget_s - spent_s(run)
     share = allotted_s(rates, keys, stage, left)
     if not is_chosen:
@@ -338,8 +339,10 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
     if "finish.epochs" not in known["open"]:
         return None
     names = ("finish_step_s", "judge_s")
-    rates = replace(run.ensure_rates(), **durations(config, run.space, run.data, ["process_s"]))
-    each = candidate_durations(config, run.space, run.data, [e.candidate for e in chosen], names)
+    rates, about = run.ensure_rates(), (config, run.space, run.data)
+    rates = replace(rates, **durations(*about, ["process_s"], rates.crowding))
+    networks = [e.candidate for e in chosen]
+    each = candidate_durations(*about, networks, names, rates.crowding)
     steps = rates.steps(config.finish) // config.finish.epochs
     view_s = 0.0 if rates.kept_views else rates.view_s
     passes = {

@@ -94,7 +94,10 @@ def forecast_s(rates: Rates) -> float:
     views = each * passes
     if rates.kept_views:  # those of the first training serve all others of a worker
         views = min(views, float(math.ceil(passes)))
-    judged = (rates.score_s + rates.judge_s * math.ceil(passes)) if cut else 0.0
+    # Beside a start assembled and judged after each pass; else judged once, by other images.
+    judged = rates.judge_s * rates.search_images / rates.validation_images
+    if cut:
+        judged = rates.score_s + rates.judge_s * math.ceil(passes)
     trained = (step_s * steps + judged) * each + rates.view_s * views
     if config.search.goal in config.search.limits and not config.budget_s:
         trained += math.ceil(len(RANKS) / config.executor.workers) * finalist_s(rates)

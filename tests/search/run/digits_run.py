@@ -14,7 +14,7 @@ def digits_run(space_file: Path, folder: Path, budget: str, **sections: Any) -> 
         "space": str(space_file),
         "data": {"name": "digits"},
         "budget": budget,
-        "executor": {"threads": 1},
+        "executor": {"threads": 1, "workers": 1},
         **sections,
     }
     path = folder / "run.yaml"

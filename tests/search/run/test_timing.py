@@ -1,0 +1,108 @@
+"""Timing of a run's steps: few seconds for each, and near what the whole takes."""
+
+import os
+from dataclasses import dataclass
+from statistics import fmean
+
+import pytest
+
+from vitpareto.cost_models import workload
+from vitpareto.search.config import ExecutorConfig, RunConfig, load_config
+from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.loading import load_data
+from vitpareto.search.run import timing
+from vitpareto.search.run.crowding import crowding, other_workers
+from vitpareto.search.run.pieces import alone, together, typical
+from vitpareto.search.run.rates import ALONE_S
+from vitpareto.search.run.timing import FEW, MOST_S, Work, median_seconds
+from vitpareto.search.scoring.forecast import draw_examples
+from vitpareto.spaces import SearchSpace
+
+
+@dataclass
+class Clock:
+    """A machine on which work takes some seconds, and some for each image."""
+
+    now: float = 0.0
+
+    def work(self, fixed: float, each: float, images: int) -> Work:
+        def do(count: int) -> None:
+            self.now += fixed + each * count
+
+        return Work(do, images)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+@pytest.mark.parametrize("each", [1e-4, 3e-3, 0.1, 2.0])
+def test_long_work_is_timed_in_parts(clock: Clock, each: float) -> None:
+    """What a step takes beside its images is a tenth of a second here, which is much."""
+    whole = 0.1 + each * 64
+    seconds = median_seconds({"step": clock.work(0.1, each, 64)})["step"]
+    assert seconds == pytest.approx(whole, rel=0.2)
+    assert clock.now < 3 * (0.1 + each * FEW) + 5 * MOST_S
+
+
+def test_work_without_images_is_timed_as_it_is(clock: Clock) -> None:
+    assert median_seconds({"process": clock.work(3.0, 0.0, 1)}) == {"process": 3.0}
+    assert clock.now <= 9.0
+
+
+@pytest.mark.parametrize("name", ["digits", "photos", "mobile_hybrid"])
+def test_typical_candidates_take_about_as_long_as_random_ones(name: str) -> None:
+    space = SearchSpace.from_yaml(name)
+    random = fmean(workload(c).macs for c in draw_examples(space, 200, 7))
+    assert fmean(workload(c).macs for c in typical(space, 0)) == pytest.approx(random, rel=0.25)
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load_data(load_config("digits").data, 16)
+
+
+def test_every_piece_can_be_done_with_few_images(space: SearchSpace, data: Data) -> None:
+    config = load_config("digits", ["supernet.alone=0.5"])
+    names = ("view_s", "answer_s", "teacher_step_s", "supernet_step_s", "largest_step_s")
+    works = together(config, space, data, names)
+    assert works.keys() == set(names)
+    candidates = typical(space, 0)
+    single = alone(config, space, data, candidates, ALONE_S)
+    assert single.keys() == {(n, c.key) for n in ALONE_S for c in candidates}
+    for work in (*works.values(), *single.values()):
+        for images in (1, 3, work.images):
+            work.do(images)
+    assert works["supernet_step_s"].images == config.supernet.batch_size
+    assert single["finish_step_s", candidates[0].key].images == config.finish.batch_size
+
+
+def measured(config: RunConfig, space: SearchSpace, data: Data) -> float:
+    with other_workers(config) as others:
+        return crowding(config, space, data, others)
+
+
+def test_one_worker_slows_nobody(space: SearchSpace, data: Data) -> None:
+    config = load_config("digits", ["executor.workers=1"])
+    assert measured(config, space, data) == 1.0
+    elsewhere = ExecutorConfig(kind="ray", workers=8, address="10.0.0.1:6379")
+    assert measured(config.model_copy(update={"executor": elsewhere}), space, data) == 1.0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_workers_on_one_core_take_twice_as_long(
+    space: SearchSpace, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a little less, where other programs use that core, too."""
+    monkeypatch.setattr("vitpareto.search.run.crowding.TURNS", 2)
+    config = load_config("digits", ["executor.workers=2", "executor.threads=1"])
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # which the other worker inherits
+    try:
+        found = measured(config, space, data)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert 1.2 < found < 4
