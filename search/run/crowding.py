@@ -29,7 +29,7 @@ from .pieces import FOREVER, Dial, OneBatch, noise, typical
 TURNS = 3  # of training alone, and among all workers
 WINDOW_S = 0.7  # of each of them
 MARGIN_S = 0.3  # for which the others train longer, so that nobody is alone at the end
-IMAGES = 8  # of a step
+IMAGES = 16  # of a step
 
 _under_way: dict[_Training, Iterator[float]] = {}  # in this process, so that each is set up once
 

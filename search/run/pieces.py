@@ -144,24 +144,38 @@ def alone(
     candidates: Sequence[Candidate],
     names: Collection[str],
 ) -> dict[tuple[str, str], Work]:
-    """What a worker does with single candidates, by the name of the duration and key."""
+    """What a worker does with single candidates, by kind and key.
+
+    The kinds are "train", which is the same in all recipes but for the images of a step, "judge"
+    and "score".
+
+    Args:
+        config: of the run.
+        space: of the candidates.
+        data: as large as that of the run.
+        candidates: what is timed.
+        names: of the kinds.
+    """
     lessons = one_batch(config, data, teacher_of(config, space, data))
+    score = _scorer(config, space, data) if "score" in names else None
+    batch = max(config.proxy.batch_size, config.finish.batch_size)
     works: dict[tuple[str, str], Work] = {}
-    few = Split(noise(data), torch.zeros(FEW, dtype=torch.long))
     for candidate in candidates:
-        network = fresh(candidate, config.search.seed)
-        for name, recipe in (("short_step_s", config.proxy), ("finish_step_s", config.finish)):
+        key, network = candidate.key, fresh(candidate, config.search.seed)
+        if "train" in names:
+            recipe = config.finish.model_copy(update={"batch_size": batch})
             steps = training_steps(candidate, network, lessons, recipe, 0, FOREVER)
-            works[name, candidate.key] = Work(lessons.dial.step(steps), recipe.batch_size)
+            works["train", key] = Work(lessons.dial.step(steps), batch)
+        if "judge" in names:
+            works["judge", key] = Work(partial(_judge, candidate, network, noise(data)), FEW)
+        if score:
+            works["score", key] = Work(partial(_whole, score, candidate))
+    return works
 
-        def judge(n: int, candidate: Candidate = candidate, network: Any = network) -> Tensor:
-            return predict(candidate, network, Split(few.images[:n], few.labels[:n]))
 
-        works["judge_s", candidate.key] = Work(judge, FEW)
-    if "score_s" in names:
-        score = _scorer(config, space, data)
-        works |= {("score_s", c.key): Work(partial(_whole, score, c)) for c in candidates}
-    return {key: work for key, work in works.items() if key[0] in names}
+def _judge(candidate: Candidate, network: Any, few: Tensor, images: int) -> object:
+    """Answers to some images."""
+    return predict(candidate, network, Split(few[:images], torch.zeros(images).long()))
 
 
 def _whole(score: Callable[[Candidate], object], candidate: Candidate, images: int) -> object:

@@ -31,11 +31,17 @@ from ..training.teacher import batches_in
 from .crowding import crowding as measure_crowding
 from .crowding import other_workers
 from .pieces import FEW, alone, teacher_of, together, typical
-from .timing import median_seconds
+from .timing import timed
 
 VIEWS = 12  # augmented views of every train image whose teacher logits are kept, at most
 OF_A_PASS = ("view_s", "answer_s")  # timed on a few images of the train split
 ALONE_S = ("short_step_s", "finish_step_s", "judge_s")
+KINDS = {
+    "short_step_s": "train",
+    "finish_step_s": "train",
+    "judge_s": "judge",
+    "score_s": "score",
+}  # of pieces
 TIMED = (
     *("process_s", "start_step_s", "teacher_step_s", "supernet_step_s", "largest_step_s"),
     "score_s",
@@ -168,7 +174,8 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
     with other_workers(config) as others:  # which start while networks are made
         works = together(config, space, data, TIMED)
         slower = measure_crowding(config, space, data, others)
-    timed = median_seconds(works) | _in_a_worker(config, space, data, TIMED, slower)
+    seconds = {name: work.seconds() for name, work in timed(works).items()}
+    seconds |= _in_a_worker(config, space, data, TIMED, slower)
     return Rates(
         images=sum(map(data.count, SPLITS)),
         train_images=train,
@@ -177,7 +184,7 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         kept_views=int(KEPT_MB / data.view_mb),
         blocks=len([*largest.blocks()]),
         options=len(tasks(largest, space)) if config.start.model else 0,
-        **dict.fromkeys(TIMED, 0.0) | _of_a_pass(timed, train),
+        **dict.fromkeys(TIMED, 0.0) | _of_a_pass(seconds, train),
         supernet_mb=_weights_mb(Network(largest).parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),
         logits_mb=views_of(config, train) * train * data.num_classes * 4 / 1e6,
@@ -199,7 +206,8 @@ def durations(
         names: of attributes in `TIMED`.
         crowding: factor by which workers slow each other.
     """
-    seconds = median_seconds(together(config, space, data, names))
+    works = timed(together(config, space, data, names))
+    seconds = {name: work.seconds() for name, work in works.items()}
     seconds |= _in_a_worker(config, space, data, names, crowding)
     return _of_a_pass(seconds, len(data.train_labels))
 
@@ -233,16 +241,21 @@ def candidate_durations(
     crowding: float,
 ) -> dict[str, dict[str, float]]:
     """Durations of the training of candidates alone in a worker, by key and name."""
-    works = alone(config, space, data, candidates, names)
+    kinds = {name: KINDS[name] for name in names}
+    works = alone(config, space, data, candidates, {*kinds.values()})
     with threads(worker_threads(config)):
-        seconds = median_seconds(works)
+        timed(works)
+    images = {"short_step_s": config.proxy.batch_size, "finish_step_s": config.finish.batch_size}
     scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
     if config.start.model:  # assembled and asked, each with a few images here
         assembled = glanced_at(space.largest().architecture)
         seen = min(LOOKED_AT, data.count("search"))
         scales["score_s"] = (assembled + seen) / (2 * FEW)
     return {
-        c.key: {name: crowding * seconds[name, c.key] * scales.get(name, 1.0) for name in names}
+        c.key: {
+            name: crowding * works[kind, c.key].seconds(images.get(name)) * scales.get(name, 1.0)
+            for name, kind in kinds.items()
+        }
         for c in candidates
     }
 

@@ -13,8 +13,7 @@ from vitpareto.search.data.loading import load_data
 from vitpareto.search.run import timing
 from vitpareto.search.run.crowding import crowding, other_workers
 from vitpareto.search.run.pieces import alone, together, typical
-from vitpareto.search.run.rates import ALONE_S
-from vitpareto.search.run.timing import FEW, MOST_S, Work, median_seconds
+from vitpareto.search.run.timing import LIMIT_S, Work, timed
 from vitpareto.search.scoring.forecast import draw_examples
 from vitpareto.spaces import SearchSpace
 
@@ -40,17 +39,31 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("each", [1e-4, 3e-3, 0.1, 2.0])
-def test_long_work_is_timed_in_parts(clock: Clock, each: float) -> None:
-    """What a step takes beside its images is a tenth of a second here, which is much."""
-    whole = 0.1 + each * 64
-    seconds = median_seconds({"step": clock.work(0.1, each, 64)})["step"]
-    assert seconds == pytest.approx(whole, rel=0.2)
-    assert clock.now < 3 * (0.1 + each * FEW) + 5 * MOST_S
+def test_long_work_is_timed_with_few_images(clock: Clock, each: float) -> None:
+    """Half a second of a step is not for its images here."""
+    step = timed({"step": clock.work(0.5, each, 64)})["step"]
+    for images in (32, 64):
+        assert step.seconds(images) == pytest.approx(0.5 + each * images, rel=0.01)
+    assert step.seconds() == step.seconds(64)
+    assert clock.now < 3 * (0.5 + 5 * each) + 2 * LIMIT_S
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_slow_moment_makes_no_step_free_or_dearer_than_its_images(
+    clock: Clock, noise: float
+) -> None:
+    def do(images: int) -> None:
+        clock.now += (1.0 + noise * (images == 1)) * images**0.1
+
+    step = timed({"step": Work(do, 64)})["step"]
+    part = step._most  # pyright: ignore[reportPrivateUsage]
+    assert 0.999 <= step.seconds() / part**0.1 <= 1.001 * 64 / part
 
 
 def test_work_without_images_is_timed_as_it_is(clock: Clock) -> None:
-    assert median_seconds({"process": clock.work(3.0, 0.0, 1)}) == {"process": 3.0}
-    assert clock.now <= 9.0
+    process = timed({"process": clock.work(3.0, 0.0, 1)})["process"]
+    assert process.seconds() == 3.0
+    assert clock.now == 6.0
 
 
 @pytest.mark.parametrize("name", ["digits", "photos", "mobile_hybrid"])
@@ -71,13 +84,13 @@ def test_every_piece_can_be_done_with_few_images(space: SearchSpace, data: Data)
     works = together(config, space, data, names)
     assert works.keys() == set(names)
     candidates = typical(space, 0)
-    single = alone(config, space, data, candidates, ALONE_S)
-    assert single.keys() == {(n, c.key) for n in ALONE_S for c in candidates}
+    single = alone(config, space, data, candidates, ("train", "judge", "score"))
+    assert len(single) == 3 * len(candidates)
     for work in (*works.values(), *single.values()):
         for images in (1, 3, work.images):
             work.do(images)
     assert works["supernet_step_s"].images == config.supernet.batch_size
-    assert single["finish_step_s", candidates[0].key].images == config.finish.batch_size
+    assert single["train", candidates[0].key].images == config.finish.batch_size
 
 
 def measured(config: RunConfig, space: SearchSpace, data: Data) -> float:
