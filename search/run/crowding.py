@@ -27,9 +27,9 @@ from ..training.supernet import fresh, training_steps
 from .pieces import FOREVER, Dial, OneBatch, noise, typical
 
 TURNS = 3  # of training alone, and among all workers
-WINDOW_S = 0.7  # of each of them
+WINDOW_S = 0.6  # of each of them
 MARGIN_S = 0.3  # for which the others train longer, so that nobody is alone at the end
-IMAGES = 16  # of a step
+IMAGES = 8  # of a step
 
 _under_way: dict[_Training, Iterator[float]] = {}  # in this process, so that each is set up once
 
@@ -85,7 +85,7 @@ def crowding(config: RunConfig, space: SearchSpace, data: Data, others: Executor
     """
     if not others:
         return 1.0
-    candidate = typical(space, config.search.seed)[-1]
+    candidate = typical(space, config.search.seed)[0]
     labels = data.train_labels[:IMAGES]
     lesson = Lesson(noise(data, len(labels)), labels, torch.zeros(len(labels), data.num_classes))
     recipe = config.finish if config.start.model else config.proxy

@@ -18,7 +18,8 @@ N = TypeVar("N")
 ROUNDS = 3  # in which all works take turns, so that a slow moment strikes none of them alone
 MOST_S = 1.0  # of timing for each work, or else a single time
 GROWTH = 4  # factor by which images grow, at least once ...
-LIMIT_S = 8.0  # ... and as long as more of them cannot take longer than this
+LIMIT_S = 4.0  # ... and as long as all of them cannot take longer than this ...
+PART_S = 8.0  # ... or part of them than this
 
 
 @dataclass
@@ -39,9 +40,11 @@ class Work:
         self.do(1)
         self._time(1)
         while (part := self._most) < self.images:
-            if len(self._times) > 1 and GROWTH * self._median(part) > LIMIT_S:
+            more = min(self.images, GROWTH * part)
+            limit = LIMIT_S if more == self.images else PART_S
+            if len(self._times) > 1 and GROWTH * self._median(part) > limit:
                 break
-            self._time(min(self.images, GROWTH * part))
+            self._time(more)
 
     def repeat(self) -> None:
         """Time it once more, unless that took long."""

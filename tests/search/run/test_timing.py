@@ -13,7 +13,7 @@ from vitpareto.search.data.loading import load_data
 from vitpareto.search.run import timing
 from vitpareto.search.run.crowding import crowding, other_workers
 from vitpareto.search.run.pieces import alone, together, typical
-from vitpareto.search.run.timing import LIMIT_S, Work, timed
+from vitpareto.search.run.timing import PART_S, Work, timed
 from vitpareto.search.scoring.forecast import draw_examples
 from vitpareto.spaces import SearchSpace
 
@@ -45,7 +45,7 @@ def test_long_work_is_timed_with_few_images(clock: Clock, each: float) -> None:
     for images in (32, 64):
         assert step.seconds(images) == pytest.approx(0.5 + each * images, rel=0.01)
     assert step.seconds() == step.seconds(64)
-    assert clock.now < 3 * (0.5 + 5 * each) + 2 * LIMIT_S
+    assert clock.now < 3 * (0.5 + 5 * each) + 2 * PART_S
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
