@@ -1,6 +1,8 @@
 """Presets at other sizes keep their token grids; own files are refused with sizes that work."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ stages:
 """
 
 
-def patches(spec) -> list[int]:
+def patches(spec: Mapping[str, Any]) -> list[int]:
     given = spec["patch_size"]
     return given if isinstance(given, list) else [given]
 
