@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from ..block import Place
 from ..mixers.common import QKV, lacks_bias
 from .norms import make_norm
 from .rotary import rotate, tables
-from .sharing import Fold, Shared
+from .sharing import Shared
 
 
 class Attention(nn.Module):
@@ -88,21 +90,19 @@ def by_heads(width: int, heads: int, head_dim: int, kv_heads: int) -> dict[str, 
     Grouped keys and values are the mean over the heads of their group.
     """
     shared: dict[str, Shared] = {}
+    mean = partial(_mean, kv_heads=kv_heads)
     for name in "qkv":
         grouped = name != "q" and kv_heads != heads
         for part, rest, axes in (("weight", (width,), " _"), ("bias", (), "")):
             shape = (heads, head_dim, *rest)
-            fold, unfold = (_mean(kv_heads), _repeat) if grouped else (None, None)
+            fold, unfold = (mean, _repeat) if grouped else (None, None)
             shared[f"{name}.{part}"] = Shared(shape, f"heads _{axes}", fold, unfold)
     shared["proj.weight"] = Shared((width, heads, head_dim), "_ heads _")
     return shared
 
 
-def _mean(kv_heads: int) -> Fold:
-    def fold(source: Tensor) -> Tensor:
-        return source.unflatten(0, (kv_heads, -1)).mean(1).flatten(0, 1)
-
-    return fold
+def _mean(source: Tensor, kv_heads: int) -> Tensor:
+    return source.unflatten(0, (kv_heads, -1)).mean(1).flatten(0, 1)
 
 
 def _repeat(parameter: Tensor, shape: torch.Size) -> Tensor:

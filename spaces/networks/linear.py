@@ -6,13 +6,15 @@ attention loses (Han et al., FLatten, arXiv:2308.00442).
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..block import Place
 from .attention import by_heads
-from .sharing import Fold, Shared, center, uncenter
+from .sharing import Shared, center, uncenter
 
 
 class LinearAttention(nn.Module):
@@ -31,10 +33,10 @@ class LinearAttention(nn.Module):
         self.v = nn.Linear(place.width, inner)
         self.dwconv = nn.Conv2d(inner, inner, kernel, padding=kernel // 2, groups=inner)
         self.proj = nn.Linear(inner, place.width)
-        heads = (self.num_heads, self.head_dim)
+        heads, fold = (self.num_heads, self.head_dim), partial(_kernel, side=kernel)
         self.shared = by_heads(place.width, *heads, self.num_heads) | {
             "dwconv.weight": Shared(
-                (*heads, kernel, kernel), "heads _ whole whole", _kernel(kernel), _unkernel
+                (*heads, kernel, kernel), "heads _ whole whole", fold, _unkernel
             ),
             "dwconv.bias": Shared(heads, "heads _"),
         }
@@ -58,9 +60,8 @@ class LinearAttention(nn.Module):
         return F.pad(tokens, (0, 0, self.prefix, 0)) if self.prefix else tokens
 
 
-def _kernel(side: int) -> Fold:
-    crop = center(side)
-    return lambda source: crop(source).flatten(0, 1)[:, None]
+def _kernel(source: Tensor, side: int) -> Tensor:
+    return center(side)(source).flatten(0, 1)[:, None]
 
 
 def _unkernel(parameter: Tensor, shape: torch.Size) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -187,13 +188,8 @@ def _final_norm(a: Architecture, where: str, width: int) -> nn.Module:
 
 def _position_rule(width: int, side: int, prefix: int, kind: str) -> Shared:
     """Sharing of a table that starts with `prefix` rows of other tokens."""
-
-    def fold(table: Tensor) -> Tensor:
-        return _resize_positions(table, prefix, side)
-
-    def unfold(table: Tensor, shape: torch.Size) -> Tensor:
-        return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
-
+    fold = partial(_resize_positions, prefix=prefix, side=side)
+    unfold = partial(_enlarge_positions, prefix=prefix)
     branch = "" if kind == "learned" else kind
     return Shared((1, prefix + side**2, width), "_ whole _", fold, unfold, branch)
 
@@ -206,6 +202,10 @@ def _resize_positions(table: Tensor, prefix: int, side: int) -> Tensor:
     grid = table[:, prefix:].transpose(1, 2).unflatten(-1, (old, old))
     resized = F.interpolate(grid, (side, side), mode="bicubic", antialias=True)
     return torch.cat([table[:, :prefix], to_tokens(resized)], 1)
+
+
+def _enlarge_positions(table: Tensor, shape: torch.Size, prefix: int) -> Tensor:
+    return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
 
 
 def to_tokens(x: Tensor) -> Tensor:

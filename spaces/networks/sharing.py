@@ -4,13 +4,15 @@ Every parameter has named axes. It is shared by a leading slice along each of th
 "whole" are taken whole and given to `fold`, which makes the parameter from the slice: a mean
 over heads, a resized kernel, the center of a table. `unfold` goes the other way, to fill the
 larger parameter from a pretrained one. A module lists its exceptions in a dict named `shared`;
-a parameter that is not listed is sliced along the axes of its own shape.
+a parameter that is not listed is sliced along the axes of its own shape. Folds are functions of
+their module, or partial ones, as networks travel to workers with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +79,12 @@ def plain(shape: torch.Size) -> Shared:
 
 def center(side: int) -> Fold:
     """The middle `side` x `side` of the last two axes, as smaller kernels and windows need."""
+    return partial(_center, side=side)
 
-    def fold(source: Tensor) -> Tensor:
-        low = [(length - side) // 2 for length in source.shape[-2:]]
-        return source[..., low[0] : low[0] + side, low[1] : low[1] + side]
 
-    return fold
+def _center(source: Tensor, side: int) -> Tensor:
+    low = [(length - side) // 2 for length in source.shape[-2:]]
+    return source[..., low[0] : low[0] + side, low[1] : low[1] + side]
 
 
 def uncenter(parameter: Tensor, shape: torch.Size) -> Tensor:

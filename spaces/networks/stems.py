@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .norms import make_act, make_norm
-from .sharing import Fold, Shared
+from .sharing import Shared
 
 
 class PatchEmbed(nn.Module):
@@ -20,9 +20,8 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(in_chans, width, patch_size, stride=patch_size, bias=bias)
         kernel = (width, in_chans, patch_size, patch_size)
-        self.shared = {
-            "proj.weight": Shared(kernel, "_ _ whole whole", _resize(patch_size), _enlarge)
-        }
+        resize = partial(_resize, side=patch_size)
+        self.shared = {"proj.weight": Shared(kernel, "_ _ whole whole", resize, _enlarge)}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
@@ -88,14 +87,11 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-def _resize(side: int) -> Fold:
-    def fold(kernel: Tensor) -> Tensor:
-        if kernel.shape[-1] == side:
-            return kernel
-        matrix = pi_matrix(kernel.shape[-1], side).to(kernel)
-        return matrix @ kernel @ matrix.T
-
-    return fold
+def _resize(kernel: Tensor, side: int) -> Tensor:
+    if kernel.shape[-1] == side:
+        return kernel
+    matrix = pi_matrix(kernel.shape[-1], side).to(kernel)
+    return matrix @ kernel @ matrix.T
 
 
 def _enlarge(kernel: Tensor, shape: torch.Size) -> Tensor:

@@ -1,5 +1,6 @@
 """Each mixer against a formula or a module written independently."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from vitpareto.spaces import Block, Place, mixers
 from vitpareto.spaces.contract import MixerContract
 from vitpareto.spaces.errors import ConfigError
 from vitpareto.spaces.mixers import MIXERS, Number, find
+from vitpareto.spaces.networks import shared_of
 from vitpareto.spaces.networks.attention import Attention
 from vitpareto.spaces.networks.linear import LinearAttention
 from vitpareto.spaces.networks.mbconv import MBConv
@@ -19,7 +21,7 @@ from vitpareto.spaces.networks.pooled import PooledAttention
 from vitpareto.spaces.networks.token_mlp import TokenMlp
 from vitpareto.spaces.networks.window import WindowAttention
 
-from .helpers import difference, place, randomize, randomized, small
+from .helpers import difference, images, place, randomize, randomized, small
 
 HEADS = {"num_heads": 4, "head_dim": 6}
 
@@ -234,6 +236,19 @@ class TestMBConv(MixerContract):
 
 def test_every_mixer_has_its_laws() -> None:
     assert {law.name for law in MixerContract.__subclasses__()} == set(MIXERS)
+
+
+@pytest.mark.parametrize("law", MixerContract.__subclasses__(), ids=lambda law: law.name)
+def test_a_worker_is_sent_the_same_network(law: type[MixerContract]) -> None:
+    """With the rules by which smaller ones are cut from it."""
+    for candidate in law.candidates()[:3]:
+        network = randomized(candidate.architecture)
+        sent, x = pickle.loads(pickle.dumps(network)), images(candidate)
+        assert sent(x).equal(network(x))
+        for name, (rule, shape) in shared_of(sent).items():
+            source = torch.randn(rule.shape) + torch.arange(rule.shape[-1])
+            old, _ = shared_of(network)[name]
+            assert rule.cut(source, shape).equal(old.cut(source, shape))
 
 
 def test_numbers_mean_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:

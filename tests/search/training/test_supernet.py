@@ -1,6 +1,7 @@
 """Supernet training: the same whether interrupted, shared, halved or not."""
 
 import math
+import pickle
 import random
 import signal
 import subprocess
@@ -364,6 +365,8 @@ def test_features_and_attention_come_from_the_teacher(space, data: Data, lessons
     inner = Lessons.of(data, lessons.teacher, DistillConfig(features=1, attention=1), teacher)
     lesson = next(inner.batches(32, 1, 0))
     assert lesson.tokens is not None and lesson.tokens.shape == (len(lesson.labels), 4, 128)
+    sent = pickle.loads(pickle.dumps(inner)).tokens(lesson.images)  # as to a worker
+    assert lesson.tokens.equal(sent)
     plain, _ = gradients(space, lessons, Workers())
     looking, _ = gradients(space, inner, Workers())
     assert not close(plain, looking, 1e-3)
