@@ -416,6 +416,9 @@ class FinishConfig(TrainConfig):
         ramp: share of the steps over which bits go down and zeros come in; 0 trains the model as
             it will be from the start.
         retrain_epochs: passes after each step back of a model that did not hold; 0 for none.
+        layers: weight of the loss on how far what each block leaves is from what the start's has
+            there, only beside a start; 0 for none. On answers the losses have 1 together, and
+            CoFi gives layers 1 to 9 times their weight (Xia et al., arXiv:2204.00408).
     """
 
     epochs: Positive = 10
@@ -424,6 +427,7 @@ class FinishConfig(TrainConfig):
     inherit: bool = True
     ramp: Annotated[float, Field(ge=0, lt=1)] = 0.5
     retrain_epochs: Annotated[int, Field(ge=0)] = 4
+    layers: Annotated[float, Field(ge=0)] = 0.0
 
 
 class ExportConfig(_Section):
@@ -526,6 +530,16 @@ class RunConfig(_Section):
             rate = {"lr": self.proxy.lr} if self.open_keys(["finish.lr"]) else {}
             anew = self.finish.model_copy(update={"inherit": False} | rate)
             object.__setattr__(self, "finish", anew)  # the section is frozen for all others
+        return self
+
+    @model_validator(mode="after")
+    def _layers_of_a_start(self) -> RunConfig:
+        """Only a network that others are cut from has the same layers as they."""
+        if self.finish.layers and not self.start.model:
+            raise ValueError(
+                "finish.layers: there are no layers to learn from without a start: name one in "
+                "start.model, or set finish.layers=0"
+            )
         return self
 
     @model_validator(mode="after")

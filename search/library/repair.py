@@ -30,7 +30,7 @@ from .fitting import Twins
 from .inner import bare, chunked, token_weights, writes_last
 from .parts import Depths, Library
 from .slices import original, sliced
-from .start import CHUNK, blocks_of, downsampled, shaped, stages_of, stem, tokens
+from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
 Map = Callable[[Tensor], Tensor]
 
@@ -249,13 +249,7 @@ class _Walk:
 
     def _target(self, stream: Tensor, i: int) -> Tensor:
         """The start's stream (B, N, C) on the candidate's grid, channels and tokens."""
-        side, prefix, width = self.a.grid >> i, self.a.prefix, self.a.stages[i].width
-        theirs = self.start.architecture
-        stream = stream[:, :, :width]
-        if side != theirs.grid >> i:
-            grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
-            pooled = F.adaptive_avg_pool2d(grid, side)
-            stream = torch.cat([stream[:, :prefix], tokens(pooled)], 1)
+        stream = on_grid(stream, self.start.architecture, self.a, i)
         for reduce in self.reductions:
             stream = reduce(stream)
         return stream

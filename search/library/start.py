@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...spaces import Architecture
 from ...spaces.errors import SpaceError
@@ -153,6 +154,16 @@ def downsampled(stage: NetworkStage, x: Tensor) -> Tensor:
     if stage.downsample is None:
         return x
     return tokens(stage.downsample(shaped(x, str(stage.downsample.layout))))
+
+
+def on_grid(stream: Tensor, theirs: Architecture, ours: Architecture, i: int) -> Tensor:
+    """A network's stream (B, N, C) in a stage, on the grid and channels of a smaller network."""
+    side, prefix = ours.grid >> i, ours.prefix
+    stream = stream[:, :, : ours.stages[i].width]
+    if side == theirs.grid >> i:
+        return stream
+    grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
+    return torch.cat([stream[:, :prefix], tokens(F.adaptive_avg_pool2d(grid, side))], 1)
 
 
 def shaped(x: Tensor, layout: str) -> Tensor:

@@ -29,6 +29,7 @@ from ..data.dataset import Data, Split
 from ..data.loading import load_data, record_images
 from ..data.splits import SPLITS
 from ..executors import open_executor
+from ..library.layers import LayerLoss
 from ..library.making import make_library
 from ..library.parts import Library
 from ..library.repair import assemble
@@ -151,8 +152,10 @@ class Run:
     def tuning(self) -> FineTuning:
         """Training of single networks that are delivered; needs the lessons."""
         config, validation = self.config, self.data.split("validation")
-        seed, goal = config.search.seed, config.search.goal
-        return FineTuning(self.ensure_lessons(), validation, config.finish, seed, goal)
+        lessons, weight = self.ensure_lessons(), config.finish.layers
+        if weight and (library := self.ensure_library()):
+            lessons = replace(lessons, layers=LayerLoss.of(library, weight))
+        return FineTuning(lessons, validation, config.finish, config.search.seed, config.search.goal)
 
     @_once
     def ensure_data(self) -> Data:

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from ...cost_models import workload
 from ...spaces import Candidate, SearchSpace
+from ...spaces.networks import Network
 from ..config import RunConfig, TrainConfig
 from ..data.augment import augmented, draws
 from ..data.dataset import Data, Split
+from ..library.layers import LayerLoss
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
@@ -157,6 +159,9 @@ def alone(
         names: of the kinds.
     """
     lessons = one_batch(config, data, teacher_of(config, space, data))
+    if weight := config.finish.layers:
+        start = Network(space.largest().architecture).eval().requires_grad_(False)
+        lessons = replace(lessons, layers=LayerLoss(start, (), weight))
     score = _scorer(config, space, data) if "score" in names else None
     batch = max(config.proxy.batch_size, config.finish.batch_size)
     works: dict[tuple[str, str], Work] = {}

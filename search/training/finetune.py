@@ -92,7 +92,8 @@ class FineTuning:
     @property
     def recipe(self) -> str:
         """What the configuration says of one training, as JSON."""
-        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs"})
+        new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
+        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs", *new})
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""

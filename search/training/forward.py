@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from ...spaces import Candidate
 from ...spaces.networks import Network
+from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.network import to_tokens
 from ...spaces.supernet import Supernet, blueprint
 from ..compress import run_batches
 from ..compress.network import Layers, compressible, run_layers
 from ..data.dataset import Split, resized
-from .losses import Answer
+from .losses import Answer, Streams
 from .optimizer import fast_matmul
 
 BATCH = 256  # images at once
@@ -51,12 +53,21 @@ def answer(
     with fast_matmul(images.device), _listening(network) as heard:
         run_layers(network, params, layers, [images])
     logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)
-    return Answer(logits, heard["norm"][:, a.prefix :])
+    left = [
+        [_as_tokens(heard[f"stages.{i}.blocks.{j}"]) for j in range(len(stage.blocks))]
+        for i, stage in enumerate(a.stages)
+    ]
+    return Answer(logits, heard["norm"][:, a.prefix :], Streams(a, left))
+
+
+def _as_tokens(x: Tensor) -> Tensor:
+    """What a block leaves, tokens or a grid, as tokens (B, N, C)."""
+    return to_tokens(x) if x.ndim == 4 else x
 
 
 @contextlib.contextmanager
 def _listening(network: Network) -> Generator[dict[str, Tensor]]:
-    """Outputs of the last norm and the heads, by name, recorded while the context lasts."""
+    """Outputs of blocks, last norm and heads, by name, recorded while the context lasts."""
     heard: dict[str, Tensor] = {}
 
     def hook(name: str):
@@ -66,6 +77,9 @@ def _listening(network: Network) -> Generator[dict[str, Tensor]]:
         return keep
 
     modules = {name: getattr(network, name) for name in ("norm", "head", "head_dist")}
+    for name, module in network.stages.named_modules(prefix="stages"):
+        if isinstance(module, ResidualBlock):
+            modules[name] = module
     handles = [m.register_forward_hook(hook(n)) for n, m in modules.items() if m is not None]
     try:
         yield heard

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...spaces import Architecture
 from ..config import DistillConfig
 
 SMOOTHING = 0.1  # of labels, where they are learned directly
+
+
+class Streams(NamedTuple):
+    """The residual stream of a network for a batch of images.
+
+    Attributes:
+        architecture: of the network.
+        left: what each block leaves, stage by stage, as tokens (B, N, C).
+    """
+
+    architecture: Architecture
+    left: Sequence[Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +35,12 @@ class Answer:
     Attributes:
         logits: of each head (B, K); the second, if any, is the distillation head.
         tokens: the last tokens, normalized (B, N, C), class tokens left out.
+        streams: how they came about; None where nobody listened.
     """
 
     logits: tuple[Tensor, ...]
     tokens: Tensor
+    streams: Streams | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -143,6 +159,26 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
         for energy, own in zip(maps, sides, strict=True)
     )
     return (a - b).square().sum(1).mean()
+
+
+def stream_loss(student: Tensor, teacher: Tensor, prefix: int) -> Tensor:
+    """Squared distance of a student's stream from a teacher's, in variances of the latter.
+
+    That of hidden states (Jiao et al., TinyBERT, arXiv:1909.10351), here relative to how they
+    vary over images and tokens, so that one weight fits all depths and starts.
+
+    Args:
+        student: tokens (B, N, C); where it has dropped some, only the first ones are compared.
+        teacher: tokens (B, M, C).
+        prefix: number of class and register tokens, which are never dropped.
+    """
+    teacher = teacher.float()
+    variance = (teacher - teacher.mean((0, 1))).square().mean()
+    if student.shape[1] != teacher.shape[1]:
+        student, teacher = student[:, :prefix], teacher[:, :prefix]
+    if not student.shape[1]:
+        return student.sum()  # 0, as nothing is left to compare
+    return (student.float() - teacher).square().mean() / variance.clamp_min(1e-12)
 
 
 def _similarities(x: Tensor) -> Tensor:

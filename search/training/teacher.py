@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -19,7 +19,7 @@ from ..console import progress
 from ..data.augment import Norm, Views
 from ..data.balance import class_weights, drawn_equally
 from ..data.dataset import Data, resized
-from .losses import Answer, Lesson, label_loss, loss_of
+from .losses import Answer, Lesson, Streams, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 from .pace import Limit, Schedule
 from .parts import Parts
@@ -189,6 +189,7 @@ class Lessons:
         config: of the losses.
         network: the teacher, which is run again only for losses on features.
         balance: whether classes of few images count or come more often.
+        layers: loss on the stream of a student for some images, if any.
     """
 
     views: Views
@@ -197,6 +198,7 @@ class Lessons:
     config: DistillConfig = SOFT
     network: Any = None
     balance: Balance = "none"
+    layers: Callable[[Streams, Tensor], Tensor] | None = None
 
     @classmethod
     def of(
@@ -229,7 +231,11 @@ class Lessons:
 
     def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
         """Loss of a student that learns from labels and teacher."""
-        return loss_of(answer, lesson.to(answer.tokens.device), self.config)
+        loss = loss_of(answer, lesson.to(answer.tokens.device), self.config)
+        if self.layers is None:
+            return loss
+        assert answer.streams
+        return loss + self.layers(answer.streams, lesson.images)
 
     @torch.no_grad()
     def tokens(self, images: Tensor) -> Tensor | None:

@@ -28,6 +28,8 @@ BAD = [
     ("search.trials", "need key=value"),
     ("space.name.deep=3", "'space' holds no keys"),
     ("search.trials=[", "--set search.trials"),
+    ("finish.layers=1", "finish.layers: there are no layers to learn from without a start"),
+    ("finish.layers=-1", "finish.layers: .*greater than or equal to 0"),
     ("search.rungs=[0.5]", "search: rungs are shares of images, at which a forecast does not look"),
 ]
 

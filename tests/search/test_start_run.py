@@ -42,7 +42,7 @@ def run_of(own: Own, folder: Path, **sections: Any) -> Path:
         "forecast": {"candidates": 8, "steps": 5},
         "search": {"trials": 10, "sampler": "random", "limits": {"accuracy": 0.3}},
         "executor": {"threads": 1},
-        "finish": {**TRAIN, "finalists": 2},
+        "finish": {**TRAIN, "finalists": 2, "layers": 0.5, "ema": 0.9},
         **sections,
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(run))

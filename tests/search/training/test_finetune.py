@@ -224,6 +224,29 @@ def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_pa
     assert all(value.equal(state[name]) for name, value in spoilt.state_dict().items())
 
 
+def test_averaged_weights_are_judged_and_kept(made: Made, lessons: Lessons, tmp_path: Path) -> None:
+    """The last ones go on; after a kill the average does, too."""
+    config = CONFIG.model_copy(update={"epochs": 1, "ramp": 0.0, "ema": 0.99})
+    fine, split = tuning(made, lessons, config), made.data.split("validation")
+    finalist = Finalist(made.candidate, copy(made), tmp_path / "kept")
+    with torch.no_grad():
+        finalist.network.head.bias.zero_()
+        finalist.network.head.weight.zero_()  # whatever comes is better
+    state = fine(made.candidate, fine.start(finalist))
+    best, now, average = (finish._part(state.tensors, p) for p in ("best.", "now.", "average."))
+    assert all(best[name].equal(value) for name, value in average.items())
+    assert not best["head.weight"].equal(now["head.weight"])
+    finalist.network.load_state_dict(best)
+    found = accuracy(predict(made.candidate, finalist.network, split), split.labels)
+    assert found["accuracy"] == state.notes["score"]
+
+
+def test_checkpoints_from_before_layers_were_compared_are_continued() -> None:
+    assert "layers" not in FineTuning(None, None, CONFIG, 0).recipe  # type: ignore[arg-type]
+    other = CONFIG.model_copy(update={"layers": 1.0})
+    assert '"layers":1.0' in FineTuning(None, None, other, 0).recipe  # type: ignore[arg-type]
+
+
 def test_low_bits_recover_what_rounding_lost(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     candidate = everywhere(made.candidate, Policy(3))
     split = made.data.split("validation")
