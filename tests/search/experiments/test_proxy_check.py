@@ -9,13 +9,8 @@ from click.testing import CliRunner
 
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.experiments.proxy_check import (
-    FEATURES,
-    Trainer,
-    features,
-    proxy_figures,
-    train_all,
-)
+from vitpareto.search.experiments.proxy_check import Trainer, train_all
+from vitpareto.search.experiments.proxy_figures import FEATURES, features, proxy_figures
 from vitpareto.search.experiments.proxy_plot import scatter
 from vitpareto.search.experiments.stratified_pairs import stratified_pairs
 from vitpareto.search.scoring.evaluation import Evaluation
