@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..spaces import Candidate
 from ..spaces.errors import RunError
@@ -41,12 +42,13 @@ from .run.budget import (
 from .run.estimates import SECONDS
 from .run.progress import Job, following
 from .run.rates import Rates
+from .run.refreshing import refresh_of
 from .run.stage import Stage
 from .run.stages import running
 from .run.terms import terms_of
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog, read_evaluations
-from .store.atomic_files import read_json
+from .store.atomic_files import read_json, write_json
 from .store.run_folder import RunPaths
 from .training.finetune import Finalist, start_network, train_finalists
 from .training.optimizer import torch_device
@@ -155,13 +157,8 @@ def search_candidates(run: Run) -> None:
             "scored": len(study.scoring.log),
             "hypervolume": study.archive.volume,
         }
-    if not scored_front(run):
+    if not pareto_front(scored(run), objectives):
         add_nearest(run)
-
-
-def scored_front(run: Run) -> list[Evaluation]:
-    """Front of the scored candidates within the limits, the most accurate first."""
-    return pareto_front(_complete(run), run.config.search.resolve())
 
 
 def add_nearest(run: Run) -> None:
@@ -173,7 +170,7 @@ def add_nearest(run: Run) -> None:
     candidate, costs = expected_best(run)
     evaluations = EvaluationLog(run.folder.evaluations)
     evaluations.append(evaluate(run.ensure_scorers()[1.0], candidate, costs))
-    if not _complete(run):
+    if not scored(run):
         raise RunError(f"{run.folder.path}: no candidate could be scored; log.txt says why")
 
 
@@ -183,7 +180,21 @@ def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
     return nearest(run.space, search.resolve(), run.costs.all, search.seed)
 
 
-def shortlisted(run: Run, front: Sequence[Evaluation]) -> list[Evaluation]:
+def scored(run: Run) -> list[Evaluation]:
+    """Candidates that could be scored, as the search saw them."""
+    evaluations, _ = read_evaluations(run.folder.evaluations)
+    return [e for e in evaluations if e.status == "complete"]
+
+
+def candidates_now(run: Run) -> list[Evaluation]:
+    """Candidates as they are forecast once models were delivered, if that was done before."""
+    known = scored(run)
+    return refresh_of(run.folder, known)(known) if run.folder.finalists.exists() else known
+
+
+def shortlisted(
+    run: Run, known: Sequence[Evaluation], front: Sequence[Evaluation]
+) -> list[Evaluation]:
     """Candidates to measure: spread over the front of the first two objectives, ends included.
 
     More are measured than are delivered. If none keeps the limits, it is the one that misses them
@@ -192,7 +203,7 @@ def shortlisted(run: Run, front: Sequence[Evaluation]) -> list[Evaluation]:
     if front:
         return _spread(run, front, SHORT * run.config.finish.finalists)
     objectives = run.config.search.resolve()
-    best = min(_complete(run), key=lambda e: excess(e.metrics, objectives))
+    best = min(known, key=lambda e: excess(e.metrics, objectives))
     log.warning(
         "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
         "delivered all the same, and marked where it misses them",
@@ -205,22 +216,51 @@ def shortlisted(run: Run, front: Sequence[Evaluation]) -> list[Evaluation]:
 
 def measure_front(run: Run) -> None:
     """Measure the latency of the shortlist, before any of it is trained."""
-    front = scored_front(run)
+    if chosen_before(run):
+        return
+    known = candidates_now(run)
+    front = pareto_front(known, run.config.search.resolve())
     if not front:
         return
     with running(run.folder, Stage.SHORTLIST) as facts:
         model, kept = run.ensure_cost_model(), run.folder.shortlist
-        facts |= error_facts(measure_shortlist(shortlisted(run, front), model, run.device, kept))
+        chosen = shortlisted(run, known, front)
+        facts |= error_facts(measure_shortlist(chosen, model, run.device, kept))
 
 
 def finalists(run: Run) -> list[Evaluation]:
-    """Candidates to deliver: the front of the shortlist by measured latency."""
-    front = scored_front(run)
-    chosen = shortlisted(run, front)
-    if not front:
-        return chosen
-    measured = measure_shortlist(chosen, run.ensure_cost_model(), run.device, run.folder.shortlist)
-    return _spread(run, corrected(chosen, measured), run.config.finish.finalists)
+    """Candidates to deliver: the front of the shortlist by measured latency.
+
+    They are chosen once. A run that goes on with other limits, more trials or more finalists
+    chooses anew, by forecasts that the models delivered so far have moved.
+    """
+    if before := chosen_before(run):
+        return before
+    known = candidates_now(run)
+    front = pareto_front(known, run.config.search.resolve())
+    chosen = shortlisted(run, known, front)
+    if front:
+        model, kept = run.ensure_cost_model(), run.folder.shortlist
+        measured = measure_shortlist(chosen, model, run.device, kept)
+        chosen = _spread(run, corrected(chosen, measured), run.config.finish.finalists)
+    rows = [e.to_dict() for e in chosen]
+    write_json(run.folder.finalists, {"of": _choice(run), "chosen": rows})
+    return chosen
+
+
+def chosen_before(run: Run) -> list[Evaluation]:
+    """Finalists that were chosen of the same candidates; none if there is something to choose."""
+    kept = run.folder.finalists
+    if not kept.exists() or (known := read_json(kept))["of"] != _choice(run):
+        return []
+    return [Evaluation.from_dict(row) for row in known["chosen"]]
+
+
+def _choice(run: Run) -> dict[str, Any]:
+    """What a choice of finalists is made of."""
+    search = run.config.search
+    asked = {"objectives": list(search.objectives), "limits": dict(search.limits)}
+    return asked | {"finalists": run.config.finish.finalists, "scored": len(scored(run))}
 
 
 def finish(run: Run) -> None:
@@ -261,11 +301,6 @@ def verify(run: Run) -> None:
     with running(run.folder, Stage.VERIFICATION):
         verify_new(run.folder, run.device, run.data)
         test_once(run.folder, run.device, run.data)
-
-
-def _complete(run: Run) -> list[Evaluation]:
-    scored, _ = read_evaluations(run.folder.evaluations)
-    return [e for e in scored if e.status == "complete"]
 
 
 def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:

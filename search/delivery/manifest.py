@@ -259,11 +259,20 @@ def manifests(pareto: Path) -> list[Manifest]:
     Raises:
         RunError: there are none, or one is refused by `read_manifest`.
     """
-    folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
-    listed = [read_manifest(folder) for folder in folders]
+    listed = read_manifests(pareto)
     if not listed:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
     return sorted(listed, key=lambda m: m.metrics.calibrated_ms if m.metrics else float("inf"))
+
+
+def read_manifests(pareto: Path) -> list[Manifest]:
+    """Read the manifests of all artifacts so far, by key.
+
+    Raises:
+        RunError: one is refused by `read_manifest`.
+    """
+    folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
+    return [read_manifest(folder) for folder in folders]
 
 
 def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:

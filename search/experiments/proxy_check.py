@@ -22,15 +22,18 @@ from ..console import progress
 from ..executors import open_executor
 from ..loop.study import window
 from ..run.assets import Run
+from ..run.refreshing import refresh_of
 from ..scoring.evaluation import Evaluation, Scorer
-from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
+from ..scoring.forecast_errors import errors
+from ..scoring.lift import lifted
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..store.atomic_files import write_atomic, write_json
 from ..training.accuracy import SCORES, effective_images
 from .ablation import cut_scorers
-from .proxy_figures import errors, proxy_figures
+from .proxy_figures import proxy_figures
 from .proxy_plot import scatter
 from .stratified_pairs import stratified_pairs
 
@@ -110,7 +113,10 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     figures |= all_figures([score[goal] for score in scored])
     if run.ensure_forecast():
         truth = [fmean(accuracies) for accuracies in runs]
-        figures["forecast"] = errors(scored, truth, goal)
+        evaluations, _ = read_evaluations(folder.evaluations)
+        refresh = refresh_of(folder, [e for e in evaluations if e.status == "complete"])
+        told = [lifted(metrics, refresh.lifts) for metrics in scored]
+        figures["forecast"] = errors(told, truth, goal) | {"refreshed_by": refresh.models}
     figures |= _others(run, candidates, figures, all_figures)
     write_atomic(folder.proxy_picture, scatter(figures))
     write_json(folder.proxy, figures)

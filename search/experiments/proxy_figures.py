@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import fmean, mean
+from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy as np
 from ...cost_models import workload
 from ...spaces import Candidate
 from ...spaces.errors import RunError
-from ..scoring.forecast import logit
-from ..training.accuracy import Z, wilson
+from ..training.accuracy import wilson
 from .rank_statistics import (
     Interval,
     Vector,
@@ -32,7 +31,6 @@ from .stratified_pairs import Pair
 from .verdict import trusted, verdict
 
 REGRET = (1, 5)  # numbers of candidates that the proxy may pick
-OF_95 = 1.645 / Z  # width of a 90% interval in that of a 95% one
 
 
 def proxy_figures(
@@ -102,25 +100,6 @@ def proxy_figures(
             )
         ],
     }
-
-
-def errors(
-    scored: Sequence[Mapping[str, float]], truth: Sequence[float], goal: str
-) -> dict[str, float]:
-    """How far a forecast is off, and how often its 90% interval holds the truth.
-
-    Args:
-        scored: accuracies with their 95% intervals.
-        truth: accuracies when trained.
-        goal: name of the accuracy.
-    """
-    inside = [
-        abs(logit(t) - logit(s[goal]))
-        <= OF_95 * abs(logit(s[f"{goal}{'_high' if t > s[goal] else '_low'}"]) - logit(s[goal]))
-        for s, t in zip(scored, truth, strict=True)
-    ]
-    off = [s[goal] - t for s, t in zip(scored, truth, strict=True)]
-    return {"mean_error": fmean(map(abs, off)), "bias": fmean(off), "coverage_90": fmean(inside)}
 
 
 FEATURES = ("params", "macs", "depth", "width", "tokens", "weight_bits")

@@ -1,4 +1,4 @@
-"""Charts: promises against measurements, and progress of the search."""
+"""Charts: progress of the search."""
 
 from __future__ import annotations
 
@@ -11,61 +11,8 @@ from ..scoring.predicted_costs import CostPredictor
 from .facts import Facts
 from .markup import tag, text
 from .scale import Scale
-from .svg import NARROW, frame, label, path, picture, steps
-from .words import latency, ms, percent
-
-
-def promise_chart(facts: Facts, width: int) -> str:
-    """Draw the measured latency of every delivered model in its promised interval.
-
-    All are relative to the promise, so that fast and slow models compare, and at the speed of the
-    calibration.
-    """
-    rows, left = facts.measured, 40
-    height = 34 * len(rows) + 60
-    right = width - (240 if width > NARROW else 16)
-    ends = [
-        100 * (end / m.promised.latency_ms - 1)
-        for m in rows
-        for end in (m.promised.low_ms, m.promised.high_ms)
-    ]
-    values = [100 * (m.measured().calibrated_ms / m.promised.latency_ms - 1) for m in rows]
-    x = Scale.around([*ends, *values, 0.0], left, right, log=False)
-    parts: list[str] = []
-    for tick in x.ticks(max(3, (right - left) // 100)):
-        parts.append(tag("line", x1=x(tick), x2=x(tick), y1=8, y2=height - 46, class_="grid"))
-        parts.append(label(x(tick), height - 28, f"{tick:+g}%" if tick else "0", "tick", "middle"))
-    words = "measured latency beside the promise"
-    parts.append(label(right, height - 8, words, "axis", "end"))
-    for i, m in enumerate(rows):
-        middle, letter = 26 + 34 * i, facts.letter(m.key)
-        promised, measured = m.promised, m.measured()
-        tip = (
-            f"{letter}: {m.key}\n{latency(measured)} measured\n{ms(promised.latency_ms)} promised, "
-        )
-        tip += f"90% interval {ms(promised.low_ms)} to {ms(promised.high_ms)}\n"
-        tip += f"{ms(promised.predicted_ms)} predicted by the search"
-        low, high = x(ends[2 * i]), x(ends[2 * i + 1])
-        kind = "model" if m.inside_interval else "model unverified"
-        parts += [
-            label(left - 20, middle + 5, letter, "letter", "middle"),
-            tag(
-                "rect",
-                x=low,
-                y=middle - 7,
-                width=high - low,
-                height=14,
-                rx=7,
-                class_="band",
-                data_tip=tip,
-            ),
-            tag("line", x1=x(0), x2=x(0), y1=middle - 9, y2=middle + 9, class_="promise"),
-            tag("circle", cx=x(values[i]), cy=middle, r=6, class_=kind, data_tip=tip, tabindex=0),
-        ]
-        if width > NARROW:
-            words = f"{ms(measured.calibrated_ms)}, {ms(promised.latency_ms)} promised"
-            parts.append(label(right + 16, middle + 5, words, "tick"))
-    return picture(width, height, "Measured against promised latency", *parts)
+from .svg import NARROW, frame, path, picture, steps
+from .words import percent
 
 
 def progress_chart(facts: Facts, width: int) -> str:

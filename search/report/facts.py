@@ -18,6 +18,7 @@ from ..delivery.artifact import read_candidate
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..library.overview import Overview, read_overview
 from ..pareto.objectives import Objective, pareto_front
+from ..run.refreshing import refresh_of
 from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
@@ -33,7 +34,9 @@ class Facts:
         folder: the run.
         config: resolved.
         space: that was searched.
-        evaluations: scored candidates in the order of scoring.
+        evaluations: scored candidates in the order of scoring, with accuracies as they are
+            forecast now that models are finished.
+        refreshed: number of models that have moved these forecasts.
         failed: number of candidates that could not be scored.
         delivered: manifests, the fastest first.
         candidates: key -> candidate of each of them.
@@ -56,6 +59,7 @@ class Facts:
     config: RunConfig
     space: SearchSpace
     evaluations: Sequence[Evaluation]
+    refreshed: int
     failed: int
     delivered: Sequence[Manifest]
     candidates: Mapping[str, Candidate]
@@ -143,11 +147,13 @@ def gather(folder: RunFolder) -> Facts:
     delivered = manifests(folder.pareto)
     scored, _ = read_evaluations(folder.evaluations)
     complete = [e for e in scored if e.status == "complete"]
+    refresh = refresh_of(folder, complete)
     return Facts(
         folder=folder,
         config=load_config(folder.config),
         space=SearchSpace.from_yaml(folder.space),
-        evaluations=complete,
+        evaluations=refresh(complete),
+        refreshed=refresh.models,
         failed=len(scored) - len(complete),
         delivered=delivered,
         candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},

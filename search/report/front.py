@@ -77,7 +77,7 @@ def size_edges(sizes: Sequence[float]) -> list[float]:
 
 def _dot(e: Evaluation, goal: str, x: Scale, y: Scale, shade: str, kind: str) -> str:
     m = e.metrics
-    words = f"{e.key}\n{interval(m, goal)} as the search saw it\n{ms(m['latency_ms'])} "
+    words = f"{e.key}\n{interval(m, goal)} estimated\n{ms(m['latency_ms'])} "
     words += f"predicted, {mb(m['size_mb'])}\n{in_words(e.candidate)}"
     return tag(
         "circle",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from statistics import median
 from typing import Any
 
 from ...cost_models.tables.anchors import speed_words
@@ -13,14 +12,11 @@ from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import SEARCHED, Manifest
 from ..pareto.objectives import spelled
 from .bars import time_bar
-from .charts import promise_chart
 from .drawing import draw
 from .facts import Facts
 from .markup import table, tag, text, yes
 from .svg import both
 from .words import interval, latency, mb, ms, number, share
-
-SLIGHT = 0.02  # bias of predictions up to which it is not mentioned
 
 
 def models(facts: Facts) -> list[str]:
@@ -162,32 +158,6 @@ def _operators(inventory: Inventory | None) -> str:
         tag("p", text(f"Fused: {', '.join(inventory.fused) or 'nothing'}."), class_="note"),
         table(("other runtime", "operators that it does not take", "its version"), rows, wrap=1),
     )
-
-
-def promises(facts: Facts) -> list[str]:
-    """Measured latencies in their promised intervals."""
-    if not facts.measured:
-        return []
-    inside = sum(m.inside_interval for m in facts.measured)
-    caption = (
-        "The band is what was promised before the model was trained: the cost model's 90% "
-        "interval, around what the untrained graph took if it was measured. The circle is what "
-        f"the model takes: {inside} of {len(facts.measured)} lie inside."
-    )
-    bias = median(m.promised.latency_ms / m.promised.predicted_ms for m in facts.measured)
-    if abs(bias - 1) > SLIGHT:
-        slower = "slower" if bias > 1 else "faster"
-        caption += (
-            f" Half of them are {abs(bias - 1):.0%} {slower} than the search saw them, or more."
-        )
-    ran = [m for m in facts.measured if speed_words(m.measured().speed)]
-    if ran:
-        speeds = (f"{facts.letter(m.key)} {speed_words(m.measured().speed)}" for m in ran)
-        caption += f" The machine ran {', '.join(speeds)}; circles are where they would be at it."
-    return [
-        tag("h2", "Latency: promised and measured"),
-        tag("figure", both(partial(promise_chart, facts)), tag("figcaption", text(caption))),
-    ]
 
 
 def ladder(facts: Facts) -> list[str]:

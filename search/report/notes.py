@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from statistics import fmean
 from typing import Any
 
 from ...cost_models.calibration.calibrate import complaint
 from ...cost_models.tables.anchors import speed_words
 from ..counted import counted
 from ..data.catalog import without_copies
+from ..delivery.claims import plain
 from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
+from ..run.stage import Stage
+from ..scoring.forecast_errors import errors
 from .facts import Facts
 from .words import latency, number, percent
 
 LEVEL = 0.9  # of the intervals
+ENOUGH = 30  # models that tell how often intervals hold
 LEAST, MOST = 80, 97  # percent that such intervals hold where they are right
 
 
@@ -147,19 +150,37 @@ def _trust(facts: Facts) -> Iterator[str]:
 
 
 def _forecasts(facts: Facts) -> Iterator[str]:
-    """How far the accuracies of the search were from those of the models that were finished."""
-    seen = {e.key: e.metrics[facts.goal] for e in facts.evaluations}
-    off = [
-        m.measured().interval(facts.goal)[1] - seen[m.key] for m in facts.measured if m.key in seen
-    ]
-    if len(off) > 1:
-        points, mean = 100 * fmean(map(abs, off)), 100 * fmean(off)
-        side = "above" if mean > 0 else "below"
+    """How far forecasts were from accuracies of examples, and of models that were finished."""
+    learned = facts.stages.get(Stage.FORECAST, {})
+    if "left_out_mean_error" in learned:
+        n, points = learned["trained"], 100 * learned["left_out_mean_error"]
         yield (
-            f"Accuracies of candidates are estimates. Those of {len(off)} delivered models were "
-            f"off by {points:.1f} points on average; finished, these models were {abs(mean):.1f} "
-            f"points {side} them. The same may be expected of the others."
+            f"Accuracies of candidates are forecasts, learned from {n} short trainings. About "
+            f"each of these the others were off by {points:.1f} points on average, and "
+            f"{_held(learned['left_out_coverage_90'], n)}."
         )
+    finished = [m for m in facts.measured if m.ladder is None and m.key in m.finalists]
+    if len(finished) < 2:
+        return
+    truth = [m.measured().interval(facts.goal)[1] for m in finished]
+    off = errors([plain(m.promised) for m in finished], truth, facts.goal)
+    points, mean = 100 * off["mean_error"], -100 * off["bias"]
+    side = "above" if mean > 0 else "below"
+    also = "The same may be expected of the others."
+    if facts.refreshed:
+        also = f"{_held(off['coverage_90'], len(finished)).capitalize()}. "
+        also += "Accuracies of all candidates, as they are shown here, are moved by that."
+    yield (
+        f"Accuracies promised to {len(finished)} delivered models before their training were off "
+        f"by {points:.1f} points on average; finished, these models were {abs(mean):.1f} points "
+        f"{side} them. {also}"
+    )
+
+
+def _held(share: float, n: int) -> str:
+    """How often 90% intervals held, and whether so few can tell."""
+    few = "" if n >= ENOUGH else ", which are too few to tell whether they are right"
+    return f"90% intervals held {round(share * n)} of {n}{few}"
 
 
 def _cost_model(facts: Facts) -> Iterator[str]:

@@ -20,8 +20,9 @@ from .front import SIZES, front_chart, size_edges
 from .images import images
 from .markup import document, table, tag, text
 from .mistakes import thumbnails
-from .models import faster, ladder, models, promises, runtime_words
+from .models import faster, ladder, models, runtime_words
 from .notes import notes, trust
+from .promises import promises
 from .style import SCRIPT, STYLE
 from .svg import both
 from .words import duration, mb, ms, number, percent
@@ -135,8 +136,13 @@ def _front(facts: Facts) -> list[str]:
         if facts.baselines and not facts.ladder
         else ""
     )
+    estimated = "accuracy estimated on the search split"
+    if facts.refreshed:
+        estimated = (
+            f"accuracy forecast, and moved by what {counted(facts.refreshed, 'model')} became"
+        )
     caption = (
-        "Each dot is a candidate as the search saw it: accuracy estimated on the search split, "
+        f"Each dot is a candidate as the search saw it: {estimated}, "
         "latency predicted. The stair is their front. A dotted line leads from where the search "
         "saw a model to what its training and the device made of it, on the validation split, with "
         "its 95% interval. All latencies are at the speed that the machine had when it was "

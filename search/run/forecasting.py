@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from shutil import rmtree
 
 from ...spaces import Candidate
@@ -16,11 +17,12 @@ from ..library.layers import LayerLoss
 from ..library.parts import Library
 from ..loop.study import ahead
 from ..scoring.assembled import LOOKED_AT, AssembledScorer, glanced_at
-from ..scoring.cut_forecast import CutForecast, Example, on_other_split
+from ..scoring.cut_forecast import CutForecast, Example, known_divergences, on_other_split
 from ..scoring.evaluation import Evaluation, Scorer
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
+from ..scoring.forecast_errors import left_out_errors
 from ..scoring.lift import anchors
 from ..scoring.scratch import ShortTraining
 from ..scoring.strata import spread_examples
@@ -74,7 +76,13 @@ class Forecasting(Ingredients):
             trained = train_examples(examples, training, executor, log, at_once, is_over=is_over)
             if len(trained) < len(examples):  # so that a resumed run is content with them, too
                 self.change(config.with_values({"forecast.candidates": len(trained)}))
-            facts["trained"] = len(trained)
+            fit = (
+                partial(CutForecast.fit, judge=known_divergences(enough(trained)))
+                if config.start.model
+                else Forecast.fit
+            )
+            off = left_out_errors(trained, fit, goal)
+            facts |= {"trained": len(trained)} | {f"left_out_{k}": v for k, v in off.items()}
             if goal in config.search.limits:
                 self._train_to_the_end(anchors(enough(trained), goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)

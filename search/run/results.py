@@ -22,6 +22,7 @@ from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..scoring.predicted_costs import COUNTED
 from ..store.run_folder import RunFolder
+from .refreshing import refresh_of
 
 if TYPE_CHECKING:
     from ...spaces.networks import Network
@@ -142,11 +143,13 @@ class Results:
         """All scored candidates as rows in the order of scoring, for `pandas.DataFrame`.
 
         A row has key, status, metrics, whether the candidate is on the front, and its choices.
+        Forecasts of accuracy are moved by what became of the delivered models.
         """
         scored, _ = read_evaluations(self.folder.evaluations)
         complete = [e for e in scored if e.status == "complete"]
-        front = {e.key for e in pareto_front(complete, self.config.search.resolve())}
-        return [self._row(e) | {"front": e.key in front} for e in scored]
+        now = {e.key: e for e in refresh_of(self.folder, complete)(complete)}
+        front = {e.key for e in pareto_front([*now.values()], self.config.search.resolve())}
+        return [self._row(now.get(e.key, e)) | {"front": e.key in front} for e in scored]
 
     def best(self, **limits: float) -> Delivered:
         """The most accurate delivered model within limits, the verified ones before all others.

@@ -28,7 +28,7 @@ from ...cost_models import workload
 from ...spaces import Candidate
 from ..training.accuracy import SCORES, Z
 from .assembled import AssembledScorer
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Scorer
 from .finishing import Finishing
 from .forecast import enough, expit, logit
 from .gaussian_process import GaussianProcess
@@ -50,6 +50,12 @@ class Example:
         """Accuracies when finished, and the divergence when assembled."""
         far = self.judge(candidate)["divergence"]
         return self.finishing(candidate) | {"divergence": far}
+
+
+def known_divergences(finished: Sequence[Evaluation]) -> Scorer:
+    """Says how far finished candidates were without a look at them."""
+    known = {e.key: {"divergence": e.metrics["divergence"]} for e in finished}
+    return lambda candidate: known[candidate.key]
 
 
 def on_other_split(
@@ -79,14 +85,14 @@ class CutForecast:
     """Predicts accuracies of finished candidates; made by `fit`.
 
     Attributes:
-        judge: assembles candidates, and says how far from the start they are.
+        judge: says how far candidates are from the start when they are assembled.
     """
 
-    judge: AssembledScorer
+    judge: Scorer
     _processes: Mapping[str, tuple[GaussianProcess, float]]
 
     @classmethod
-    def fit(cls, finished: Sequence[Evaluation], judge: AssembledScorer) -> CutForecast:
+    def fit(cls, finished: Sequence[Evaluation], judge: Scorer) -> CutForecast:
         """Learn from finished candidates.
 
         The processes are widened until they are as sure as they are right about each example
@@ -105,7 +111,7 @@ class CutForecast:
             processes[name] = process, max(1.0, float(np.sqrt((off**2).mean())))
         return cls(judge, processes)
 
-    def judged_by(self, judge: AssembledScorer) -> CutForecast:
+    def judged_by(self, judge: Scorer) -> CutForecast:
         """The same, with another look at the candidates."""
         return replace(self, judge=judge)
 

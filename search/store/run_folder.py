@@ -60,6 +60,7 @@ class RunPaths:
     journal = _File("study.journal")  # Optuna's
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
     shortlist = _File("shortlist.json")  # measured latencies of members of the front
+    finalists = _File("finalists.json")  # who was chosen to be delivered, and of what
     pareto = _File("pareto")  # a folder for each delivered model, named by its key
     mistakes = _File("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read

@@ -12,11 +12,16 @@ import yaml
 from safetensors.torch import save_file
 
 from vitpareto.search.config import RunConfig, load_config
-from vitpareto.search.pipeline import steps_of
+from vitpareto.search.delivery.manifest import Manifest, read_manifests
+from vitpareto.search.pipeline import chosen_before, finalists, search_candidates, steps_of
 from vitpareto.search.run.assets import Run
+from vitpareto.search.run.opening import open_run
+from vitpareto.search.run.refreshing import refresh_of
+from vitpareto.search.run.results import load_run
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.scoring.cut_forecast import CutForecast
 from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.search.scoring.forecast import expit, logit
 from vitpareto.search.scoring.lift import Lifted
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.search.training.teacher import predict
@@ -107,6 +112,53 @@ def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) ->
         assert found == pytest.approx({name: evaluation.metrics[name] for name in found}, rel=1e-3)
 
 
+def test_finished_models_move_the_forecasts_of_the_others(searched: Path) -> None:
+    folder = RunFolder(searched, lock=False)
+    scored, _ = read_evaluations(folder.evaluations)
+    refresh, own, logged = (
+        refresh_of(folder, scored),
+        own_models(searched),
+        {e.key: e for e in scored},
+    )
+    assert refresh.models == len(own) > 0
+    off = [logit(m.trained.accuracy) - logit(logged[m.key].metrics["accuracy"]) for m in own]
+    lift = refresh.lifts["accuracy"]
+    whole, _ = read_evaluations(folder.whole_trainings)
+    told = [logit(logged[m.key].metrics["accuracy"]) for m in own]
+    middle = sum(told) / len(told)  # where only the level counts
+    moved = logit(lift(expit(middle))) - middle
+    assert moved == pytest.approx(sum(off) / (len(off) + len(whole)), abs=1e-6)
+    rows = load_run(searched).evaluations()
+    for row, e in zip(rows, scored, strict=True):
+        assert row["accuracy"] == pytest.approx(lift(e.metrics["accuracy"]))
+        assert row["latency_ms"] == e.metrics["latency_ms"]
+    report = (searched / "report.html").read_text()
+    assert "and moved by what" in report and "Accuracy: forecast and finished" in report
+
+
+def test_more_finalists_are_chosen_by_moved_forecasts(searched: Path, tmp_path: Path) -> None:
+    """What was scored before stays, and a choice is made once."""
+    path = tmp_path / "run"
+    shutil.copytree(searched, path)
+    before = (path / "evaluations.jsonl").read_text()
+    moved = {row["key"]: row["accuracy"] for row in load_run(path).evaluations()}
+    config = load_config(path / "config.yaml")
+    with open_run(config, path, resume=True) as folder, Run(folder) as run:
+        first = finalists(run)
+        assert {m.key for m in own_models(path)} <= {e.key for e in first}
+    config = config.with_values({"search.trials": 14, "finish.finalists": 4})
+    with open_run(config, path, resume=True) as folder, Run(folder) as run:
+        search_candidates(run)
+        assert folder.evaluations.read_text().startswith(before)
+        assert not chosen_before(run)
+        chosen = finalists(run)
+        assert len(chosen) > 2 and finalists(run) == chosen == chosen_before(run)
+    known = [e for e in chosen if e.key in moved]
+    assert known
+    for e in known:
+        assert e.metrics["accuracy"] == pytest.approx(moved[e.key])
+
+
 def test_a_proxy_check_says_what_each_part_adds(searched: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(searched, run)
@@ -116,6 +168,7 @@ def test_a_proxy_check_says_what_each_part_adds(searched: Path, tmp_path: Path) 
     figures = json.loads((run / "proxy.json").read_text())
     assert figures["recipe"]["finalists"] == 2 and not figures["short"]
     assert 0 <= figures["forecast"]["mean_error"] < 0.5
+    assert figures["forecast"]["refreshed_by"] == len(own_models(searched))
     assert {"kendall_tau", "mean", "recovered"} <= figures["assembled"].keys()
     assert figures["raw"]["recovered"] in (0.0, None)
     raw, repaired = figures["raw"]["mean"], figures["repaired"]["mean"]
@@ -142,13 +195,21 @@ def test_which_blocks_matter(searched: Path, tmp_path: Path) -> None:
     assert sorted(filter(None, (b["place"] for b in found["blocks"]))) == [1]
 
 
+def own_models(run: Path) -> list[Manifest]:
+    """Delivered models that are as the search has scored them."""
+    scored, _ = read_evaluations(RunPaths(run).evaluations)
+    return [m for m in read_manifests(RunPaths(run).pareto) if m.key in {e.key for e in scored}]
+
+
 def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(searched, run)
     before = (run / "start.safetensors").read_bytes()
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("pareto/*")}
     result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume")
     assert result.exit_code in (0, 3), result.output
     assert (run / "start.safetensors").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in run.glob("pareto/*")} == kept
     other = ("--set", "start.adapt.epochs=3")
     result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume", *other)
     assert "cannot be resumed with another start" in str(result.exception)
@@ -233,7 +294,9 @@ def test_bad_starts_are_found_before_anything_is_done(
 
 
 def test_a_space_is_derived_from_nothing(own: Own, tmp_path: Path) -> None:
-    result = invoke("search", run_of(own, tmp_path, space="auto", start={}), "--dry-run")
+    result = invoke(
+        "search", run_of(own, tmp_path, space="auto", start={}, finish=TRAIN), "--dry-run"
+    )
     assert "space: auto is derived from a start: name one in start.model" in str(result.exception)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.data.survey import as_image
+from vitpareto.search.delivery.claims import Story
 from vitpareto.search.delivery.manifest import Manifest, read_manifest, write_manifest
 from vitpareto.search.delivery.mistakes import KEPT
 from vitpareto.search.report import build_report, words
@@ -31,13 +32,16 @@ from vitpareto.search.report.mistakes import SHOWN, data_uri
 from vitpareto.search.report.models import speed
 from vitpareto.search.report.notes import notes, trust
 from vitpareto.search.report.page import tiles
+from vitpareto.search.report.promises import promises
 from vitpareto.search.report.svg import NARROW, WIDE
+from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
 
 from ..conftest import invoke
 
+LEFT_OUT = {"left_out_mean_error": 0.025, "left_out_bias": 0.0, "left_out_coverage_90": 0.9}
 VOID = ("meta", "link", "br", "img")
 
 
@@ -102,6 +106,7 @@ def test_it_needs_nothing_else_and_shows_everything(run: Path) -> None:
             "The front",
             "Delivered models",
             "Latency: promised and measured",
+            "Accuracy: forecast and finished",
             "What to keep in mind",
         ),
         *("Which classes are confused", "Which images are in which split", "What to type next"),
@@ -172,18 +177,30 @@ def test_limits_are_kept_at_the_speed_of_the_calibration(facts: Facts) -> None:
 
 
 def test_it_says_how_far_the_forecasts_were_off(facts: Facts) -> None:
-    first, second = facts.delivered[:2]
-    shares = {first.key: 0.9, second.key: 0.7}
+    shares = ((0.9, 0.88, 0.95), (0.7, 0.74, 0.75))  # measured, promised, and the end of that
     delivered = [
-        replace(m, metrics=replace(m.measured(), accuracy=shares[m.key])) for m in (first, second)
+        replace(
+            m,
+            finalists={m.key: Story()},
+            metrics=replace(m.measured(), accuracy=share),
+            promised=replace(
+                m.promised, accuracy=told, accuracy_low=told - 0.02, accuracy_high=high
+            ),
+        )
+        for m, (share, told, high) in zip(facts.delivered, shares, strict=False)
     ]
-    seen = {first.key: 0.88, second.key: 0.74}
-    scored = [
-        replace(e, metrics={**e.metrics, "accuracy": seen.get(e.key, 0.5)})
-        for e in facts.evaluations
-    ]
-    said = " ".join(notes(replace(facts, delivered=delivered, evaluations=scored)))
+    stages = {**facts.stages, Stage.FORECAST: {"trained": 40} | LEFT_OUT}
+    said = " ".join(notes(replace(facts, delivered=delivered, stages=stages)))
     assert "were off by 3.0 points on average; finished, these models were 1.0 points below" in said
+    assert "90% intervals held 1 of 2, which are too few to tell" in said
+    assert "from 40 short trainings" in said and "off by 2.5 points" in said
+    assert "90% intervals held 36 of 40." in said
+    drawn = parsed("".join(promises(replace(facts, delivered=delivered)))).texts
+    assert "Accuracy: forecast and finished" in drawn
+    assert any("1 of 2 lie inside" in words for words in drawn)
+    none = facts.config.with_values({"forecast.candidates": 0})
+    drawn = parsed("".join(promises(replace(facts, delivered=delivered, config=none)))).texts
+    assert "Accuracy: forecast and finished" not in drawn
 
 
 def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
@@ -333,7 +350,7 @@ def test_intervals_that_do_not_hold_and_restless_sessions_are_said(facts: Facts)
         return " ".join(notes(replace(facts, cost_model=model)))
 
     calm = {"unsettled": 0, "sessions": 8, "sessions_with_alarm": 1, "coverage_of_90": 90.0}
-    assert "held" not in said(**calm) and "restless" not in said(**calm)
+    assert "predicted latencies held" not in said(**calm) and "restless" not in said(**calm)
     narrow = said(**calm | {"coverage_of_90": 65.0})
     assert "held 65% of what was measured on these networks: true latencies lie outside" in narrow
     assert "they are wide" in said(**calm | {"coverage_of_90": 100.0})
