@@ -18,7 +18,7 @@ from ..delivery.artifact import read_candidate
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..library.overview import Overview, read_overview
 from ..pareto.objectives import Objective, pareto_front
-from ..run.refreshing import refresh_of
+from ..run.refreshing import Refresh, refresh_of
 from ..run.stage import Stage
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
@@ -34,9 +34,8 @@ class Facts:
         folder: the run.
         config: resolved.
         space: that was searched.
-        evaluations: scored candidates in the order of scoring, with accuracies as they are
-            forecast now that models are finished.
-        refreshed: number of models that have moved these forecasts.
+        evaluations: scored candidates in the order of scoring.
+        refresh: what finished models say about their forecasts.
         failed: number of candidates that could not be scored.
         delivered: manifests, the fastest first.
         candidates: key -> candidate of each of them.
@@ -59,7 +58,7 @@ class Facts:
     config: RunConfig
     space: SearchSpace
     evaluations: Sequence[Evaluation]
-    refreshed: int
+    refresh: Refresh
     failed: int
     delivered: Sequence[Manifest]
     candidates: Mapping[str, Candidate]
@@ -86,9 +85,14 @@ class Facts:
         return self.config.search.goal
 
     @cached_property
+    def shown(self) -> list[Evaluation]:
+        """The scored candidates as they are forecast now that models are finished."""
+        return self.refresh(self.evaluations)
+
+    @cached_property
     def front(self) -> list[Evaluation]:
-        """The scored candidates within all limits that no other one dominates."""
-        return pareto_front(self.evaluations, self.objectives)
+        """Those of them within all limits that no other one dominates."""
+        return pareto_front(self.shown, self.objectives)
 
     @cached_property
     def line(self) -> list[Evaluation]:
@@ -147,13 +151,12 @@ def gather(folder: RunFolder) -> Facts:
     delivered = manifests(folder.pareto)
     scored, _ = read_evaluations(folder.evaluations)
     complete = [e for e in scored if e.status == "complete"]
-    refresh = refresh_of(folder, complete)
     return Facts(
         folder=folder,
         config=load_config(folder.config),
         space=SearchSpace.from_yaml(folder.space),
-        evaluations=refresh(complete),
-        refreshed=refresh.models,
+        evaluations=complete,
+        refresh=refresh_of(folder, complete),
         failed=len(scored) - len(complete),
         delivered=delivered,
         candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},

@@ -29,7 +29,7 @@ def front_chart(facts: Facts, width: int) -> str:
     height = 520 if width > NARROW else 400
     x, y = _plane(facts, width, height)
     shade, best = shades(facts), {e.key for e in facts.front}
-    rest = [e for e in facts.evaluations if e.key not in best]
+    rest = [e for e in facts.shown if e.key not in best]
     rest = rest[:: -(-len(rest) // POINTS) or 1]
     parts = [frame(x, y, "latency, ms", f"{spelled(facts.goal)}, %"), *_levels(facts, x, y)]
     parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot") for e in rest]
@@ -49,7 +49,7 @@ def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
     """Axes that show everything but perhaps the least accurate candidates."""
     limits, goal = facts.config.search.limits, facts.goal
     shown = [*(m.measured().at_calibrated_speed() for m in facts.measured), *facts.baselines]
-    scored = [e.metrics for e in facts.evaluations]
+    scored = [e.metrics for e in facts.shown]
     latencies = [m["latency_ms"] for m in (*scored, *shown)]
     accuracies = [m[goal] for m in (*shown, *(e.metrics for e in facts.line))]
     if scored:

@@ -161,8 +161,18 @@ def _operators(inventory: Inventory | None) -> str:
 
 
 def ladder(facts: Facts) -> list[str]:
-    """Models before and after, if they were measured; without them the start, plain and int8."""
-    measured = facts.ladder or (facts.references if facts.config.start.model else [])
+    """Models before and after, if they were measured; and the start as it is, plain and int8."""
+    start = facts.references if facts.config.start.model else []
+    if not facts.ladder or not start:
+        return _beside(facts, "Before and after", facts.ladder or start)
+    return [
+        *_beside(facts, "Before and after", facts.ladder),
+        *_beside(facts, "The start, and nothing changed but its precision", start),
+    ]
+
+
+def _beside(facts: Facts, title: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Models that were timed in turn; nothing if none were."""
     if not measured:
         return []
     slowest = max(row["latency_ms"] for row in measured)
@@ -194,7 +204,7 @@ def ladder(facts: Facts) -> list[str]:
         *(f"images/s at batch {batches}", "memory", "size"),
     )
     return [
-        tag("h2", "Before and after"),
+        tag("h2", title),
         tag(
             "p",
             f"Timed in turn, so that whatever slowed the machine slowed all of them.{ran}",

@@ -167,7 +167,7 @@ def _forecasts(facts: Facts) -> Iterator[str]:
     points, mean = 100 * off["mean_error"], -100 * off["bias"]
     side = "above" if mean > 0 else "below"
     also = "The same may be expected of the others."
-    if facts.refreshed:
+    if facts.refresh.models:
         also = f"{_held(off['coverage_90'], len(finished)).capitalize()}. "
         also += "Accuracies of all candidates, as they are shown here, are moved by that."
     yield (

@@ -137,9 +137,9 @@ def _front(facts: Facts) -> list[str]:
         else ""
     )
     estimated = "accuracy estimated on the search split"
-    if facts.refreshed:
+    if facts.refresh.models:
         estimated = (
-            f"accuracy forecast, and moved by what {counted(facts.refreshed, 'model')} became"
+            f"accuracy forecast, and moved by what {counted(facts.refresh.models, 'model')} became"
         )
     caption = (
         f"Each dot is a candidate as the search saw it: {estimated}, "

@@ -22,7 +22,7 @@ def front_png(facts: Facts) -> bytes:
 
     figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    scored = facts.evaluations
+    scored = facts.shown
     if scored:
         spots = axes.scatter(
             [e.metrics["latency_ms"] for e in scored],

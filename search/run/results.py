@@ -21,6 +21,7 @@ from ..pareto.objectives import METRICS, Objective, pareto_front
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..scoring.predicted_costs import COUNTED
+from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
 from .refreshing import refresh_of
 
@@ -150,6 +151,15 @@ class Results:
         now = {e.key: e for e in refresh_of(self.folder, complete)(complete)}
         front = {e.key for e in pareto_front([*now.values()], self.config.search.resolve())}
         return [self._row(now.get(e.key, e)) | {"front": e.key in front} for e in scored]
+
+    def references(self) -> list[dict[str, Any]]:
+        """What the models are compared with, as rows: the start as it is, and in int8.
+
+        Without a start it is the largest network of the space. Empty until it was measured.
+        """
+        kept = self.folder.reference
+        found = read_json(kept) if kept.exists() else []
+        return found if isinstance(found, list) else [found]  # 0.2 measured one
 
     def best(self, **limits: float) -> Delivered:
         """The most accurate delivered model within limits, the verified ones before all others.

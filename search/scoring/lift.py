@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from ..training.accuracy import SCORES, Z
 from .evaluation import Evaluation, Scorer
 from .forecast import expit, logit
 
-PRIOR = 0.25  # of an example, by which the slope is held at 1
+SLOPE = 0.2  # by which slopes are expected to differ from 1
+PRIOR = 0.25  # of a ridge regression: how sure that is beside models that are off by 0.1
 RANKS = (0.1, 0.5, 0.9)  # of the examples that are trained to the end
 ENDS = ("_low", "", "_high")
 TRUSTED = 4  # models that count as being as far off as their intervals say
@@ -54,7 +56,13 @@ class Lift:
     widening: float = 1.0
 
     @classmethod
-    def fit(cls, forecast: Sequence[float], whole: Sequence[float], earlier: int = 0) -> Lift:
+    def fit(
+        cls,
+        forecast: Sequence[float],
+        whole: Sequence[float],
+        earlier: int = 0,
+        prior: float = PRIOR,
+    ) -> Lift:
         """Learn from the accuracies of the same models; of one model it is their difference.
 
         The slope is that of a ridge regression toward 1, so that few models which hardly differ
@@ -65,10 +73,11 @@ class Lift:
             whole: after whole trainings.
             earlier: other models that have lifted the forecast already, which is right about
                 them on average.
+            prior: variance of what a forecast does not know, in that of slopes.
         """
         x, y = (np.array([logit(value) for value in values]) for values in (forecast, whole))
         dx, dy = x - x.mean(), y - y.mean()
-        slope = float((dx @ dy + PRIOR) / (dx @ dx + PRIOR))
+        slope = float((dx @ dy + prior) / (dx @ dx + prior))
         slope = max(slope, 0.1)  # what is better stays better
         shift = float((y - x).sum()) / (len(x) + earlier)
         return cls(shift + float(x.mean()) * (1 - slope), slope)
@@ -113,12 +122,15 @@ def learn(told: Sequence[Metrics], finished: Sequence[Metrics], earlier: int = 0
 
 def _learn(told: Sequence[tuple[float, ...]], whole: Sequence[float], earlier: int) -> Lift:
     shares, all_models = [share for _, share, _ in told], range(len(told))
+    spreads = [(logit(high) - logit(low)) / (2 * Z) for low, _, high in told]
+    prior = max(fmean(s * s for s in spreads), TINY) / SLOPE**2
 
     def without(left_out: int | None) -> Lift:
         kept = [i for i in all_models if i != left_out]
         lift = Lift(0.0, 1.0)
         if kept:
-            lift = Lift.fit([shares[i] for i in kept], [whole[i] for i in kept], earlier)
+            some = [shares[i] for i in kept], [whole[i] for i in kept]
+            lift = Lift.fit(*some, earlier, prior)
         known = len(kept) + earlier
         return replace(lift, widening=math.sqrt(1 + 1 / known)) if known else lift
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.delivery.manifest import Manifest, read_manifests
 from vitpareto.search.pipeline import chosen_before, finalists, search_candidates, steps_of
+from vitpareto.search.report.facts import gather
+from vitpareto.search.report.models import ladder
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.refreshing import refresh_of
@@ -96,6 +99,11 @@ def test_the_start_teaches_is_compared_with_and_gives_all_weights(searched: Path
         assert torch.allclose(run.inherited(largest)(validation.images[:8]), logits[:8], atol=1e-3)
     report = run.folder.report.read_text()
     assert "start, int8" in report and "the start in float32" in report
+    assert load_run(searched).references() == rows
+    facts = gather(RunFolder(searched, lock=False))
+    both = "".join(ladder(replace(facts, ladder=[{**rows[0], "name": "original"}])))
+    assert "original" in both and "start, int8" in both
+    assert "".join(ladder(facts)).count("<table") == 1
 
 
 def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) -> None:
