@@ -152,12 +152,12 @@ def _trust(facts: Facts) -> Iterator[str]:
 def _forecasts(facts: Facts) -> Iterator[str]:
     """How far forecasts were from accuracies of examples, and of models that were finished."""
     learned = facts.stages.get(Stage.FORECAST, {})
-    if "left_out_mean_error" in learned:
-        n, points = learned["trained"], 100 * learned["left_out_mean_error"]
+    if "validated_mean_error" in learned:
+        n, points = learned["validated_n"], 100 * learned["validated_mean_error"]
         yield (
-            f"Accuracies of candidates are forecasts, learned from {n} short trainings. About "
-            f"each of these the others were off by {points:.1f} points on average, and "
-            f"{_held(learned['left_out_coverage_90'], n)}."
+            f"Accuracies of candidates are forecasts, learned from {n} short trainings. By "
+            f"cross-validation these were off by {points:.1f} points on average, and "
+            f"{_held(learned['validated_coverage_90'], n)}."
         )
     finished = [m for m in facts.measured if m.ladder is None and m.key in m.finalists]
     if len(finished) < 2:

@@ -22,7 +22,7 @@ from ..scoring.evaluation import Evaluation, Scorer
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
-from ..scoring.forecast_errors import left_out_errors
+from ..scoring.forecast_errors import validated_errors
 from ..scoring.lift import anchors
 from ..scoring.scratch import ShortTraining
 from ..scoring.strata import spread_examples
@@ -81,8 +81,8 @@ class Forecasting(Ingredients):
                 if config.start.model
                 else Forecast.fit
             )
-            off = left_out_errors(trained, fit, goal)
-            facts |= {"trained": len(trained)} | {f"left_out_{k}": v for k, v in off.items()}
+            off = validated_errors(trained, fit, goal)
+            facts |= {"trained": len(trained)} | {f"validated_{k}": v for k, v in off.items()}
             if goal in config.search.limits:
                 self._train_to_the_end(anchors(enough(trained), goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -10,6 +11,7 @@ from ..training.accuracy import Z
 from .evaluation import Evaluation, Scorer
 from .forecast import expit, logit
 
+FOLDS = 5  # of a cross-validation
 OF_95 = 1.645 / Z  # width of a 90% interval in that of a 95% one
 
 
@@ -39,10 +41,10 @@ def interval_90(metrics: Mapping[str, float], goal: str) -> tuple[float, float]:
     return low, high
 
 
-def left_out_errors(
+def validated_errors(
     examples: Sequence[Evaluation], fit: Callable[[Sequence[Evaluation]], Scorer], goal: str
 ) -> dict[str, float]:
-    """The same about each example, if a forecast is learned from the others; none of few.
+    """The same about examples that a forecast was not told of, by cross-validation; none of few.
 
     Args:
         examples: trained for some steps.
@@ -50,7 +52,11 @@ def left_out_errors(
         goal: name of the accuracy.
     """
     complete = [e for e in examples if e.status == "complete"]
-    if len(complete) <= FEWEST_EXAMPLES:
+    if len(complete) - math.ceil(len(complete) / FOLDS) < FEWEST_EXAMPLES:
         return {}
-    told = [fit([other for other in complete if other is not e])(e.candidate) for e in complete]
-    return errors(told, [e.metrics[goal] for e in complete], goal)
+    told, truth = list[Mapping[str, float]](), list[float]()
+    for fold in range(FOLDS):
+        forecast = fit([e for i, e in enumerate(complete) if i % FOLDS != fold])
+        told += [forecast(e.candidate) for e in complete[fold::FOLDS]]
+        truth += [e.metrics[goal] for e in complete[fold::FOLDS]]
+    return {"n": len(truth)} | errors(told, truth, goal)

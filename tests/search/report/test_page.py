@@ -41,7 +41,7 @@ from vitpareto.spaces.errors import RunError
 
 from ..conftest import invoke
 
-LEFT_OUT = {"left_out_mean_error": 0.025, "left_out_bias": 0.0, "left_out_coverage_90": 0.9}
+VALIDATED = {"validated_n": 40, "validated_mean_error": 0.025, "validated_coverage_90": 0.9}
 VOID = ("meta", "link", "br", "img")
 
 
@@ -189,7 +189,7 @@ def test_it_says_how_far_the_forecasts_were_off(facts: Facts) -> None:
         )
         for m, (share, told, high) in zip(facts.delivered, shares, strict=False)
     ]
-    stages = {**facts.stages, Stage.FORECAST: {"trained": 40} | LEFT_OUT}
+    stages = {**facts.stages, Stage.FORECAST: VALIDATED}
     said = " ".join(notes(replace(facts, delivered=delivered, stages=stages)))
     assert "were off by 3.0 points on average; finished, these models were 1.0 points below" in said
     assert "90% intervals held 1 of 2, which are too few to tell" in said
