@@ -119,8 +119,7 @@ def _accuracy(facts: Facts, m: Manifest) -> Row:
     tip = f"{letter}: {m.key}\n{share(m.measured(), facts.goal)} finished\n"
     tip += f"{percent(promised)} forecast, 90% interval {percent(low)} to {percent(high)}"
     words = f"{percent(found)}, {percent(promised)} forecast"
-    ends = (100 * value for value in (low, promised, high, found))
-    return Row(letter, *ends, tip, words)
+    return Row(letter, 100 * low, 100 * promised, 100 * high, 100 * found, tip, words)
 
 
 def band_chart(
