@@ -108,6 +108,11 @@ class Manifest:
         return self.metrics is not None and all(check.holds for check in self.checks)
 
     @property
+    def as_forecast(self) -> bool:
+        """Whether it is a candidate as the search forecast it, with nothing taken back."""
+        return self.ladder is None and self.key in self.finalists
+
+    @property
     def where(self) -> str:
         """Runtime and device for which it was made, in words."""
         return f"{self.device.runtime} on {self.device.name}"

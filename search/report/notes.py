@@ -159,7 +159,7 @@ def _forecasts(facts: Facts) -> Iterator[str]:
             f"cross-validation these were off by {points:.1f} points on average, and "
             f"{_held(learned['validated_coverage_90'], n)}."
         )
-    finished = [m for m in facts.measured if m.ladder is None and m.key in m.finalists]
+    finished = [m for m in facts.measured if m.as_forecast]
     if len(finished) < 2:
         return
     truth = [m.measured().interval(facts.goal)[1] for m in finished]

@@ -81,7 +81,7 @@ def _latencies(facts: Facts) -> list[str]:
 
 def _accuracies(facts: Facts) -> list[str]:
     """Nothing of models that no search has forecast."""
-    finished = [m for m in facts.measured if m.ladder is None and m.key in m.finalists]
+    finished = [m for m in facts.measured if m.as_forecast]
     if not finished or not facts.config.forecast.candidates:
         return []
     name = spelled(facts.goal)

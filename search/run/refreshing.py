@@ -54,7 +54,7 @@ def refresh_of(paths: RunPaths, scored: Sequence[Evaluation]) -> Refresh:
     if not load_config(paths.config).forecast.candidates:
         return Refresh(0, {})
     told, delivered = {e.key: e.metrics for e in scored}, read_manifests(paths.pareto)
-    finished = [m for m in delivered if m.key in told and m.ladder is None]
+    finished = [m for m in delivered if m.as_forecast and m.key in told]
     whole, _ = read_evaluations(paths.whole_trainings)
     earlier = sum(e.status == "complete" for e in whole)
     lifts = learn([told[m.key] for m in finished], [plain(m.trained) for m in finished], earlier)

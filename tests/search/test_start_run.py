@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 
 from vitpareto.search.config import RunConfig, load_config
 from vitpareto.search.delivery.manifest import Manifest, read_manifests
-from vitpareto.search.pipeline import chosen_before, finalists, search_candidates, steps_of
+from vitpareto.search.pipeline import search_candidates, steps_of
 from vitpareto.search.report.facts import gather
 from vitpareto.search.report.models import ladder
 from vitpareto.search.run.assets import Run
+from vitpareto.search.run.choosing import chosen_before, finalists
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.refreshing import refresh_of
 from vitpareto.search.run.results import load_run
@@ -206,7 +207,8 @@ def test_which_blocks_matter(searched: Path, tmp_path: Path) -> None:
 def own_models(run: Path) -> list[Manifest]:
     """Delivered models that are as the search has scored them."""
     scored, _ = read_evaluations(RunPaths(run).evaluations)
-    return [m for m in read_manifests(RunPaths(run).pareto) if m.key in {e.key for e in scored}]
+    found = read_manifests(RunPaths(run).pareto)
+    return [m for m in found if m.as_forecast and m.key in {e.key for e in scored}]
 
 
 def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) -> None:

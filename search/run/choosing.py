@@ -1,0 +1,112 @@
+"""Choosing: which candidates of a search are measured, and which of these are finished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
+from ..loop.nearest_feasible import excess, misses
+from ..pareto.objectives import pareto_front, spread
+from ..scoring.evaluation import Evaluation
+from ..scoring.evaluation_log import read_evaluations
+from ..store.atomic_files import read_json, write_json
+from .assets import Run
+from .refreshing import refresh_of
+from .stage import Stage
+from .stages import running
+
+log = logging.getLogger("vitpareto")
+
+
+def scored(run: Run) -> list[Evaluation]:
+    """Candidates that could be scored, as the search saw them."""
+    evaluations, _ = read_evaluations(run.folder.evaluations)
+    return [e for e in evaluations if e.status == "complete"]
+
+
+def candidates_now(run: Run) -> list[Evaluation]:
+    """Candidates as they are forecast once models were delivered, if that was done before."""
+    known = scored(run)
+    return refresh_of(run.folder, known)(known) if run.folder.finalists.exists() else known
+
+
+def shortlisted(
+    run: Run, known: Sequence[Evaluation], front: Sequence[Evaluation]
+) -> list[Evaluation]:
+    """Candidates to measure: spread over the front of the first two objectives, ends included.
+
+    More are measured than are delivered. If none keeps the limits, it is the one that misses them
+    by the least, which is measured when it is delivered.
+    """
+    if front:
+        return _spread(run, front, SHORT * run.config.finish.finalists)
+    objectives = run.config.search.resolve()
+    best = min(known, key=lambda e: excess(e.metrics, objectives))
+    log.warning(
+        "search: none of %d trials kept the limits; the nearest candidate, %s, has %s; it is "
+        "delivered all the same, and marked where it misses them",
+        run.config.search.trials,
+        best.key,
+        misses(best.metrics, objectives) or "what the trials did not find",
+    )
+    return [best]
+
+
+def measure_front(run: Run) -> None:
+    """Measure the latency of the shortlist, before any of it is trained."""
+    if chosen_before(run):
+        return
+    known = candidates_now(run)
+    front = pareto_front(known, run.config.search.resolve())
+    if not front:
+        return
+    with running(run.folder, Stage.SHORTLIST) as facts:
+        model, kept = run.ensure_cost_model(), run.folder.shortlist
+        chosen = shortlisted(run, known, front)
+        facts |= error_facts(measure_shortlist(chosen, model, run.device, kept))
+
+
+def finalists(run: Run) -> list[Evaluation]:
+    """Candidates to deliver: the front of the shortlist by measured latency.
+
+    They are chosen once. A run that goes on with other limits, more trials or more finalists
+    chooses anew, by forecasts that the models delivered so far have moved.
+    """
+    if before := chosen_before(run):
+        return before
+    known = candidates_now(run)
+    front = pareto_front(known, run.config.search.resolve())
+    chosen = shortlisted(run, known, front)
+    if front:
+        model, kept = run.ensure_cost_model(), run.folder.shortlist
+        measured = measure_shortlist(chosen, model, run.device, kept)
+        chosen = _spread(run, corrected(chosen, measured), run.config.finish.finalists)
+    rows = [e.to_dict() for e in chosen]
+    write_json(run.folder.finalists, {"of": _choice(run), "chosen": rows})
+    return chosen
+
+
+def chosen_before(run: Run) -> list[Evaluation]:
+    """Finalists that were chosen of the same candidates; none if there is something to choose."""
+    kept = run.folder.finalists
+    if not kept.exists() or (known := read_json(kept))["of"] != _choice(run):
+        return []
+    return [Evaluation.from_dict(row) for row in known["chosen"]]
+
+
+def _choice(run: Run) -> dict[str, Any]:
+    """What a choice of finalists is made of."""
+    search = run.config.search
+    asked = {"objectives": list(search.objectives), "limits": dict(search.limits)}
+    return asked | {"finalists": run.config.finish.finalists, "scored": len(scored(run))}
+
+
+def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
+    """Choose members of the front of the first two objectives, evenly, ends included."""
+    objectives = run.config.search.resolve()
+    traded = [o for o in objectives if o.traded][:2]
+    plane = [replace(o, traded=o in traded) for o in objectives]
+    return spread(pareto_front(chosen, plane) or chosen, count, traded[-1].name)
