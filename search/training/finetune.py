@@ -141,7 +141,9 @@ class FineTuning:
         now, layers, parts = None, {}, Parts(f"training {candidate.key}")
 
         def loss(some: Lesson) -> Tensor:
-            return self.lessons.loss(answer(network.train(), params, layers, some.images), some)
+            inside = self.lessons.looks_inside
+            found = answer(network.train(), params, layers, some.images, inside)
+            return self.lessons.loss(found, some)
 
         for lesson in batches:
             before, now = now, candidate_at(candidate, optimizer.done / steps, config.ramp)

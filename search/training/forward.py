@@ -38,7 +38,11 @@ def on_device(
 
 
 def answer(
-    network: Network, params: Mapping[str, Tensor], layers: Layers, images: Tensor
+    network: Network,
+    params: Mapping[str, Tensor],
+    layers: Layers,
+    images: Tensor,
+    inside: bool = False,
 ) -> Answer:
     """Answer of a network in float32 with these parameters, compression applied.
 
@@ -47,17 +51,21 @@ def answer(
         params: its parameters and buffers by name, on the device that computes.
         layers: from `compressible`.
         images: (B, C, S, S) at any size.
+        inside: whether to tell what each block leaves, too, which takes memory.
     """
     a = network.architecture
     images = resized(images.to(next(iter(params.values())).device), a.input_size)
-    with fast_matmul(images.device), _listening(network) as heard:
+    with fast_matmul(images.device), _listening(network, inside) as heard:
         run_layers(network, params, layers, [images])
     logits = tuple(heard[name].float() for name in ("head", "head_dist") if name in heard)
+    tokens = heard["norm"][:, a.prefix :]
+    if not inside:
+        return Answer(logits, tokens)
     left = [
         [_as_tokens(heard[f"stages.{i}.blocks.{j}"]) for j in range(len(stage.blocks))]
         for i, stage in enumerate(a.stages)
     ]
-    return Answer(logits, heard["norm"][:, a.prefix :], Streams(a, left))
+    return Answer(logits, tokens, Streams(a, left))
 
 
 def _as_tokens(x: Tensor) -> Tensor:
@@ -66,8 +74,11 @@ def _as_tokens(x: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _listening(network: Network) -> Generator[dict[str, Tensor]]:
-    """Outputs of blocks, last norm and heads, by name, recorded while the context lasts."""
+def _listening(network: Network, inside: bool) -> Generator[dict[str, Tensor]]:
+    """Outputs of the last norm and the heads, by name, recorded while the context lasts.
+
+    And those of all blocks, if `inside`.
+    """
     heard: dict[str, Tensor] = {}
 
     def hook(name: str):
@@ -78,7 +89,7 @@ def _listening(network: Network) -> Generator[dict[str, Tensor]]:
 
     modules = {name: getattr(network, name) for name in ("norm", "head", "head_dist")}
     for name, module in network.stages.named_modules(prefix="stages"):
-        if isinstance(module, ResidualBlock):
+        if inside and isinstance(module, ResidualBlock):
             modules[name] = module
     handles = [m.register_forward_hook(hook(n)) for n, m in modules.items() if m is not None]
     try:

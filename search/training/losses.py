@@ -35,7 +35,7 @@ class Answer:
     Attributes:
         logits: of each head (B, K); the second, if any, is the distillation head.
         tokens: the last tokens, normalized (B, N, C), class tokens left out.
-        streams: how they came about; None where nobody listened.
+        streams: how they came about; None where nobody asked.
     """
 
     logits: tuple[Tensor, ...]

@@ -247,7 +247,8 @@ def training_steps(
     parts = Parts(f"training {candidate.key}")
 
     def loss(some: Lesson) -> Tensor:
-        return lessons.loss(answer(network, params, layers, some.images), some)
+        found = answer(network, params, layers, some.images, lessons.looks_inside)
+        return lessons.loss(found, some)
 
     for step, lesson in enumerate(islice(batches, steps)):
         mean = parts.learn(lesson, loss, optimizer)

@@ -229,6 +229,11 @@ class Lessons:
         """Number of batches."""
         return epochs * batches_in(len(self.labels), batch_size)
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the loss needs what each block of the student leaves."""
+        return self.layers is not None
+
     def loss(self, answer: Answer, lesson: Lesson) -> Tensor:
         """Loss of a student that learns from labels and teacher."""
         loss = loss_of(answer, lesson.to(answer.tokens.device), self.config)

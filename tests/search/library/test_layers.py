@@ -30,7 +30,9 @@ def streams_of(network: Network, x: torch.Tensor) -> Streams:
     network = network.eval()
     candidate = Candidate.uncompressed(network.architecture)
     params = dict(network.named_parameters()) | dict(network.named_buffers())
-    found = answer(network, params, compressible(network, candidate), x).streams
+    layers = compressible(network, candidate)
+    assert answer(network, params, layers, x).streams is None
+    found = answer(network, params, layers, x, inside=True).streams
     assert found
     return found
 
