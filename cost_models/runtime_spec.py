@@ -37,6 +37,12 @@ class RuntimeSpec:
             loaded, so that a weight that is only stored in another form takes no time afterward.
         integer_kernels: names of kernels that multiply integers, with wildcards as in `fnmatch`.
         half_kernels: of those that multiply floats of 16 bits.
+        converts: whether it makes files of its format of ONNX graphs, and of the weights that a
+            recipe stores.
+        channels_last: whether its files take images with their channels last, so that those that
+            lie so in memory need no copy.
+        tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
+            all its corrections; empty for any.
     """
 
     name: str
@@ -49,6 +55,26 @@ class RuntimeSpec:
     folds_constants: bool = False
     integer_kernels: tuple[str, ...] = ()
     half_kernels: tuple[str, ...] = ()
+    converts: bool = False
+    channels_last: bool = False
+    tested: tuple[str, ...] = ()
+
+    @property
+    def from_graphs(self) -> bool:
+        """Whether its files are made of ONNX graphs, so that recipes have something to change."""
+        return self.format == ONNX or self.converts
+
+    @property
+    def untested(self) -> str:
+        """Why its version is not one of the tested ones; empty where it is."""
+        numbers = tuple(map(int, self.version.split(".")[:2])) if self.tested else ()
+        first, last = ((*map(int, text.split(".")),) for text in self.tested or ("0", "0"))
+        if not self.tested or first <= numbers <= last:
+            return ""
+        return (
+            f"{self.distributions[0]} {self.version} is untested, {' to '.join(self.tested)} are "
+            f"tested: pip install {self.install!r}"
+        )
 
     @property
     def version(self) -> str:
@@ -86,6 +112,7 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
     {
         "onnxruntime": ".runtimes.onnxruntime:SPEC",
         "openvino": ".runtimes.openvino:SPEC",
+        "litert": ".runtimes.litert:SPEC",
         "torch": ".runtimes.torch:SPEC",
     },
     __package__ or "",

@@ -17,8 +17,8 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("openmp", "runtime_spec", "standalone"),
-        ("units",),
+        ("openmp", "runtime_spec", "standalone", "stored_weights"),
+        ("units", "tflite"),
         ("device",),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -79,6 +79,7 @@ FENCED = {
         "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
+    "ai_edge_litert": ("cost_models/runtimes/litert.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 

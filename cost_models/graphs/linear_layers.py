@@ -76,7 +76,7 @@ class OnnxGraph:
         weight = numpy_helper.to_array(self.constants[node.input[1]])
         if weight.ndim < 2 or weight.dtype != np.float32:
             return None
-        if node.op_type == "Gemm" and "transB" in attributes and attributes["transB"].i:
+        if is_transposed(node):
             weight = weight.T
         module = node.input[1].rpartition(".")[0]
         return OnnxLayer(node, weight, node.input[2] if len(node.input) > 2 else "", module)
@@ -148,3 +148,8 @@ class OnnxGraph:
             for name in node.input
         ]
         return helper.make_node("Add", inputs, node.output, node.name)
+
+
+def is_transposed(node: onnx.NodeProto) -> bool:
+    """Whether a linear layer has its weight as (outputs, inputs)."""
+    return node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)

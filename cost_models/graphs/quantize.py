@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.compression import INTEGER_BITS
+from ...spaces.errors import CostError
+from ..stored_weights import StoredWeights
 from ..units.precision_recipes import BLOCK, Book, Recipe, find_recipe, recipe_for
-from .linear_layers import CONTRIB, OnnxGraph, OnnxLayer
+from .linear_layers import CONTRIB, OnnxGraph, OnnxLayer, is_transposed
 
 Array = NDArray[np.float32]
 Ranges = Mapping[str, NDArray[np.float32]]
 Writer = Callable[[OnnxGraph, OnnxLayer, int, Ranges], None]
+Find = Callable[[OnnxLayer], tuple[Recipe, int]]  # the recipe of a layer, and bits of its weights
 FLOAT = find_recipe("float")  # leaves a layer as it is
 BLOCKS_OF_INTEGERS = 4  # `accuracy_level` by which MatMulNBits rounds what enters it to int8
 DEFAULT_RANGE = np.array([-4.0, 4.0], np.float32)
@@ -42,8 +45,7 @@ def apply_recipe(
     Raises:
         UnknownNameError: no such recipe.
     """
-    recipe = find_recipe(name)
-    return _rewrite(model, lambda _: (recipe, weight_bits or recipe.weights), ranges or {})
+    return _rewrite(model, _everywhere(name, weight_bits), ranges or {})
 
 
 def apply_recipes(
@@ -64,24 +66,47 @@ def apply_recipes(
     Raises:
         CostError: a precision that the device cannot run.
     """
-    from .modules import locate
-
-    units = locate(candidate)
-    chosen = {path: find_recipe(recipe_for(unit, recipes)) for path, unit in units.items()}
-
-    def find(layer: OnnxLayer) -> tuple[Recipe, int]:
-        path = layer.module
-        while path not in units:
-            path, dot, _ = path.rpartition(".")
-            if not dot:
-                return FLOAT, FLOAT.weights
-        return chosen[path], units[path].policy.weight_bits
-
+    find, chosen = _by_place(candidate, recipes)
     ranges: dict[str, Array] = {}
-    static = any(recipe.activations == "static" for recipe in chosen.values())
+    static = any(recipe.activations == "static" for recipe in chosen)
     if calibration_images is not None and static:
         ranges = calibrate_ranges(model, lambda layer: find(layer)[0], calibration_images)
     return _rewrite(model, find, ranges)
+
+
+def stored_by_recipe(model: onnx.ModelProto, name: str) -> dict[str, StoredWeights]:
+    """Weights of every layer of a graph as one recipe stores them, by their names in the graph.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        CostError: one that only ONNX graphs can hold.
+    """
+    return _stored_weights(model, _everywhere(name))
+
+
+def stored_by_recipes(
+    model: onnx.ModelProto, candidate: Candidate, recipes: Book | Sequence[str]
+) -> dict[str, StoredWeights]:
+    """Weights of a network as its candidate's precision stores them; see `apply_recipes`.
+
+    Raises:
+        CostError: a precision that the device cannot run, or a recipe for ONNX graphs alone.
+    """
+    return _stored_weights(model, _by_place(candidate, recipes)[0])
+
+
+def with_weights(model: onnx.ModelProto, weights: Mapping[str, StoredWeights]) -> onnx.ModelProto:
+    """The float graph that computes with the numbers that are stored."""
+    if not weights:
+        return model
+    graph = OnnxGraph(model)
+    for node in graph.model.graph.node:
+        layer = graph.layer(node)
+        if layer is not None and (stored := weights.get(node.input[1])) is not None:
+            tensor = graph.constants[node.input[1]]
+            value = stored.floats.T if is_transposed(node) else stored.floats
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+    return graph.model
 
 
 def calibrate_ranges(
@@ -99,9 +124,49 @@ def calibrate_ranges(
     return ranges
 
 
-def _rewrite(
-    model: onnx.ModelProto, find: Callable[[OnnxLayer], tuple[Recipe, int]], ranges: Ranges
-) -> onnx.ModelProto:
+def _everywhere(name: str, weight_bits: int = 0) -> Find:
+    recipe = find_recipe(name)
+    return lambda _: (recipe, weight_bits or recipe.weights)
+
+
+def _by_place(candidate: Candidate, recipes: Book | Sequence[str]) -> tuple[Find, list[Recipe]]:
+    """Recipe and bits of a layer by the sub-block that it belongs to; and all recipes."""
+    from .modules import locate
+
+    units = locate(candidate)
+    chosen = {path: find_recipe(recipe_for(unit, recipes)) for path, unit in units.items()}
+
+    def find(layer: OnnxLayer) -> tuple[Recipe, int]:
+        path = layer.module
+        while path not in units:
+            path, dot, _ = path.rpartition(".")
+            if not dot:
+                return FLOAT, FLOAT.weights
+        return chosen[path], units[path].policy.weight_bits
+
+    return find, list(chosen.values())
+
+
+def _stored_weights(model: onnx.ModelProto, find: Find) -> dict[str, StoredWeights]:
+    weights: dict[str, StoredWeights] = {}
+    for layer in OnnxGraph(model).layers():
+        recipe, bits = find(layer)
+        kept = recipe.of_convs if layer.is_conv else recipe
+        if kept == FLOAT:
+            continue
+        if kept.layout == "blocks" or kept.activations == "static":
+            raise CostError(f"recipe {recipe.name!r} is for runtimes that read ONNX")
+        if kept.weights > INTEGER_BITS:
+            stored = StoredWeights(layer.weight.astype(np.float16))
+        else:
+            used = min(bits, kept.value_bits)
+            values, scale = quantized(layer.weight, used, _out_axis(layer))
+            stored = StoredWeights(values, scale, kept.weights, kept.activations == "dynamic")
+        weights[layer.node.input[1]] = stored
+    return weights
+
+
+def _rewrite(model: onnx.ModelProto, find: Find, ranges: Ranges) -> onnx.ModelProto:
     graph = OnnxGraph(model)
     for node in model.graph.node:
         layer = graph.layer(node)

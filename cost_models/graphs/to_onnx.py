@@ -14,6 +14,7 @@ from torch import nn
 
 from ..runtimes.onnxruntime import simplify
 from ..runtimes.scratch import scratch
+from .idle_nodes import without_idle
 from .short_names import shorten
 
 OPSET = 20  # LayerNormalization and Gelu are single operators
@@ -40,7 +41,9 @@ def to_onnx(
     _fold_transposes(model.graph)
     # ONNX Runtime refuses files from a future release of onnx, whatever is in them.
     model.ir_version = 10
-    model = _stripped(simplify(model))
+    model = simplify(model)
+    without_idle(model)
+    model = _stripped(model)
     parameters, buffers = module.named_parameters(), module.named_buffers()
     shorten(model.graph, {name for name, _ in (*parameters, *buffers)})
     return model

@@ -24,13 +24,13 @@ import torch
 from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..device import Device
+from ..graphs.files import GraphFile, network_file, unit_file
 from ..graphs.modules import build, input_shape, network
-from ..graphs.quantize import apply_recipe, apply_recipes
-from ..graphs.short_names import body_bytes, rename
-from ..graphs.to_onnx import INPUT, OUTPUT, chained, to_onnx
+from ..graphs.short_names import rename
+from ..graphs.to_onnx import INPUT, OUTPUT, to_onnx
 from ..openmp import usual_environment
 from ..predict.correction import COPIES
-from ..runtime_spec import ONNX, find_runtime
+from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.scratch import scratch
 from ..runtimes.torch import threads
@@ -63,7 +63,7 @@ class TimedGraph:
     Attributes:
         kind: of its row in a table.
         key: of its row in a table.
-        model: bytes of an ONNX file, or a torch module.
+        model: bytes of a file of the runtime, or a torch module.
         shape: of its input.
         copies: how many equal sub-blocks it holds in a row.
         graph_bytes: of a network its file; of a sub-block what it adds to one.
@@ -101,7 +101,7 @@ class Bench:
     def __init__(self, device: Device, seed: int = 0) -> None:
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
-        self._format = find_runtime(device.runtime).format
+        self._spec = find_runtime(device.runtime)
         self._run = token_hex(4)
         self._sessions = 0
         self.anchors = [self.unit(Unit(block, "float")) for block in ANCHORS]
@@ -109,7 +109,7 @@ class Bench:
     @property
     def writes_files(self) -> bool:
         """Whether graphs are files, which other processes can load."""
-        return self._format == ONNX
+        return self._spec.from_graphs
 
     def unit(self, unit: Unit) -> TimedGraph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
@@ -119,12 +119,9 @@ class Bench:
                 module, shape = build(block, batch)
                 return TimedGraph("unit", unit.key, module, shape, 1, 0, _leaves(module))
             model, shape = _exported(block, batch)
-        model = apply_recipe(model, unit.recipe)
-        size = body_bytes(model.graph)
         copies = COPIES if _repeats(block) else 1
-        model = chained(model, copies)
-        nodes = len(model.graph.node)
-        return TimedGraph("unit", unit.key, model.SerializeToString(), shape, copies, size, nodes)
+        file = unit_file(self.device, model, unit.recipe, copies)
+        return self._timed("unit", unit.key, file, shape, copies)
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> TimedGraph:
         """A whole network as a graph, in the candidate's own precision."""
@@ -134,12 +131,17 @@ class Bench:
             if not self.writes_files:
                 return TimedGraph(kind, key, built, shape, 1, 0, _leaves(built))
             exported = to_onnx(built, shape)
-        graph = apply_recipes(exported, candidate, recipes)
         # Exported files say this of themselves, which belongs to their size.
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
-        onnx.helper.set_model_props(graph, {name: json.dumps(v) for name, v in about.items()})
-        model = graph.SerializeToString()
-        return TimedGraph(kind, key, model, shape, 1, len(model), len(graph.graph.node))
+        told = {name: json.dumps(value) for name, value in about.items()}
+        file = network_file(self.device, exported, candidate, recipes, told)
+        return self._timed(kind, key, file, shape, 1)
+
+    def _timed(
+        self, kind: str, key: str, file: GraphFile, shape: tuple[int, ...], copies: int
+    ) -> TimedGraph:
+        content, size, nodes = file.content, file.body_bytes, file.nodes
+        return TimedGraph(kind, key, content, shape, copies, size, nodes)
 
     def time(self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
@@ -182,7 +184,7 @@ class Bench:
     def footprint(self, graph: TimedGraph) -> Footprint:
         """Memory and energy of a graph, in a fresh process."""
         with scratch() as folder:
-            path = folder / f"model.{self._format}"
+            path = folder / f"model.{self._spec.format}"
             path.write_bytes(self._runtime.encode(graph.model, graph.shape))
             return footprint(self.device, str(path))
 
@@ -250,9 +252,9 @@ def write_plan(
 
     The anchors come last among the graphs.
     """
-    entries: list[dict[str, Any]] = []
+    spec, entries = find_runtime(device.runtime), list[dict[str, Any]]()
     for index, graph in enumerate(graphs):
-        name = f"{index}.onnx"
+        name = f"{index}.{spec.format}"
         (folder / name).write_bytes(graph.model)
         entries.append(graph.entry() | {"file": name})
     plan = {
@@ -265,6 +267,7 @@ def write_plan(
         "ways": list(ways),
         "footprints": footprints,
         "anchors": len(ANCHORS),
+        "channels_last": spec.channels_last,
         "graphs": entries,
     }
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")

@@ -10,7 +10,7 @@ from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError, MissingRuntimeError
 from ...spaces.mixers import MIXERS, find
 from ..device import Device, presets
-from ..runtime_spec import ONNX, find_runtime
+from ..runtime_spec import find_runtime
 from ..standalone.energy_meter import find_meter
 from ..units.unit import Unit
 from ..units.workload import SubBlock
@@ -79,7 +79,7 @@ def devices() -> list[dict[str, Any]]:
                 "provider": device.provider,
                 "threads": device.threads,
                 "available": not missing,
-                "measurable": not missing and runtime.format == ONNX,
+                "measurable": not missing and runtime.from_graphs,
                 "reason": missing,
                 "meter": meter.source if meter else "",
                 "meter_reason": no_meter,

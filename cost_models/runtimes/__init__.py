@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,8 @@ from ..runtime_spec import RuntimeSpec, find_runtime
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ..stored_weights import StoredWeights
 
 __all__ = [
     "Compiled",
@@ -63,13 +65,25 @@ class Runtime(Protocol):
         """
         ...
 
-    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
+    def encode(
+        self,
+        model: Source,
+        shape: Sequence[int],
+        weights: Mapping[str, StoredWeights] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Encode a model as a file of the runtime's format, which other processes can load.
 
         Args:
-            model: an ONNX model, which is one already; or a torch module in evaluation mode,
-                where the format is another.
+            model: an ONNX model, which is one already where that is the format; or a torch module
+                in evaluation mode, where the runtime reads nothing of ONNX.
             shape: of its input.
+            weights: how layers are stored, by the name of their weight, where the runtime
+                converts; the others as they are.
+            about: texts that the file is to hold, by name, where the runtime converts.
+
+        Raises:
+            CostError: an operator that the runtime does not have.
         """
         content = as_bytes(model)
         return content if isinstance(content, bytes) else Path(content).read_bytes()
@@ -79,9 +93,12 @@ def open_runtime(device: Device) -> Runtime:
     """The runtime that a device names.
 
     Raises:
-        MissingRuntimeError: it is not installed, with what installs it.
+        MissingRuntimeError: it is not installed, with what installs it, or in a version that was
+            not tested.
     """
     spec = find_runtime(device.runtime)
+    if spec.version and spec.untested:
+        raise MissingRuntimeError(f"device {device.name!r}: {spec.untested}")
     try:
         return spec.open(device)
     except ModuleNotFoundError as error:

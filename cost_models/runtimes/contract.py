@@ -25,7 +25,7 @@ from torch import nn
 
 from ...spaces.errors import CostError
 from ..device import Device
-from ..runtime_spec import ONNX, RuntimeSpec, find_runtime
+from ..runtime_spec import RuntimeSpec, find_runtime
 from . import Compiled, Runtime, available, open_runtime
 
 Array = NDArray[np.float32]
@@ -58,7 +58,7 @@ class RuntimeContract:
 
     def encoded(self) -> bytes:
         """The network in the runtime's format."""
-        model = _graph() if self.spec.format == ONNX else _module()
+        model = _graph() if self.spec.from_graphs else _module()
         return self.runtime.encode(model, SHAPE)
 
     def test_it_says_what_it_is(self) -> None:
@@ -89,8 +89,8 @@ class RuntimeContract:
             assert (from_file.run(_images()) == self.compiled().run(_images())).all()
 
     def test_it_takes_what_is_measured(self) -> None:
-        """A torch module in this process, where files are not of ONNX."""
-        if self.spec.format != ONNX:
+        """A torch module in this process, where files are not made of ONNX graphs."""
+        if not self.spec.from_graphs:
             logits = self.runtime.compile(_module()).run(_images())
             assert np.abs(logits - _expected()).max() <= CLOSE * np.abs(_expected()).max()
 

@@ -62,7 +62,8 @@ def time_folder(
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     device, graphs = plan["device"], plan["graphs"]
     rng = np.random.default_rng(plan["seed"])
-    inputs = [rng.standard_normal(graph["shape"]).astype(np.float32) for graph in graphs]
+    last = plan.get("channels_last", False)
+    inputs = [random_input(rng, graph["shape"], last) for graph in graphs]
     answers: list[dict[str, Any]] = [{} for _ in graphs]
 
     def opened(index: int) -> Any:
@@ -84,6 +85,14 @@ def time_folder(
         "unix_time": int(time.time()),
         "graphs": answers,
     }
+
+
+def random_input(rng: np.random.Generator, shape: list[int], channels_last: bool) -> Any:
+    """Random numbers; images may have their channels last in memory, as the runtime reads them."""
+    x = rng.standard_normal(shape).astype(np.float32)
+    if not channels_last or x.ndim != 4:
+        return x
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def _in_turn(

@@ -66,7 +66,7 @@ class Format:
 
 FORMATS: Registry[Format] = Registry(
     "format",
-    {"onnx": ".onnx:ONNX", "torchscript": ".torchscript:TORCHSCRIPT"},
+    {"onnx": ".onnx:ONNX", "tflite": ".tflite:TFLITE", "torchscript": ".torchscript:TORCHSCRIPT"},
     __package__ or "",
 )
 

@@ -9,8 +9,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ....cost_models import Device
+from ....cost_models.graphs.files import network_file
 from ....cost_models.graphs.modules import input_shape
-from ....cost_models.graphs.quantize import apply_recipes
 from ....cost_models.graphs.to_onnx import to_onnx
 from ....spaces.errors import RunError
 from ..build import Build
@@ -24,19 +24,17 @@ PARTS = {"openvino": openvino}  # of the program; any other runtime of such file
 
 
 def encode(build: Build, device: Device, preprocessing: Preprocessing | None) -> bytes:
-    """Encode the graph of a build.
+    """Encode the graph of a build as its device reads it.
 
     Raises:
-        CostError: a precision that the device cannot run.
+        CostError: a precision that the device cannot run, or a conversion that is wrong.
     """
     candidate = build.candidate
     # The same exporter as in calibration, so that the measured graph is the delivered one.
     graph = to_onnx(build.ready, input_shape(candidate, device.batch))
-    model = apply_recipes(graph, candidate, build.recipes, build.images.numpy())
-    about = metadata(candidate, preprocessing)
-    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in about.items()})
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    about = {k: json.dumps(v) for k, v in metadata(candidate, preprocessing).items()}
+    images = build.images.numpy()
+    return network_file(device, graph, candidate, build.recipes, about, images).content
 
 
 def companions(

@@ -1,0 +1,161 @@
+"""Files: sub-blocks and networks as a device's runtime reads them, in the precision of recipes.
+
+A runtime that reads ONNX gets the graph itself. Others convert it, and no conversion is believed
+before its answers are those of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...spaces import Candidate
+from ...spaces.errors import CostError
+from ..device import Device
+from ..runtime_spec import ONNX, find_runtime
+from ..runtimes import Compiled, open_runtime
+from ..stored_weights import StoredWeights
+from ..units.precision_recipes import Book
+from .quantize import apply_recipe, apply_recipes, stored_by_recipe, stored_by_recipes, with_weights
+from .short_names import body_bytes
+from .to_onnx import chained
+
+Array = NDArray[np.float32]
+CLOSE = 1e-4  # of answers to those of ONNX Runtime, relative to the largest
+LIKE = 0.5  # the same where kernels round activations; wrong ones are at 1 and more
+REFERENCE = Device("reference", "onnxruntime", "CPUExecutionProvider", 1, ("float",))
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A file of a runtime.
+
+    Attributes:
+        content: of the file.
+        body_bytes: of a network the whole file; of a sub-block what it adds to one.
+        nodes: of the ONNX graph that it was made of.
+    """
+
+    content: bytes
+    body_bytes: int
+    nodes: int
+
+
+def unit_file(device: Device, model: onnx.ModelProto, recipe: str, copies: int) -> GraphFile:
+    """A sub-block as a file, several times in a row.
+
+    Args:
+        device: whose runtime reads it.
+        model: float graph of the sub-block.
+        recipe: on every layer.
+        copies: how many.
+
+    Raises:
+        CostError: the runtime cannot hold the recipe, or its converter does not know an operator
+            or is wrong.
+    """
+    if find_runtime(device.runtime).format == ONNX:
+        model = apply_recipe(model, recipe)
+        size, row = body_bytes(model.graph), chained(model, copies)
+        return GraphFile(row.SerializeToString(), size, len(row.graph.node))
+    row = chained(model, copies)
+    content = converted(device, row, stored_by_recipe(row, recipe))
+    one = len(_encoded(device, model, stored_by_recipe(model, recipe)))
+    size = (len(content) - one) // (copies - 1) if copies > 1 else one - _empty_bytes(device)
+    return GraphFile(content, size, len(row.graph.node))
+
+
+def network_file(
+    device: Device,
+    model: onnx.ModelProto,
+    candidate: Candidate,
+    recipes: Book | Sequence[str],
+    about: Mapping[str, str],
+    images: Array | None = None,
+) -> GraphFile:
+    """A network as a file, in the candidate's own precision.
+
+    Args:
+        device: whose runtime reads it.
+        model: float graph of the network.
+        candidate: with its policies.
+        recipes: by which the device runs each precision.
+        about: texts that the file holds, by name.
+        images: (N, in_chans, S, S), from which ranges of activations are taken.
+
+    Raises:
+        CostError: a precision that the device cannot run, or a converter that does not know an
+            operator or is wrong.
+    """
+    if find_runtime(device.runtime).format == ONNX:
+        graph = apply_recipes(model, candidate, recipes, images)
+        onnx.helper.set_model_props(graph, dict(about))
+        onnx.checker.check_model(graph)
+        content, nodes = graph.SerializeToString(), len(graph.graph.node)
+    else:
+        weights = stored_by_recipes(model, candidate, recipes)
+        content, nodes = converted(device, model, weights, about), len(model.graph.node)
+    return GraphFile(content, len(content), nodes)
+
+
+def converted(
+    device: Device,
+    model: onnx.ModelProto,
+    weights: Mapping[str, StoredWeights],
+    about: Mapping[str, str] | None = None,
+) -> bytes:
+    """A file that a runtime makes of an ONNX graph, with answers like those of ONNX Runtime.
+
+    Kernels that round activations answer a little differently, and where they rank tokens, other
+    ones may be kept. So the same file with float kernels is compared too, exactly.
+
+    Raises:
+        CostError: an operator has no conversion, or the answers differ.
+    """
+    content = _encoded(device, model, weights, about)
+    wanted = open_runtime(REFERENCE).compile(with_weights(model, weights))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(wanted.input_shape).astype(np.float32)
+    answer, runtime = wanted.run(x), open_runtime(device)
+    rounds = any(stored.integer_kernel for stored in weights.values())
+    if rounds:
+        floats = {n: replace(stored, integer_kernel=False) for n, stored in weights.items()}
+        twin = runtime.compile(_encoded(device, model, floats))
+        _check(device, twin, x, answer, CLOSE)
+    _check(device, runtime.compile(content), x, answer, LIKE if rounds else CLOSE)
+    return content
+
+
+def _check(device: Device, compiled: Compiled, x: Array, wanted: Array, most: float) -> None:
+    distance = np.abs(compiled.run(x) - wanted).max() / max(1.0, np.abs(wanted).max())
+    if not distance <= most:
+        raise CostError(
+            f"{device.runtime}: the converted model answers {distance:.2g} away from ONNX Runtime, "
+            f"relative to its largest answer; {most:g} is allowed"
+        )
+
+
+def _encoded(
+    device: Device,
+    model: onnx.ModelProto,
+    weights: Mapping[str, StoredWeights],
+    about: Mapping[str, str] | None = None,
+) -> bytes:
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    return open_runtime(device).encode(model, shape, weights, about)
+
+
+@cache
+def _empty_bytes(device: Device) -> int:
+    """Bytes of a file that does next to nothing."""
+    kind = onnx.TensorProto.FLOAT
+    ends = [onnx.helper.make_tensor_value_info(name, kind, [1, 1]) for name in ("images", "logits")]
+    node = onnx.helper.make_node("Relu", ["images"], ["logits"])
+    graph = onnx.helper.make_graph([node], "empty", ends[:1], ends[1:])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    return len(_encoded(device, onnx.helper.make_model(graph, opset_imports=opsets), {}))

@@ -1,0 +1,143 @@
+"""LiteRT (TensorFlow Lite) on the processor, with the fast kernels of XNNPACK where it has some."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces.errors import CostError
+from ..device import Device
+from ..runtime_spec import RuntimeSpec
+from ..standalone.energy_meter import PROCESSOR
+from ..stored_weights import StoredWeights
+from . import Runtime, Source, as_bytes
+
+Array = NDArray[np.float32]
+DELEGATE = "DELEGATE"  # stands for all operators that XNNPACK runs together
+MULTIPLIES = ("FULLY_CONNECTED", "CONV_2D")  # their second operand tells what they multiply
+
+
+class LiteRtModel:
+    """One interpreter."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        interpreter.allocate_tensors()
+        (given,), (answer, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+        self._given, self._answer = given["index"], answer["index"]
+        self._shape = [int(n) for n in given["shape"]]
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of the one input; images have their channels first, as everywhere here."""
+        if len(self._shape) == 4:
+            count, height, width, channels = self._shape
+            return [count, channels, height, width]
+        return self._shape
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs.
+
+        The file has images with their channels last: those that lie so in memory are not copied.
+        """
+        given = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
+        self._interpreter.set_tensor(self._given, given)
+        self._interpreter.invoke()
+        answer = self._interpreter.get_tensor(self._answer)
+        return answer.transpose(0, 3, 1, 2) if answer.ndim == 4 else answer
+
+    def kernels(self) -> dict[str, int]:
+        """Executed operators with what they multiply, "plain" ones without a kernel of XNNPACK."""
+        operators = self._interpreter._get_ops_details()
+        fast, computed = _delegated(operators), {t for o in operators for t in o["outputs"].tolist()}
+        counts: Counter[str] = Counter()
+        for operator in operators:
+            name = operator["op_name"]
+            at_load = name == "DEQUANTIZE" and operator["inputs"][0] not in computed
+            if name == DELEGATE or (at_load and operator["index"] in fast):
+                continue
+            types = operator["operand_types"]
+            kind = types[1 if name in MULTIPLIES else 0]
+            plain = "" if operator["index"] in fast else "plain "
+            counts[f"{plain}{name}:{np.dtype(kind).name}"] += 1
+        return dict(counts)
+
+    def memory_mb(self) -> None:
+        """LiteRT does not say; `footprint` measures it from outside."""
+        return
+
+
+def _delegated(operators: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Indices of the operators that XNNPACK runs: those between ends of its parts of the graph."""
+    made = {t: o for o in operators if o["op_name"] != DELEGATE for t in o["outputs"].tolist()}
+    inside: set[int] = set()
+    for part in (o for o in operators if o["op_name"] == DELEGATE):
+        edge, waiting = set(part["inputs"].tolist()), part["outputs"].tolist()
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in edge or tensor not in made or made[tensor]["index"] in inside:
+                continue
+            inside.add(made[tensor]["index"])
+            waiting += made[tensor]["inputs"].tolist()
+    return inside
+
+
+class LiteRtRuntime(Runtime):
+    """Converts ONNX graphs, and runs what it converted on a number of threads."""
+
+    def __init__(self, device: Device) -> None:
+        self._interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
+        self._threads = device.threads
+
+    def compile(self, model: Source) -> LiteRtModel:
+        """Open an interpreter.
+
+        Raises:
+            CostError: LiteRT refuses the file.
+        """
+        is_file = isinstance(model, bytes | str | Path)
+        content = as_bytes(model if is_file else self.encode(model, ()))
+        key = "model_content" if isinstance(content, bytes) else "model_path"
+        try:
+            return LiteRtModel(self._interpreter(**{key: content}, num_threads=self._threads))
+        except (ValueError, RuntimeError) as error:
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            raise CostError(f"LiteRT refuses the file: {first}") from error
+
+    def encode(
+        self,
+        model: Source,
+        shape: Sequence[int],
+        weights: Mapping[str, StoredWeights] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """An ONNX model as a TFLite file; a file as it is.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
+        if isinstance(model, bytes | str | Path):
+            return super().encode(model, shape)
+        from ..tflite.convert import to_tflite
+
+        return to_tflite(model, weights, about)
+
+
+SPEC = RuntimeSpec(
+    name="litert",
+    distributions=("ai-edge-litert",),
+    install="vitpareto[litert]",
+    format="tflite",
+    chips={"CPU": PROCESSOR},
+    open=LiteRtRuntime,
+    integer_kernels=tuple(f"*{name}:int*" for name in MULTIPLIES),
+    converts=True,
+    channels_last=True,
+    tested=("2.1", "2.3"),
+)

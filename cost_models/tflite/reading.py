@@ -1,0 +1,79 @@
+"""Reading: what a TFLite file holds, without running it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ...spaces.errors import CostError
+
+IDENTIFIER = b"TFL3"
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor: its name, and the type of its elements as NumPy says it, or "int4"."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class StoredOperator:
+    """An operator: its kind, and its tensors by index."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TfliteFile:
+    """Contents of a file.
+
+    Attributes:
+        tensors: by index.
+        operators: in order.
+        about: texts of the metadata by name.
+        external: whether it keeps constants in other files.
+    """
+
+    tensors: Sequence[StoredTensor]
+    operators: Sequence[StoredOperator]
+    about: Mapping[str, str]
+    external: bool
+
+
+def read_file(content: bytes) -> TfliteFile:
+    """What a file holds.
+
+    Raises:
+        CostError: it is no TFLite file, or damaged.
+    """
+    if content[4:8] != IDENTIFIER:
+        raise CostError("not a TFLite file")
+    schema: Any = import_module("ai_edge_litert.schema_py_generated")
+    try:
+        return _read(schema, schema.ModelT.InitFromPackedBuf(content))
+    except (struct.error, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise CostError("the TFLite file cannot be read") from error
+
+
+def _read(schema: Any, model: Any) -> TfliteFile:
+    kinds = {n: name for name, n in vars(schema.BuiltinOperator).items() if name.isupper()}
+    types = {n: name.lower() for name, n in vars(schema.TensorType).items() if name.isupper()}
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    (graph,) = model.subgraphs
+    notes = {note.name.decode(): model.buffers[note.buffer].data for note in model.metadata or []}
+    return TfliteFile(
+        [StoredTensor((t.name or b"").decode(), types[t.type]) for t in graph.tensors],
+        [
+            StoredOperator(kinds[codes[o.opcodeIndex]], tuple(o.inputs), tuple(o.outputs))
+            for o in graph.operators
+        ],
+        {name: data.tobytes().decode() for name, data in notes.items()},
+        bool(model.externalBuffers or model.externalBufferGroups),
+    )
