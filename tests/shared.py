@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+MODULES = {"litert": "ai_edge_litert"}  # of runtimes whose module is called otherwise
+
+
+def needs_runtime(name: str) -> None:
+    """Skip the test where a runtime is not installed."""
+    pytest.importorskip(MODULES.get(name, name))
+
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first process to ask for it fills, while the others wait.

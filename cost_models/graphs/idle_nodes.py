@@ -9,7 +9,9 @@ from __future__ import annotations
 import onnx
 from onnx import numpy_helper
 
-IDLE = ("Pad", "Slice", "Concat", "Identity")  # do nothing where they keep the shape
+IDLE = ("Pad", "Slice", "Concat", "Identity")  # may do nothing where they keep the shape
+# Which input of them must have which value: pads of 1 and -1, or a step of -1, keep it as well.
+USUAL = {"Pad": (1, 0), "Slice": (4, 1)}
 
 
 def without_idle(model: onnx.ModelProto) -> None:
@@ -43,8 +45,9 @@ def _is_idle(
     """Whether a node gives what it reads."""
     if node.op_type not in IDLE or (node.op_type == "Concat" and len(node.input) > 1):
         return False
-    if node.op_type == "Slice" and len(node.input) > 4:  # a step of -1 keeps the shape, too
-        steps = constants.get(node.input[4])
-        if steps is None or (numpy_helper.to_array(steps) != 1).any():
+    place, usual = USUAL.get(node.op_type, (len(node.input), 0))
+    if len(node.input) > place:
+        chosen = constants.get(node.input[place])
+        if chosen is None or (numpy_helper.to_array(chosen) != usual).any():
             return False
     return shape.get(node.input[0], []) == shape.get(node.output[0], [0])

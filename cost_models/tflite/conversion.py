@@ -40,7 +40,7 @@ class Conversion:
         (self._input,), (self._output,) = model.graph.input, model.graph.output
         self.uses[self._output.name] += 1
         self._views: dict[str, View] = {}
-        self._moved: dict[tuple[int, tuple[int, ...]], View] = {}
+        self._moved: dict[tuple[int, tuple[int, ...]], int] = {}  # tensor and axes -> moved
         self._unshaped: dict[int, int] = {}  # what a Reshape makes -> what it was made of
         self._absorbed: set[str] = set()
         shape = tuple(self._shapes[self._input.name])
@@ -89,16 +89,16 @@ class Conversion:
         order = tuple(order)
         if view.order == order:
             return view
-        if (view.tensor, order) not in self._moved:
-            axes = [view.order.index(axis) for axis in order]
-            lies = tuple(view.lies[axis] for axis in axes)
+        axes = tuple(view.order.index(axis) for axis in order)
+        lies = tuple(view.lies[axis] for axis in axes)
+        if (view.tensor, axes) not in self._moved:
             solid = [axis for axis in axes if view.lies[axis] > 1]
             if solid == sorted(solid):  # only axes of length 1 change their places
                 moved = self.reshaped(view.tensor, lies)
             else:
                 moved = self.made("TRANSPOSE", [view.tensor, self.whole(axes)], lies)
-            self._moved[view.tensor, order] = View(moved, lies, order)
-        return self._moved[view.tensor, order]
+            self._moved[view.tensor, axes] = moved
+        return View(self._moved[view.tensor, axes], lies, order)
 
     def reshaped(self, tensor: int, lies: Sequence[int]) -> int:
         """A tensor with another shape and the same elements one after the other."""

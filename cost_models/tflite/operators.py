@@ -57,9 +57,7 @@ def _gemm(c: Conversion, node: Node) -> None:
     _linear(c, a, b, bias, node.output[0], (0, 1) if told["transB"] else (1, 0))
 
 
-def _linear(
-    c: Conversion, x: str, weight: str, bias: Any, out: str, axes: tuple[int, int]
-) -> None:
+def _linear(c: Conversion, x: str, weight: str, bias: Any, out: str, axes: tuple[int, int]) -> None:
     """A linear layer: only its last axis must lie last."""
     view = c.view(x)
     last = len(view.order) - 1
@@ -83,6 +81,8 @@ def _linear(
 
 def _product(c: Conversion, node: Node) -> None:
     """A product of two values; the second one may lie transposed."""
+    if c.constants.keys() & set(node.input):
+        raise c.refusal(node, "with a constant of more than two axes has no conversion")
     a, b = c.plain(node.input[0]), c.view(node.input[1])
     rank = len(b.order)
     swapped = (*range(rank - 2), rank - 1, rank - 2)
@@ -136,10 +136,15 @@ def _padded(
         return view.tensor, VALID
     if _same(view, spans, strides, pads):
         return view.tensor, SAME
+    return _with_zeros(c, view, pads), VALID
+
+
+def _with_zeros(c: Conversion, view: View, pads: Sequence[int]) -> int:
+    """An image with zeros around it: above, left, below and right."""
     top, left, bottom, right = pads
     around = [(0, 0), (top, bottom), (left, right), (0, 0)]
     lies = tuple(n + sum(edges) for n, edges in zip(view.lies, around, strict=True))
-    return c.made("PAD", [view.tensor, c.whole(around)], lies, ("Pad", {})), VALID
+    return c.made("PAD", [view.tensor, c.whole(around)], lies, ("Pad", {}))
 
 
 def _same(view: View, spans: Sequence[int], strides: Sequence[int], pads: Sequence[int]) -> bool:
@@ -161,8 +166,8 @@ def _average_pool(c: Conversion, node: Node) -> None:
     for axis in (0, 1):  # with ceil_mode the last square reaches over the edge
         reach = (lies[1 + axis] - 1) * strides[axis] + sides[axis]
         pads[2 + axis] = max(pads[2 + axis], reach - view.lies[1 + axis] - pads[axis])
-    if told["count_include_pad"]:
-        tensor, padding = _padded(c, view, sides, strides, told["pads"])
+    if told["count_include_pad"] and any(told["pads"]):  # "same" padding does not count
+        tensor, padding = _with_zeros(c, view, told["pads"]), VALID
     elif not any(pads) or _same(view, sides, strides, pads):
         tensor, padding = view.tensor, SAME if any(pads) else VALID
     else:

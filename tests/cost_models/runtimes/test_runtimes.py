@@ -11,9 +11,17 @@ import pytest
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.calibration.bundle import write_bundle
 from vitpareto.cost_models.runtime_spec import RUNTIMES, find_runtime
+from vitpareto.cost_models.runtimes import available, open_runtime
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
 from vitpareto.spaces import SearchSpace
-from vitpareto.spaces.errors import ConfigError, CostError, UnknownNameError
+from vitpareto.spaces.errors import (
+    ConfigError,
+    CostError,
+    MissingRuntimeError,
+    UnknownNameError,
+)
+
+from ...shared import needs_runtime
 
 pytestmark = pytest.mark.onnx
 ROOT = Path(__file__).parents[3]
@@ -36,13 +44,29 @@ class TestOpenVino(RuntimeContract):
 
     @pytest.fixture(autouse=True)
     def installed(self) -> None:
-        pytest.importorskip("openvino")
+        needs_runtime("openvino")
+
+
+class TestLiteRt(RuntimeContract):
+    device = Device("here", "litert", "CPU", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("litert")
+
+
+class TestLiteRtOnTwoCores(TestLiteRt):
+    device = Device("here", "litert", "CPU", 2, ("float",))
 
 
 def test_what_is_stated_of_each() -> None:
-    assert list(RUNTIMES)[:3] == ["onnxruntime", "openvino", "torch"]
-    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:3]}
-    assert formats == {"onnxruntime": "onnx", "openvino": "onnx", "torch": "torchscript"}
+    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:4]}
+    assert formats == {
+        "onnxruntime": "onnx",
+        "openvino": "onnx",
+        "litert": "tflite",
+        "torch": "torchscript",
+    }
     ort, openvino = find_runtime("onnxruntime"), find_runtime("openvino")
     assert ort.integers({"QGemm": 2, "MatMul": 3, "ConvInteger": 1}) == 3
     assert openvino.integers({"FullyConnected:u8": 2, "FullyConnected:f32": 1}) == 2
@@ -58,6 +82,23 @@ def test_unknown_runtimes_are_refused() -> None:
         Device.from_dict({"name": "x", "runtime": "onnxruntim"})
     with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'"):
         find_runtime("tvm")
+
+
+def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line that names the tested ones; corrections of a release count as tested."""
+    versions = {"ai-edge-litert": "2.3.7"}
+    monkeypatch.setattr("vitpareto.cost_models.runtime_spec.metadata.version", versions.__getitem__)
+    spec = find_runtime("litert")
+    assert spec.untested == ""
+    for version in ("2.4.0", "1.4.0", "3.0"):
+        versions["ai-edge-litert"] = version
+        message = (
+            f"device 'cpu-litert': ai-edge-litert {version} is untested, 2.1 to 2.3 are tested: "
+            "pip install 'vitpareto[litert]'"
+        )
+        with pytest.raises(MissingRuntimeError) as caught:
+            open_runtime(Device.load("cpu-litert"))
+        assert str(caught.value) == message == available(Device.load("cpu-litert"))
 
 
 def test_a_bundle_is_of_onnx_runtime(tmp_path: Path) -> None:
@@ -77,7 +118,7 @@ def python(code: str, *paths: Path) -> str:
 def test_devices_are_known_without_their_libraries() -> None:
     code = """
 import json, sys
-for name in ("onnxruntime", "openvino", "onnx", "torch"):
+for name in ("onnxruntime", "openvino", "ai_edge_litert", "onnx", "torch"):
     sys.modules[name] = None
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.device import presets
@@ -114,6 +155,7 @@ import json
 from dataclasses import replace
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.runtimes import available, open_runtime
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
 from vitpareto.cost_models.units.precision_recipes import kernel_recipe
 from vitpareto.cost_models.units.unit import Unit

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
+
+from ...shared import needs_runtime
 
 
 class TestOnnx(FormatContract):
@@ -26,6 +29,17 @@ class TestOnnxWithFixedRanges(TestOnnx):
     device = replace(TestOnnx.device, recipes=("float", "static8", "stored8", "static4", "stored4"))
 
 
+class TestTflite(FormatContract):
+    name, device = "tflite", Device.load("cpu-litert")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("litert")
+
+    def metadata(self, content: bytes) -> dict:
+        return {name: json.loads(text) for name, text in read_file(content).about.items()}
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -38,12 +52,12 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "torchscript"]
+    assert list(FORMATS) == ["onnx", "tflite", "torchscript"]
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 
 def test_openvino_runs_the_same_files() -> None:
-    pytest.importorskip("openvino")
+    needs_runtime("openvino")
     contract = TestOnnx()
     contract.device = Device.load("cpu-openvino")
     contract.test_its_runtime_names_it()

@@ -16,6 +16,7 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import ConfigError, MissingRuntimeError, RunError
 
+from ...shared import needs_runtime
 from ..made import Made, everywhere
 
 pytestmark = pytest.mark.onnx
@@ -48,16 +49,19 @@ def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str |
         picked(run, runtime, tmp_path)
 
 
-MODELS = {"torch": {"model.torchscript.pt", "model.pt2"}}  # of a runtime; any other has model.onnx
+MODELS = {  # of a runtime; any other has model.onnx
+    "torch": {"model.torchscript.pt", "model.pt2"},
+    "litert": {"model.tflite"},
+}
 BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
 
 
-@pytest.mark.parametrize("runtime", [None, "openvino", "torch"])
+@pytest.mark.parametrize("runtime", [None, "openvino", "litert", "torch"])
 def test_the_folder_holds_what_the_readme_says(
     run: SimpleNamespace, tmp_path: Path, runtime: str | None
 ) -> None:
     if runtime:
-        pytest.importorskip(runtime)
+        needs_runtime(runtime)
     path = picked(run, runtime, tmp_path)
     names = {file.name for file in path.parent.iterdir()}
     assert names == BESIDE | MODELS.get(runtime or "", {"model.onnx"})
@@ -89,9 +93,11 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"'x'\. Known: onnxruntime, openvino, torch\."):
+    with pytest.raises(ConfigError, match=r"'x'\. Known: litert, onnxruntime, openvino, torch\."):
         picked(run, "x", tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"'executorch'\. Known: onnxruntime, openvino, torch\."):
+    with pytest.raises(
+        ConfigError, match=r"'executorch'\. Known: litert, onnxruntime, openvino, torch\."
+    ):
         picked(run, "executorch", tmp_path / "out")
     try:
         import openvino  # noqa: F401

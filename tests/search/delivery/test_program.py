@@ -25,12 +25,13 @@ from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
-from vitpareto.search.delivery.program import onnxruntime, openvino
+from vitpareto.search.delivery.program import litert, onnxruntime, openvino
 from vitpareto.search.delivery.program import torch as torch_part
 from vitpareto.search.delivery.program.assemble import program
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
+from ...shared import needs_runtime
 from ..made import Made, everywhere
 
 # Anything outside of the standard library and the three packages cannot be imported.
@@ -51,7 +52,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 FENCED = [sys.executable, "-W", "error", "-c", ALONE]
 CPU = Device.load("cpu-1t")
-PARTS = {"onnxruntime": onnxruntime, "openvino": openvino, "torch": torch_part}
+PARTS = {
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "litert": litert,
+    "torch": torch_part,
+}
 # Tensors of the files that are named in about.json, by the functions of a program.
 TENSORS = """
 import json, pathlib, runpy, numpy
@@ -230,7 +236,7 @@ def test_its_answers_are_those_that_were_checked(
     made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str
 ) -> None:
     """In a fresh process: each probability, and the accuracy that the manifest names."""
-    pytest.importorskip(runtime)
+    needs_runtime(runtime)
     (chosen,) = manifests(run.pareto)
     path = handover.export_picked(run.pareto, lambda: made.data, chosen, runtime, tmp_path)
     manifest = read_manifest(path.parent)

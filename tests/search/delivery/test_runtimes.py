@@ -17,6 +17,7 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...shared import needs_runtime
 from ..made import SPACE, Made, everywhere
 
 FLOAT = SPACE.replace("[32, 8]", "32").replace("[8, 32]", "32")
@@ -64,12 +65,12 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
 
 @pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "litert"])
 @pytest.mark.onnx
 def test_models_made_again_for_another_runtime(
     made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str, name: str
 ) -> None:
-    pytest.importorskip(runtime)
+    needs_runtime(runtime)
     chosen = pick_model(manifests(run.pareto), run.keys[name])
     path = handover.export_picked(run.pareto, lambda: run.data, chosen, runtime, tmp_path)
     manifest = read_manifest(path.parent)

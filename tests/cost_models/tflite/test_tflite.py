@@ -1,0 +1,325 @@
+"""TFLite files answer as ONNX Runtime does, are run by fast kernels, and say what they hold."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+
+from vitpareto.cost_models import Device
+from vitpareto.cost_models.graphs import files
+from vitpareto.cost_models.graphs.files import converted, unit_file
+from vitpareto.cost_models.graphs.modules import build, input_shape, network
+from vitpareto.cost_models.graphs.quantize import stored_by_recipe
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.measure.capabilities import examples
+from vitpareto.cost_models.runtimes import open_runtime
+from vitpareto.cost_models.tables.anchors import SMALL
+from vitpareto.cost_models.tflite import operators
+from vitpareto.cost_models.tflite.convert import to_tflite
+from vitpareto.cost_models.tflite.reading import read_file
+from vitpareto.cost_models.tflite.view import View, plainly, regrouped
+from vitpareto.cost_models.units.unit import Unit
+from vitpareto.spaces import SearchSpace
+from vitpareto.spaces.errors import CostError
+
+pytest.importorskip("ai_edge_litert")
+pytestmark = pytest.mark.onnx
+LITERT = Device.load("cpu-litert")
+EXAMPLES = examples()
+
+
+def graph_of(
+    shape: tuple[int, ...],
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray] | None = None,
+    result: tuple[int, ...] | None = None,
+) -> onnx.ModelProto:
+    """A graph from `x` to `y`."""
+    kind = onnx.TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(n, kind, s) for n, s in (("x", shape), ("y", result))]
+    tensors = [numpy_helper.from_array(v, name) for name, v in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], tensors)
+    opset = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("recipe", ["float", "dynamic8"])
+def test_every_sub_block_converts(kind: str, recipe: str) -> None:
+    """`unit_file` compares its answers; all of it runs in the kernels of XNNPACK."""
+    module, shape = build(EXAMPLES[kind])
+    file = unit_file(LITERT, to_onnx(module, shape), recipe, 1)
+    kernels = open_runtime(LITERT).compile(file.content).kernels()
+    assert not [name for name in kernels if name.startswith("plain")]
+    integers = {name for name in kernels if name.endswith("int8")}
+    assert bool(integers) == (recipe == "dynamic8")
+
+
+@pytest.mark.parametrize("preset", ["digits", "mobile_hybrid"])
+def test_networks_answer_as_in_onnx_runtime(preset: str) -> None:
+    """In batches of 2: `converted` raises where they do not."""
+    for candidate in SearchSpace.from_yaml(preset).sample(2, 5):
+        content = converted(LITERT, to_onnx(network(candidate), input_shape(candidate, 2)), {})
+        compiled = open_runtime(LITERT).compile(content)
+        assert tuple(compiled.input_shape) == input_shape(candidate, 2)
+
+
+@pytest.mark.parametrize("recipe", LITERT.recipes)
+def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
+    module, shape = build(EXAMPLES["mlp"])
+    model = to_onnx(module, shape)
+    content = converted(LITERT, model, stored_by_recipe(model, recipe))
+    stored = {"float": 32, "fp16": 16, "stored8": 8, "dynamic8": 8, "stored4": 4, "dynamic4": 4}
+    weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    assert len(content) == pytest.approx(weights * stored[recipe] / 8, rel=0.15)
+    executed = open_runtime(LITERT).compile(content).kernels()
+    spec = Bench(LITERT)._spec
+    assert spec.integers(executed) == (2 if recipe.startswith("dynamic") else 0)
+    assert spec.rounds(executed) == recipe.startswith("dynamic")
+
+
+def test_recipes_of_onnx_alone_are_refused() -> None:
+    module, shape = build(EXAMPLES["head"])
+    with pytest.raises(CostError, match="recipe 'static8' is for runtimes that read ONNX"):
+        unit_file(LITERT, to_onnx(module, shape), "static8", 1)
+
+
+def test_sizes_add_up() -> None:
+    """What a sub-block adds to a file is what the second one in a row adds."""
+    module, shape = build(EXAMPLES["softmax"])
+    model = to_onnx(module, shape)
+    four, two = (unit_file(LITERT, model, "float", copies) for copies in (4, 2))
+    assert four.body_bytes == pytest.approx(two.body_bytes, abs=64)
+    assert len(four.content) - len(two.content) == pytest.approx(2 * two.body_bytes, abs=128)
+
+
+def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
+    bench = Bench(LITERT)
+    graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
+    rows = bench.time([*graphs, bench.unit(Unit(EXAMPLES["mbconv"], "float"))], rounds=3)
+    assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
+    assert bench.footprint(graphs[0]).growth_mb > 0
+
+
+def test_a_wrong_conversion_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found on the graph that was converted, in float and beside rounded activations."""
+    module, shape = build(EXAMPLES["mlp"])
+    model = to_onnx(module, shape)
+    monkeypatch.setitem(operators.OPERATORS, "Gelu", operators.OPERATORS["Relu"])
+    for recipe in ("float", "dynamic8"):
+        with pytest.raises(CostError, match="litert: the converted model answers .* is allowed"):
+            converted(LITERT, model, stored_by_recipe(model, recipe))
+    monkeypatch.setattr(files, "CLOSE", 1.0)
+    converted(LITERT, model, {})
+
+
+def test_an_unknown_operator_is_named() -> None:
+    model = graph_of((1, 4), [helper.make_node("Det", ["x"], ["y"])], result=(1, 4))
+    with pytest.raises(CostError, match="LiteRT: operator Det has no conversion"):
+        to_tflite(model)
+    steps = {name: np.array([value]) for name, value in (("a", 0), ("b", 4), ("c", 1), ("d", 2))}
+    node = helper.make_node("Slice", ["x", "a", "b", "c", "d"], ["y"])
+    with pytest.raises(CostError, match=r"operator Slice beside 'a' with steps \[2\] has no"):
+        to_tflite(graph_of((1, 4), [node], steps, (1, 2)))
+
+
+def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs.split(), [output], **attributes)
+
+
+def whole(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+RANDOM = np.random.default_rng(1)
+CASES = {
+    "conv with other padding on each side": (
+        (2, 3, 7, 9),
+        [node("Conv", "x w", "y", kernel_shape=[3, 3], pads=[0, 1, 2, 1], strides=[2, 1])],
+        {"w": RANDOM.standard_normal((4, 3, 3, 3)).astype(np.float32)},
+        (2, 4, 4, 9),
+    ),
+    "depthwise conv with two filters a channel": (
+        (1, 3, 8, 8),
+        [node("Conv", "x w", "y", kernel_shape=[3, 3], group=3, strides=[2, 2], pads=[1, 1, 1, 1])],
+        {"w": RANDOM.standard_normal((6, 1, 3, 3)).astype(np.float32)},
+        (1, 6, 4, 4),
+    ),
+    "average over squares that reach over the edge": (
+        (1, 3, 7, 7),
+        [node("AveragePool", "x", "y", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)],
+        {},
+        (1, 3, 4, 4),
+    ),
+    "average that counts zeros around": (
+        (1, 3, 7, 7),
+        [node("AveragePool", "x", "y", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)],
+        {},
+        (1, 3, 7, 7),
+    ),
+    "bias that is no bias": (
+        (1, 4, 3),
+        [node("MatMul", "x w", "a"), node("Add", "a b", "y")],
+        {
+            "w": RANDOM.standard_normal((3, 4)).astype(np.float32),
+            "b": RANDOM.standard_normal((4, 1)).astype(np.float32),
+        },
+        (1, 4, 4),
+    ),
+    "relu whose input is read twice": (
+        (1, 4, 3),
+        [node("MatMul", "x w", "a"), node("Relu", "a", "b"), node("Add", "a b", "y")],
+        {"w": RANDOM.standard_normal((3, 3)).astype(np.float32)},
+        (1, 4, 3),
+    ),
+    "hard swish": (
+        (1, 2, 4, 4),
+        [node("HardSigmoid", "x", "a", alpha=1 / 6), node("Mul", "x a", "y")],
+        {},
+        (1, 2, 4, 4),
+    ),
+    "hard sigmoid alone": (
+        (1, 2, 4, 4),
+        [node("HardSigmoid", "x", "a", alpha=1 / 6), node("Sub", "x a", "y")],
+        {},
+        (1, 2, 4, 4),
+    ),
+    "norm of groups": (
+        (2, 4, 6),
+        [node("InstanceNormalization", "x s b", "y", epsilon=1e-3)],
+        {"s": RANDOM.random(4).astype(np.float32), "b": RANDOM.random(4).astype(np.float32)},
+        (2, 4, 6),
+    ),
+    "sum over images that lie channels last": (
+        (2, 3, 4, 5),
+        [node("ReduceSum", "x axes", "y", keepdims=0)],
+        {"axes": whole(1, 3)},
+        (2, 4),
+    ),
+    "mean over all, and a maximum": (
+        (2, 3, 4),
+        [node("ReduceMax", "x axes", "a"), node("Clip", "a low high", "y")],
+        {"axes": whole(-1), "low": np.float32([0])[0], "high": np.float32([0.5])[0]},
+        (2, 3, 1),
+    ),
+    "parts joined in another order": (
+        (1, 6, 4),
+        [
+            helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+            node("Transpose", "a", "c", perm=[0, 2, 1]),
+            node("Transpose", "b", "d", perm=[0, 2, 1]),
+            node("Concat", "d c", "y", axis=2),
+        ],
+        {},
+        (1, 4, 6),
+    ),
+    "one place, and places in a row": (
+        (1, 6, 4),
+        [node("Gather", "x some", "a", axis=1), node("Gather", "a one", "y", axis=2)],
+        {"some": whole(4, 0, 5), "one": np.array(-1, np.int64)},
+        (1, 3),
+    ),
+    "product with keys that lie transposed": (
+        (1, 2, 5, 4),
+        [
+            node("Transpose", "x", "t", perm=[0, 1, 3, 2]),
+            node("MatMul", "x t", "a"),
+            node("Transpose", "a", "b", perm=[1, 0, 2, 3]),
+            node("Transpose", "x", "c", perm=[1, 0, 2, 3]),
+            node("MatMul", "b c", "y"),
+        ],
+        {},
+        (2, 1, 5, 4),
+    ),
+    "images split into windows": (
+        (1, 4, 6, 2),
+        [
+            node("Reshape", "x s", "a"),
+            node("Transpose", "a", "b", perm=[0, 1, 3, 2, 4, 5]),
+            node("Reshape", "b t", "y"),
+        ],
+        {"s": whole(1, 2, 2, 2, 3, 2), "t": whole(4, 6, 2)},
+        (4, 6, 2),
+    ),
+    "six copies": (
+        (1, 1, 3, 2),
+        [node("Tile", "x times", "y")],
+        {"times": whole(1, 6, 1, 1)},
+        (1, 6, 3, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators_one_by_one(name: str) -> None:
+    shape, nodes, constants, result = CASES[name]
+    converted(LITERT, graph_of(shape, nodes, constants, result), {})
+
+
+def test_transposes_that_cancel_are_not_made() -> None:
+    """A grid made of tokens and back, between convolutions that want channels last."""
+    weight = RANDOM.standard_normal((8, 8, 1, 1)).astype(np.float32)
+    nodes = [
+        node("Transpose", "x", "a", perm=[0, 2, 1]),
+        node("Reshape", "a grid", "b"),
+        node("Conv", "b w", "c", kernel_shape=[1, 1]),
+        node("Reshape", "c row", "d"),
+        node("Transpose", "d", "y", perm=[0, 2, 1]),
+    ]
+    constants = {"w": weight, "grid": whole(1, 8, 4, 4), "row": whole(1, 8, 16)}
+    content = converted(LITERT, graph_of((1, 16, 8), nodes, constants, (1, 16, 8)), {})
+    assert Counter(o.kind for o in read_file(content).operators) == {"RESHAPE": 2, "CONV_2D": 1}
+
+
+def test_reshaped_where_nothing_is_in_the_way() -> None:
+    """Axes that stay together keep their place; the others have to move first."""
+    image = View(0, (2, 8, 8, 3), (0, 2, 3, 1))
+    assert image.shape == (2, 3, 8, 8)
+    assert regrouped(image, (2, 3, 64)) == ((2, 64, 3), (0, 2, 1))
+    assert regrouped(image, (6, 64)) is None  # images and channels are not neighbors
+    assert regrouped(plainly(0, (4, 6)), (2, 2, 1, 6)) == ((2, 2, 1, 6), (0, 1, 2, 3))
+    rows = np.arange(24).reshape(2, 3, 4)
+    for axes in ((0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)):
+        lying = View(0, tuple(rows.shape[a] for a in axes), axes)
+        for shape in ((6, 4), (2, 12), (24,), (2, 3, 2, 2), (2, 1, 3, 4), (3, 8)):
+            fitting = regrouped(lying, shape)
+            if fitting is not None:
+                lies, order = fitting
+                moved = rows.transpose(axes).reshape(lies)
+                assert (moved.transpose(np.argsort(order)) == rows.reshape(shape)).all()
+
+
+def test_a_file_says_what_it_holds() -> None:
+    module, shape = build(EXAMPLES["mlp"])
+    model = to_onnx(module, shape)
+    about = {"key": '"a"', "class_names": '["ü"]'}
+    file = read_file(to_tflite(model, stored_by_recipe(model, "dynamic4"), about))
+    assert file.about == about and not file.external
+    assert Counter(tensor.kind for tensor in file.tensors)["int4"] == 2
+    named = {tensor.name for tensor in file.tensors if tensor.name}
+    assert {"module.mlp.fc1.weight", "module.mlp.fc2.weight", "images"} <= named
+    for content in (b"", b"no model" * 9, b"\x00" * 4 + b"TFL3" + b"\xff" * 64):
+        with pytest.raises(CostError, match="TFLite file"):
+            read_file(content)
+
+
+def test_images_that_lie_as_the_file_has_them() -> None:
+    """Channels first for the caller, wherever they are in memory."""
+    module = torch.nn.Conv2d(3, 4, 3)
+    model = to_onnx(module.eval(), (2, 3, 8, 8))
+    compiled = open_runtime(LITERT).compile(converted(LITERT, model, {}))
+    x = RANDOM.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert compiled.input_shape == [2, 3, 8, 8] and compiled.run(x).shape == (2, 4, 6, 6)
+    assert (compiled.run(x) == compiled.run(last)).all()
+    with torch.no_grad():
+        assert np.abs(compiled.run(x) - module(torch.from_numpy(x)).numpy()).max() < 1e-5
+
+
+def test_threads_are_those_of_the_device() -> None:
+    assert LITERT.clock == "thread" and replace(LITERT, threads=2).clock == "wall"
