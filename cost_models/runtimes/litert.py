@@ -55,10 +55,8 @@ class LiteRtModel:
     def kernels(self) -> dict[str, int]:
         """Executed operators with what they multiply, "plain" ones without a kernel of XNNPACK."""
         operators = self._interpreter._get_ops_details()
-        fast, computed = (
-            _delegated(operators),
-            {t for o in operators for t in o["outputs"].tolist()},
-        )
+        computed = {tensor for o in operators for tensor in o["outputs"].tolist()}
+        fast = _delegated(operators)
         counts: Counter[str] = Counter()
         for operator in operators:
             name = operator["op_name"]
