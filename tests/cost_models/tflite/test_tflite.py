@@ -17,6 +17,7 @@ from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.measure.capabilities import examples
+from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.tables.anchors import SMALL
 from vitpareto.cost_models.tflite import operators
@@ -78,7 +79,7 @@ def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
     weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
     assert len(content) == pytest.approx(weights * stored[recipe] / 8, rel=0.15)
     executed = open_runtime(LITERT).compile(content).kernels()
-    spec = Bench(LITERT)._spec
+    spec = find_runtime(LITERT.runtime)
     assert spec.integers(executed) == (2 if recipe.startswith("dynamic") else 0)
     assert spec.rounds(executed) == recipe.startswith("dynamic")
 
