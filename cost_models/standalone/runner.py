@@ -63,7 +63,8 @@ def time_folder(
     device, graphs = plan["device"], plan["graphs"]
     rng = np.random.default_rng(plan["seed"])
     last = plan.get("channels_last", False)
-    inputs = [random_input(rng, graph["shape"], last) for graph in graphs]
+    drawn = (rng.standard_normal(graph["shape"]).astype(np.float32) for graph in graphs)
+    inputs = [laid_out(x, last) for x in drawn]
     answers: list[dict[str, Any]] = [{} for _ in graphs]
 
     def opened(index: int) -> Any:
@@ -87,9 +88,8 @@ def time_folder(
     }
 
 
-def random_input(rng: np.random.Generator, shape: list[int], channels_last: bool) -> Any:
-    """Random numbers; images may have their channels last in memory, as the runtime reads them."""
-    x = rng.standard_normal(shape).astype(np.float32)
+def laid_out(x: Any, channels_last: bool) -> Any:
+    """The same values in memory as a runtime reads them, which may have channels of images last."""
     if not channels_last or x.ndim != 4:
         return x
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

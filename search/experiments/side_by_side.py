@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
-from ...cost_models.runtimes import Compiled, open_runtime
+from ...cost_models.runtimes import Compiled, find_runtime, open_runtime
 from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.standalone.energy_meter import NVIDIA
-from ...cost_models.standalone.runner import CLOCKS, peak_mb
+from ...cost_models.standalone.runner import CLOCKS, laid_out, peak_mb
 from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from ...spaces import Candidate
 from ...spaces.networks import Network
@@ -171,8 +171,9 @@ def measure_entries(
             device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate
         )
         for batch in batches:
-            inputs.append(np.resize(images, (batch, *images.shape[1:])))
             target = _on(device, batch, entry.eager)
+            some = np.resize(images, (batch, *images.shape[1:]))
+            inputs.append(laid_out(some, find_runtime(target.runtime).channels_last))
             if entry.eager:
                 compiled.append(open_runtime(target).compile(entry.network))
                 continue
