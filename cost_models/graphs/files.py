@@ -18,7 +18,7 @@ from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import ONNX, find_runtime
-from ..runtimes import Compiled, open_runtime
+from ..runtimes import open_runtime
 from ..stored_weights import StoredWeights
 from ..units.precision_recipes import Book
 from .quantize import apply_recipe, apply_recipes, stored_by_recipe, stored_by_recipes, with_weights
@@ -111,8 +111,8 @@ def converted(
 ) -> bytes:
     """A file that a runtime makes of an ONNX graph, with answers like those of ONNX Runtime.
 
-    Kernels that round activations answer a little differently, and where they rank tokens, other
-    ones may be kept. So the same file with float kernels is compared too, exactly.
+    Kernels that round activations answer a little differently, and where tokens are ranked, others
+    are kept in another order. So the same file with float kernels is compared too, exactly.
 
     Raises:
         CostError: an operator has no conversion, or the answers differ.
@@ -126,13 +126,16 @@ def converted(
     if rounds:
         floats = {n: replace(stored, integer_kernel=False) for n, stored in weights.items()}
         twin = runtime.compile(_encoded(device, model, floats))
-        _check(device, twin, x, answer, CLOSE)
-    _check(device, runtime.compile(content), x, answer, LIKE if rounds else CLOSE)
+        _check(device, twin.run(x), answer, CLOSE)
+    found = runtime.compile(content).run(x)
+    if rounds and any(node.op_type == "TopK" for node in model.graph.node):
+        found, answer = np.sort(found, axis=None), np.sort(answer, axis=None)
+    _check(device, found, answer, LIKE if rounds else CLOSE)
     return content
 
 
-def _check(device: Device, compiled: Compiled, x: Array, wanted: Array, most: float) -> None:
-    distance = np.abs(compiled.run(x) - wanted).max() / max(1.0, np.abs(wanted).max())
+def _check(device: Device, found: Array, wanted: Array, most: float) -> None:
+    distance = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
     if not distance <= most:
         raise CostError(
             f"{device.runtime}: the converted model answers {distance:.2g} away from ONNX Runtime, "

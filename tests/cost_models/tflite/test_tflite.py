@@ -24,7 +24,7 @@ from vitpareto.cost_models.tflite import operators
 from vitpareto.cost_models.tflite.convert import to_tflite
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.cost_models.tflite.view import View, plainly, regrouped
-from vitpareto.cost_models.units.unit import Unit
+from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
@@ -82,6 +82,16 @@ def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
     spec = find_runtime(LITERT.runtime)
     assert spec.integers(executed) == (2 if recipe.startswith("dynamic") else 0)
     assert spec.rounds(executed) == recipe.startswith("dynamic")
+
+
+def test_tokens_that_rounding_ranks_otherwise() -> None:
+    """What is kept of a token reduction may differ; the conversion is right all the same."""
+    unit = parse_unit(
+        "mixer/softmax?norm=rms&act=relu&width=64&grid=8&tokens=64&kept=46&num_heads=4"
+        "&head_dim=16&evit@dynamic8"
+    )
+    module, shape = build(unit.block)
+    assert unit_file(LITERT, to_onnx(module, shape), unit.recipe, 1).content
 
 
 def test_recipes_of_onnx_alone_are_refused() -> None:
