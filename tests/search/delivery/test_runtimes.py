@@ -49,6 +49,37 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
+@pytest.mark.onnx
+def test_litert_from_end_to_end(made: Made, tmp_path: Path) -> None:
+    """Calibrated, predicted, delivered and verified, in float32 and two kinds of int8."""
+    needs_runtime("litert")
+    device, space = Device.load("cpu-litert"), SearchSpace.from_text(SPACE)
+    there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
+    assert there.model.identity["runtime"] == "litert"
+    (tmp_path / "config.yaml").write_text("")
+    run = RunFolder(tmp_path, lock=False)
+    policies = (Policy(), Policy(8, 8), Policy(8, 32))
+    keys = [
+        there.deliver(run.pareto, everywhere(made.candidate, policy)).name for policy in policies
+    ]
+    verify.verify_new(run, device, made.data)
+    delivered = {manifest.key: manifest for manifest in manifests(run.pareto)}
+    for key, integers in zip(keys, (False, True, False), strict=True):
+        manifest = delivered[key]
+        assert set(manifest.files) == {
+            *("candidate.json", "model.safetensors", "model.tflite", "predict.py")
+        }
+        checks = {check.name: check for check in manifest.checks}
+        names = {"silent fallbacks", "size_mb", "peak_memory_mb"}
+        names |= {"agreement with torch"} if integers else {"logits against torch"}
+        assert all(checks[name].holds for name in names), checks
+        kinds = {name.rpartition(":")[2] for name in manifest.inventory.executed}
+        assert ("int8" in kinds) == integers
+    reports = verify.verify_again(run, device, made.data)
+    assert all(report.checks[0].holds and report.metrics for report in reports)
+
+
 @pytest.fixture(scope="module")
 def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A verified run of models of several precisions, keys by name."""
