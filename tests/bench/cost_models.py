@@ -33,14 +33,14 @@ def main() -> None:
     torch.set_num_threads(1)
     print(HEADER)
     for name in ("deit_tiny", "cifar"):
-        calibration(name)
+        calibration(name, Device.load("cpu-1t"))
     kernels()
     _public_tables.main()
 
 
-def calibration(name: str) -> None:
+def calibration(space_name: str, device: Device) -> None:
     """Calibrate, then time fresh networks in processes of their own, twice."""
-    space, device = SearchSpace.from_yaml(name), Device.load("cpu-1t")
+    space, name = SearchSpace.from_yaml(space_name), f"{space_name}, {device.name}"
 
     def tell(share: float, text: str) -> None:
         print(f"\r{name}: {share:4.0%} {text:60}", end="", file=sys.stderr)
