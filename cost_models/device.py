@@ -80,6 +80,9 @@ class Device:
         for key in ("runtime", "provider", "threads", "recipes"):
             if key not in values:
                 raise ConfigError(f"{key}: must be given")
+        if known_recipes := find_runtime(values["runtime"]).recipes:
+            for name in values["recipes"]:
+                _one_of("recipes", name, known_recipes, f" of {values['runtime']}")
         return cls(**values)
 
     @property
@@ -145,7 +148,7 @@ def _checked(key: str, value: object) -> Any:
     return tuple(value)
 
 
-def _one_of(key: str, value: object, known: Collection[str]) -> str:
+def _one_of(key: str, value: object, known: Collection[str], of: str = "") -> str:
     if value not in known:
-        raise ConfigError(f"{key}: no such value {value!r}. {did_you_mean(str(value), known)}")
+        raise ConfigError(f"{key}: no such value{of} {value!r}. {did_you_mean(str(value), known)}")
     return str(value)

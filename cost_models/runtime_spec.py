@@ -39,6 +39,7 @@ class RuntimeSpec:
         half_kernels: of those that multiply floats of 16 bits.
         converts: whether it makes files of its format of ONNX graphs, and of the weights that a
             recipe stores.
+        recipes: names of `precision_recipes.RECIPES` that its files can hold; empty for all.
         channels_last: whether its files take images with their channels last, so that those that
             lie so in memory need no copy.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
@@ -56,6 +57,7 @@ class RuntimeSpec:
     integer_kernels: tuple[str, ...] = ()
     half_kernels: tuple[str, ...] = ()
     converts: bool = False
+    recipes: tuple[str, ...] = ()
     channels_last: bool = False
     tested: tuple[str, ...] = ()
 

@@ -139,6 +139,7 @@ SPEC = RuntimeSpec(
     open=LiteRtRuntime,
     integer_kernels=tuple(f"*{name}:int*" for name in MULTIPLIES),
     converts=True,
+    recipes=("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4"),
     channels_last=True,
     tested=("2.1", "2.3"),
 )

@@ -84,6 +84,14 @@ def test_unknown_runtimes_are_refused() -> None:
         find_runtime("tvm")
 
 
+def test_recipes_that_a_runtime_cannot_hold(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("{runtime: litert, provider: CPU, threads: 1, recipes: [float, static8]}")
+    message = r"mine\.yaml: recipes: no such value of litert 'static8'\. Known: dynamic4, dynamic8"
+    with pytest.raises(ConfigError, match=message):
+        Device.load(file)
+
+
 def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line that names the tested ones; corrections of a release count as tested."""
     versions = {"ai-edge-litert": "2.3.7"}
