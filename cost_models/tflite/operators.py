@@ -81,8 +81,6 @@ def _linear(c: Conversion, x: str, weight: str, bias: Any, out: str, axes: tuple
 
 def _product(c: Conversion, node: Node) -> None:
     """A product of two values; the second one may lie transposed."""
-    if c.constants.keys() & set(node.input):
-        raise c.refusal(node, "with a constant of more than two axes has no conversion")
     a, b = c.plain(node.input[0]), c.view(node.input[1])
     rank = len(b.order)
     swapped = (*range(rank - 2), rank - 1, rank - 2)

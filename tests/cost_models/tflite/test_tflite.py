@@ -247,6 +247,19 @@ CASES = {
         {},
         (2, 1, 5, 4),
     ),
+    "product with a constant query, and one with constant values": (
+        (1, 2, 5, 4),
+        [
+            node("Transpose", "x", "t", perm=[0, 1, 3, 2]),
+            node("MatMul", "q t", "a"),
+            node("MatMul", "a v", "y"),
+        ],
+        {
+            "q": RANDOM.standard_normal((1, 2, 1, 4)).astype(np.float32),
+            "v": RANDOM.standard_normal((1, 2, 5, 3)).astype(np.float32),
+        },
+        (1, 2, 1, 3),
+    ),
     "images split into windows": (
         (1, 4, 6, 2),
         [
