@@ -34,6 +34,59 @@ LITERT = Device.load("cpu-litert")
 EXAMPLES = examples()
 
 
+ISOTROPIC = """
+name: features
+in_chans: 3
+num_classes: 5
+input_size: 32
+patch_size: 8
+stem: [patch, conv]
+pos_embed: [learned, patches, relative, none]
+global_pool: [avg, token, distill, token_avg, map]
+pool_heads: 2
+norm: [layer, rms]
+act: [gelu, relu, silu, hardswish, gelu_tanh, quick_gelu]
+token_reduction: [evit, random]
+layer_scale: true
+stages:
+  - depth: 2
+    width: 16
+    head_dim: 8
+    window_size: [2, 4]
+    kv_heads: 1
+    kv_pool: 2
+    token_keep: [1.0, 0.7]
+    token_keep_at: ["0", "1"]
+    blocks:
+      mixer: [softmax, grouped, pooled, window, linear, pool, token_mlp]
+      num_heads: [2, 4]
+      token_mlp_ratio: 0.5
+      mlp_ratio: 2.0
+"""
+HYBRID = """
+name: hybrid
+in_chans: 1
+num_classes: 5
+input_size: 40
+patch_size: 4
+stem: [patch, conv]
+global_pool: avg
+norm: [batch, group, layer]
+act: [gelu, relu, silu, hardswish]
+stages:
+  - depth: [1, 2]
+    width: 16
+    blocks: {mixer: [mbconv, pool], kernel_size: [3, 5], mlp_ratio: [1.0, 2.0]}
+  - depth: 2
+    width: 24
+    downsample: [conv, merge]
+    head_dim: 8
+    window_size: 3
+    kv_pool: 2
+    blocks: {mixer: [window, linear, pooled, mbconv], num_heads: [2, 3], kernel_size: 3, mlp_ratio: 1.0}
+"""
+
+
 def graph_of(
     shape: tuple[int, ...],
     nodes: list[onnx.NodeProto],
@@ -68,6 +121,13 @@ def test_networks_answer_as_in_onnx_runtime(preset: str) -> None:
         content = converted(LITERT, to_onnx(network(candidate), input_shape(candidate, 2)), {})
         compiled = open_runtime(LITERT).compile(content)
         assert tuple(compiled.input_shape) == input_shape(candidate, 2)
+
+
+@pytest.mark.parametrize(("text", "count"), [(ISOTROPIC, 10), (HYBRID, 6)])
+def test_whatever_a_space_holds_converts(text: str, count: int) -> None:
+    """Stems, positions, mixers, norms, activations, reductions and pooling of all kinds."""
+    for candidate in SearchSpace.from_text(text).sample(count, 3):
+        assert converted(LITERT, to_onnx(network(candidate), input_shape(candidate, 1)), {})
 
 
 @pytest.mark.parametrize("recipe", LITERT.recipes)
