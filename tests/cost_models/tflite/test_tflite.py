@@ -83,7 +83,8 @@ stages:
     head_dim: 8
     window_size: 3
     kv_pool: 2
-    blocks: {mixer: [window, linear, pooled, mbconv], num_heads: [2, 3], kernel_size: 3, mlp_ratio: 1.0}
+    kernel_size: 3
+    blocks: {mixer: [window, linear, pooled, mbconv], num_heads: [2, 3], mlp_ratio: 1.0}
 """
 
 
