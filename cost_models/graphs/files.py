@@ -65,7 +65,7 @@ def unit_file(device: Device, model: onnx.ModelProto, recipe: str, copies: int) 
         return GraphFile(row.SerializeToString(), size, len(row.graph.node))
     row = chained(model, copies)
     content = converted(device, row, stored_by_recipe(row, recipe))
-    one = len(_encoded(device, model, stored_by_recipe(model, recipe)))
+    one = len(_converted(device, model, stored_by_recipe(model, recipe)))
     size = (len(content) - one) // (copies - 1) if copies > 1 else one - _empty_bytes(device)
     return GraphFile(content, size, len(row.graph.node))
 
@@ -117,7 +117,7 @@ def converted(
     Raises:
         CostError: an operator has no conversion, or the answers differ.
     """
-    content = _encoded(device, model, weights, about)
+    content = _converted(device, model, weights, about)
     wanted = open_runtime(REFERENCE).compile(with_weights(model, weights))
     rng = np.random.default_rng(0)
     x = rng.standard_normal(wanted.input_shape).astype(np.float32)
@@ -125,7 +125,7 @@ def converted(
     rounds = any(stored.integer_kernel for stored in weights.values())
     if rounds:
         floats = {n: replace(stored, integer_kernel=False) for n, stored in weights.items()}
-        twin = runtime.compile(_encoded(device, model, floats))
+        twin = runtime.compile(_converted(device, model, floats))
         _check(device, twin.run(x), answer, CLOSE)
     found = runtime.compile(content).run(x)
     if rounds and any(node.op_type == "TopK" for node in model.graph.node):
@@ -143,14 +143,13 @@ def _check(device: Device, found: Array, wanted: Array, most: float) -> None:
         )
 
 
-def _encoded(
+def _converted(
     device: Device,
     model: onnx.ModelProto,
     weights: Mapping[str, StoredWeights],
     about: Mapping[str, str] | None = None,
 ) -> bytes:
-    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
-    return open_runtime(device).encode(model, shape, weights, about)
+    return open_runtime(device).convert(model, weights, about or {})
 
 
 @cache
@@ -161,4 +160,4 @@ def _empty_bytes(device: Device) -> int:
     node = onnx.helper.make_node("Relu", ["images"], ["logits"])
     graph = onnx.helper.make_graph([node], "empty", ends[:1], ends[1:])
     opsets = [onnx.helper.make_opsetid("", 20)]
-    return len(_encoded(device, onnx.helper.make_model(graph, opset_imports=opsets), {}))
+    return len(_converted(device, onnx.helper.make_model(graph, opset_imports=opsets), {}))

@@ -12,6 +12,7 @@ from ..runtime_spec import RuntimeSpec, find_runtime
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
     from ..stored_weights import StoredWeights
@@ -65,28 +66,34 @@ class Runtime(Protocol):
         """
         ...
 
-    def encode(
-        self,
-        model: Source,
-        shape: Sequence[int],
-        weights: Mapping[str, StoredWeights] | None = None,
-        about: Mapping[str, str] | None = None,
-    ) -> bytes:
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
         """Encode a model as a file of the runtime's format, which other processes can load.
 
         Args:
-            model: an ONNX model, which is one already where that is the format; or a torch module
-                in evaluation mode, where the runtime reads nothing of ONNX.
+            model: an ONNX model, which is one already or is converted; or a torch module in
+                evaluation mode, where the runtime has nothing to do with ONNX.
             shape: of its input.
-            weights: how layers are stored, by the name of their weight, where the runtime
-                converts; the others as they are.
-            about: texts that the file is to hold, by name, where the runtime converts.
-
-        Raises:
-            CostError: an operator that the runtime does not have.
         """
         content = as_bytes(model)
         return content if isinstance(content, bytes) else Path(content).read_bytes()
+
+    def convert(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, StoredWeights],
+        about: Mapping[str, str],
+    ) -> bytes:
+        """Make a file of a float graph, where the runtime's spec says that it converts.
+
+        Args:
+            model: the graph.
+            weights: how layers are stored, by the name of their weight; the others as they are.
+            about: texts that the file is to hold, by name.
+
+        Raises:
+            CostError: an operator that the runtime does not have, by name.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads files of others")
 
 
 def open_runtime(device: Device) -> Runtime:

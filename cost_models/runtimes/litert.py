@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..stored_weights import StoredWeights
 from . import Runtime, Source, as_bytes
+
+if TYPE_CHECKING:
+    import onnx
 
 Array = NDArray[np.float32]
 DELEGATE = "DELEGATE"  # stands for all operators that XNNPACK runs together
@@ -111,13 +114,7 @@ class LiteRtRuntime(Runtime):
             first = (str(error).strip().splitlines() or ["no message"])[0]
             raise CostError(f"LiteRT refuses the file: {first}") from error
 
-    def encode(
-        self,
-        model: Source,
-        shape: Sequence[int],
-        weights: Mapping[str, StoredWeights] | None = None,
-        about: Mapping[str, str] | None = None,
-    ) -> bytes:
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
         """An ONNX model as a TFLite file; a file as it is.
 
         Raises:
@@ -125,6 +122,19 @@ class LiteRtRuntime(Runtime):
         """
         if isinstance(model, bytes | str | Path):
             return super().encode(model, shape)
+        return self.convert(model, {}, {})
+
+    def convert(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, StoredWeights],
+        about: Mapping[str, str],
+    ) -> bytes:
+        """Make a TFLite file of a float graph.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
         from ..tflite.convert import to_tflite
 
         return to_tflite(model, weights, about)
