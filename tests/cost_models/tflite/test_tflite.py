@@ -331,11 +331,11 @@ CASES = {
         {"s": whole(1, 2, 2, 2, 3, 2), "t": whole(4, 6, 2)},
         (4, 6, 2),
     ),
-    "six copies": (
+    "copies of which there are many": (
         (1, 1, 3, 2),
         [node("Tile", "x times", "y")],
-        {"times": whole(1, 6, 1, 1)},
-        (1, 6, 3, 2),
+        {"times": whole(1, 6, 7, 1)},
+        (1, 6, 21, 2),
     ),
 }
 
