@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...spaces.errors import MissingRuntimeError
+from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec, find_runtime
 
@@ -93,7 +93,7 @@ class Runtime(Protocol):
         Raises:
             CostError: an operator that the runtime does not have, by name.
         """
-        raise NotImplementedError(f"{type(self).__name__} reads files of others")
+        raise CostError(f"{type(self).__name__} converts nothing: it reads files of others")
 
 
 def open_runtime(device: Device) -> Runtime:

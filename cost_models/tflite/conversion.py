@@ -36,6 +36,7 @@ class Conversion:
         self.nodes = list(model.graph.node)
         self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         self.makers = {name: node for node in self.nodes for name in node.output}
+        self._readers = {name: node for node in self.nodes for name in node.input}
         self.uses = Counter(name for node in self.nodes for name in node.input)
         (self._input,), (self._output,) = model.graph.input, model.graph.output
         self.uses[self._output.name] += 1
@@ -160,8 +161,8 @@ class Conversion:
         """The only reader of a value, if it is of some kind."""
         if self.uses[name] != 1:
             return None
-        readers = (node for node in self.nodes if name in node.input)
-        return next((node for node in readers if node.op_type in kinds), None)
+        node = self._readers.get(name)
+        return node if node is not None and node.op_type in kinds else None
 
     def weight(self, name: str, axes: Sequence[int], scale_axis: int) -> int:
         """Tensor of a layer's weights, stored as the recipe says; floats where kernels want them.

@@ -26,7 +26,7 @@ def _gelu(c: Conversion, node: Node) -> None:
 
 
 def _hard_sigmoid(c: Conversion, node: Node) -> None:
-    told = {"alpha": 0.2, "beta": 0.5} | attributes(node)
+    told = attributes(node, alpha=0.2, beta=0.5)
     x = node.input[0]
     view = c.view(x)
     usual = abs(told["alpha"] - 1 / 6) < 1e-6 and told["beta"] == 0.5

@@ -29,7 +29,7 @@ def _matmul(c: Conversion, node: Node) -> None:
 
 
 def _gemm(c: Conversion, node: Node) -> None:
-    told = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | attributes(node)
+    told = attributes(node, alpha=1.0, beta=1.0, transA=0, transB=0)
     a, b, *rest = node.input
     if (told["alpha"], told["beta"], told["transA"]) != (1.0, 1.0, 0) or b not in c.constants:
         raise c.refusal(node, "with factors or without constants has no conversion")
@@ -73,7 +73,7 @@ def _product(c: Conversion, node: Node) -> None:
 
 
 def _conv(c: Conversion, node: Node) -> None:
-    told = {"group": 1, "strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1]} | attributes(node)
+    told = attributes(node, group=1, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
     x, name, *rest = node.input
     weight, view = c.constants[name], c.laid(c.view(x), CHANNELS_LAST)
     outputs, group, channels = weight.shape[0], told["group"], view.lies[3]

@@ -33,7 +33,7 @@ def _scaled(c: Conversion, view: View, scale: Any, shift: Any) -> View:
 
 
 def _layer_norm(c: Conversion, node: Node) -> None:
-    told = {"axis": -1, "epsilon": 1e-5} | attributes(node)
+    told = attributes(node, axis=-1, epsilon=1e-5)
     x, scale, *shift = node.input
     view = c.view(x)
     rank = len(view.order)
@@ -44,7 +44,7 @@ def _layer_norm(c: Conversion, node: Node) -> None:
 
 
 def _instance_norm(c: Conversion, node: Node) -> None:
-    told = {"epsilon": 1e-5} | attributes(node)
+    told = attributes(node, epsilon=1e-5)
     x, scale, shift = node.input
     view = c.view(x)
     axes = range(2, len(view.order))
@@ -55,7 +55,7 @@ def _instance_norm(c: Conversion, node: Node) -> None:
 
 
 def _batch_norm(c: Conversion, node: Node) -> None:
-    told = {"epsilon": 1e-5} | attributes(node)
+    told = attributes(node, epsilon=1e-5)
     x, scale, shift, mean, variance = node.input
     view = c.view(x)
     ones = (1,) * (len(view.order) - 2)

@@ -55,7 +55,7 @@ def _expand(c: Conversion, node: Node) -> None:
 
 
 def _top_k(c: Conversion, node: Node) -> None:
-    told = {"axis": -1, "largest": 1} | attributes(node)
+    told = attributes(node, axis=-1, largest=1)
     view = c.plain(node.input[0])
     if told["axis"] % len(view.order) != len(view.order) - 1 or not told["largest"]:
         raise c.refusal(node, "of this kind has no conversion")

@@ -27,7 +27,7 @@ def reduced(c: Conversion, kind: str, view: View, axes: Sequence[int], keep: boo
 
 def _reduction(kind: str) -> Writer:
     def write(c: Conversion, node: Node) -> None:
-        told = {"keepdims": 1} | attributes(node)
+        told = attributes(node, keepdims=1)
         view = c.view(node.input[0])
         axes = c.constants[node.input[1]].tolist() if len(node.input) > 1 else told.get("axes")
         keep = bool(told["keepdims"])
@@ -38,7 +38,7 @@ def _reduction(kind: str) -> Writer:
 
 
 def _average_pool(c: Conversion, node: Node) -> None:
-    told = {"strides": [1, 1], "pads": [0] * 4, "count_include_pad": 0} | attributes(node)
+    told = attributes(node, strides=[1, 1], pads=[0] * 4, count_include_pad=0)
     view = c.laid(c.view(node.input[0]), CHANNELS_LAST)
     sides, strides = told["kernel_shape"], told["strides"]
     lies = tuple(c.shape(node.output[0])[axis] for axis in CHANNELS_LAST)
