@@ -6,6 +6,7 @@ models and deliveries ask it; only `open` imports the runtime's library.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -69,9 +70,10 @@ class RuntimeSpec:
     @property
     def untested(self) -> str:
         """Why its version is not one of the tested ones; empty where it is."""
-        numbers = tuple(map(int, self.version.split(".")[:2])) if self.tested else ()
-        first, last = ((*map(int, text.split(".")),) for text in self.tested or ("0", "0"))
-        if not self.tested or first <= numbers <= last:
+        if not self.tested:
+            return ""
+        first, last, here = map(_release, (self.tested[0], self.tested[-1], self.version))
+        if first <= here <= last:
             return ""
         return (
             f"{self.distributions[0]} {self.version} is untested, {' to '.join(self.tested)} are "
@@ -99,6 +101,11 @@ class RuntimeSpec:
         processor can.
         """
         return _count(executed, (*self.integer_kernels, *self.half_kernels)) > 0
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """First two numbers of a version, of which "2.3rc1" has 2 and 3."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _count(executed: Mapping[str, int], patterns: tuple[str, ...]) -> int:

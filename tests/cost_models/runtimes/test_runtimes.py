@@ -98,7 +98,7 @@ def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitpareto.cost_models.runtime_spec.metadata.version", versions.__getitem__)
     spec = find_runtime("litert")
     assert spec.untested == ""
-    for version in ("2.4.0", "1.4.0", "3.0"):
+    for version in ("2.4.0", "2.4rc1", "1.4.0", "3.0"):
         versions["ai-edge-litert"] = version
         message = (
             f"device 'cpu-litert': ai-edge-litert {version} is untested, 2.1 to 2.3 are tested: "
