@@ -14,7 +14,6 @@ from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
 from ..scoring.lift import RANKS
-from ..start.fitted import IMAGES
 from .rates import Rates
 from .stages import Stage
 
@@ -67,7 +66,7 @@ def library_s(rates: Rates) -> float:
         return 0.0
     image_s = rates.start_step_s / config.start.adapt.batch_size
     taught = rates.options * OPTION_STEPS * OPTION_BATCH * image_s / rates.blocks
-    rivals = rates.blocks**2 / 2 * IMAGES[1] * ANSWER * image_s
+    rivals = rates.blocks**2 / 2 * rates.imitated_on * ANSWER * image_s
     return started_s(rates) + (taught + rivals) / config.executor.workers
 
 

@@ -26,6 +26,7 @@ from ..data.dataset import Data
 from ..data.splits import SPLITS
 from ..library.options import tasks
 from ..scoring.assembled import LOOKED_AT, glanced_at
+from ..start.fitted import imitated_on
 from ..store.atomic_files import read_json, write_json
 from ..training.teacher import batches_in
 from .crowding import crowding as measure_crowding
@@ -78,6 +79,7 @@ class Rates:
         logits_mb: the teacher's answers to all views.
         config: of the run.
         search_images: in the search split; 0 in rates of releases before 0.3.
+        imitated_on: images that a library is made on; likewise.
         crowding: factor by which the workers slow each other, part of their durations.
     """
 
@@ -104,6 +106,7 @@ class Rates:
     logits_mb: float
     config: RunConfig
     search_images: int = 0
+    imitated_on: int = 0
     crowding: float = 1.0
 
     def steps(self, training: TrainConfig) -> int:
@@ -190,6 +193,7 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         logits_mb=views_of(config, train) * train * data.num_classes * 4 / 1e6,
         config=config,
         search_images=data.count("search"),
+        imitated_on=imitated_on(largest),
         crowding=slower,
     )
 

@@ -204,15 +204,16 @@ def teacher_of(network: Network) -> Teacher:
 
 
 def typical_images(data: Data, architecture: Architecture) -> Tensor:
-    """Train images on which a start is imitated, as many as give some ten thousand tokens.
-
-    Mixed, as a split may be sorted by class.
-    """
+    """Train images on which a start is imitated, mixed, as a split may be sorted by class."""
     images = data.split("train").images
-    few, most = IMAGES
-    count = min(most, max(few, TOKENS // architecture.grid**2))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return images[order[:count]]
+    return images[order[: imitated_on(architecture)]]
+
+
+def imitated_on(architecture: Architecture) -> int:
+    """Number of images on which a start is imitated: they give some ten thousand tokens."""
+    few, most = IMAGES
+    return min(most, max(few, TOKENS // architecture.grid**2))
 
 
 def save_network(path: Path, network: Network) -> None:
