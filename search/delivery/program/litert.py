@@ -20,13 +20,12 @@ def open_model(
     The function takes images (N, C, S, S), which the file has as (N, S, S, C), and gives logits
     (N, K).
     """
+    runtime: Any = import_module("ai_edge_litert.interpreter")
+    schema: Any = import_module("ai_edge_litert.schema_py_generated")
     content = path.read_bytes()
-    interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter(
-        model_content=content, num_threads=threads
-    )
+    interpreter: Any = runtime.Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     (asked,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-    schema: Any = import_module("ai_edge_litert.schema_py_generated")
     model = schema.Model.GetRootAs(content, 0)
     notes = [model.Metadata(index) for index in range(model.MetadataLength())]
     about = {

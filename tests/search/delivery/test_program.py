@@ -299,13 +299,14 @@ def test_its_help_says_what_was_measured(run: SimpleNamespace, tmp_path: Path) -
 
 def test_a_missing_runtime_is_one_line(tmp_path: Path) -> None:
     """Each part says what pip installs."""
-    for name, part in PARTS.items():
+    for part in PARTS.values():
         (tmp_path / "predict.py").write_text(program(CPU, part), encoding="utf-8")
+        name = part.NEEDS.replace("-", "_")
         code = f"import sys; sys.modules[{name!r}] = None\n" + ALONE
         words = [sys.executable, "-c", code, tmp_path / "predict.py", "a.png"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr == f"needs {name}: pip install {name} numpy pillow\n"
+        assert done.stderr == f"needs {name}: pip install {part.NEEDS} numpy pillow\n"
 
 
 def test_mistakes_on_its_command_line(tmp_path: Path) -> None:
