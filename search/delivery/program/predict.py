@@ -278,7 +278,8 @@ def main() -> int:
     try:
         about, batch, run = open_model(path, PROVIDER, asked.threads)
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"needs {error.name}: pip install {NEEDS} numpy pillow\n")
+        package = str(error.name).partition(".")[0]
+        sys.stderr.write(f"needs {package}: pip install {NEEDS} numpy pillow\n")
         return 1
     except Exception as error:  # the errors of runtimes share no other base
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
