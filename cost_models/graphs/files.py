@@ -68,7 +68,7 @@ def unit_file(device: Device, model: onnx.ModelProto, recipe: str, copies: int) 
     if copies == 1:
         return GraphFile(one, len(one) - _empty_bytes(device), len(model.graph.node))
     row = chained(model, copies)
-    content = _converted(device, row, stored_by_recipe(row, recipe))
+    content = open_runtime(device).convert(row, stored_by_recipe(row, recipe), {})
     size = (len(content) - len(one)) // (copies - 1)
     return GraphFile(content, size, len(row.graph.node))
 
@@ -120,15 +120,16 @@ def converted(
     Raises:
         CostError: an operator has no conversion, or the answers differ.
     """
-    content = _converted(device, model, weights, about)
+    runtime = open_runtime(device)
+    content = runtime.convert(model, weights, about or {})
     wanted = open_runtime(REFERENCE).compile(with_weights(model, weights))
     rng = np.random.default_rng(0)
     x = rng.standard_normal(wanted.input_shape).astype(np.float32)
-    answer, runtime = wanted.run(x), open_runtime(device)
+    answer = wanted.run(x)
     rounds = any(stored.integer_kernel for stored in weights.values())
     if rounds:
         floats = {n: replace(stored, integer_kernel=False) for n, stored in weights.items()}
-        twin = runtime.compile(_converted(device, model, floats))
+        twin = runtime.compile(runtime.convert(model, floats, {}))
         _check(device, twin.run(x), answer, CLOSE)
     found = runtime.compile(content).run(x)
     if rounds and any(node.op_type == "TopK" for node in model.graph.node):
@@ -146,15 +147,6 @@ def _check(device: Device, found: Array, wanted: Array, most: float) -> None:
         )
 
 
-def _converted(
-    device: Device,
-    model: onnx.ModelProto,
-    weights: Mapping[str, StoredWeights],
-    about: Mapping[str, str] | None = None,
-) -> bytes:
-    return open_runtime(device).convert(model, weights, about or {})
-
-
 @cache
 def _empty_bytes(device: Device) -> int:
     """Bytes of a file that does next to nothing."""
@@ -163,4 +155,5 @@ def _empty_bytes(device: Device) -> int:
     node = onnx.helper.make_node("Relu", ["images"], ["logits"])
     graph = onnx.helper.make_graph([node], "empty", ends[:1], ends[1:])
     opsets = [onnx.helper.make_opsetid("", 20)]
-    return len(_converted(device, onnx.helper.make_model(graph, opset_imports=opsets), {}))
+    model = onnx.helper.make_model(graph, opset_imports=opsets)
+    return len(open_runtime(device).convert(model, {}, {}))

@@ -24,7 +24,7 @@ from ..data.dataset import Data
 from ..executors import ProcessExecutor
 from ..training.losses import Lesson
 from ..training.supernet import fresh, training_steps
-from .pieces import FOREVER, Dial, OneBatch, noise, typical
+from .pieces import FOREVER, Dial, OneBatch, noise_lesson, typical
 
 TURNS = 3  # of training alone, and among all workers
 WINDOW_S = 0.6  # of each of them
@@ -86,8 +86,7 @@ def crowding(config: RunConfig, space: SearchSpace, data: Data, others: Executor
     if not others:
         return 1.0
     candidate = typical(space, config.search.seed)[0]
-    labels = data.train_labels[:IMAGES]
-    lesson = Lesson(noise(data, len(labels)), labels, torch.zeros(len(labels), data.num_classes))
+    lesson = noise_lesson(data, IMAGES)
     recipe = config.finish if config.start.model else config.proxy
     train, count = _Training(candidate, recipe, lesson), config.executor.workers - 1
     ratios: list[float] = []

@@ -95,6 +95,12 @@ def noise(data: Data, count: int = FEW) -> Tensor:
     return torch.randn(count, data.in_chans, data.input_size, data.input_size, generator=generator)
 
 
+def noise_lesson(data: Data, most: int) -> Lesson:
+    """Noise with the first labels of the data, and no answers of a teacher."""
+    labels = data.train_labels[:most]
+    return Lesson(noise(data, len(labels)), labels, torch.zeros(len(labels), data.num_classes))
+
+
 def teacher_of(config: RunConfig, space: SearchSpace, data: Data) -> nn.Module:
     """The teacher, untrained: a start is as large as the largest network of its space."""
     if config.start.model and not config.teacher.model:
@@ -106,8 +112,7 @@ def one_batch(config: RunConfig, data: Data, teacher: nn.Module) -> OneBatch:
     """A batch for every training of a run."""
     trainings = config.start.adapt, config.teacher, config.supernet, config.proxy, config.finish
     most = max(training.batch_size for training in trainings)
-    labels = data.train_labels[:most]
-    lesson = Lesson(noise(data, len(labels)), labels, torch.zeros(len(labels), data.num_classes))
+    lesson = noise_lesson(data, most)
     of = Lessons.of(data, torch.zeros(1, 0, 0), config.distill, teacher)
     return OneBatch(of.views, of.labels, of.teacher, of.config, of.network, lesson=lesson)
 
