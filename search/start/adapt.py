@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ...spaces import Candidate
@@ -15,7 +16,7 @@ from ...spaces.networks import Network
 from ..config import AdaptConfig, Balance
 from ..console import progress, stop_request
 from ..data.balance import class_weights
-from ..data.dataset import Data, resized
+from ..data.dataset import Data
 from ..training.accuracy import accuracy
 from ..training.checkpoint import Checkpoint, State
 from ..training.finetune import Best
@@ -24,6 +25,7 @@ from ..training.losses import label_loss
 from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
 from ..training.parts import Parts
 from ..training.teacher import batches_in, shuffled
+from .patches import Patches
 from .probe import fit_head
 
 NOW, BEST = "now.", "best."  # of a checkpoint: weights in training, and the best so far
@@ -43,6 +45,7 @@ class Adaptation:
         seed: of the order of the images, and of what is blended.
         goal: name of the accuracy by which weights are compared.
         balance: what is done about classes of few images.
+        patch_sizes: in pixels, through which the images are looked at beside the network's own.
     """
 
     data: Data
@@ -50,6 +53,7 @@ class Adaptation:
     seed: int
     goal: str = "accuracy"
     balance: Balance = "none"
+    patch_sizes: Sequence[int] = ()
 
     def __call__(self, network: Network, checkpoint: Checkpoint, knows: bool) -> dict[str, float]:
         """Train a network in place; it ends with its best weights, in evaluation mode.
@@ -82,7 +86,7 @@ class Adaptation:
         scale = layer_scale(network, config.layer_decay)
         steps = each * config.epochs
         optimizer = Optimizer(network.named_parameters(), config, steps, scale)
-        parts = Parts("start")
+        parts, patches = Parts("start"), Patches(network, self.patch_sizes)
         if state:
             optimizer.load_state_dict(state.tensors, state.step)
 
@@ -97,7 +101,7 @@ class Adaptation:
         with progress(steps, "start") as bar, stop_request() as asked:
             bar.update(optimizer.done)
             for index, images in self._batches(optimizer.done):
-                loss = self._loss(network, images, index, optimizer.done)
+                loss = self._loss(patches, images, index, optimizer.done)
                 mean = parts.backward(len(index), loss, optimizer)
                 check_finite(mean, "start", optimizer.done)
                 try:
@@ -147,7 +151,7 @@ class Adaptation:
             yield from zip(order, views.batches(epoch, order), strict=True)
 
     def _loss(
-        self, network: Network, images: Tensor, index: Tensor, step: int
+        self, patches: Patches, images: Tensor, index: Tensor, step: int
     ) -> Callable[[Tensor], Tensor]:
         """Cross entropy of a batch, blended with itself in reverse where the recipe says so.
 
@@ -168,9 +172,11 @@ class Adaptation:
             return label_loss(logits, labels[order], counted, self.config.label_smoothing)
 
         def loss(part: Tensor) -> Tensor:
-            some = resized(images[part], network.architecture.input_size)
             with fast_matmul(device):
-                logits = network.train()(some).float()
+                seen = patches.logits(images[part], step)
+            return torch.stack([blended(part, logits.float()) for logits in seen]).mean()
+
+        def blended(part: Tensor, logits: Tensor) -> Tensor:
             if share == 1:
                 return against(part, logits)
             turned = len(index) - 1 - part

@@ -38,8 +38,18 @@ def resized_network(network: Network, input_size: int, patch_size: int) -> Netwo
     a = network.architecture
     if (a.input_size, a.patch_size) == (input_size, patch_size):
         return network
-    made = _empty(network, input_size=input_size, patch_size=patch_size)
-    state = network.state_dict()
+    made = emptied(network, input_size=input_size, patch_size=patch_size)
+    return _filled(made, resized_state(network, made))
+
+
+def resized_state(network: Network, made: Network) -> dict[str, Tensor]:
+    """The weights of a network for one of other image or patch size, with their gradients.
+
+    Raises:
+        SpaceError: the network is bound to its size.
+    """
+    a = network.architecture
+    state = network.state_dict(keep_vars=True)
     resized: dict[str, Tensor] = {}
     for name, (rule, shape) in shared_of(made).items():
         value = rule.cut(state[name], shape) if rule.fold else state[name]
@@ -49,7 +59,7 @@ def resized_network(network: Network, input_size: int, patch_size: int) -> Netwo
                 f"only takes images of {a.input_size} pixels in patches of {a.patch_size}"
             )
         resized[name] = value
-    return _filled(made, resized)
+    return resized
 
 
 def with_pixels(
@@ -91,7 +101,7 @@ def with_pixels(
         changed["pos_embed"] = table
     else:
         raise SpaceError("its patch embedding has no bias, and there are no positions for one")
-    return _filled(_empty(network, in_chans=in_chans), state | changed)
+    return _filled(emptied(network, in_chans=in_chans), state | changed)
 
 
 def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
@@ -100,7 +110,7 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     A new class starts with weights of zero, and so says nothing; as all do where the network had
     no head.
     """
-    made = _empty(network, num_classes=len(rows))
+    made = emptied(network, num_classes=len(rows))
     state = network.state_dict()
     kept = [(new, old) for new, old in enumerate(rows) if old is not None]
     for name, value in made.state_dict().items():
@@ -112,7 +122,8 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     return _filled(made, state)
 
 
-def _empty(network: Network, **fields: Any) -> Network:
+def emptied(network: Network, **fields: Any) -> Network:
+    """A new network of its architecture, with other fields of that where they are given."""
     with torch.random.fork_rng(devices=[]):  # its initial weights are never used
         return Network(replace(network.architecture, **fields))
 
