@@ -37,7 +37,6 @@ from .training.teacher import open_teacher
 LONGEST = 2  # stages of which it is said how they become shorter
 LOWER: Mapping[Stage, str] = {
     Stage.DATA: "data.limit",
-    Stage.SEARCH: "search.trials",
     **{stage: keys[-1] for stage, keys in KEYS.items() if stage is not Stage.SHORTLIST},
 }  # keys
 COUNTED = ("macs", "params", "size_mb")  # known of a candidate without measuring

@@ -35,6 +35,7 @@ SHARES = {
     Stage.TEACHER: 0.16,
     Stage.SUPERNET: 0.13,
     Stage.FORECAST: 0.16,
+    Stage.SEARCH: 0.10,
     Stage.FINISHING: 0.50,
 }
 FRESH: Mapping[Stage, tuple[str, ...]] = {
@@ -42,6 +43,7 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
     Stage.TEACHER: ("process_s", "teacher_step_s", "view_s", "answer_s"),
     Stage.SUPERNET: ("process_s", "supernet_step_s", "largest_step_s", "view_s"),
     Stage.FORECAST: ("process_s", "short_step_s", "view_s"),
+    Stage.SEARCH: ("process_s", "score_s"),
     Stage.SHORTLIST: ("process_s", "finish_step_s", "judge_s", "view_s"),
 }  # durations that are timed again before a stage is decided
 CUT_FRESH = ("process_s", "finish_step_s", "judge_s", "score_s", "view_s")  # of a forecast, too

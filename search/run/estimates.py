@@ -43,7 +43,8 @@ def start_s(rates: Rates) -> float:
     step_s, passes = rates.start_step_s, rates.steps(config) / config.epochs
     judged = (config.epochs + 2) * rates.validation_images / config.batch_size
     answered = ANSWER * step_s * (passes + judged)
-    return step_s * rates.steps(config) + answered + rates.view_s * (1 + config.epochs)
+    adapted = rates.start_work * step_s * rates.steps(config)
+    return adapted + answered + rates.view_s * (1 + config.epochs)
 
 
 def teacher_s(rates: Rates) -> float:

@@ -39,6 +39,7 @@ from ..start.fitted import (
     teacher_of,
     typical_images,
 )
+from ..start.patches import patch_sizes
 from ..store.atomic_files import read_json, write_atomic
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
@@ -213,7 +214,12 @@ class Ingredients:
             about = self.space.to_yaml(), repr(config.data), repr(config.start), str(seed)
             checkpoint = Checkpoint(folder.start_checkpoint, *about)
             adapt = Adaptation(
-                self.data, config.start.adapt, seed, config.search.goal, config.data.balance
+                self.data,
+                config.start.adapt,
+                seed,
+                config.search.goal,
+                config.data.balance,
+                patch_sizes(self.space),
             )
             with running(folder, Stage.START) as facts:
                 network, knows = fit(open_start(config.start), config.start, self.space, self.data)

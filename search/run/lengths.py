@@ -19,6 +19,7 @@ KEYS: Mapping[Stage, tuple[str, ...]] = {
     Stage.TEACHER: ("teacher.epochs",),
     Stage.SUPERNET: ("supernet.epochs",),
     Stage.FORECAST: ("forecast.candidates", "forecast.steps"),
+    Stage.SEARCH: ("search.trials",),
     Stage.SHORTLIST: ("finish.finalists",),
     Stage.FINISHING: ("finish.epochs",),
 }  # that a stage may choose
@@ -29,6 +30,7 @@ LEAST: Mapping[str, int] = {
     "supernet.epochs": 1,
     "forecast.candidates": 8,
     "forecast.steps": 40,
+    "search.trials": 40,
     "finish.finalists": 1,
     "finish.epochs": 4,
 }
@@ -39,6 +41,7 @@ MOST: Mapping[str, int] = {
     "supernet.epochs": 40,
     "forecast.candidates": 60,
     "forecast.steps": 240,
+    "search.trials": 200,
     "finish.finalists": 4,
     "finish.epochs": LONGEST,
 }
@@ -51,9 +54,9 @@ def open_keys(config: RunConfig) -> list[str]:
 
 
 def choosable(config: RunConfig) -> list[str]:
-    """Lengths that a budget may choose; those of a start only beside one."""
-    stages = [s for s in KEYS if s is not Stage.START or config.start.model]
-    return [key for stage in stages for key in KEYS[stage]]
+    """Lengths that a budget may choose: a start is adapted, all else is trained from nothing."""
+    idle = {Stage.TEACHER, Stage.SUPERNET} if config.start.model else {Stage.START}
+    return [key for stage in KEYS if stage not in idle for key in KEYS[stage]]
 
 
 def with_workers(config: RunConfig) -> RunConfig:

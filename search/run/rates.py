@@ -27,6 +27,7 @@ from ..data.splits import SPLITS
 from ..library.options import tasks
 from ..scoring.assembled import LOOKED_AT, glanced_at
 from ..start.fitted import imitated_on
+from ..start.patches import Patches, patch_sizes
 from ..store.atomic_files import read_json, write_json
 from ..training.teacher import batches_in
 from .crowding import crowding as measure_crowding
@@ -63,7 +64,7 @@ class Rates:
         kept_views: that stay in memory, so that a process makes them once.
         blocks: of the largest network.
         options: mixers that a library of it holds; 0 without a start.
-        start_step_s: of one step of adapting the start.
+        start_step_s: of one step of the start's training through its own patches.
         teacher_step_s: of one step of the teacher's training; 0 where it is ready.
         answer_s: of the teacher's answers to one view of the train split.
         supernet_step_s: of one step of the supernet that trains several candidates.
@@ -81,6 +82,8 @@ class Rates:
         search_images: in the search split; 0 in rates of releases before 0.3.
         imitated_on: images that a library is made on; likewise.
         crowding: factor by which the workers slow each other, part of their durations.
+        start_work: of a step of adapting the start, which looks through other patches as well,
+            as a multiple of `start_step_s`.
     """
 
     images: int
@@ -108,6 +111,7 @@ class Rates:
     search_images: int = 0
     imitated_on: int = 0
     crowding: float = 1.0
+    start_work: float = 1.0
 
     def steps(self, training: TrainConfig) -> int:
         """Steps of a whole training."""
@@ -172,6 +176,7 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         reading_s: that looking at all images took.
     """
     largest = space.largest().architecture
+    network = Network(largest)
     teacher = teacher_of(config, space, data)
     train = len(data.train_labels)
     with other_workers(config) as others:  # which start while networks are made
@@ -188,13 +193,14 @@ def measure_rates(config: RunConfig, space: SearchSpace, data: Data, reading_s: 
         blocks=len([*largest.blocks()]),
         options=len(tasks(largest, space)) if config.start.model else 0,
         **dict.fromkeys(TIMED, 0.0) | _of_a_pass(seconds, train),
-        supernet_mb=_weights_mb(Network(largest).parameters()),
+        supernet_mb=_weights_mb(network.parameters()),
         teacher_mb=_weights_mb(teacher.parameters()),
         logits_mb=views_of(config, train) * train * data.num_classes * 4 / 1e6,
         config=config,
         search_images=data.count("search"),
         imitated_on=imitated_on(largest),
         crowding=slower,
+        start_work=Patches(network, patch_sizes(space)).work if config.start.model else 1.0,
     )
 
 

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -35,9 +36,9 @@ NOW, BEST = "now.", "best."  # of a checkpoint: weights in training, and the bes
 class Adaptation:
     """Adapts a start to the train images.
 
-    Weights are compared on the validation images: as they came, if the start knows the classes;
-    after the linear probe; and after each pass of fine-tuning, in which blocks learn the more
-    slowly the earlier they are (layer-wise decay, BEiT, arXiv:2106.08254).
+    Weights are compared on the validation images, through all patch sizes: as they came, if the
+    start knows the classes; after the linear probe; and after each pass of fine-tuning, in which
+    blocks learn the more slowly the earlier they are (layer-wise decay, BEiT, arXiv:2106.08254).
 
     Attributes:
         data: images and labels.
@@ -73,20 +74,20 @@ class Adaptation:
             RunError: the loss is no number, or the checkpoint is of another training.
             KeyboardInterrupt: as asked, after the checkpoint was written.
         """
-        config, split = self.config, self.data.split("validation")
-        candidate = Candidate.uncompressed(network.architecture)
+        config = self.config
         network.to(torch_device())
+        patches = Patches(network, self.patch_sizes)
         if state := checkpoint.load():
             network.load_state_dict(_part(state, NOW))
-            best = Best(self.goal, _part(state, BEST), state.notes["score"])
+            best = Best(_part(state, BEST), state.notes["score"])
             facts: dict[str, float] = state.notes["facts"]
         else:
-            best, facts = self._begin(network, candidate, knows)
+            best, facts = self._begin(network, patches, knows)
         each = batches_in(len(self.data.train_labels), config.batch_size)
         scale = layer_scale(network, config.layer_decay)
         steps = each * config.epochs
         optimizer = Optimizer(network.named_parameters(), config, steps, scale)
-        parts, patches = Parts("start"), Patches(network, self.patch_sizes)
+        parts = Parts("start")
         if state:
             optimizer.load_state_dict(state.tensors, state.step)
 
@@ -98,6 +99,8 @@ class Adaptation:
 
         if steps:
             keep()  # at once, as the probe may have taken minutes
+        looks = len(patches.networks())
+        counts = self.goal if looks == 1 else f"{self.goal} in {looks} patch sizes"
         with progress(steps, "start") as bar, stop_request() as asked:
             bar.update(optimizer.done)
             for index, images in self._batches(optimizer.done):
@@ -109,8 +112,8 @@ class Adaptation:
                 except ArithmeticError as error:
                     raise RunError(f"start: {error}; try a smaller start.adapt.lr") from error
                 if optimizer.done % each == 0:
-                    best.offer(candidate, network, optimizer.average, split)
-                bar.set_postfix({self.goal: f"{best.score:.1%}"}, refresh=False)
+                    best.offer(network, optimizer.average, lambda _: self._score(patches))
+                bar.set_postfix({counts: f"{best.score:.1%}"}, refresh=False)
                 bar.update()
                 if asked.is_set():
                     keep()
@@ -119,19 +122,18 @@ class Adaptation:
                     keep()
         network.load_state_dict(best.weights)
         network.to("cpu").eval()
-        return facts | accuracy(predict(candidate, network, split), split.labels)
+        return facts | self._accuracies(network)
 
     def _begin(
-        self, network: Network, candidate: Candidate, knows: bool
+        self, network: Network, patches: Patches, knows: bool
     ) -> tuple[Best, dict[str, float]]:
         """The better head of the one that it has and a new one, in place, and their accuracies."""
-        best, facts = Best(self.goal), dict[str, float]()
-        split, passes = self.data.split("validation"), self.config.probe_epochs
+        best, facts = Best(), dict[str, float]()
+        passes = self.config.probe_epochs
 
         def offer(name: str) -> None:
-            score = accuracy(predict(candidate, network, split), split.labels)[self.goal]
-            facts[f"{self.goal}_{name}"] = score
-            best.offer(candidate, network, {}, split)
+            facts[f"{self.goal}_{name}"] = self._accuracies(network)[self.goal]
+            best.offer(network, {}, lambda _: self._score(patches))
 
         if knows or not passes:
             offer("before")
@@ -140,6 +142,15 @@ class Adaptation:
             offer("probed")
         network.load_state_dict(best.weights)
         return best, facts
+
+    def _score(self, patches: Patches) -> float:
+        """What weights are compared by: accuracy, on average over the patch sizes."""
+        return fmean(self._accuracies(seen)[self.goal] for seen in patches.networks())
+
+    def _accuracies(self, network: Network) -> dict[str, float]:
+        split = self.data.split("validation")
+        candidate = Candidate.uncompressed(network.architecture)
+        return accuracy(predict(candidate, network, split), split.labels)
 
     def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Numbers and images of each step from one on; each pass sees the next view."""

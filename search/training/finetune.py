@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -106,9 +107,9 @@ class FineTuning:
 
     def start(self, finalist: Finalist) -> State:
         """The state before the first step."""
-        best, network = Best(self.goal), finalist.network
+        best, network = Best(), finalist.network
         if not self.config.ramp:
-            best.offer(finalist.candidate, network, {}, self.validation)
+            best.offer(network, {}, partial(self.judge, finalist.candidate))
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         return State(0, tensors, {"score": best.score, "stale": best.stale, "slices": 0})
 
@@ -131,7 +132,7 @@ class FineTuning:
             optimizer.load_state_dict(state.tensors, state.step)
         slices = state.notes["slices"]
         kept = _part(state.tensors, BEST)
-        best = Best(self.goal, kept, state.notes["score"], state.notes["stale"])
+        best = Best(kept, state.notes["score"], state.notes["stale"])
         params = dict(network.named_parameters()) | dict(network.named_buffers())
         config, begun = self.config, time.monotonic()
         end = begun + SLICES_S[min(slices, len(SLICES_S) - 1)]
@@ -157,7 +158,7 @@ class FineTuning:
             # Before the end of the ramp the model is less compressed, and so another one.
             last = optimizer.done == steps
             if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
-                best.offer(candidate, network, optimizer.average, self.validation)
+                best.offer(network, optimizer.average, partial(self.judge, candidate))
             if last or best.stale >= self._patience or time.monotonic() > end:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
@@ -166,6 +167,11 @@ class FineTuning:
         notes = {"score": best.score, "stale": best.stale, "slices": slices + 1, "step_s": step_s}
         notes = {**state.notes, **notes}
         return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
+
+    def judge(self, candidate: Candidate, network: Network) -> float:
+        """The accuracy by which its weights are compared."""
+        split = self.validation
+        return accuracy(predict(candidate, network, split), split.labels)[self.goal]
 
     @property
     def _patience(self) -> int:
@@ -178,24 +184,22 @@ class Best:
     """The most accurate weights so far.
 
     Attributes:
-        goal: name of the accuracy that counts.
         weights: by name.
         score: their accuracy.
         stale: number of offers since then.
     """
 
-    goal: str = "accuracy"
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     score: float = -1.0
     stale: int = 0
 
     def offer(
-        self, candidate: Candidate, network: Network, average: Mapping[str, Tensor], split: Split
+        self, network: Network, average: Mapping[str, Tensor], judge: Callable[[Network], float]
     ) -> None:
-        """Take the weights, averaged where they have an average, if they are better."""
+        """Take the weights, averaged where they have an average, if they are judged better."""
         now = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(now | {**average})
-        score = accuracy(predict(candidate, network, split), split.labels)[self.goal]
+        score = judge(network)
         self.stale += 1
         if score > self.score:
             averaged = {name: value.clone() for name, value in average.items()}

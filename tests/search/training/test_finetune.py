@@ -2,6 +2,8 @@
 
 import os
 import signal
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -184,7 +186,7 @@ def test_the_best_weights_are_kept_and_training_stops_when_nothing_gains(
 
 @pytest.mark.parametrize("goal", MAXIMIZED)
 def test_the_best_weights_are_those_by_the_accuracy_that_the_run_maximizes(
-    made: Made, goal: str
+    made: Made, lessons: Lessons, goal: str
 ) -> None:
     """One network says the frequent class whatever it sees, the other is right now and then."""
     split = made.data.split("validation")
@@ -198,9 +200,11 @@ def test_the_best_weights_are_those_by_the_accuracy_that_the_run_maximizes(
         always.head.weight.zero_()
         always.head.bias.copy_(torch.arange(10, 0, -1))
         fair.head.bias[0] -= 1e3  # knows all classes but the frequent one
-    best = Best(goal)
+    thinned = replace(tuning(made, lessons), goal=goal, validation=thin)
+    judge = partial(thinned.judge, made.candidate)
+    best = Best()
     for network in (always, fair, always):
-        best.offer(made.candidate, network, {}, thin)
+        best.offer(network, {}, judge)
     wanted = always if goal == "accuracy" else fair
     assert best.weights["head.bias"].equal(wanted.head.bias)
 
