@@ -51,7 +51,10 @@ FENCED = {
         "search/cli/library.py",
         "search/cli/output.py",
     ),
-    "pydantic": ("search/config.py",),
+    "pydantic": tuple(
+        f"search/config/{name}.py"
+        for name in ("messages", "reading", "run", "section", "sections", "trainings")
+    ),
     "matplotlib": (
         "search/data/contact_sheet.py",
         "search/experiments/sampler_comparison.py",
