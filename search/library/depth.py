@@ -11,11 +11,10 @@ from dataclasses import replace
 import torch
 
 from ...spaces import Architecture, Candidate
-from ..data.dataset import resized
 from .divergence import divergence
 from .parts import Depths, Library
 from .repair import assemble
-from .start import CHUNK, Start
+from .start import Start, logits
 
 IMAGES = 128  # on which blocks are compared
 
@@ -45,9 +44,7 @@ class Without:
         )
         candidate = Candidate.uncompressed(replace(start.architecture, stages=stages))
         network = assemble(self._library, candidate, kept=kept)
-        images = resized(start.images, start.architecture.input_size)
-        logits = torch.cat([network(part) for part in images.split(CHUNK)])
-        return divergence(start.trace.logits, logits)
+        return divergence(start.trace.logits, logits(network, start.images))
 
 
 def rivals(start: Architecture, dropped: Depths, stage: int) -> dict[int, Depths]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +25,16 @@ class Known(NamedTuple):
     lost: Mapping[str, float]
     explained: Mapping[str, float]
     cuts: Mapping[str, Mapping[int, float]]
+    sees: Mapping[int, bool]
 
 
 def checkpoint_of(path: Path, start: Start) -> Checkpoint:
     """The file of a start's library; that of another start or of other images is refused."""
-    sums = [f"{n} {v.double().sum()} {v.double().square().sum()}" for n, v in start.weights.items()]
-    seen = start.images.double()
-    return Checkpoint(
-        path, repr(start.architecture), *sums, f"{tuple(seen.shape)} {seen.sum()} {seen.std()}"
-    )
+    digest = hashlib.sha256()  # a sum would depend on the number of threads
+    for name, value in (*sorted(start.weights.items()), ("images", start.images)):
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return Checkpoint(path, repr(start.architecture), digest.hexdigest())
 
 
 def save(checkpoint: Checkpoint, library: Library) -> None:
@@ -91,6 +93,7 @@ def _known(notes: Mapping[str, Any], path: Path) -> Known:
                 name: {int(count): share for count, share in shares.items()}
                 for name, shares in notes["cuts"].items()
             },
+            sees={int(size): bool(sees) for size, sees in notes.get("sees", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(

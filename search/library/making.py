@@ -13,6 +13,7 @@ from ...spaces import SearchSpace
 from ..console import progress, stop_request
 from .depth import Without, rivals
 from .files import checkpoint_of, load, save
+from .guides import is_guide, unknown_guides
 from .options import STEPS, Teaching, tasks
 from .parts import Library
 from .start import Start
@@ -50,6 +51,8 @@ def make_library(
     if not library.units:
         library = replace(library, units=units_by_importance(start))
     library = replace(library, cuts=_cuts(library, space))
+    guides = {size: is_guide(library, size) for size in unknown_guides(library, space)}
+    library = replace(library, sees={**library.sees, **guides})
     rounds = list(_rounds(library, shallowest))
     count = len(wanted) + sum(left for _, left in rounds)
     with progress(count, "library", "part") as bar, stop_request() as asked:

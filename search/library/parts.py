@@ -36,6 +36,8 @@ class Library:
             option adds, too; 1 is all.
         cuts: name as in `units` -> number of units that stay -> share of what all of them write
             into the stream that these say, repaired.
+        sees: patch size -> whether candidates with it are repaired toward the start as it sees
+            through it, and not toward its pooled stream.
     """
 
     start: Start
@@ -46,6 +48,7 @@ class Library:
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     explained: Mapping[str, float] = field(default_factory=dict[str, float])
     cuts: Mapping[str, Mapping[int, float]] = field(default_factory=dict[str, Mapping[int, float]])
+    sees: Mapping[int, bool] = field(default_factory=dict[int, bool])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self._digest, *(getattr(self, part.name) for part in fields(self)))
@@ -53,7 +56,8 @@ class Library:
     @property
     def _digest(self) -> str:
         """Hash of everything."""
-        digest = hashlib.sha256(repr((self.start.architecture, self.dropped)).encode())
+        about = self.start.architecture, self.dropped, dict(self.sees)
+        digest = hashlib.sha256(repr(about).encode())
         parts = [*self.start.weights.items(), ("images", self.start.images), *self.units.items()]
         parts += [
             (name + part, wide.value)
@@ -68,6 +72,11 @@ class Library:
     def kept(self, architecture: Architecture) -> Depths:
         """The start's blocks that a candidate has, in order, stage by stage."""
         return kept_blocks(self.start.architecture, self.dropped, architecture)
+
+    def guide(self, architecture: Architecture) -> Start:
+        """The start, as the repair of a candidate follows it."""
+        size = architecture.patch_size
+        return self.start.through(size) if self.sees.get(size) else self.start
 
     def dropping(self, stage: int, divergences: Mapping[int, float]) -> Library:
         """The library that gives up one more block of a stage, the least missed.

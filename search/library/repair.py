@@ -45,7 +45,8 @@ def assemble(
     """A candidate's network in float, cut from a library and repaired.
 
     It is a function of the library and the candidate alone. As long as a candidate begins like
-    the start, it is the start, bit for bit.
+    the start, or like the start through other patches where that is its guide, it is the start,
+    bit for bit.
 
     Args:
         library: of a network that is at least as large.
@@ -74,8 +75,9 @@ class _Walk:
     """
 
     def __init__(self, library: Library, twins: Twins, kept: Depths) -> None:
-        self.start, self.twins, self.kept = library.start, twins, kept
+        self.twins, self.kept = twins, kept
         self.network, self.a = twins.running, twins.network.architecture
+        self.start = library.guide(self.a)
         self.changed = self._changed()
         self.same = True  # as the start, up to here
         self.weights = torch.ones(0)  # of the tokens of the stream (B, N)

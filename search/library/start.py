@@ -16,6 +16,7 @@ from ...spaces.errors import SpaceError
 from ...spaces.networks import Network, shared_of
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.network import NetworkStage, to_grid, to_tokens
+from ...spaces.networks.refit import resized_network
 from ...spaces.supernet import shared_name
 from ..data.dataset import resized
 
@@ -83,6 +84,22 @@ class Start:
         """Its stream for the images."""
         return trace(self.network, self.images)
 
+    def through(self, patch_size: int) -> Start:
+        """The start as it sees through patches of another size, traced once.
+
+        Raises:
+            SpaceError: it is bound to its own.
+        """
+        if patch_size not in self._through:
+            size = self.architecture.input_size
+            network = resized_network(self.network, size, patch_size)
+            self._through[patch_size] = Start.of(network, self.images)
+        return self._through[patch_size]
+
+    @cached_property
+    def _through(self) -> dict[int, Start]:
+        return {self.architecture.patch_size: self}
+
     @cached_property
     def wide(self) -> dict[str, Wide]:
         """Its parameters with their named axes, by the name under which they are shared."""
@@ -142,6 +159,13 @@ def _trace(network: Network, images: Tensor) -> Trace:
             x = tokens(block.feed(x))
             enter[-1].append(x)
     return Trace(enter, mixed, network.forward_head(network.norm(x)))
+
+
+@torch.no_grad()
+def logits(network: Network, images: Tensor) -> Tensor:
+    """Answers (B, K) of a network in evaluation mode, some images at once."""
+    images = resized(images, network.architecture.input_size)
+    return torch.cat([network(part) for part in images.split(CHUNK)])
 
 
 def stem(network: Network, images: Tensor) -> Tensor:
