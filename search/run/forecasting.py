@@ -17,9 +17,15 @@ from ..library.layers import LayerLoss
 from ..library.parts import Library
 from ..loop.study import ahead
 from ..scoring.assembled import LOOKED_AT, AssembledScorer, glanced_at
-from ..scoring.cut_forecast import CutForecast, Example, known_divergences, on_other_split
+from ..scoring.cut_forecast import (
+    CutForecast,
+    Example,
+    known_divergences,
+    on_other_split,
+    shift_between_splits,
+)
 from ..scoring.evaluation import Evaluation, Scorer
-from ..scoring.evaluation_log import EvaluationLog
+from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
 from ..scoring.forecast_errors import validated_errors
@@ -91,21 +97,21 @@ class Forecasting(Ingredients):
         return Forecast.fit(trained)
 
     def _for_validation(self, trained: Sequence[Evaluation]) -> Sequence[Evaluation]:
-        """Examples with accuracies as on the validation split, as far as a start tells."""
+        """Examples with accuracies as on the validation split, by what is known on both."""
         if not self.config.start.model:
             return trained
-        return on_other_split(trained, *self._start_by_split())
+        return on_other_split(trained, self._shift_between_splits())
 
     @once
-    def _start_by_split(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """Accuracies of the start on the search and on the validation split."""
-        start = self.ensure_start()
+    def _shift_between_splits(self) -> Mapping[str, float]:
+        """From the search to the validation split, as the start and the examples tell it."""
+        start, (examples, _) = self.ensure_start(), read_evaluations(self.folder.short_trainings)
         assert start
-        here, there = (self.data.split(name) for name in ("search", "validation"))
-        return (
-            accuracy(predict(start, here.images), here.labels),
-            accuracy(predict(start, there.images), there.labels),
+        here, there = (
+            accuracy(predict(start, split.images), split.labels)
+            for split in map(self.data.split, ("search", "validation"))
         )
+        return shift_between_splits(examples, here, there)
 
     def _examples(self) -> tuple[Scorer, list[Candidate]]:
         """What trains the examples of a forecast for some steps, and the examples."""
@@ -114,6 +120,7 @@ class Forecasting(Ingredients):
             short = self.short(wanted.steps).with_seed(EXAMPLE_SEED + seed)
             return short, draw_examples(self.space, wanted.candidates, seed)
         finishing = self.finishing(self.data.split("search"), wanted.steps)
+        finishing = replace(finishing, elsewhere=self.data.split("validation"))
         example = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
         return example, spread_examples(self.space, wanted.candidates, seed)
 

@@ -18,7 +18,12 @@ from vitpareto.search.library.parts import Library
 from vitpareto.search.library.repair import assemble
 from vitpareto.search.library.start import Start
 from vitpareto.search.scoring.assembled import AssembledScorer
-from vitpareto.search.scoring.cut_forecast import CutForecast, Example, on_other_split
+from vitpareto.search.scoring.cut_forecast import (
+    CutForecast,
+    Example,
+    on_other_split,
+    shift_between_splits,
+)
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.finishing import Finishing
 from vitpareto.search.scoring.forecast import expit, logit
@@ -79,7 +84,7 @@ def test_a_harder_split_is_told_by_the_start(digits: SearchSpace) -> None:
     here = {"accuracy": 0.8, "balanced_accuracy": 0.7}
     there = {name: expit(logit(value) - 0.7) for name, value in here.items()}
     examples = finished(spread_examples(digits, 20, 0), 0.03)
-    moved = on_other_split(examples, here, there)
+    moved = on_other_split(examples, shift_between_splits(examples, here, there))
     assert [e.metrics["divergence"] for e in moved] == [e.metrics["divergence"] for e in examples]
     same, lower = (CutForecast.fit(finished_, judge) for finished_ in (examples, moved))
     for candidate in digits.sample(5, 9):
@@ -87,6 +92,18 @@ def test_a_harder_split_is_told_by_the_start(digits: SearchSpace) -> None:
         for end in ("_low", "", "_high"):
             found = logit(other[f"accuracy{end}"]) - logit(one[f"accuracy{end}"])
             assert found == pytest.approx(-0.7)
+
+
+def test_examples_that_are_known_on_both_splits_count_like_the_start(digits: SearchSpace) -> None:
+    both = {"accuracy": 0.6, "balanced_accuracy": 0.6}
+    harder = {f"elsewhere_{name}": expit(logit(0.6) - 0.4) for name in both}
+    known = [Evaluation(c, "complete", both | harder) for c in digits.sample(3, 1)]
+    unknown = [
+        Evaluation(digits.sample(1, 2)[0], "complete", both),
+        Evaluation(digits.sample(1, 3)[0], "failed"),
+    ]
+    shift = shift_between_splits([*known, *unknown], both, both)  # the start says they are alike
+    assert shift == pytest.approx(dict.fromkeys(both, -0.3))
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
