@@ -1,8 +1,8 @@
 """Bundle: a folder that measures another machine, and the table that is made of its results.
 
-The folder holds ONNX files and three Python files that need numpy and onnxruntime only. There,
+The folder holds model files and a few Python files that need numpy and the runtime only. There,
 `python run.py` times everything and writes a result beside each set; `collect` makes a table of
-them, which `calibrate --table` reads.
+them, which `calibrate --table` reads. A kit holds such sets, too, beside the models of a run.
 
 Which recipe is the fastest there is not known when the folder is written. So sub-blocks are in it
 in every recipe that serves them, and each network in one of several books of recipes.
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,34 @@ import numpy as np
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError
 from ..device import Device
+from ..graphs.files import REFERENCE
 from ..measure.bench import Bench, TimedGraph, rows_of, write_plan
 from ..measure.footprint import Footprint
 from ..predict.file_size import untold
-from ..standalone.runner import PLAN, RESULT, RUNTIME
+from ..runtime_spec import ONNX, find_runtime
+from ..standalone import litert_graph, onnxruntime_graph, openvino_graph
+from ..standalone.runner import PLAN, RESULT
 from ..standalone.timing import IN_TURN, ONE_BY_ONE
 from ..tables.latency_table import LatencyTable, Row, with_footprints
 from ..units.precision_recipes import recipe_for
 from ..units.unit import Unit, parse_unit, unit_of
 from .selection import choose, fastest, occurring, trials
 
+Progress = Callable[[float, str], None]
+
 STANDALONE = Path(__file__).parents[1] / "standalone"
+STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
+    "onnxruntime": onnxruntime_graph.PACKAGE,
+    "openvino": openvino_graph.PACKAGE,
+    "litert": litert_graph.PACKAGE,
+}
 SURVEY = 1000
 SET = 40
 FOOTPRINTS = 4  # networks of a set whose memory and energy are measured
 ABOUT = "recipes.json"
 README = """Measures the latency of the graphs in this folder.
 
-    pip install numpy onnxruntime
+    pip install numpy {package}
     python run.py
 
 Energy is measured as well where /sys/class/powercap can be read, or where there
@@ -54,7 +65,7 @@ def write_bundle(
     most: int = 600,
     networks: int = 40,
     seed: int = 0,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write a bundle for a machine that is not this one.
 
@@ -71,19 +82,80 @@ def write_bundle(
         The number of graphs.
 
     Raises:
-        CostError: the folder has something in it, or the device has another runtime.
+        CostError: the folder has something in it, or nothing measures the device's runtime alone.
+        MissingRuntimeError: files for the runtime cannot be made here.
     """
-    if device.runtime != RUNTIME:
-        raise CostError(f"a bundle measures {RUNTIME}; device {device.name!r} has {device.runtime}")
     if folder.exists() and any(folder.iterdir()):
         raise CostError(f"{folder}: a bundle needs a new or empty folder")
+    package = package_of(device)
     folder.mkdir(parents=True, exist_ok=True)
-    for source, name in (("runner", "run"), ("timing", "timing"), ("energy_meter", "energy_meter")):
+    copy_program(device, folder, {"runner": "run"})
+    (folder / "README.txt").write_text(README.format(package=package), encoding="utf-8")
+    return write_sets(device, space, folder, most, networks, seed, progress)
+
+
+def package_of(device: Device) -> str:
+    """What pip installs of a device's runtime.
+
+    Raises:
+        CostError: nothing measures the runtime alone.
+    """
+    if device.runtime not in STANDALONE_RUNTIMES:
+        raise CostError(
+            f"what measures another machine is written for {', '.join(STANDALONE_RUNTIMES)}; "
+            f"device {device.name!r} has {device.runtime}"
+        )
+    return STANDALONE_RUNTIMES[device.runtime]
+
+
+def copy_program(device: Device, folder: Path, others: Mapping[str, str]) -> None:
+    """Copy what measures with the device's runtime alone into a folder.
+
+    Args:
+        device: with that runtime.
+        folder: to write to.
+        others: files of `standalone` -> their names there, beside those that all need.
+    """
+    names = {"timing": "timing", "energy_meter": "energy_meter"}
+    names |= {f"{device.runtime}_graph": "graph", **others}
+    for source, name in names.items():
         shutil.copy(STANDALONE / f"{source}.py", folder / f"{name}.py")
-    (folder / "README.txt").write_text(README, encoding="utf-8")
-    # Graphs are made with the local runtime, whose provider need not be that of the target.
-    bench = Bench(Device("bundle", RUNTIME, "CPUExecutionProvider", 1, device.recipes,
-                         device.batch))  # fmt: skip
+
+
+def maker_of(device: Device) -> Device:
+    """Device of this machine that makes the files of another one, whose provider is not needed."""
+    if find_runtime(device.runtime).format == ONNX:
+        return replace(REFERENCE, recipes=device.recipes, batch=device.batch)
+    return replace(device, threads=1, affinity=())
+
+
+def write_sets(
+    device: Device,
+    space: SearchSpace,
+    folder: Path,
+    most: int,
+    networks: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> int:
+    """Write sets of graphs with their plans, and what `collect` and `recipes_of` need.
+
+    Args:
+        device: what to ask for on the other machine.
+        space: whose sub-blocks and networks to measure.
+        folder: to write to.
+        most: sub-blocks at most, beside those on which recipes are tried.
+        networks: whole networks; a quarter of them are for validation.
+        seed: of what is sampled.
+        progress: called with the share that is done, and what is being done.
+
+    Returns:
+        The number of graphs.
+
+    Raises:
+        MissingRuntimeError: files for the runtime cannot be made here.
+    """
+    bench = Bench(maker_of(device))
     counts = occurring(space.sample(SURVEY, seed))
     tried = trials(counts, device.recipes)
     books = _books(tried)
@@ -91,7 +163,8 @@ def write_bundle(
     rng = np.random.default_rng(seed)
     for left, book in zip(range(len(books), 0, -1), books, strict=True):
         known = {unit.key for unit in chosen}
-        chosen += choose(counts, book, known, {}, max(most - len(known), 0) // left, rng, RUNTIME)
+        room = max(most - len(known), 0) // left
+        chosen += choose(counts, book, known, {}, room, rng, device.runtime)
     picked = list({unit.key: unit for unit in chosen}.values())
     rng.shuffle(picked)  # type: ignore[arg-type]
     sets: list[list[TimedGraph]] = []

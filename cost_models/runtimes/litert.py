@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
+from ..standalone.litert_graph import MULTIPLIES, kernels_of
 from ..stored_weights import StoredWeights
 from . import Runtime, Source, as_bytes
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[np.float32]
-DELEGATE = "DELEGATE"  # stands for all operators that XNNPACK runs together
-MULTIPLIES = ("FULLY_CONNECTED", "CONV_2D")  # their second operand tells what they multiply
 
 
 class LiteRtModel:
@@ -57,39 +55,11 @@ class LiteRtModel:
 
     def kernels(self) -> dict[str, int]:
         """Executed operators with what they multiply, "plain" ones without a kernel of XNNPACK."""
-        operators = self._interpreter._get_ops_details()
-        computed = {tensor for o in operators for tensor in o["outputs"].tolist()}
-        fast = _delegated(operators)
-        counts: Counter[str] = Counter()
-        for operator in operators:
-            name = operator["op_name"]
-            at_load = name == "DEQUANTIZE" and operator["inputs"][0] not in computed
-            if name == DELEGATE or (at_load and operator["index"] in fast):
-                continue
-            types = operator["operand_types"]
-            kind = types[1 if name in MULTIPLIES else 0]
-            plain = "" if operator["index"] in fast else "plain "
-            counts[f"{plain}{name}:{np.dtype(kind).name}"] += 1
-        return dict(counts)
+        return kernels_of(self._interpreter)
 
     def memory_mb(self) -> None:
         """LiteRT does not say; `footprint` measures it from outside."""
         return
-
-
-def _delegated(operators: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Indices of the operators that XNNPACK runs: those between ends of its parts of the graph."""
-    made = {t: o for o in operators if o["op_name"] != DELEGATE for t in o["outputs"].tolist()}
-    inside: set[int] = set()
-    for part in (o for o in operators if o["op_name"] == DELEGATE):
-        edge, waiting = set(part["inputs"].tolist()), part["outputs"].tolist()
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in edge or tensor not in made or made[tensor]["index"] in inside:
-                continue
-            inside.add(made[tensor]["index"])
-            waiting += made[tensor]["inputs"].tolist()
-    return inside
 
 
 class LiteRtRuntime(Runtime):

@@ -1,10 +1,11 @@
-"""Runner: times a folder of ONNX files, in a process of its own.
+"""Runner: times a folder of model files, in a process of its own.
 
 The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
 process starts from the same memory every time, as the application that will use a model does.
 
-This file, timing.py and energy_meter.py need numpy and onnxruntime only, and nothing of this
-package. They are copied into bundles, where `python run.py` (this file) measures another machine.
+This file, timing.py, energy_meter.py and the graph of a runtime need numpy and that runtime only,
+and nothing of this package. They are copied into bundles, where `python run.py` (this file)
+measures another machine, and into kits, where run.py (kit_runner.py here) uses it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import numpy as np
 
 if __package__:
     from .energy_meter import energy_mj, find_meter
+    from .onnxruntime_graph import MODULE, Graph, version
     from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
-else:  # copied into a bundle, beside the other two
+else:  # copied into a bundle, beside the others
     from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
+    from graph import MODULE, Graph, version  # type: ignore[no-redef]
     from timing import (  # type: ignore[no-redef]
         ONE_BY_ONE,
         Session,
@@ -38,7 +41,6 @@ else:  # copied into a bundle, beside the other two
 Plan = dict[str, Any]
 Timings = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
-RUNTIME = "onnxruntime"  # the one that a bundle measures
 THREAD, WALL = "thread", "wall"
 CLOCKS = {THREAD: time.thread_time, WALL: time.perf_counter}  # in seconds
 # Flags that choose the kernels of CPU runtimes.
@@ -154,29 +156,6 @@ def pin(device: dict[str, Any]) -> None:
         os.sched_setaffinity(0, device["affinity"])
 
 
-class OrtGraph:
-    """An ONNX Runtime session without anything of this package."""
-
-    def __init__(self, path: str, device: dict[str, Any]) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = device["threads"]
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        # ONNX Runtime's errors share no base class but Exception.
-        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-        try:
-            self._session = ort.InferenceSession(path, options, providers=[device["provider"]])
-        except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
-            raise ValueError(str(error)) from error
-        self._name = self._session.get_inputs()[0].name
-
-    def run(self, x: Any) -> Any:
-        """Inputs -> first output."""
-        return self._session.run(None, {self._name: x})[0]
-
-
 def machine() -> dict[str, Any]:
     """Facts of this machine that belong to the identity of a number."""
     lines: list[str] = []
@@ -195,10 +174,8 @@ def machine() -> dict[str, Any]:
 
 def identity(device: dict[str, Any]) -> dict[str, Any]:
     """The identity of a device on this machine, in the words of `Device.identity`."""
-    import onnxruntime as ort
-
     kept = {key: value for key, value in device.items() if key not in ("name", "recipes")}
-    return kept | {"version": ort.__version__} | machine()
+    return kept | {"version": version()} | machine()
 
 
 def peak_mb() -> float:
@@ -257,10 +234,10 @@ def energy_of(run: Callable[[Any], Any], shape: list[int], chip: str) -> float:
 
 def footprint_here(part: Path, index: int) -> tuple[float, float]:
     """Growth in MB of this process, which must be fresh, by one graph of a plan; and its energy."""
-    import_module("onnxruntime")  # what it takes by itself is not the model's
+    import_module(MODULE)  # what it takes by itself is not the model's
     plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
     entry, before_mb = plan["graphs"][index], peak_mb()
-    graph = OrtGraph(str(part / entry["file"]), plan["device"])
+    graph = Graph(str(part / entry["file"]), plan["device"])
     growth_mb = growth_of(graph.run, entry["shape"], before_mb)
     return growth_mb, energy_of(graph.run, entry["shape"], plan["chip"])
 
@@ -277,21 +254,28 @@ def main(folder: Path) -> None:
     plans = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
     for done, part in enumerate(plans, 1):
         if not (part / RESULT).exists():
-            plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
-            pin(plan["device"])
-            answer = {
-                "identity": identity(plan["device"]),
-                "sessions": [time_folder(part, OrtGraph, way) for way in plan["ways"]],
-                "footprints": [footprint_there(part, i) for i in range(plan["footprints"])],
-            }
-            temporary = part / f".{RESULT}"
-            temporary.write_text(json.dumps(answer), encoding="utf-8")
-            temporary.replace(part / RESULT)
+            measure_set(part)
         print(f"{done} of {len(plans)} sets", file=sys.stderr)  # noqa: T201 - a script
 
 
+def measure_set(part: Path) -> None:
+    """Measure one set and write its result."""
+    plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
+    pin(plan["device"])
+    answer = {
+        "identity": identity(plan["device"]),
+        "sessions": [time_folder(part, Graph, way) for way in plan["ways"]],
+        "footprints": [footprint_there(part, i) for i in range(plan["footprints"])],
+    }
+    temporary = part / f".{RESULT}"
+    temporary.write_text(json.dumps(answer), encoding="utf-8")
+    temporary.replace(part / RESULT)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[2:]:
         print(json.dumps(footprint_here(Path(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201
+    elif sys.argv[1:]:
+        measure_set(Path(sys.argv[1]))
     else:
         main(Path(__file__).parent)

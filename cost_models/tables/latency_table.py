@@ -229,11 +229,16 @@ def with_footprints(
     return filled
 
 
-def different(left: dict[str, Any], right: dict[str, Any]) -> str:
+def different(
+    left: Mapping[str, Any],
+    right: Mapping[str, Any],
+    here: str = "in one",
+    there: str = "in the other",
+) -> str:
     """The first thing in which two identities differ, as text."""
     for name in sorted(left.keys() | right.keys()):
         if left.get(name) != right.get(name):
-            return f"{name} is {left.get(name)!r} in one and {right.get(name)!r} in the other"
+            return f"{name} is {left.get(name)!r} {here} and {right.get(name)!r} {there}"
     return "they are equal"
 
 

@@ -142,7 +142,7 @@ def search(
     else:
         stages = stage_lines(read_json(folder.stages))
         _echo([*model_lines(delivered), "", *stages, "", f"Report: {folder.report}"])
-    sys.exit(0 if all(m.verified for m in delivered) else NOT_VERIFIED)
+    sys.exit(NOT_VERIFIED if any(m.broken for m in delivered) else 0)
 
 
 @cli.command()
@@ -232,7 +232,7 @@ def verify(run: Path, as_json: bool) -> None:
         if folder.is_open and folder.report.exists():
             build_report(folder)
     _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
-    sys.exit(0 if all(r.verified for r in reports) else NOT_VERIFIED)
+    sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
 
 
 @cli.command()

@@ -22,12 +22,12 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
     name = spelled(manifests[0].goal).partition(" ")[0]
     lines = [f"{'model':16}  {name:>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
     for m in manifests:
-        metrics, words = m.measured(), speed_words(m.measured().speed)
+        metrics, words = m.figures, speed_words(m.figures.speed)
         share = f"{metrics.interval(m.goal)[1]:8.1%}"
         test = f"{m.test.interval(m.goal)[1]:.1%}" if m.test else "?"
         lines.append(
             f"{m.key:16}  {share}  {test:>6}  {metrics.calibrated_ms:8.3f}  "
-            f"{metrics.size_mb:7.3f}  {yes(m.verified):8}"
+            f"{metrics.size_mb:7.3f}  {verified(m):8}"
             + (f"  read as {metrics.latency_ms:.3f} ms {words}" if words else "")
             + (f"  {m.ladder}, from the ladder" if m.ladder else "")
         )
@@ -40,10 +40,10 @@ def choice_lines(manifests: Sequence[Manifest], chosen: Manifest) -> list[str]:
     """Delivered models, the fastest first, with a mark at the one that was chosen."""
     lines = [f"   {'model':16}  {'accuracy':>8}  {'ms':>8}  {'MB':>7}  verified"]
     for letter, m in zip(ascii_uppercase, manifests, strict=False):
-        metrics, mark = m.measured(), "->" if m.key == chosen.key else "  "
+        metrics, mark = m.figures, "->" if m.key == chosen.key else "  "
         lines.append(
             f"{mark} {letter} {m.key}  {metrics.interval(m.goal)[1]:6.1%}  "
-            f"{metrics.calibrated_ms:8.3f}  {metrics.size_mb:7.3f}  {yes(m.verified)}"
+            f"{metrics.calibrated_ms:8.3f}  {metrics.size_mb:7.3f}  {verified(m)}"
         )
     return lines
 
@@ -56,7 +56,7 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for letter, m in zip(ascii_uppercase, manifests, strict=False):
-        t, metrics = m.test, m.measured()
+        t, metrics = m.test, m.figures
         share = "not read"
         if t:
             low, middle, high = t.interval(m.goal)
@@ -67,7 +67,7 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         model = f"{letter} ({m.ladder})" if m.ladder else letter
         lines.append(
             f"| {model} | {share} | {latency} | {metrics.size_mb:.2f} MB "
-            f"| {metrics.peak_memory_mb:.0f} MB | {yes(m.verified)} |"
+            f"| {metrics.peak_memory_mb:.0f} MB | {verified(m)} |"
         )
     return lines
 
@@ -79,7 +79,7 @@ def check_lines(reports: Sequence[Report]) -> list[str]:
         f"{number(c.found)}, wanted {c.wanted}"
         for report in reports
         for c in report.checks
-    ]
+    ] + [f"{report.key}  {report.status}" for report in reports if report.status]
 
 
 def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) -> list[str]:
@@ -200,6 +200,12 @@ def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]])
                 f"{r['size_ratio']:6.2f}  {kernels}"
             )
     return lines
+
+
+def verified(manifest: Manifest) -> str:
+    """Whether a model is verified, and where its device is another machine what is known of it."""
+    elsewhere = manifest.is_predicted or manifest.kit
+    return manifest.state if elsewhere else yes(manifest.verified)
 
 
 def yes(holds: bool) -> str:

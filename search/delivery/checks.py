@@ -22,7 +22,9 @@ METADATA_MB = 0.002  # ... plus labels and normalization, which no prediction co
 ENERGY = 0.25  # relative excess over the upper end of the promised interval
 MEMORY = 0.25  # relative excess over the predicted peak ...
 RUNTIME_MB = 16.0  # ... plus arenas that a runtime takes for any model
-MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on this device alone
+MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on the device alone
+FALLBACKS = "silent fallbacks"
+LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED), FALLBACKS)  # checks of it alone
 
 
 def check_answers(
@@ -134,7 +136,7 @@ def check_energy(energy: float, high: float) -> Check:
 def check_kernels(inventory: Inventory) -> Check:
     """Check that an integer kernel executes every layer that is stored for one."""
     missing = inventory.fallbacks
-    return Check("silent fallbacks", missing == 0, float(missing), "0")
+    return Check(FALLBACKS, missing == 0, float(missing), "0")
 
 
 def check_limits(metrics: Metrics, objectives: Sequence[Objective]) -> list[Check]:

@@ -19,7 +19,7 @@ from ..scoring.predicted_costs import CostPredictor
 from ..store.atomic_files import sync_folder
 from ..training.accuracy import accuracy
 from ..training.forward import predict
-from .artifact import Artifact
+from .answering import answers_here
 from .build import Build
 from .checks import floor_on
 from .claims import Accuracy, Check, Promised, Refused, Story, read_part
@@ -164,7 +164,7 @@ def deliver(
         versions=versions(),
         seeds=terms.seeds,
         device=terms.device,
-        identity=terms.device.identity(),
+        identity=terms.costs.model.identity,
         recipes=chosen_recipes(candidate, terms.costs.model.recipes),
         calibration_images=terms.calibration_images,
         compensated=compensate,
@@ -202,8 +202,8 @@ def attempt(
         terms: of the run.
     """
     files = export_trained(folder, build, terms.device, Preprocessing.of(terms.data))
-    artifact = Artifact.load(folder, terms.device)
-    _, checks = artifact.check_answers(build, terms.data.split("validation"), low, terms.goal)
+    split, identity = terms.data.split("validation"), terms.costs.model.identity
+    _, checks = answers_here(folder, terms.device, identity, build, split, low, terms.goal)
     return checks, files
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,8 @@ from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
 from ..pareto.objectives import MAXIMIZED, spelled
 from ..store.atomic_files import read_json, write_json
+from ..store.run_folder import RunPaths
+from .checks import LOCAL
 from .claims import (
     Accuracy,
     Check,
@@ -52,7 +54,7 @@ class Manifest:
         versions: of the packages that made it.
         seeds: of everything random that it depends on, by name.
         device: that is to run it.
-        identity: of that device, as detected.
+        identity: of that device when it was calibrated, which need not be this machine.
         recipes: group -> recipe by which it is stored.
         calibration_images: train images from which activation ranges are taken.
         compensated: whether norms and biases are corrected for rounding.
@@ -68,8 +70,11 @@ class Manifest:
         inventory: of its operators, likewise.
         checks: of its promises.
         test: accuracy on the test split; None before that is read.
-        answers: validation accuracy of a model that was made again for another runtime.
+        answers: validation accuracy of a model that is not measured on its device: it was made
+            again for another runtime, or the device is another machine.
         made_from: runtime and device of the model from which it was made again.
+        kit: hash of the kit that brought its measurements from another machine; None where they
+            were made on the machine of the run.
         classes: what the artifact answers on the validation split, by class; None before it is
             measured, and where 0.2 made it.
         test_classes: likewise on the test split.
@@ -99,6 +104,7 @@ class Manifest:
     test: Accuracy | None = None
     answers: Accuracy | None = None
     made_from: str | None = None
+    kit: str | None = None
     classes: Sequence[ClassResult] | None = None
     test_classes: Sequence[ClassResult] | None = None
 
@@ -106,6 +112,30 @@ class Manifest:
     def verified(self) -> bool:
         """Whether it was measured and every check held."""
         return self.metrics is not None and all(check.holds for check in self.checks)
+
+    @property
+    def broken(self) -> bool:
+        """Whether a check did not hold, or nothing was checked."""
+        return not (self.verified or (self.is_predicted and all(c.holds for c in self.checks)))
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its device is another machine, on which it was not measured yet."""
+        return self.metrics is None and self.answers is not None and self.made_from is None
+
+    @property
+    def figures(self) -> Metrics:
+        """Measurements; of a predicted model its promises, and how right it answers here.
+
+        Raises:
+            RunError: there are none yet.
+        """
+        if not self.is_predicted:
+            return self.measured()
+        p = self.promised
+        shares = plain(self.answers) if self.answers else {}
+        ends = {"latency_p10_ms": p.low_ms, "latency_p90_ms": p.high_ms}
+        return read_part(Metrics, plain(p) | shares | ends | {"drift": 0.0, "speed": 1.0})
 
     @property
     def as_forecast(self) -> bool:
@@ -118,6 +148,19 @@ class Manifest:
         return f"{self.device.runtime} on {self.device.name}"
 
     @property
+    def machine(self) -> str:
+        """Device and its processor, in words."""
+        return f"{self.device.name} ({self.identity.get('processor') or 'unknown processor'})"
+
+    @property
+    def state(self) -> str:
+        """Whether it is verified, in a word or two, and on which other machine."""
+        if self.is_predicted:
+            return f"predicted for {self.device.name}, not verified on it"
+        word = "verified" if self.verified else "not verified"
+        return f"{word} on {self.machine}" if self.kit else word
+
+    @property
     def status(self) -> str:
         """What was measured of it and what was not, in words."""
         right = f"{spelled(self.goal)} on the validation images"
@@ -125,7 +168,14 @@ class Manifest:
             share, ms = self.metrics.interval(self.goal)[1], self.metrics.calibrated_ms
             figures = f"{share:.1%} {right} and {ms:.3f} ms, measured in {self.where}"
             failed = next((check for check in self.checks if not check.holds), None)
-            return f"not verified: {failed}; {figures}" if failed else f"verified: {figures}"
+            return f"{self.state}: {failed}; {figures}" if failed else f"{self.state}: {figures}"
+        if self.is_predicted:
+            share, p = self.figures.interval(self.goal)[1], self.promised
+            failed = next((check for check in self.checks if not check.holds), None)
+            return (
+                f"{self.state}: {f'{failed}; ' if failed else ''}{share:.1%} {right} as it answers "
+                f"here, {p.latency_ms:.3f} ms predicted ({p.low_ms:.3f} to {p.high_ms:.3f})"
+            )
         if self.answers is not None:
             share = self.answers.interval(self.goal)[1]
             return (
@@ -267,7 +317,8 @@ def manifests(pareto: Path) -> list[Manifest]:
     listed = read_manifests(pareto)
     if not listed:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
-    return sorted(listed, key=lambda m: m.metrics.calibrated_ms if m.metrics else float("inf"))
+    known = {m.key: m.figures.calibrated_ms for m in listed if m.metrics or m.is_predicted}
+    return sorted(listed, key=lambda m: known.get(m.key, float("inf")))
 
 
 def read_manifests(pareto: Path) -> list[Manifest]:
@@ -277,7 +328,31 @@ def read_manifests(pareto: Path) -> list[Manifest]:
         RunError: one is refused by `read_manifest`.
     """
     folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
-    return [read_manifest(folder) for folder in folders]
+    kept = RunPaths(pareto.parent).cost_model
+    calibrated = read_json(kept).get("device") if folders and kept.is_file() else None
+    return [_as_promised(read_manifest(folder), calibrated) for folder in folders]
+
+
+def _as_promised(manifest: Manifest, calibrated: Mapping[str, Any] | None) -> Manifest:
+    """A manifest without measurements of a machine that nothing was promised for.
+
+    Until 0.2 models for another device were measured on the machine of the run.
+
+    Args:
+        manifest: of a run.
+        calibrated: identity of the device of its cost model.
+    """
+    if not calibrated or manifest.identity == calibrated or manifest.made_from:
+        return manifest
+    known = manifest.metrics
+    return replace(
+        manifest,
+        identity=calibrated,
+        answers=read_part(Accuracy, plain(known)) if known else manifest.answers,
+        metrics=None,
+        inventory=None,
+        checks=[check for check in manifest.checks if check.name not in LOCAL],
+    )
 
 
 def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -56,8 +56,8 @@ def _named(delivered: Sequence[Manifest], pick: str) -> Manifest | None:
 
 def _ways(delivered: Sequence[Manifest]) -> dict[str, Callable[[], Manifest]]:
     """Ways to pick a model, by name."""
-    ms = {m.key: m.measured().calibrated_ms for m in delivered}
-    share = {m.key: m.measured().interval(m.goal)[1] for m in delivered}
+    ms = {m.key: m.figures.calibrated_ms for m in delivered}
+    share = {m.key: m.figures.interval(m.goal)[1] for m in delivered}
     fastest = min(delivered, key=lambda m: ms[m.key])
     best = max(delivered, key=lambda m: (share[m.key], -ms[m.key]))
 
@@ -79,7 +79,7 @@ def _ways(delivered: Sequence[Manifest]) -> dict[str, Callable[[], Manifest]]:
 
 
 def _keeps(manifest: Manifest, within: Sequence[str]) -> bool:
-    values = manifest.measured().at_calibrated_speed()
+    values = manifest.figures.at_calibrated_speed()
     return all(
         limit.name in values and limit.violation(values[limit.name]) <= 0
         for limit in map(_limit, within)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ...cost_models import Device
 from ...cost_models.measure.bench import Bench, TimedGraph
@@ -16,10 +19,10 @@ from ..data.dataset import Data, Split
 from ..pareto.objectives import Objective
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
-from .artifact import Artifact, load_network
+from .answering import answers_here, stand_in
+from .artifact import Artifact, load_network, read_candidate
 from .build import Build
 from .checks import (
-    MEASURED,
     check_energy,
     check_kernels,
     check_latency,
@@ -32,12 +35,12 @@ from .claims import Accuracy, Check, Metrics, plain
 from .confusion import class_results
 from .export import build_for
 from .formats import format_of
+from .kernel_inventory import Inventory
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
 from .shortlist import time_graphs
 
 TWIN = "twin of "  # prefix of an artifact's key, for its graph with random weights
-LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED))  # checks of this device only
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,26 @@ class Report:
     Attributes:
         key: of its candidate.
         checks: those that are possible on this machine.
-        metrics: measured now; None where its files have changed.
+        metrics: measured now; None where its files have changed, or its device is elsewhere.
         inside_interval: whether its latency is in the promised interval, likewise.
+        status: what is known of a model whose device is another machine.
     """
 
     key: str
     checks: Sequence[Check]
     metrics: Metrics | None = None
     inside_interval: bool | None = None
+    status: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check held that is possible here."""
+        return all(check.holds for check in self.checks)
 
     @property
     def verified(self) -> bool:
-        """Whether every check held."""
-        return all(check.holds for check in self.checks)
+        """Whether every check held, and the model was measured on its device."""
+        return self.holds and (self.status is None or self.status.startswith("verified"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -70,26 +80,71 @@ class Report:
 def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     """Measure the artifacts of a run, and complete their manifests with all checks.
 
-    All are timed in turn, so all are measured again if one has not been measured.
+    All are timed in turn, so all are measured again if one has not been measured. Of those whose
+    device is another machine only the answers are checked; a kit measures them there.
 
     Raises:
         RunError: nothing was delivered, or an artifact is damaged.
         CostError: the runtime refuses a graph.
     """
     delivered = manifests(folder.pareto)
-    if all(manifest.metrics for manifest in delivered):
+    waiting = [manifest for manifest in delivered if not manifest.metrics]
+    elsewhere = [manifest for manifest in waiting if not is_here(manifest)]
+    if elsewhere:
+        predict_all(folder, [m for m in elsewhere if not m.is_predicted], device, data)
+    if len(waiting) == len(elsewhere):
         return
     artifacts = [Artifact.load(folder.pareto / m.key, device) for m in delivered]
     rows, speeds = time_artifacts(artifacts, delivered, device)
     split = data.split("validation")
     examined, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for artifact, manifest in zip(artifacts, delivered, strict=True):
-        key, build = manifest.key, rebuild(artifact, manifest, device, data)
+        key, build = manifest.key, rebuild(artifact.folder, manifest, device, data)
         done, wrong[key] = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
         examined.append(done)
     keep_mistakes(folder, "validation", wrong)
     for done in examined:  # last, as they say that this is done
         write_manifest(folder.pareto / done.key, done)
+
+
+def is_here(manifest: Manifest) -> bool:
+    """Whether this machine is the device that a model is for, as it was calibrated."""
+    return manifest.device.identity() == manifest.identity
+
+
+def predict_all(
+    folder: RunFolder, delivered: Sequence[Manifest], device: Device, data: Data
+) -> None:
+    """Check the answers of models whose device is another machine, in their manifests."""
+    wrong = dict[str, list[Mistake]]()
+    done = [predicted(folder.pareto / m.key, m, device, data) for m in delivered]
+    for manifest, surest in done:
+        wrong[manifest.key] = surest
+    keep_mistakes(folder, "validation", wrong)
+    for manifest, _ in done:
+        write_manifest(folder.pareto / manifest.key, manifest)
+
+
+def predicted(
+    artifact: Path, manifest: Manifest, device: Device, data: Data
+) -> tuple[Manifest, list[Mistake]]:
+    """Check the answers of a model, and nothing of the device that it is for.
+
+    Returns:
+        Its manifest with the promises of the search, and its mistakes.
+    """
+    split, goal = data.split("validation"), manifest.goal
+    build = rebuild(artifact, manifest, device, data)
+    low = floor_on(split.labels, goal, manifest.promised.interval(goal)[0], manifest.trained)
+    logits, checks = answers_here(artifact, device, manifest.identity, build, split, low, goal)
+    names = manifest.preprocessing.class_names
+    done = replace(
+        manifest,
+        answers=Accuracy(**accuracy(logits, split.labels)),
+        checks=checks,
+        classes=class_results(logits, split.labels, names),
+    )
+    return done, mistakes(logits, split.labels)
 
 
 def time_artifacts(
@@ -115,18 +170,20 @@ def time_artifacts(
         if manifest.promised.was_measured:
             twin = bench.network(a.candidate, manifest.recipes)
             graphs.append(replace(twin, key=TWIN + a.candidate.key))
-    rows, speeds = time_graphs(bench, graphs), dict[str, float]()
-    for artifact, manifest in zip(artifacts, delivered, strict=True):
-        key = artifact.candidate.key
-        if key not in rows:
+    rows = time_graphs(bench, graphs)
+    for artifact in artifacts:
+        if artifact.candidate.key not in rows:
             raise CostError(
                 f"{artifact.folder / artifact.format.file}: {device.runtime} cannot time it"
             )
-        if twin := rows.get(TWIN + key):
-            speeds[key] = manifest.promised.latency_ms / twin.median_ms
-        else:
-            speeds[key] = rows[key].speed(manifest.anchors)
-    return rows, speeds
+    return rows, {manifest.key: speed_of(manifest, rows) for manifest in delivered}
+
+
+def speed_of(manifest: Manifest, rows: Mapping[str, Row]) -> float:
+    """Speed of the machine while a model was timed, by its twin or else by the anchors."""
+    if twin := rows.get(TWIN + manifest.key):
+        return manifest.promised.latency_ms / twin.median_ms
+    return rows[manifest.key].speed(manifest.anchors)
 
 
 def graph_of(artifact: Artifact) -> TimedGraph:
@@ -136,16 +193,16 @@ def graph_of(artifact: Artifact) -> TimedGraph:
     return TimedGraph("artifact", key, content, shape, 1, len(content), nodes)
 
 
-def rebuild(artifact: Artifact, manifest: Manifest, device: Device, data: Data) -> Build:
-    """Make the build of an artifact again, for the logits that torch expects.
+def rebuild(folder: Path, manifest: Manifest, device: Device, data: Data) -> Build:
+    """Make the build of an artifact in a folder again, for the logits that torch expects.
 
     Raises:
         RunError: a file is missing, or is not what its name says.
     """
     return build_for(
         device,
-        artifact.candidate,
-        load_network(artifact.folder),
+        read_candidate(folder),
+        load_network(folder),
         manifest.recipes,
         data,
         manifest.calibration_images,
@@ -177,7 +234,24 @@ def examine(
     low = floor_on(split.labels, goal, promised.interval(goal)[0], manifest.trained)
     logits, checks = artifact.check_answers(build, split, low, goal)
     used = footprint_of(artifact.content, device)
-    metrics = Metrics(
+    metrics = metrics_of(logits, split, row, speed, used, artifact.size_mb)
+    examined = replace(
+        manifest,
+        metrics=metrics,
+        inventory=artifact.inventory,
+        answers=None,
+        kit=None,
+        checks=[*checks, *check_promises(manifest, metrics, artifact.inventory)],
+        classes=class_results(logits, split.labels, manifest.preprocessing.class_names),
+    )
+    return examined, mistakes(logits, split.labels)
+
+
+def metrics_of(
+    logits: Tensor, split: Split, row: Row, speed: float, used: Footprint, size_mb: float
+) -> Metrics:
+    """Measurements of a model: its logits on a split (N, K), its timing, memory and size."""
+    return Metrics(
         **accuracy(logits, split.labels),
         latency_ms=row.median_ms,
         latency_p10_ms=row.p10_ms,
@@ -185,28 +259,33 @@ def examine(
         drift=row.drift,
         speed=speed,
         peak_memory_mb=used.growth_mb,
-        size_mb=artifact.size_mb,
+        size_mb=size_mb,
         energy_mj=used.energy_mj or None,
     )
+
+
+def check_promises(
+    manifest: Manifest, metrics: Metrics, inventory: Inventory | None
+) -> list[Check]:
+    """Check latency, limits, size, memory and energy of a measured model.
+
+    Args:
+        manifest: its promises and limits.
+        metrics: measured.
+        inventory: of its operators; None where the device does not tell its kernels.
+    """
+    promised = manifest.promised
     limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
-    checks += [
-        check_latency(metrics.latency_ms, promised.high_ms, speed),
-        check_kernels(artifact.inventory),
-        *check_limits(metrics, limits),
-    ]
+    checks = [check_latency(metrics.latency_ms, promised.high_ms, metrics.speed)]
+    if inventory is not None:
+        checks.append(check_kernels(inventory))
+    checks += check_limits(metrics, limits)
     if metrics.energy_mj is not None and promised.energy_high_mj is not None:
         checks.append(check_energy(metrics.energy_mj, promised.energy_high_mj))
-    if artifact.format.predicted:
+    if format_of(manifest.device).predicted:
         checks.append(check_size(metrics.size_mb, promised.size_mb))
         checks.append(check_memory(metrics.peak_memory_mb, promised.peak_memory_mb))
-    examined = replace(
-        manifest,
-        metrics=metrics,
-        inventory=artifact.inventory,
-        checks=checks,
-        classes=class_results(logits, split.labels, manifest.preprocessing.class_names),
-    )
-    return examined, mistakes(logits, split.labels)
+    return checks
 
 
 def footprint_of(content: bytes, device: Device) -> Footprint:
@@ -231,8 +310,8 @@ def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
         split = data.split("test", force=folder.test_seal.exists())
         tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
         for manifest in new:
-            path = folder.pareto / manifest.key
-            logits, names = Artifact.load(path, device).logits(split), data.class_names
+            path, names = folder.pareto / manifest.key, data.class_names
+            logits = test_logits(path, manifest, device, data, split)
             test = Accuracy(**accuracy(logits, split.labels))
             rows = class_results(logits, split.labels, names)
             tested.append(replace(manifest, test=test, test_classes=rows))
@@ -243,40 +322,52 @@ def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
     return manifests(folder.pareto)
 
 
+def test_logits(
+    artifact: Path, manifest: Manifest, device: Device, data: Data, split: Split
+) -> Tensor:
+    """Answers of a model on the test split, by its device or what stands for it here: (N, K)."""
+    if here := stand_in(device, manifest.identity):
+        return Artifact.load(artifact, here).logits(split)
+    return rebuild(artifact, manifest, device, data).logits(split)
+
+
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
     """Check delivered artifacts against their manifests again.
 
-    An artifact whose files have changed is not loaded. Latency and memory are only checked on
-    the device that the manifest names; there, the new measurements take the place of those in the
-    manifest if this process may write into the folder, so that everybody reads the newest.
+    An artifact whose files have changed is not loaded. On the device that a manifest names, the new
+    measurements take the place of those in the manifest if this process may write into the
+    folder, so that everybody reads the newest. Elsewhere the answers are compared, and no more.
 
     Raises:
         RunError: there is no artifact, or one lacks a file or was edited.
-        MissingRuntimeError: the device's runtime is not installed here.
+        MissingRuntimeError: the device's runtime is not installed here, and is needed.
     """
     split = data.split("validation")
     delivered = manifests(folder.pareto)
     changed = {m.key: changed_file(folder.pareto / m.key, m.files) for m in delivered}
-    intact = [m for m in delivered if not changed[m.key]]
-    artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in intact}
-    rows, speeds = time_artifacts([*artifacts.values()], intact, device) if artifacts else ({}, {})
+    here = [m for m in delivered if not changed[m.key] and is_here(m)]
+    artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in here}
+    rows, speeds = time_artifacts([*artifacts.values()], here, device) if artifacts else ({}, {})
     reports: list[Report] = []
     newest, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for manifest in delivered:
-        key = manifest.key
+        key, path = manifest.key, folder.pareto / manifest.key
         files = Check("files", not changed[key], changed[key] or "unchanged", "unchanged")
-        artifact = artifacts.get(key)
-        if artifact is None:
+        if changed[key]:
             reports.append(Report(key, [files]))
             continue
-        build = rebuild(artifact, manifest, device, data)
-        examined, surest = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
-        here = device.identity() == manifest.identity
-        if here and folder.is_open:
-            newest.append(examined)
+        if artifact := artifacts.get(key):
+            build = rebuild(path, manifest, device, data)
+            done, surest = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+            report = Report(key, [files, *done.checks], done.metrics, done.inside_interval)
+        else:
+            done, surest = predicted(path, manifest, device, data)
+            report = Report(key, [files, *done.checks], status=manifest.status)
+        reports.append(report)
+        # What a kit measured elsewhere is not given up for what can be seen here.
+        if folder.is_open and (artifact or not manifest.metrics):
+            newest.append(done)
             wrong[key] = surest
-        checks = [files, *(c for c in examined.checks if here or c.name not in LOCAL)]
-        reports.append(Report(key, checks, examined.metrics, examined.inside_interval))
     keep_mistakes(folder, "validation", wrong)
     for examined in newest:
         write_manifest(folder.pareto / examined.key, examined)

@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from ...cost_models import CostModel
 from ...spaces import Candidate, Policy, SearchSpace
-from ...spaces.errors import CostError, SpaceError
+from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.mixers import find
 from ...spaces.supernet import Supernet
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
@@ -60,10 +60,16 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
         A row for each model.
 
     Raises:
-        RunError: nothing was delivered, or a file cannot be written.
+        RunError: nothing was delivered, a file cannot be written, or the device of the run is
+            another machine.
         CostError: the runtime refuses a graph.
     """
     delivered = manifests(run.folder.pareto)
+    if not run.is_here:
+        raise RunError(
+            f"{run.folder.path}: is for {run.config.device.label}, another machine, and models are "
+            "timed beside each other on their own device only"
+        )
     found = [manifest for manifest in delivered if not manifest.ladder]
     target = read_candidate(run.folder.pareto / pick_model(found, "best").key)
     model, supernet = run.ensure_cost_model(), Supernet(run.space)  # of which only shapes count

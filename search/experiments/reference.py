@@ -29,9 +29,10 @@ def measure_reference(run: Run) -> None:
     """Measure the references once, and write `reference.json`, rows as in `ladder.json`.
 
     All are timed in turn with the slowest delivered model, which tells the speed of the machine.
+    None is where the device is another machine, on which nothing can be timed.
     """
     path = run.folder.reference
-    if path.exists() or not (entries := references(run)):
+    if path.exists() or not run.is_here or not (entries := references(run)):
         return
     with running(run.folder, Stage.REFERENCE):
         model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)

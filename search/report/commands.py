@@ -31,9 +31,9 @@ def commands(facts: Facts) -> list[str]:
 
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Purpose and command line of each."""
-    if not facts.measured:
+    if not facts.shown_models:
         return []
-    run, chosen = facts.folder.path, pick_model(facts.measured, "good")
+    run, chosen = facts.folder.path, pick_model(facts.shown_models, "good")
     letter, out = facts.letter(chosen.key), f"{APP}/{chosen.key}"
     lines = [
         (
@@ -53,7 +53,10 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
         ),
         ("Check every model again, and refresh what was measured", ["vitpareto", "verify", run]),
     ]
-    if not facts.ladder:
+    if any(m.is_predicted for m in facts.shown_models):
+        purpose = "Pack what measures the models on their device, and tells what to type there"
+        lines.insert(0, (purpose, ["vitpareto", "export", run, "--kit", "kit"]))
+    elif not facts.ladder:
         purpose = "Compare with int8 alone, pruning alone and linear attention, trained alike"
         lines.append((purpose, ["vitpareto", "ladder", run]))
     if not facts.proxy:

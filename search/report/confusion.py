@@ -40,7 +40,7 @@ def confusion(
         split, rows = ("validation", manifest.classes)
     if not rows:
         return ""
-    shares = manifest.test if split == "test" and manifest.test else manifest.measured()
+    shares = manifest.test if split == "test" and manifest.test else manifest.figures
     most = max(rows, key=lambda row: row.images)
     words = (
         f"Answers of {facts.letter(manifest.key)} on the {split} split: accuracy "

@@ -105,10 +105,15 @@ class Facts:
         """The delivered models that were run on the device."""
         return [m for m in self.delivered if m.metrics]
 
+    @cached_property
+    def shown_models(self) -> list[Manifest]:
+        """The delivered models that were run on the device, or that are predicted for another."""
+        return [m for m in self.delivered if m.metrics or m.is_predicted]
+
     @property
     def best(self) -> Manifest:
-        """The measured model of the highest accuracy on validation."""
-        return max(self.measured, key=lambda m: m.measured().interval(self.goal)[1])
+        """The shown model of the highest accuracy on validation."""
+        return max(self.shown_models, key=lambda m: m.figures.interval(self.goal)[1])
 
     def letter(self, key: str) -> str:
         """Letter of a delivered model in pictures: A is the fastest."""

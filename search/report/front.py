@@ -38,8 +38,8 @@ def front_chart(facts: Facts, width: int) -> str:
         parts.append(path(steps(corners), "front"))
     parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
     parts += _baselines(facts, x, y)
-    xs = [x(m.measured().calibrated_ms) for m in facts.measured]
-    for i, m in enumerate(facts.measured):
+    xs = [x(m.figures.calibrated_ms) for m in facts.shown_models]
+    for i, m in enumerate(facts.shown_models):
         crowded = i + 1 < len(xs) and xs[i + 1] - xs[i] < CROWDED
         parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
     return picture(width, height, f"{spelled(facts.goal).capitalize()} against latency", *parts)
@@ -48,7 +48,7 @@ def front_chart(facts: Facts, width: int) -> str:
 def _plane(facts: Facts, width: int, height: int) -> tuple[Scale, Scale]:
     """Axes that show everything but perhaps the least accurate candidates."""
     limits, goal = facts.config.search.limits, facts.goal
-    shown = [*(m.measured().at_calibrated_speed() for m in facts.measured), *facts.baselines]
+    shown = [*(m.figures.at_calibrated_speed() for m in facts.shown_models), *facts.baselines]
     scored = [e.metrics for e in facts.shown]
     latencies = [m["latency_ms"] for m in (*scored, *shown)]
     accuracies = [m[goal] for m in (*shown, *(e.metrics for e in facts.line))]
@@ -157,12 +157,13 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
 
     Its letter is on the right, or with the anchor "end" on the left.
     """
-    m, promised, letter = manifest.measured(), manifest.promised, facts.letter(manifest.key)
+    m, promised, letter = manifest.figures, manifest.promised, facts.letter(manifest.key)
     low_now, share_now, high_now = m.interval(facts.goal)
     at, level = x(m.calibrated_ms), y(100 * share_now)
-    state = "verified" if manifest.verified else "not verified"
-    words = f"{letter}: {manifest.key}, {state}\n{share(m, facts.goal)} on the validation split\n"
-    words += f"{latency(m)}, {mb(m.size_mb)} as measured\n"
+    known = "predicted" if manifest.is_predicted else "measured"
+    words = f"{letter}: {manifest.key}, {manifest.state}\n"
+    words += f"{share(m, facts.goal)} on the validation split\n"
+    words += f"{latency(m)}, {mb(m.size_mb)} as {known}\n"
     words += in_words(facts.candidates[manifest.key])
     before = x(promised.predicted_ms), y(100 * promised.interval(facts.goal)[1])
     low, high = y(100 * low_now), y(100 * high_now)

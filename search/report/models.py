@@ -37,18 +37,18 @@ def models(facts: Facts) -> list[str]:
         [
             tag("span", facts.letter(m.key), class_="badge"),
             text(share(m.test, facts.goal) if m.test else "not read"),
-            text(share(m.measured(), facts.goal)),
-            text(latency(m.measured())),
+            text(share(m.figures, facts.goal)),
+            text("not measured" if m.is_predicted else latency(m.figures)),
             text(ms(m.promised.latency_ms)),
             text(speed(facts, m)),
-            text(mb(m.measured().size_mb)),
-            text(mb(m.measured().peak_memory_mb)),
-            yes(m.verified),
+            text(mb(m.figures.size_mb)),
+            text(mb(m.figures.peak_memory_mb)),
+            text(m.state) if m.is_predicted or m.kit else yes(m.verified),
         ]
-        for m in facts.measured
+        for m in facts.shown_models
     ]
     words = "The fastest first; accuracies with their 95% intervals."
-    for m in facts.measured:
+    for m in facts.shown_models:
         if m.ladder:
             words += f" {facts.letter(m.key)} is {m.ladder} of the ladder, which no search found."
     if any(speed_words(m.measured().speed) for m in facts.measured):
@@ -92,7 +92,7 @@ def speed(facts: Facts, manifest: Manifest) -> str:
 
 def faster(row: Mapping[str, Any], manifest: Manifest) -> str:
     """Factor by which a model is faster than a row of the references."""
-    return f"{row['latency_ms'] / manifest.measured().calibrated_ms:.1f}x"
+    return f"{row['latency_ms'] / manifest.figures.calibrated_ms:.1f}x"
 
 
 def _card(facts: Facts, manifest: Manifest) -> str:

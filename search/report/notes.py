@@ -79,8 +79,16 @@ def _unmet(facts: Facts) -> Iterator[str]:
 
 
 def _unverified(facts: Facts) -> Iterator[str]:
+    predicted = [m for m in facts.delivered if m.is_predicted]
+    if predicted:
+        letters, run = ", ".join(facts.letter(m.key) for m in predicted), facts.folder.path
+        yield (
+            f"{letters}: predicted for {predicted[0].machine}, not verified on it: latencies and "
+            "memory are those of the cost model, and accuracies are those of this machine. To "
+            f"measure them there: vitpareto export {run} --kit DIR"
+        )
     for manifest in facts.delivered:
-        if not manifest.verified:
+        if manifest.broken:
             broken = [c for c in manifest.checks if not c.holds]
             reasons = ", ".join(f"{c.name} {number(c.found)}, wanted {c.wanted}" for c in broken)
             yield (

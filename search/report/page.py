@@ -81,30 +81,40 @@ def _head(facts: Facts, name: str) -> list[str]:
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:
     """Figures at the top of the page, each with a caption."""
-    measured = facts.measured
+    measured = facts.shown_models
     if not measured:
         return []
     best, fastest, name = facts.best, measured[0], spelled(facts.goal)
     teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
-    letter, own = facts.letter(best.key), best.measured().interval(facts.goal)[1]
+    letter, own = facts.letter(best.key), best.figures.interval(facts.goal)[1]
     beside = f"; the teacher has {percent(teacher)} on it" if teacher else ""
     chosen = f"of {letter}, the best on the validation split"
     caption = f"validation {name} {chosen}{beside}"
     if best.test:
         caption = f"test {name} {chosen} with {percent(own)}{beside}"
     return [
-        (percent((best.test or best.measured()).interval(facts.goal)[1]), caption),
+        (percent((best.test or best.figures).interval(facts.goal)[1]), caption),
         (
-            ms(best.measured().calibrated_ms),
-            f"a run of {letter}, in {mb(best.measured().size_mb)}{_speeds(facts, best)}",
+            ms(best.figures.calibrated_ms),
+            f"a run of {letter}, in {mb(best.figures.size_mb)}{_speeds(facts, best)}",
         ),
         (
-            ms(fastest.measured().calibrated_ms),
+            ms(fastest.figures.calibrated_ms),
             f"a run of {facts.letter(fastest.key)}, the fastest, with "
-            f"{percent(fastest.measured().interval(facts.goal)[1])} on validation",
+            f"{percent(fastest.figures.interval(facts.goal)[1])} on validation",
         ),
-        (f"{verified} of {len(measured)}", "delivered models verified on the device"),
+        (f"{verified} of {len(measured)}", verified_words(facts)),
     ]
+
+
+def verified_words(facts: Facts) -> str:
+    """What is counted as verified, and on which machine."""
+    elsewhere = next((m for m in facts.shown_models if m.is_predicted or m.kit), None)
+    if elsewhere is None:
+        return "delivered models verified on the device"
+    waiting = any(m.is_predicted for m in facts.shown_models)
+    others = "; the others are predicted for it" if waiting else ""
+    return f"delivered models verified on {elsewhere.machine}{others}"
 
 
 def _speeds(facts: Facts, manifest: Manifest) -> str:
@@ -127,8 +137,8 @@ def _front(facts: Facts) -> list[str]:
         tag("span", ramp, " ", text(words), class_="ramp"),
         tag("span", tag("i", class_="diamond"), "delivered: trained, measured"),
     ]
-    if any(not m.verified for m in facts.measured):
-        marks.append(tag("span", tag("i", class_="diamond hollow"), "not verified"))
+    for state in dict.fromkeys(m.state for m in facts.shown_models if not m.verified):
+        marks.append(tag("span", tag("i", class_="diamond hollow"), text(state)))
     if facts.baselines:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
     squares = (
@@ -161,7 +171,7 @@ def _front(facts: Facts) -> list[str]:
 
 def _answers(facts: Facts) -> list[str]:
     """What every model takes for what; those of all but the best are folded away."""
-    ordered = sorted(facts.measured, key=lambda m: -m.measured().interval(facts.goal)[1])
+    ordered = sorted(facts.shown_models, key=lambda m: -m.figures.interval(facts.goal)[1])
     shown = [
         (m, markup)
         for m in ordered

@@ -52,8 +52,9 @@ def front_png(facts: Facts) -> bytes:
         axes.annotate(
             row["name"], at, offset, textcoords="offset points", ha="right", color=SOFT, fontsize=8
         )
-    for verified, face, name in ((True, ACCENT, ""), (False, "white", ", not verified")):
-        chosen = [m.measured() for m in facts.measured if m.verified == verified]
+    for state in dict.fromkeys(m.state for m in facts.shown_models):
+        face = ACCENT if state.startswith("verified") else "white"
+        chosen = [m.figures for m in facts.shown_models if m.state == state]
         shares = [m.interval(facts.goal) for m in chosen]
         if chosen:
             axes.errorbar(
@@ -68,13 +69,13 @@ def front_png(facts: Facts) -> bytes:
                 markerfacecolor=face,
                 markersize=8,
                 elinewidth=1,
-                label=f"delivered: measured, validation split{name}",
+                label=f"delivered: {state}, accuracy on the validation split",
             )
-    latencies = [m.measured().calibrated_ms for m in facts.measured]
-    for i, m in enumerate(facts.measured):
+    latencies = [m.figures.calibrated_ms for m in facts.shown_models]
+    for i, m in enumerate(facts.shown_models):
         crowded = i + 1 < len(latencies) and latencies[i + 1] < CROWDED * latencies[i]
         at, offset = (
-            (latencies[i], 100 * m.measured().interval(facts.goal)[1]),
+            (latencies[i], 100 * m.figures.interval(facts.goal)[1]),
             (-16 if crowded else 7, 4),
         )
         letter = facts.letter(m.key)

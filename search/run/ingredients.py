@@ -14,6 +14,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ...cost_models import CostModel, Device, calibrate
+from ...cost_models.tables.latency_table import different
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import RunError, VitParetoError
 from ...spaces.networks import Network
@@ -186,7 +187,20 @@ class Ingredients:
                 facts |= model.validation
         model = CostModel.load(kept)
         require_energy(self.config, model)
+        if model.identity != self.device.identity():
+            log.warning(
+                "%s is not this machine (%s): models are predicted for it, until a kit has "
+                "measured them there: vitpareto export %s --kit DIR",
+                self.config.device.label,
+                different(self.device.identity(), model.identity, "here", "there"),
+                self.folder.path,
+            )
         return model
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine is the device that was calibrated, for which models are made."""
+        return self.device.identity() == self.ensure_cost_model().identity
 
     @property
     def costs(self) -> CostPredictor:

@@ -15,7 +15,8 @@ import torch
 
 from ...cost_models import CostModel, Device
 from ...cost_models.predict.energy import LEAST
-from ...cost_models.runtimes import open_runtime
+from ...cost_models.runtime_spec import ONNX
+from ...cost_models.runtimes import find_runtime, open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
@@ -138,20 +139,49 @@ def check_setup(config: RunConfig, begun: RunPaths | None = None) -> Device:
     Raises:
         RunError: a package for `supernet.workers` is not installed, or no cluster answers.
         ConfigError: no such device.
-        MissingRuntimeError: its runtime is not installed here.
-        CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
+        MissingRuntimeError: its runtime is not installed here, where it is needed.
+        CostError: the cost model cannot be read or is of other settings, or nothing measures the
+            energy that is asked for.
     """
     check_workers(config.supernet.workers)
     check_address(config.executor)
     device = Device.load(config.device.name)
-    open_runtime(device)
     given = config.device.cost_model
     kept = Path(given) if given else begun.cost_model if begun else None
-    if kept and (given or kept.is_file()):
-        require_energy(config, CostModel.load(kept))
+    model = CostModel.load(kept) if kept and (given or kept.is_file()) else None
+    if model and model.identity != device.identity():
+        check_settings(device, model.identity, str(kept))
+    else:
+        open_runtime(device)
+    if model:
+        require_energy(config, model)
     elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
     return device
+
+
+def check_settings(device: Device, identity: Mapping[str, Any], source: str) -> None:
+    """Check that a cost model of another machine is of a device with the same settings.
+
+    Neither its runtime nor its provider is needed here, but where files are converted for it.
+
+    Args:
+        device: that a run names.
+        identity: of the device that was measured.
+        source: where the model comes from.
+
+    Raises:
+        CostError: a setting is another one.
+        MissingRuntimeError: its files cannot be made here.
+    """
+    for name, wanted in device.to_dict().items():
+        if name in identity and identity[name] != wanted:
+            raise CostError(
+                f"{source}: was measured with {name} {identity[name]!r}, device {device.name!r} "
+                f"has {wanted!r}"
+            )
+    if find_runtime(device.runtime).format != ONNX:
+        open_runtime(device)
 
 
 def check_ready_models(

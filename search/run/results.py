@@ -52,14 +52,22 @@ class Delivered:
         return self.manifest.verified
 
     @property
+    def state(self) -> str:
+        """Whether it is verified, in words: "predicted for NAME, not verified on it" elsewhere."""
+        return self.manifest.state
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """Accuracies on the validation split, latency, memory and size as measured.
 
-        Latencies are at the speed that the machine had when it was calibrated, as everywhere.
+        Where `state` says predicted, they are the promises of the search for its device, with the
+        accuracy that it has here. Latencies are at the speed that the machine had when it was
+        calibrated, as everywhere.
         `latency_read_ms` is what the clock said when `speed`, where 1 is the calibration's, was
         that of the machine.
         """
-        return self.manifest.metrics.row() if self.manifest.metrics else {}
+        known = self.manifest.metrics or self.manifest.is_predicted
+        return self.manifest.figures.row() if known else {}
 
     @property
     def candidate(self) -> Candidate:
@@ -102,9 +110,8 @@ class Delivered:
         known = plain(self.manifest.test) if self.manifest.test else {}
         test = {f"test_{name}": value for name, value in known.items()}
         ladder = {"ladder": self.manifest.ladder} if self.manifest.ladder else {}
-        return {"key": self.key, "verified": self.verified, **self.metrics, **test, **ladder} | {
-            "artifact": str(self.artifact)
-        }
+        told = {"key": self.key, "verified": self.verified, "state": self.state}
+        return {**told, **self.metrics, **test, **ladder} | {"artifact": str(self.artifact)}
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,7 @@ class Results:
 def _values(model: Delivered) -> dict[str, float]:
     """Values to compare with limits: measured, at the calibrated speed, or counted."""
     counted = {name: getattr(model.manifest.promised, name) for name in COUNTED}
-    return counted | model.manifest.measured().at_calibrated_speed()
+    return counted | model.manifest.figures.at_calibrated_speed()
 
 
 def load_run(path: str | Path) -> Results:

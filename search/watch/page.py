@@ -166,16 +166,17 @@ def _time(row: Mapping[str, Any], running: bool) -> str:
 
 def _models(paths: RunPaths, state: State) -> str:
     """The delivered models, and the way to the report."""
-    measured = [m for m in manifests(paths.pareto) if m.metrics] if paths.pareto.is_dir() else []
+    delivered = manifests(paths.pareto) if paths.pareto.is_dir() else []
     rows = [
         [
             tag("span", text(m.key), class_="key"),
-            text(percent((m.test or m.measured()).interval(m.goal)[1])),
-            text(ms(m.measured().calibrated_ms)),
-            text(mb(m.measured().size_mb)),
-            yes(m.verified),
+            text(percent((m.test or m.figures).interval(m.goal)[1])),
+            text(ms(m.figures.calibrated_ms)),
+            text(mb(m.figures.size_mb)),
+            text(m.state) if m.is_predicted or m.kit else yes(m.verified),
         ]
-        for m in measured
+        for m in delivered
+        if m.metrics or m.is_predicted
     ]
     header = ("model", "accuracy", "latency", "size", "verified")
     parts = [table(header, rows)] if rows else []
