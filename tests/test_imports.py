@@ -76,9 +76,9 @@ FENCED = {
     "scipy": ("search/data/assignment.py", "search/training/ready_teacher.py"),
     "sklearn": ("search/data/digits.py",),
     "imagehash": ("search/data/duplicates.py",),
-    # The runner is copied into bundles, where it stands without the adapters.
+    # What is standalone is copied into bundles and kits, where it stands without the adapters.
     "onnxruntime": (
-        *("cost_models/standalone/runner.py", "cost_models/runtimes/onnxruntime.py"),
+        *("cost_models/standalone/onnxruntime_graph.py", "cost_models/runtimes/onnxruntime.py"),
         "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),

@@ -28,7 +28,9 @@ from ..measure.footprint import Footprint
 from ..predict.file_size import untold
 from ..runtime_spec import ONNX, find_runtime
 from ..standalone import litert_graph, onnxruntime_graph, openvino_graph
+from ..standalone.kit_runner import BLOCKS, KIT, KIT_FORMAT, MEASURED, MEASURED_FORMAT
 from ..standalone.runner import PLAN, RESULT
+from ..standalone.seal import SealError, check_files, read_sealed
 from ..standalone.timing import IN_TURN, ONE_BY_ONE
 from ..tables.latency_table import LatencyTable, Row, with_footprints
 from ..units.precision_recipes import recipe_for
@@ -181,7 +183,7 @@ def write_sets(
         sets.append([bench.network(c, _book_of(c, books), kind) for c in sample])
     for index, graphs in enumerate(sets):
         part = folder / f"{index:03d}"
-        part.mkdir()
+        part.mkdir(parents=True)
         alone = graphs[0].kind == "unit"
         ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
         write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, footprints)
@@ -193,6 +195,30 @@ def write_sets(
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return sum(map(len, sets))
+
+
+def sets_in(folder: Path) -> Path:
+    """Folder of the sets that were measured: a bundle itself, or the sub-blocks of a kit.
+
+    Raises:
+        CostError: a kit that was not measured, or in which something was edited.
+    """
+    if not (folder / KIT).is_file():
+        return folder
+    if not (folder / MEASURED).is_file():
+        raise CostError(f"{folder}: has no {MEASURED}; run `python run.py` there first")
+    try:
+        kit = read_sealed(folder / KIT, KIT_FORMAT)
+        measured = read_sealed(folder / MEASURED, MEASURED_FORMAT)
+        check_files(folder, kit["files"])
+        check_files(folder, measured["files"])
+    except SealError as error:
+        raise CostError(str(error)) from error
+    if measured["kit"] != kit["digest"]:
+        raise CostError(f"{folder / MEASURED}: is that of another kit")
+    if not any(name.startswith(f"{BLOCKS}/") for name in measured["files"]):
+        raise CostError(f"{folder}: its sub-blocks were not measured: run `python run.py` there")
+    return folder / BLOCKS
 
 
 def collect(folder: Path) -> LatencyTable:

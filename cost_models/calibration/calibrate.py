@@ -26,7 +26,7 @@ from ..tables.latency_table import LatencyTable, Row, different, quietest, with_
 from ..units.precision_recipes import Book, recipe_for
 from ..units.unit import Unit, parse_unit, unit_of
 from ..units.workload import SubBlock
-from .bundle import collect, recipes_of
+from .bundle import collect, recipes_of, sets_in
 from .selection import choose, fastest, occurring, trials
 
 log = logging.getLogger("vitpareto")
@@ -87,11 +87,13 @@ def calibrate(
 
 
 def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostModel:
-    """A model of the machine on which bundles were run.
+    """A model of the machine on which bundles or kits were run.
 
     Raises:
-        CostError: nothing was run, or the bundles and tables are of different devices.
+        CostError: nothing was run, something was edited, or bundles and tables are of different
+            devices.
     """
+    bundles = [sets_in(folder) for folder in bundles]
     table = collect(bundles[0])
     for other in (*map(collect, bundles[1:]), *map(_checked, tables)):
         table = table.merged(other)

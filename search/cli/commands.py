@@ -163,7 +163,19 @@ def search(
 )
 @click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
 @click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path),
+    help="Instead: write a folder that measures all delivered models where they will run.",
+)
+@click.option(
+    "--sub-blocks",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="With --kit: how many are packed for `calibrate --table`, at most; 0 for none.",
+)
 @json_option
 def export(
     source: Path,
@@ -171,13 +183,29 @@ def export(
     within: tuple[str, ...],
     random_weights: bool,
     runtime: str | None,
-    out: Path,
+    out: Path | None,
+    kit: Path | None,
+    sub_blocks: int,
     as_json: bool,
 ) -> None:
     """Write a deployable artifact of a run, or of candidates with random weights.
 
     SOURCE is a run folder, or a JSON file with one candidate or a list of them.
-    """
+
+    A kit holds the models of a run, images with expected answers, sub-blocks to calibrate, and
+    programs that need the runtime alone. Its README.txt says what to type on the machine, or for a
+    phone over adb; what comes back is taken in by `verify --measured`.
+
+    \b
+      vitpareto export runs/digits --pick best --out app
+      vitpareto export runs/digits --kit kit
+    """  # noqa: D301
+    if (out is None) == (kit is None):
+        raise click.UsageError("--out DIR is needed, or --kit DIR, and not both")
+    if kit is not None:
+        _export_kit(source, kit, sub_blocks, as_json)
+        return
+    assert out is not None
     from ..delivery.handover import RANDOM, export_candidates, export_picked
 
     if source.is_dir():
@@ -207,15 +235,49 @@ def export(
             click.echo(path)
 
 
+def _export_kit(run: Path, out: Path, sub_blocks: int, as_json: bool) -> None:
+    from ..console import share_bar
+    from ..delivery.kit import pack, write_kit
+    from ..run.assets import Run
+    from ..store.run_folder import RunFolder
+
+    opened = Run(RunFolder(run, lock=False))
+    kit = pack(opened.folder, opened.space, opened.data, sub_blocks)
+    with share_bar("kit") as report:
+        write_kit(kit, out, report)
+    if as_json:
+        _print({"kit": str(out), "models": [manifest.key for manifest in kit.delivered]})
+    else:
+        click.echo(f"{out}: bring it to {kit.device.name}; {out / 'README.txt'} says what to type")
+
+
 @cli.command()
 @run_argument
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take in what a kit of RUN measured on the machine that the models are for.",
+)
 @json_option
-def verify(run: Path, as_json: bool) -> None:
+def verify(run: Path, measured: Path | None, as_json: bool) -> None:
     """Check every delivered artifact of RUN again, on its runtime.
 
     On the device that they are made for, what is measured now takes the place of what was measured
-    before, in the manifests, in the report and in everything that reads them.
-    """
+    before, in the manifests, in the report and in everything that reads them. Of models for another
+    machine only files and answers are checked.
+
+    With --measured, DIR is the kit that came back. Run, files, machine and answers are checked;
+    only then the measurements are written, and the models verified, on that machine. Whatever
+    does not fit is told in one line, and nothing is overwritten.
+
+    \b
+      vitpareto export runs/phone --kit kit
+      vitpareto verify runs/phone --measured kit
+    """  # noqa: D301
+    if measured is not None:
+        _verify_measured(run, measured, as_json)
+        return
     from ..delivery.verify import verify_again
     from ..report import build_report
     from ..run.assets import Run
@@ -230,6 +292,21 @@ def verify(run: Path, as_json: bool) -> None:
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         reports = verify_again(folder, opened.device, opened.data)
         if folder.is_open and folder.report.exists():
+            build_report(folder)
+    _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
+    sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
+
+
+def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
+    from ..delivery.kit_results import verify_measured
+    from ..report import build_report
+    from ..run.assets import Run
+    from ..store.run_folder import RunFolder
+    from .text import check_lines
+
+    with RunFolder(run) as folder, Run(RunFolder(run, lock=False)) as opened:
+        reports = verify_measured(folder, measured, opened.data)
+        if folder.report.exists():
             build_report(folder)
     _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
     sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
@@ -492,7 +569,7 @@ def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
     "tables",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="Measurements that are there already: a CSV, or the folder of a bundle.",
+    help="Measurements that are there already: a CSV, or the folder of a bundle or of a kit.",
 )
 @click.option(
     "--bundle",
@@ -515,7 +592,14 @@ def calibrate(
 
     Stopped with Ctrl-C it keeps what it measured in a CSV beside the model; the same command
     goes on from there.
-    """
+
+    A machine that runs no search is measured by a bundle, or by the kit of a run: what comes back
+    is a --table, and nothing is measured here.
+
+    \b
+      vitpareto calibrate cpu-1t --space cifar --out cifar.json
+      vitpareto calibrate phone.yaml --space runs/x/space.yaml --table kit --out phone.json
+    """  # noqa: D301
     from ...cost_models import Device
     from ...spaces import SearchSpace
     from ..console import say, share_bar

@@ -26,7 +26,15 @@ from .claims import Accuracy
 from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
-from .manifest import Manifest, changed_file, hashes, now, versions, write_manifest
+from .manifest import (
+    Manifest,
+    changed_file,
+    hashes,
+    now,
+    read_manifest,
+    versions,
+    write_manifest,
+)
 
 RANDOM = "not verified: random weights, for latency work alone"  # status of such exports
 
@@ -58,12 +66,14 @@ def export_picked(
 
         def copy(folder: Path) -> str:
             shutil.copytree(source, folder, dirs_exist_ok=True)
+            if chosen != read_manifest(source):  # of an old run for another machine
+                write_manifest(folder, chosen)
             return format_of(chosen.device).file
 
-        return _fill(out / chosen.key, copy)
+        return fill(out / chosen.key, copy)
     device = device_of(runtime)
     open_runtime(device)
-    return _fill(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
+    return fill(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
 
 
 def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:
@@ -140,13 +150,13 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
     open_runtime(device)
     candidates = {c.key: c for c in read_candidates(source)}
     for key, candidate in candidates.items():  # all are checked before anything is written
-        _check_free(out / key)
+        check_free(out / key)
         check_runs(candidate, device)
     paths: list[Path] = []
     with progress(len(candidates), "export", "model") as bar:
         for key, candidate in candidates.items():
             make = partial(export_random, candidate=candidate, device=device)
-            paths.append(_fill(out / key, make))
+            paths.append(fill(out / key, make))
             bar.update()
     return paths
 
@@ -170,13 +180,13 @@ def device_of(runtime: str) -> Device:
     return Device(runtime, runtime, providers[0], 1, tuple(RECIPES))
 
 
-def _fill(folder: Path, make: Callable[[Path], str]) -> Path:
+def fill(folder: Path, make: Callable[[Path], str]) -> Path:
     """Fill a folder under a temporary name, then rename it; path of the file made.
 
     Raises:
         RunError: it exists already.
     """
-    _check_free(folder)
+    check_free(folder)
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -189,6 +199,11 @@ def _fill(folder: Path, make: Callable[[Path], str]) -> Path:
     return folder / name
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """Check that a folder does not exist.
+
+    Raises:
+        RunError: it does.
+    """
     if folder.exists():
         raise RunError(f"{folder}: exists already, nothing was written")

@@ -14,6 +14,7 @@ from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.measure.footprint import Footprint, footprint
 from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.tables.latency_table import Row
+from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..data.dataset import Data, Split
 from ..pareto.objectives import Objective
@@ -168,8 +169,7 @@ def time_artifacts(
     for a, manifest in zip(artifacts, delivered, strict=True):
         graphs.append(graph_of(a))
         if manifest.promised.was_measured:
-            twin = bench.network(a.candidate, manifest.recipes)
-            graphs.append(replace(twin, key=TWIN + a.candidate.key))
+            graphs.append(twin_of(bench, a.candidate, manifest))
     rows = time_graphs(bench, graphs)
     for artifact in artifacts:
         if artifact.candidate.key not in rows:
@@ -177,6 +177,11 @@ def time_artifacts(
                 f"{artifact.folder / artifact.format.file}: {device.runtime} cannot time it"
             )
     return rows, {manifest.key: speed_of(manifest, rows) for manifest in delivered}
+
+
+def twin_of(bench: Bench, candidate: Candidate, manifest: Manifest) -> TimedGraph:
+    """The graph of a candidate with random weights, stored as its artifact is."""
+    return replace(bench.network(candidate, manifest.recipes), key=TWIN + candidate.key)
 
 
 def speed_of(manifest: Manifest, rows: Mapping[str, Row]) -> float:

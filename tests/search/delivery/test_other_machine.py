@@ -1,7 +1,6 @@
 """Models for a device that is another machine: predicted for it, and not verified here."""
 
 import json
-import logging
 import shutil
 from copy import copy
 from dataclasses import replace
@@ -91,7 +90,9 @@ def test_verifying_here_checks_answers_and_promises_nothing(made: Made, run: Pat
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_old_manifests_that_were_verified_on_the_host(made: Made, run: Path, tmp_path: Path) -> None:
+def test_old_manifests_that_were_verified_on_the_host(
+    made: Made, run: Path, tmp_path: Path
+) -> None:
     """Until 0.2 the host timed them, and called that verified."""
     path = Path(shutil.copytree(run, tmp_path / "run"))
     (path / "cost_model.json").unlink()
