@@ -112,7 +112,9 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         recipes=chosen_recipes(candidate, build.recipes),
         files=hashes(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
-        made_from=chosen.where,
+        made_from=chosen.where
+        if chosen.metrics
+        else f"no runtime, but predicted for {chosen.device.name}",
         classes=class_results(logits, split.labels, data.class_names),
         checks=checks,
         # Latencies and limits are those of another runtime.

@@ -24,6 +24,7 @@ from .answering import answers_here, stand_in
 from .artifact import Artifact, load_network, read_candidate
 from .build import Build
 from .checks import (
+    LOCAL,
     check_energy,
     check_kernels,
     check_latency,
@@ -117,11 +118,8 @@ def predict_all(
     folder: RunFolder, delivered: Sequence[Manifest], device: Device, data: Data
 ) -> None:
     """Check the answers of models whose device is another machine, in their manifests."""
-    wrong = dict[str, list[Mistake]]()
     done = [predicted(folder.pareto / m.key, m, device, data) for m in delivered]
-    for manifest, surest in done:
-        wrong[manifest.key] = surest
-    keep_mistakes(folder, "validation", wrong)
+    keep_mistakes(folder, "validation", {manifest.key: surest for manifest, surest in done})
     for manifest, _ in done:
         write_manifest(folder.pareto / manifest.key, manifest)
 
@@ -129,23 +127,26 @@ def predict_all(
 def predicted(
     artifact: Path, manifest: Manifest, device: Device, data: Data
 ) -> tuple[Manifest, list[Mistake]]:
-    """Check the answers of a model, and nothing of the device that it is for.
+    """Check answers and size of a model, and nothing of the device that it is for.
 
     Returns:
         Its manifest with the promises of the search, and its mistakes.
     """
     split, goal = data.split("validation"), manifest.goal
+    size_mb = (artifact / format_of(device).file).stat().st_size / 1e6
     build = rebuild(artifact, manifest, device, data)
     low = floor_on(split.labels, goal, manifest.promised.interval(goal)[0], manifest.trained)
     logits, checks = answers_here(artifact, device, manifest.identity, build, split, low, goal)
     names = manifest.preprocessing.class_names
-    done = replace(
+    told = replace(
         manifest,
         answers=Accuracy(**accuracy(logits, split.labels)),
-        checks=checks,
+        metrics=None,
         classes=class_results(logits, split.labels, names),
     )
-    return done, mistakes(logits, split.labels)
+    figures = replace(told.figures, size_mb=size_mb)
+    checks += [c for c in check_promises(manifest, figures, None) if c.name not in LOCAL]
+    return replace(told, checks=checks), mistakes(logits, split.labels)
 
 
 def time_artifacts(

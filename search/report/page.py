@@ -96,15 +96,20 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
         (percent((best.test or best.figures).interval(facts.goal)[1]), caption),
         (
             ms(best.figures.calibrated_ms),
-            f"a run of {letter}, in {mb(best.figures.size_mb)}{_speeds(facts, best)}",
+            f"{_known(best)} of {letter}, in {mb(best.figures.size_mb)}{_speeds(facts, best)}",
         ),
         (
             ms(fastest.figures.calibrated_ms),
-            f"a run of {facts.letter(fastest.key)}, the fastest, with "
+            f"{_known(fastest)} of {facts.letter(fastest.key)}, the fastest, with "
             f"{percent(fastest.figures.interval(facts.goal)[1])} on validation",
         ),
         (f"{verified} of {len(measured)}", verified_words(facts)),
     ]
+
+
+def _known(manifest: Manifest) -> str:
+    """A run of a model, measured or predicted."""
+    return f"a run, as predicted for {manifest.device.name}," if manifest.is_predicted else "a run"
 
 
 def verified_words(facts: Facts) -> str:
@@ -133,10 +138,9 @@ def _front(facts: Facts) -> list[str]:
     edges = size_edges([e.metrics["size_mb"] for e in facts.evaluations])
     ramp = "".join(tag("i", class_=f"s{i}") for i in range(SIZES))
     words = f"size {mb(edges[0])} or less … over {mb(edges[-1])}" if edges else "size"
-    marks = [
-        tag("span", ramp, " ", text(words), class_="ramp"),
-        tag("span", tag("i", class_="diamond"), "delivered: trained, measured"),
-    ]
+    marks = [tag("span", ramp, " ", text(words), class_="ramp")]
+    if facts.measured:
+        marks.append(tag("span", tag("i", class_="diamond"), "delivered: trained, measured"))
     for state in dict.fromkeys(m.state for m in facts.shown_models if not m.verified):
         marks.append(tag("span", tag("i", class_="diamond hollow"), text(state)))
     if facts.baselines:

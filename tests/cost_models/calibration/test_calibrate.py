@@ -22,7 +22,7 @@ from vitpareto.cost_models import (
     workload,
 )
 from vitpareto.cost_models.calibration import calibrate as module
-from vitpareto.cost_models.calibration.bundle import collect, recipes_of, write_bundle
+from vitpareto.cost_models.calibration.bundle import collect, package_of, recipes_of, write_bundle
 from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, complaint
 from vitpareto.cost_models.calibration.selection import fastest, trials
 from vitpareto.cost_models.graphs.modules import network
@@ -44,6 +44,7 @@ from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...shared import needs_runtime
 from ..conftest import law_ms, network_ms
 
 pytestmark = pytest.mark.onnx
@@ -187,6 +188,20 @@ def test_a_bundle_measures_where_nothing_is_installed(
     (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
     with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):
         collect(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cpu-openvino", "cpu-litert"])
+def test_a_bundle_of_another_runtime(tiny: SearchSpace, tmp_path: Path, name: str) -> None:
+    device = Device.load(name)
+    needs_runtime(device.runtime)
+    write_bundle(device, tiny, tmp_path, most=6, networks=12)
+    assert f"numpy {package_of(device)}" in (tmp_path / "README.txt").read_text()
+    subprocess.run([sys.executable, "run.py"], cwd=tmp_path, check=True)
+    table = collect(tmp_path)
+    assert table.identity == device.identity()
+    model = calibrate(device, tiny, 5.0, tables=[tmp_path])
+    assert (model.predict(tiny.sample(5, 1)).latency_ms > 0).all()
 
 
 def _the_fastest_recipe_is_taken(folder: Path, table: LatencyTable, model: CostModel) -> None:

@@ -109,9 +109,11 @@ def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert str(caught.value) == message == available(Device.load("cpu-litert"))
 
 
-def test_a_bundle_is_of_onnx_runtime(tmp_path: Path) -> None:
-    with pytest.raises(CostError, match="a bundle measures onnxruntime; device 'cpu-openvino'"):
-        write_bundle(Device.load("cpu-openvino"), SearchSpace.from_yaml("digits"), tmp_path)
+def test_a_bundle_is_of_a_runtime_that_stands_alone(tmp_path: Path) -> None:
+    words = r"is written for onnxruntime, openvino, litert; device 'torch-1t' has torch"
+    with pytest.raises(CostError, match=words):
+        write_bundle(Device.load("torch-1t"), SearchSpace.from_yaml("digits"), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def python(code: str, *paths: Path) -> str:

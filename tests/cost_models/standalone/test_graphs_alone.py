@@ -1,0 +1,59 @@
+"""What opens a file with its runtime alone does what the adapter of that runtime does."""
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitpareto.cost_models import Device, workload
+from vitpareto.cost_models.calibration.bundle import STANDALONE, STANDALONE_RUNTIMES
+from vitpareto.cost_models.graphs.files import unit_file
+from vitpareto.cost_models.graphs.modules import build
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.runtime_spec import find_runtime
+from vitpareto.cost_models.runtimes import open_runtime
+from vitpareto.spaces import SearchSpace
+
+from ...shared import needs_runtime
+
+pytestmark = pytest.mark.onnx
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "litert": "CPU"}
+
+
+@pytest.mark.parametrize("runtime", STANDALONE_RUNTIMES)
+def test_it_runs_as_the_adapter_does(runtime: str, tmp_path: Path) -> None:
+    needs_runtime(runtime)
+    module = import_module(f"vitpareto.cost_models.standalone.{runtime}_graph")
+    device = Device("here", runtime, PROVIDERS[runtime], 1, ("float", "dynamic8"))
+    spec = find_runtime(runtime)
+    assert module.version() == spec.version and module.PACKAGE in spec.distributions
+    blocks = workload(SearchSpace.from_yaml("digits").smallest()).sub_blocks
+    block = next(b for b in blocks if b.kind == "mlp")
+    network, shape = build(block, 1)
+    for recipe in ("float", "dynamic8"):
+        path = tmp_path / f"{recipe}.{spec.format}"
+        path.write_bytes(unit_file(device, to_onnx(network, shape), recipe, 1).content)
+        alone, adapter = module.Graph(str(path), device.to_dict()), open_runtime(device)
+        compiled = adapter.compile(str(path))
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        assert np.array_equal(alone.run(x), compiled.run(x))
+        assert alone.kernels() == compiled.kernels()
+    (tmp_path / "bad").write_bytes(b"no model")
+    with pytest.raises((ValueError, RuntimeError)):
+        module.Graph(str(tmp_path / "bad"), device.to_dict())
+
+
+def test_what_is_copied_needs_numpy_and_a_runtime_alone() -> None:
+    own = {path.stem for path in STANDALONE.glob("*.py")} | {"graph", "run"}
+    runtimes = {"onnxruntime", "pynvml"}
+    for path in STANDALONE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module] if not node.level else []
+                assert node.level < 2, f"{path.name} imports from above"
+            for name in (n.partition(".")[0] for n in names):
+                assert name in sys.stdlib_module_names | own | runtimes | {"numpy"}, path.name
