@@ -30,7 +30,7 @@ from ...cost_models.standalone.kit_runner import (
 from ...cost_models.standalone.runner import PLAN, RESULT
 from ...cost_models.standalone.seal import SealError, check_files, read_sealed
 from ...cost_models.tables.latency_table import Row, different, quietest
-from ...spaces.errors import RunError
+from ...spaces.errors import RunError, VitParetoError
 from ..data.dataset import Data
 from ..store.run_folder import RunFolder
 from .artifact import read_model
@@ -63,12 +63,15 @@ class Results:
         """Answers of a model to the first images of the kit: (M, K).
 
         Raises:
-            RunError: there are none.
+            RunError: there are none, or the file holds something else.
         """
         name = f"{ANSWERS}/{key}.npy"
         if name not in self.measured["files"]:
             raise RunError(f"{self.source}: has no answers of {key}, so that none were compared")
-        return torch.from_numpy(np.load(self.source / name, allow_pickle=False))
+        try:
+            return torch.from_numpy(np.load(self.source / name, allow_pickle=False)).float()
+        except (ValueError, TypeError, OSError) as error:
+            raise RunError(f"{self.source / name}: holds no answers: {error}") from error
 
     def timed(self) -> tuple[dict[str, Row], dict[str, Footprint]]:
         """Rows and footprints of the models by key, and of their twins.
@@ -80,8 +83,7 @@ class Results:
         for part in sorted({about["set"] for about in self.kit["models"].values()}):
             if f"{part}/{RESULT}" not in self.measured["files"]:
                 raise RunError(f"{self.source / part}: was not measured: run it there again")
-            graphs = json.loads((self.source / part / PLAN).read_text())["graphs"]
-            found = json.loads((self.source / part / RESULT).read_text())
+            graphs, found = self._of(part, PLAN)["graphs"], self._of(part, RESULT)
             for number, session in enumerate(found["sessions"]):
                 rows += rows_of(graphs, session, f"{part}-{number}")
             measured = zip(graphs, found["footprints"], strict=False)
@@ -94,6 +96,15 @@ class Results:
             if not used.get(key, Footprint(0.0, 0.0)).growth_mb:
                 raise RunError(f"{self.source}: the memory of {key} was not measured there")
         return timed, used
+
+    def identities(self) -> list[Mapping[str, Any]]:
+        """What every set of models says of the machine, and what measured.json says of it."""
+        parts = {about["set"] for about in self.kit["models"].values()}
+        return [self.measured["identity"], *(self._of(p, RESULT)["identity"] for p in parts)]
+
+    def _of(self, part: str, name: str) -> Any:
+        """A file of a set; its hash was compared."""
+        return json.loads((self.source / part / name).read_text(encoding="utf-8"))
 
 
 def read_results(source: Path, run: RunFolder) -> Results:
@@ -134,9 +145,14 @@ def verify_measured(run: RunFolder, source: Path, data: Data) -> list[Report]:
     """
     results = read_results(source, run)
     delivered = {manifest.key: manifest for manifest in manifests(run.pareto)}
-    for key, about in results.kit["models"].items():
-        _check_model(run, results, delivered.get(key), key, about)
-    rows, used = results.timed()
+    try:
+        rows, used = results.timed()
+        for key, about in results.kit["models"].items():
+            _check_model(run, results, delivered.get(key), key, about)
+    except VitParetoError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{source}: is not what run.py writes: {error!r}") from error
     done, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for key in results.kit["models"]:
         examined, wrong[key] = _examined(run, results, delivered[key], rows, used[key], data)
@@ -166,9 +182,7 @@ def _check_model(
         raise RunError(f"{run.pareto / key / changed}: has changed since delivery")
     if results.kit["files"][about["file"]] != manifest.files[format_of(manifest.device).file]:
         raise RunError(f"{source / about['file']}: is not {key} as the run delivered it")
-    found = results.measured["identity"]
-    parts = [json.loads((source / about["set"] / RESULT).read_text())["identity"]]
-    for identity in (found, *parts):
+    for identity in results.identities():
         if identity != manifest.identity:
             raise RunError(
                 f"{source}: was measured on another device than {manifest.machine}: "

@@ -15,7 +15,7 @@ FOLDER = "/data/local/tmp/vitpareto"  # on the phone
 README = """Kit of the run {run}: {count} for {device}, to be measured there.
 {machine}
 
-ON THE MACHINE ITSELF, with Python 3.9 or later and {runtime} alone:
+ON THE MACHINE ITSELF, with Python 3.10 or later and {runtime} alone:
 
     python -m venv env
     env/bin/pip install numpy {package}
@@ -62,14 +62,18 @@ SCRIPT = """#!/bin/sh
 # Measures this kit on a phone without Python over adb: ./run.sh BENCHMARK_MODEL
 # BENCHMARK_MODEL is that of LiteRT for the phone. Stopped, the same command goes on.
 set -eu
-cd "$(dirname "$0")"
 BINARY=${{1:-benchmark_model}}
+case $BINARY in /*) ;; *) BINARY=$PWD/$BINARY ;; esac
+cd "$(dirname "$0")"
 THERE={folder}
 stop() {{ echo "run.sh: $1" >&2; exit 2; }}
 command -v adb > /dev/null || stop "adb is not installed: apt install adb"
 [ -f "$BINARY" ] || stop "$BINARY: no such file; README.txt says where it is from"
 adb get-state > /dev/null || stop "adb sees no phone, or more than one"
 mkdir -p phone/answers
+NOW="$(adb shell getprop ro.build.fingerprint) $(cksum < "$BINARY")"
+[ -f phone/of.txt ] || echo "$NOW" > phone/of.txt
+[ "$NOW" = "$(cat phone/of.txt)" ] || stop "phone/ is of another phone or program: remove it"
 adb shell mkdir -p "$THERE"
 adb push "$BINARY" "$THERE/benchmark_model" > /dev/null
 adb shell chmod 755 "$THERE/benchmark_model"
@@ -80,7 +84,7 @@ adb shell cat /proc/cpuinfo > phone/cpuinfo.txt
 time_graph() {{
   grep -q "Inference (avg)" "phone/$2.txt" 2> /dev/null && return
   adb push "$1" "$THERE/graph.tflite" > /dev/null
-  adb shell "cd $THERE && {command}" < /dev/null > "phone/$2.txt" 2>&1 \
+  adb shell "cd $THERE && {command}" < /dev/null > "phone/$2.txt" 2>&1 \\
     || echo "run.sh: $1 was refused, see phone/$2.txt" >&2
 }}
 
@@ -89,11 +93,13 @@ ask() {{
   adb push "$1" "$THERE/graph.tflite" > /dev/null
   for input in inputs/"$3"/*.bin; do
     number=$(basename "$input" .bin)
+    rm -f "phone/answers/$2-$number.bin"
     adb push "$input" "$THERE/input.bin" > /dev/null
-    adb shell "cd $THERE && rm -f answer.bin && {one} --input_layer={input} \
-      --input_layer_shape=$4 --input_layer_value_files={input}:input.bin \
-      --output_filepath=answer.bin" < /dev/null > "phone/answers/$2-$number.txt" 2>&1 || true
-    adb pull "$THERE/answer.bin" "phone/answers/$2-$number.bin" > /dev/null 2>&1 \
+    adb shell "cd $THERE && rm -f answer.bin && {one} \\
+      --input_layer={input} --input_layer_shape=$4 \\
+      --input_layer_value_files={input}:input.bin --output_filepath=answer.bin" \\
+      < /dev/null > "phone/answers/$2-$number.txt" 2>&1 || true
+    adb pull "$THERE/answer.bin" "phone/answers/$2-$number.bin" > /dev/null 2>&1 \\
       || echo "run.sh: no answer of $2, see phone/answers/$2-$number.txt" >&2
   done
 }}
@@ -154,7 +160,8 @@ def shell_script(
     return SCRIPT.format(
         folder=FOLDER,
         command=benchmark(device, "graph.tflite"),
-        one=f"./benchmark_model --graph=graph.tflite --num_threads={device.threads} {once}",
+        one=f"./benchmark_model --graph=graph.tflite --num_threads={device.threads} "
+        f"--use_xnnpack=true {once}",
         input=INPUT,
         questions="\n".join(questions),
     )

@@ -17,6 +17,7 @@ case $1 in
     shift
     case "$*" in
       getprop) cat "$PHONE/getprop" ;;
+      "getprop ro.build.fingerprint") echo google/shiba ;;
       "cat /proc/cpuinfo") cat "$PHONE/cpuinfo" ;;
       *) sh -c "$(there "$*")" ;;
     esac ;;
