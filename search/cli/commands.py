@@ -567,7 +567,7 @@ def _compare(run: Run, names: Sequence[str], seeds: int, as_json: bool) -> None:
 @click.option(
     "--table",
     "tables",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     multiple=True,
     help="Measurements that are there already: a CSV, or the folder of a bundle or of a kit.",
 )

@@ -42,7 +42,7 @@ def back(made: Made, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Its kit, which was run on this machine."""
     folder, space = RunFolder(run, lock=False), SearchSpace.from_text(SPACE)
     out = tmp_path_factory.mktemp("kits") / "kit"
-    kit = replace(kits.pack(folder, space, made.data, 6), networks=12)
+    kit = replace(kits.pack(folder, space, made.data, 6), networks=6)
     assert kits.write_kit(kit, out) == out
     with pytest.raises(RunError, match="exists already, nothing was written"):
         kits.write_kit(kit, out)
@@ -109,9 +109,9 @@ def edited(kit: Path, name: str) -> None:
     (kit / name).write_bytes(raw)
 
 
-def resealed(kit: Path, name: str, **changes: object) -> None:
+def resealed(path: Path, **changes: object) -> None:
     """Change a sealed file as somebody would who knows how it is sealed."""
-    write_sealed(kit / name, json.loads((kit / name).read_text()) | changes)
+    write_sealed(path, json.loads(path.read_text()) | changes)
 
 
 def refused(run: Path, kit: Path, made: Made, words: str) -> None:
@@ -150,12 +150,12 @@ def test_one_answer_that_is_another_one(made: Made, copied: tuple[Path, Path]) -
     answers[3, 2] += 0.5
     np.save(kit / name, answers)
     files = measured["files"] | {name: sha256(kit / name)}
-    resealed(kit, MEASURED, files=files)
+    resealed(kit / MEASURED, files=files)
     refused(run, kit, made, rf"{float_key} answers otherwise there: logits against torch is 0\.5")
     np.save(kit / name, answers[:2])
-    resealed(kit, MEASURED, files=files | {name: sha256(kit / name)})
+    resealed(kit / MEASURED, files=files | {name: sha256(kit / name)})
     refused(run, kit, made, r"answers of .* must be of 8 to \d+ images and 10 classes, got \(2, 10")
-    resealed(kit, MEASURED, files={n: sha for n, sha in files.items() if n != name})
+    resealed(kit / MEASURED, files={n: sha for n, sha in files.items() if n != name})
     refused(run, kit, made, "has no answers of .*, so that none were compared")
 
 
@@ -165,9 +165,9 @@ def test_a_kit_of_another_run_or_machine(made: Made, copied: tuple[Path, Path]) 
     refused(run, kit, made, "is a kit of another run, 'run")
     (run / "environment.json").write_text('{"run": "12ab"}')
     identity = json.loads((kit / MEASURED).read_text())["identity"]
-    resealed(kit, MEASURED, identity=identity | {"processor": "another"})
+    resealed(kit / MEASURED, identity=identity | {"processor": "another"})
     refused(run, kit, made, "was measured on another device than cpu-1t .*: processor is")
-    resealed(kit, MEASURED, identity=identity, kit="0")
+    resealed(kit / MEASURED, identity=identity, kit="0")
     refused(run, kit, made, "was measured with another kit")
     (kit / MEASURED).unlink()
     refused(run, kit, made, r"has no measured\.json; run `python run\.py` there first")
