@@ -72,10 +72,17 @@ class Graph:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
-        # ONNX Runtime's errors share no base class but Exception.
-        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
         provider = self._device["provider"]
         try:
             return ort.InferenceSession(self._path, options, providers=[provider])
-        except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+        except _refusals() as error:
             raise ValueError(str(error)) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's errors, which share no base class but Exception."""
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return (
+        *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+        *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
+    )

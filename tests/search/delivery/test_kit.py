@@ -94,8 +94,15 @@ def test_what_comes_back_verifies_the_run(made: Made, copied: tuple[Path, Path])
         assert holds["silent fallbacks"] and holds["size_mb"] and "latency_ms" in holds
         assert manifest.inventory.executed and manifest.measured().peak_memory_mb > 0
         assert manifest.measured().latency_p10_ms <= manifest.measured().latency_ms
+
+
+@pytest.mark.slow
+def test_on_its_own_machine_a_run_is_measured_again(made: Made, copied: tuple[Path, Path]) -> None:
+    run, kit = copied
+    with RunFolder(run) as folder:
+        verify_measured(folder, kit, made.data)
     before = {m.key: m.measured().latency_ms for m in manifests(run / "pareto")}
-    with RunFolder(run) as folder:  # on the same machine it is measured again
+    with RunFolder(run) as folder:
         verify.verify_again(folder, made.device, made.data)
     for manifest in manifests(run / "pareto"):
         assert manifest.kit is None
