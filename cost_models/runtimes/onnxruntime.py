@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
+from ..standalone.onnxruntime_graph import refusals
 from . import Runtime, Source, as_bytes
 from .scratch import scratch
 
@@ -74,7 +73,7 @@ class OrtRuntime(Runtime):
         """
         try:
             return OrtModel(model, self._device)
-        except _refusals() as error:
+        except refusals() as error:
             first = str(error).splitlines()[0]
             raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
 
@@ -168,16 +167,6 @@ def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[s
             limits[name][0] = min(limits[name][0], array.min())
             limits[name][1] = max(limits[name][1], array.max())
     return limits
-
-
-@cache
-def _refusals() -> tuple[type[Exception], ...]:
-    """ONNX Runtime's errors, which share no base class but Exception."""
-    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    return (
-        *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
-        *(state.NotImplemented, state.RuntimeException, state.EPFail, state.NoSuchFile),
-    )
 
 
 def _options(threads: int) -> Any:

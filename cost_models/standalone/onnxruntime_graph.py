@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,12 @@ class Graph:
         provider = self._device["provider"]
         try:
             return ort.InferenceSession(self._path, options, providers=[provider])
-        except _refusals() as error:
+        except refusals() as error:
             raise ValueError(str(error)) from error
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+@cache
+def refusals() -> tuple[type[Exception], ...]:
     """ONNX Runtime's errors, which share no base class but Exception."""
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return (
