@@ -153,7 +153,9 @@ def gather(folder: RunFolder) -> Facts:
     Raises:
         RunError: nothing was delivered yet, or a file is missing or damaged.
     """
-    delivered = manifests(folder.pareto)
+    delivered, model = manifests(folder.pareto), CostModel.load(folder.cost_model)
+    environment = read_json(folder.environment)
+    is_here = model.identity.items() >= environment["machine"].items()
     scored, _ = read_evaluations(folder.evaluations)
     complete = [e for e in scored if e.status == "complete"]
     return Facts(
@@ -165,18 +167,24 @@ def gather(folder: RunFolder) -> Facts:
         failed=len(scored) - len(complete),
         delivered=delivered,
         candidates={m.key: read_candidate(folder.pareto / m.key) for m in delivered},
-        cost_model=CostModel.load(folder.cost_model),
+        cost_model=model,
         images=_optional(folder.catalog, {}),
         catalog=Catalog.load(folder.catalog, folder.images) if folder.images.exists() else None,
         mistakes=_optional(folder.mistakes, {}),
         stages=read_json(folder.stages),
-        environment=read_json(folder.environment),
-        ladder=_optional(folder.ladder, []),
-        references=rows if isinstance(rows := _optional(folder.reference, []), list) else [rows],
+        environment=environment,
+        # Timed on the machine of the run, which says nothing of models for another one.
+        ladder=_optional(folder.ladder, []) if is_here else [],
+        references=_references(folder) if is_here else [],
         budget=_optional(folder.budget, {}),
         proxy=_optional(folder.proxy, {}),
         library=_library(folder),
     )
+
+
+def _references(folder: RunFolder) -> list[Mapping[str, Any]]:
+    rows = _optional(folder.reference, [])
+    return rows if isinstance(rows, list) else [rows]  # 0.2 measured one
 
 
 def _library(folder: RunFolder) -> Overview | None:
