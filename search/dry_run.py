@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..cost_models import CostModel, workload
+from ..cost_models.measure.runnable import left_out
 from ..cost_models.runtimes.torch import threads
 from ..spaces import Candidate, SearchSpace
 from .config import RunConfig
@@ -28,6 +29,7 @@ from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
+from .run.targeting import targeted
 from .scoring.predicted_costs import CostPredictor
 from .start.fitted import check_start, open_start
 from .store.run_folder import RunFolder, RunPaths
@@ -52,8 +54,8 @@ class Plan:
     Attributes:
         folder: of the run.
         budget: its text and the keys that it chooses; empty without one.
-        space: name, what a preset at another size changes, exact size, and parameters of the
-            smallest and the largest candidate.
+        space: name, what a preset at another size changes, what it goes without on the device,
+            exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
         data: what is read, as `data show` has it.
         device: that is measured.
@@ -98,7 +100,8 @@ def plan(config: RunConfig, path: Path) -> Plan:
     if not RunPaths(path).begun:
         RunFolder.check_free(path)
     device = check_setup(config)
-    space = open_space(config, RunPaths(path))
+    begun = RunPaths(path) if RunPaths(path).begun else None
+    space, refusals = targeted(config, open_space(config, RunPaths(path)), device, begun)
     check_ready_models(config, space)
     start, size = time.perf_counter(), space.largest().architecture.input_size
     catalog = catalog_of(config.data, size)
@@ -132,6 +135,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         space={
             "name": space.name,
             "description": space.description,
+            "left_out": left_out(device, refusals),
             "size": space.size,
             "smallest_params": workload(space.smallest()).params,
             "largest_params": workload(space.largest()).params,
@@ -169,6 +173,7 @@ def plan_lines(planned: Plan) -> list[str]:
         f"space   {space['name']}: {space['size']:,} candidates of {space['smallest_params']:,} to "
         f"{space['largest_params']:,} parameters",
         *([f"        {space['description']}"] if space["description"] else []),
+        *([f"        {space['left_out'].removeprefix('space: ')}"] if space["left_out"] else []),
         f"device  {device['name']}: {device['runtime']}, {device['threads']} "
         f"threads, batch {device['batch']}",
         "",

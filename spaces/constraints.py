@@ -8,7 +8,7 @@ from typing import Any
 
 from . import schema
 from .counting import FactorGraph
-from .errors import SizeError, SpaceError
+from .errors import ChoiceError, SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
 from .mixers import block_defaults, find, numbers
 from .mixers.spec import Rule
@@ -187,7 +187,10 @@ class Constraints:
             choice = self.layout.variables[v]
             for value in choice.values:
                 if not any(fine for key, fine in table.items() if key[axis] == value):
-                    raise error(f"{choice.name}: no candidate can have {value!r}: {broken}")
+                    text = f"{choice.name}: no candidate can have {value!r}: {broken}"
+                    raise error(text) if error is SizeError else ChoiceError(
+                        text, choice.name, value
+                    )
         old = self.tables.get(variables, {})
         self.tables[variables] = {k: fine and old.get(k, True) for k, fine in table.items()}
 

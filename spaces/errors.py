@@ -2,7 +2,8 @@
 
 VitParetoError
 ├── SpaceError           a search space or candidate breaks its own rules
-│   └── SizeError            its image size does not suit its patches, windows or stages
+│   ├── SizeError            its image size does not suit its patches, windows or stages
+│   └── ChoiceError          a choice of which no candidate can have some value, or any
 ├── ConfigError          a run or device file is not what its schema asks for
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
 ├── CostError            a device, table or cost model cannot give what was asked
@@ -29,6 +30,19 @@ class SpaceError(VitParetoError, ValueError):
 
 class SizeError(SpaceError):
     """The image size of a search space does not suit its patches, windows or stages."""
+
+
+class ChoiceError(SpaceError):
+    """A choice of which no candidate can have some value, or for which none has a use.
+
+    Attributes:
+        choice: its name in the space.
+        value: that no candidate can have; None where all of them are meant.
+    """
+
+    def __init__(self, text: str, choice: str = "", value: bool | int | float | str | None = None):
+        super().__init__(text)
+        self.choice, self.value = choice, value
 
 
 class ConfigError(VitParetoError, ValueError):

@@ -215,7 +215,7 @@ class _Reader:
                 level = ("the top of the file", "a stage")[own]
                 raise SpaceError(f"{path}: belongs to {level}; further in it has no meaning")
             sources[name] = len(self.listed)
-            self.listed.append((path, _values(name, value, path)))
+            self.listed.append((path, read_values(name, value, path)))
         return sources
 
     def stage(self, index: int, raw: object, network: dict[str, int]) -> None:
@@ -329,7 +329,7 @@ class _Reader:
                 )
             if own > level:
                 raise SpaceError(f"{where}.{name}: differs between blocks, the choice does not")
-            allowed[name] = _values(name, value, f"{where}.{name}")
+            allowed[name] = read_values(name, value, f"{where}.{name}")
         if not allowed:
             raise SpaceError(f"{where}: need at least one name, got {raw!r}")
         return allowed
@@ -340,7 +340,7 @@ class _Reader:
         return ([self.fixed], self.stages, blocks)[level]
 
 
-def _values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
+def read_values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
     """`a`, `[a, b]` or `{low, high, step}` as a tuple of values of the field's type."""
     if isinstance(raw, dict):
         raw = _range(cast("dict[str, Any]", raw), where)

@@ -22,6 +22,7 @@ from .parameter import Choice, Scalar
 from .safe_yaml import dump_yaml, parse_yaml, read_yaml
 from .sizes import at_size, sizes_near
 from .solver import Order, solve
+from .usage import in_use
 
 PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
 
@@ -167,6 +168,26 @@ class SearchSpace:
             SpaceError: the candidate is not in the space.
         """
         return self._active(self._values(candidate))
+
+    def settings(self, candidate: Candidate) -> dict[tuple[int, ...], dict[str, Scalar]]:
+        """The names of a space file that have an effect, with their values, wherever they have.
+
+        Returns:
+            () for the network, (i,) for each stage, (i, j) for each block -> name -> value.
+
+        Raises:
+            SpaceError: the candidate is not in the space.
+        """
+        values, layout = self._values(candidate), self._layout
+        return {
+            site.where: {
+                name: site.get(name, values)
+                for name in site.sources
+                if in_use(layout, site, name, values)
+            }
+            for site in layout.sites()
+            if layout.exists(site, values)
+        }
 
     def resolve(self, assignment: Mapping[str, Scalar]) -> tuple[Candidate, dict[str, Scalar]]:
         """`candidate(assignment)` and its `assignment`, in a fraction of the time of both."""

@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from . import schema
 from .compression import INTEGER_BITS
-from .errors import SpaceError
+from .errors import ChoiceError
 from .layout import Layout, Site, Test, Values
 
 
@@ -29,7 +29,7 @@ def find_uses(layout: Layout) -> list[list[Use]]:
     """Uses of each variable; its choice has an effect where any of them holds.
 
     Raises:
-        SpaceError: a choice that never has an effect.
+        ChoiceError: one that never has an effect.
     """
     uses_of: list[list[Use]] = [[] for _ in layout.variables]
     for site in layout.sites():
@@ -38,7 +38,8 @@ def find_uses(layout: Layout) -> list[list[Use]]:
                 uses_of[source] += uses_at(layout, site, name)
     for choice, uses in zip(layout.variables, uses_of, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
-            raise SpaceError(f"{choice.name}: unreachable: no candidate has a use for this choice")
+            text = f"{choice.name}: unreachable: no candidate has a use for this choice"
+            raise ChoiceError(text, choice.name)
     return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
 
 

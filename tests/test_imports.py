@@ -50,6 +50,7 @@ FENCED = {
         "search/cli/data.py",
         "search/cli/library.py",
         "search/cli/output.py",
+        "search/cli/targets.py",
     ),
     "pydantic": tuple(
         f"search/config/{name}.py"

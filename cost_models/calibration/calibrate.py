@@ -17,6 +17,7 @@ from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError, VitParetoError
 from ..device import Device
 from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
+from ..measure.runnable import left_out, runnable
 from ..predict.error_figures import accuracy, noise_floor, storage
 from ..predict.file_size import untold
 from ..predict.model import CostModel, Prediction, fit_groups
@@ -59,7 +60,7 @@ def calibrate(
 
     Args:
         device: where to measure.
-        space: whose networks will be predicted.
+        space: whose networks will be predicted, but for those that the device cannot execute.
         budget_s: wall time, export and compilation included; what a model cannot do without is
             measured even if that takes longer: the recipes, and a few networks to fit and to
             validate it with.
@@ -71,7 +72,8 @@ def calibrate(
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
-        CostError: a table is of another device, or nothing could be measured in the time.
+        CostError: a table is of another device, nothing could be measured in the time, or the
+            device cannot execute anything of the space.
         RunError: `out` cannot be written.
     """
     bundles = [path for path in tables if path.is_dir()]
@@ -179,11 +181,14 @@ class _Calibration:
     ) -> None:
         self.start, self.budget = time.monotonic(), budget_s
         self.progress, self.seed = progress, seed
-        self.device, self.space = device, space
+        self.device = device
+        self.space, refusals = runnable(device, space)
+        if refusals:
+            log.warning("%s", left_out(device, refusals))
         self.path = out.with_suffix(".csv") if out is not None else None
         self.table = _resumed(device, tables, self.path)
         self.progress(0.0, "looking at the space")
-        self.counts: Counter[SubBlock] = occurring(space.sample(SURVEY, seed))
+        self.counts: Counter[SubBlock] = occurring(self.space.sample(SURVEY, seed))
         self.rng = np.random.default_rng([seed, len(self.table)])
         self.draws = random.Random(f"{seed} {len(self.table)}")
         self.bench = Bench(device, seed)
@@ -235,10 +240,26 @@ class _Calibration:
         left, each = 1 - RESERVE - self.used, self.each.get(what, 0.0)
         return most if most * each <= left else max(int(left / each), 0)
 
-    def measure_units(self, what: str, units: Sequence[Unit]) -> None:
-        """Measure sub-blocks."""
+    def measure_units(self, what: str, units: Sequence[Unit], skip: bool = False) -> None:
+        """Measure sub-blocks.
+
+        Args:
+            what: they are, for messages.
+            units: the sub-blocks.
+            skip: those in a recipe that the runtime cannot hold, as others may do.
+
+        Raises:
+            CostError: the runtime cannot hold one, and it is not to be skipped.
+        """
         before = self.used
-        self.measure(what, [self.bench.unit(unit) for unit in units])
+        graphs: list[TimedGraph] = []
+        for unit in units:
+            try:
+                graphs.append(self.bench.unit(unit))
+            except CostError:
+                if not skip:
+                    raise
+        self.measure(what, graphs)
         self.each["sub-blocks"] = (self.used - before) / len(units)
 
     def measure_networks(self, recipes: Book, count: int = MODELS) -> None:
@@ -299,10 +320,10 @@ class _Calibration:
                     known.add(unit.key)
                     waiting.append(unit)
             if len(waiting) >= CHUNK:
-                self.measure_units("recipes", waiting)
+                self.measure_units("recipes", waiting, skip=True)
                 waiting = []
         if waiting:
-            self.measure_units("recipes", waiting)
+            self.measure_units("recipes", waiting, skip=True)
         level = {row.key: row.median_ms for row in self.table.of_kind("unit")}
         return {group: fastest(units, level) for group, units in tried.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,6 +89,21 @@ def devices() -> list[dict[str, Any]]:
     return rows
 
 
+def refused_blocks(device: Device) -> dict[str, str]:
+    """Kind of sub-block -> why a device cannot run it, of those of `examples` that it cannot.
+
+    Args:
+        device: which must be usable here.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+    """
+    from .runnable import PLAIN, refused
+
+    told = {kind: refused(device, block, PLAIN) for kind, block in examples().items()}
+    return {kind: reason for kind, reason in told.items() if reason}
+
+
 def capabilities(
     device: Device,
     kinds: Sequence[str] | None = None,
@@ -104,7 +120,7 @@ def capabilities(
         MissingRuntimeError: the device's runtime is not installed here.
     """
     from ..runtimes import open_runtime
-    from .bench import Bench
+    from .bench import Bench, TimedGraph
 
     bench, runtime = Bench(device), open_runtime(device)
     if not bench.writes_files:
@@ -117,10 +133,15 @@ def capabilities(
         if progress:
             progress(done / len(chosen), kind)
         units = [Unit(block, recipe) for recipe in dict.fromkeys(("float", *device.recipes))]
-        graphs = [bench.unit(unit) for unit in units]
-        level = {row.key: row.median_ms for row in bench.time(graphs)}
+        graphs: dict[Unit, TimedGraph] = {}
+        for unit in units:
+            with suppress(CostError):  # the runtime cannot hold it
+                graphs[unit] = bench.unit(unit)
+        level = {row.key: row.median_ms for row in bench.time(list(graphs.values()))}
+        if units[0].key not in level:
+            continue  # `refused_blocks` says why
         base = level[units[0].key]
-        for unit, graph in zip(units, graphs, strict=True):
+        for unit, graph in graphs.items():
             if unit.key not in level:
                 continue  # the runtime has no such kernel
             try:

@@ -204,21 +204,26 @@ class Workload:
 
 def workload(candidate: Candidate) -> Workload:
     """The workload of a candidate."""
-    return Workload(tuple(_walk(candidate)))
+    return Workload(tuple(block for _, block in walk(candidate)))
 
 
-def _walk(candidate: Candidate) -> Iterator[SubBlock]:
+def walk(candidate: Candidate) -> Iterator[tuple[tuple[int, ...], SubBlock]]:
+    """The sub-blocks of a candidate in order, each with its place.
+
+    That is () of stem and head, (stage,) of a downsampling, (stage, block) of mixer and MLP.
+    """
     a, compression = candidate.architecture, candidate.compression
     placed = places(a)
-    yield stem_unit(a, placed[0][0], compression.stem)
+    yield (), stem_unit(a, placed[0][0], compression.stem)
     for i, (stage, policies) in enumerate(zip(placed, compression.stages, strict=True)):
         if i:
-            yield downsample_unit(a, i, stage[0], policies.downsample)
-        for place, mixer, mlp in zip(stage, policies.mixer, policies.mlp, strict=True):
-            yield mixer_unit(a, place, mixer)
+            yield (i,), downsample_unit(a, i, stage[0], policies.downsample)
+        parts = zip(stage, policies.mixer, policies.mlp, strict=True)
+        for j, (place, mixer, mlp) in enumerate(parts):
+            yield (i, j), mixer_unit(a, place, mixer)
             if has_mlp(place.block):
-                yield mlp_unit(a, place, mlp)
-    yield head_unit(a, placed[-1][-1], compression.head)
+                yield (i, j), mlp_unit(a, place, mlp)
+    yield (), head_unit(a, placed[-1][-1], compression.head)
 
 
 def has_mlp(block: Block) -> bool:

@@ -20,6 +20,7 @@ from .library import library
 from .output import echo as _echo
 from .output import json_option
 from .output import print_json as _print
+from .targets import targets
 
 if TYPE_CHECKING:
     from ..run.assets import Run
@@ -671,7 +672,8 @@ def devices(device: str | None, as_json: bool) -> None:
     """List the devices that come with the package, and which of them can be used here.
 
     With DEVICE, one of these or a file, measure which kernels each precision really executes on
-    it, which takes about a minute.
+    it, which takes about a minute, and say which blocks it cannot run at all. A search tries those
+    of its space by itself, and goes without what its device cannot execute.
 
     \b
       vitpareto devices
@@ -680,25 +682,29 @@ def devices(device: str | None, as_json: bool) -> None:
     from ...cost_models import Device
     from ...cost_models.measure.capabilities import capabilities
     from ...cost_models.measure.capabilities import devices as list_devices
+    from ...cost_models.measure.capabilities import refused_blocks
     from .text import device_lines
 
     tables: dict[str, list[dict[str, Any]]] = {}
+    refused: dict[str, dict[str, str]] = {}
     if device:
         from ..console import share_bar
 
         opened = Device.load(device)
         with share_bar(device) as report:
+            refused[device] = refused_blocks(opened)
             tables[device] = [c.to_dict() for c in capabilities(opened, progress=report)]
     listed = list_devices()
     if as_json:
-        _print({"devices": listed, "capabilities": tables})
+        _print({"devices": listed, "capabilities": tables, "refused": refused})
     else:
-        _echo(device_lines(listed, tables))
+        _echo(device_lines(listed, tables, refused))
 
 
 cli.add_command(costs)
 cli.add_command(data)
 cli.add_command(library)
+cli.add_command(targets)
 
 
 @contextlib.contextmanager

@@ -177,8 +177,18 @@ def known(value: float | None, form: str) -> str:
     return f"{'-':>{width or 1}}" if value is None else f"{value:{form}}"
 
 
-def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]]) -> list[str]:
-    """Devices, and the kernels of each precision on those that were measured."""
+def device_lines(
+    listed: Sequence[Facts],
+    tables: Mapping[str, Sequence[Facts]],
+    refused: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Devices, and the kernels of each precision on those that were measured.
+
+    Args:
+        listed: devices.
+        tables: name -> kernels of sub-blocks by precision.
+        refused: name -> kind of sub-block -> why it cannot be run.
+    """
     lines = [
         f"{d['name']:14} {d['provider']:28} {counted(d['threads'], 'thread'):9}  "
         + (f"{d['runtime']} {d['version']}" if d["available"] else d["reason"])
@@ -199,6 +209,7 @@ def device_lines(listed: Sequence[Facts], tables: Mapping[str, Sequence[Facts]])
                 f"{r['kind']:12} {r['recipe']:10} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
                 f"{r['size_ratio']:6.2f}  {kernels}"
             )
+        lines += [f"{kind:12} cannot be run: {why}" for kind, why in refused[name].items()]
     return lines
 
 

@@ -50,6 +50,7 @@ class Facts:
             runtime first, then in eager PyTorch, which is all that runs of 0.2 measured; a start
             also in int8. May be empty.
         budget: what one chose, and what more time would buy; empty without one.
+        targets: delivered models in every runtime; empty where that was not tried.
         proxy: figures of a proxy check; empty where there was none.
         library: what can stand in for parts of the start; None in runs without one.
     """
@@ -71,6 +72,7 @@ class Facts:
     ladder: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]]
     budget: Mapping[str, Any]
+    targets: Sequence[Mapping[str, Any]]
     proxy: Mapping[str, Any]
     library: Overview | None
 
@@ -177,6 +179,7 @@ def gather(folder: RunFolder) -> Facts:
         ladder=_optional(folder.ladder, []) if is_here else [],
         references=_references(folder) if is_here else [],
         budget=_optional(folder.budget, {}),
+        targets=_optional(folder.targets, []),
         proxy=_optional(folder.proxy, {}),
         library=_library(folder),
     )

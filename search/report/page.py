@@ -25,6 +25,7 @@ from .notes import notes, trust
 from .promises import promises
 from .style import SCRIPT, STYLE
 from .svg import both
+from .targets import targets
 from .words import duration, mb, ms, number, percent
 
 ENDINGS = {
@@ -46,6 +47,7 @@ def page(facts: Facts) -> str:
         *_answers(facts),
         *promises(facts),
         *ladder(facts),
+        *targets(facts),
         *images(facts),
         *_progress(facts),
         *_choices(facts),

@@ -56,6 +56,7 @@ from .opening import require_energy
 from .rates import Rates, measure_rates, views_of
 from .stage import Stage
 from .stages import running
+from .targeting import recorded
 
 TRAINED_FROM = ("space", "data", "teacher", "distill", "supernet")  # sections behind a supernet
 
@@ -135,6 +136,8 @@ class Ingredients:
                 raise
             if self.space.description:
                 log.info("space: %s", self.space.description)
+            if line := recorded(folder):
+                log.info("%s", line)
             for line in (*catalog.decided, *catalog.warnings):
                 log.info("data: %s", line)
         return load_data(config, size, folder.test_seal, folder)

@@ -29,6 +29,7 @@ from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
 from .lengths import as_decided, keep_open, open_keys, with_workers
+from .targeting import record, targeted
 
 # Sections that must not change when a run is resumed -> files that depend on them, without which
 # they may; space, images, start and seed are behind everything.
@@ -58,21 +59,23 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
             set, or it cannot be written; or as `check_setup` and `check_ready_models`.
         ConfigError: no such device.
         MissingRuntimeError: its runtime is not installed here.
-        CostError: the cost model cannot be read, or nothing measures the energy that is asked for.
+        CostError: the cost model cannot be read, nothing measures the energy that is asked for, or
+            the device can execute nothing of the space.
     """
     paths = RunPaths(path)
     again = resume and paths.begun
     begun = paths if again else None
     if not again:
         RunFolder.check_free(path)
-    check_setup(config, begun)
-    space = open_space(config, paths)
+    device = check_setup(config, begun)
+    space, refusals = targeted(config, open_space(config, paths), device, begun)
     check_ready_models(config, space, begun)
     if not again:
         keys, asked = open_keys(config), "budget" in config.model_fields_set
         config = with_workers(config)
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
+        record(folder, device, refusals)
         write_json(folder.budget, {"asked": asked, "open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)

@@ -33,6 +33,7 @@ class RunPaths:
 
     config = _File("config.yaml")  # resolved, every key
     space = _File("space.yaml")  # with the classes and channels of the data
+    left_out = _File("left_out.json")  # choices that the device cannot execute, which it is without
     environment = _File("environment.json")  # versions, processor and command
     stages = _File("stages.json")  # seconds, peak memory and results of every finished stage
     progress = _File("progress.json")  # of the process that works here, or that did
@@ -69,6 +70,7 @@ class RunPaths:
     report = _File("report.html")
     picture = _File("pareto.png")
 
+    targets = _File("targets.json")  # delivered models in every runtime
     ladder = _File("ladder.json")  # models measured side by side
     ladder_models = _File("ladder")  # weights of those that were trained for it
     proxy = _File("proxy.json")  # how far scores can be trusted
@@ -153,6 +155,7 @@ class RunFolder(RunPaths):
         cls.check_free(path)
         paths = RunPaths(path)
         paths.catalog.unlink(missing_ok=True)  # of a stopped start, perhaps with other images
+        paths.left_out.unlink(missing_ok=True)
         write_atomic(paths.space, space)
         write_atomic(paths.config, config)
         return cls(path)
@@ -167,7 +170,7 @@ class RunFolder(RunPaths):
         """Delete the files of a run that has read its images at most; others there stay."""
         self.close()
         made = (self.config, self.space, self.environment, self.progress, self.log, self.lock)
-        made += (self.stages, self.rates, self.budget)
+        made += (self.stages, self.rates, self.budget, self.left_out)
         images = (self.catalog, self.images, self.pixels, self.reading)
         for path in (*made, *images):
             with contextlib.suppress(OSError):  # Windows keeps files that are still mapped

@@ -190,6 +190,7 @@ def test_devices_say_what_counts() -> None:
             {"name": "c", "meter": "", "meter_reason": "none is known", **common},
         ],
         {},
+        {},
     )
     assert lines[-2:] == [
         "energy of a, b: RAPL package-0", "energy of c: not measured, none is known"

@@ -184,7 +184,7 @@ def test_a_wrong_conversion_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> 
     model = to_onnx(module, shape)
     monkeypatch.setitem(operators.OPERATORS, "Gelu", operators.OPERATORS["Relu"])
     for recipe in ("float", "dynamic8"):
-        with pytest.raises(CostError, match=r"litert: the converted model answers .* is allowed"):
+        with pytest.raises(CostError, match=r"litert: the model answers .* is allowed"):
             converted(LITERT, model, stored_by_recipe(model, recipe))
     monkeypatch.setattr(files, "CLOSE", 1.0)
     converted(LITERT, model, {})

@@ -1,0 +1,52 @@
+"""Targeting: the space of a run without what its device cannot execute."""
+
+from __future__ import annotations
+
+from ...cost_models import Device
+from ...cost_models.measure.runnable import Refusal, left_out, runnable
+from ...spaces import SearchSpace
+from ...spaces.errors import SpaceError
+from ...spaces.narrowing import without
+from ..config import RunConfig
+from ..store.atomic_files import read_json, write_json
+from ..store.run_folder import RunPaths
+
+
+def targeted(
+    config: RunConfig, space: SearchSpace, device: Device, paths: RunPaths | None = None
+) -> tuple[SearchSpace, list[Refusal]]:
+    """The space without the choices that a device cannot execute, and these.
+
+    Args:
+        config: of the run.
+        space: of its file.
+        device: that is tried now.
+        paths: of its folder if it is continued, which knows what was found when it was begun.
+
+    Raises:
+        CostError: nothing is left to choose from.
+        SpaceError: the start is among what the device cannot execute.
+    """
+    if paths:
+        kept = read_json(paths.left_out) if paths.left_out.exists() else {"refusals": []}
+        refusals = [Refusal(**refusal) for refusal in kept["refusals"]]
+        return without(space, [refusal.clause for refusal in refusals]), refusals
+    narrowed, refusals = runnable(device, space)
+    if config.start.model and narrowed.largest().architecture != space.largest().architecture:
+        raise SpaceError(
+            f"start.model: device {device.name!r} cannot execute what {config.start.model} is made "
+            f"of: {'; '.join(map(str, refusals))}"
+        )
+    return narrowed, refusals
+
+
+def record(paths: RunPaths, device: Device, refusals: list[Refusal]) -> None:
+    """Keep what a device cannot execute in a run folder, if there is anything."""
+    if refusals:
+        told = [refusal.to_dict() for refusal in refusals]
+        write_json(paths.left_out, {"line": left_out(device, refusals), "refusals": told})
+
+
+def recorded(paths: RunPaths) -> str:
+    """The line on what the space of a run goes without; empty where it has everything."""
+    return read_json(paths.left_out)["line"] if paths.left_out.exists() else ""

@@ -1,0 +1,161 @@
+"""Narrowing: a space without some of its values, or some of their combinations.
+
+What is dropped leaves the lists of the space file, so that everything that draws from the space,
+counts it or shares its weights goes without. What then has no effect, or no value left to choose
+from, leaves it too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from . import schema
+from .codec import CHOICES
+from .errors import ChoiceError, SpaceError
+from .layout import read_values
+from .parameter import Scalar
+from .space import SearchSpace
+
+Clause = Mapping[str, Scalar]  # names of a space file, each with a value, that meet in a block
+BITS = (32, 16, 8, 4)
+
+
+def without(space: SearchSpace, clauses: Iterable[Clause]) -> SearchSpace:
+    """The space without candidates in which all values of any clause meet.
+
+    Raises:
+        ChoiceError: somewhere that is all there is to choose from.
+        SpaceError: no candidate is left.
+    """
+    spec = copy.deepcopy(space.spec)
+    for clause in clauses:
+        if len(clause) > 1:
+            forbidden = {name: [value] for name, value in clause.items()}
+            if forbidden not in spec.setdefault("forbidden", []):
+                spec["forbidden"].append(forbidden)
+            continue
+        ((name, value),) = clause.items()
+        _check_defaults(spec, name, value)
+        for path, key, holder in _places(spec, name):
+            _drop(holder, key, value, path)
+    while True:
+        _drop_conditions(spec)
+        try:
+            return space if spec == space.spec else SearchSpace(spec)
+        except ChoiceError as error:  # what else follows from what was dropped
+            if not error.choice:
+                raise
+            holder, key = _holder(spec, error.choice)
+            if error.value is None:
+                holder[key] = read_values(key, holder[key], error.choice)[0]
+            else:
+                _drop(holder, key, error.value, error.choice)
+
+
+def alternatives(space: SearchSpace, name: str, value: Scalar) -> Iterator[tuple[Scalar, Any]]:
+    """Other values of a name, each with the space that has it wherever it had the one given."""
+    for other in CHOICES.get(name, BITS if schema.plain(name) == "weight_bits" else ()):
+        spec = copy.deepcopy(space.spec)
+        if other == value or not _replace(spec, name, value, other):
+            continue
+        try:
+            yield other, SearchSpace(spec)
+        except SpaceError:
+            continue
+
+
+def _places(spec: dict[str, Any], name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, key and mapping of everything in a space file that settles a name."""
+    for prefix, holder in _holders(spec):
+        for key in dict.fromkeys((name, schema.plain(name))):
+            if key in holder:
+                yield f"{prefix}{key}", key, holder
+
+
+def _holders(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping that names choices, and where it is."""
+    yield "", spec
+    for i, stage in enumerate(spec["stages"]):
+        yield f"stages.{i}.", stage
+        for inner in ("groups", "blocks"):
+            if inner in stage:
+                yield f"stages.{i}.{inner}.", stage[inner]
+
+
+def _holder(spec: dict[str, Any], choice: str) -> tuple[dict[str, Any], str]:
+    """Mapping and key of a parameter by its name, such as "stages.0.blocks.3.mixer"."""
+    *path, key = [part for i, part in enumerate(choice.split(".")) if i != 3]
+    holder: Any = spec
+    for part in path:
+        holder = holder[int(part) if part.isdecimal() else part]
+    return holder, key
+
+
+def _drop(holder: dict[str, Any], key: str, value: Scalar, path: str) -> None:
+    """Drop a value of a choice.
+
+    Raises:
+        ChoiceError: it is the only one.
+    """
+    values = read_values(key, holder[key], path)
+    kept = [other for other in values if other != value]
+    if not kept:
+        raise ChoiceError(f"{path}: {value!r} is the only choice")
+    if len(kept) < len(values):
+        holder[key] = kept if len(kept) > 1 else kept[0]
+
+
+def _check_defaults(spec: dict[str, Any], name: str, value: Scalar) -> None:
+    """Check that a value is not what the file leaves to a default anywhere.
+
+    Raises:
+        ChoiceError: it is.
+    """
+    if schema.default(schema.plain(name)) != value:
+        return
+    named = [path for path, _, _ in _places(spec, name)]
+    if any("." not in path for path in named):
+        return
+    inner = [f"stages.{i}." for i in range(len(spec["stages"]))]
+    for prefix in inner if schema.level(name) else [""]:
+        if not any(path.startswith(prefix) for path in named):
+            raise ChoiceError(f"{prefix}{name}: {value!r}, the default, is the only choice")
+
+
+def _replace(spec: dict[str, Any], name: str, value: Scalar, other: Scalar) -> bool:
+    """Put a value in the place of another wherever that stands; whether it did anywhere."""
+    done = False
+    places = list(_places(spec, name))
+    for path, key, holder in places:
+        values = read_values(key, holder[key], path)
+        if value in values:
+            new = list(dict.fromkeys(other if v == value else v for v in values))
+            holder[key] = new if len(new) > 1 else new[0]
+            done = True
+    if not places and schema.default(schema.plain(name)) == value:
+        spec[name] = other
+        done = True
+    return done
+
+
+def _drop_conditions(spec: dict[str, Any]) -> None:
+    """Drop conditions that can no longer hold, with the choices that existed on them alone."""
+    kept: list[Mapping[str, Any]] = []
+    for condition in spec.get("conditions", []):
+        if all(_may_be(spec, name, some) for name, some in condition["when"].items()):
+            kept.append(condition)
+            continue
+        for _, holder in _holders(spec):
+            holder.pop(condition["choice"], None)
+    if "conditions" in spec:
+        spec["conditions"] = kept
+
+
+def _may_be(spec: dict[str, Any], name: str, raw: object) -> bool:
+    """Whether a name may have one of some values anywhere."""
+    wanted = set(read_values(name, raw, name))
+    places: Sequence[tuple[str, str, dict[str, Any]]] = list(_places(spec, name))
+    given = {v for path, key, holder in places for v in read_values(key, holder[key], path)}
+    return bool(wanted & (given or {schema.default(schema.plain(name))}))
