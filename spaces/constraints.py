@@ -188,8 +188,8 @@ class Constraints:
             for value in choice.values:
                 if not any(fine for key, fine in table.items() if key[axis] == value):
                     text = f"{choice.name}: no candidate can have {value!r}: {broken}"
-                    raise error(text) if error is SizeError else ChoiceError(
-                        text, choice.name, value
+                    raise (
+                        error(text) if error is SizeError else ChoiceError(text, choice.name, value)
                     )
         old = self.tables.get(variables, {})
         self.tables[variables] = {k: fine and old.get(k, True) for k, fine in table.items()}

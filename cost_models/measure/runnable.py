@@ -154,7 +154,8 @@ class _Tried:
         for block in sorted(blocks, key=lambda block: (block.macs, block.key)):
             kinds.setdefault(_kind(block), block)  # the smallest of each
         seen: set[tuple[str, str, Trait]] = set()
-        fails = any([bool(self.precision(block)) for block in blocks])
+        reasons = [self.precision(block) for block in blocks]
+        fails = any(reasons)
         while True:
             new = {kind: len(kind - seen) for kind in kinds}
             kind = max(new, key=new.__getitem__)
@@ -218,9 +219,7 @@ def _traits(block: SubBlock) -> list[Trait]:
     return traits
 
 
-def _refusals(
-    tried: _Tried, space: SearchSpace, candidates: Sequence[Candidate]
-) -> list[Refusal]:
+def _refusals(tried: _Tried, space: SearchSpace, candidates: Sequence[Candidate]) -> list[Refusal]:
     """The choices behind all blocks of some candidates that are refused.
 
     Raises:

@@ -680,9 +680,8 @@ def devices(device: str | None, as_json: bool) -> None:
       vitpareto devices cpu-1t
     """  # noqa: D301
     from ...cost_models import Device
-    from ...cost_models.measure.capabilities import capabilities
+    from ...cost_models.measure.capabilities import capabilities, refused_blocks
     from ...cost_models.measure.capabilities import devices as list_devices
-    from ...cost_models.measure.capabilities import refused_blocks
     from .text import device_lines
 
     tables: dict[str, list[dict[str, Any]]] = {}

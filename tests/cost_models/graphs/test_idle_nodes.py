@@ -10,7 +10,7 @@ from vitpareto.cost_models.graphs import to_onnx as exporting
 from vitpareto.cost_models.graphs.idle_nodes import without_idle
 from vitpareto.cost_models.graphs.modules import input_shape, network
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.spaces import SearchSpace
+from vitpareto.spaces import Candidate, SearchSpace
 
 pytestmark = pytest.mark.onnx
 
@@ -62,6 +62,38 @@ def test_nodes_that_only_keep_the_shape() -> None:
 def test_the_last_node_stays() -> None:
     """The name of the result is that of the graph."""
     assert left(graph_of([node("Pad", "x zeros", "y")], zeros=[0] * 4)) == ["Pad"]
+
+
+def idle(model: onnx.ModelProto) -> list[str]:
+    """Empty tensors, Pads of nothing, and Slices that keep everything."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*inferred.value_info, *inferred.input, *inferred.output)
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
+    empty = [name for name, shape in shapes.items() if 0 in shape]
+    same = [
+        n.output[0]
+        for n in inferred.node
+        if n.op_type in ("Pad", "Slice") and shapes[n.input[0]] == shapes[n.output[0]]
+    ]
+    return empty + same
+
+
+def drops_tokens(candidate: Candidate) -> bool:
+    return any(block.token_keep < 1 for block in candidate.architecture.blocks())
+
+
+def test_hybrids_that_drop_tokens_hold_nothing_idle() -> None:
+    """They have no class token, so that their prefix is of no tokens; QNN and pnnx fail on it."""
+    space = SearchSpace.from_yaml("mobile_hybrid@64")
+    drawn = [*filter(drops_tokens, space.sample(30, 1))][:4]
+    mixers = {block.mixer for c in drawn for block in c.architecture.blocks()}
+    assert len(drawn) == 4 and {"window", "mbconv"} <= mixers
+    for candidate in (space.largest(), *drawn):
+        built, shape = network(candidate), input_shape(candidate, 1)
+        assert idle(exporting.to_onnx(built, shape)) == []
 
 
 def test_networks_hold_no_empty_tensor(monkeypatch: pytest.MonkeyPatch) -> None:

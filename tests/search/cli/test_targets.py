@@ -1,0 +1,108 @@
+"""One table: models by runtime, of a run, of candidates and of a space."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vitpareto.cost_models import Device
+from vitpareto.cost_models.runtime_spec import RUNTIMES
+from vitpareto.cost_models.runtimes import available
+from vitpareto.search.delivery import targets
+from vitpareto.search.delivery.handover import device_of
+from vitpareto.search.report.facts import gather
+from vitpareto.search.store.run_folder import RunFolder
+from vitpareto.spaces import SearchSpace
+
+from ..conftest import invoke
+
+pytestmark = pytest.mark.onnx
+
+
+def table(*words: str | Path) -> dict[tuple[str, str], dict[str, object]]:
+    """Rows by model and runtime."""
+    result = invoke("targets", *words, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    return {(row["model"], row["runtime"]): row for row in rows}
+
+
+def test_the_models_of_a_run_in_every_runtime(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    rows = table(run)
+    delivered = {path.name for path in (run / "pareto").iterdir() if path.is_dir()}
+    assert {row["key"] for row in rows.values()} == delivered
+    assert {name for _, name in rows} == {*RUNTIMES}
+    assert json.loads((run / "targets.json").read_text()) == list(rows.values())
+    for (letter, name), row in rows.items():
+        if available(device_of(name)):
+            assert row["converts"] is None and "pip install" in str(row["missing"])
+            continue
+        assert row["converts"] and row["runs"] and not row["missing"], row
+        assert row["latency_ms"] > 0 and row["size_mb"] > 0 and row["predicted_ms"] is None
+        assert (
+            row["precision"] == "float32"
+            or "16-bit" in row["precision"]
+            or "int8" in row["precision"]
+        )
+        if name == "onnxruntime":
+            manifest = json.loads((run / "pareto" / row["key"] / "manifest.json").read_text())
+            assert row["max_abs_difference"] == 0 and row["agreement"] == 1
+            assert row["size_mb"] == pytest.approx(manifest["metrics"]["size_mb"], rel=0.1)
+        assert row["agreement"] >= 0.9, (letter, name)
+    page = (run / "report.html").read_text()
+    assert "In other runtimes" in page and "litert" in page
+    assert "In other runtimes" not in (finished / "report.html").read_text()
+    assert len(gather(RunFolder(run, lock=False)).targets) == len(rows)
+
+
+def test_a_space_and_candidates_with_random_weights(space_file: Path, tmp_path: Path) -> None:
+    space = SearchSpace.from_yaml(space_file)
+    (tmp_path / "c.json").write_text(space.smallest().to_json())
+    rows = table(tmp_path / "c.json")
+    assert {model for model, _ in rows} == {space.smallest().key}
+    found = rows[space.smallest().key, "torch"]
+    assert found["max_abs_difference"] < 1e-3 and found["agreement"] == 1
+    lines = invoke("targets", tmp_path / "c.json").stdout.splitlines()
+    assert len(lines) == 1 + len(RUNTIMES) and lines[0].split()[:3] == [
+        "model",
+        "runtime",
+        "version",
+    ]
+
+
+def test_what_a_runtime_refuses_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its reason, and the others go on."""
+    from vitpareto.search.cli.targets import _random
+
+    pytest.importorskip("ai_edge_litert")
+    from vitpareto.cost_models.tflite import operators
+
+    monkeypatch.delitem(operators.OPERATORS, "Softmax")
+    candidate = SearchSpace.from_yaml("digits@16").largest()
+    rows = {row.runtime: row for row in targets.try_targets([_random("x", candidate)])}
+    row = rows["litert"]
+    assert row.converts is False and row.runs is False and "operator Softmax" in row.missing
+    assert rows["onnxruntime"].runs and rows["torch"].runs
+
+
+def test_precision_is_what_kernels_execute(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Compiled:
+        def __init__(self, **kernels: int) -> None:
+            self.counts = kernels
+
+        def kernels(self) -> dict[str, int]:
+            return self.counts
+
+    spec = RUNTIMES["onnxruntime"]
+    assert targets.executed(spec, Compiled(MatMulInteger=3, Add=1)) == "int8 in 3 of 4 kernels"
+    assert targets.executed(spec, Compiled(MatMul=3)) == "float32"
+    openvino = RUNTIMES["openvino"]
+    assert targets.executed(openvino, Compiled(**{"MatMul:bf16": 2})) == "16-bit floats"
+
+
+def test_what_is_not_there_is_refused() -> None:
+    result = invoke("targets", "digts")
+    assert "unknown space 'digts'. Did you mean 'digits'?" in str(result.exception)
+    assert Device.load("cpu-1t").runtime == targets.ORIGIN
