@@ -149,7 +149,7 @@ def _drop_conditions(spec: dict[str, Any]) -> None:
             continue
         for _, holder in _holders(spec):
             holder.pop(condition["choice"], None)
-    if "conditions" in spec:
+    if spec.pop("conditions", None) and kept:
         spec["conditions"] = kept
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 from ...spaces import Scalar
 
 MOST = 3  # choices that must meet
+CHANCE = 0.1  # of what fails, less than which a choice may explain by chance
 SHARE = 0.5  # of what fails, which one that is only blamed for the most part must explain
 
 Row = frozenset[tuple[str, Scalar]]
@@ -57,9 +57,7 @@ def blame(
 
 
 def _exact(left: Counter[Row], fine: Counter[Row], rank: Mapping[str, int]) -> list[Row]:
-    """The values of the names that explain most of what is left, and nothing that is fine."""
-    best: tuple[int, int, list[Any]] | None = None
-    chosen: list[Row] = []
+    """The values of the fewest names that explain much of what is left, and nothing else."""
     for size in range(1, MOST + 1):
         covered: Counter[Row] = Counter()
         for row, count in left.items():
@@ -69,14 +67,12 @@ def _exact(left: Counter[Row], fine: Counter[Row], rank: Mapping[str, int]) -> l
         for clause in covered:
             if not any(clause <= row for row in fine):
                 by_names.setdefault(frozenset(name for name, _ in clause), []).append(clause)
-        for names, clauses in by_names.items():
-            places = sorted((rank.get(name, len(rank)), name) for name in names)
-            score = -sum(covered[clause] for clause in clauses), size, places
-            if best is None or score < best:
-                best, chosen = score, clauses
-        if best and -best[0] == left.total():
-            break
-    return sorted(chosen, key=lambda clause: repr(sorted(clause)))
+        explained = {n: sum(covered[c] for c in clauses) for n, clauses in by_names.items()}
+        much = [names for names in by_names if explained[names] >= CHANCE * left.total()]
+        if much:
+            best = min(much, key=lambda names: (-explained[names], _places(names, rank)))
+            return sorted(by_names[best], key=lambda clause: repr(sorted(clause)))
+    return []
 
 
 def _likely(left: Counter[Row], fine: Counter[Row], rank: Mapping[str, int]) -> list[Row]:
@@ -94,6 +90,10 @@ def _likely(left: Counter[Row], fine: Counter[Row], rank: Mapping[str, int]) -> 
 
 def _without(rows: Counter[Row], clauses: Sequence[Row]) -> Counter[Row]:
     return Counter({r: n for r, n in rows.items() if not any(clause <= r for clause in clauses)})
+
+
+def _places(names: frozenset[str], rank: Mapping[str, int]) -> list[tuple[int, str]]:
+    return sorted((rank.get(name, len(rank)), name) for name in names)
 
 
 def _place(item: tuple[str, Scalar], rank: Mapping[str, int]) -> tuple[int, str]:

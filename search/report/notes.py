@@ -14,6 +14,7 @@ from ..delivery.manifest import Manifest
 from ..loop.nearest_feasible import misses
 from ..pareto.objectives import Objective
 from ..run.stage import Stage
+from ..run.targeting import recorded
 from ..scoring.forecast_errors import errors
 from .facts import Facts
 from .words import latency, number, percent
@@ -30,6 +31,7 @@ def notes(facts: Facts) -> list[str]:
         *_unverified(facts),
         *_beaten(facts),
         *_rollbacks(facts),
+        *_left_out(facts),
         *_images(facts),
         *_training(facts),
         *_trust(facts),
@@ -38,6 +40,12 @@ def notes(facts: Facts) -> list[str]:
         *_test_split(facts),
         *_budget(facts),
     ]
+
+
+def _left_out(facts: Facts) -> Iterator[str]:
+    """What the space goes without, as the device cannot execute it."""
+    if line := recorded(facts.folder):
+        yield f"{line.removeprefix('space: ')}."
 
 
 def trust(facts: Facts) -> str:
