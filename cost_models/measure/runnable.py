@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,9 @@ def runnable(device: Device, space: SearchSpace) -> tuple[SearchSpace, list[Refu
         CostError: nothing is left to choose from, naming operator, block, and what would do.
         MissingRuntimeError: the device's runtime is not installed here.
     """
-    open_runtime(device)
-    drawn, tried = _drawn(space, DRAWN), _Tried(device)
-    if not tried.fails_any(_blocks(drawn)):
+    refusals = list(_searched(device, space.to_yaml()))
+    if not refusals:
         return space, []
-    refusals = _refusals(tried, space, drawn)
     try:
         narrowed = without(space, [refusal.clause for refusal in refusals])
     except SpaceError as error:
@@ -104,9 +102,18 @@ def runnable(device: Device, space: SearchSpace) -> tuple[SearchSpace, list[Refu
         first = _culprit(refusals, error)
         raise CostError(
             f"device {device.name!r} cannot execute {first}, and space {space.name!r} leaves "
-            f"nothing else{where}. {_remedy(tried, space, first.clause)}"
+            f"nothing else{where}. {_remedy(_Tried(device), space, first.clause)}"
         ) from None
     return narrowed, refusals
+
+
+@lru_cache(maxsize=16)
+def _searched(device: Device, text: str) -> tuple[Refusal, ...]:
+    """What a device cannot execute of a space file; a run asks when it is begun and calibrated."""
+    open_runtime(device)
+    space, tried = SearchSpace.from_text(text), _Tried(device)
+    drawn = _drawn(space, DRAWN)
+    return tuple(_refusals(tried, space, drawn)) if tried.fails_any(_blocks(drawn)) else ()
 
 
 @cache
@@ -115,7 +122,7 @@ def refused(device: Device, block: SubBlock, recipe: str) -> str:
 
     Args:
         device: which must be usable here.
-        block: without a policy.
+        block: whose policy says nothing of bits.
         recipe: of its weights.
     """
     try:
@@ -172,7 +179,7 @@ class _Tried:
         """The same for its operators alone, whatever its sizes."""
         kind = _kind(block)
         if kind not in self._kinds:
-            self._kinds[kind] = refused(self.device, replace(block, policy=Policy()), PLAIN)
+            self._kinds[kind] = refused(self.device, _dense(block), PLAIN)
         return self._kinds[kind]
 
     def precision(self, block: SubBlock) -> str:
@@ -189,12 +196,17 @@ class _Tried:
             recipes = ranked(block, self.device.recipes)
         except CostError as error:
             return str(error)
-        plain, reason = replace(block, policy=Policy()), ""
+        plain, reason = _dense(block), ""
         for recipe in recipes:
             reason = refused(self.device, plain, recipe)
             if not reason or self.operators(block):
                 return ""
         return reason
+
+
+def _dense(block: SubBlock) -> SubBlock:
+    """A sub-block in float32, with as many layers as compression makes of it."""
+    return replace(block, policy=Policy(others=block.policy.others))
 
 
 def _kind(block: SubBlock) -> Kind:

@@ -21,7 +21,7 @@ input_size: 16
 patch_size: 4
 global_pool: avg
 norm: [layer, rms]
-act: [gelu, relu]
+act: [gelu, silu]
 stages:
   - depth: [1, 2]
     width: 16
@@ -45,11 +45,11 @@ def space() -> SearchSpace:
 
 @pytest.fixture
 def litert(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    """LiteRT as it would be if it had no operator for windows, and none for ReLU."""
+    """LiteRT as it would be without some operators."""
     needs_runtime("litert")
     from vitpareto.cost_models.tflite import operators
 
-    for name in ("Where", "Relu", "TopK"):
+    for name in ("Sigmoid", "TopK", "AveragePool"):
         monkeypatch.delitem(operators.OPERATORS, name, raising=False)
     refused.cache_clear()
     yield replace(Device.load("cpu-litert"), name="poor")
@@ -79,7 +79,12 @@ def test_bits_that_no_recipe_holds(space: SearchSpace) -> None:
 def test_operators_that_a_runtime_has_not(litert: Device, space: SearchSpace) -> None:
     left, refusals = runnable(litert, space)
     told = left_out(litert, refusals)
-    assert "operator Relu" in told and "operator TopK" in told
+    assert {refusal.choice for refusal in refusals} == {
+        "act silu",
+        "mixer pool",
+        "token_keep 0.5",
+    }
+    assert "operator Sigmoid has no conversion" in told and "operator TopK" in told
     for candidate in left.sample(100):
         for block in workload(candidate).sub_blocks:
             assert not refused(litert, replace(block, policy=Policy()), "float")
@@ -88,7 +93,7 @@ def test_operators_that_a_runtime_has_not(litert: Device, space: SearchSpace) ->
 
 def test_a_space_of_which_nothing_is_left(litert: Device) -> None:
     """Named are operator and block, and the nearest choice that works."""
-    only = SearchSpace.from_text(SPACE.replace("act: [gelu, relu]", "act: relu"))
-    expected = r"device 'poor' cannot execute .*act relu.*operator Relu.*nearest that it can: act "
+    only = SearchSpace.from_text(SPACE.replace("act: [gelu, silu]", "act: silu"))
+    expected = r"device 'poor' cannot execute .*act silu.*operator Sigmoid.*nearest that it can: act "
     with pytest.raises(CostError, match=expected):
         runnable(litert, only)
