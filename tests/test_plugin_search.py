@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -102,6 +103,33 @@ def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) ->
     assert {report["key"] for report in json.loads(again.stdout)} == {m["key"] for m in delivered}
     page = (tmp_path / "run/report.html").read_text()
     assert all(model["key"] in page for model in delivered)
+
+
+@pytest.mark.onnx
+def test_a_search_goes_without_what_its_runtime_refuses(python: Path, tmp_path: Path) -> None:
+    """LiteRT has no running sum; the search ends all the same, and never proposes one."""
+    pytest.importorskip("ai_edge_litert")
+    mixers = "mixer: [softmax, causal_mean]"
+    few = SPACE.replace("mixer: [softmax, dilated]", mixers)
+    few = re.sub(r" +(kernel_size|dilation|ternary): .*\n", "", few)
+    (tmp_path / "holes.yaml").write_text(few)
+    run = RUN | {"device": {"name": "cpu-litert", "calibrate_s": 1}}
+    run["search"] = {"trials": 12, "sampler": "random"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    done = vitpareto(python, tmp_path, "search", "run.yaml", "--run-dir", "run", "--json")
+    assert done.returncode in (0, 3), done.stderr
+    line = "space: cpu-litert cannot execute, and so is left out: mixer causal_mean (LiteRT: "
+    assert line in done.stderr and "operator CumSum" in done.stderr
+    for name in ("space.yaml", "evaluations.jsonl", "cost_model.json"):
+        assert "causal_mean" not in (tmp_path / "run" / name).read_text()
+    assert "mixer causal_mean" in (tmp_path / "run/report.html").read_text()
+    # Where there is nothing else, it ends before anything is made.
+    (tmp_path / "holes.yaml").write_text(few.replace("[softmax, causal_mean]", "causal_mean"))
+    done = vitpareto(python, tmp_path, "search", "run.yaml", "--run-dir", "other")
+    assert done.returncode == 2 and not (tmp_path / "other").exists()
+    (error,) = [row for row in done.stderr.splitlines() if row.startswith("Error: ")]
+    assert "mixer causal_mean" in error and "operator CumSum" in error
+    assert "The nearest that it can: mixer " in error
 
 
 def test_without_the_plugin_its_names_are_refused_in_one_line(tmp_path: Path) -> None:

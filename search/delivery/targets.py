@@ -177,6 +177,8 @@ def executed(spec: RuntimeSpec, compiled: Any) -> str:
         spec: of the runtime.
         compiled: model, `runtimes.Compiled`.
     """
+    if not (spec.integer_kernels or spec.half_kernels):
+        return "float32"
     kernels = compiled.kernels()
     integers, total = spec.integers(kernels), sum(kernels.values())
     if integers:
