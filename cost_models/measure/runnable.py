@@ -102,7 +102,7 @@ def runnable(device: Device, space: SearchSpace) -> tuple[SearchSpace, list[Refu
         first = _culprit(refusals, error)
         raise CostError(
             f"device {device.name!r} cannot execute {first}, and space {space.name!r} leaves "
-            f"nothing else{where}. {_remedy(_Tried(device), space, first.clause)}"
+            f"nothing else{where}. {_remedy(_Tried(device), space, first, refusals)}"
         ) from None
     return narrowed, refusals
 
@@ -113,7 +113,7 @@ def _searched(device: Device, text: str) -> tuple[Refusal, ...]:
     open_runtime(device)
     space, tried = SearchSpace.from_text(text), _Tried(device)
     drawn = _drawn(space, DRAWN)
-    return tuple(_refusals(tried, space, drawn)) if tried.fails_any(_blocks(drawn)) else ()
+    return tuple(_refusals(tried, space, drawn)) if tried.reasons(_blocks(drawn)) else ()
 
 
 @cache
@@ -155,21 +155,20 @@ class _Tried:
         self._kinds: dict[Kind, str] = {}
         self._precisions: dict[tuple[str, frozenset[str]], str] = {}
 
-    def fails_any(self, blocks: Iterable[SubBlock]) -> bool:
-        """Whether any is refused; few blocks are tried, which together show every trait."""
+    def reasons(self, blocks: Iterable[SubBlock]) -> set[str]:
+        """Why some are refused; few blocks are tried, which together show every trait."""
         kinds: dict[Kind, SubBlock] = {}
         for block in sorted(blocks, key=lambda block: (block.macs, block.key)):
             kinds.setdefault(_kind(block), block)  # the smallest of each
+        found = {self.precision(block) for block in blocks}
         seen: set[tuple[str, str, Trait]] = set()
-        reasons = [self.precision(block) for block in blocks]
-        fails = any(reasons)
         while True:
             new = {kind: len(kind - seen) for kind in kinds}
             kind = max(new, key=new.__getitem__)
             if not new[kind]:
-                return fails
+                return found - {""}
             seen |= kind
-            fails |= bool(self.operators(kinds[kind]))
+            found.add(self.operators(kinds[kind]))
 
     def reason(self, block: SubBlock) -> str:
         """Reason why a block is refused; empty where it is not."""
@@ -252,10 +251,11 @@ def _refusals(tried: _Tried, space: SearchSpace, candidates: Sequence[Candidate]
         clauses = blame([own for own, _ in parts], others.get(kind, []), order)
         if not clauses:
             own, block = parts[0]
+            first = Refusal(own, f"{kind} {block.variant}", tried.reason(block))
             raise CostError(
-                f"device {tried.device.name!r} cannot execute {kind} {block.variant} "
-                f"({tried.reason(block)}), which every candidate of space {space.name!r} has. "
-                f"{_remedy(tried, space, own)}"
+                f"device {tried.device.name!r} cannot execute {first.block} ({first.reason}), which "
+                f"every candidate of space {space.name!r} has. "
+                f"{_remedy(tried, space, first, found)}"
             )
         for clause in clauses:
             block = next(b for own, b in parts if clause.items() <= own.items())
@@ -298,19 +298,23 @@ def _culprit(refusals: Sequence[Refusal], error: SpaceError) -> Refusal:
     return next(named, refusals[0])
 
 
-def _remedy(tried: _Tried, space: SearchSpace, clause: Mapping[str, Scalar]) -> str:
-    """The nearest other choice with which all that a space has can be executed.
+def _remedy(tried: _Tried, space: SearchSpace, refusal: Refusal, known: Sequence[Refusal]) -> str:
+    """The nearest other choice with which what is refused goes, and nothing else is refused.
 
     The nearest is the one with the most similar number of multiply-accumulates.
     """
     macs = workload(space.largest()).macs
+    before = tried.reasons(_blocks(_drawn(space, LATER)))
+    bad = [dict(other.clause) for other in known]
     others: list[tuple[float, str, Scalar, SearchSpace]] = []
-    for name, value in clause.items():
+    for name, value in refusal.clause.items():
         for other, changed in alternatives(space, name, value):
-            distance = abs(workload(changed.largest()).macs - macs)
-            others.append((distance, name, other, changed))
+            if {name: other} not in bad:
+                distance = abs(workload(changed.largest()).macs - macs)
+                others.append((distance, name, other, changed))
     for _, name, other, changed in sorted(others, key=lambda item: item[:2]):
-        if not tried.fails_any(_blocks(_drawn(changed, LATER))):
+        after = tried.reasons(_blocks(_drawn(changed, LATER)))
+        if after <= before - {refusal.reason}:
             return f"The nearest that it can: {schema.plain(name)} {other}"
     return "No other value of a single choice would do"
 
