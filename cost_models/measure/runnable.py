@@ -253,8 +253,8 @@ def _refusals(tried: _Tried, space: SearchSpace, candidates: Sequence[Candidate]
             own, block = parts[0]
             first = Refusal(own, f"{kind} {block.variant}", tried.reason(block))
             raise CostError(
-                f"device {tried.device.name!r} cannot execute {first.block} ({first.reason}), which "
-                f"every candidate of space {space.name!r} has. "
+                f"device {tried.device.name!r} cannot execute {first.block} ({first.reason}), "
+                f"which every candidate of space {space.name!r} has. "
                 f"{_remedy(tried, space, first, found)}"
             )
         for clause in clauses:
