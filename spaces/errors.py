@@ -40,7 +40,9 @@ class ChoiceError(SpaceError):
         value: that no candidate can have; None where all of them are meant.
     """
 
-    def __init__(self, text: str, choice: str = "", value: bool | int | float | str | None = None):
+    def __init__(
+        self, text: str, choice: str = "", value: bool | int | float | str | None = None
+    ) -> None:
         super().__init__(text)
         self.choice, self.value = choice, value
 

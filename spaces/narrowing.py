@@ -54,7 +54,9 @@ def without(space: SearchSpace, clauses: Iterable[Clause]) -> SearchSpace:
                 _drop(holder, key, error.value, error.choice)
 
 
-def alternatives(space: SearchSpace, name: str, value: Scalar) -> Iterator[tuple[Scalar, Any]]:
+def alternatives(
+    space: SearchSpace, name: str, value: Scalar
+) -> Iterator[tuple[Scalar, SearchSpace]]:
     """Other values of a name, each with the space that has it wherever it had the one given."""
     for other in CHOICES.get(name, BITS if schema.plain(name) == "weight_bits" else ()):
         spec = copy.deepcopy(space.spec)
