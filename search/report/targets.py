@@ -24,7 +24,7 @@ def targets(facts: Facts) -> list[str]:
     words = (
         "The same trained networks, stored as each runtime can. Differences are of a logit to ONNX "
         "Runtime's on validation images, and so is the share of the same answers; latencies are of "
-        "the machine on which the table was made, a session each."
+        "the machine on which the table was made, of the faster of two sessions each."
     )
     rows = [
         [
