@@ -31,8 +31,9 @@ def targets(source: str, seed: int, as_json: bool) -> None:
     sample --json` prints it, a SPACE is a file or a preset, of which the largest, the smallest and
     some random candidates are tried; their weights are random.
 
-    Differences are the largest of a logit to ONNX Runtime's; the same answers are on this share of
-    the images. Latencies are of this machine. A runtime that is not installed has a row as well,
+    Differences are the largest of a logit to ONNX Runtime's, which are those of rounding where a
+    model has low precision; the same answers are on this share of the images. Latencies are of
+    this machine, with ~ where a cost model predicts what cannot be measured here. A runtime that is not installed has a row as well,
     which says what installs it.
 
     \b
