@@ -33,8 +33,8 @@ def targets(source: str, seed: int, as_json: bool) -> None:
 
     Differences are the largest of a logit to ONNX Runtime's, which are those of rounding where a
     model has low precision; the same answers are on this share of the images. Latencies are of
-    this machine, with ~ where a cost model predicts what cannot be measured here. A runtime that is not installed has a row as well,
-    which says what installs it.
+    this machine, with ~ where a cost model predicts what cannot be measured here. A runtime that is
+    not installed has a row as well, which says what installs it.
 
     \b
       vitpareto targets runs/digits
