@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...cost_models import Device
 from ...cost_models.measure.runnable import Refusal, left_out, runnable
+from ...cost_models.runtimes import available
 from ...spaces import SearchSpace
 from ...spaces.errors import SpaceError
 from ...spaces.narrowing import without
@@ -20,7 +21,7 @@ def targeted(
     Args:
         config: of the run.
         space: of its file.
-        device: that is tried now.
+        device: that is tried now, if its runtime is here.
         paths: of its folder if it is continued, which knows what was found when it was begun.
 
     Raises:
@@ -31,6 +32,8 @@ def targeted(
         kept = read_json(paths.left_out) if paths.left_out.exists() else {"refusals": []}
         refusals = [Refusal(**refusal) for refusal in kept["refusals"]]
         return without(space, [refusal.clause for refusal in refusals]), refusals
+    if available(device):  # it is another machine, whose runtime nothing can be tried in here
+        return space, []
     narrowed, refusals = runnable(device, space)
     if config.start.model and narrowed.largest().architecture != space.largest().architecture:
         raise SpaceError(
