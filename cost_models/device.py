@@ -108,7 +108,9 @@ class Device:
     def identity(self) -> dict[str, Any]:
         """Wanted settings with what this machine has: processor, versions, provider's own name."""
         wanted = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
-        return wanted | {"version": find_runtime(self.runtime).version} | machine()
+        spec = find_runtime(self.runtime)
+        host = {"host": spec.host(self.provider)} if spec.host else {}
+        return wanted | {"version": spec.version} | host | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""

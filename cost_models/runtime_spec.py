@@ -43,6 +43,13 @@ class RuntimeSpec:
         recipes: names of `precision_recipes.RECIPES` that its files can hold; empty for all.
         channels_last: whether its files take images with their channels last, so that those that
             lie so in memory need no copy.
+        installer: what installs `install`.
+        find_version: tells the version of a library that is no package of Python; "" where it is
+            not installed.
+        host: provider -> name and version of the program that runs the library, if it is another
+            one than Python; it belongs to identities.
+        outside: whether graphs run in a process that it keeps beside this one, so that nobody
+            else has to start one to measure them.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
             all its corrections; empty for any.
     """
@@ -60,6 +67,10 @@ class RuntimeSpec:
     converts: bool = False
     recipes: tuple[str, ...] = ()
     channels_last: bool = False
+    installer: str = "pip"
+    find_version: Callable[[], str] | None = None
+    host: Callable[[str], str] | None = None
+    outside: bool = False
     tested: tuple[str, ...] = ()
 
     @property
@@ -77,12 +88,19 @@ class RuntimeSpec:
             return ""
         return (
             f"{self.distributions[0]} {self.version} is untested, {' to '.join(self.tested)} are "
-            f"tested: pip install {self.install!r}"
+            f"tested: {self.command}"
         )
+
+    @property
+    def command(self) -> str:
+        """Command line that installs it."""
+        return f"{self.installer} install {self.install!r}"
 
     @property
     def version(self) -> str:
         """Version that is installed; empty where none is."""
+        if self.find_version:
+            return self.find_version()
         for name in self.distributions:
             try:
                 return metadata.version(name)
@@ -123,6 +141,7 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "openvino": ".runtimes.openvino:SPEC",
         "litert": ".runtimes.litert:SPEC",
         "torch": ".runtimes.torch:SPEC",
+        "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
     },
     __package__ or "",
 )

@@ -8,12 +8,25 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+BROWSER, NODE = "browser", "node"  # devices
 MODULES = {"litert": "ai_edge_litert"}  # of runtimes whose module is called otherwise
 
 
 def needs_runtime(name: str) -> None:
     """Skip the test where a runtime is not installed."""
-    pytest.importorskip(MODULES.get(name, name))
+    if name == "onnxruntime-web":
+        needs_device(BROWSER)
+    else:
+        pytest.importorskip(MODULES.get(name, name))
+
+
+def needs_device(name: str) -> None:
+    """Skip the test where a device that is more than a package cannot be used."""
+    from vitpareto.cost_models import Device
+    from vitpareto.cost_models.runtimes import available
+
+    if missing := available(Device.load(name)):
+        pytest.skip(missing)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

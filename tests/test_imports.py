@@ -17,7 +17,7 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("openmp", "runtime_spec", "standalone", "stored_weights"),
+        ("openmp", "runtime_spec", "standalone", "stored_weights", "web"),
         ("units", "tflite"),
         ("device",),
         ("runtimes", "tables"),

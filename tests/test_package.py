@@ -67,7 +67,7 @@ def test_the_wheel_holds_the_tree(wheel: Path) -> None:
         f"vitpareto/{path.relative_to(ROOT).as_posix()}"
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".yaml", ".typed")
+        if path.suffix in (".py", ".yaml", ".typed", ".html", ".mjs")
     }
     found = {name for name in ZipFile(wheel).namelist() if not name.startswith("vitpareto-")}
     assert found == expected

@@ -34,7 +34,7 @@ from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.scratch import scratch
 from ..runtimes.torch import threads
-from ..standalone.runner import CLOCKS, PLAN, RESULT, answer_of
+from ..standalone.runner import CLOCKS, PLAN, RESULT, answer_of, time_folder
 from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
 from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
 from ..tables.latency_table import Row
@@ -42,6 +42,7 @@ from ..units.precision_recipes import Book
 from ..units.unit import Unit
 from ..units.workload import SubBlock
 from .footprint import Footprint, footprint
+from .worker import compile_file
 
 MODELS, ROUNDS = 10, 12  # whole networks of one session, and samples of each
 UNREST = 0.05  # spread of a session's rounds from which it is measured a second time
@@ -191,9 +192,12 @@ class Bench:
     def _outside(
         self, graphs: Sequence[TimedGraph], rounds: int, way: str
     ) -> dict[str, Any] | None:
-        """A session in a fresh process; None where it hangs."""
+        """A session in a fresh process, or in the runtime's own; None where it hangs."""
         with scratch() as folder:
             write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions, [way])
+            if self._spec.outside:
+                self._runtime.renew()
+                return time_folder(folder, compile_file, way)
             command = [
                 sys.executable,
                 "-m",

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from ...spaces.errors import CostError
 from ..device import Device
 from ..openmp import usual_environment
+from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
-from ..standalone.runner import energy_of, growth_of, peak_mb
+from ..standalone.runner import energy_of, growth_of
 
 
 class Footprint(NamedTuple):
@@ -27,11 +28,13 @@ class Footprint(NamedTuple):
 
 
 def footprint(device: Device, path: str) -> Footprint:
-    """Measure a model file in a fresh process.
+    """Measure a model file in a fresh process, or where its runtime keeps one in fresh memory.
 
     Raises:
         CostError: it does not run.
     """
+    if find_runtime(device.runtime).outside:
+        return footprint_here(device, path)
     command = [sys.executable, "-m", __name__, json.dumps(device.to_dict()), path]
     done = subprocess.run(command, capture_output=True, text=True, env=usual_environment())
     if done.returncode:
@@ -43,9 +46,10 @@ def footprint(device: Device, path: str) -> Footprint:
 def footprint_here(device: Device, path: str) -> Footprint:
     """Measure a model file in this process, which must be a fresh one."""
     runtime = open_runtime(device)
-    before_mb = peak_mb()
+    runtime.renew()
+    before_mb = runtime.peak_mb()
     graph: Any = runtime.compile(path)
-    growth_mb = growth_of(graph.run, graph.input_shape, before_mb)
+    growth_mb = growth_of(graph.run, graph.input_shape, before_mb, runtime.peak_mb)
     return Footprint(growth_mb, energy_of(graph.run, graph.input_shape, device.chip))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec, find_runtime
+from ..standalone.runner import peak_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "available",
     "find_runtime",
     "open_runtime",
+    "run_all",
 ]
 Source = Any  # onnx.ModelProto, its bytes, a path to it, or a torch module for torch
 
@@ -77,6 +79,13 @@ class Runtime(Protocol):
         content = as_bytes(model)
         return content if isinstance(content, bytes) else Path(content).read_bytes()
 
+    def renew(self) -> None:
+        """Begin anew with memory that nothing has used, where graphs run outside."""
+
+    def peak_mb(self) -> float:
+        """Largest memory in MB of what runs graphs, since it began."""
+        return peak_mb()
+
     def convert(
         self,
         model: onnx.ModelProto,
@@ -110,8 +119,7 @@ def open_runtime(device: Device) -> Runtime:
         return spec.open(device)
     except ModuleNotFoundError as error:
         raise MissingRuntimeError(
-            f"device {device.name!r} needs {spec.name}, which is not installed: "
-            f"pip install {spec.install!r}"
+            f"device {device.name!r} needs {spec.name}, which is not installed: {spec.command}"
         ) from error
 
 
@@ -122,6 +130,22 @@ def available(device: Device) -> str:
     except MissingRuntimeError as error:
         return str(error)
     return ""
+
+
+def run_all(compiled: Compiled, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+    """Outputs for any number of images, a multiple of the batch.
+
+    Args:
+        compiled: runs a batch; where it has a `run_all` of its own, any number at once.
+        images: (N, C, S, S).
+        batch: images of one run.
+    """
+    import numpy as np
+
+    own: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
+    if own := getattr(compiled, "run_all", None):
+        return own(images)
+    return np.concatenate([compiled.run(x) for x in np.split(images, len(images) // batch)])
 
 
 def as_bytes(model: Source) -> bytes | str:

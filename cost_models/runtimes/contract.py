@@ -10,6 +10,7 @@ Nothing else is needed; pytest collects what is inherited.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import nn
 from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec, find_runtime
+from ..standalone.timing import stopwatch
 from . import Compiled, Runtime, available, open_runtime
 
 Array = NDArray[np.float32]
@@ -101,6 +103,13 @@ class RuntimeContract:
         compiled.run(images + 1)
         assert (compiled.run(images) == first).all()
         assert (self.compiled().run(images) == first).all()
+
+    def test_runs_are_timed_where_they_run(self) -> None:
+        """By a clock of this process, unless the graph runs outside of it and has its own."""
+        compiled = self.compiled()
+        assert hasattr(compiled, "stopwatch") == self.spec.outside
+        readings = stopwatch(compiled, _images(), time.perf_counter)(3, 2, 1)
+        assert len(readings) == 3 and min(readings) > 0
 
     def test_kernels_are_counted(self) -> None:
         """No kernel of a float graph multiplies integers."""

@@ -26,7 +26,7 @@ import numpy as np
 if __package__:
     from .energy_meter import energy_mj, find_meter
     from .onnxruntime_graph import MODULE, Graph, version
-    from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session
+    from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session, stopwatch
 else:  # copied into a bundle, beside the others
     from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
     from graph import MODULE, Graph, version  # type: ignore[no-redef]
@@ -36,6 +36,7 @@ else:  # copied into a bundle, beside the others
         Timing,
         measure_beside,
         measure_session,
+        stopwatch,
     )
 
 Plan = dict[str, Any]
@@ -122,11 +123,11 @@ def _one_by_one(
 ) -> Timings:
     """Each graph lives as long as it is timed, and the anchors all the while."""
     places, clock = _anchors(plan), CLOCKS[plan["clock"]]
-    anchors = [(one.run, inputs[index]) for index in places if (one := opened(index))]
+    anchors = [stopwatch(one, inputs[index], clock) for index in places if (one := opened(index))]
     timings: dict[int, tuple[Timing, list[float]]] = {}
     for index in order:
         if index not in places and (one := opened(index)):
-            timings[index] = measure_beside(one.run, inputs[index], anchors, clock)
+            timings[index] = measure_beside(stopwatch(one, inputs[index], clock), anchors)
     levels = np.array([np.mean(np.log(anchors_ms)) for _, anchors_ms in timings.values()])
     return timings, np.exp(levels - np.median(levels)) if timings else np.ones(1)
 
@@ -215,12 +216,17 @@ def _peak_on_windows() -> float:
     return counters.peak / 1e6
 
 
-def growth_of(run: Callable[[Any], Any], shape: list[int], before_mb: float) -> float:
-    """Growth of this process in MB after three runs."""
+def growth_of(
+    run: Callable[[Any], Any],
+    shape: list[int],
+    before_mb: float,
+    peak: Callable[[], float] = peak_mb,
+) -> float:
+    """Growth in MB after three runs, of this process or of what `peak` tells."""
     x = np.zeros(shape, np.float32)
     for _ in range(3):
         run(x)
-    return peak_mb() - before_mb
+    return peak() - before_mb
 
 
 def energy_of(run: Callable[[Any], Any], shape: list[int], chip: str) -> float:

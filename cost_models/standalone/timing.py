@@ -30,6 +30,8 @@ MOST_LOOPS = 100  # of either, whatever a clock says that has just been slow to 
 ALARM = 0.05  # spread of the common factor beyond which numbers are doubtful
 STABLE = 0.05  # two successive warm-up levels this close end the warm-up
 MAX_WARM_UP = 12
+# (readings, runs of each, runs before that are not timed) -> ms of a run, of each reading.
+Stopwatch = Callable[[int, int, int], list[float]]
 IN_TURN, ONE_BY_ONE = "in turn", "one by one"  # the two ways
 ALONE_MS, FEWEST_RUNS, MOST_RUNS = 60.0, 32, 200  # of one by one: timed runs of a graph
 ALONE_ROUNDS = 8  # into which they are divided, to see how steady they are
@@ -80,6 +82,36 @@ class Session:
         return self.drift > ALARM
 
 
+def stopwatch(graph: Any, x: NDArray[np.float32], clock: Callable[[], float]) -> Stopwatch:
+    """What times runs of a graph.
+
+    One that runs in another process is timed there, by its own `stopwatch`: on the way to it and
+    back more time passes than it takes.
+
+    Args:
+        graph: has a `run`, perhaps a `stopwatch`.
+        x: what it is given.
+        clock: in seconds.
+    """
+    own: Callable[[NDArray[np.float32]], Stopwatch] | None = getattr(graph, "stopwatch", None)
+    if own:
+        return own(x)
+    run: Callable[[NDArray[np.float32]], Any] = graph.run
+
+    def times(readings: int, runs: int, before: int) -> list[float]:
+        for _ in range(before):
+            run(x)
+        taken: list[float] = []
+        for _ in range(readings):
+            start = clock()
+            for _ in range(runs):
+                run(x)
+            taken.append((clock() - start) / runs * 1e3)
+        return taken
+
+    return times
+
+
 def measure_session(
     compiled: Sequence[Any],
     inputs: Sequence[NDArray[np.float32]],
@@ -92,7 +124,7 @@ def measure_session(
     """Time graphs against each other.
 
     Args:
-        compiled: what to time; each has a `run`.
+        compiled: what to time, see `stopwatch`.
         inputs: what each is given.
         rounds: samples of each, at least 3.
         budget_s: no new round is begun after this time, once there are 3.
@@ -107,22 +139,16 @@ def measure_session(
         raise ValueError(f"need one input a graph, got {len(inputs)} for {len(compiled)}")
     end = clock() + budget_s
     rng = random.Random(seed)
-    runs = [(graph.run, x) for graph, x in zip(compiled, inputs, strict=True)]
-    warm = [_warm_up(run, x, clock) for run, x in runs]
+    watches = [stopwatch(graph, x, clock) for graph, x in zip(compiled, inputs, strict=True)]
+    warm = [_warm_up(watch) for watch in watches]
     levels = [max(level, 1e-6) for level, _ in warm]
     heats = [min(max(HEAT_RUNS, round(heat_ms / level)), MOST_LOOPS) for level in levels]
     loops = [min(max(LOOP_RUNS, round(LOOP_MS / level)), MOST_LOOPS) for level in levels]
     samples: list[list[float]] = []
     while len(samples) < max(rounds, 3) and (len(samples) < 3 or clock() < end):
-        row = [0.0] * len(runs)
-        for index in rng.sample(range(len(runs)), len(runs)):
-            run, x = runs[index]
-            for _ in range(heats[index]):
-                run(x)
-            start = clock()
-            for _ in range(loops[index]):
-                run(x)
-            row[index] = (clock() - start) / loops[index] * 1e3
+        row = [0.0] * len(watches)
+        for index in rng.sample(range(len(watches)), len(watches)):
+            (row[index],) = watches[index](1, loops[index], heats[index])
         samples.append(row)
     raw = np.array(samples)  # (rounds, graphs)
     factors = common_factors(raw)
@@ -130,51 +156,30 @@ def measure_session(
     p10, p50, p90 = np.percentile(corrected, [10, 50, 90], axis=0)
     timings = [
         Timing(float(p50[i]), float(p10[i]), float(p90[i]), len(raw), warm[i][1], tuple(raw[:, i]))
-        for i in range(len(runs))
+        for i in range(len(watches))
     ]
     return Session(timings, factors)
 
 
-def measure_alone(
-    run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]
-) -> Timing:
-    """Time one graph by itself: warm it up, time many runs, take the median of the runs.
-
-    Args:
-        run: what to time.
-        x: what it is given.
-        clock: in seconds.
-    """
-    level, stable = _warm_up(run, x, clock)
+def measure_alone(watch: Stopwatch) -> Timing:
+    """Time one graph by itself: warm it up, time many runs, take the median of the runs."""
+    level, stable = _warm_up(watch)
     count = min(max(FEWEST_RUNS, round(ALONE_MS / max(level, 1e-6))), MOST_RUNS)
-    for _ in range(count // 3):
-        run(x)
-    runs = [_once(run, x, clock) for _ in range(count)]
+    runs = watch(count, 1, count // 3)
     rounds = [float(np.median(part)) for part in np.array_split(runs, ALONE_ROUNDS)]
     p10, p90 = (float(value) for value in np.percentile(rounds, [10, 90]))
     return Timing(float(np.median(runs)), p10, p90, len(rounds), stable, tuple(rounds))
 
 
-def measure_beside(
-    run: Callable[[Any], Any],
-    x: NDArray[np.float32],
-    anchors: Sequence[tuple[Callable[[Any], Any], NDArray[np.float32]]],
-    clock: Callable[[], float],
-) -> tuple[Timing, list[float]]:
+def measure_beside(watch: Stopwatch, anchors: Sequence[Stopwatch]) -> tuple[Timing, list[float]]:
     """Time one graph by itself, and anchors before and after it.
-
-    Args:
-        run: what to time.
-        x: what it is given.
-        anchors: the same of each anchor.
-        clock: in seconds.
 
     Returns:
         Its timing, and what each anchor took in ms.
     """
-    before = [_level(*anchor, clock) for anchor in anchors]
-    timing = measure_alone(run, x, clock)
-    after = [_level(*anchor, clock) for anchor in anchors]
+    before = [_level(anchor) for anchor in anchors]
+    timing = measure_alone(watch)
+    after = [_level(anchor) for anchor in anchors]
     return timing, [float(np.sqrt(a * b)) for a, b in zip(before, after, strict=True)]
 
 
@@ -195,31 +200,22 @@ def common_factors(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(factors)
 
 
-def _warm_up(
-    run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]
-) -> tuple[float, bool]:
+def _warm_up(watch: Stopwatch) -> tuple[float, bool]:
     """Run until two successive levels agree: the level in ms, and whether they did."""
-    run(x)
     last = float("inf")
-    for _ in range(MAX_WARM_UP):
-        level = sorted(_once(run, x, clock) for _ in range(3))[1]
+    for turn in range(MAX_WARM_UP):
+        level = sorted(watch(3, 1, 0 if turn else 1))[1]
         if abs(level - last) < STABLE * level:
             return max(level, last), True
         last = level
     return last, False
 
 
-def _level(run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]) -> float:
+def _level(watch: Stopwatch) -> float:
     """Time in ms of something small that ran a moment ago."""
-    times: list[float] = []
-    while len(times) < MOST_LOOPS and (
-        sum(times) < HEAT_MS + LOOP_MS or len(times) < HEAT_RUNS + LOOP_RUNS
-    ):
-        times.append(_once(run, x, clock))
+    least = HEAT_RUNS + LOOP_RUNS
+    times = watch(least, 1, 0)
+    while sum(times) < HEAT_MS + LOOP_MS and len(times) < MOST_LOOPS:
+        missing = (HEAT_MS + LOOP_MS - sum(times)) / max(min(times), 1e-6)
+        times += watch(min(int(missing) + 1, MOST_LOOPS - len(times)), 1, 0)
     return float(np.median(times[len(times) // 3 :]))
-
-
-def _once(run: Callable[[Any], Any], x: NDArray[np.float32], clock: Callable[[], float]) -> float:
-    start = clock()
-    run(x)
-    return (clock() - start) * 1e3

@@ -191,7 +191,8 @@ def export(
 ) -> None:
     """Write a deployable artifact of a run, or of candidates with random weights.
 
-    SOURCE is a run folder, or a JSON file with one candidate or a list of them.
+    SOURCE is a run folder, or a JSON file with one candidate or a list of them. With --runtime
+    onnxruntime-web the folder is a page that any web server can serve.
 
     A kit holds the models of a run, images with expected answers, sub-blocks to calibrate, and
     programs that need the runtime alone. Its README.txt says what to type on the machine, or for a

@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 from ...cost_models import Device
 from ...cost_models.graphs.modules import input_shape
-from ...cost_models.runtimes import Compiled, find_runtime, open_runtime
+from ...cost_models.runtimes import Compiled, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.networks import Network
@@ -73,8 +73,7 @@ class Artifact:
         images = resized(split.images, self.candidate.architecture.input_size).numpy()
         missing = -len(images) % self.batch
         padded = np.concatenate([images, images[:missing]])
-        runs = [self.compiled.run(x) for x in np.split(padded, len(padded) // self.batch)]
-        return torch.from_numpy(np.concatenate(runs)[: len(images)])
+        return torch.from_numpy(run_all(self.compiled, padded, self.batch)[: len(images)].copy())
 
     @cached_property
     def kernels(self) -> Mapping[str, int]:

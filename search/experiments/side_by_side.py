@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
-from ...cost_models.runtimes import Compiled, find_runtime, open_runtime
+from ...cost_models.runtimes import Compiled, find_runtime, open_runtime, run_all
 from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.standalone.energy_meter import NVIDIA
 from ...cost_models.standalone.runner import CLOCKS, laid_out, peak_mb
@@ -189,7 +189,7 @@ def measure_entries(
     for i, entry in enumerate(entries):
         first, here = i * len(batches), session.timings[i * len(batches) : (i + 1) * len(batches)]
         images = resized(split.images, entry.candidate.architecture.input_size).numpy()
-        logits = np.concatenate([compiled[first].run(x[None]) for x in images])
+        logits = run_all(compiled[first], images, 1)
         rows.append(
             LadderRow(
                 entry.name,

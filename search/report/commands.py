@@ -53,6 +53,9 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
         ),
         ("Check every model again, and refresh what was measured", ["vitpareto", "verify", run]),
     ]
+    if "index.html" in chosen.files:
+        purpose = "Or in a browser: serve its page to http://localhost:8000"
+        lines.insert(2, (purpose, ["python", "-m", "http.server", "--directory", out]))
     if any(m.is_predicted for m in facts.shown_models):
         purpose = "Pack what measures the models on their device, and tells what to type there"
         lines.insert(0, (purpose, ["vitpareto", "export", run, "--kit", "kit"]))

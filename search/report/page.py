@@ -64,10 +64,11 @@ def page(facts: Facts) -> str:
 def _head(facts: Facts, name: str) -> list[str]:
     config = facts.config
     device = facts.cost_model.identity
+    host = f" in {device['host']}" if device.get("host") else ""
     words = (
         f"Space {facts.space.name}, images {config.data.label}, device {config.device.label} "
         f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
-        f"{device.get('version', '')}, {counted(device.get('threads', 1), 'thread')}): "
+        f"{device.get('version', '')}{host}, {counted(device.get('threads', 1), 'thread')}): "
         f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
         f"{len(facts.front)} on the front, {len(facts.delivered)} delivered."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -15,11 +16,13 @@ from ....cost_models.graphs.to_onnx import to_onnx
 from ....spaces.errors import RunError
 from ..build import Build
 from ..kernel_inventory import inventory_of
+from ..page import page
 from ..preprocessing import Preprocessing, metadata
-from ..program import onnxruntime, openvino
+from ..program import onnxruntime, openvino, predict
 from ..program.assemble import program
 from . import PREDICT, Format
 
+WEB = "onnxruntime-web"
 PARTS = {"openvino": openvino}  # of the program; any other runtime of such files is ONNX Runtime's
 
 
@@ -40,8 +43,11 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """Give a program that classifies images with the file."""
-    return {PREDICT: program(device, PARTS.get(device.runtime, onnxruntime))}
+    """Give a program that classifies images with the file, and for browsers a page, too."""
+    if device.runtime != WEB:
+        return {PREDICT: program(device, PARTS.get(device.runtime, onnxruntime))}
+    here = replace(device, provider=predict.PROVIDER)
+    return {PREDICT: program(here, onnxruntime), **page(build.candidate, device, preprocessing)}
 
 
 def check(content: bytes) -> None:

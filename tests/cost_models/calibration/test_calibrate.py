@@ -37,6 +37,7 @@ from vitpareto.cost_models.standalone.timing import (
     measure_alone,
     measure_beside,
     measure_session,
+    stopwatch,
 )
 from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.cost_models.units.precision_recipes import Book
@@ -318,9 +319,8 @@ def test_anchors_are_timed_around_a_graph() -> None:
 
     clock = [0.0]
     graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
-    timing, (anchor_ms,) = measure_beside(
-        graph.run, np.zeros(1), [(anchor.run, np.zeros(1))], lambda: clock[0]
-    )
+    watches = [stopwatch(one, np.zeros(1), lambda: clock[0]) for one in (graph, anchor)]
+    timing, (anchor_ms,) = measure_beside(watches[0], watches[1:])
     assert timing.median_ms > 1.1  # by how much everything was slowed
     assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
 
@@ -328,7 +328,7 @@ def test_anchors_are_timed_around_a_graph() -> None:
 def test_one_alone_is_the_median_of_its_runs() -> None:
     clock = [0.0]
     graph = Counting(clock, 1e-3)
-    found = measure_alone(graph.run, np.zeros(1), lambda: clock[0])
+    found = measure_alone(stopwatch(graph, np.zeros(1), lambda: clock[0]))
     assert 1.0 <= found.p10_ms <= found.median_ms <= found.p90_ms <= 1.31
     assert found.stable and found.n == len(found.samples_ms) == ALONE_ROUNDS
     assert graph.runs > ALONE_MS

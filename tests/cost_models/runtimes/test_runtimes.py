@@ -118,7 +118,10 @@ def test_a_bundle_is_of_a_runtime_that_stands_alone(tmp_path: Path) -> None:
 
 def python(code: str, *paths: Path) -> str:
     """Standard output of a program that finds plugins in some folders."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "VITPARETO_NODE_MODULES": "nowhere",
+    }
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

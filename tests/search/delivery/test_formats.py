@@ -14,7 +14,7 @@ from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
 
-from ...shared import needs_runtime
+from ...shared import needs_device, needs_runtime
 
 
 class TestOnnx(FormatContract):
@@ -56,9 +56,11 @@ def test_all_are_there() -> None:
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 
-def test_openvino_runs_the_same_files() -> None:
-    needs_runtime("openvino")
+@pytest.mark.parametrize("name", ["cpu-openvino", "node"])
+def test_others_run_the_same_files(name: str) -> None:
+    needs_device(name)
     contract = TestOnnx()
-    contract.device = Device.load("cpu-openvino")
+    contract.device = Device.load(name)
     contract.test_its_runtime_names_it()
     contract.test_the_runtime_answers_as_torch()
+    contract.test_companions_have_names_of_their_own()

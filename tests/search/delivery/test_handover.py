@@ -11,6 +11,7 @@ import torch
 from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import load_network
 from vitpareto.search.delivery.manifest import manifests, read_manifest
+from vitpareto.search.delivery.page import FILES, RUNTIME
 from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
@@ -52,11 +53,12 @@ def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str |
 MODELS = {  # of a runtime; any other has model.onnx
     "torch": {"model.torchscript.pt", "model.pt2"},
     "litert": {"model.tflite"},
+    "onnxruntime-web": {"model.onnx", "about.json", *FILES, *RUNTIME},
 }
 BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
 
 
-@pytest.mark.parametrize("runtime", [None, "openvino", "litert", "torch"])
+@pytest.mark.parametrize("runtime", [None, "openvino", "litert", "torch", "onnxruntime-web"])
 def test_the_folder_holds_what_the_readme_says(
     run: SimpleNamespace, tmp_path: Path, runtime: str | None
 ) -> None:
@@ -93,10 +95,13 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"'x'\. Known: litert, onnxruntime, openvino, torch\."):
+    with pytest.raises(
+        ConfigError, match=r"'x'\. Known: litert, onnxruntime, onnxruntime-web, openvino, torch\."
+    ):
         picked(run, "x", tmp_path / "out")
     with pytest.raises(
-        ConfigError, match=r"'executorch'\. Known: litert, onnxruntime, openvino, torch\."
+        ConfigError,
+        match=r"'executorch'\. Known: litert, onnxruntime, onnxruntime-web, openvino, torch\.",
     ):
         picked(run, "executorch", tmp_path / "out")
     try:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device, calibrate
+from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.manifest import manifests, read_manifest
@@ -17,7 +18,7 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ...shared import needs_runtime
+from ...shared import needs_device, needs_runtime
 from ..made import SPACE, Made, everywhere
 
 FLOAT = SPACE.replace("[32, 8]", "32").replace("[8, 32]", "32")
@@ -80,6 +81,37 @@ def test_litert_from_end_to_end(made: Made, tmp_path: Path) -> None:
     assert all(report.checks[0].holds and report.metrics for report in reports)
 
 
+@pytest.mark.slow
+@pytest.mark.onnx
+@pytest.mark.parametrize("name", ["node", "browser"])
+def test_the_web_from_end_to_end(made: Made, tmp_path: Path, name: str) -> None:
+    """Calibrated, predicted, delivered with a page and verified, in float32 and in int8."""
+    needs_device(name)
+    device, space = Device.load(name), SearchSpace.from_text(SPACE)
+    there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
+    assert there.model.identity["runtime"] == "onnxruntime-web"
+    assert there.model.identity["host"].startswith({"node": "node", "browser": "chrom"}[name])
+    (tmp_path / "config.yaml").write_text("")
+    run = RunFolder(tmp_path, lock=False)
+    keys = [
+        there.deliver(run.pareto, everywhere(made.candidate, policy)).name
+        for policy in (Policy(), Policy(8, 8))
+    ]
+    verify.verify_new(run, device, made.data)
+    delivered = {manifest.key: manifest for manifest in manifests(run.pareto)}
+    for key, integers in zip(keys, (False, True), strict=True):
+        manifest = delivered[key]
+        assert {"model.onnx", "index.html", "about.json", "predict.py"} < set(manifest.files)
+        checks = {check.name: check for check in manifest.checks}
+        names = {"silent fallbacks", "size_mb", "peak_memory_mb"}
+        names |= {"agreement with torch"} if integers else {"logits against torch"}
+        assert all(checks[name].holds for name in names), checks
+        executed = manifest.inventory.executed
+        assert (find_runtime(device.runtime).integers(executed) > 0) == integers
+    reports = verify.verify_again(run, device, made.data)
+    assert all(report.checks[0].holds and report.metrics for report in reports)
+
+
 @pytest.fixture(scope="module")
 def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A verified run of models of several precisions, keys by name."""
@@ -96,7 +128,7 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
 
 @pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("runtime", ["torch", "openvino", "litert"])
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "litert", "onnxruntime-web"])
 @pytest.mark.onnx
 def test_models_made_again_for_another_runtime(
     made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str, name: str

@@ -1,0 +1,1 @@
+"""Web: where onnxruntime-web, Node.js and Chromium are, and processes that run models in them."""
