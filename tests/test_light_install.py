@@ -84,7 +84,8 @@ def test_whatever_is_imported_is_installed_by_the_package_or_an_extra() -> None:
     known = {module for packages in EXTRAS.values() for module in packages.values()}
     of_these = {"google": "onnx", "sqlalchemy": "optuna"}
     of_these |= {"torchvision": "timm", "huggingface_hub": "timm"}  # bring them
-    others = {"pytest", "hypothesis", "energy_meter", "timing"}  # of laws, and files of a bundle
+    others = {"pytest", "hypothesis"}  # of laws
+    others |= {"energy_meter", "graph", "run", "runner", "seal", "timing"}  # of a bundle or kit
     others |= {"pynvml", "transformers"}  # used where they are; the latter by folders that it saved
     assert not found - known - {"click", "numpy", "yaml"} - of_these.keys() - others
 

@@ -155,6 +155,7 @@ def gather(folder: RunFolder) -> Facts:
     Raises:
         RunError: nothing was delivered yet, or a file is missing or damaged.
     """
+    config = load_config(folder.config)
     delivered, model = manifests(folder.pareto), CostModel.load(folder.cost_model)
     environment = read_json(folder.environment)
     is_here = model.identity.items() >= environment["machine"].items()
@@ -162,7 +163,7 @@ def gather(folder: RunFolder) -> Facts:
     complete = [e for e in scored if e.status == "complete"]
     return Facts(
         folder=folder,
-        config=load_config(folder.config),
+        config=config,
         space=SearchSpace.from_yaml(folder.space),
         evaluations=complete,
         refresh=refresh_of(folder, complete),
