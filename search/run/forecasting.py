@@ -93,7 +93,8 @@ class Forecasting(Ingredients):
                 self._train_to_the_end(anchors(enough(trained), goal), executor)
         rmtree(self.folder.half_trained, ignore_errors=True)
         if config.start.model:
-            return CutForecast.fit(self._for_validation(trained), self.assembled())
+            known = self._for_validation([*trained, self._start_as_example()])
+            return CutForecast.fit(known, self.assembled())
         return Forecast.fit(trained)
 
     def _for_validation(self, trained: Sequence[Evaluation]) -> Sequence[Evaluation]:
@@ -102,16 +103,29 @@ class Forecasting(Ingredients):
             return trained
         return on_other_split(trained, self._shift_between_splits())
 
+    def _start_as_example(self) -> Evaluation:
+        """What needs no training: uncut, the start is as accurate as it is."""
+        start, (here, _) = self.ensure_start(), self._start_by_split()
+        assert start
+        whole = Candidate.uncompressed(start.architecture)
+        return Evaluation(whole, "complete", {**here, "divergence": 0.0})
+
     @once
     def _shift_between_splits(self) -> Mapping[str, float]:
         """From the search to the validation split, as the start and the examples tell it."""
-        start, (examples, _) = self.ensure_start(), read_evaluations(self.folder.short_trainings)
+        examples, _ = read_evaluations(self.folder.short_trainings)
+        return shift_between_splits(examples, *self._start_by_split())
+
+    @once
+    def _start_by_split(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Accuracies of the start on the search and on the validation split."""
+        start = self.ensure_start()
         assert start
         here, there = (
             accuracy(predict(start, split.images), split.labels)
             for split in map(self.data.split, ("search", "validation"))
         )
-        return shift_between_splits(examples, here, there)
+        return here, there
 
     def _examples(self) -> tuple[Scorer, list[Candidate]]:
         """What trains the examples of a forecast for some steps, and the examples."""

@@ -13,6 +13,10 @@ differ (Pinsker's inequality). With its logarithm the forecasts were off by 1.1 
 
 That shift is between splits, one of which is easier than the other, and the start and the examples
 tell it, as they are known on both. Here the one that scores was so by 2.3 points.
+
+The start is an example that costs nothing: over 40 candidates cut from a DeiT-Tiny of photos, and
+finished, the forecasts from 16 others had a Kendall tau of 0.79 with it and 0.77 without, where
+seeds allow 0.86, and without it they promised the uncut start 6 points more than it has.
 """
 
 from __future__ import annotations

@@ -113,12 +113,25 @@ def test_accuracies_are_those_forecast_of_finished_candidates(searched: Path) ->
     assert len(examples) == 8
     whole, _ = read_evaluations(run.folder.whole_trainings)
     assert {e.key for e in whole} < {e.key for e in examples} and len(whole) == 3
-    on_validation = CutForecast.fit(run._for_validation(examples), run.assembled())
+    known = [*examples, run._start_as_example()]
+    on_validation = CutForecast.fit(run._for_validation(known), run.assembled())
     forecast = Lifted.fit(on_validation, run._for_validation(whole))
     scored, _ = read_evaluations(run.folder.evaluations)
     for evaluation in scored[:3]:
         found = forecast(evaluation.candidate)
         assert found == pytest.approx({name: evaluation.metrics[name] for name in found}, rel=1e-3)
+
+
+def test_the_start_is_an_example_of_itself(searched: Path) -> None:
+    run = Run(RunFolder(searched, lock=False))
+    examples, _ = read_evaluations(run.folder.short_trainings)
+    (start,) = run._for_validation([run._start_as_example()])
+    without = CutForecast.fit(run._for_validation(examples), run.assembled())
+    off, less = (
+        abs(forecast(start.candidate)["accuracy"] - start.metrics["accuracy"])
+        for forecast in (without, run.ensure_forecast())
+    )
+    assert start.metrics["divergence"] == 0 and less < off
 
 
 def test_finished_models_move_the_forecasts_of_the_others(searched: Path) -> None:
