@@ -133,7 +133,7 @@ def available(device: Device) -> str:
 
 
 def run_all(compiled: Compiled, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
-    """Outputs for any number of images, a multiple of the batch.
+    """Outputs for any number of images; the last batch is filled up with the first ones.
 
     Args:
         compiled: runs a batch; where it has a `run_all` of its own, any number at once.
@@ -142,10 +142,13 @@ def run_all(compiled: Compiled, images: NDArray[np.float32], batch: int) -> NDAr
     """
     import numpy as np
 
+    missing = -len(images) % batch
+    padded = np.concatenate([images, images[:missing]])
     own: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
     if own := getattr(compiled, "run_all", None):
-        return own(images)
-    return np.concatenate([compiled.run(x) for x in np.split(images, len(images) // batch)])
+        return own(padded)[: len(images)]
+    parts = np.split(padded, len(padded) // batch)
+    return np.concatenate([compiled.run(x) for x in parts])[: len(images)]
 
 
 def as_bytes(model: Source) -> bytes | str:

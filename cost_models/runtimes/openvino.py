@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
+from ..standalone.openvino_graph import kernels_of
 from . import Runtime, Source, as_bytes
 
 Array = NDArray[np.float32]
@@ -40,14 +40,7 @@ class OpenVinoModel:
 
     def kernels(self) -> dict[str, int]:
         """Executed layers with the precision in which each really runs."""
-        counts: Counter[str] = Counter()
-        for node in self._compiled.get_runtime_model().get_ops():
-            about = node.get_rt_info()
-            kind = str(about["layerType"].astype(str))
-            precision = str(about["runtimePrecision"].astype(str))
-            if kind not in ("Input", "Output", "Const"):
-                counts[f"{kind}:{precision}"] += 1
-        return dict(counts)
+        return kernels_of(self._compiled)
 
     def memory_mb(self) -> None:
         """OpenVINO does not say; `footprint` measures it from outside."""

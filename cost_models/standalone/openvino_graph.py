@@ -40,11 +40,16 @@ class Graph:
 
     def kernels(self) -> dict[str, int]:
         """Count of each kind of layer that is executed, with the precision in which it runs."""
-        counts: Counter[str] = Counter()
-        for node in self._compiled.get_runtime_model().get_ops():
-            about = node.get_rt_info()
-            kind = str(about["layerType"].astype(str))
-            precision = str(about["runtimePrecision"].astype(str))
-            if kind not in ("Input", "Output", "Const"):
-                counts[f"{kind}:{precision}"] += 1
-        return dict(counts)
+        return kernels_of(self._compiled)
+
+
+def kernels_of(compiled: Any) -> dict[str, int]:
+    """Count of each kind of layer of a compiled model, with the precision in which it runs."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        about = node.get_rt_info()
+        kind = str(about["layerType"].astype(str))
+        precision = str(about["runtimePrecision"].astype(str))
+        if kind not in ("Input", "Output", "Const"):
+            counts[f"{kind}:{precision}"] += 1
+    return dict(counts)

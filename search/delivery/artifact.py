@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -71,9 +70,7 @@ class Artifact:
     def logits(self, split: Split) -> torch.Tensor:
         """Logits from the runtime, batch by batch as it will be used: (N, K)."""
         images = resized(split.images, self.candidate.architecture.input_size).numpy()
-        missing = -len(images) % self.batch
-        padded = np.concatenate([images, images[:missing]])
-        return torch.from_numpy(run_all(self.compiled, padded, self.batch)[: len(images)].copy())
+        return torch.from_numpy(run_all(self.compiled, images, self.batch).copy())
 
     @cached_property
     def kernels(self) -> Mapping[str, int]:

@@ -18,7 +18,7 @@ from ...cost_models import Device
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.runtime_spec import RUNTIMES, RuntimeSpec
-from ...cost_models.runtimes import available, find_runtime, open_runtime
+from ...cost_models.runtimes import available, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError
 from .build import Build
@@ -140,7 +140,7 @@ def _tried(
         content = format_of(device).encode(model.build(device), device, None)
         row = replace(row, converts=True, size_mb=len(content) / 1e6)
         compiled = open_runtime(device).compile(content)
-        found = _answers(compiled.run, model.images, device.batch)
+        found = run_all(compiled, model.images, device.batch)
     except REFUSALS as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return replace(row, converts=row.converts or False, runs=False, missing=first), content
@@ -155,13 +155,6 @@ def _tried(
             agreement=float(same.mean()),
         )
     return row, content
-
-
-def _answers(run: Callable[[Array], Array], images: Array, batch: int) -> Array:
-    """Logits (N, K), batch by batch as they will be used."""
-    missing = -len(images) % batch
-    padded = np.concatenate([images, images[:missing]])
-    return np.concatenate([run(x) for x in np.split(padded, len(padded) // batch)])[: len(images)]
 
 
 def _timed(device: Device, graphs: Sequence[TimedGraph]) -> dict[str, float]:

@@ -99,7 +99,7 @@ class Adaptation:
 
         if steps:
             keep()  # at once, as the probe may have taken minutes
-        looks = len(patches.networks())
+        looks = patches.looks
         counts = self.goal if looks == 1 else f"{self.goal} in {looks} patch sizes"
         with progress(steps, "start") as bar, stop_request() as asked:
             bar.update(optimizer.done)
@@ -112,7 +112,7 @@ class Adaptation:
                 except ArithmeticError as error:
                     raise RunError(f"start: {error}; try a smaller start.adapt.lr") from error
                 if optimizer.done % each == 0:
-                    best.offer(network, optimizer.average, lambda _: self._score(patches))
+                    best.offer(network, optimizer.average, lambda _: fmean(self._scores(patches)))
                 bar.set_postfix({counts: f"{best.score:.1%}"}, refresh=False)
                 bar.update()
                 if asked.is_set():
@@ -132,8 +132,9 @@ class Adaptation:
         passes = self.config.probe_epochs
 
         def offer(name: str) -> None:
-            facts[f"{self.goal}_{name}"] = self._accuracies(network)[self.goal]
-            best.offer(network, {}, lambda _: self._score(patches))
+            scores = self._scores(patches)
+            facts[f"{self.goal}_{name}"] = scores[0]
+            best.offer(network, {}, lambda _: fmean(scores))
 
         if knows or not passes:
             offer("before")
@@ -143,9 +144,9 @@ class Adaptation:
         network.load_state_dict(best.weights)
         return best, facts
 
-    def _score(self, patches: Patches) -> float:
-        """What weights are compared by: accuracy, on average over the patch sizes."""
-        return fmean(self._accuracies(seen)[self.goal] for seen in patches.networks())
+    def _scores(self, patches: Patches) -> list[float]:
+        """Accuracies through the patch sizes, its own first; weights are compared by their mean."""
+        return [self._accuracies(seen)[self.goal] for seen in patches.networks()]
 
     def _accuracies(self, network: Network) -> dict[str, float]:
         split = self.data.split("validation")

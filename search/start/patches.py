@@ -73,6 +73,11 @@ class Patches:
         return [own, *(resized_network(own, size, side) for side in others)]
 
     @property
+    def looks(self) -> int:
+        """Number of patch sizes that it is seen through."""
+        return 1 + len(self._others)
+
+    @property
     def work(self) -> float:
         """Work of a step, as a multiple of one through the network's own patches alone."""
         own, *others = (_macs(n.architecture) for n in (self._network, *self._others))
