@@ -16,7 +16,7 @@ from ..executors import open_executor
 from ..library.layers import LayerLoss
 from ..library.parts import Library
 from ..loop.study import ahead
-from ..scoring.assembled import LOOKED_AT, AssembledScorer, glanced_at
+from ..scoring.assembled import AssembledScorer, glanced_at, looked_at
 from ..scoring.cut_forecast import (
     CutForecast,
     Example,
@@ -196,5 +196,6 @@ class Forecasting(Ingredients):
     def assembled(self, share: float = 1.0) -> AssembledScorer:
         """Scorer with weights from the library, which are rounded as on the device."""
         library, search = self._glance(), self.data.split("search")
-        recipes, seen = self.ensure_cost_model().recipes, min(1.0, LOOKED_AT / len(search))
+        recipes = self.ensure_cost_model().recipes
+        seen = min(1.0, looked_at(library.start.architecture) / len(search))
         return AssembledScorer(library, part(search, seen * share), recipes=recipes)

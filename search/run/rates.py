@@ -25,7 +25,7 @@ from ..data.augment import KEPT_MB
 from ..data.dataset import Data
 from ..data.splits import SPLITS
 from ..library.options import tasks
-from ..scoring.assembled import LOOKED_AT, glanced_at
+from ..scoring.assembled import glanced_at, looked_at
 from ..start.fitted import imitated_on
 from ..start.patches import Patches, patch_sizes
 from ..store.atomic_files import read_json, write_json
@@ -258,9 +258,9 @@ def candidate_durations(
     images = {"short_step_s": config.proxy.batch_size, "finish_step_s": config.finish.batch_size}
     scales = {"judge_s": max(1.0, data.count("validation") / FEW)}
     if config.start.model:  # assembled and asked, each with a few images here
-        assembled = glanced_at(space.largest().architecture)
-        seen = min(LOOKED_AT, data.count("search"))
-        scales["score_s"] = (assembled + seen) / (2 * FEW)
+        start = space.largest().architecture
+        seen = min(looked_at(start), data.count("search"))
+        scales["score_s"] = (glanced_at(start) + seen) / (2 * FEW)
     return {
         c.key: {
             name: crowding * works[kind, c.key].seconds(images.get(name)) * scales.get(name, 1.0)

@@ -25,12 +25,14 @@ from ..library.repair import assemble
 from ..library.start import CHUNK
 from ..training.accuracy import LEAST, accuracy
 
-LOOKED_AT = 1024  # images of the search split that are enough to tell candidates apart
 # Images, and their tokens, on which candidates are repaired to be told apart. More would make them
 # better, but not their order: over 40 candidates cut from a ViT of CIFAR-10 the divergence has a
 # Kendall tau of 0.81 with their finished accuracy after repair on 48 images, of 0.81 on 512. All
 # need the same ones: with more for those of fewer tokens it was 0.67.
 GLANCE, GLANCE_TOKENS = 48, 6_000
+# Images of the search split that tell candidates apart, at least and at most, and the start's
+# tokens of them: over the same 40 candidates the tau is 0.81 on 64 or 256 images, 0.82 on 1,024.
+LOOKED_AT, LOOKED_AT_TOKENS = (128, 1024), 32_768
 KEPT = 32  # assembled networks in memory: those of one bracket of successive halving
 
 Maker = Callable[[Library, Candidate, Book | Sequence[str]], Network]
@@ -85,6 +87,12 @@ class AssembledScorer:
 def glanced_at(architecture: Architecture) -> int:
     """Number of images that repair a candidate well enough to tell it from others."""
     return max(GLANCE, GLANCE_TOKENS // architecture.grid**2)
+
+
+def looked_at(architecture: Architecture) -> int:
+    """Number of images that tell candidates of a start apart, by its own architecture."""
+    least, most = LOOKED_AT
+    return min(most, max(least, LOOKED_AT_TOKENS // architecture.grid**2))
 
 
 Fixed = tuple[str, ...] | tuple[tuple[str, str], ...]
