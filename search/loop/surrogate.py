@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 FIRST, SCALINGS = 10, 5  # trials before anything is predicted, and how many of them are scalings
 BATCH, SHARE = 8, 0.1  # proposals from one prediction, at least, and as a share of the scores
-POPULATION, GENERATIONS = 60, 4
+POPULATION, GENERATIONS = 60, 12
 OPTIMISM = 0.25  # standard deviations
 EXAMPLES = 1000  # that a prediction learns from; its time grows with their cube
 POOL = 150  # of the individuals that were met, those among which proposals are chosen
