@@ -21,7 +21,8 @@ PATHS = (
     "device.cost_model",
 )
 PATHS_OR_NAMES = ("space", "device.name")  # names of presets stay as they are
-MODEL, LOCAL = "start.model", "local-dir:"  # a name, or a folder with or without the prefix
+# A name, or a folder with or without the prefix.
+MODELS, LOCAL = ("start.model", "space.from"), "local-dir:"
 
 
 def make_absolute(raw: dict[str, Any], folder: Path) -> None:
@@ -36,9 +37,10 @@ def make_absolute(raw: dict[str, Any], folder: Path) -> None:
         value = section.get(name)
         if isinstance(value, str) and value and (key in PATHS or is_file_name(value)):
             section[name] = absolute(value, folder)
-    section, name = _section(raw, MODEL)
-    if isinstance(value := section.get(name), str):
-        section[name] = _absolute_model(value, folder)
+    for key in MODELS:
+        section, name = _section(raw, key)
+        if isinstance(value := section.get(name), str):
+            section[name] = _absolute_model(value, folder)
 
 
 def _absolute_model(name: str, folder: Path) -> str:

@@ -499,6 +499,13 @@ def sample(source: str, count: int, seed: int, as_json: bool) -> None:
 @click.option("--random-weights", is_flag=True, help="Read no weights; nothing is downloaded.")
 @click.option("--classes", type=click.IntRange(min=0), help="Of its head; those of its weights.")
 @click.option("--input-size", type=click.IntRange(min=1), help="Pixels; those of the model.")
+@click.option(
+    "--search",
+    "choices",
+    metavar="NAME,...",
+    default="",
+    help="Only these choices, such as weight_bits,rank_ratio,token_keep; all that suit by default.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="SPACE.yaml")
 @json_option
 def derive(
@@ -507,6 +514,7 @@ def derive(
     random_weights: bool,
     classes: int | None,
     input_size: int | None,
+    choices: str,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -525,7 +533,8 @@ def derive(
         classes=classes,
         input_size=input_size,
     )
-    made, found = derived(opened, model)
+    names = [name.strip() for name in choices.split(",") if name.strip()]
+    made, found = derived(opened, model, names)
     out.parent.mkdir(parents=True, exist_ok=True)
     header = (
         f"# Purpose: slices of {model}, which is the largest member.\n"

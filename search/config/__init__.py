@@ -1,7 +1,7 @@
 """The YAML file of a run: its sections, and how it is read."""
 
 from .reading import PRESETS, load_config
-from .run import CUT_EXAMPLES, RunConfig
+from .run import AUTO, CUT_EXAMPLES, RunConfig
 from .sections import (
     FEWEST_EXAMPLES,
     Balance,
@@ -24,6 +24,7 @@ from .trainings import (
 )
 
 __all__ = [
+    "AUTO",
     "CUT_EXAMPLES",
     "FEWEST_EXAMPLES",
     "PRESETS",

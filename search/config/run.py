@@ -32,6 +32,7 @@ from .trainings import (
 GONE_START = "pretrained"  # key of `supernet` in 0.2
 BUDGET = "25min"  # of a job whose lengths nobody gave
 NO_BUDGET = "none"
+AUTO = "auto"  # the space that is derived from the start
 LENGTHS = frozenset(
     {
         *(f"{name}.epochs" for name in ("start.adapt", "teacher", "supernet", "finish")),
@@ -46,7 +47,8 @@ class RunConfig(Section):
 
     Attributes:
         space: file or preset, preset@pixels for images of another size, or "auto" for the space
-            that is derived from the start.
+            that is derived from the start. `{from: MODEL, search: [...]}` in a file names the
+            start and the only choices of its space.
         budget: wall time of the whole job, such as 15min, from which every length follows that
             is not given; "none" keeps the lengths as they are. Where no training has a length,
             images other than digits have one of `BUDGET`.
@@ -77,6 +79,25 @@ class RunConfig(Section):
         left = {key: value for key, value in supernet.items() if key != GONE_START}
         start = {"start": {"model": supernet[GONE_START]}} if supernet[GONE_START] else {}
         return start | {**raw, "supernet": left}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived(cls, raw: Any) -> Any:
+        """A space from a model is `auto`, and the model is the start."""
+        if not isinstance(raw, Mapping) or not isinstance(space := raw.get("space"), Mapping):
+            return raw
+        if space.keys() - {"from", "search"} or not isinstance(space.get("from"), str):
+            raise ValueError(
+                f"space: is a name, a file, or {{from: MODEL, search: [...]}}, got {dict(space)!r}"
+            )
+        start = raw.get("start") or {}
+        given = {"model": space["from"]} | {k: v for k, v in space.items() if k == "search"}
+        if isinstance(start, Mapping) and start.get("model", space["from"]) != space["from"]:
+            raise ValueError(
+                f"space.from: is the start, got {space['from']!r} beside start.model "
+                f"{start['model']!r}"
+            )
+        return {**raw, "space": AUTO, "start": {**start, **given}}
 
     @field_validator("budget")
     @classmethod
@@ -148,6 +169,16 @@ class RunConfig(Section):
         if not self.budget:
             lengths = self.data.is_digits or LENGTHS - set(self.open_keys(LENGTHS))
             object.__setattr__(self, "budget", NO_BUDGET if lengths else BUDGET)
+        return self
+
+    @model_validator(mode="after")
+    def _choices_of_a_derived_space(self) -> RunConfig:
+        """Only a space that is derived here can be told what to search."""
+        if self.start.search and self.space != AUTO:
+            raise ValueError(
+                f"start.search: is about the space that is derived from the start: set "
+                f"space={AUTO}, or name its choices in {self.space!r}"
+            )
         return self
 
     @property

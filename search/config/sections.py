@@ -128,6 +128,8 @@ class StartConfig(Section):
             empty takes them to be those of the data if there are as many.
         mean: of its pixels in [0, 1], one a channel; empty takes what comes with the model.
         std: likewise.
+        search: the only choices of the space that is derived from it, such as weight_bits or
+            token_keep, each layer its own; empty takes all that suit.
         adapt: how it is adapted to the images.
     """
 
@@ -136,6 +138,7 @@ class StartConfig(Section):
     classes: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    search: tuple[str, ...] = ()
     adapt: AdaptConfig = AdaptConfig()
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
 from ...spaces.errors import ConfigError, CostError, RunError, VitParetoError
-from ..config import RunConfig, load_config
+from ..config import AUTO, RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
 from ..scoring.evaluation_log import read_evaluations
@@ -46,7 +46,6 @@ FIXED: Mapping[str, tuple[str, ...]] = {
 }
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
-AUTO = "auto"  # the space that is derived from the start
 
 
 def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
@@ -271,7 +270,8 @@ def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace
     from ..start.fitted import open_start
 
     with torch.random.fork_rng(devices=[]):
-        return derive_space(open_start(config.start).network, config.start.model)
+        start = config.start
+        return derive_space(open_start(start).network, start.model, start.search)
 
 
 def environment() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from math import ceil
 from typing import Any
@@ -11,19 +12,22 @@ from torch import nn
 
 from ...cost_models import workload
 from ...spaces import Architecture, Block, Candidate, SearchSpace, Stage
+from ...spaces.compression import INTEGER_BITS
 from ...spaces.convert import answer_of, from_model
 from ...spaces.convert.vision_transformer import exact_ratio
 from ...spaces.errors import SpaceError
 from ...spaces.mixers import find
 from ...spaces.networks import Network
+from ...spaces.schema import POLICY, in_use, specific
 from ...spaces.supernet import Supernet
+from .chosen import with_choices
 
 KEEPS = (1.0, 0.9, 0.7, 0.5)
 MLP_CUTS = (0.0, 0.25, 0.5)
 GROUPED = 3  # blocks that share weight bits
 
 
-def derive_space(network: Network, name: str) -> SearchSpace:
+def derive_space(network: Network, name: str, search: Sequence[str] = ()) -> SearchSpace:
     """The space of a network: fewer blocks, heads, hidden units, tokens and bits, other mixers.
 
     The width stays: it is the stream that all pretrained blocks read and write. What the file says
@@ -32,11 +36,15 @@ def derive_space(network: Network, name: str) -> SearchSpace:
     Args:
         network: converted.
         name: of the space.
+        search: names of the only choices that it has, each layer its own; all that suit by default.
 
     Raises:
-        SpaceError: its blocks differ in more than a space can say.
+        SpaceError: its blocks differ in more than a space can say, or it has no such choice.
     """
-    space = SearchSpace(derived_spec(network.architecture, name))
+    spec = derived_spec(network.architecture, name)
+    if search:
+        spec = with_choices(spec, search, policies_of(network.architecture))
+    space = SearchSpace(spec)
     if space.largest() != Candidate.uncompressed(network.architecture):
         raise SpaceError(f"{name}: its blocks are of different sizes, which no space can say")
     return space
@@ -55,14 +63,17 @@ def difference(space: SearchSpace, network: Network, model: nn.Module) -> float:
         return float((supernet(largest, images) - wanted).abs().max())
 
 
-def derived(model: nn.Module, name: str) -> tuple[SearchSpace, dict[str, Any]]:
+def derived(
+    model: nn.Module, name: str, search: Sequence[str] = ()
+) -> tuple[SearchSpace, dict[str, Any]]:
     """The space of a foreign model, and facts about its largest member.
 
     Raises:
-        SpaceError: the model has no counterpart in our vocabulary, with the reason.
+        SpaceError: the model has no counterpart in our vocabulary, with the reason; or as
+            `derive_space`.
     """
     network = from_model(model)
-    space = derive_space(network, name)
+    space = derive_space(network, name, search)
     largest = space.largest()
     counted = workload(largest)
     return space, {
@@ -71,6 +82,17 @@ def derived(model: nn.Module, name: str) -> tuple[SearchSpace, dict[str, Any]]:
         "params": counted.params,
         "macs": counted.macs,
         "max_abs_difference": difference(space, network, model),
+    }
+
+
+def policies_of(a: Architecture) -> set[str]:
+    """Policies that do something to a network, such as `mixer_rank_ratio`."""
+    return {
+        field
+        for block in a.blocks()
+        for name in POLICY
+        for field in specific(name)
+        if in_use(field, block.mixer, block.mlp_hidden > 0, INTEGER_BITS)
     }
 
 

@@ -131,6 +131,20 @@ def test_what_is_given_is_kept() -> None:
     assert 0.85 * 900 < took < 1.05 * 900
 
 
+def test_a_start_gets_time_and_its_candidates_few_passes() -> None:
+    known = with_budget("25min")
+    begun = known.config.model_dump(include={"space", "data", "executor"})
+    begun |= {"budget": "25min", "start": {"model": "vit"}}
+    cut = replace(
+        known, config=RunConfig.model_validate(begun), start_step_s=1.0, options=12, score_s=1.0
+    )
+    config, without = chosen(cut), chosen(known)
+    share = SECONDS[Stage.START](replace(cut, config=config)) / config.budget_s
+    assert 0.2 < share < 0.3
+    assert config.finish.finalists == 4 > without.finish.finalists
+    assert config.finish.epochs < without.finish.epochs
+
+
 @pytest.mark.parametrize(
     ("values", "anew"),
     [
