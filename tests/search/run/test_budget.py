@@ -132,7 +132,7 @@ def test_what_is_given_is_kept() -> None:
 
 
 def test_a_start_gets_time_and_its_candidates_few_passes() -> None:
-    known = with_budget("25min")
+    known = replace(with_budget("25min"), finish_step_s=1.0)
     begun = known.config.model_dump(include={"space", "data", "executor"})
     begun |= {"budget": "25min", "start": {"model": "vit"}}
     cut = replace(
