@@ -203,6 +203,11 @@ class RunConfig(Section):
             return {"": self.device}
         return {device.label: device for device in self.device}
 
+    @property
+    def device_label(self) -> str:
+        """Names of all devices."""
+        return ", ".join(device.label for device in self.devices)
+
     def on(self, device: str) -> RunConfig:
         """The configuration as if the run were for one of its devices alone."""
         seen = {"device": self.by_device[device], "search": self.search.on(device)}

@@ -123,16 +123,16 @@ def _one_or_several(value: Any) -> DeviceConfig | tuple[DeviceConfig, ...]:
     if not isinstance(value, list | tuple):
         return DeviceConfig.model_validate(value)
     listed = [{"name": item} if isinstance(item, str) else item for item in value]
-    devices = _SEVERAL.validate_python(listed)
+    devices: list[DeviceConfig] = _SEVERAL.validate_python(listed)
     if not devices:
         raise ValueError("need at least one device")
     labels = [device.label for device in devices]
     if twice := next((label for label in labels if labels.count(label) > 1), ""):
         raise ValueError(f"{twice} is there twice; devices are told apart by their names")
-    return devices if len(devices) > 1 else devices[0]
+    return tuple(devices) if len(devices) > 1 else devices[0]
 
 
-_SEVERAL = TypeAdapter(tuple[DeviceConfig, ...])
+_SEVERAL = TypeAdapter(list[DeviceConfig])
 Devices = Annotated[DeviceConfig | tuple[DeviceConfig, ...], BeforeValidator(_one_or_several)]
 
 

@@ -31,9 +31,13 @@ def at(name: str, device: str) -> str:
 def on_device(values: Mapping[str, V], device: str) -> dict[str, V]:
     """Values as a run for this device alone names them, without those of other devices.
 
+    The values themselves with "", which stands for all devices.
+
     >>> on_device({"macs": 5, "latency_ms@a": 1, "latency_ms@b": 2}, "b")
     {'macs': 5, 'latency_ms': 2}
     """
+    if not device:
+        return dict(values)
     parts = ((*name.partition(AT), value) for name, value in values.items())
     return {name: value for name, _, where, value in parts if where in ("", device)}
 

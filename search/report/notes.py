@@ -94,6 +94,7 @@ def _unverified(facts: Facts) -> Iterator[str]:
             f"{letters}: predicted for {predicted[0].machine}, not verified on it: latencies and "
             "memory are those of the cost model, and accuracies are those of this machine. To "
             f"measure them there: vitpareto export {run} --kit DIR"
+            + (f" --device {facts.folder.device}" if facts.folder.device else "")
         )
     for manifest in facts.delivered:
         if manifest.broken:

@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 from ...spaces.errors import RunError
 from .atomic_files import read_json, write_atomic, write_json
 
-
 DEVICES = "devices"  # folder of what is of one of several devices
 
 
@@ -83,7 +82,9 @@ class RunPaths:
     mistakes = _DeviceFile("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _DeviceFile("reference.json")  # the start or the largest network, rows as in `ladder`
+    reference = _DeviceFile(
+        "reference.json"
+    )  # the start or the largest network, rows as in `ladder`
     report = _DeviceFile("report.html")
     picture = _DeviceFile("pareto.png")
 
