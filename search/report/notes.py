@@ -120,7 +120,8 @@ def _beaten(facts: Facts) -> Iterator[str]:
             ):
                 yield (
                     f"{facts.letter(manifest.key)} is beaten by {facts.letter(other.key)} in "
-                    f"{', '.join(o.name for o in traded)}: there is no reason to take it."
+                    f"{', '.join(o.name for o in traded)}: there is no reason to take it"
+                    f"{facts.folder.device and f' on {facts.folder.device}'}."
                 )
                 break
 

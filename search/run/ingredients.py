@@ -205,21 +205,22 @@ class Ingredients:
             given = given_model(side.config.devices[0])
             if given and not side.folder.cost_model.exists():
                 CostModel.load(given).save(side.folder.cost_model)
-        waiting = {n: side for n, side in sides.items() if not side.folder.cost_model.exists()}
+        waiting = [side for side in sides.values() if not side.folder.cost_model.exists()]
         if waiting:
             with running(self.folder, Stage.CALIBRATION) as facts:
-                for name, side in waiting.items():
-                    figures = side.calibrate().validation
+                for side in waiting:
+                    side.calibrate()
+                for name, side in sides.items():
+                    figures = CostModel.load(side.folder.cost_model).validation
                     facts |= {at(figure, name): value for figure, value in figures.items()}
         return {name: side.load_cost_model() for name, side in sides.items()}
 
-    def calibrate(self) -> CostModel:
+    def calibrate(self) -> None:
         """Measure the device, and keep its cost model."""
-        wanted, seed, kept = self.config.devices[0], self.config.search.seed, self.folder.cost_model
+        budget_s, seed = self.config.devices[0].calibrate_s, self.config.search.seed
         with share_bar(f"calibrating {self.device.name}") as bar:
-            return calibrate(
-                self.device, self.space, wanted.calibrate_s, seed, out=kept, progress=bar
-            )
+            kept = self.folder.cost_model
+            calibrate(self.device, self.space, budget_s, seed, out=kept, progress=bar)
 
     def load_cost_model(self) -> CostModel:
         """The cost model of the device, which is there."""
