@@ -40,21 +40,24 @@ def one_for_all_words(crossing: Crossing, sides: Mapping[str, Facts]) -> str:
     """What to take if all devices run the same model, and what each pays for that."""
     if not crossing.one_for_all:
         return "No model was delivered for all of them."
+    one = crossing.models[crossing.one_for_all]
     costs = (
-        f"on {name} {_excess_words(excess, _chosen(crossing, sides, name))}"
+        f"on {name} {_excess_words(excess, _chosen(crossing, sides, name), one[name].chosen)}"
         for name, excess in crossing.excess.items()
     )
     return f"If all run the same model, it is {crossing.one_for_all}: {'; '.join(costs)}."
 
 
-def _excess_words(excess: Excess, alone: str) -> str:
-    """What a device pays.
+def _excess_words(excess: Excess, alone: str, chosen: bool = False) -> str:
+    """What a device pays beside the model that one would take for it alone.
 
     >>> _excess_words(Excess(0.25, -0.01), "A")
     'it is 25% slower than A and 1.0 points less accurate'
     >>> _excess_words(Excess(0.0, 0.0), "A")
     'it is as good as A'
     """
+    if chosen:
+        return f"it is {alone}"
     words: list[str] = []
     if abs(excess.slower) > SLIGHT:
         words.append(f"{abs(excess.slower):.0%} {'slower' if excess.slower > 0 else 'faster'} than")
@@ -71,7 +74,7 @@ def _excess_words(excess: Excess, alone: str) -> str:
 def _chosen(crossing: Crossing, sides: Mapping[str, Facts], name: str) -> str:
     """The model that one would take for a device alone, in words."""
     chosen = next(m[name] for m in crossing.models.values() if name in m and m[name].chosen)
-    return f"{sides[name].letter(chosen.key)}, which is the one for it alone"
+    return f"{sides[name].letter(chosen.key)}, which one would take for it alone"
 
 
 def _row(key: str, crossing: Crossing, sides: Mapping[str, Facts]) -> list[str]:

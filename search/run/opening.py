@@ -104,6 +104,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
         if getattr(before, name) != getattr(config, name)
         and (not files or any(_exists(folder, before, file) for file in files))
     ]
+    if before.by_device.keys() != config.by_device.keys() and "device" not in changed:
+        changed.append("device")  # which was not tried when the space was narrowed for others
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
     goal = config.search.goal
