@@ -209,9 +209,11 @@ class RunConfig(Section):
         return ", ".join(device.label for device in self.devices)
 
     def on(self, device: str) -> RunConfig:
-        """The configuration as if the run were for one of its devices alone."""
+        """The configuration as if the run were for one of its devices alone; as it is with ""."""
+        if not device:
+            return self
         seen = {"device": self.by_device[device], "search": self.search.on(device)}
-        return self.model_copy(update=seen) if device else self
+        return self.model_copy(update=seen)
 
     @property
     def budget_s(self) -> float:
