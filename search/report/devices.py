@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from urllib.parse import quote
 
 from ..run.crossing import Crossing
 from .crossing import crossing_section
@@ -42,7 +43,7 @@ def devices_page(crossing: Crossing, sides: Mapping[str, Facts]) -> str:
 def _device(name: str, facts: Facts) -> list[str]:
     """The front and the models of one device."""
     report = facts.folder.report.relative_to(facts.folder.path).as_posix()
-    link = tag("a", text(f"the report of {name}"), href=report)
+    link = tag("a", text(f"the report of {name}"), href=quote(report))
     return [
         tag("h2", text(f"On {name}")),
         tag("p", f"{text(device_words(facts))}. Everything else is in {link}.", class_="note"),
