@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,24 @@ class Device:
             for name in values["recipes"]:
                 _one_of("recipes", name, known_recipes, f" of {values['runtime']}")
         return cls(**values)
+
+    @classmethod
+    def of_identity(
+        cls, identity: Mapping[str, Any], name: str, recipes: Collection[str]
+    ) -> Device:
+        """The device that an identity is of.
+
+        Args:
+            identity: as `identity` gives it.
+            name: of the device.
+            recipes: that are known to run on it, beside float.
+
+        Raises:
+            ConfigError: the identity lacks a setting, or has one that is not known here.
+        """
+        settings = {f.name: identity[f.name] for f in fields(cls) if f.name in identity}
+        known = [recipe for recipe in RECIPES if recipe in {"float", *recipes}]
+        return cls.from_dict({**settings, "name": name, "recipes": known})
 
     @property
     def chip(self) -> str:

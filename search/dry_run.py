@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from .console import say
 from .data.loading import blank_data, catalog_of, sample_data
 from .data.overview import overview, overview_lines
 from .loop.nearest_feasible import misses, nearest
+from .pareto.by_device import AT, at
 from .pareto.objectives import METRICS
 from .pipeline import steps_of
 from .run.budget import check_budget
 from .run.budget import planned as planned_config
+from .run.devices import given_model
 from .run.inheriting import RECIPE
 from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
-from .run.targeting import targeted
-from .scoring.predicted_costs import CostPredictor
+from .run.targeting import targeted_at_all
+from .scoring.predicted_costs import CostPredictor, TogetherPredictor
 from .start.fitted import check_start, open_start
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
@@ -58,7 +61,7 @@ class Plan:
             exact size, and parameters of the smallest and the largest candidate.
         images: in each split, and classes.
         data: what is read, as `data show` has it.
-        device: that is measured.
+        device: that is measured; of several a list.
         work: stage -> description.
         seconds: stage -> estimate.
         disk_mb: file -> estimate.
@@ -73,7 +76,7 @@ class Plan:
     space: Mapping[str, Any]
     images: Mapping[str, int]
     data: Mapping[str, Any]
-    device: Mapping[str, Any]
+    device: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     work: Mapping[str, str]
     seconds: Mapping[str, float]
     disk_mb: Mapping[str, float]
@@ -99,9 +102,9 @@ def plan(config: RunConfig, path: Path) -> Plan:
     """
     if not RunPaths(path).begun:
         RunFolder.check_free(path)
-    device = check_setup(config)
+    devices = check_setup(config)
     begun = RunPaths(path) if RunPaths(path).begun else None
-    space, refusals = targeted(config, open_space(config, RunPaths(path)), device, begun)
+    space, refusals = targeted_at_all(config, open_space(config, RunPaths(path)), devices, begun)
     check_ready_models(config, space)
     start, size = time.perf_counter(), space.largest().architecture.input_size
     catalog = catalog_of(config.data, size)
@@ -135,7 +138,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
         space={
             "name": space.name,
             "description": space.description,
-            "left_out": left_out(device, refusals),
+            "left_out": "; ".join(filter(None, map(left_out, devices, refusals))),
             "size": space.size,
             "smallest_params": workload(space.smallest()).params,
             "largest_params": workload(space.largest()).params,
@@ -146,7 +149,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "classes": data.num_classes,
         },
         data=overview(catalog),
-        device=device.to_dict(),
+        device=devices[0].to_dict() if len(devices) == 1 else [d.to_dict() for d in devices],
         work={step.stage.value: step.about(rates) for step in steps_of(config)},
         seconds={step.stage.value: step.seconds(rates) for step in steps_of(config)},
         disk_mb={
@@ -154,7 +157,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
             "teacher": rates.teacher_mb + rates.logits_mb,
             "supernet": rates.supernet_mb if config.has_supernet else 0.0,
             "evaluations": config.search.trials * LINE_MB,
-            "pareto": config.finish.finalists * (COPIES + STATE) * rates.supernet_mb,
+            "pareto": config.finish.finalists * (COPIES * len(devices) + STATE) * rates.supernet_mb,
         },
         free_mb=_free_mb(path),
         teacher_accuracy=judged.accuracy if judged else None,
@@ -167,15 +170,18 @@ def plan_lines(planned: Plan) -> list[str]:
     """Lines that print a plan."""
     total, disk = sum(planned.seconds.values()), sum(planned.disk_mb.values())
     space, device = planned.space, planned.device
+    devices = [device] if isinstance(device, Mapping) else device
     return [
         *overview_lines(planned.data),
         "",
         f"space   {space['name']}: {space['size']:,} candidates of {space['smallest_params']:,} to "
         f"{space['largest_params']:,} parameters",
         *([f"        {space['description']}"] if space["description"] else []),
-        *([f"        {space['left_out'].removeprefix('space: ')}"] if space["left_out"] else []),
-        f"device  {device['name']}: {device['runtime']}, {device['threads']} "
-        f"threads, batch {device['batch']}",
+        *([f"        {space['left_out'].replace('space: ', '')}"] if space["left_out"] else []),
+        *(
+            f"device  {d['name']}: {d['runtime']}, {d['threads']} threads, batch {d['batch']}"
+            for d in devices
+        ),
         "",
         f"{'stage':14}  {'about':>9}  what",
         *(
@@ -208,20 +214,27 @@ def unreachable(config: RunConfig, space: SearchSpace, paths: RunPaths) -> str:
 
     Without a cost model only counts are, and the bytes of the weights, which no file is below.
     """
-    kept = config.device.cost_model or paths.cost_model
-    if Path(kept).is_file():
-        price, known = CostPredictor(CostModel.load(Path(kept))).all, METRICS
+    kept = {
+        name: given_model(device) or paths.of(name).cost_model
+        for name, device in config.by_device.items()
+    }
+    if all(path.is_file() for path in kept.values()):
+        models = {name: CostPredictor(CostModel.load(path)) for name, path in kept.items()}
+        price, known = TogetherPredictor(models).all, METRICS
     else:
-        price, known = _counted, COUNTED
-    limited = [o for o in config.search.resolve() if o.name in known and o.limit is not None]
-    limited = [o for o in limited if not o.maximize]
+        price, known = partial(_counted, [*kept]), COUNTED
+    limited = [o for o in config.search.resolve() if o.limit is not None and not o.maximize]
+    limited = [o for o in limited if o.name.partition(AT)[0] in known]
     _, costs = nearest(space, limited, price, config.search.seed)
     return misses(costs, limited)
 
 
-def _counted(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-    works = map(workload, candidates)
-    return [{"macs": w.macs, "params": w.params, "size_mb": w.weight_bytes / 1e6} for w in works]
+def _counted(devices: Sequence[str], candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    return [
+        {"macs": w.macs, "params": w.params}
+        | {at("size_mb", device): w.weight_bytes / 1e6 for device in devices}
+        for w in map(workload, candidates)
+    ]
 
 
 def decided(config: RunConfig, before: RunConfig, keys: Sequence[str]) -> dict[str, Any]:

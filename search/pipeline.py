@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from .config import RunConfig
 from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT
-from .delivery.verify import test_once, verify_new
+from .delivery.verify import test_all_once, verify_new
 from .executors import open_executor
 from .experiments.reference import measure_reference
 from .loop.nearest_feasible import misses, nearest
@@ -39,6 +40,7 @@ from .run.budget import (
     settle,
 )
 from .run.choosing import finalists, measure_front, scored
+from .run.devices import given_model
 from .run.estimates import SECONDS
 from .run.progress import Job, following
 from .run.rates import Rates
@@ -99,7 +101,7 @@ def search(run: Run) -> list[Manifest]:
             step.run(run)
         settle(run)
         build_report(run.folder)
-    return manifests(run.folder.pareto)
+    return [m for side in run.sides.values() for m in manifests(side.folder.pareto)]
 
 
 def steps_of(config: RunConfig) -> list[Step]:
@@ -128,14 +130,13 @@ def read_images(run: Run) -> None:
         ConfigError: the budget does not suffice for anything.
     """
     run.ensure_data()
-    if not run.folder.reference.exists():  # the last stage
-        refuse_too_small(run)
+    refuse_too_small(run)
 
 
 def search_candidates(run: Run) -> None:
     """Search: propose candidates, score them, and log each evaluation."""
     config, search, folder = run.config, run.config.search, run.folder
-    objectives, costs = search.resolve(), run.costs.all
+    objectives, costs = search.resolve(), run.price
     _, expected = expected_best(run)
     if missed := misses(expected, objectives):
         log.warning(
@@ -176,47 +177,61 @@ def add_nearest(run: Run) -> None:
 def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
     """The candidate whose predicted costs are nearest to the limits, and these costs."""
     search = run.config.search
-    return nearest(run.space, search.resolve(), run.costs.all, search.seed)
+    return nearest(run.space, search.resolve(), run.price, search.seed)
 
 
 def finish(run: Run) -> None:
-    """Train each finalist alone, and make its artifact."""
+    """Train each finalist alone, and make its artifact for each device."""
     chosen = finalists(run)
     with running(run.folder, Stage.FINISHING):
-        waiting = [e for e in chosen if not delivered(run.folder.pareto, e.key)]
-        _finish(run, chosen, finishing_pace(run, waiting) if waiting else None)
+        waiting = [e for e in chosen if sides_without(run, e)]
+        _finish(run, waiting, finishing_pace(run, waiting) if waiting else None)
 
 
-def _finish(run: Run, chosen: Sequence[Evaluation], pace: Pace | None) -> None:
-    config, pareto, tuning = run.config, run.folder.pareto, run.tuning
-    slow_first = sorted(chosen, key=lambda e: -e.metrics["latency_ms"])  # to train, too
-    new = {e.key: e for e in slow_first if not delivered(pareto, e.key)}
-    if not new:
+def sides_without(run: Run, evaluation: Evaluation) -> list[Run]:
+    """The run on each device for which a finalist has no artifact."""
+    sides = run.sides.values()
+    return [side for side in sides if not delivered(side.folder.pareto, evaluation.key)]
+
+
+def _finish(run: Run, waiting: Sequence[Evaluation], pace: Pace | None) -> None:
+    if not waiting:
         return
-    waiting = [
+    config, tuning, first = run.config, run.tuning, next(iter(run.sides))
+    slow_first = sorted(waiting, key=lambda e: -e.on(first).metrics["latency_ms"])  # to train, too
+    new = {e.key: e for e in slow_first}
+    to_train = [
         Finalist(
             e.candidate,
             start_network(run.inherited, e.candidate, run.calibration, tuning),
-            run.folder.training_of(e.key),
+            run.on(first).folder.training_of(e.key),
             f"{number} of {len(new)}",
         )
         for number, e in enumerate(new.values(), 1)
     ]
 
-    terms = terms_of(run, partial(is_over, run))
+    costs = {name: side.costs for name, side in run.sides.items()}
+    terms = {
+        name: terms_of(side, partial(is_over, run), {n: c for n, c in costs.items() if n != name})
+        for name, side in run.sides.items()
+    }
     with open_executor(config.executor) as executor:
         workers = config.executor.workers
-        trained = train_finalists(waiting, tuning, executor, workers, pace=pace)
+        trained = train_finalists(to_train, tuning, executor, workers, pace=pace)
     for finalist in trained:
-        deliver(pareto, new[finalist.candidate.key], finalist.network, terms)
+        found = new[finalist.candidate.key]
+        for side in sides_without(run, found):
+            name, network = side.folder.device, deepcopy(finalist.network)
+            deliver(side.folder.pareto, found.on(name), network, terms[name])
         finalist.kept.unlink(missing_ok=True)
 
 
 def verify(run: Run) -> None:
-    """Measure the artifacts on their device, and check their promises."""
+    """Measure the artifacts on their devices, and check their promises."""
     with running(run.folder, Stage.VERIFICATION):
-        verify_new(run.folder, run.device, run.data)
-        test_once(run.folder, run.device, run.data)
+        for side in run.sides.values():
+            verify_new(side.folder, side.device, run.data)
+        test_all_once([(side.folder, side.device) for side in run.sides.values()], run.data)
 
 
 STEPS = (
@@ -229,10 +244,10 @@ STEPS = (
     Step(
         Stage.CALIBRATION,
         lambda paths: paths.cost_model,
-        Run.ensure_cost_model,
-        lambda r: (
-            r.config.device.cost_model
-            or f"sub-blocks and whole networks on {r.config.device.label}"
+        Run.ensure_cost_models,
+        lambda r: ", ".join(
+            str(given_model(device) or f"sub-blocks and whole networks on {device.label}")
+            for device in r.config.devices
         ),
     ),
     Step(
@@ -290,7 +305,7 @@ STEPS = (
         measure_front,
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
-            f"{r.config.device.label}"
+            f"{r.config.device_label}"
         ),
     ),
     Step(
@@ -303,7 +318,7 @@ STEPS = (
         Stage.VERIFICATION,
         lambda paths: paths.test_seal,
         verify,
-        lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device.label}",
+        lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device_label}",
     ),
     Step(
         Stage.REFERENCE,

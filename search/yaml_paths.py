@@ -33,10 +33,10 @@ def make_absolute(raw: dict[str, Any], folder: Path) -> None:
         folder: where relative paths start.
     """
     for key in (*PATHS, *PATHS_OR_NAMES):
-        section, name = _section(raw, key)
-        value = section.get(name)
-        if isinstance(value, str) and value and (key in PATHS or is_file_name(value)):
-            section[name] = absolute(value, folder)
+        for section, name in _values(raw, key):
+            value = section[name]
+            if isinstance(value, str) and value and (key in PATHS or is_file_name(value)):
+                section[name] = absolute(value, folder)
     for key in MODELS:
         section, name = _section(raw, key)
         if isinstance(value := section.get(name), str):
@@ -108,6 +108,19 @@ def _section(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
         below = raw.get(section)
         raw = below if isinstance(below, dict) else {}
     return raw, name
+
+
+def _values(raw: dict[str, Any], key: str) -> list[tuple[Any, Any]]:
+    """Where the values of a key are: what holds each, and its key or number there.
+
+    A section may be a list of mappings, or of what the key `name` of each would say.
+    """
+    section, name = _section(raw, key)
+    if isinstance(listed := raw.get(key.partition(".")[0]), list):
+        held = [(item, name) for item in listed if isinstance(item, dict) and name in item]
+        alone = [(listed, i) for i, item in enumerate(listed) if isinstance(item, str)]
+        return held + (alone if name == "name" else [])
+    return [(section, name)] if name in section else []
 
 
 def _prefixes(text: str) -> Sequence[str]:

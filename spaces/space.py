@@ -377,5 +377,5 @@ def find_file(path: str | Path, presets: Path, kind: str) -> Path:
 
 
 def is_file_name(path: str | Path) -> bool:
-    """Whether a text is the path of a YAML file, and not the name of a preset."""
-    return Path(path).suffix in (".yaml", ".yml") or len(Path(path).parts) > 1
+    """Whether a text is the path of a file, in YAML or JSON, and not the name of a preset."""
+    return Path(path).suffix in (".yaml", ".yml", ".json") or len(Path(path).parts) > 1

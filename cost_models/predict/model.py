@@ -31,6 +31,7 @@ from .unit_costs import COLUMNS, UnitCosts, kind_of
 from .unit_sums import Parts
 
 FORMAT = 1
+NAME = "vitpareto cost model"
 LEVEL = 0.9
 _OUTSIDE = 2.0  # an interval is this much wider outside of what was measured
 
@@ -266,7 +267,7 @@ class CostModel:
     def to_dict(self) -> dict[str, Any]:
         """Plain data: everything that `predict` needs, with units in the names."""
         return {
-            "format": "vitpareto cost model",
+            "format": NAME,
             "version": FORMAT,
             "units": {"time": "ms", "memory": "10^6 bytes", "terms": "10^6"},
             "device": self.identity,
@@ -314,7 +315,7 @@ class CostModel:
         Raises:
             CostError: not a cost model, or of a newer version.
         """
-        if not isinstance(data, Mapping) or data.get("format") != "vitpareto cost model":
+        if not isinstance(data, Mapping) or data.get("format") != NAME:
             raise CostError("not a cost model: it has no name 'format' that says so")
         if data.get("version") != FORMAT:
             raise CostError(
@@ -369,6 +370,16 @@ class CostModel:
             "energy_low_mj": energy_mj / factor,
             "energy_high_mj": energy_mj * factor,
         }
+
+
+def is_model_file(path: str | Path) -> bool:
+    """Whether a file is one that `CostModel.save` wrote, whole or damaged."""
+    if Path(path).suffix != ".json":
+        return False
+    try:
+        return f'"{NAME}"' in Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def fit_groups(table: LatencyTable) -> dict[str, Regressor]:

@@ -24,6 +24,7 @@ from .targets import targets
 
 if TYPE_CHECKING:
     from ..run.assets import Run
+    from ..store.run_folder import RunFolder
 
 FAILED, BAD_INPUT, NOT_VERIFIED = 1, 2, 3
 
@@ -38,6 +39,9 @@ overrides_option = click.option(
     help="Change a key of the configuration, such as search.trials=300.",
 )
 run_argument = click.argument("run", type=click.Path(path_type=Path))
+device_option = click.option(
+    "--device", metavar="NAME", help="Of a run for several devices, the one that is meant."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,7 +129,6 @@ def search(
     from ..run.opening import open_run
     from ..run.stages import logging_to, stage_lines
     from ..store.atomic_files import read_json
-    from .text import model_lines
 
     changes = [word for override in overrides for word in ("--set", override)]
     with (
@@ -142,7 +145,8 @@ def search(
         _print([manifest.row() for manifest in delivered])
     else:
         stages = stage_lines(read_json(folder.stages))
-        _echo([*model_lines(delivered), "", *stages, "", f"Report: {folder.report}"])
+        by_device = [m for name in run.config.by_device for m in _delivered_lines(folder, name)]
+        _echo([*by_device, "", *stages, "", f"Report: {folder.report}"])
     sys.exit(NOT_VERIFIED if any(m.broken for m in delivered) else 0)
 
 
@@ -164,6 +168,7 @@ def search(
 )
 @click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
 @click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
+@device_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--kit",
@@ -184,6 +189,7 @@ def export(
     within: tuple[str, ...],
     random_weights: bool,
     runtime: str | None,
+    device: str | None,
     out: Path | None,
     kit: Path | None,
     sub_blocks: int,
@@ -205,7 +211,7 @@ def export(
     if (out is None) == (kit is None):
         raise click.UsageError("--out DIR is needed, or --kit DIR, and not both")
     if kit is not None:
-        _export_kit(source, kit, sub_blocks, as_json)
+        _export_kit(source, device, kit, sub_blocks, as_json)
         return
     assert out is not None
     from ..delivery.handover import RANDOM, export_candidates, export_picked
@@ -214,10 +220,11 @@ def export(
         from ..delivery.manifest import manifests, read_manifest
         from ..delivery.pick import pick_model
         from ..run.assets import Run
+        from ..run.devices import of_device
         from ..store.run_folder import RunFolder
         from .text import choice_lines
 
-        run = Run(RunFolder(source, lock=False))
+        run = Run(of_device(RunFolder(source, lock=False), device))
         delivered = manifests(run.folder.pareto)
         chosen = pick_model(delivered, pick, within)
         paths = [export_picked(run.folder.pareto, lambda: run.data, chosen, runtime, out)]
@@ -237,13 +244,14 @@ def export(
             click.echo(path)
 
 
-def _export_kit(run: Path, out: Path, sub_blocks: int, as_json: bool) -> None:
+def _export_kit(run: Path, device: str | None, out: Path, sub_blocks: int, as_json: bool) -> None:
     from ..console import share_bar
     from ..delivery.kit import pack, write_kit
     from ..run.assets import Run
+    from ..run.devices import of_device
     from ..store.run_folder import RunFolder
 
-    opened = Run(RunFolder(run, lock=False))
+    opened = Run(of_device(RunFolder(run, lock=False), device))
     kit = pack(opened.folder, opened.space, opened.data, sub_blocks)
     with share_bar("kit") as report:
         write_kit(kit, out, report)
@@ -292,22 +300,31 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
         folder = RunFolder(run, lock=False)
         click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
-        reports = verify_again(folder, opened.device, opened.data)
+        checked = {
+            name: verify_again(folder.of(name), side.device, opened.data)
+            for name, side in opened.sides.items()
+        }
         if folder.is_open and folder.report.exists():
             build_report(folder)
-    _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
-    sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
+    if as_json:
+        on = {name: {"device": name} if name else {} for name in checked}
+        _print([r.to_dict() | on[name] for name, reports in checked.items() for r in reports])
+    else:
+        for name, reports in checked.items():
+            _echo([*([f"{name}:"] if name else []), *check_lines(reports)])
+    holds = all(r.holds for reports in checked.values() for r in reports)
+    sys.exit(0 if holds else NOT_VERIFIED)
 
 
 def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
-    from ..delivery.kit_results import verify_measured
+    from ..delivery.kit_results import kit_device, verify_measured
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
     with RunFolder(run) as folder, Run(RunFolder(run, lock=False)) as opened:
-        reports = verify_measured(folder, measured, opened.data)
+        reports = verify_measured(folder.of(kit_device(folder, measured)), measured, opened.data)
         if folder.report.exists():
             build_report(folder)
     _print([r.to_dict() for r in reports]) if as_json else _echo(check_lines(reports))
@@ -316,8 +333,9 @@ def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
 
 @cli.command()
 @run_argument
+@device_option
 @json_option
-def ladder(run: Path, as_json: bool) -> None:
+def ladder(run: Path, device: str | None, as_json: bool) -> None:
     """Measure the models of RUN beside the original, float16, int8 and other baselines.
 
     Baselines are trained first, as the delivered models were; stopped, the same command goes on.
@@ -328,11 +346,16 @@ def ladder(run: Path, as_json: bool) -> None:
     from ..experiments.ladder import build_ladder
     from ..report import build_report
     from ..run.assets import Run
+    from ..run.devices import of_device
     from ..run.stages import logging_to
     from ..store.run_folder import RunFolder
     from .text import ladder_lines
 
-    with RunFolder(run) as folder, logging_to(folder.log), Run(folder) as opened:
+    with (
+        RunFolder(run) as whole,
+        logging_to(whole.log),
+        Run(folder := of_device(whole, device)) as opened,
+    ):
         rows, goal = [row.to_dict() for row in build_ladder(opened)], opened.config.search.goal
         build_report(folder)
         added = [m for m in manifests(folder.pareto) if m.ladder]
@@ -345,6 +368,7 @@ def ladder(run: Path, as_json: bool) -> None:
 @json_option
 def report(run: Path, markdown: bool, as_json: bool) -> None:
     """Build report and picture of RUN again, from its files alone."""
+    from ..config import load_config
     from ..delivery.manifest import manifests
     from ..report import build_report
     from ..store.run_folder import RunFolder
@@ -356,7 +380,9 @@ def report(run: Path, markdown: bool, as_json: bool) -> None:
         _print({"report": str(folder.report), "picture": str(folder.picture)})
     else:
         click.echo(folder.report)
-        _echo(model_table(manifests(folder.pareto)) if markdown else [])
+        for name in load_config(folder.config).by_device if markdown else ():
+            title = ["", f"On {name}:", ""] if name else []
+            _echo([*title, *model_table(manifests(folder.of(name).pareto))])
 
 
 @cli.command()
@@ -708,6 +734,15 @@ def devices(device: str | None, as_json: bool) -> None:
         _print({"devices": listed, "capabilities": tables, "refused": refused})
     else:
         _echo(device_lines(listed, tables, refused))
+
+
+def _delivered_lines(folder: RunFolder, device: str) -> list[str]:
+    """The delivered models of a device, of several with its name."""
+    from ..delivery.manifest import manifests
+    from .text import model_lines
+
+    lines = model_lines(manifests(folder.of(device).pareto))
+    return [f"on {device}:", *lines, ""] if device else lines
 
 
 cli.add_command(costs)

@@ -22,8 +22,11 @@ IMAGES = 64  # on which answers are compared
 @click.command()
 @click.argument("source", metavar="RUN|CANDIDATE|SPACE")
 @click.option("--seed", type=int, default=0, help="Of the random candidates of a space.")
+@click.option(
+    "--device", metavar="NAME", help="Of a RUN for several devices, the one whose models are meant."
+)
 @json_option
-def targets(source: str, seed: int, as_json: bool) -> None:
+def targets(source: str, seed: int, device: str | None, as_json: bool) -> None:
     """Try models in every runtime: which convert, run and answer alike, how fast, how large.
 
     Of a RUN these are its delivered models with their trained weights, on its validation images;
@@ -42,7 +45,7 @@ def targets(source: str, seed: int, as_json: bool) -> None:
     """  # noqa: D301
     path = Path(source)
     if path.is_dir():
-        rows = _of_run(path)
+        rows = _of_run(path, device)
     else:
         from ..delivery.targets import try_targets
 
@@ -51,20 +54,22 @@ def targets(source: str, seed: int, as_json: bool) -> None:
     print_json(rows) if as_json else echo(target_lines(rows))
 
 
-def _of_run(path: Path) -> list[dict[str, Any]]:
+def _of_run(path: Path, device: str | None) -> list[dict[str, Any]]:
     """The table of the delivered models of a run, which keeps it."""
     from ..delivery.targets import try_targets
     from ..report import build_report
     from ..run.assets import Run
+    from ..run.devices import of_device
     from ..store.atomic_files import write_json
     from ..store.run_folder import RunFolder
 
     try:
-        folder = RunFolder(path)
+        whole = RunFolder(path)
     except RunError as error:
-        folder = RunFolder(path, lock=False)
+        whole = RunFolder(path, lock=False)
         click.echo(f"{error}: nothing in it is refreshed", err=True)
-    with folder, Run(RunFolder(path, lock=False)) as run:
+    with whole, Run(of_device(RunFolder(path, lock=False), device)) as run:
+        folder = of_device(whole, device)
         models = _delivered(folder, run)
         rows = _shown(lambda report: try_targets(models, run.device, report))
         if folder.is_open:

@@ -41,6 +41,8 @@ def one_line(error: ValidationError, schema: type[BaseModel]) -> str:
 
 def _keys(model: type[BaseModel], sections: Sequence[str]) -> list[str]:
     for section in sections:
+        if section.isdigit():  # number in a list of sections
+            continue
         kind = model.model_fields[section].annotation
         model = next(k for k in (kind, *get_args(kind)) if isinstance(k, type))
     return list(model.model_fields)

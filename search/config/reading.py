@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -62,6 +62,11 @@ def _set(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     value = _value(text.strip(), f"--set {override}", _kind_at(keys))
     for section in sections:
         below = raw.setdefault(section, {})
+        if isinstance(below, list) and section == "device":
+            raise ConfigError(
+                f"--set {override}: there are several devices: give them anew, such as "
+                f"--set 'device=[{{name: cpu-1t, {last}: {text.strip()}}}, cpu-2t]'"
+            )
         if not isinstance(below, dict):
             raise ConfigError(f"--set {override}: {section!r} holds no keys")
         raw = below
@@ -88,7 +93,10 @@ def _as_meant(value: Any, typed: Any, kind: Any) -> Any:
         typed: the same, all of it text.
         kind: type that the schema asks for.
     """
-    if isinstance(value, dict) and _has_fields(kind):
+    if isinstance(value, list) and _is_section(kind):  # of which some may be names alone
+        pairs = zip(value, typed, strict=True)
+        return [_as_meant(v, t, kind if isinstance(v, dict) else str) for v, t in pairs]
+    if isinstance(value, dict) and _is_section(kind):
         return {k: _as_meant(v, typed.get(k), _kind_at([k], kind)) for k, v in value.items()}
     if _takes_text(kind) and isinstance(typed, str) and (value is not None or kind is str):
         return typed
@@ -99,12 +107,13 @@ def _kind_at(keys: Sequence[str], kind: Any = None) -> Any:
     """Type that the schema, or one of its sections, asks for at a key; None where it has none."""
     kind = kind or RunConfig
     for key in keys:
-        field = kind.model_fields.get(key) if _has_fields(kind) else None
+        field = kind.model_fields.get(key) if _is_section(kind) else None
         kind = field.annotation if field else None
+        kind = next(filter(_is_section, get_args(kind)), kind)  # of a section, or a list of them
     return kind
 
 
-def _has_fields(kind: Any) -> bool:
+def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

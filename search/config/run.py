@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ...spaces.errors import ConfigError
 from ...spaces.safe_yaml import dump_yaml
@@ -15,6 +15,7 @@ from .section import Section
 from .sections import (
     DataConfig,
     DeviceConfig,
+    Devices,
     ExecutorConfig,
     ExportConfig,
     ForecastConfig,
@@ -52,19 +53,20 @@ class RunConfig(Section):
         budget: wall time of the whole job, such as 15min, from which every length follows that
             is not given; "none" keeps the lengths as they are. Where no training has a length,
             images other than digits have one of `BUDGET`.
+        device: one, or several that a search is for together.
     """
 
     space: str
     budget: str = ""
     data: DataConfig = DataConfig()
-    device: DeviceConfig = DeviceConfig()
+    device: Devices = DeviceConfig()
     start: StartConfig = StartConfig()
     teacher: TeacherConfig = TeacherConfig()
     distill: DistillConfig = DistillConfig()
     supernet: SupernetConfig = SupernetConfig()
     proxy: ProxyConfig = ProxyConfig()
     forecast: ForecastConfig = ForecastConfig()
-    search: SearchConfig = SearchConfig()
+    search: SearchConfig = Field(SearchConfig(), validate_default=True)
     executor: ExecutorConfig = ExecutorConfig()
     finish: FinishConfig = FinishConfig()
     export: ExportConfig = ExportConfig()
@@ -103,6 +105,14 @@ class RunConfig(Section):
     @classmethod
     def _duration(cls, text: str) -> str:
         return text if text in ("", NO_BUDGET) else duration_text(parse_duration(text))
+
+    @field_validator("search")
+    @classmethod
+    def _costs_by_device(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        """Costs are named by device where there are several, and plainly otherwise."""
+        device = info.data.get("device")
+        listed = device if isinstance(device, tuple) else [device] if device else []
+        return value.named([d.label for d in listed]) if listed else value
 
     @field_validator("search")
     @classmethod
@@ -182,6 +192,30 @@ class RunConfig(Section):
         return self
 
     @property
+    def devices(self) -> tuple[DeviceConfig, ...]:
+        """The device, or all of several."""
+        return self.device if isinstance(self.device, tuple) else (self.device,)
+
+    @property
+    def by_device(self) -> dict[str, DeviceConfig]:
+        """Devices by the name that folders and costs have of each; that of a single one is ""."""
+        if not isinstance(self.device, tuple):
+            return {"": self.device}
+        return {device.label: device for device in self.device}
+
+    @property
+    def device_label(self) -> str:
+        """Names of all devices."""
+        return ", ".join(device.label for device in self.devices)
+
+    def on(self, device: str) -> RunConfig:
+        """The configuration as if the run were for one of its devices alone; as it is with ""."""
+        if not device:
+            return self
+        seen = {"device": self.by_device[device], "search": self.search.on(device)}
+        return self.model_copy(update=seen)
+
+    @property
     def budget_s(self) -> float:
         """Wall time of the whole job; 0 where it may take any."""
         return 0.0 if self.budget == NO_BUDGET else parse_duration(self.budget)
@@ -193,6 +227,8 @@ class RunConfig(Section):
     def _is_given(self, key: str) -> bool:
         section: Any = self
         for name in key.split("."):
+            if isinstance(section, tuple):  # several devices, which say it each for itself
+                return True
             if name not in section.model_fields_set:
                 return False
             section = getattr(section, name)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
 
 from ...spaces.errors import did_you_mean
 from ...spaces.space import is_file_name
-from ..pareto.objectives import MAXIMIZED, METRICS, Objective, goal
+from ..pareto.by_device import check_metric, objectives_on, on_each
+from ..pareto.objectives import MAXIMIZED, Objective, goal
 from ..samplers import SAMPLERS
 from .section import Positive, Seconds, Section, Share, share_text
 from .trainings import AdaptConfig
@@ -117,6 +118,24 @@ class DeviceConfig(Section):
         return Path(self.name).stem if is_file_name(self.name) else self.name
 
 
+def _one_or_several(value: Any) -> DeviceConfig | tuple[DeviceConfig, ...]:
+    """A device, or several; a list may hold their names alone, and of one it is that device."""
+    if not isinstance(value, list | tuple):
+        return DeviceConfig.model_validate(value)
+    listed = [{"name": item} if isinstance(item, str) else item for item in value]
+    devices: list[DeviceConfig] = _SEVERAL.validate_python(listed)
+    if not devices:
+        raise ValueError("need at least one device")
+    labels = [device.label for device in devices]
+    if twice := next((label for label in labels if labels.count(label) > 1), ""):
+        raise ValueError(f"{twice} is there twice; devices are told apart by their names")
+    return tuple(devices) if len(devices) > 1 else devices[0]
+
+
+_SEVERAL = TypeAdapter(list[DeviceConfig])
+Devices = Annotated[DeviceConfig | tuple[DeviceConfig, ...], BeforeValidator(_one_or_several)]
+
+
 class StartConfig(Section):
     """The network that a search starts from: teacher, reference and donor of all weights.
 
@@ -184,7 +203,8 @@ class SearchConfig(Section):
         sampler: name in `SAMPLERS` of the one that proposes candidates.
         trials: proposals, those outside the limits included.
         objectives: metrics to trade against each other.
-        limits: metric -> limit of a candidate, the least accuracy or the highest cost.
+        limits: metric -> limit of a candidate, the least accuracy or the highest cost. A run for
+            several devices says latency_ms@cpu-1t of one, and latency_ms of each of them.
         seed: of everything random in the run but the split.
         max_s: seconds after which a search stops, resumed or not; 0 never does.
         patience: trials without growth of the hypervolume after which it stops; 0 never does.
@@ -217,8 +237,7 @@ class SearchConfig(Section):
         if not names and isinstance(names, tuple):
             raise ValueError("need at least one objective")
         for name in names:
-            if name not in METRICS:
-                raise ValueError(f"no such metric {name!r}. {did_you_mean(name, METRICS)}")
+            check_metric(name)
         if len(set(names)) != len(names):
             raise ValueError(f"an objective is given twice: {', '.join(names)}")
         if isinstance(names, Mapping):
@@ -233,6 +252,27 @@ class SearchConfig(Section):
         """The objectives, then the metrics that only have a limit."""
         names = dict.fromkeys((*self.objectives, *self.limits))
         return [Objective(n, self.limits.get(n), n in self.objectives) for n in names]
+
+    def named(self, devices: Sequence[str]) -> SearchConfig:
+        """The same with every cost named as the run for these devices has it.
+
+        Raises:
+            ValueError: one is on another device.
+        """
+        objectives = tuple(on_each(self.objectives, devices))
+        limits = {name: self.limits[given] for name, given in on_each(self.limits, devices).items()}
+        return self._with(objectives, limits)
+
+    def on(self, device: str) -> SearchConfig:
+        """What it says of one of several devices, by plain names."""
+        seen = objectives_on(self.resolve(), device)
+        limits = {o.name: o.limit for o in seen if o.limit is not None}
+        return self._with(tuple(o.name for o in seen if o.traded), limits)
+
+    def _with(self, objectives: tuple[str, ...], limits: dict[str, float]) -> SearchConfig:
+        if (objectives, limits) == (self.objectives, self.limits):
+            return self
+        return self.model_copy(update={"objectives": objectives, "limits": limits})
 
     @property
     def goal(self) -> str:

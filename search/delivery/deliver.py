@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...cost_models import Device
@@ -15,7 +16,7 @@ from ...spaces.networks import Network
 from ..data.dataset import Data, Split
 from ..pareto.objectives import MAXIMIZED, Objective, goal, violations
 from ..scoring.evaluation import Evaluation
-from ..scoring.predicted_costs import CostPredictor
+from ..scoring.predicted_costs import COUNTED, CostPredictor
 from ..store.atomic_files import sync_folder
 from ..training.accuracy import accuracy
 from ..training.forward import predict
@@ -57,6 +58,7 @@ class Terms:
         calibration_images: train images from which activation ranges are taken.
         seeds: of everything random that the artifact depends on, by name.
         retrain: (candidate, network) -> the network trained a little more, after a step back.
+        others: predictors of costs on other devices that the run is for, by name.
     """
 
     data: Data
@@ -66,6 +68,7 @@ class Terms:
     calibration_images: int
     seeds: Mapping[str, int]
     retrain: Callable[[Candidate, Network], Network]
+    others: Mapping[str, CostPredictor] = field(default_factory=dict[str, CostPredictor])
 
     @property
     def goal(self) -> str:
@@ -176,6 +179,7 @@ def deliver(
         goal=terms.goal,
         ladder=ladder,
         files=hashes(unfinished, files),
+        elsewhere=_elsewhere(candidate, terms),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)
 
@@ -188,6 +192,15 @@ def _promised(evaluation: Evaluation, candidate: Candidate, costs: CostPredictor
     values = {n: evaluation.metrics[n] for n in PROMISED if n in evaluation.metrics}
     values |= {name: known[name] for name in predicted}
     return read_part(Promised, values | {"predicted_ms": predicted["latency_ms"]})
+
+
+def _elsewhere(candidate: Candidate, terms: Terms) -> dict[str, dict[str, float]] | None:
+    """Predicted costs of a candidate on other devices; None in a run for one."""
+    known: dict[str, dict[str, float]] = {}
+    for name, costs in terms.others.items():
+        with contextlib.suppress(CostError):  # after steps back it may hold what one cannot run
+            known[name] = {n: v for n, v in costs(candidate).items() if n not in COUNTED}
+    return known or None
 
 
 def attempt(

@@ -124,6 +124,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         inventory=None,
         test=None,
         test_classes=None,
+        elsewhere=None,
     )
     write_manifest(folder, manifest)
     return artifact.format.file

@@ -31,6 +31,7 @@ from ...cost_models.standalone.runner import PLAN, RESULT
 from ...cost_models.standalone.seal import SealError, check_files, read_sealed
 from ...cost_models.tables.latency_table import Row, different, quietest
 from ...spaces.errors import RunError, VitParetoError
+from ..config import load_config
 from ..data.dataset import Data
 from ..store.run_folder import RunFolder
 from .artifact import read_model
@@ -129,6 +130,28 @@ def read_results(source: Path, run: RunFolder) -> Results:
     if measured["kit"] != kit["digest"]:
         raise RunError(f"{source / MEASURED}: was measured with another kit")
     return Results(source, kit, measured)
+
+
+def kit_device(run: RunFolder, source: Path) -> str:
+    """Name of the device of a run for several that a kit was for; "" of a run for one.
+
+    Raises:
+        RunError: of several, the kit is not whole, unedited, of this run, and measured; or it is
+            for none of them.
+    """
+    names = load_config(run.config).by_device
+    if "" in names:
+        return ""
+    kit = read_results(source, run).kit
+    by_device = {
+        name: [m.device.to_dict() for m in manifests(run.of(name).pareto)] for name in names
+    }
+    for name, devices in by_device.items():
+        if kit["device"] in devices:
+            return name
+    raise RunError(
+        f"{source}: is a kit for {kit['device']['name']}, not for {', '.join(by_device)}"
+    )
 
 
 def verify_measured(run: RunFolder, source: Path, data: Data) -> list[Report]:

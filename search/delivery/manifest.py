@@ -78,6 +78,8 @@ class Manifest:
         classes: what the artifact answers on the validation split, by class; None before it is
             measured, and where 0.2 made it.
         test_classes: likewise on the test split.
+        elsewhere: other device of the run -> what its cost model predicts of this candidate there,
+            where it has a manifest of its own; None in a run for one device.
     """
 
     key: str
@@ -107,6 +109,7 @@ class Manifest:
     kit: str | None = None
     classes: Sequence[ClassResult] | None = None
     test_classes: Sequence[ClassResult] | None = None
+    elsewhere: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def verified(self) -> bool:

@@ -17,6 +17,7 @@ from ...cost_models import CostModel, Device
 from ...cost_models.device import fingerprint
 from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph
 from ...cost_models.tables.latency_table import Row, quietest
+from ..pareto.by_device import at
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
 
@@ -67,14 +68,23 @@ def measure_shortlist(
     return rows
 
 
-def corrected(chosen: Sequence[Evaluation], measured: Sequence[ShortlistRow]) -> list[Evaluation]:
-    """Evaluations with latencies as measured; their intervals keep their relative width."""
+def corrected(
+    chosen: Sequence[Evaluation], measured: Sequence[ShortlistRow], device: str = ""
+) -> list[Evaluation]:
+    """Evaluations with latencies as measured; their intervals keep their relative width.
+
+    Args:
+        chosen: evaluations by the search.
+        measured: rows of some of them.
+        device: on which these were measured, of a run for several.
+    """
     factors = {row.key: row.latency_ms / row.predicted_ms for row in measured}
+    names = [at(name, device) for name in LATENCY]
     return [
         replace(
             e,
             metrics={**e.metrics}
-            | {name: e.metrics[name] * factors.get(e.key, 1.0) for name in LATENCY},
+            | {name: e.metrics[name] * factors.get(e.key, 1.0) for name in names},
         )
         for e in chosen
     ]

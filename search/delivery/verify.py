@@ -305,27 +305,49 @@ def footprint_of(content: bytes, device: Device) -> Footprint:
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
     """Measure the delivered artifacts on the test split that were not yet.
 
-    It is read once for all of them. A run that was killed between reading and writing, or to which
-    `ladder` adds a model, reads again; the seal records that.
-
     Returns:
         The manifests, the fastest model first.
     """
-    delivered = manifests(folder.pareto)
-    if new := [manifest for manifest in delivered if not manifest.test]:
-        split = data.split("test", force=folder.test_seal.exists())
-        tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
-        for manifest in new:
-            path, names = folder.pareto / manifest.key, data.class_names
-            logits = test_logits(path, manifest, device, data, split)
-            test = Accuracy(**accuracy(logits, split.labels))
-            rows = class_results(logits, split.labels, names)
-            tested.append(replace(manifest, test=test, test_classes=rows))
-            wrong[manifest.key] = mistakes(logits, split.labels)
-        keep_mistakes(folder, "test", wrong)
-        for done in tested:
-            write_manifest(folder.pareto / done.key, done)
+    test_all_once([(folder, device)], data)
     return manifests(folder.pareto)
+
+
+def test_all_once(places: Sequence[tuple[RunFolder, Device]], data: Data) -> None:
+    """Measure the artifacts of a run on the test split that were not yet, on all its devices.
+
+    It is read once for all of them. A run that was killed between reading and writing, or to which
+    `ladder` adds a model, reads again; the seal records that.
+
+    Args:
+        places: the folder of the run as each device has it, and the device.
+        data: images of the run.
+    """
+    waiting = [
+        (folder, device, new)
+        for folder, device in places
+        if (new := [m for m in manifests(folder.pareto) if not m.test])
+    ]
+    if waiting:
+        split = data.split("test", force=waiting[0][0].test_seal.exists())
+        for folder, device, new in waiting:
+            _test(folder, device, data, new, split)
+
+
+def _test(
+    folder: RunFolder, device: Device, data: Data, new: Sequence[Manifest], split: Split
+) -> None:
+    """Write into manifests how accurate their models are on the test split."""
+    tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
+    for manifest in new:
+        path, names = folder.pareto / manifest.key, data.class_names
+        logits = test_logits(path, manifest, device, data, split)
+        test = Accuracy(**accuracy(logits, split.labels))
+        rows = class_results(logits, split.labels, names)
+        tested.append(replace(manifest, test=test, test_classes=rows))
+        wrong[manifest.key] = mistakes(logits, split.labels)
+    keep_mistakes(folder, "test", wrong)
+    for done in tested:
+        write_manifest(folder.pareto / done.key, done)
 
 
 def test_logits(

@@ -67,7 +67,7 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
     delivered = manifests(run.folder.pareto)
     if not run.is_here:
         raise RunError(
-            f"{run.folder.path}: is for {run.config.device.label}, another machine, and models are "
+            f"{run.folder.path}: is for {run.config.device_label}, another machine, and models are "
             "timed beside each other on their own device only"
         )
     found = [manifest for manifest in delivered if not manifest.ladder]

@@ -9,6 +9,9 @@ int8 by the device's best recipe, and nothing else changed. `ladder` has models 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from ...spaces import Candidate
 from ..delivery.decompression import policies, with_policy
 from ..delivery.manifest import manifests
@@ -29,21 +32,28 @@ def measure_reference(run: Run) -> None:
     """Measure the references once, and write `reference.json`, rows as in `ladder.json`.
 
     All are timed in turn with the slowest delivered model, which tells the speed of the machine.
-    None is where the device is another machine, on which nothing can be timed.
+    None is where the device is another machine, on which nothing can be timed. Of several devices
+    each has its own.
     """
-    path = run.folder.reference
-    if path.exists() or not run.is_here or not (entries := references(run)):
-        return
-    with running(run.folder, Stage.REFERENCE):
-        model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)
-        beside = entry_of(run.folder.pareto, delivered[-1])
-        count = run.config.export.calibration_images
-        rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
-        speed = speed_beside(rows, delivered)
-        found = [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]]
-        if not is_trained(run):
-            found = [{k: v for k, v in row.items() if not k.startswith(GUESSES)} for row in found]
-        write_json(path, found)
+    sides = [s for s in run.sides.values() if s.is_here and not s.folder.reference.exists()]
+    waiting = [(side, entries) for side in sides if (entries := references(side))]
+    if waiting:
+        with running(run.folder, Stage.REFERENCE):
+            for side, entries in waiting:
+                write_json(side.folder.reference, _measured(side, entries))
+
+
+def _measured(run: Run, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Rows of the references on one device."""
+    model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)
+    beside = entry_of(run.folder.pareto, delivered[-1])
+    count = run.config.export.calibration_images
+    rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
+    speed = speed_beside(rows, delivered)
+    found = [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]]
+    if not is_trained(run):
+        found = [{k: v for k, v in row.items() if not k.startswith(GUESSES)} for row in found]
+    return found
 
 
 def references(run: Run) -> list[Entry]:

@@ -126,7 +126,7 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
         if name not in SAMPLERS:
             raise UnknownNameError("sampler", name, SAMPLERS)
     search, folder = run.config.search, run.folder
-    task = Task(run.space, search.resolve(), run.costs.all, search.seed, search.trials)
+    task = Task(run.space, search.resolve(), run.price, search.seed, search.trials)
     with open_executor(run.config.executor) as executor:
         outcomes = compare(
             names,

@@ -26,7 +26,8 @@ class Objective:
     """A metric of a candidate.
 
     Attributes:
-        name: one of `METRICS`; costs are minimized, accuracies are maximized.
+        name: one of `METRICS`, which are as `by_device` has it where a run is for several devices;
+            costs are minimized, accuracies are maximized.
         limit: the worst value that is still acceptable.
         traded: whether it is an objective; otherwise only its limit counts.
     """

@@ -35,10 +35,11 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
         return []
     run, chosen = facts.folder.path, pick_model(facts.shown_models, "good")
     letter, out = facts.letter(chosen.key), f"{APP}/{chosen.key}"
+    device = ["--device", facts.folder.device] if facts.folder.device else []
     lines = [
         (
             f"Take {letter}, the fastest within a point of the best, into an app",
-            ["vitpareto", "export", run, "--pick", chosen.key, "--out", APP],
+            ["vitpareto", "export", run, *device, "--pick", chosen.key, "--out", APP],
         ),
         (
             "Classify pictures or folders with it; it needs nothing of this package",
@@ -58,10 +59,10 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
         lines.insert(2, (purpose, ["python", "-m", "http.server", "--directory", out]))
     if any(m.is_predicted for m in facts.shown_models):
         purpose = "Pack what measures the models on their device, and tells what to type there"
-        lines.insert(0, (purpose, ["vitpareto", "export", run, "--kit", "kit"]))
+        lines.insert(0, (purpose, ["vitpareto", "export", run, *device, "--kit", "kit"]))
     elif not facts.ladder:
         purpose = "Compare with int8 alone, pruning alone and linear attention, trained alike"
-        lines.append((purpose, ["vitpareto", "ladder", run]))
+        lines.append((purpose, ["vitpareto", "ladder", run, *device]))
     if not facts.proxy:
         checked = "Check the search's order against trainings of single candidates"
         lines.append((checked, ["vitpareto", "proxy", facts.folder.config, "--run-dir", run]))

@@ -150,17 +150,17 @@ class Facts:
 
 
 def gather(folder: RunFolder) -> Facts:
-    """Read a run folder.
+    """Read a run folder, of a run for several devices as one of them has it.
 
     Raises:
         RunError: nothing was delivered yet, or a file is missing or damaged.
     """
-    config = load_config(folder.config)
+    config = load_config(folder.config).on(folder.device)
     delivered, model = manifests(folder.pareto), CostModel.load(folder.cost_model)
     environment = read_json(folder.environment)
     is_here = model.identity.items() >= environment["machine"].items()
     scored, _ = read_evaluations(folder.evaluations)
-    complete = [e for e in scored if e.status == "complete"]
+    complete = [e.on(folder.device) for e in scored if e.status == "complete"]
     return Facts(
         folder=folder,
         config=config,

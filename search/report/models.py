@@ -21,6 +21,12 @@ from .words import interval, latency, mb, ms, number, share
 
 def models(facts: Facts) -> list[str]:
     """The delivered models as a table, and a card for each."""
+    cards = (_card(facts, m) for m in facts.delivered)
+    return [tag("h2", "Delivered models"), *model_table(facts), *cards]
+
+
+def model_table(facts: Facts) -> list[str]:
+    """The delivered models as a table, with what is to know of it."""
     name = spelled(facts.goal)
     header = (
         "",
@@ -56,12 +62,7 @@ def models(facts: Facts) -> list[str]:
         words += "calibrated; beside them stands what was read while it had another."
     if facts.references:
         words += f" Speed is beside {_reference_words(facts)}."
-    return [
-        tag("h2", "Delivered models"),
-        tag("p", text(words), class_="note"),
-        table(header, rows),
-        *(_card(facts, m) for m in facts.delivered),
-    ]
+    return [tag("p", text(words), class_="note"), table(header, rows)]
 
 
 def _reference_words(facts: Facts) -> str:
@@ -100,7 +101,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
     counts = {
         "parameters": f"{promised.params:,.0f}",
         "multiply-accumulates": f"{promised.macs / 1e6:,.2f} million",
-        "folder": f"pareto/{key}",
+        "folder": (facts.folder.pareto / key).relative_to(facts.folder.path).as_posix(),
         "kernels": ", ".join(manifest.kernels),
     }
     if manifest.ladder:

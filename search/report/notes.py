@@ -94,6 +94,7 @@ def _unverified(facts: Facts) -> Iterator[str]:
             f"{letters}: predicted for {predicted[0].machine}, not verified on it: latencies and "
             "memory are those of the cost model, and accuracies are those of this machine. To "
             f"measure them there: vitpareto export {run} --kit DIR"
+            + (f" --device {facts.folder.device}" if facts.folder.device else "")
         )
     for manifest in facts.delivered:
         if manifest.broken:
@@ -119,7 +120,8 @@ def _beaten(facts: Facts) -> Iterator[str]:
             ):
                 yield (
                     f"{facts.letter(manifest.key)} is beaten by {facts.letter(other.key)} in "
-                    f"{', '.join(o.name for o in traded)}: there is no reason to take it."
+                    f"{', '.join(o.name for o in traded)}: there is no reason to take it"
+                    f"{facts.folder.device and f' on {facts.folder.device}'}."
                 )
                 break
 

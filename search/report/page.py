@@ -40,6 +40,8 @@ ENDINGS = {
 def page(facts: Facts) -> str:
     """The whole report."""
     name = facts.folder.path.resolve().name
+    if device := facts.folder.device:
+        name = f"{name} on {device}"
     body = [
         *_head(facts, name),
         *_front(facts),
@@ -62,13 +64,9 @@ def page(facts: Facts) -> str:
 
 
 def _head(facts: Facts, name: str) -> list[str]:
-    config = facts.config
-    device = facts.cost_model.identity
-    host = f" in {device['host']}" if device.get("host") else ""
     words = (
-        f"Space {facts.space.name}, images {config.data.label}, device {config.device.label} "
-        f"({device.get('processor', 'unknown processor')}, {device.get('runtime')} "
-        f"{device.get('version', '')}{host}, {counted(device.get('threads', 1), 'thread')}): "
+        f"Space {facts.space.name}, images {facts.config.data.label}, device "
+        f"{facts.config.device_label} ({device_words(facts)}): "
         f"{len(facts.evaluations):,} of {_big(facts.space.size)} candidates scored, "
         f"{len(facts.front)} on the front, {len(facts.delivered)} delivered."
     )
@@ -80,6 +78,16 @@ def _head(facts: Facts, name: str) -> list[str]:
         tag("p", text(words), class_="lead"),
         tag("div", *boxes, class_="tiles"),
     ]
+
+
+def device_words(facts: Facts) -> str:
+    """Processor, runtime and threads of the device."""
+    device = facts.cost_model.identity
+    host = f" in {device['host']}" if device.get("host") else ""
+    return (
+        f"{device.get('processor', 'unknown processor')}, {device.get('runtime')} "
+        f"{device.get('version', '')}{host}, {counted(device.get('threads', 1), 'thread')}"
+    )
 
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:

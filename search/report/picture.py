@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from ..pareto.objectives import spelled
 from .facts import Facts
@@ -11,17 +12,33 @@ INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
 CROWDED = 1.08  # ratio of latencies below which two letters would overlap
 
 
-def front_png(facts: Facts) -> bytes:
-    """Draw accuracy against latency: scored candidates, their front, delivered models, baselines.
+def front_png(*sides: Facts) -> bytes:
+    """Draw accuracy against latency, of several devices side by side.
 
-    Latencies of delivered models are at the speed of the calibration.
+    Args:
+        sides: facts of a run, of several devices those of each.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9 * len(sides), 5.4), dpi=110, layout="constrained")
+    for i, facts in enumerate(sides, 1):
+        axes = figure.add_subplot(1, len(sides), i)
+        if len(sides) > 1:
+            axes.set_title(facts.config.device_label, color=INK)
+        _draw(facts, figure, axes)
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)
+    return stream.getvalue()
+
+
+def _draw(facts: Facts, figure: Any, axes: Any) -> None:
+    """Draw scored candidates, their front, delivered models and baselines.
+
+    Latencies of delivered models are at the speed of the calibration.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
     scored = facts.shown
     if scored:
         spots = axes.scatter(
@@ -95,6 +112,3 @@ def front_png(facts: Facts) -> bytes:
     axes.grid(alpha=0.25, linewidth=0.7)
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower right", fontsize=8, framealpha=0.85, edgecolor="none")
-    stream = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(stream)
-    return stream.getvalue()

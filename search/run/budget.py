@@ -21,6 +21,7 @@ from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
 from ..training.pace import Limit, Pace, makespan
 from .assets import Run
+from .devices import given_model
 from .estimates import CALIBRATE, DELIVER, SECONDS, lessons_s, started_s
 from .inheriting import READY, WITHOUT, begin_anew, is_spare, rate_of_new, without_supernet
 from .lengths import KEYS, LEAST, MOST, choosable
@@ -67,10 +68,12 @@ def refuse_too_small(run: Run) -> None:
     Raises:
         ConfigError: it has not; the folder is left as it was.
     """
-    if run.folder.reference.exists():  # the last stage
+    last = (side.folder.reference.exists() for side in run.sides.values())  # of the last stage
+    if any(last):
         return
     rates = run.ensure_rates()
-    if not run.config.budget_s or run.folder.cost_model.exists():
+    calibrated = (side.folder.cost_model.exists() for side in run.sides.values())
+    if not run.config.budget_s or any(calibrated):
         return
     known = read_json(run.folder.budget)
     try:
@@ -277,7 +280,7 @@ def _within(key: str, value: float) -> int:
 def _free(config: RunConfig, keys: Sequence[str], stage: Stage) -> list[str]:
     """Keys that are to be chosen for a stage; none where it has nothing to do."""
     idle = {
-        Stage.CALIBRATION: bool(config.device.cost_model),
+        Stage.CALIBRATION: all(map(given_model, config.devices)),
         Stage.START: not config.start.model,
         Stage.TEACHER: bool(config.teacher.model or config.start.model),
         Stage.SUPERNET: not config.has_supernet,

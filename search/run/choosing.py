@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..delivery.shortlist import SHORT, corrected, error_facts, measure_shortlist
+from ..delivery.shortlist import (
+    SHORT,
+    ShortlistRow,
+    corrected,
+    error_facts,
+    measure_shortlist,
+)
 from ..loop.nearest_feasible import excess, misses
+from ..pareto.by_device import at
 from ..pareto.objectives import pareto_front, spread
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
@@ -56,7 +63,7 @@ def shortlisted(
 
 
 def measure_front(run: Run) -> None:
-    """Measure the latency of the shortlist, before any of it is trained."""
+    """Measure the latency of the shortlist on each device, before any of it is trained."""
     if chosen_before(run):
         return
     known = candidates_now(run)
@@ -64,9 +71,8 @@ def measure_front(run: Run) -> None:
     if not front:
         return
     with running(run.folder, Stage.SHORTLIST) as facts:
-        model, kept = run.ensure_cost_model(), run.folder.shortlist
-        chosen = shortlisted(run, known, front)
-        facts |= error_facts(measure_shortlist(chosen, model, run.device, kept))
+        for name, rows in _measured(run, shortlisted(run, known, front)).items():
+            facts |= {at(figure, name): value for figure, value in error_facts(rows).items()}
 
 
 def finalists(run: Run) -> list[Evaluation]:
@@ -81,12 +87,25 @@ def finalists(run: Run) -> list[Evaluation]:
     front = pareto_front(known, run.config.search.resolve())
     chosen = shortlisted(run, known, front)
     if front:
-        model, kept = run.ensure_cost_model(), run.folder.shortlist
-        measured = measure_shortlist(chosen, model, run.device, kept)
-        chosen = _spread(run, corrected(chosen, measured), run.config.finish.finalists)
+        for name, measured in _measured(run, chosen).items():
+            chosen = corrected(chosen, measured, name)
+        chosen = _spread(run, chosen, run.config.finish.finalists)
     rows = [e.to_dict() for e in chosen]
     write_json(run.folder.finalists, {"of": _choice(run), "chosen": rows})
     return chosen
+
+
+def _measured(run: Run, chosen: Sequence[Evaluation]) -> dict[str, list[ShortlistRow]]:
+    """Latencies of candidates on each device by its name, measured now if they were not yet."""
+    return {
+        name: measure_shortlist(
+            [e.on(name) for e in chosen],
+            side.ensure_cost_model(),
+            side.device,
+            side.folder.shortlist,
+        )
+        for name, side in run.sides.items()
+    }
 
 
 def chosen_before(run: Run) -> list[Evaluation]:
@@ -105,8 +124,22 @@ def _choice(run: Run) -> dict[str, Any]:
 
 
 def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
-    """Choose members of the front of the first two objectives, evenly, ends included."""
-    objectives = run.config.search.resolve()
+    """Choose members of each device's front of its first two objectives, evenly, ends included.
+
+    Of every device as many, of which the same may be good for several.
+    """
+    by_key, together = {e.key: e for e in chosen}, list[Evaluation]()
+    for each in range(count, 0, -1):
+        keys = [e.key for side in run.sides.values() for e in _spread_on(side, chosen, each)]
+        together = [by_key[key] for key in dict.fromkeys(keys)]
+        if len(together) <= count:
+            break
+    return together[:count]  # of more devices than are to be chosen those of the first
+
+
+def _spread_on(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
+    """Likewise on one device."""
+    seen, objectives = [e.on(run.folder.device) for e in chosen], run.config.search.resolve()
     traded = [o for o in objectives if o.traded][:2]
     plane = [replace(o, traded=o in traded) for o in objectives]
-    return spread(pareto_front(chosen, plane) or chosen, count, traded[-1].name)
+    return spread(pareto_front(seen, plane) or seen, count, traded[-1].name)

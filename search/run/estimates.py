@@ -14,6 +14,7 @@ from ..delivery.shortlist import SHORT
 from ..library.options import BATCH as OPTION_BATCH
 from ..library.options import STEPS as OPTION_STEPS
 from ..scoring.lift import RANKS
+from .devices import given_model
 from .rates import Rates
 from .stages import Stage
 
@@ -29,10 +30,10 @@ PROPOSE = 0.07  # to propose a candidate and price it
 
 
 def calibration_s(rates: Rates) -> float:
-    """Of measuring the device."""
-    wanted = rates.config.device
+    """Of measuring the devices."""
     least_s = CALIBRATE * rates.process_s
-    return 0.0 if wanted.cost_model else max(wanted.calibrate_s, least_s)
+    measured = [device for device in rates.config.devices if not given_model(device)]
+    return sum((max(device.calibrate_s, least_s) for device in measured), 0.0)
 
 
 def start_s(rates: Rates) -> float:
@@ -111,17 +112,17 @@ def search_s(rates: Rates) -> float:
 
 
 def shortlist_s(rates: Rates) -> float:
-    """Of measuring some networks of the front."""
-    networks = SHORT * rates.config.finish.finalists
-    return (SESSION * math.ceil(networks / MODELS) + EACH * networks) * rates.process_s
+    """Of measuring some networks of the front, on each device."""
+    networks, devices = SHORT * rates.config.finish.finalists, len(rates.config.devices)
+    return (SESSION * math.ceil(networks / MODELS) + EACH * networks) * rates.process_s * devices
 
 
 def finishing_s(rates: Rates) -> float:
     """Of training what is delivered, and making its artifacts."""
     config = rates.config
     count, workers = config.finish.finalists, config.executor.workers
-    turns = math.ceil(count / workers)
-    return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * count
+    turns, artifacts = math.ceil(count / workers), count * len(config.devices)
+    return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * artifacts
 
 
 def finalist_s(rates: Rates) -> float:
@@ -133,13 +134,14 @@ def finalist_s(rates: Rates) -> float:
 
 
 def verification_s(rates: Rates) -> float:
-    """Of running the artifacts on their device."""
-    return VERIFY * rates.process_s * rates.config.finish.finalists
+    """Of running the artifacts on their devices."""
+    config = rates.config
+    return VERIFY * rates.process_s * config.finish.finalists * len(config.devices)
 
 
 def reference_s(rates: Rates) -> float:
     """Of measuring the start or the largest network."""
-    return REFERENCE * rates.process_s
+    return REFERENCE * rates.process_s * len(rates.config.devices)
 
 
 def started_s(rates: Rates) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property, partial, wraps
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from safetensors.torch import load, load_file, save
@@ -29,7 +29,9 @@ from ..library.making import make_library
 from ..library.parts import Library
 from ..library.repair import assemble
 from ..library.start import Start
-from ..scoring.predicted_costs import CostPredictor
+from ..pareto.by_device import at
+from ..pareto.objectives import Price
+from ..scoring.predicted_costs import CostPredictor, TogetherPredictor
 from ..start.adapt import Adaptation
 from ..start.fitted import (
     check_start,
@@ -52,6 +54,7 @@ from ..training.pace import Limit
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import fresh, shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
+from .devices import given_model, load_device
 from .opening import require_energy
 from .rates import Rates, measure_rates, views_of
 from .stage import Stage
@@ -82,6 +85,9 @@ def once(ensure: Callable[[R], T]) -> Callable[[R], T]:
 class Ingredients:
     """A run folder and all that comes before the first candidate, each made in a stage of its own.
 
+    Seen on one of several devices, from `on` or made with the folder `of` that device, it is like a
+    run for it alone.
+
     Attributes:
         begun: when it was opened, by `time.monotonic`.
         before_s: seconds of the stages that had ended by then.
@@ -92,7 +98,7 @@ class Ingredients:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.config = load_config(folder.config)
+        self.config = load_config(folder.config).on(folder.device)
         self.made: dict[str, Any] = {}
         self.begun = time.monotonic()
         self.limit: Limit | None = None
@@ -104,10 +110,24 @@ class Ingredients:
         """The space that is searched."""
         return SearchSpace.from_yaml(self.folder.space)
 
+    def on(self, device: str) -> Self:
+        """The run as if it were for one of its devices alone; what either makes serves both."""
+        if not device:
+            return self
+        other = copy(self)
+        other.folder, other.config = self.folder.of(device), self.config.on(device)
+        other.__dict__.pop("device", None)
+        return other
+
+    @property
+    def sides(self) -> dict[str, Self]:
+        """The run on each of its devices, by name; of one device it is the run itself, by ""."""
+        return {name: self.on(name) for name in self.config.by_device}
+
     @cached_property
     def device(self) -> Device:
-        """Device that will run the models."""
-        return Device.load(self.config.device.name)
+        """Device that will run the models; of several the first."""
+        return load_device(self.config.devices[0])
 
     @property
     def data(self) -> Data:
@@ -174,29 +194,49 @@ class Ingredients:
                 "teacher: %s %s", name, check_teacher(open_teacher(data, self.config.teacher), data)
             )
 
-    @once
     def ensure_cost_model(self) -> CostModel:
-        """Cost model of the device: from the folder, the configuration, or calibrated now."""
-        wanted, kept = self.config.device, self.folder.cost_model
-        if not kept.exists() and wanted.cost_model:
-            CostModel.load(Path(wanted.cost_model)).save(kept)
-        elif not kept.exists():
-            label = f"calibrating {self.device.name}"
-            with running(self.folder, Stage.CALIBRATION) as facts, share_bar(label) as bar:
-                seed = self.config.search.seed
-                model = calibrate(
-                    self.device, self.space, wanted.calibrate_s, seed, out=kept, progress=bar
-                )
-                facts |= model.validation
-        model = CostModel.load(kept)
+        """Cost model of the device; of several that of the first."""
+        return next(iter(self.ensure_cost_models().values()))
+
+    def ensure_cost_models(self) -> dict[str, CostModel]:
+        """Cost models of the devices by name: kept ones, given ones, or calibrated now."""
+        sides = self.sides
+        for side in sides.values():
+            given = given_model(side.config.devices[0])
+            if given and not side.folder.cost_model.exists():
+                CostModel.load(given).save(side.folder.cost_model)
+        waiting = [side for side in sides.values() if not side.folder.cost_model.exists()]
+        if waiting:
+            with running(self.folder, Stage.CALIBRATION) as facts:
+                for side in waiting:
+                    side.calibrate()
+                for name, side in sides.items():
+                    figures = CostModel.load(side.folder.cost_model).validation
+                    facts |= {at(figure, name): value for figure, value in figures.items()}
+        return {name: side.load_cost_model() for name, side in sides.items()}
+
+    def calibrate(self) -> None:
+        """Measure the device, and keep its cost model."""
+        budget_s, seed = self.config.devices[0].calibrate_s, self.config.search.seed
+        with share_bar(f"calibrating {self.device.name}") as bar:
+            kept = self.folder.cost_model
+            calibrate(self.device, self.space, budget_s, seed, out=kept, progress=bar)
+
+    def load_cost_model(self) -> CostModel:
+        """The cost model of the device, which is there."""
+        kept = self.folder.cost_model
+        if (model := self.made.get(str(kept))) is not None:
+            return model
+        model = self.made[str(kept)] = CostModel.load(kept)
         require_energy(self.config, model)
         if model.identity != self.device.identity():
             log.warning(
                 "%s is not this machine (%s): models are predicted for it, until a kit has "
-                "measured them there: vitpareto export %s --kit DIR",
-                self.config.device.label,
+                "measured them there: vitpareto export %s --kit DIR%s",
+                self.config.devices[0].label,
                 different(self.device.identity(), model.identity, "here", "there"),
                 self.folder.path,
+                self.folder.device and f" --device {self.folder.device}",
             )
         return model
 
@@ -207,8 +247,14 @@ class Ingredients:
 
     @property
     def costs(self) -> CostPredictor:
-        """Predicted and exact costs of candidates."""
+        """Predicted and exact costs of candidates on the device."""
         return CostPredictor(self.ensure_cost_model())
+
+    @property
+    def price(self) -> Price:
+        """Function that gives the costs of candidates on all devices."""
+        by_device = {n: CostPredictor(model) for n, model in self.ensure_cost_models().items()}
+        return TogetherPredictor(by_device).all
 
     @once
     def ensure_start(self) -> Network | None:

@@ -28,8 +28,9 @@ from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
+from .devices import given_model, load_device
 from .lengths import as_decided, keep_open, open_keys, with_workers
-from .targeting import record, targeted
+from .targeting import record, targeted_at_all
 
 # Sections that must not change when a run is resumed -> files that depend on them, without which
 # they may; space, images, start and seed are behind everything.
@@ -66,15 +67,16 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
     begun = paths if again else None
     if not again:
         RunFolder.check_free(path)
-    device = check_setup(config, begun)
-    space, refusals = targeted(config, open_space(config, paths), device, begun)
+    devices = check_setup(config, begun)
+    space, refusals = targeted_at_all(config, open_space(config, paths), devices, begun)
     check_ready_models(config, space, begun)
     if not again:
         keys, asked = open_keys(config), "budget" in config.model_fields_set
         config = with_workers(config)
         folder = RunFolder.create(path, config.to_yaml(), space.to_yaml())
         write_json(folder.environment, environment())
-        record(folder, device, refusals)
+        for device, refused in zip(devices, refusals, strict=True):
+            record(folder, device, refused)
         write_json(folder.budget, {"asked": asked, "open": keys, "chosen": {}})
         return folder
     folder = RunFolder(path)
@@ -100,8 +102,10 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
         name
         for name, files in FIXED.items()
         if getattr(before, name) != getattr(config, name)
-        and (not files or any(getattr(folder, file).exists() for file in files))
+        and (not files or any(_exists(folder, before, file) for file in files))
     ]
+    if before.by_device.keys() != config.by_device.keys() and "device" not in changed:
+        changed.append("device")  # which was not tried when the space was narrowed for others
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
     goal = config.search.goal
@@ -123,6 +127,11 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
     return config
 
 
+def _exists(folder: RunFolder, config: RunConfig, file: str) -> bool:
+    """Whether a run has a file, of any of its devices."""
+    return any(getattr(folder.of(device), file).exists() for device in config.by_device)
+
+
 def _unmeasured(folder: RunFolder, config: RunConfig) -> str:
     """The first accuracy that is asked for and that scored candidates lack; empty if none does."""
     logs = (read_evaluations(path)[0] for path in (folder.evaluations, folder.short_trainings))
@@ -131,8 +140,8 @@ def _unmeasured(folder: RunFolder, config: RunConfig) -> str:
     return next((name for name in wanted if any(name not in m for m in known)), "")
 
 
-def check_setup(config: RunConfig, begun: RunPaths | None = None) -> Device:
-    """Check all that a run needs beside its space, images and models; its device.
+def check_setup(config: RunConfig, begun: RunPaths | None = None) -> list[Device]:
+    """Check all that a run needs beside its space, images and models; its devices.
 
     Args:
         config: of the run.
@@ -147,9 +156,14 @@ def check_setup(config: RunConfig, begun: RunPaths | None = None) -> Device:
     """
     check_workers(config.supernet.workers)
     check_address(config.executor)
-    device = Device.load(config.device.name)
-    given = config.device.cost_model
-    kept = Path(given) if given else begun.cost_model if begun else None
+    sides = [(config.on(name), begun and begun.of(name)) for name in config.by_device]
+    return [_check_device(side, paths) for side, paths in sides]
+
+
+def _check_device(config: RunConfig, begun: RunPaths | None) -> Device:
+    """Check the device of a run for one; see `check_setup`."""
+    device, given = load_device(config.devices[0]), given_model(config.devices[0])
+    kept = given or (begun.cost_model if begun else None)
     model = CostModel.load(kept) if kept and (given or kept.is_file()) else None
     if model and model.identity != device.identity():
         check_settings(device, model.identity, str(kept))

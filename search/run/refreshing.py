@@ -51,10 +51,12 @@ def refresh_of(paths: RunPaths, scored: Sequence[Evaluation]) -> Refresh:
     Raises:
         RunError: a manifest is damaged.
     """
-    if not load_config(paths.config).forecast.candidates:
+    config = load_config(paths.config)
+    if not config.forecast.candidates:
         return Refresh(0, {})
-    told, delivered = {e.key: e.metrics for e in scored}, read_manifests(paths.pareto)
-    finished = [m for m in delivered if m.as_forecast and m.key in told]
+    told, sides = {e.key: e.metrics for e in scored}, config.by_device
+    delivered = {m.key: m for name in sides for m in read_manifests(paths.of(name).pareto)}
+    finished = [m for m in delivered.values() if m.as_forecast and m.key in told]
     whole, _ = read_evaluations(paths.whole_trainings)
     earlier = sum(e.status == "complete" for e in whole)
     lifts = learn([told[m.key] for m in finished], [plain(m.trained) for m in finished], earlier)

@@ -23,6 +23,7 @@ from ..scoring.evaluation_log import read_evaluations
 from ..scoring.predicted_costs import COUNTED
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
+from .crossing import cross
 from .refreshing import refresh_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,34 @@ class Results:
     @cached_property
     def config(self) -> RunConfig:
         """Configuration with every key."""
-        return load_config(self.folder.config)
+        return load_config(self.folder.config).on(self.folder.device)
+
+    @property
+    def devices(self) -> list[str]:
+        """Names of the devices of a run for several; empty of a run for one."""
+        return [name for name in self.config.by_device if name]
+
+    def on(self, device: str) -> Results:
+        """The results as if the run were for one of its devices alone.
+
+        Raises:
+            UnknownNameError: the run is not for several devices, or not for this one.
+        """
+        if device not in self.devices:
+            raise UnknownNameError("device", device, self.devices)
+        return Results(self.folder.of(device))
+
+    def crossing(self) -> dict[str, Any]:
+        """What is best for one of several devices on the others, as plain data.
+
+        `models`: key of a finalist -> device -> the model there. `one_for_all` is the one to take
+        if all devices are to run the same, and `excess` what each pays for that. `fronts` are
+        those of all scored candidates by the cost models, each on the other devices.
+
+        Raises:
+            RunError: nothing was delivered for one of the devices.
+        """
+        return cross(self.folder).to_dict()
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -136,24 +164,43 @@ class Results:
 
     @cached_property
     def models(self) -> list[Delivered]:
-        """The delivered models, the fastest first.
+        """The delivered models, the fastest first; of several devices one after the other.
 
         Raises:
             RunError: there are none, or one is damaged.
         """
-        return [Delivered(self.folder.pareto / m.key, m) for m in manifests(self.folder.pareto)]
+        return [model for models in self._by_device.values() for model in models]
+
+    @cached_property
+    def _by_device(self) -> dict[str, list[Delivered]]:
+        places = {
+            name: self.folder.of(name or self.folder.device) for name in self.config.by_device
+        }
+        return {
+            name: [Delivered(place.pareto / m.key, m) for m in manifests(place.pareto)]
+            for name, place in places.items()
+        }
 
     def results(self) -> list[dict[str, Any]]:
-        """The delivered models as rows, for `pandas.DataFrame`."""
-        return [model.to_dict() for model in self.models]
+        """The delivered models as rows, for `pandas.DataFrame`, of several devices with `device`.
+
+        A model is there for each device for which it was delivered.
+        """
+        return [
+            model.to_dict() | ({"device": name} if name else {})
+            for name, models in self._by_device.items()
+            for model in models
+        ]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """All scored candidates as rows in the order of scoring, for `pandas.DataFrame`.
 
-        A row has key, status, metrics, whether the candidate is on the front, and its choices.
+        A row has key, status, metrics, whether the candidate is on the front, and its choices. Of
+        several devices each cost has its own metric, such as latency_ms@cpu-1t.
         Forecasts of accuracy are moved by what became of the delivered models.
         """
-        scored, _ = read_evaluations(self.folder.evaluations)
+        everything, _ = read_evaluations(self.folder.evaluations)
+        scored = [e.on(self.folder.device) for e in everything]
         complete = [e for e in scored if e.status == "complete"]
         now = {e.key: e for e in refresh_of(self.folder, complete)(complete)}
         front = {e.key for e in pareto_front([*now.values()], self.config.search.resolve())}
@@ -162,7 +209,8 @@ class Results:
     def references(self) -> list[dict[str, Any]]:
         """What the models are compared with, as rows: the start as it is, and in int8.
 
-        Without a start it is the largest network of the space. Empty until it was measured.
+        Without a start it is the largest network of the space. Empty until it was measured. Of
+        several devices each has its own; see `on`.
         """
         kept = self.folder.reference
         found = read_json(kept) if kept.exists() else []
@@ -182,8 +230,14 @@ class Results:
 
         Raises:
             UnknownNameError: no such metric.
-            RunError: no delivered model keeps the limits.
+            RunError: no delivered model keeps the limits, or the run is for several devices, of
+                which `on` names one.
         """
+        if self.devices:
+            raise RunError(
+                f"{self.folder.path}: is for {', '.join(self.devices)}: the best on one of them is "
+                f'that of .on("{self.devices[0]}")'
+            )
         for name in limits:
             if name not in METRICS:
                 raise UnknownNameError("metric", name, METRICS)

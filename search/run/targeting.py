@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...cost_models import Device
 from ...cost_models.measure.runnable import Refusal, left_out, runnable
 from ...cost_models.runtimes import available
 from ...spaces import SearchSpace
-from ...spaces.errors import SpaceError
+from ...spaces.errors import CostError, SpaceError
 from ...spaces.narrowing import without
 from ..config import RunConfig
 from ..store.atomic_files import read_json, write_json
@@ -43,11 +45,44 @@ def targeted(
     return narrowed, refusals
 
 
+def targeted_at_all(
+    config: RunConfig,
+    space: SearchSpace,
+    devices: Sequence[Device],
+    paths: RunPaths | None = None,
+) -> tuple[SearchSpace, list[list[Refusal]]]:
+    """The space without the choices that any of some devices cannot execute, and these of each.
+
+    Args:
+        config: of the run.
+        space: of its file.
+        devices: each of which is to run every candidate.
+        paths: as for `targeted`.
+
+    Raises:
+        CostError: nothing is left to choose from.
+        SpaceError: the start is among what one of them cannot execute.
+    """
+    every, lines = list[list[Refusal]](), list[str]()
+    for device in devices:
+        try:
+            space, refusals = targeted(config, space, device, paths)
+        except CostError as error:
+            raise CostError("; ".join((str(error), *lines))) from error
+        every.append(refusals)
+        lines += [left_out(device, refusals).removeprefix("space: ")] if refusals else []
+    return space, every
+
+
 def record(paths: RunPaths, device: Device, refusals: list[Refusal]) -> None:
-    """Keep what a device cannot execute in a run folder, if there is anything."""
+    """Keep what a device cannot execute in a run folder, if there is anything; of several, all."""
     if refusals:
-        told = [refusal.to_dict() for refusal in refusals]
-        write_json(paths.left_out, {"line": left_out(device, refusals), "refusals": told})
+        told, line = [r.to_dict() for r in refusals], left_out(device, refusals)
+        if paths.left_out.exists():
+            before = read_json(paths.left_out)
+            told = before["refusals"] + told
+            line = f"{before['line']}; {line.removeprefix('space: ')}"
+        write_json(paths.left_out, {"line": line, "refusals": told})
 
 
 def recorded(paths: RunPaths) -> str:

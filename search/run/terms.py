@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from ..delivery.deliver import Terms
+from ..scoring.predicted_costs import CostPredictor
 from ..training.finetune import Finalist, retrain
 from .assets import Run
 
 
-def terms_of(run: Run, is_over: Callable[[], bool] = lambda: False) -> Terms:
+def terms_of(
+    run: Run,
+    is_over: Callable[[], bool] = lambda: False,
+    others: Mapping[str, CostPredictor] | None = None,
+) -> Terms:
     """The terms of a run; what is decompressed is trained as its finalists are.
 
     Args:
         run: that delivers.
         is_over: whether there is no time for that training.
+        others: predictors of costs on other devices that the run is for, by name.
     """
     config, tuning = run.config, run.tuning
 
@@ -34,4 +40,5 @@ def terms_of(run: Run, is_over: Callable[[], bool] = lambda: False) -> Terms:
         config.export.calibration_images,
         {"search.seed": config.search.seed, "data.seed": config.data.seed},
         train_on,
+        others or {},
     )

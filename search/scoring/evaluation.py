@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ...spaces import Candidate
+from ..pareto.by_device import on_device
 
 Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
 Status = Literal["complete", "failed"]
@@ -35,6 +36,10 @@ class Evaluation:
     def key(self) -> str:
         """The candidate's key."""
         return self.candidate.key
+
+    def on(self, device: str) -> Evaluation:
+        """The same as a run for one of several devices alone would have it."""
+        return replace(self, metrics=on_device(self.metrics, device))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from ...cost_models import CostModel
 from ...cost_models.units.indexer import Indexer
 from ...cost_models.units.workload import SubBlock
 from ...spaces import Candidate
+from ..pareto.by_device import at
 
 PREDICTED = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb")
 ENERGIES = ("energy_mj", "energy_low_mj", "energy_high_mj")  # where the device has a counter
@@ -40,6 +41,25 @@ class CostPredictor:
         columns = [getattr(predicted, name) for name in names]
         rows = np.column_stack([*columns, self._counts(candidates)]).tolist()
         return [dict(zip((*names, *COUNTED), row, strict=True)) for row in rows]
+
+
+class TogetherPredictor:
+    """Predicts the costs of candidates on several devices, each by its name with the device.
+
+    Args:
+        by_device: predictor of each.
+    """
+
+    def __init__(self, by_device: Mapping[str, CostPredictor]) -> None:
+        self._by_device = dict(by_device)
+
+    def all(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """Costs of candidates on all devices, and what is counted, which is the same on each."""
+        together: list[dict[str, float]] = [{} for _ in candidates]
+        for device, predictor in self._by_device.items():
+            for known, costs in zip(together, predictor.all(candidates), strict=True):
+                known |= {n if n in COUNTED else at(n, device): v for n, v in costs.items()}
+        return together
 
 
 class Counts:

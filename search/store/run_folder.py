@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from ...spaces.errors import RunError
 from .atomic_files import read_json, write_atomic, write_json
+
+DEVICES = "devices"  # folder of what is of one of several devices
 
 
 class _File:
@@ -24,11 +27,24 @@ class _File:
         return paths.path / self.name
 
 
+class _DeviceFile(_File):
+    """Likewise of what each of several devices has its own of."""
+
+    def __get__(self, paths: RunPaths, owner: type[RunPaths]) -> Path:
+        return paths.own / self.name
+
+
 class RunPaths:
     """Paths of the files in a run folder.
 
+    Of a run for one device all are in the folder itself. Of a run for several, what each has its
+    own of is in `devices/NAME`.
+
     Args:
         path: of the folder, which need not exist.
+
+    Attributes:
+        device: whose files they are, of a run for several; empty for those of all.
     """
 
     config = _File("config.yaml")  # resolved, every key
@@ -47,7 +63,7 @@ class RunPaths:
 
     rates = _File("rates.json")  # how long steps take on this machine
     budget = _File("budget.json")  # what was decided to end in time
-    cost_model = _File("cost_model.json")
+    cost_model = _DeviceFile("cost_model.json")
     start = _File("start.safetensors")  # adapted, with its architecture
     start_checkpoint = _File("start.checkpoint")  # while it is adapted
     library = _File("library.safetensors")  # parts from which candidates are assembled
@@ -60,19 +76,21 @@ class RunPaths:
 
     journal = _File("study.journal")  # Optuna's
     evaluations = _File("evaluations.jsonl")  # scored candidates, one a line
-    shortlist = _File("shortlist.json")  # measured latencies of members of the front
+    shortlist = _DeviceFile("shortlist.json")  # measured latencies of members of the front
     finalists = _File("finalists.json")  # who was chosen to be delivered, and of what
-    pareto = _File("pareto")  # a folder for each delivered model, named by its key
-    mistakes = _File("mistakes.json")  # the surest ones of each delivered model
+    pareto = _DeviceFile("pareto")  # a folder for each delivered model, named by its key
+    mistakes = _DeviceFile("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _File("reference.json")  # the start or the largest network, rows as in `ladder`
-    report = _File("report.html")
-    picture = _File("pareto.png")
+    reference = _DeviceFile(
+        "reference.json"
+    )  # the start or the largest network, rows as in `ladder`
+    report = _DeviceFile("report.html")
+    picture = _DeviceFile("pareto.png")
 
-    targets = _File("targets.json")  # delivered models in every runtime
-    ladder = _File("ladder.json")  # models measured side by side
-    ladder_models = _File("ladder")  # weights of those that were trained for it
+    targets = _DeviceFile("targets.json")  # delivered models in every runtime
+    ladder = _DeviceFile("ladder.json")  # models measured side by side
+    ladder_models = _DeviceFile("ladder")  # weights of those that were trained for it
     proxy = _File("proxy.json")  # how far scores can be trusted
     proxy_picture = _File("proxy.png")
     proxy_trainings = _File("proxy_trainings.jsonl")
@@ -81,7 +99,18 @@ class RunPaths:
     comparison_scores = _File("comparison.jsonl")
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.device = path, ""
+
+    @property
+    def own(self) -> Path:
+        """Folder of what a device has its own of."""
+        return self.path / DEVICES / self.device if self.device else self.path
+
+    def of(self, device: str) -> Self:
+        """The same folder with the files of one of several devices; with "" those of all."""
+        other = copy(self)
+        other.device = device
+        return other
 
     def training_of(self, key: str, again: bool = False) -> Path:
         """Checkpoint of a finalist while it is trained, or trained again after a step back."""

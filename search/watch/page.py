@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...spaces.errors import VitParetoError
+from ..config import load_config
 from ..console import spoken
-from ..delivery.manifest import manifests
+from ..delivery.manifest import Manifest, manifests
 from ..report.markup import document, table, tag, text, yes
 from ..report.style import SCRIPT, STYLE
 from ..report.words import duration, mb, ms, percent
@@ -166,16 +167,17 @@ def _time(row: Mapping[str, Any], running: bool) -> str:
 
 def _models(paths: RunPaths, state: State) -> str:
     """The delivered models, and the way to the report."""
-    delivered = manifests(paths.pareto) if paths.pareto.is_dir() else []
+    names = load_config(paths.config).by_device if paths.config.is_file() else ()
     rows = [
         [
-            tag("span", text(m.key), class_="key"),
+            tag("span", text(m.key), class_="key") + text(f" on {name}" if name else ""),
             text(percent((m.test or m.figures).interval(m.goal)[1])),
             text(ms(m.figures.calibrated_ms)),
             text(mb(m.figures.size_mb)),
             text(m.state) if m.is_predicted or m.kit else yes(m.verified),
         ]
-        for m in delivered
+        for name in names
+        for m in _delivered(paths.of(name))
         if m.metrics or m.is_predicted
     ]
     header = ("model", "accuracy", "latency", "size", "verified")
@@ -184,6 +186,10 @@ def _models(paths: RunPaths, state: State) -> str:
         link = tag("a", "report.html", href="report.html")
         parts.insert(0, tag("p", f"Everything about them is in {link}."))
     return _titled("Delivered models", "".join(parts))
+
+
+def _delivered(paths: RunPaths) -> list[Manifest]:
+    return manifests(paths.pareto) if paths.pareto.is_dir() else []
 
 
 def _log(state: State) -> str:

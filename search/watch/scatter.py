@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import load_config
+from ..config import RunConfig, load_config
 from ..pareto.objectives import Objective, pareto_front, spelled
 from ..report.front import LOWEST, POINTS
 from ..report.markup import tag, text
@@ -36,11 +36,18 @@ def _drawn(folder: Path, changed: int, size: int) -> str:
     complete = [e for e in scored if e.status == "complete"]
     if not complete:
         return ""
-    search = load_config(paths.config).search
+    config = load_config(paths.config)
+    return "".join(_of_device(complete, config, name) for name in config.by_device)
+
+
+def _of_device(scored: Sequence[Evaluation], config: RunConfig, device: str) -> str:
+    """The picture of one device."""
+    complete, search = [e.on(device) for e in scored], config.on(device).search
     within = pareto_front(complete, search.resolve())
     plane = Objective("latency_ms"), Objective(search.goal)
     best = sorted(pareto_front(within, plane), key=lambda e: e.metrics["latency_ms"])
-    words = (
+    words = f"On {device}: " if device else ""
+    words += (
         f"{len(complete):,} candidates scored, each a dot; the stair joins the best of those "
         "within all limits. Accuracy as the search forecasts it, latency as the cost model "
         "predicts it; finished models are measured."

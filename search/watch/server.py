@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from ...spaces.errors import RunError
+from ..config import load_config
 from ..store.run_folder import RunPaths
 from .page import page, sections
 
@@ -20,7 +22,7 @@ POLICY = (  # what a page may load: nothing but its own text, its style and what
 
 
 class Server(ThreadingHTTPServer):
-    """Answers three addresses: the page, what changed in it, and the report.
+    """Answers a few addresses: the page, what changed in it, the report, and those of devices.
 
     Args:
         paths: of the run, which need not exist yet.
@@ -58,8 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, "text/html", page(run).encode())
         elif asked == "/now.json":
             self._answer(HTTPStatus.OK, "application/json", json.dumps(sections(run)).encode())
-        elif asked == "/report.html" and run.report.is_file():
-            self._answer(HTTPStatus.OK, "text/html", run.report.read_bytes())
+        elif asked.endswith("/report.html") and (report := _reports(run).get(asked)):
+            self._answer(HTTPStatus.OK, "text/html", report.read_bytes())
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not here")
 
@@ -75,3 +77,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing of requests."""
+
+
+def _reports(run: RunPaths) -> dict[str, Path]:
+    """The reports that are there, of several devices those of each, by address."""
+    devices = load_config(run.config).by_device if run.config.is_file() else {}
+    files = {run.report, *(run.of(name).report for name in devices)}
+    named = {f"/{file.relative_to(run.path).as_posix()}": file for file in files}
+    return {quote(address): file for address, file in named.items() if file.is_file()}
