@@ -131,6 +131,13 @@ class Profile:
         }
         return told if self.energy_mj is None else told | {"energy_mj": self.energy_mj}
 
+    def summary(self) -> dict[str, Any]:
+        """What a report shows of it: device and latency, and `to_dict` without the tensors."""
+        about = {"device": self.device.name, "latency_ms": self.latency_ms}
+        told = self.to_dict()
+        del told["tensors"]
+        return about | told
+
     def _tensor(self, tensor: Tensor) -> dict[str, Any]:
         place = "" if tensor.place is None else self.blocks[tensor.place].name
         about = {"name": tensor.name, "sub_block": place, "operator": tensor.operator}

@@ -20,6 +20,7 @@ from .library import library
 from .output import echo as _echo
 from .output import json_option
 from .output import print_json as _print
+from .profile import profile
 from .targets import targets
 
 if TYPE_CHECKING:
@@ -713,6 +714,7 @@ def devices(device: str | None, as_json: bool) -> None:
 cli.add_command(costs)
 cli.add_command(data)
 cli.add_command(library)
+cli.add_command(profile)
 cli.add_command(targets)
 
 

@@ -71,6 +71,7 @@ class RunPaths:
     picture = _File("pareto.png")
 
     targets = _File("targets.json")  # delivered models in every runtime
+    profiles = _File("profiles.json")  # where time and memory of delivered models go
     ladder = _File("ladder.json")  # models measured side by side
     ladder_models = _File("ladder")  # weights of those that were trained for it
     proxy = _File("proxy.json")  # how far scores can be trusted
