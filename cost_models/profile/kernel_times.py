@@ -8,14 +8,15 @@ much again is taken off all of them alike, and what is still left is divided out
 machine, which was lower while they were profiled.
 
 All is timed in turn, so that whatever slows the machine slows all of it. Of whole runs the faster
-half counts, as one that was interrupted finds its caches empty; of each kernel the middle half, as
-a profile knows whole microseconds only.
+half counts, as one that was interrupted finds its caches empty. A profile knows whole microseconds
+of the wall clock only: runs in which the system gave the core to others are left out, and of each
+kernel the middle half of the rest counts.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ WARM, COUNTED = 2, 3  # runs of one round: those that only warm up, and those th
 LEAST, MOST = 11, 60  # rounds
 SAMPLE_MS = 1.0  # of small graphs, in one round
 BUDGET_S = 3.0
+INTERRUPTED = 1.1  # wall time over that of the thread from which on a run was interrupted
+ENOUGH = 8  # runs that were not; with fewer, the fastest quarter of each kernel counts
 
 Array = NDArray[np.float64]
 
@@ -92,14 +95,16 @@ def time_kernels(
     }
     loops = {name: _loops(watch) for name, watch in watches.items()}
     rounds: list[list[float]] = []
+    seen, seen_idle = list[bool](), list[bool]()  # of each run, whether it counts
     end = time.perf_counter() + budget_s
     while len(rounds) < LEAST or (len(rounds) < MOST and time.perf_counter() < end):
         rounds.append([watch(1, loops[name], WARM)[0] for name, watch in watches.items()])
-        for graph, given in ((watched, x), (idle, nothing)):
-            for _ in range(WARM + COUNTED):
+        for graph, given, counts in ((watched, x, seen), (idle, nothing, seen_idle)):
+            for _ in range(WARM):
                 graph.run(given)
+            counts += [False] * WARM + [_uninterrupted(graph, given) for _ in range(COUNTED)]
     ms = dict(zip(watches, _faster_half(np.array(rounds)).tolist(), strict=True))
-    (_, idle_ms), (kernels, seen_ms) = _told(idle), _told(watched)
+    (_, idle_ms), (kernels, seen_ms) = _told(idle, seen_idle), _told(watched, seen)
     kernel_alone = max(ms["row"] - ms["one"], 0.0) / (CHAIN - 1)
     call_ms = min(max(ms["one"] - kernel_alone, 0.0), ms[""])
     added = max(float(idle_ms.mean()) - kernel_alone, 0.0)
@@ -149,11 +154,20 @@ def _loops(watch: Stopwatch) -> int:
     return max(1, round(SAMPLE_MS / max(min(watch(3, 1, 1)), 1e-3)))
 
 
-def _told(watched: Watched) -> tuple[list[Kernel], Array]:
+def _uninterrupted(watched: Watched, given: NDArray[np.float32]) -> bool:
+    """Run once, and tell whether nothing else ran on the core meanwhile."""
+    wall, own = time.perf_counter(), time.thread_time()
+    watched.run(given)
+    return time.perf_counter() - wall < INTERRUPTED * (time.thread_time() - own)
+
+
+def _told(watched: Watched, counts: Sequence[bool]) -> tuple[list[Kernel], Array]:
     """Kernels, and ms of each in the runs that count."""
     kernels, runs = watched.kernels()
-    counts = np.arange(len(runs)) % (WARM + COUNTED) >= WARM
-    return kernels, _middle_half(runs[counts])
+    if sum(counts) >= ENOUGH:
+        return kernels, _middle_half(runs[np.array(counts)])
+    warm = np.arange(len(runs)) % (WARM + COUNTED) >= WARM
+    return kernels, _faster_half(np.sort(runs[warm], axis=0)[: -(-warm.sum() // 2)])
 
 
 def _faster_half(samples: Array) -> Array:

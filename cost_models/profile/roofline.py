@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ...spaces.ops import Op
 from ..graphs.quantize import apply_recipe
 
-SIDE = 512  # of the matrices that are multiplied: large for a cache, and 3 ms at 100 GFLOP/s
+SIDE = 256  # of the matrices that are multiplied, which with their product fit into a cache
 STREAMS = (
     2**18,
     2**22,

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from ...cost_models.profile.profile import MB, Profile, ProfiledBlock
 from ...cost_models.profile.roofline import COMPUTE, MEMORY, OVERHEAD
+from ...cost_models.profile.tensors import BLOCK, EMBEDDING, MAP, Tensor
 from ..counted import counted
 
 TOP = 10
@@ -46,11 +47,8 @@ def profile_lines(name: str, profile: Profile) -> list[str]:
         lines.append(
             f"  {kernel.ms:9.4f} ms  {kernel.operator} ({kernel.kind}) of {blocks[kernel.place]}"
         )
-    lines += ["", "the largest activations"]
-    for tensor in sorted(profile.tensors, key=lambda t: -t.size)[:TOP]:
-        of = "" if tensor.place is None else f" of {blocks[tensor.place]}"
-        shape = " x ".join(map(str, tensor.shape))
-        lines.append(f"  {tensor.size / MB:9.4f} MB  {tensor.name}{of}: {shape}")
+    lines += ["", "activations, the largest and those that a network is known by"]
+    lines += _tensor_lines(profile)
     return [*lines, "", _memory(profile), _energy(profile)]
 
 
@@ -123,6 +121,22 @@ def _block_lines(profile: Profile) -> list[str]:
             f"{b.gb_per_s / b.peak_gb_per_s:7.0%}  {b.bound}: {_kind(b)}"
             + ("" if b.recipe == "float" else f", {b.recipe}")
         )
+    return lines
+
+
+def _tensor_lines(profile: Profile) -> list[str]:
+    """Activations that are the same kind of thing and of one shape in one line."""
+    alike: dict[tuple[str, tuple[int, ...]], list[Tensor]] = {}
+    for tensor in profile.tensors:
+        alike.setdefault((tensor.name, tensor.shape), []).append(tensor)
+    ordered = sorted(alike.values(), key=lambda tensors: -tensors[0].size)
+    shown = [t for i, t in enumerate(ordered) if i < TOP or t[0].name in (EMBEDDING, BLOCK, MAP)]
+    lines: list[str] = []
+    for first, *others in shown:
+        of = "" if first.place is None else f" of {profile.blocks[first.place].name}"
+        more = f" and {len(others)} more" if others else ""
+        shape = " x ".join(map(str, first.shape))
+        lines.append(f"  {first.size / MB:9.4f} MB  {first.name}{of}{more}: {shape}")
     return lines
 
 
