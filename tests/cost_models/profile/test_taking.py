@@ -113,7 +113,8 @@ def test_tensors_have_their_exact_bytes(profiled: Profile) -> None:
         assert alike and all(t["shape"] == shape for t in alike), name
         assert alike[0]["mb"] == pytest.approx(4 * np.prod(shape) / 1e6)
     assert sum(t["name"] == "attention map" for t in tensors) == 2
-    assert sum(t["name"] == "block output" for t in tensors) == 4
+    # One kernel adds and normalizes the last one, which is never written.
+    assert sum(t["name"] == "block output" for t in tensors) == 3
     assert sum(t["mb"] for t in tensors) == pytest.approx(profiled.to_dict()["peak_mb"]["naive"])
 
 
