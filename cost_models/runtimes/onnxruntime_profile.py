@@ -14,8 +14,11 @@ from ..standalone.onnxruntime_graph import KERNEL
 from .kernel import Kernel, Value
 
 RUN = "model_run"  # name of the event of a run
-BYTES = {"int64": 8, "uint64": 8, "double": 8, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2}
-BYTES |= {"int8": 1, "uint8": 1, "bool": 1}  # of an element; 4 of any other
+BYTES = {  # of an element; 4 of any other
+    **dict.fromkeys(("int64", "uint64", "double"), 8),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("int8", "uint8", "bool"), 1),
+}
 
 
 def with_names(source: bytes | str) -> bytes:

@@ -1,4 +1,4 @@
-"""`vitpareto profile`: a model by any name as text and JSON, a run and its report, one-line errors."""
+"""`vitpareto profile`: a model by any name, a run and its report, and errors in one line."""
 
 import json
 import shutil
