@@ -1,8 +1,9 @@
 """Operator classes: kinds of kernels, in the words of whoever designs a network.
 
-A runtime names its kernels as it likes, ONNX Runtime after what it fused. A product of two
-activations is one of attention, one with a constant a linear layer, whatever kernel computes it. An
-operator that is not listed is a class of its own, by its name, so that its time is never hidden.
+A runtime names its kernels as it likes, ONNX Runtime after what it fused, OpenVINO by kinds of
+layers. A product of two activations is one of attention, one with a constant a linear layer,
+whatever kernel computes it. An operator that is not listed is a class of its own, by its name, so
+that its time is never hidden.
 """
 
 from __future__ import annotations
@@ -17,23 +18,25 @@ OTHER = "other: "  # before the name of an operator that is not listed
 PRODUCTS = (
     *("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "TransposeMatMul", "MatMulNBits"),
     *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"),
-    *("MatMulFpQ4", "MatMulBnb4", "GemmFloat8"),
+    *("MatMulFpQ4", "MatMulBnb4", "GemmFloat8", "FullyConnected"),
 )
 CLASSES = {
     ATTENTION: (
         *("Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention", "Einsum"),
         *("PackedAttention", "PackedMultiHeadAttention", "DecoderMaskedMultiHeadAttention"),
+        *("ScaledDotProductAttention", "MHA"),
     ),
     "softmax": ("Softmax", "LogSoftmax", "BiasSoftmax", "QLinearSoftmax", "Hardmax"),
     "convolution": (
         *("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger", "QLinearConv", "ConvTranspose"),
-        "NhwcConv",
+        *("NhwcConv", "Convolution", "Deconvolution"),
     ),
     "norm": (
         *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
         *("SkipSimplifiedLayerNormalization", "InstanceNormalization", "GroupNormalization"),
         *("GroupNorm", "SkipGroupNorm", "BatchNormalization", "RMSNormalization"),
         *("LpNormalization", "MeanVarianceNormalization", "EmbedLayerNormalization"),
+        *("MVN", "RMS", "NormalizeL2"),
     ),
     "elementwise": (
         *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Reciprocal", "Neg", "Abs", "Exp", "Log"),
@@ -43,12 +46,13 @@ CLASSES = {
         *("Where", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"),
         *("Mod", "Sign", "PRelu", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),
         *("QLinearWhere", "RotaryEmbedding", "FusedMul", "BiasAdd"),
+        *("Eltwise", "Math", "Subgraph", "Select", "RoPE", "Multiply", "Subtract"),
     ),
-    "pooling": (
+    "reduction": (
         *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "NhwcMaxPool"),
         *("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearReduceMean", "ReduceMean"),
         *("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
-        *("ReduceSumSquare", "ReduceLogSumExp", "TopK", "ArgMax", "ArgMin"),
+        *("ReduceSumSquare", "ReduceLogSumExp", "TopK", "ArgMax", "ArgMin", "Reduce", "Pooling"),
     ),
     "layout": (
         *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Concat", "Split"),
@@ -56,8 +60,12 @@ CLASSES = {
         *("Expand", "Tile", "Shape", "Size", "ConstantOfShape", "Range", "DepthToSpace", "Roll"),
         *("SpaceToDepth", "ReorderInput", "ReorderOutput", "QLinearConcat", "Resize", "Trilu"),
         *("MemcpyToHost", "MemcpyFromHost", "Cast", "Constant", "ReverseSequence", "Upsample"),
+        *("Reorder", "Concatenation", "StridedSlice", "ScatterUpdate", "Broadcast", "Convert"),
+        *("ShapeOf", "Interpolate"),
     ),
-    "quantization": ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    "quantization": (
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "FakeQuantize"),
+    ),
 }
 _BY_OPERATOR = {operator: name for name, listed in CLASSES.items() for operator in listed}
 

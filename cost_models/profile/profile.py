@@ -95,6 +95,7 @@ class Profile:
         version: of its runtime.
         latency_ms: of one run, without a profiler.
         accounted: share of it that is seen in a call and in kernels.
+        slowed: factor by which kernels were slower while they were timed, which is divided out.
         classes: class of operators -> ms, the largest first; together what is accounted for.
         kernels: in the order of execution.
         blocks: sub-blocks in order.
@@ -108,6 +109,7 @@ class Profile:
     version: str
     latency_ms: float
     accounted: float
+    slowed: float
     classes: Mapping[str, float]
     kernels: Sequence[TimedKernel]
     blocks: Sequence[ProfiledBlock]

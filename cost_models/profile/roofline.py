@@ -64,12 +64,12 @@ class Bound:
     memory_ms: float
 
     def name(self, ms: float) -> str:
-        """What bounds a block that takes so long: overhead, if that is most of its time.
+        """What bounds a block that takes so long: overhead, if that is most of its time or all.
 
         >>> Bound(3.0, 1.0).name(5.0), Bound(1.0, 2.0).name(5.0), Bound(1.0, 1.0).name(5.0)
         ('compute', 'memory', 'overhead')
         """
-        if self.compute_ms + self.memory_ms < ms / 2:
+        if not ms or self.compute_ms + self.memory_ms < ms / 2:
             return OVERHEAD
         return COMPUTE if self.compute_ms >= self.memory_ms else MEMORY
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.errors import CostError
-from ..device import Device
+from ..device import Device, presets
 from ..foreign.onnx_estimate import recipe_of
 from ..foreign.onnx_pieces import Piece
 from ..graphs.modules import locate
-from ..runtime_spec import RUNTIMES, find_runtime
+from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
 from ..standalone.energy_meter import energy_mj, find_meter
 from ..standalone.runner import CLOCKS
@@ -73,6 +73,7 @@ def take_profile(device: Device, candidate: Candidate, content: bytes) -> Profil
         version=find_runtime(device.runtime).version,
         latency_ms=times.latency_ms,
         accounted=times.accounted,
+        slowed=times.slowed,
         classes=_by_class(listed, times.call_ms),
         kernels=listed,
         blocks=[
@@ -101,12 +102,16 @@ def check_profiles(device: Device) -> None:
         MissingRuntimeError: it is not installed here.
     """
     open_runtime(device)
-    if device.provider not in find_runtime(device.runtime).kernel_times:
-        telling = [f"{name} on {on}" for name in RUNTIMES for on in RUNTIMES[name].kernel_times]
+    if not _tells(device):
+        telling = [name for name in presets() if _tells(Device.load(name))]
         raise CostError(
             f"device {device.name!r}: {device.runtime} on {device.provider} does not tell how long "
-            f"its kernels take; {', '.join(telling)} does"
+            f"its kernels take; of the presets {', '.join(telling)} do"
         )
+
+
+def _tells(device: Device) -> bool:
+    return device.provider in find_runtime(device.runtime).kernel_times
 
 
 def weight_bytes(

@@ -18,7 +18,8 @@ from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from ..standalone.onnxruntime_graph import refusals
 from . import Runtime, Source, as_bytes
 from .kernel import Kernel
-from .onnxruntime_profile import read_profile, with_names
+from .node_names import with_names
+from .onnxruntime_profile import read_profile
 from .scratch import scratch
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class OrtWatched:
     def __init__(self, model: Source, device: Device) -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(scratch())
-            self._graph, source = folder / "executed.onnx", with_names(as_bytes(model))
+            self._graph = folder / "executed.onnx"
+            source = with_names(as_bytes(model)).SerializeToString()
             self._session = _session(source, device, self._graph, folder / "profile")
             self._files = stack.pop_all()
         self._name = self._session.get_inputs()[0].name

@@ -21,15 +21,6 @@ BYTES = {  # of an element; 4 of any other
 }
 
 
-def with_names(source: bytes | str) -> bytes:
-    """A graph whose nodes are called as what they make, which kernels made of them show."""
-    load = onnx.load_model_from_string if isinstance(source, bytes) else onnx.load
-    model: onnx.ModelProto = load(source)  # type: ignore[operator]
-    for node in model.graph.node:
-        node.name = next(name for name in node.output if name)
-    return model.SerializeToString()
-
-
 def read_profile(
     events: Sequence[Mapping[str, Any]], graph: onnx.GraphProto
 ) -> tuple[list[Kernel], NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from ...cost_models.profile.tensors import BLOCK, EMBEDDING, MAP, Tensor
 from ..counted import counted
 
 TOP = 10
+ROUGH = 1.1  # times of kernels over that of the model, from which on they are
 REMEDIES = {
     COMPUTE: "fewer hidden units or heads, a lower rank, or int8 where its kernels are faster, "
     "which `vitpareto devices {device}` measures",
@@ -33,6 +34,7 @@ def profile_lines(name: str, profile: Profile) -> list[str]:
         f"{device.batch}): {profile.latency_ms:.4g} ms a run, {profile.accounted:.0%} of it seen "
         f"in {counted(len(profile.kernels), 'kernel')}",
         _machine(profile),
+        *_rough(profile),
         "",
         *_first(profile),
         "",
@@ -50,6 +52,16 @@ def profile_lines(name: str, profile: Profile) -> list[str]:
     lines += ["", "activations, the largest and those that a network is known by"]
     lines += _tensor_lines(profile)
     return [*lines, "", _memory(profile), _energy(profile)]
+
+
+def _rough(profile: Profile) -> list[str]:
+    """A line where figures are rough."""
+    if profile.slowed < ROUGH and profile.accounted > 2 - ROUGH:
+        return []
+    return [
+        f"rough: kernels that were timed one by one took {profile.slowed * profile.accounted:.2f} "
+        "times what the model takes, which is divided out; is the machine busy?"
+    ]
 
 
 def _machine(profile: Profile) -> str:

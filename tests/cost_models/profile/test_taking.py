@@ -10,6 +10,7 @@ from vitpareto.cost_models import Device, workload
 from vitpareto.cost_models.graphs.modules import input_shape, locate, network
 from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.profile.operator_classes import OTHER, classes_of
 from vitpareto.cost_models.profile.placement import place_kernels, placed_pieces
 from vitpareto.cost_models.profile.profile import Profile
 from vitpareto.cost_models.profile.taking import take_profile, weight_bytes
@@ -164,6 +165,31 @@ def test_random_candidates_are_placed_and_planned(seed: int) -> None:
     assert found.reordered >= max(
         sum(sizes[n] for n in {*step.reads, *step.writes}) for step in steps
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_openvino_tells_of_fused_layers(seed: int) -> None:
+    """Attention that is fused into one layer is attention, and every sub-block has its layers."""
+    pytest.importorskip("openvino")
+    device = Device.load("cpu-openvino")
+    candidate = SearchSpace.from_text(HYBRID).sample(1, seed)[0]
+    blocks, images = workload(candidate).sub_blocks, input_shape(candidate, 1)
+    content = graph_of(candidate).SerializeToString()
+    watched = open_runtime(device).watched(content)
+    x = np.random.default_rng(0).standard_normal(images).astype(np.float32)
+    answer = watched.run(x)
+    assert np.abs(answer - open_runtime(CPU).compile(content).run(x)).max() < 0.1
+    kernels, ms = watched.kernels()
+    assert ms.shape == (1, len(kernels)) and ms.sum() > 0
+    pieces = placed_pieces(onnx.load_model_from_string(content), blocks)
+    values = {name: at for at, piece in pieces for name in piece.values}
+    assert {*place_kernels(kernels, values)} == {*range(len(blocks))}
+    kinds = classes_of(kernels)
+    assert not [kind for kind in kinds if kind.startswith(OTHER)]
+    attends = any(block.kind == "mixer" and block.place.block.num_heads for block in blocks)
+    assert ("attention products" in kinds) == attends and "linear" in kinds
+    found = memory_of(kernels, images)
+    assert found.naive >= found.reused >= found.reordered > 0
 
 
 def test_the_graph_of_another_candidate_is_refused() -> None:
