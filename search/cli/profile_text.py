@@ -11,7 +11,7 @@ from ...cost_models.profile.tensors import BLOCK, EMBEDDING, MAP, Tensor
 from ..counted import counted
 
 TOP = 10
-ROUGH = 1.1  # times of kernels over that of the model, from which on they are
+ROUGH, SEEN = 1.1, 0.95  # factor by which kernels were slowed, share that is to be seen of them
 REMEDIES = {
     COMPUTE: "fewer hidden units or heads, a lower rank, or int8 where its kernels are faster, "
     "which `vitpareto devices {device}` measures",
@@ -56,12 +56,14 @@ def profile_lines(name: str, profile: Profile) -> list[str]:
 
 def _rough(profile: Profile) -> list[str]:
     """A line where figures are rough."""
-    if profile.slowed < ROUGH and profile.accounted > 2 - ROUGH:
-        return []
-    return [
-        f"rough: kernels that were timed one by one took {profile.slowed * profile.accounted:.2f} "
-        "times what the model takes, which is divided out; is the machine busy?"
-    ]
+    if profile.slowed > ROUGH:
+        more = f"took {profile.slowed:.2f} times what the model takes, which is divided out"
+        return [f"rough, is the machine busy? Kernels that were timed one by one {more}"]
+    if profile.accounted < SEEN:
+        return [
+            f"rough, is the machine busy? Less than {SEEN:.0%} of the latency is seen in kernels"
+        ]
+    return []
 
 
 def _machine(profile: Profile) -> str:
