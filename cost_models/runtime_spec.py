@@ -50,6 +50,7 @@ class RuntimeSpec:
             one than Python; it belongs to identities.
         outside: whether graphs run in a process that it keeps beside this one, so that nobody
             else has to start one to measure them.
+        kernel_times: providers with which it tells how long each kernel takes.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
             all its corrections; empty for any.
     """
@@ -71,6 +72,7 @@ class RuntimeSpec:
     find_version: Callable[[], str] | None = None
     host: Callable[[str], str] | None = None
     outside: bool = False
+    kernel_times: tuple[str, ...] = ()
     tested: tuple[str, ...] = ()
 
     @property

@@ -23,7 +23,7 @@ FLOORS = {
         ("runtimes", "tables"),
         ("graphs", "predict"),
         ("measure", "foreign"),
-        ("calibration",),
+        ("calibration", "profile"),
     ),
     "search": (
         ("console", "cores", "counted", "durations", "pareto", "samplers", "store", "yaml_paths"),
@@ -50,6 +50,7 @@ FENCED = {
         "search/cli/data.py",
         "search/cli/library.py",
         "search/cli/output.py",
+        "search/cli/profile.py",
         "search/cli/targets.py",
     ),
     "pydantic": tuple(

@@ -153,7 +153,7 @@ class _Reader:
             return
         else:
             block = self._downsample(piece)
-        self.recognized.append((piece, block, _recipe(piece)))
+        self.recognized.append((piece, block, recipe_of(piece)))
 
     def _place(self, piece: Piece, block: Block, shape: Sequence[int]) -> Place:
         rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
@@ -315,7 +315,7 @@ def _scale(piece: Piece) -> list[str]:
     return ["scale"] * (piece.last == "Mul")
 
 
-def _recipe(piece: Piece) -> str:
+def recipe_of(piece: Piece) -> str:
     """The recipe whose kernels a piece has."""
     if piece.kinds & {"MatMulInteger", "ConvInteger"}:
         return "dynamic8"

@@ -65,6 +65,8 @@ class Piece:
         rank: the most dimensions of anything in it.
         last: kind of the node before the Add.
         blocks: for each layer with weights in 4-bit blocks, whether they are multiplied as int8.
+        values: names of what its nodes make, in their order.
+        constants: stored constants that it reads, directly or as what is computed of them alone.
     """
 
     is_branch: bool
@@ -78,6 +80,8 @@ class Piece:
     rank: int = 0
     last: str = ""
     blocks: list[bool] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+    constants: set[str] = field(default_factory=set)
 
     @property
     def macs(self) -> int:
@@ -98,15 +102,27 @@ def read_pieces(path: Path) -> list[Piece]:
     Raises:
         CostError: it cannot be read, or its shapes are not static.
     """
-    import onnx
-
     model = _read(path)
-    blocks = _unpacked(model.graph)
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     try:
-        return _Cutter(graph, blocks).pieces()
+        return pieces_of(model)
     except CostError as error:
         raise CostError(f"{path}: {error}") from None
+
+
+def pieces_of(model: Any) -> list[Piece]:
+    """The pieces of a graph, in the order of execution.
+
+    Args:
+        model: `onnx.ModelProto`, of which layers with weights in 4-bit blocks are written as plain.
+
+    Raises:
+        CostError: its shapes are not static.
+    """
+    import onnx
+
+    blocks = _unpacked(model.graph)
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return _Cutter(graph, blocks).pieces()
 
 
 def stored_bytes(path: Path) -> int | None:
@@ -138,24 +154,32 @@ def _read(path: Path) -> Any:
     return model
 
 
-def _unpacked(graph: Any) -> dict[str, bool]:
+class _Blocks(NamedTuple):
+    """Weights in 4-bit blocks: whether they are multiplied as int8, and the constants they are."""
+
+    as_int8: bool
+    stored: set[str]
+
+
+def _unpacked(graph: Any) -> dict[str, _Blocks]:
     """Write layers of 4-bit blocks as plain ones, of which shape inference knows.
 
     Returns:
-        Name of the weights -> whether they are multiplied as int8.
+        Name of the weights -> what is known of them.
     """
     from onnx import TensorProto, helper
 
-    as_int8: dict[str, bool] = {}
+    blocks: dict[str, _Blocks] = {}
     for node in graph.node:
         if node.op_type == "MatMulNBits":
             sizes = {a.name: a.i for a in node.attribute}
             source, result, weight = node.input[0], node.output[0], f"{node.output[0]}/weight"
             shape = [sizes["K"], sizes["N"]]
             graph.input.append(helper.make_tensor_value_info(weight, TensorProto.FLOAT, shape))
-            as_int8[weight] = sizes.get("accuracy_level", 0) == 4
+            stored = {name for name in node.input[1:] if name}
+            blocks[weight] = _Blocks(sizes.get("accuracy_level", 0) == 4, stored)
             node.CopyFrom(helper.make_node("MatMul", [source, weight], [result]))
-    return as_int8
+    return blocks
 
 
 class _Cutter:
@@ -166,13 +190,17 @@ class _Cutter:
         blocks: of `_unpacked`.
     """
 
-    def __init__(self, graph: Any, blocks: dict[str, bool]) -> None:
+    def __init__(self, graph: Any, blocks: dict[str, _Blocks]) -> None:
         self.shapes, self.blocks = _shapes(graph), blocks
         self.constants = {t.name for t in graph.initializer} | set(blocks)
         self.input = next(x.name for x in graph.input if x.name not in self.constants)
+        self.stored = {name: {name} for name in self.constants}  # constant -> what it is made of
+        self.stored |= {name: weights.stored for name, weights in blocks.items()}
         self.nodes: list[Any] = []
         for node in graph.node:  # weights that are expanded at load are still constants
             if all(name in self.constants for name in node.input if name):
+                made_of = set[str]().union(*(self.stored[name] for name in node.input if name))
+                self.stored |= dict.fromkeys(node.output, made_of)
                 self.constants.update(node.output)
             else:
                 self.nodes.append(node)
@@ -240,6 +268,8 @@ class _Cutter:
 
     def _count(self, piece: Piece, node: Any) -> None:
         piece.kinds.add(node.op_type)
+        piece.values += [name for name in node.output if name]
+        piece.constants.update(*(self.stored.get(name, set()) for name in node.input))
         piece.rank = max(piece.rank, len(self.shapes.get(node.output[0], [])))
         if node.op_type in _PRODUCTS:
             left, right = self._known(node, node.input[:2])
@@ -247,8 +277,8 @@ class _Cutter:
             inner, columns = (right[-1], right[-2]) if flipped else (right[-2], right[-1])
             if node.input[1] in self.constants:
                 piece.linears.append(Linear(prod(left[:-1]), left[-2], inner, columns))
-                as_int8 = self.blocks.get(node.input[1])
-                piece.blocks += [] if as_int8 is None else [as_int8]
+                weights = self.blocks.get(node.input[1])
+                piece.blocks += [] if weights is None else [weights.as_int8]
             else:
                 piece.products.append(Product(prod(left[:-2]), left[-2], inner, columns))
         elif node.op_type in _CONVOLUTIONS:

@@ -10,6 +10,7 @@ from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec, find_runtime
 from ..standalone.runner import peak_mb
+from .kernel import Watched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +79,17 @@ class Runtime(Protocol):
         """
         content = as_bytes(model)
         return content if isinstance(content, bytes) else Path(content).read_bytes()
+
+    def watched(self, model: Source) -> Watched:
+        """Open a graph that tells how long each of its kernels takes.
+
+        Args:
+            model: as in `compile`.
+
+        Raises:
+            CostError: the runtime refuses the graph, or tells no such thing.
+        """
+        raise CostError(f"{type(self).__name__} does not tell how long its kernels take")
 
     def renew(self) -> None:
         """Begin anew with memory that nothing has used, where graphs run outside."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,9 @@ from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from ..standalone.onnxruntime_graph import refusals
 from . import Runtime, Source, as_bytes
+from .kernel import Kernel
+from .node_names import with_names
+from .onnxruntime_profile import read_profile
 from .scratch import scratch
 
 if TYPE_CHECKING:
@@ -59,6 +64,32 @@ class OrtModel:
         return
 
 
+class OrtWatched:
+    """One session with its profiler on, and the graph that it executes in a file beside it."""
+
+    def __init__(self, model: Source, device: Device) -> None:
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch())
+            self._graph = folder / "executed.onnx"
+            source = with_names(as_bytes(model)).SerializeToString()
+            self._session = _session(source, device, self._graph, folder / "profile")
+            self._files = stack.pop_all()
+        self._name = self._session.get_inputs()[0].name
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs."""
+        return self._session.run(None, {self._name: images})[0]
+
+    def kernels(self) -> tuple[list[Kernel], NDArray[np.float64]]:
+        """Kernels in order of execution, and (runs, kernels) ms of each; it runs no more then."""
+        import onnx
+
+        with self._files:
+            events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
+            graph = onnx.load(self._graph, load_external_data=False).graph
+            return read_profile(events, graph)
+
+
 class OrtRuntime(Runtime):
     """Compiles for one provider and number of threads."""
 
@@ -73,6 +104,18 @@ class OrtRuntime(Runtime):
         """
         try:
             return OrtModel(model, self._device)
+        except refusals() as error:
+            first = str(error).splitlines()[0]
+            raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
+
+    def watched(self, model: Source) -> OrtWatched:
+        """Open a session that tells how long each of its kernels takes.
+
+        Raises:
+            CostError: ONNX Runtime refuses the graph.
+        """
+        try:
+            return OrtWatched(model, self._device)
         except refusals() as error:
             first = str(error).splitlines()[0]
             raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
@@ -112,6 +155,7 @@ SPEC = RuntimeSpec(
     },
     open=open_runtime,
     folds_constants=True,
+    kernel_times=("CPUExecutionProvider",),  # of a GPU its profile times the calls
     integer_kernels=(
         *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),
         *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
@@ -180,7 +224,12 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _session(source: bytes | str, device: Device, optimized: Path | None = None) -> Any:
+def _session(
+    source: bytes | str,
+    device: Device,
+    optimized: Path | None = None,
+    profile: Path | None = None,
+) -> Any:
     import onnxruntime as ort
 
     options = _options(device.threads)
@@ -192,4 +241,6 @@ def _session(source: bytes | str, device: Device, optimized: Path | None = None)
         options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(source, options, providers=[device.provider])

@@ -15,6 +15,9 @@ from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..standalone.openvino_graph import kernels_of
 from . import Runtime, Source, as_bytes
+from .kernel import Kernel
+from .node_names import with_names
+from .openvino_profile import read_layers
 
 Array = NDArray[np.float32]
 
@@ -23,10 +26,7 @@ class OpenVinoModel:
     """One compiled model with its infer request."""
 
     def __init__(self, core: Any, model: Source, device: Device) -> None:
-        source = as_bytes(model)
-        read = core.read_model(source if isinstance(source, bytes) else str(Path(source)))
-        options = {"INFERENCE_NUM_THREADS": device.threads, "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled = core.compile_model(read, device.provider, options)
+        self._compiled = _compiled(core, as_bytes(model), device)
         self._request = self._compiled.create_infer_request()
 
     @property
@@ -47,6 +47,31 @@ class OpenVinoModel:
         return
 
 
+class OpenVinoWatched:
+    """One compiled model that counts the time of its layers."""
+
+    def __init__(self, core: Any, model: Source, device: Device) -> None:
+        named = with_names(as_bytes(model))
+        self._operators = {node.name: node.op_type for node in named.graph.node}
+        self._compiled = _compiled(core, named.SerializeToString(), device, PERF_COUNT=True)
+        self._request = self._compiled.create_infer_request()
+        self._runs: list[dict[str, float]] = []
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs."""
+        answer = self._request.infer([images])[self._compiled.outputs[0]]
+        told = self._request.get_profiling_info()
+        executed = [layer for layer in told if layer.status.name == "EXECUTED"]
+        self._runs.append({x.node_name: x.real_time.total_seconds() * 1e3 for x in executed})
+        return answer
+
+    def kernels(self) -> tuple[list[Kernel], NDArray[np.float64]]:
+        """Layers in order of execution, and (runs, layers) ms of each."""
+        executed = set[str]().union(*self._runs)
+        layers = read_layers(self._compiled, executed, self._operators)
+        return layers, np.array([[run.get(x.name, 0.0) for x in layers] for run in self._runs])
+
+
 class OpenVinoRuntime(Runtime):
     """Compiles for one plugin and number of threads."""
 
@@ -63,8 +88,29 @@ class OpenVinoRuntime(Runtime):
         try:
             return OpenVinoModel(self._core, model, self._device)
         except RuntimeError as error:
-            first = (str(error).strip().splitlines() or ["no message"])[-1]
-            raise CostError(f"OpenVINO refuses the graph: {first}") from error
+            raise _refusal(error) from error
+
+    def watched(self, model: Source) -> OpenVinoWatched:
+        """Compile a graph that tells how long each of its layers takes.
+
+        Raises:
+            CostError: OpenVINO refuses the graph.
+        """
+        try:
+            return OpenVinoWatched(self._core, model, self._device)
+        except RuntimeError as error:
+            raise _refusal(error) from error
+
+
+def _compiled(core: Any, source: bytes | str, device: Device, **more: Any) -> Any:
+    read = core.read_model(source if isinstance(source, bytes) else str(Path(source)))
+    options = {"INFERENCE_NUM_THREADS": device.threads, "PERFORMANCE_HINT": "LATENCY", **more}
+    return core.compile_model(read, device.provider, options)
+
+
+def _refusal(error: RuntimeError) -> CostError:
+    first = (str(error).strip().splitlines() or ["no message"])[-1]
+    return CostError(f"OpenVINO refuses the graph: {first}")
 
 
 SPEC = RuntimeSpec(
@@ -75,6 +121,7 @@ SPEC = RuntimeSpec(
     chips={"CPU": PROCESSOR},
     open=OpenVinoRuntime,
     in_caller=False,  # even one thread is one of its own
+    kernel_times=("CPU",),
     integer_kernels=("*:i8", "*:u8"),  # kernels are named with the precision in which they run
     half_kernels=("*:bf16", "*:f16"),
 )

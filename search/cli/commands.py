@@ -20,6 +20,7 @@ from .library import library
 from .output import echo as _echo
 from .output import json_option
 from .output import print_json as _print
+from .profile import profile
 from .targets import targets
 
 if TYPE_CHECKING:
@@ -748,6 +749,7 @@ def _delivered_lines(folder: RunFolder, device: str) -> list[str]:
 cli.add_command(costs)
 cli.add_command(data)
 cli.add_command(library)
+cli.add_command(profile)
 cli.add_command(targets)
 
 

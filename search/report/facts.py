@@ -51,6 +51,7 @@ class Facts:
             also in int8. May be empty.
         budget: what one chose, and what more time would buy; empty without one.
         targets: delivered models in every runtime; empty where that was not tried.
+        profiles: where time and memory of delivered models go; empty where none was looked into.
         proxy: figures of a proxy check; empty where there was none.
         library: what can stand in for parts of the start; None in runs without one.
     """
@@ -73,6 +74,7 @@ class Facts:
     references: Sequence[Mapping[str, Any]]
     budget: Mapping[str, Any]
     targets: Sequence[Mapping[str, Any]]
+    profiles: Sequence[Mapping[str, Any]]
     proxy: Mapping[str, Any]
     library: Overview | None
 
@@ -181,6 +183,7 @@ def gather(folder: RunFolder) -> Facts:
         references=_references(folder) if is_here else [],
         budget=_optional(folder.budget, {}),
         targets=_optional(folder.targets, []),
+        profiles=_optional(folder.profiles, []),
         proxy=_optional(folder.proxy, {}),
         library=_library(folder),
     )

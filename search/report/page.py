@@ -22,6 +22,7 @@ from .markup import document, table, tag, text
 from .mistakes import thumbnails
 from .models import faster, ladder, models, runtime_words
 from .notes import notes, trust
+from .profiles import profiles
 from .promises import promises
 from .style import SCRIPT, STYLE
 from .svg import both
@@ -48,6 +49,7 @@ def page(facts: Facts) -> str:
         *models(facts),
         *_answers(facts),
         *promises(facts),
+        *profiles(facts),
         *ladder(facts),
         *targets(facts),
         *images(facts),

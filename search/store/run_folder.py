@@ -82,13 +82,13 @@ class RunPaths:
     mistakes = _DeviceFile("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 
-    reference = _DeviceFile(
-        "reference.json"
-    )  # the start or the largest network, rows as in `ladder`
+    # The start or the largest network, rows as in `ladder`.
+    reference = _DeviceFile("reference.json")
     report = _DeviceFile("report.html")
     picture = _DeviceFile("pareto.png")
 
     targets = _DeviceFile("targets.json")  # delivered models in every runtime
+    profiles = _DeviceFile("profiles.json")  # where time and memory of delivered models go
     ladder = _DeviceFile("ladder.json")  # models measured side by side
     ladder_models = _DeviceFile("ladder")  # weights of those that were trained for it
     proxy = _File("proxy.json")  # how far scores can be trusted

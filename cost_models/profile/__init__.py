@@ -1,0 +1,1 @@
+"""Profile: where the time and the memory of a model go on this machine, and what bounds them."""

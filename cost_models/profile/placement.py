@@ -1,0 +1,73 @@
+"""Placement: the sub-block of a candidate to which each kernel, value and constant belongs.
+
+An exported graph is cut where branches return to the residual stream, which are the sub-blocks of
+its candidate in their order. What a runtime makes of the graph keeps names of its values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...spaces.errors import CostError
+from ..foreign.onnx_pieces import Piece, pieces_of
+from ..runtimes.kernel import Kernel
+from ..units.workload import SubBlock
+
+BRANCHES = ("mixer", "mlp")
+_MADE_OF = re.compile(r"(/|_nchwc|_new_reshape|_token_).*$")  # what ONNX Runtime adds to a name
+
+
+def placed_pieces(model: Any, blocks: Sequence[SubBlock]) -> list[tuple[int, Piece]]:
+    """Pieces of a graph, each with the index of its sub-block.
+
+    Args:
+        model: `onnx.ModelProto` of a network, which is changed as `pieces_of` says.
+        blocks: of its candidate, in order.
+
+    Raises:
+        CostError: the graph is not that of the candidate.
+    """
+    pieces, head = pieces_of(model), len(blocks) - 1
+    at, listed = 0, list[tuple[int, Piece]]()
+    for number, piece in enumerate(pieces):
+        following = range(at + 1, len(blocks))
+        if piece.is_branch:
+            at = next((i for i in following if blocks[i].kind in BRANCHES), head)
+        elif number and at < head and blocks[at + 1].kind == "downsample":
+            at += 1
+        elif number == len(pieces) - 1 or at + 1 == head:
+            at = head
+        # Else it is the stem, or drops tokens of the mixer before it.
+        listed.append((at, piece))
+    missing = [b.kind for i, b in enumerate(blocks) if i not in {place for place, _ in listed}]
+    if missing:
+        raise CostError(
+            f"the graph is not that of its candidate: {len(pieces)} pieces for {len(blocks)} "
+            f"sub-blocks, and none for {', '.join(dict.fromkeys(missing))}"
+        )
+    return listed
+
+
+def place_kernels(kernels: Sequence[Kernel], places: Mapping[str, int]) -> list[int]:
+    """Index of the sub-block of each kernel.
+
+    Args:
+        kernels: in the order of execution.
+        places: value of the graph -> index of its sub-block.
+    """
+    found: list[int | None] = []
+    for kernel in kernels:
+        names = (*(value.name for value in kernel.writes), _MADE_OF.sub("", kernel.name))
+        found.append(next((places[name] for name in names if name in places), None))
+    # Others prepare what the next kernels read: layouts of values, mostly.
+    for i in reversed(range(len(kernels))):
+        if found[i] is None:
+            made = {value.name for value in kernels[i].writes}
+            takers = (j for j in range(i + 1, len(kernels)) if made & {*kernels[j].reads})
+            found[i] = next((found[j] for j in takers), None)
+    listed: list[int] = []
+    for at in found:
+        listed.append(at if at is not None else listed[-1] if listed else 0)
+    return listed

@@ -1,0 +1,107 @@
+"""Command `vitpareto profile`: where the time and the memory of a model go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...spaces.errors import RunError
+from .output import echo, json_option, print_json
+
+if TYPE_CHECKING:
+    from ...cost_models import Device
+    from ...cost_models.profile.profile import Profile
+
+
+@click.command()
+@click.argument("source", metavar="MODEL|CANDIDATE|RUN")
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="A preset or a file; that of the run or of the delivered model, or cpu-1t, by default.",
+)
+@click.option(
+    "--pick",
+    default="good",
+    show_default=True,
+    metavar="good|knee|fastest|best|LETTER|KEY",
+    help="Which of a RUN is printed; its report shows all.",
+)
+@json_option
+def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
+    """Print where the time and the memory of a model go, and which block to change first.
+
+    MODEL is a name of timm, a folder of transformers or timm, or torchvision:NAME; weights are
+    random, as they change neither. CANDIDATE is JSON or YAML of one, or the folder of a delivered
+    or exported model. Of a RUN all delivered models are looked into, and its report shows them.
+
+    Kernels are timed by the runtime's own profiler, the model without it, and in turn with both
+    the fastest product and the fastest copying of this machine, in the same process and threads.
+    So each block is bound by computing, by moving bytes, or by what is neither: overhead.
+
+    \b
+      vitpareto profile deit_tiny_patch16_224
+      vitpareto profile runs/digits --pick best --json
+    """  # noqa: D301
+    from ...cost_models import Device
+
+    opened, path = Device.load(device) if device else None, Path(source).expanduser()
+    if (path / "config.yaml").is_file():
+        name, found = _of_run(path, opened, pick)
+    else:
+        from ...cost_models.profile.taking import check_profiles, take_profile
+        from ..delivery.subject import subject_of
+
+        if opened:
+            check_profiles(opened)
+        subject = subject_of(source, opened)
+        check_profiles(subject.device)
+        name = subject.name
+        found = take_profile(subject.device, subject.candidate, subject.encode())
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        from .profile_text import profile_lines
+
+        echo(profile_lines(name, found))
+
+
+def _of_run(path: Path, device: Device | None, pick: str) -> tuple[str, Profile]:
+    """Profile every delivered model of a run, which keeps them; name and profile of the picked."""
+    from string import ascii_uppercase
+
+    from ...cost_models.profile.taking import check_profiles, take_profile
+    from ..console import share_bar
+    from ..delivery.manifest import manifests
+    from ..delivery.pick import pick_model
+    from ..delivery.subject import check_here, delivered
+    from ..report import build_report
+    from ..store.atomic_files import write_json
+    from ..store.run_folder import RunFolder
+
+    try:
+        folder = RunFolder(path)
+    except RunError as error:
+        folder = RunFolder(path, lock=False)
+        click.echo(f"{error}: nothing in it is refreshed", err=True)
+    with folder:
+        listed = manifests(folder.pareto)
+        chosen = pick_model(listed, pick)
+        if device is None:
+            check_here(chosen)
+        check_profiles(device or chosen.device)
+        profiles: dict[str, Profile] = {}
+        names = {m.key: f"{x} ({m.key})" for x, m in zip(ascii_uppercase, listed, strict=False)}
+        with share_bar("profile") as report:
+            for done, key in enumerate(names):
+                report(done / len(names), names[key])
+                subject = delivered(folder.pareto / key, device)
+                profiles[key] = take_profile(subject.device, subject.candidate, subject.encode())
+        if folder.is_open:
+            rows = [{"key": key, **found.summary()} for key, found in profiles.items()]
+            write_json(folder.profiles, rows)
+            if folder.report.exists():
+                build_report(folder)
+    return f"{folder.path} {names[chosen.key]}", profiles[chosen.key]
