@@ -11,7 +11,6 @@ from ...spaces.errors import RunError
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
-    from ...cost_models import Device
     from ...cost_models.profile.profile import Profile
 
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     metavar="DEVICE",
-    help="A preset or a file; that of the run or of the delivered model, or cpu-1t, by default.",
+    help="A preset or a file; that of the run or of the delivered model, or cpu-1t, by default. Of "
+    "a RUN for several, the one whose models are meant.",
 )
 @click.option(
     "--pick",
@@ -45,16 +45,15 @@ def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
       vitpareto profile deit_tiny_patch16_224
       vitpareto profile runs/digits --pick best --json
     """  # noqa: D301
-    from ...cost_models import Device
-
-    opened, path = Device.load(device) if device else None, Path(source).expanduser()
+    path = Path(source).expanduser()
     if (path / "config.yaml").is_file():
-        name, found = _of_run(path, opened, pick)
+        name, found = _of_run(path, device, pick)
     else:
+        from ...cost_models import Device
         from ...cost_models.profile.taking import check_profiles, take_profile
         from ..delivery.subject import subject_of
 
-        if opened:
+        if opened := Device.load(device) if device else None:
             check_profiles(opened)
         subject = subject_of(source, opened)
         check_profiles(subject.device)
@@ -68,25 +67,35 @@ def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
         echo(profile_lines(name, found))
 
 
-def _of_run(path: Path, device: Device | None, pick: str) -> tuple[str, Profile]:
-    """Profile every delivered model of a run, which keeps them; name and profile of the picked."""
+def _of_run(path: Path, named: str | None, pick: str) -> tuple[str, Profile]:
+    """Profile every delivered model of a run, which keeps them; name and profile of the picked.
+
+    Of a run for several devices the models are those for the named one.
+    """
     from string import ascii_uppercase
 
+    from ...cost_models import Device
     from ...cost_models.profile.taking import check_profiles, take_profile
+    from ..config import load_config
     from ..console import share_bar
     from ..delivery.manifest import manifests
     from ..delivery.pick import pick_model
     from ..delivery.subject import check_here, delivered
     from ..report import build_report
+    from ..run.devices import of_device
     from ..store.atomic_files import write_json
     from ..store.run_folder import RunFolder
 
     try:
-        folder = RunFolder(path)
+        whole = RunFolder(path)
     except RunError as error:
-        folder = RunFolder(path, lock=False)
+        whole = RunFolder(path, lock=False)
         click.echo(f"{error}: nothing in it is refreshed", err=True)
-    with folder:
+    with whole:
+        if "" in load_config(whole.config).by_device:
+            folder, device = whole, Device.load(named) if named else None
+        else:
+            folder, device = of_device(whole, named), None
         listed = manifests(folder.pareto)
         chosen = pick_model(listed, pick)
         if device is None:
