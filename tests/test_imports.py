@@ -17,8 +17,8 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("openmp", "runtime_spec", "standalone", "stored_weights", "web"),
-        ("units", "tflite"),
+        ("onnx_reading", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
+        ("ncnn", "units", "tflite"),
         ("device",),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -84,6 +84,7 @@ FENCED = {
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
     "ai_edge_litert": ("cost_models/runtimes/litert.py",),
+    "ncnn": ("cost_models/runtimes/ncnn.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
