@@ -36,6 +36,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {  # extra -> package, as pip calls it
     },
     "cluster": {"psycopg": "psycopg", "grpcio": "grpc"},
     "litert": {"ai-edge-litert": "ai_edge_litert"},
+    "ncnn": {"ncnn": "ncnn"},
     "openvino": {"openvino": "openvino"},
     "parquet": {"pyarrow": "pyarrow"},
     "tensor": {"tensorly": "tensorly"},

@@ -66,7 +66,12 @@ class Format:
 
 FORMATS: Registry[Format] = Registry(
     "format",
-    {"onnx": ".onnx:ONNX", "tflite": ".tflite:TFLITE", "torchscript": ".torchscript:TORCHSCRIPT"},
+    {
+        "onnx": ".onnx:ONNX",
+        "tflite": ".tflite:TFLITE",
+        "ncnn": ".ncnn:NCNN",
+        "torchscript": ".torchscript:TORCHSCRIPT",
+    },
     __package__ or "",
 )
 

@@ -20,7 +20,8 @@ from vitpareto.spaces import SearchSpace
 from ...shared import needs_runtime
 
 pytestmark = pytest.mark.onnx
-PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "litert": "CPU"}
+CPU = dict.fromkeys(("openvino", "litert", "ncnn"), "CPU")
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", **CPU}
 
 
 @pytest.mark.parametrize("runtime", STANDALONE_RUNTIMES)

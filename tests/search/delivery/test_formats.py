@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.ncnn.reading import read_file as read_ncnn
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
@@ -40,6 +41,17 @@ class TestTflite(FormatContract):
         return {name: json.loads(text) for name, text in read_file(content).about.items()}
 
 
+class TestNcnn(FormatContract):
+    name, device = "ncnn", Device.load("cpu-ncnn")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("ncnn")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(read_ncnn(content).about)
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -52,7 +64,7 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "tflite", "torchscript"]
+    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "torchscript"]
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 
