@@ -112,5 +112,5 @@ SPEC = RuntimeSpec(
     integer_kernels=("Gemm:int8",),
     converts=True,
     recipes=("float", "fp16", "dynamic8", "stored8"),
-    tested=("1.0.20261020",),
+    tested=("1.0.20250916", "1.0.20261020"),
 )
