@@ -9,7 +9,8 @@ from .graph import Param
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER = range(7)  # operations of BinaryOp
 BACKWARD = {SUBTRACT: 7, DIVIDE: 8, POWER: 9}  # the same of a number with a value
-NEGATIVE, SQUARE, ROOT, EXPONENTIAL, RECIPROCAL, TANH = 1, 4, 5, 7, 15, 16  # of UnaryOp
+ABSOLUTE, NEGATIVE, SQUARE, ROOT = 0, 1, 4, 5  # of UnaryOp
+EXPONENTIAL, RECIPROCAL, TANH = 7, 15, 16
 HARD = {0: 1 / 6, 1: 0.5}  # alpha and beta of HardSwish
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from vitpareto.cost_models import Device
-from vitpareto.cost_models.graphs.files import converted, unit_file
+from vitpareto.cost_models.graphs.files import REFERENCE, converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
@@ -24,7 +24,7 @@ from vitpareto.cost_models.ncnn.turning import in_steps
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.tables.anchors import SMALL
-from vitpareto.cost_models.units.unit import Unit
+from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
@@ -50,18 +50,29 @@ def test_every_sub_block_converts(kind: str, recipe: str) -> None:
 @pytest.mark.parametrize(("text", "count"), [(ISOTROPIC, 6), (HYBRID, 4)])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_whatever_a_space_holds_converts(text: str, count: int, batch: int) -> None:
-    """All but tokens that are ranked, for which ncnn has no layer."""
-    ranked = 0
+    """Tokens that are ranked, windows and grids, which need more axes than ncnn has, included."""
     for candidate in SearchSpace.from_text(text).sample(count, 3):
         graph = to_onnx(network(candidate), input_shape(candidate, batch))
-        if any(node.op_type == "TopK" for node in graph.graph.node):
-            ranked += 1
-            with pytest.raises(CostError, match=r"ncnn: operator TopK beside '.*' has no conv"):
-                converted(NCNN, graph, {})
-        else:
-            compiled = open_runtime(NCNN).compile(converted(NCNN, graph, {}))
-            assert tuple(compiled.input_shape) == input_shape(candidate, batch)
-    assert ranked < count
+        compiled = open_runtime(NCNN).compile(converted(NCNN, graph, {}))
+        assert tuple(compiled.input_shape) == input_shape(candidate, batch)
+
+
+def test_equal_tokens_keep_their_order() -> None:
+    """By layers that compare them all; the first of equal ones is kept, as in ONNX Runtime."""
+    unit = parse_unit(
+        "mixer/softmax?norm=layer&act=gelu&width=32&grid=4&tokens=16&kept=6&num_heads=2"
+        "&head_dim=16&evit@float"
+    )
+    module, shape = build(unit.block)
+    graph = to_onnx(module, shape)
+    assert {"TopK", "GatherElements"} <= {node.op_type for node in graph.graph.node}
+    compiled = open_runtime(NCNN).compile(converted(NCNN, graph, {}))
+    wanted = open_runtime(REFERENCE).compile(graph)
+    x = RANDOM.standard_normal(shape).astype(np.float32)
+    x[:, 3:9] = x[:, 12:] = x[:, :1]
+    assert np.abs(compiled.run(x) - wanted.run(x)).max() < 1e-5
+    x[:] = 0
+    assert np.abs(compiled.run(x) - wanted.run(x)).max() < 1e-5
 
 
 @pytest.mark.parametrize("recipe", NCNN.recipes)

@@ -52,12 +52,15 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.onnx
-def test_litert_from_end_to_end(made: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "file"), [("litert", "model.tflite"), ("ncnn", "model.ncnn.zip")]
+)
+def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str, file: str) -> None:
     """Calibrated, predicted, delivered and verified, in float32 and two kinds of int8."""
-    needs_runtime("litert")
-    device, space = Device.load("cpu-litert"), SearchSpace.from_text(SPACE)
+    needs_runtime(runtime)
+    device, space = Device.load(f"cpu-{runtime}"), SearchSpace.from_text(SPACE)
     there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
-    assert there.model.identity["runtime"] == "litert"
+    assert there.model.identity["runtime"] == runtime
     (tmp_path / "config.yaml").write_text("")
     run = RunFolder(tmp_path, lock=False)
     policies = (Policy(), Policy(8, 8), Policy(8, 32))
@@ -68,9 +71,7 @@ def test_litert_from_end_to_end(made: Made, tmp_path: Path) -> None:
     delivered = {manifest.key: manifest for manifest in manifests(run.pareto)}
     for key, integers in zip(keys, (False, True, False), strict=True):
         manifest = delivered[key]
-        assert set(manifest.files) == {
-            *("candidate.json", "model.safetensors", "model.tflite", "predict.py")
-        }
+        assert set(manifest.files) == {*("candidate.json", "model.safetensors", file, "predict.py")}
         checks = {check.name: check for check in manifest.checks}
         names = {"silent fallbacks", "size_mb", "peak_memory_mb"}
         names |= {"agreement with torch"} if integers else {"logits against torch"}
@@ -128,7 +129,7 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
 
 @pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("runtime", ["torch", "openvino", "litert", "onnxruntime-web"])
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "litert", "ncnn", "onnxruntime-web"])
 @pytest.mark.onnx
 def test_models_made_again_for_another_runtime(
     made: Made, run: SimpleNamespace, tmp_path: Path, runtime: str, name: str
