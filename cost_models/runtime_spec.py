@@ -141,6 +141,7 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "openvino": ".runtimes.openvino:SPEC",
         "litert": ".runtimes.litert:SPEC",
         "ncnn": ".runtimes.ncnn:SPEC",
+        "executorch": ".runtimes.executorch:SPEC",
         "torch": ".runtimes.torch:SPEC",
         "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
     },

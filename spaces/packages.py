@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {  # extra -> package, as pip calls it
         "tqdm": "tqdm",
     },
     "cluster": {"psycopg": "psycopg", "grpcio": "grpc"},
+    "executorch": {"executorch": "executorch"},
     "litert": {"ai-edge-litert": "ai_edge_litert"},
     "ncnn": {"ncnn": "ncnn"},
     "openvino": {"openvino": "openvino"},

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import onnx
 
+from ..onnx_ranking import without_top_k
 from ..stored_weights import StoredWeights
 from .conversion import Conversion
 from .operators import OPERATORS
@@ -30,7 +31,7 @@ def to_ncnn(
     Raises:
         CostError: an operator that has no conversion, by name.
     """
-    conversion = Conversion(model, weights or {})
+    conversion = Conversion(without_top_k(model), weights or {})
     for node in conversion.nodes:
         if conversion.is_absorbed(node):
             continue

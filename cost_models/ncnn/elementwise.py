@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..onnx_reading import attributes
 from .axes import MOST, grouped, lengths, merged
 from .conversion import Blob, Conversion, Node, Writer
@@ -9,12 +11,12 @@ from .graph import Param
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER = range(7)  # operations of BinaryOp
 BACKWARD = {SUBTRACT: 7, DIVIDE: 8, POWER: 9}  # the same of a number with a value
-ABSOLUTE, NEGATIVE, SQUARE, ROOT = 0, 1, 4, 5  # of UnaryOp
+NEGATIVE, SQUARE, ROOT = 1, 4, 5  # of UnaryOp
 EXPONENTIAL, RECIPROCAL, TANH = 7, 15, 16
 HARD = {0: 1 / 6, 1: 0.5}  # alpha and beta of HardSwish
 
 
-def _unary(kind: str, params: dict[int, Param] | None = None) -> Writer:
+def _unary(kind: str, params: Mapping[int, Param] | None = None) -> Writer:
     def write(c: Conversion, node: Node) -> None:
         blob = c.blob(node.input[0])
         c.give(node.output[0], c.made(kind, [blob], blob.lies, params))
@@ -31,7 +33,7 @@ def _gelu(c: Conversion, node: Node) -> None:
     _unary("GELU", {0: int(about == b"tanh")})(c, node)
 
 
-def _gate(c: Conversion, node: Node, kind: str, params: dict[int, Param] | None = None) -> bool:
+def _gate(c: Conversion, node: Node, kind: str, params: Mapping[int, Param] | None = None) -> bool:
     """Write a value times what is made of it, if that is how it goes on."""
     times = c.followed(node.output[0], ["Mul"])
     if times is None or node.input[0] not in times.input:
@@ -137,7 +139,7 @@ ELEMENTWISE: dict[str, Writer] = {
     "Exp": _operation(EXPONENTIAL),
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _unary("HardSwish", dict(HARD)),
+    "HardSwish": _unary("HardSwish", HARD),
     "Max": _binary(MAXIMUM),
     "Min": _binary(MINIMUM),
     "Mul": _binary(MULTIPLY),

@@ -127,10 +127,7 @@ def _tile(c: Conversion, node: Node) -> None:
 
 
 def _expand(c: Conversion, node: Node) -> None:
-    """Axes of length 1 repeated; not those of places, which a GatherElements reads as they are."""
-    if c.followed(node.output[0], ["GatherElements"]) is not None:
-        c.give(node.output[0], c.blob(node.input[0]))
-        return
+    """Axes of length 1 repeated."""
     shape, result = c.shape(node.input[0]), c.shape(node.output[0])
     shape = (1,) * (len(result) - len(shape)) + tuple(shape)
     _repeated(c, node, {a: n for a, n in enumerate(result) if n != shape[a]})

@@ -40,9 +40,12 @@ class Conversion(OnnxReading):
 
     def encode(self, about: Mapping[str, str]) -> bytes:
         """The file."""
+        return self.graph.encode(*self.ends(), about)
+
+    def ends(self) -> tuple[int, int]:
+        """Tensors of the input and of the output."""
         result = self._views[self._output.name]
-        laid = self.laid(result, image_order(len(result.lies)))
-        return self.graph.encode(self._image, laid.tensor, about)
+        return self._image, self.laid(result, image_order(len(result.lies))).tensor
 
     def view(self, name: str) -> View:
         """A value; constants become tensors."""

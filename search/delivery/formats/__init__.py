@@ -70,6 +70,7 @@ FORMATS: Registry[Format] = Registry(
         "onnx": ".onnx:ONNX",
         "tflite": ".tflite:TFLITE",
         "ncnn": ".ncnn:NCNN",
+        "executorch": ".executorch:EXECUTORCH",
         "torchscript": ".torchscript:TORCHSCRIPT",
     },
     __package__ or "",

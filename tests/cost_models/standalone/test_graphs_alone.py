@@ -20,7 +20,7 @@ from vitpareto.spaces import SearchSpace
 from ...shared import needs_runtime
 
 pytestmark = pytest.mark.onnx
-CPU = dict.fromkeys(("openvino", "litert", "ncnn"), "CPU")
+CPU = dict.fromkeys(("openvino", "litert", "ncnn", "executorch"), "CPU")
 PROVIDERS = {"onnxruntime": "CPUExecutionProvider", **CPU}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.executorch.reading import read_file as read_program
 from vitpareto.cost_models.ncnn.reading import read_file as read_ncnn
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
@@ -52,6 +53,17 @@ class TestNcnn(FormatContract):
         return dict(read_ncnn(content).about)
 
 
+class TestExecuTorch(FormatContract):
+    name, device = "executorch", Device.load("cpu-executorch")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("executorch")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(read_program(content).about)
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -64,7 +76,7 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "torchscript"]
+    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "executorch", "torchscript"]
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 
