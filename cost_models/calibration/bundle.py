@@ -51,7 +51,7 @@ STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
     "openvino": openvino_graph.PACKAGE,
     "litert": litert_graph.PACKAGE,
     "ncnn": ncnn_graph.PACKAGE,
-    "executorch": executorch_graph.PACKAGE,
+    "executorch": f"torch {executorch_graph.PACKAGE}",  # which does not say that it needs torch
 }
 SURVEY = 1000
 SET = 40

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 MODEL = "model.pte"
-NEEDS = "executorch"
+NEEDS = "torch executorch"
 
 
 def open_model(
