@@ -23,7 +23,7 @@ PARAM, BIN, ABOUT = "model.ncnn.param", "model.ncnn.bin", "about.json"  # files 
 GIVEN, ANSWER = "in0", "out0"  # names of the input and the output
 FLOAT, HALF, INT8, TABLE = 0, 0x01306B47, 0x000D4B38, 1  # flags before stored weights
 LEVELS = 256  # of weights that are stored as places in a table of floats
-LATEST = 20  # first of the keys of a layer that an array may not have
+READABLE = 0o644  # mode of what is unpacked
 ARRAYS = -23300  # key of an array, less the key
 
 Param = int | float | Sequence[int]
@@ -107,7 +107,9 @@ class NcnnGraph:
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for name, content in ((PARAM, text), (BIN, weights), (ABOUT, json.dumps(about))):
-                archive.writestr(zipfile.ZipInfo(name), content)  # of one date: equal files
+                entry = zipfile.ZipInfo(name)  # of one date, so that equal files are equal
+                entry.external_attr = READABLE << 16
+                archive.writestr(entry, content)
         return stream.getvalue()
 
 

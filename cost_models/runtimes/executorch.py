@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
-from ..standalone.executorch_graph import PACKAGE, Graph
+from ..standalone.executorch_graph import MODULES, Graph, version
 from ..stored_weights import StoredWeights
 from . import Runtime, Source, as_bytes
 from .scratch import scratch
@@ -60,8 +60,6 @@ class ExecuTorchRuntime(Runtime):
     """Converts ONNX graphs, and runs what it converted on a number of threads."""
 
     def __init__(self, device: Device) -> None:
-        if find_spec(PACKAGE) is None:
-            raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
         self._device = device.to_dict()
 
     def compile(self, model: Source) -> ExecuTorchModel:
@@ -111,13 +109,32 @@ class ExecuTorchRuntime(Runtime):
         return to_executorch(model, weights, about)
 
 
+def open_runtime(device: Device) -> ExecuTorchRuntime:
+    """ExecuTorch, with its libraries loaded.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        MissingRuntimeError: it was built for another release of torch.
+    """
+    try:
+        for name in MODULES:
+            import_module(name)
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:
+        raise MissingRuntimeError(
+            f"device {device.name!r}: executorch {version()} does not go with this torch: {error}"
+        ) from error
+    return ExecuTorchRuntime(device)
+
+
 SPEC = RuntimeSpec(
     name="executorch",
     distributions=("executorch",),
     install="vitpareto[executorch]",
     format="executorch",
     chips={"CPU": PROCESSOR},
-    open=ExecuTorchRuntime,
+    open=open_runtime,
     integer_kernels=("*, QD8, *", "*, QDU8, *", "*, QP8, *"),  # of a kernel in XNNPACK's words
     converts=True,
     recipes=("float", "dynamic8"),

@@ -20,6 +20,7 @@ from typing import Any
 
 PACKAGE = "executorch"
 MODULE = "executorch.extension.pybindings._C"  # without what only exporters need
+MODULES = ("torch", MODULE)  # that are loaded before a model is, in this order
 FORWARD = "forward"
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-PACKAGE = "ncnn"
+PACKAGE = MODULE = "ncnn"
+MODULES = (MODULE,)  # that are loaded before a model is
 PARAM, BIN, ABOUT = "model.ncnn.param", "model.ncnn.bin", "about.json"  # files of an archive
 GIVEN, ANSWER = "in0", "out0"  # names of the input and the output
 INTEGERS = "18=1"  # of a Gemm that multiplies integers
@@ -44,7 +45,7 @@ class Graph:
     """
 
     def __init__(self, path: str, device: dict[str, Any]) -> None:
-        self._ncnn: Any = import_module("ncnn")
+        self._ncnn: Any = import_module(MODULE)
         self._net = self._ncnn.Net()
         for name in ROUNDING:
             if hasattr(self._net.opt, name):

@@ -28,6 +28,7 @@ PROVIDERS = {"onnxruntime": "CPUExecutionProvider", **CPU}
 def test_it_runs_as_the_adapter_does(runtime: str, tmp_path: Path) -> None:
     needs_runtime(runtime)
     module = import_module(f"vitpareto.cost_models.standalone.{runtime}_graph")
+    assert all(map(import_module, module.MODULES))
     device = Device("here", runtime, PROVIDERS[runtime], 1, ("float", "dynamic8"))
     spec = find_runtime(runtime)
     assert module.version() == spec.version and module.PACKAGE in spec.distributions
