@@ -1,6 +1,8 @@
 """Artifacts of runtimes other than ONNX Runtime pass the same gate."""
 
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import torch
 from vitpareto.cost_models import Device, calibrate
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.search.delivery import handover, verify
+from vitpareto.search.delivery import kit as kits
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.pick import pick_model
@@ -57,7 +60,7 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
     [("litert", "model.tflite"), ("ncnn", "model.ncnn.zip"), ("executorch", "model.pte")],
 )
 def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str, file: str) -> None:
-    """Calibrated, predicted, delivered and verified, in float32 and int8."""
+    """Calibrated, predicted, delivered, verified and packed, in float32 and int8."""
     needs_runtime(runtime)
     device, space = Device.load(f"cpu-{runtime}"), SearchSpace.from_text(SPACE)
     there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
@@ -82,6 +85,10 @@ def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str,
         assert (find_runtime(runtime).integers(executed) > 0) == integers
     reports = verify.verify_again(run, device, made.data)
     assert all(report.checks[0].holds and report.metrics for report in reports)
+    (tmp_path / "environment.json").write_text('{"run": "12ab"}')
+    kit = kits.write_kit(kits.pack(run, space, made.data, 0), tmp_path / "kit")
+    done = subprocess.run([sys.executable, "run.py"], cwd=kit, capture_output=True, text=True)
+    assert done.returncode == 0 and "Bring this folder back" in done.stderr, done.stderr
 
 
 @pytest.mark.slow
