@@ -200,40 +200,25 @@ def _pads(
 
 
 def _mean(factor: bool) -> Writer:
-    """A mean, or a sum, over axes that are neighbors.
-
-    Over the last ones it is a linear layer, over others what pools whole images does it.
-    """
+    """A mean, or a sum, over axes that are neighbors, by what averages whole images."""
 
     def write(g: XnnpackGraph, o: Operator) -> None:
         shape = g.source.shape(o.inputs[0])
-        places = g.source.value(o.inputs[1])
-        axes = sorted({int(a) % len(shape) for a in ([] if places is None else places)})
+        axes = sorted({axis % len(shape) for axis in _whole(g, o.inputs[1])})
         first, last = axes[0], axes[-1]
         if axes != list(range(first, last + 1)):
             raise _refusal(o, f"over axes {axes} has no conversion")
         outer, count, inner = (
             prod(part) for part in (shape[:first], shape[first : last + 1], shape[last + 1 :])
         )
-        x, out = g.value(o.inputs[0]), g.value(o.outputs[0])
-        if inner == 1:
-            share = np.full((1, count), 1.0 if factor else 1 / count, np.float32)
-            given, made = _reshaped(g, x, (outer, count)), g.made((outer, 1))
-            fields: dict[str, Any] = {
-                "input1_id": given,
-                "filter_id": g.constant(share),
-                "bias_id": INVALID,
-            }
-            g.add("FullyConnected", output_id=made, **fields)
-        else:
-            given, made = _reshaped(g, x, (outer, count, 1, inner)), g.made((outer, 1, 1, inner))
-            g.add("GlobalAvgPooling2d", input_id=given, output_id=made)
-            if factor:
-                scaled = g.made((outer, 1, 1, inner))
-                times = g.constant(np.array([count], np.float32))
-                g.add("Multiply", input1_id=made, input2_id=times, output_id=scaled)
-                made = scaled
-        _reshape_to(g, made, out, g.source.shape(o.outputs[0]))
+        given = _reshaped(g, g.value(o.inputs[0]), (outer, count, 1, inner))
+        mean = g.made((outer, 1, 1, inner))
+        g.add("GlobalAvgPooling2d", input_id=given, output_id=mean)
+        if factor:
+            times, made = g.constant(np.array([count], np.float32)), mean
+            mean = g.made((outer, 1, 1, inner))
+            g.add("Multiply", input1_id=made, input2_id=times, output_id=mean)
+        _reshape_to(g, mean, g.value(o.outputs[0]), g.source.shape(o.outputs[0]))
 
     return write
 
