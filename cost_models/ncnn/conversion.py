@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ...spaces.errors import CostError
 from ..onnx_reading import OnnxReading
 from ..stored_weights import StoredWeights
 from .axes import MOST, grouped, lengths, merged, plain
@@ -140,7 +141,13 @@ class Conversion(OnnxReading):
         return Blob(made, lies)
 
     def reshaped(self, blob: Blob, lies: Sequence[int]) -> Blob:
-        """The same elements with other axes."""
+        """The same elements with other axes.
+
+        Raises:
+            CostError: there would be more or fewer, of which ncnn says nothing.
+        """
+        if prod(lies) != prod(blob.lies):
+            raise CostError(f"ncnn: {list(blob.lies)} cannot be reshaped to {list(lies)}")
         source, lies = self._unshaped.get(blob.name, blob), tuple(lies)
         if source.lies == lies:
             return source

@@ -1,4 +1,4 @@
-"""Norms, each by a layer of its own."""
+"""Norms: by layers of ncnn, and one by a factor and an offset for each channel."""
 
 from __future__ import annotations
 
