@@ -16,8 +16,8 @@ import torch
 
 from vitpareto.cost_models import CostModel, Device, calibrate
 from vitpareto.cost_models.measure.bench import Bench
-from vitpareto.cost_models.measure.runnable import runnable
 from vitpareto.cost_models.measure.capabilities import capabilities
+from vitpareto.cost_models.measure.runnable import runnable
 from vitpareto.cost_models.predict.error_figures import accuracy, mape
 from vitpareto.spaces import SearchSpace
 
