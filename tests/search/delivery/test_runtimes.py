@@ -67,7 +67,9 @@ def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str,
     assert there.model.identity["runtime"] == runtime
     (tmp_path / "config.yaml").write_text("")
     run = RunFolder(tmp_path, lock=False)
-    weights_alone = [Policy(8, 32)] if "stored8" in device.recipes else []
+    # ncnn keeps a table beside weights that are only stored, which nobody predicted for the stem
+    # and the head: the space has none in 8 bits. ExecuTorch has no such weights.
+    weights_alone = [Policy(8, 32)] if runtime == "litert" else []
     policies = [Policy(), Policy(8, 8), *weights_alone]
     keys = [
         there.deliver(run.pareto, everywhere(made.candidate, policy)).name for policy in policies
