@@ -52,7 +52,7 @@ class RuntimeSpec:
             else has to start one to measure them.
         kernel_times: providers with which it tells how long each kernel takes.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
-            all its corrections; empty for any.
+            all its corrections: what follows the numbers that are given; empty for any.
     """
 
     name: str
@@ -86,7 +86,7 @@ class RuntimeSpec:
         if not self.tested:
             return ""
         first, last, here = map(_release, (self.tested[0], self.tested[-1], self.version))
-        if first <= here <= last:
+        if first <= here and here[: len(last)] <= last:
             return ""
         return (
             f"{self.distributions[0]} {self.version} is untested, {' to '.join(self.tested)} are "
@@ -124,8 +124,8 @@ class RuntimeSpec:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """First two numbers of a version, of which "2.3rc1" has 2 and 3."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    """Numbers of a version, of which "2.3rc1" has 2, 3 and 1."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def _count(executed: Mapping[str, int], patterns: tuple[str, ...]) -> int:
@@ -142,6 +142,8 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "onnxruntime": ".runtimes.onnxruntime:SPEC",
         "openvino": ".runtimes.openvino:SPEC",
         "litert": ".runtimes.litert:SPEC",
+        "ncnn": ".runtimes.ncnn:SPEC",
+        "executorch": ".runtimes.executorch:SPEC",
         "torch": ".runtimes.torch:SPEC",
         "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
     },

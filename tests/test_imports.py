@@ -17,9 +17,10 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 # Rooms of a package, floor by floor: a room may import itself and what is below it.
 FLOORS = {
     "cost_models": (
-        ("openmp", "runtime_spec", "standalone", "stored_weights", "web"),
-        ("units", "tflite"),
-        ("device",),
+        ("onnx_ranking", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
+        ("onnx_reading",),
+        ("ncnn", "units", "tflite"),
+        ("device", "executorch"),
         ("runtimes", "tables"),
         ("graphs", "predict"),
         ("measure", "foreign"),
@@ -85,6 +86,8 @@ FENCED = {
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
     "ai_edge_litert": ("cost_models/runtimes/litert.py",),
+    "executorch": ("cost_models/runtimes/executorch.py",),
+    "ncnn": ("cost_models/runtimes/ncnn.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 

@@ -27,7 +27,13 @@ from ..measure.bench import Bench, TimedGraph, rows_of, write_plan
 from ..measure.footprint import Footprint
 from ..predict.file_size import untold
 from ..runtime_spec import ONNX, find_runtime
-from ..standalone import litert_graph, onnxruntime_graph, openvino_graph
+from ..standalone import (
+    executorch_graph,
+    litert_graph,
+    ncnn_graph,
+    onnxruntime_graph,
+    openvino_graph,
+)
 from ..standalone.kit_runner import BLOCKS, KIT, KIT_FORMAT, MEASURED, MEASURED_FORMAT
 from ..standalone.runner import PLAN, RESULT
 from ..standalone.seal import SealError, check_files, read_sealed
@@ -44,6 +50,8 @@ STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
     "onnxruntime": onnxruntime_graph.PACKAGE,
     "openvino": openvino_graph.PACKAGE,
     "litert": litert_graph.PACKAGE,
+    "ncnn": ncnn_graph.PACKAGE,
+    "executorch": f"torch {executorch_graph.PACKAGE}",  # which does not say that it needs torch
 }
 SURVEY = 1000
 SET = 40

@@ -196,16 +196,26 @@ def _has_bias(layer: nn.Linear) -> bool:
 
 
 def _built_place(unit: SubBlock) -> Place:
-    """The place with a mixer that can be built, which an MLP's sub-block does not settle."""
+    """The place with a block that can be built.
+
+    It drops tokens where fewer leave it than enter, of which a key tells how many; and it has a
+    mixer, which an MLP's sub-block does not settle.
+    """
     place = unit.place
-    if unit.kind == "mixer":
-        return place
-    return replace(place, block=replace(place.block, num_heads=1, head_dim=1))
+    block = replace(place.block, token_keep=_kept_share(place))
+    if unit.kind != "mixer":
+        block = replace(block, num_heads=1, head_dim=1)
+    return replace(place, block=block)
+
+
+def _kept_share(place: Place) -> float:
+    """A share of tokens by which a block drops some, if it does; the place says how many."""
+    return 0.5 if place.kept != place.tokens else 1.0
 
 
 def _architecture(unit: SubBlock) -> Architecture:
     place, flags = unit.place, unit.flags
-    block = replace(place.block, token_keep=0.5 if place.kept != place.tokens else 1.0)
+    block = replace(place.block, token_keep=_kept_share(place))
     return Architecture(
         (Stage(place.width, (block,)),),
         norm=unit.norm,

@@ -12,6 +12,7 @@ from typing import Any
 
 PACKAGE = "ai-edge-litert"
 MODULE = "ai_edge_litert.interpreter"
+MODULES = (MODULE,)  # that are loaded before a model is
 DELEGATE = "DELEGATE"  # stands for all operators that XNNPACK runs together
 MULTIPLIES = ("FULLY_CONNECTED", "CONV_2D")  # their second operand tells what they multiply
 

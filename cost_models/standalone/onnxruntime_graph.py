@@ -16,6 +16,7 @@ from typing import Any
 PACKAGE = "onnxruntime"
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 MODULE = "onnxruntime"
+MODULES = (MODULE,)  # that are loaded before a model is
 KERNEL = "_kernel_time"  # ends the name of a node that is timed
 
 

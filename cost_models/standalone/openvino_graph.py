@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 PACKAGE = MODULE = "openvino"
+MODULES = (MODULE,)  # that are loaded before a model is
 
 
 def version() -> str:

@@ -25,11 +25,11 @@ import numpy as np
 
 if __package__:
     from .energy_meter import energy_mj, find_meter
-    from .onnxruntime_graph import MODULE, Graph, version
+    from .onnxruntime_graph import MODULES, Graph, version
     from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session, stopwatch
 else:  # copied into a bundle, beside the others
     from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
-    from graph import MODULE, Graph, version  # type: ignore[no-redef]
+    from graph import MODULES, Graph, version  # type: ignore[no-redef]
     from timing import (  # type: ignore[no-redef]
         ONE_BY_ONE,
         Session,
@@ -240,7 +240,8 @@ def energy_of(run: Callable[[Any], Any], shape: list[int], chip: str) -> float:
 
 def footprint_here(part: Path, index: int) -> tuple[float, float]:
     """Growth in MB of this process, which must be fresh, by one graph of a plan; and its energy."""
-    import_module(MODULE)  # what it takes by itself is not the model's
+    for name in MODULES:  # what they take by themselves is not the model's
+        import_module(name)
     plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
     entry, before_mb = plan["graphs"][index], peak_mb()
     graph = Graph(str(part / entry["file"]), plan["device"])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from ...spaces.errors import CostError
+from ..onnx_reading import OnnxReading
 from ..stored_weights import StoredWeights
 from .flatbuffer import Scales, TfliteGraph
 from .view import View, plainly, regrouped
@@ -19,31 +17,21 @@ from .view import View, plainly, regrouped
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-class Conversion:
+class Conversion(OnnxReading):
     """One conversion: the values of the ONNX graph that have been made so far.
 
     Attributes:
         graph: the file so far.
-        constants: of the ONNX graph by name.
     """
 
+    target = "LiteRT"
+
     def __init__(self, model: onnx.ModelProto, weights: Mapping[str, StoredWeights]) -> None:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        known = (*inferred.value_info, *inferred.input, *inferred.output)
-        self._shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in known}
-        self._weights = weights
+        super().__init__(model, weights)
         self.graph = TfliteGraph()
-        self.nodes = list(model.graph.node)
-        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-        self.makers = {name: node for node in self.nodes for name in node.output}
-        self._readers = {name: node for node in self.nodes for name in node.input}
-        self.uses = Counter(name for node in self.nodes for name in node.input)
-        (self._input,), (self._output,) = model.graph.input, model.graph.output
-        self.uses[self._output.name] += 1
         self._views: dict[str, View] = {}
         self._moved: dict[tuple[int, tuple[int, ...]], int] = {}  # tensor and axes -> moved
         self._unshaped: dict[int, int] = {}  # what a Reshape makes -> what it was made of
-        self._absorbed: set[str] = set()
         shape = tuple(self._shapes[self._input.name])
         order = image_order(len(shape))
         lies = tuple(shape[axis] for axis in order)
@@ -52,20 +40,12 @@ class Conversion:
 
     def encode(self, about: Mapping[str, str]) -> bytes:
         """The file."""
+        return self.graph.encode(*self.ends(), about)
+
+    def ends(self) -> tuple[int, int]:
+        """Tensors of the input and of the output."""
         result = self._views[self._output.name]
-        laid = self.laid(result, image_order(len(result.lies)))
-        return self.graph.encode(self._image, laid.tensor, about)
-
-    def refusal(self, node: onnx.NodeProto, why: str) -> CostError:
-        """Error that names an operator, and a constant of it by which its place is known."""
-        place = next((f" beside {name!r}" for name in node.input if name in self.constants), "")
-        return CostError(f"LiteRT: operator {node.op_type}{place} {why}")
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a value of the ONNX graph."""
-        if name in self.constants:
-            return self.constants[name].shape
-        return tuple(self._shapes[name])
+        return self._image, self.laid(result, image_order(len(result.lies))).tensor
 
     def view(self, name: str) -> View:
         """A value; constants become tensors."""
@@ -148,22 +128,6 @@ class Conversion:
             moved = moved[0]
         return self.graph.constant(moved.astype(np.float32))
 
-    def absorb(self, node: onnx.NodeProto) -> str:
-        """A node is part of the operator before it; name of what it makes."""
-        self._absorbed.add(node.output[0])
-        return node.output[0]
-
-    def is_absorbed(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is part of an operator that is written already."""
-        return node.output[0] in self._absorbed
-
-    def followed(self, name: str, kinds: Sequence[str]) -> onnx.NodeProto | None:
-        """The only reader of a value, if it is of some kind."""
-        if self.uses[name] != 1:
-            return None
-        node = self._readers.get(name)
-        return node if node is not None and node.op_type in kinds else None
-
     def weight(self, name: str, axes: Sequence[int], scale_axis: int) -> int:
         """Tensor of a layer's weights, stored as the recipe says; floats where kernels want them.
 
@@ -182,10 +146,6 @@ class Conversion:
         if stored.integer_kernel or values.dtype == np.float32:
             return tensor
         return self.made("DEQUANTIZE", [tensor], values.shape, ("Dequantize", {}))
-
-    def stored(self, name: str) -> StoredWeights | None:
-        """How a layer is stored; None where nothing says."""
-        return self._weights.get(name)
 
 
 def image_order(rank: int) -> tuple[int, ...]:

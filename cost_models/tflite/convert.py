@@ -31,11 +31,19 @@ def to_tflite(
     Raises:
         CostError: an operator that has no conversion, by name.
     """
-    conversion = Conversion(model, weights or {})
+    return convert(Conversion(model, weights or {})).encode(about or {})
+
+
+def convert(conversion: Conversion) -> Conversion:
+    """A conversion that has written every operator.
+
+    Raises:
+        CostError: an operator that has no conversion, by name.
+    """
     for node in conversion.nodes:
         if conversion.is_absorbed(node):
             continue
         if node.op_type not in OPERATORS:
             raise conversion.refusal(node, "has no conversion")
         OPERATORS[node.op_type](conversion, node)
-    return conversion.encode(about or {})
+    return conversion

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..onnx_reading import attributes
 from .conversion import Conversion
-from .node import RELU6, Node, Writer, attributes, with_relu
+from .node import RELU6, Node, Writer, with_relu
 from .view import View
 
 

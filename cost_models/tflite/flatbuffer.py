@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,26 @@ class TfliteGraph:
         """Shape of a tensor."""
         return self._tensors[tensor].shape
 
+    def value(self, tensor: int) -> NDArray[Any] | None:
+        """A constant, integers of 4 bits as int8; None for what is computed."""
+        about = self._tensors[tensor]
+        data = self._buffers[about.buffer]
+        if not about.buffer:
+            return None
+        if about.kind != "INT4":
+            return np.frombuffer(data, about.kind.lower()).reshape(about.shape)
+        halves = np.frombuffer(data, np.uint8)
+        pairs = np.stack([halves & 15, halves >> 4], 1).reshape(-1)[: prod(about.shape)]
+        return ((pairs.astype(np.int8) ^ 8) - 8).reshape(about.shape)
+
+    def scales(self, tensor: int) -> Scales | None:
+        """Scales of a constant; None where it has none."""
+        return self._tensors[tensor].scales
+
+    def needed(self, output: int) -> list[Operator]:
+        """Operators that lead to a tensor."""
+        return _needed(self.operators, output)
+
     def add(
         self,
         kind: str,
@@ -126,7 +147,7 @@ class TfliteGraph:
         """
         schema: Any = import_module("ai_edge_litert.schema_py_generated")
         flatbuffers: Any = import_module("flatbuffers")
-        operators = _needed(self.operators, output)
+        operators = self.needed(output)
         used = [image, *dict.fromkeys(t for o in operators for t in (*o.inputs, *o.outputs))]
         place = {t: i for i, t in enumerate(dict.fromkeys(t for t in used if t != NONE))}
         place[NONE] = NONE

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..onnx_reading import attributes
 from .conversion import CHANNELS_LAST, Conversion
 from .flatbuffer import NONE
-from .node import Node, Writer, attributes, with_relu
+from .node import Node, Writer, with_relu
 from .padding import padded
 from .view import View, plainly
 

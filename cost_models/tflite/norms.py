@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..onnx_reading import attributes
 from .conversion import Conversion
-from .node import Node, Writer, attributes
+from .node import Node, Writer
 from .reductions import reduced
 from .view import View
 

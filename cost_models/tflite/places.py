@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..onnx_reading import attributes
 from .conversion import Conversion
-from .node import Node, Writer, attributes
+from .node import Node, Writer
 from .shapes import cut
 from .view import View, plainly
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..onnx_reading import attributes
 from .conversion import CHANNELS_LAST, Conversion
-from .node import Node, Writer, attributes
+from .node import Node, Writer
 from .padding import SAME, VALID, is_same, with_zeros
 from .view import View
 

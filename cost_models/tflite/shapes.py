@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..onnx_reading import attributes
 from .conversion import Conversion
-from .node import Node, Writer, attributes
+from .node import Node, Writer
 from .view import View
 
 MOST_COPIES = 4  # of a tensor that LiteRT's fast kernels join at once

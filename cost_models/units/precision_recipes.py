@@ -201,6 +201,7 @@ def recipe_for(block: SubBlock, recipes: Book | Sequence[str]) -> str:
         return ranked(block, recipes)[0]
     chosen = recipes.get(group_of(block))
     if chosen is None:  # a group that was not measured: what its precision runs with elsewhere
-        order = [*dict.fromkeys(recipes.values()), *RECIPES]
-        chosen = ranked(block, dict.fromkeys(order))[0]
+        known = list(dict.fromkeys(recipes.values()))
+        some = any(find_recipe(name).serves(block.policy) for name in known)
+        chosen = ranked(block, known if some else RECIPES)[0]
     return chosen

@@ -19,6 +19,7 @@ from ...cost_models import Device
 from ...cost_models.calibration.bundle import copy_program, maker_of, package_of, write_sets
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph, write_plan
+from ...cost_models.runtimes import find_runtime
 from ...cost_models.standalone import kit_runner
 from ...cost_models.standalone.seal import hashes_of, write_sealed
 from ...cost_models.standalone.timing import IN_TURN
@@ -133,7 +134,7 @@ def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
             graphs.append(
                 TimedGraph("artifact", manifest.key, content, shape, 1, len(content), nodes)
             )
-            name = f"{part}/{index}{Path(form.file).suffix}"
+            name = f"{part}/{index}.{find_runtime(kit.device.runtime).format}"  # as in the plan
             size = candidate.architecture.input_size
             models[manifest.key] = {"set": part, "index": index, "file": name, "size": size}
         twins = [

@@ -45,8 +45,9 @@ STEPS = {
         "across, then down, rounded and clipped to [0, 255] after each"
     ),
     "7 tensor": (
-        "float32 (batch, channels, size, size), in TFLite files (batch, size, size, channels); "
-        "channels R, G, B; value / 255, then - mean, then / std, of each channel"
+        "float32 (batch, channels, size, size), in files of TFLite and ExecuTorch (batch, size, "
+        "size, channels), in those of ncnn one image (channels, size, size); channels R, G, B; "
+        "value / 255, then - mean, then / std, of each channel"
     ),
     "8 network": (
         "if input_size is not size: bilinear to input_size, with a kernel stretched in the same way"

@@ -17,6 +17,7 @@ import torch
 from vitpareto.cost_models import CostModel, Device, calibrate
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.measure.capabilities import capabilities
+from vitpareto.cost_models.measure.runnable import runnable
 from vitpareto.cost_models.predict.error_figures import accuracy, mape
 from vitpareto.spaces import SearchSpace
 
@@ -40,7 +41,8 @@ def main() -> None:
 
 def calibration(space_name: str, device: Device) -> None:
     """Calibrate, then time fresh networks in processes of their own, twice."""
-    space, name = SearchSpace.from_yaml(space_name), f"{space_name}, {device.name}"
+    name = f"{space_name}, {device.name}"
+    space, _ = runnable(device, SearchSpace.from_yaml(space_name))  # some hold no 4 bits
 
     def tell(share: float, text: str) -> None:
         print(f"\r{name}: {share:4.0%} {text:60}", end="", file=sys.stderr)

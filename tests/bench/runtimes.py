@@ -19,7 +19,7 @@ from vitpareto.spaces import Candidate, SearchSpace
 from ._row import HEADER, row
 from .cost_models import calibration
 
-DEVICES = ("cpu-1t", "cpu-litert", "cpu-openvino", "node", "browser")
+DEVICES = ("cpu-1t", "cpu-litert", "cpu-ncnn", "cpu-executorch", "cpu-openvino", "node", "browser")
 SPACE = os.environ.get("VITPARETO_SPACE", "cifar")
 NETWORKS, ROUNDS = 12, 12
 

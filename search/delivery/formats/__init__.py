@@ -66,7 +66,13 @@ class Format:
 
 FORMATS: Registry[Format] = Registry(
     "format",
-    {"onnx": ".onnx:ONNX", "tflite": ".tflite:TFLITE", "torchscript": ".torchscript:TORCHSCRIPT"},
+    {
+        "onnx": ".onnx:ONNX",
+        "tflite": ".tflite:TFLITE",
+        "ncnn": ".ncnn:NCNN",
+        "executorch": ".executorch:EXECUTORCH",
+        "torchscript": ".torchscript:TORCHSCRIPT",
+    },
     __package__ or "",
 )
 

@@ -14,7 +14,7 @@ from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import chained, to_onnx
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.units.precision_recipes import RECIPES
-from vitpareto.cost_models.units.unit import unit_of
+from vitpareto.cost_models.units.unit import parse_unit, unit_of
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.networks import Network
 
@@ -29,6 +29,21 @@ def runtime():
 
 def difference(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(left - right).max() / np.abs(right).max())
+
+
+@torch.no_grad()
+def test_a_key_is_built_as_its_sub_block() -> None:
+    """Without the tokens that it drops, whose share no key says."""
+    drawn = SearchSpace.from_yaml("digits").sample(20)
+    blocks = {b for c in drawn for b in workload(c).sub_blocks if b.place.kept < b.place.tokens}
+    assert blocks
+    for block in sorted(blocks, key=lambda block: block.key)[:4]:
+        unit = unit_of(block, "float")
+        module, shape = build(unit.block)
+        again, _ = build(parse_unit(unit.key).block)
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(module(x), again(x))
+        assert module(x).shape[1] == block.place.prefix + block.place.kept
 
 
 def images(candidate: Candidate, count: int = 1) -> np.ndarray:

@@ -56,13 +56,21 @@ def litert(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     refused.cache_clear()
 
 
-@pytest.mark.parametrize("runtime", ["cpu-1t", "cpu-litert", "cpu-openvino"])
+@pytest.mark.parametrize("runtime", ["cpu-1t", "cpu-litert", "cpu-ncnn", "cpu-openvino"])
 def test_a_space_of_which_everything_runs_stays_as_it_is(runtime: str) -> None:
     device = Device.load(runtime)
     needs_runtime(device.runtime)
     whole = SearchSpace.from_text(SPACE.replace("[32, 8, 4]", "[32, 8]"))
     left, refusals = runnable(device, whole)
     assert left is whole and refusals == [] and left_out(device, refusals) == ""
+
+
+def test_bits_that_ncnn_has_not(space: SearchSpace) -> None:
+    needs_runtime("ncnn")
+    left, refusals = runnable(Device.load("cpu-ncnn"), space)
+    assert {refusal.choice for refusal in refusals} == {"weight_bits 4"}
+    policies = {b.policy for c in left.sample(100) for b in workload(c).sub_blocks}
+    assert {policy.weight_bits for policy in policies} == {32, 8}
 
 
 def test_bits_that_no_recipe_holds(space: SearchSpace) -> None:

@@ -20,13 +20,15 @@ from vitpareto.spaces import SearchSpace
 from ...shared import needs_runtime
 
 pytestmark = pytest.mark.onnx
-PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "litert": "CPU"}
+CPU = dict.fromkeys(("openvino", "litert", "ncnn", "executorch"), "CPU")
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", **CPU}
 
 
 @pytest.mark.parametrize("runtime", STANDALONE_RUNTIMES)
 def test_it_runs_as_the_adapter_does(runtime: str, tmp_path: Path) -> None:
     needs_runtime(runtime)
     module = import_module(f"vitpareto.cost_models.standalone.{runtime}_graph")
+    assert all(map(import_module, module.MODULES))
     device = Device("here", runtime, PROVIDERS[runtime], 1, ("float", "dynamic8"))
     spec = find_runtime(runtime)
     assert module.version() == spec.version and module.PACKAGE in spec.distributions

@@ -125,9 +125,19 @@ def test_a_precision_without_kernel_is_refused() -> None:
     with pytest.raises(CostError, match="no recipe of this device holds 4-bit weights"):
         recipe_for(block, ["float", "dynamic8"])
     assert recipe_for(block, {"mlp/mlp w4a8": "static4"}) == "static4"
+
     assert precision_of(block.policy) == "w4a8"
     with pytest.raises(UnknownNameError, match="Did you mean 'dynamic8'"):
         serving(Policy(), ["dynamic9"])
+
+
+def test_what_was_not_measured_runs_as_its_precision_does_elsewhere() -> None:
+    """A convolution too: with what the device is known to have, and no better recipe of others."""
+    key = "stem/patch?norm=layer&act=gelu&width=16&grid=4&inputs=1&patch_size=4"
+    stem = SubBlock.parse(f"{key}&weight_bits=8&act_bits=8")
+    assert recipe_for(stem, {"mlp/mlp w8a8": "dynamic8"}) == "dynamic8"
+    assert recipe_for(stem, {"mlp/mlp w8a8": "dynamic8", "head/avg w8a8": "static8"}) == "static8"
+    assert recipe_for(stem, {"mlp/mlp w32a32": "float"}) == "static8"
 
 
 LOW_RANK = """

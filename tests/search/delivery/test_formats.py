@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.executorch.reading import read_file as read_program
+from vitpareto.cost_models.ncnn.reading import read_file as read_ncnn
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
@@ -40,6 +42,28 @@ class TestTflite(FormatContract):
         return {name: json.loads(text) for name, text in read_file(content).about.items()}
 
 
+class TestNcnn(FormatContract):
+    name, device = "ncnn", Device.load("cpu-ncnn")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("ncnn")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(read_ncnn(content).about)
+
+
+class TestExecuTorch(FormatContract):
+    name, device = "executorch", Device.load("cpu-executorch")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("executorch")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(read_program(content).about)
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -52,7 +76,7 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "tflite", "torchscript"]
+    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "executorch", "torchscript"]
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 

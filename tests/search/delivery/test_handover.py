@@ -53,12 +53,16 @@ def test_the_verified_files(run: SimpleNamespace, tmp_path: Path, runtime: str |
 MODELS = {  # of a runtime; any other has model.onnx
     "torch": {"model.torchscript.pt", "model.pt2"},
     "litert": {"model.tflite"},
+    "ncnn": {"model.ncnn.zip"},
+    "executorch": {"model.pte"},
     "onnxruntime-web": {"model.onnx", "about.json", *FILES, *RUNTIME},
 }
 BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
 
 
-@pytest.mark.parametrize("runtime", [None, "openvino", "litert", "torch", "onnxruntime-web"])
+@pytest.mark.parametrize(
+    "runtime", [None, "openvino", "litert", "ncnn", "executorch", "torch", "onnxruntime-web"]
+)
 def test_the_folder_holds_what_the_readme_says(
     run: SimpleNamespace, tmp_path: Path, runtime: str | None
 ) -> None:
@@ -95,15 +99,11 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
-    with pytest.raises(
-        ConfigError, match=r"'x'\. Known: litert, onnxruntime, onnxruntime-web, openvino, torch\."
-    ):
+    known = r"Known: executorch, litert, ncnn, onnxruntime, onnxruntime-web, openvino, torch\."
+    with pytest.raises(ConfigError, match=rf"'x'\. {known}"):
         picked(run, "x", tmp_path / "out")
-    with pytest.raises(
-        ConfigError,
-        match=r"'executorch'\. Known: litert, onnxruntime, onnxruntime-web, openvino, torch\.",
-    ):
-        picked(run, "executorch", tmp_path / "out")
+    with pytest.raises(ConfigError, match=rf"'rknn'\. {known}"):
+        picked(run, "rknn", tmp_path / "out")
     try:
         import openvino  # noqa: F401
     except ModuleNotFoundError:

@@ -1,0 +1,1 @@
+"""ExecuTorch: ONNX graphs written as its programs, which XNNPACK runs as a whole."""

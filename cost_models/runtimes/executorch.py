@@ -1,0 +1,143 @@
+"""ExecuTorch on the processor: programs that XNNPACK runs as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces.errors import CostError, MissingRuntimeError
+from ..device import Device
+from ..runtime_spec import RuntimeSpec
+from ..standalone.energy_meter import PROCESSOR
+from ..standalone.executorch_graph import MODULES, Graph, version
+from ..stored_weights import StoredWeights
+from . import Runtime, Source, as_bytes
+from .scratch import scratch
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[np.float32]
+
+
+class ExecuTorchModel:
+    """One program."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of the one input; images have their channels first, as everywhere here."""
+        shape = self._graph.input_shape
+        if len(shape) == 4:
+            count, height, width, channels = shape
+            return [count, channels, height, width]
+        return shape
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs.
+
+        The file has images with their channels last: those that lie so in memory are not copied.
+        """
+        return self._graph.run(images)
+
+    def kernels(self) -> dict[str, int]:
+        """Executed kernels of XNNPACK with what they multiply."""
+        return self._graph.kernels()
+
+    def memory_mb(self) -> None:
+        """Nothing: ExecuTorch does not say; `footprint` measures it from outside."""
+        return
+
+
+class ExecuTorchRuntime(Runtime):
+    """Converts ONNX graphs, and runs what it converted on a number of threads."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device.to_dict()
+
+    def compile(self, model: Source) -> ExecuTorchModel:
+        """Load a program.
+
+        Raises:
+            CostError: ExecuTorch refuses the file.
+        """
+        is_file = isinstance(model, bytes | str | Path)
+        content = as_bytes(model if is_file else self.encode(model, ()))
+        try:
+            if isinstance(content, str):
+                return ExecuTorchModel(Graph(content, self._device))
+            with scratch() as folder:
+                path = folder / "model.pte"
+                path.write_bytes(content)
+                return ExecuTorchModel(Graph(str(path), self._device))
+        except OSError as error:
+            raise CostError(f"ExecuTorch refuses the file: {error.strerror}") from error
+        except RuntimeError as error:
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            raise CostError(f"ExecuTorch refuses the file: {first}") from error
+
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
+        """An ONNX model as a program; a file as it is.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
+        if isinstance(model, bytes | str | Path):
+            return super().encode(model, shape)
+        return self.convert(model, {}, {})
+
+    def convert(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, StoredWeights],
+        about: Mapping[str, str],
+    ) -> bytes:
+        """Make a program of a float graph.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
+        from ..executorch.convert import to_executorch
+
+        return to_executorch(model, weights, about)
+
+
+def open_runtime(device: Device) -> ExecuTorchRuntime:
+    """ExecuTorch, with its libraries loaded.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        MissingRuntimeError: it was built for another release of torch.
+    """
+    try:
+        for name in MODULES:
+            import_module(name)
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:
+        raise MissingRuntimeError(
+            f"device {device.name!r}: executorch {version()} does not go with this torch: {error}"
+        ) from error
+    return ExecuTorchRuntime(device)
+
+
+SPEC = RuntimeSpec(
+    name="executorch",
+    distributions=("executorch",),
+    install="vitpareto[executorch]",
+    format="executorch",
+    chips={"CPU": PROCESSOR},
+    open=open_runtime,
+    integer_kernels=("*, QD8, *", "*, QDU8, *", "*, QP8, *"),  # of a kernel in XNNPACK's words
+    converts=True,
+    recipes=("float", "dynamic8"),
+    channels_last=True,
+    tested=("1.5", "1.5"),
+)

@@ -1,0 +1,116 @@
+"""Tencent's ncnn on the processor, the runtime of many phone apps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spaces.errors import CostError
+from ..device import Device
+from ..runtime_spec import RuntimeSpec
+from ..standalone.energy_meter import PROCESSOR
+from ..standalone.ncnn_graph import Graph
+from ..stored_weights import StoredWeights
+from . import Runtime, Source, as_bytes
+from .scratch import scratch
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[np.float32]
+
+
+class NcnnModel:
+    """One network.
+
+    Attributes:
+        input_shape: of a batch of images.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.input_shape = graph.input_shape
+
+    def run(self, images: Array) -> Array:
+        """Inputs of the compiled shape -> outputs."""
+        return self._graph.run(images)
+
+    def kernels(self) -> dict[str, int]:
+        """Layers with what they multiply."""
+        return self._graph.kernels()
+
+    def memory_mb(self) -> None:
+        """Nothing: ncnn does not say; `footprint` measures it from outside."""
+        return
+
+
+class NcnnRuntime(Runtime):
+    """Converts ONNX graphs, and runs what it converted on a number of threads."""
+
+    def __init__(self, device: Device) -> None:
+        import_module("ncnn")
+        self._device = device.to_dict()
+
+    def compile(self, model: Source) -> NcnnModel:
+        """Load a network.
+
+        Raises:
+            CostError: ncnn refuses the file.
+        """
+        is_file = isinstance(model, bytes | str | Path)
+        content = as_bytes(model if is_file else self.encode(model, ()))
+        try:
+            if isinstance(content, str):
+                return NcnnModel(Graph(content, self._device))
+            with scratch() as folder:
+                path = folder / "model.zip"
+                path.write_bytes(content)
+                return NcnnModel(Graph(str(path), self._device))
+        except OSError as error:
+            raise CostError(f"ncnn refuses the file: {error.strerror}") from error
+        except (ValueError, RuntimeError) as error:
+            raise CostError(f"ncnn refuses the file: {error}") from error
+
+    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
+        """An ONNX model as a file of ncnn; a file as it is.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
+        if isinstance(model, bytes | str | Path):
+            return super().encode(model, shape)
+        return self.convert(model, {}, {})
+
+    def convert(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, StoredWeights],
+        about: Mapping[str, str],
+    ) -> bytes:
+        """Make a file of a float graph.
+
+        Raises:
+            CostError: an operator that has no conversion.
+        """
+        from ..ncnn.convert import to_ncnn
+
+        return to_ncnn(model, weights, about)
+
+
+SPEC = RuntimeSpec(
+    name="ncnn",
+    distributions=("ncnn",),
+    install="vitpareto[ncnn]",
+    format="ncnn",
+    chips={"CPU": PROCESSOR},
+    open=NcnnRuntime,
+    integer_kernels=("Gemm:int8",),
+    converts=True,
+    recipes=("float", "fp16", "dynamic8", "stored8"),
+    tested=("1.0.20250916", "1.0.20261020"),
+)
