@@ -29,6 +29,7 @@ MIXERS: Registry[Mixer] = Registry(
         "token_mlp": ".token_mlp:SPEC",
         "pool": ".pool:SPEC",
         "mbconv": ".mbconv:SPEC",
+        "identity": ".identity:SPEC",
     },
     __name__,
 )

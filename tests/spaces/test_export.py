@@ -8,7 +8,7 @@ from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import difference, images, randomized, run_onnx, small, to_onnx
+from .helpers import NUMBERS, difference, images, randomized, run_onnx, small, to_onnx
 
 DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 
@@ -35,8 +35,7 @@ def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candida
 @pytest.mark.onnx
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_with_both_exporters(mixer: str) -> None:
-    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 3, "token_hidden": 12}
-    block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values)
+    block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **NUMBERS)
     network = randomized(small(block, block))
     agree(network)
     agree(network, dynamo=True)

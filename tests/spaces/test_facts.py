@@ -11,7 +11,7 @@ from vitpareto.spaces import Architecture, Block, Candidate, Stage
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
-from .helpers import images, small
+from .helpers import NUMBERS, images, small
 
 
 def hooked(architecture: Architecture) -> tuple[int, int]:
@@ -35,10 +35,9 @@ def test_presets(candidates: list[Candidate]) -> None:
 
 def corners() -> Iterator[Architecture]:
     """Every mixer, norm, stem, pooling and downsampling, on grids that squares do not divide."""
-    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12}
     for mixer in MIXERS:
         yield small(
-            Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values),
+            Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **NUMBERS),
             input_size=28,
         )
     plain = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vitpareto.spaces import Block, Place, mixers
 from vitpareto.spaces.contract import MixerContract
-from vitpareto.spaces.errors import ConfigError
+from vitpareto.spaces.errors import ConfigError, SpaceError
 from vitpareto.spaces.mixers import MIXERS, Number, find
 from vitpareto.spaces.networks import shared_of
 from vitpareto.spaces.networks.attention import Attention
@@ -189,7 +189,30 @@ def test_mbconv() -> None:
 
 def test_those_that_rank_tokens_do_not_need_the_grid() -> None:
     for traits in map(find, MIXERS):
-        assert traits.ranks_tokens == (traits.layout == "tokens" and not traits.needs_grid)
+        if traits.ranks_tokens:
+            assert traits.layout == "tokens" and not traits.needs_grid
+
+
+def test_identity_leaves_the_stream_alone() -> None:
+    """Its block is the MLP, even where layer scale and norms are no identity."""
+    nothing = Block("identity", mlp_hidden=48)
+    network = randomized(small(nothing, layer_scale=True))
+    block, x = network.stages[0].blocks[0], torch.randn(2, 64, 24)
+    assert block.mix(x).equal(x)
+    assert {name.partition(".")[0] for name, _ in block.named_parameters()} == {
+        *("norm2", "mlp", "ls2")
+    }
+
+
+def test_mixers_without_a_map_drop_tokens_at_random() -> None:
+    """Only the least attended are of a map."""
+    block = Block("identity", mlp_hidden=48, token_keep=0.5)
+    x = torch.randn(2, 3, 32, 32)
+    network = randomized(small(block, token_reduction="random"))
+    assert network(x).shape == (2, 5)
+    assert network.stages[0].blocks[0].mix(torch.randn(2, 64, 24)).shape == (2, 32, 24)
+    with pytest.raises(SpaceError, match="cannot follow mixer 'identity', which has no attention"):
+        randomized(small(block))
 
 
 # The laws of all mixers, with every number and pruning.
@@ -227,6 +250,10 @@ class TestTokenMlp(MixerContract):
 
 class TestPool(MixerContract):
     name = "pool"
+
+
+class TestIdentity(MixerContract):
+    name = "identity"
 
 
 class TestMBConv(MixerContract):

@@ -51,9 +51,14 @@ class TestPool(MixerCostContract):
     fields = "{layer_scale: true}"
 
 
+class TestIdentity(MixerCostContract):
+    name = "identity"
+    fields = "{layer_scale: true}"
+
+
 class TestMBConv(MixerCostContract):
     name = "mbconv"
-    fields = "{kernel_size: [3, 5], norm: batch, layer_scale: true}"
+    fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
 
 
 def test_every_mixer_has_its_laws() -> None:
