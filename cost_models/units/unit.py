@@ -163,9 +163,10 @@ class Unit:
         ops = self.ops
         total, taken = 0, False
         for op, after in zip_longest(ops, ops[1:]):
-            if op.norm == "batch":
+            if op.norm in ("batch", "affine"):
                 # Folded into its neighbor; or left, with running statistics beside its scale.
-                total += 0 if taken or _is_folded(self.block) else 8 * op.others
+                left = 8 if op.norm == "batch" else 4
+                total += 0 if taken or _is_folded(self.block) else left * op.others
                 continue
             taken = after is not None and after.norm == "batch" and _folds(self.block, op)
             if op.kind == "constant":
@@ -211,8 +212,11 @@ def _folds(block: SubBlock, op: Op) -> bool:
 def _is_folded(block: SubBlock) -> bool:
     """Whether the layers after the sub-block's own norm take it in."""
     mixer = block.mixer
-    takes = mixer is None or (mixer.readers and not mixer.pads(block.place))
-    return block.norm == "batch" and bool(takes)
+    if mixer:
+        takes = bool(mixer.readers) and not mixer.pads(block.place)
+    else:
+        takes = block.outputs > 0 if block.kind == "head" else block.kind != "stem"
+    return block.norm in ("batch", "affine") and takes
 
 
 def _stored_bytes(op: Op, recipe: Recipe) -> int:

@@ -395,6 +395,11 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
             o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
         ]
+    if unit.variant == "patch":
+        return [
+            o.norm(unit.norm, 4 * place.tokens, unit.inputs),
+            o.conv(place.tokens, unit.inputs, place.width, 2, 2),
+        ]
     return [
         o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
         o.norm("batch", place.tokens, place.width),

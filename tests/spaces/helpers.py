@@ -46,6 +46,8 @@ def images(given: Candidate | Architecture, n: int = 2, seed: int = 0) -> Tensor
 # A value for every number of a mixer beside its heads, on grids that squares do not divide.
 NUMBERS = {
     **{"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12},
+    **{"kv_tokens": 6, "num_features": 10, "band": 5, "halo": 1, "focal_levels": 2},
+    **{"global_tokens": 3, "unfold_size": 1, "num_groups": 3, "key_dim": 4, "se_hidden": 8},
 }
 
 

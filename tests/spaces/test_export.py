@@ -42,7 +42,7 @@ def test_every_mixer_with_both_exporters(mixer: str) -> None:
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group"])
+@pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group", "affine"])
 @pytest.mark.parametrize("act", ["gelu", "relu", "silu", "hardswish"])
 def test_every_norm_and_activation(norm: str, act: str) -> None:
     blocks = (
@@ -61,7 +61,7 @@ def test_token_reduction(pool: str, how: str) -> None:
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("downsample", ["conv", "merge"])
+@pytest.mark.parametrize("downsample", ["conv", "merge", "patch"])
 def test_stages(downsample: str) -> None:
     block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
+from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
@@ -42,13 +43,13 @@ def corners() -> Iterator[Architecture]:
         )
     plain = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48)
     dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.6)
-    for norm in ("layer", "rms", "batch", "group"):
+    for norm in NORMS:
         yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
-    for downsample in ("conv", "merge"):
+    for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):
             stages = (Stage(24, (window,)), Stage(40, (window, plain), downsample))
             yield Architecture(stages, 32, 1, 5, "conv", 4, pos_embed=pos_embed, global_pool="avg")
