@@ -22,8 +22,9 @@ def attention(place: Place) -> list[Op]:
             macs=tokens * 3 * inner * dim, weights=3 * inner * dim
         ),
         ops.elementwise(2 * 2 * tokens * inner),
-        ops.matmul(2 * heads, dim, tokens, dim + 1),
-        ops.matmul(2 * heads, tokens, dim, dim + 1),
+        ops.matmul(2 * heads, dim, tokens, dim),
+        ops.matmul(2 * heads, dim, dim, tokens),
+        ops.matmul(2 * heads, 1, dim, tokens),
         ops.elementwise(2 * tokens * inner, 2),
         ops.conv(tokens, 2 * inner, place.width, 1, bias=False),
         ops.norm("batch", tokens, place.width),

@@ -53,9 +53,8 @@ class MultiscaleLinearAttention(nn.Module):
         both = torch.cat([qkv, self.pwconv(self.dwconv(qkv))], 1).flatten(2)
         q, k, v = both.unflatten(1, (-1, 3 * self.head_dim)).chunk(3, 2)  # (B, 2 * H, D, N)
         q, k = F.relu(q), F.relu(k) / q.shape[-1]  # sums over tokens stay in the range of fp16
-        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # (B, 2 * H, D + 1, N)
-        mixed = (v @ k.transpose(-2, -1)) @ q
-        out = mixed[:, :, :-1] / (mixed[:, :, -1:] + self.eps)
+        total = k.sum(-1, keepdim=True).transpose(-2, -1) @ q  # (B, 2 * H, 1, N)
+        out = (v @ k.transpose(-2, -1)) @ q / (total + self.eps)
         return self.bn(self.proj(out.flatten(1, 2).unflatten(-1, self.grid)))
 
 
