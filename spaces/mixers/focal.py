@@ -47,8 +47,8 @@ FOCAL_LEVELS = Number("focal_levels", 2)  # 1: the window alone
 LEVELS_FIT = Rule(
     ("focal_levels", "grid"),
     lambda levels, grid: 1 <= levels <= 16 and 1 << levels - 1 <= grid,
-    "focal_levels {focal_levels} must be at least 1, and squares of 2 to the power of it, less 1, "
-    "no larger than the token grid of {grid}x{grid}",
+    "focal_levels {focal_levels} must be at least 1, and squares, twice as wide with each level "
+    "after the first, no larger than the token grid of {grid}x{grid}",
 )
 
 SPEC = Mixer(

@@ -1,6 +1,7 @@
 """Each mixer against a formula or a module written independently."""
 
 import pickle
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +14,7 @@ from timm.models.efficientvit_msra import CascadedGroupAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitpareto.spaces import Block, Place, mixers
+from vitpareto.spaces import Block, Place, SearchSpace, mixers
 from vitpareto.spaces.contract import MixerContract
 from vitpareto.spaces.errors import ConfigError, SpaceError
 from vitpareto.spaces.mixers import MIXERS, Number, find
@@ -36,6 +37,7 @@ from vitpareto.spaces.networks.pooled import PooledAttention
 from vitpareto.spaces.networks.token_mlp import TokenMlp
 from vitpareto.spaces.networks.unfold import UnfoldedAttention
 from vitpareto.spaces.networks.window import WindowAttention
+from vitpareto.spaces.safe_yaml import parse_yaml
 
 from .helpers import difference, images, place, randomize, randomized, small
 
@@ -449,6 +451,41 @@ def test_conv_next_is_that_of_timm() -> None:
         {name.replace("fc", "mlp.fc"): value for name, value in module.state_dict().items()}
     )
     assert difference(x + module(x), other(x)) < 1e-5
+
+
+IMPOSSIBLE = {
+    "{mixer: banded, token_keep: 0.5}": "token_keep 0.5 cannot follow mixer 'banded'",
+    "{mixer: banded, band: 64}": "band 64 must be at least 1, and less than the tokens of the 8x8",
+    "{mixer: linformer, kv_tokens: 65}": "kv_tokens 65 must be at least 1, and at most the tokens",
+    "{mixer: linformer, patch_size: [4, 8]}": "'linformer' has weights for one number of tokens",
+    "{mixer: unfold, unfold_size: 3}": "unfold_size 3 must divide the token grid of 8x8",
+    "{mixer: focal, focal_levels: 5}": "focal_levels 5 must be at least 1, and squares",
+    "{mixer: halo, halo: 9}": "halo 9 is larger than the token grid of 8x8",
+    "{mixer: halo, global_pool: token}": "mixer 'halo' cannot carry a class token",
+    "{mixer: aggregate, global_tokens: 0}": "needs global_tokens above 0",
+    "{mixer: performer, num_features: 0}": "needs num_features above 0",
+    "{mixer: performer, token_keep: 0.5}": "has no attention map of all tokens to rank them by",
+    "{mixer: cascaded, num_groups: 3}": "num_groups that divide the width, not 16, 3 and 16",
+    "{mixer: cascaded, key_dim: [8, 16]}": "key_dim: takes one value, not a choice",
+}
+
+
+@pytest.mark.parametrize("text", IMPOSSIBLE)
+def test_what_cannot_work_is_refused_when_a_space_is_read(text: str) -> None:
+    around = {"name": "x", "input_size": 32, "patch_size": 4, "num_classes": 3, "num_heads": 2}
+    stages = {"global_pool": "avg", "stages": [{"depth": 2, "width": 16}]}
+    with pytest.raises(SpaceError, match=re.escape(IMPOSSIBLE[text])):
+        SearchSpace(around | stages | parse_yaml(text, "x"))
+
+
+def test_a_band_is_never_drawn_after_tokens_were_dropped() -> None:
+    stage = {"depth": 3, "width": 16, "token_keep": [1.0, 0.5], "token_keep_at": "0"}
+    stage["blocks"] = {"mixer": ["softmax", "banded", "identity"]}
+    around = {"name": "x", "input_size": 32, "patch_size": 4, "num_classes": 3, "num_heads": 2}
+    space = SearchSpace({**around, "global_pool": "avg", "stages": [stage]})
+    for candidate in space.sample(40):
+        first, *others = candidate.architecture.blocks()
+        assert first.token_keep == 1 or "banded" not in {block.mixer for block in others}
 
 
 def test_those_that_rank_tokens_do_not_need_the_grid() -> None:
