@@ -36,7 +36,7 @@ def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candida
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_with_both_exporters(mixer: str) -> None:
     block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **NUMBERS)
-    network = randomized(small(block, block))
+    network = randomized(small(block))
     agree(network)
     agree(network, dynamo=True)
 
