@@ -14,9 +14,9 @@ GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
 CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
 FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
-NORMS = ("layer", "rms", "batch", "group")
+NORMS = ("layer", "rms", "batch", "group", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
-DOWNSAMPLES = ("conv", "merge")
+DOWNSAMPLES = ("conv", "merge", "patch")
 TOKEN_REDUCTIONS = ("evit", "random")
 
 
@@ -27,8 +27,8 @@ class Stage:
     Attributes:
         width: channels of the residual stream.
         blocks: the blocks in order.
-        downsample: how the grid was halved before the stage, "conv" or "merge"; the first
-            stage has the stem.
+        downsample: how the grid was halved before the stage, "conv", "merge" (Swin's) or "patch"
+            (ConvNeXt's); the first stage has the stem.
     """
 
     width: int
@@ -59,7 +59,7 @@ class Architecture:
         pool_heads: heads of "map".
         pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
         final_norm: where the last norm is: on all "tokens", after pooling ("pooled"), or "none".
-        norm: "layer", "rms", "batch" or "group".
+        norm: "layer", "rms", "batch", "group" or "affine" (scale and shift alone).
         norm_eps: epsilon of every norm.
         act: activation of MLPs and convolutions.
         mlp: "plain", or "glu" with a second first layer that is gated by the activation of the

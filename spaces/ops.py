@@ -23,6 +23,7 @@ class Op(NamedTuple):
         reads: activation elements read.
         writes: activation elements written.
         shape: (rows, inputs, outputs) of a linear layer, or of the one that a convolution is.
+        norm: kind of a norm.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Op(NamedTuple):
     reads: int = 0
     writes: int = 0
     shape: tuple[int, ...] = ()
+    norm: str = ""
 
 
 def linear(rows: int, inputs: int, outputs: int, bias: bool = True) -> Op:
@@ -132,4 +134,4 @@ def norm(kind: str, rows: int, channels: int) -> Op:
     """A normalization of `rows` vectors; RMS has a scale only, the others a shift too."""
     elements = rows * channels
     others = channels if kind == "rms" else 2 * channels
-    return Op("norm", others=others, reads=elements, writes=elements)
+    return Op("norm", others=others, reads=elements, writes=elements, norm=kind)

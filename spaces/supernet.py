@@ -224,11 +224,11 @@ def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, 
     """Tensors that must be permuted together: those of one module with the axis."""
     groups: dict[str, list[tuple[str, int]]] = {}
     for name, names in axes.items():
-        split = names.split()
-        if axis in split:
+        places = [(name, place) for place, own in enumerate(names.split()) if own == axis]
+        if places:
             module = re.match(r".*blocks\.\d+\.\w+", name)
             assert module, f"{name} has an axis that is sorted, but is in no block"
-            groups.setdefault(module[0], []).append((name, split.index(axis)))
+            groups.setdefault(module[0], []).extend(places)
     return groups
 
 

@@ -185,7 +185,9 @@ class _Reader:
     def _downsample(self, piece: Piece) -> SubBlock | None:
         layers = len(piece.convolutions), len(piece.linears)
         if layers == (1, 0):
-            ((positions, inputs, *_),), variant = piece.convolutions, "conv"
+            [conv] = piece.convolutions
+            positions, inputs = conv.positions, conv.inputs
+            variant = "patch" if conv.kernel == 2 else "conv"
         elif layers == (0, 1) and piece.linears[0].inputs % 4 == 0:
             positions, inputs, variant = (
                 piece.linears[0].rows,

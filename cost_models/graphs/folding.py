@@ -1,4 +1,4 @@
-"""Folding: layer scale and batch norm absorbed by the linear layers beside them, exactly.
+"""Folding: layer scale, batch norm and affine absorbed by the layers beside them, exactly.
 
 Training needs these as separate parameters; at inference they only take time. Called on a
 copy before export and before measurement, so that both see the same graph.
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ...spaces.mixers import find
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
-from ...spaces.networks.norms import LayerScale
-from ...spaces.networks.stems import ConvDownsample, ConvStem, PatchMerging
+from ...spaces.networks.norms import Affine, LayerScale
+from ...spaces.networks.stems import ConvDownsample, PatchDownsample, PatchMerging
 from ...spaces.networks.window import WindowAttention
 
 M = TypeVar("M", bound=nn.Module)
@@ -33,15 +33,18 @@ def folded(module: M) -> M:
         for part in list(module.modules()):
             if isinstance(part, ResidualBlock):
                 _fold_block(part)
-            elif isinstance(part, ConvStem):
-                _fold_sequence(part.layers)
+            elif isinstance(part, nn.Sequential):
+                _fold_sequence(part)
             elif isinstance(part, ConvDownsample):
                 _after(part.conv, *_affine(part.bn))
                 part.add_module("bn", nn.Identity())
-            elif isinstance(part, PatchMerging) and _is_batch_norm(part.norm):
+            elif isinstance(part, PatchMerging) and _is_affine(part.norm):
                 _before([part.reduction], *_affine(part.norm))
                 part.norm = nn.Identity()
-            elif isinstance(part, Network) and _is_batch_norm(part.norm):
+            elif isinstance(part, PatchDownsample) and _is_affine(part.norm_in):
+                _before([part.proj], *_affine(part.norm_in))
+                part.norm_in = nn.Identity()
+            elif isinstance(part, Network) and _is_affine(part.norm):
                 heads = [h for h in (part.head, part.head_dist) if isinstance(h, nn.Linear)]
                 _before(heads, *_affine(part.norm))
                 part.norm = nn.Identity()
@@ -63,10 +66,10 @@ def _fold_block(block: ResidualBlock) -> None:
     # Padded windows hold zeros after the norm, which a folded shift would not.
     padded = isinstance(mixer, WindowAttention) and mixer.padded != tuple(mixer.grid)
     readers = _layers(mixer, *traits.readers)
-    if _is_batch_norm(block.norm1) and readers and not padded:
+    if _is_affine(block.norm1) and readers and not padded:
         _before(readers, *_affine(block.norm1))
         block.norm1 = nn.Identity()
-    if block.norm2 is not None and _is_batch_norm(block.norm2) and block.mlp is not None:
+    if block.norm2 is not None and _is_affine(block.norm2) and block.mlp is not None:
         _before(_layers(block.mlp, *block.mlp.readers), *_affine(block.norm2))
         block.norm2 = nn.Identity()
 
@@ -89,8 +92,15 @@ def _is_batch_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
 
 
+def _is_affine(module: nn.Module) -> bool:
+    """Whether a norm is scale and shift alone at inference."""
+    return _is_batch_norm(module) or isinstance(module, Affine)
+
+
 def _affine(bn: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift that a batch norm applies at inference."""
+    """Scale and shift that a norm of `_is_affine` applies at inference."""
+    if isinstance(bn, Affine):
+        return bn.weight, bn.bias
     assert isinstance(bn, nn.BatchNorm1d | nn.BatchNorm2d)
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
@@ -113,10 +123,10 @@ def _after(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
 
 
 def _before(layers: Sequence[nn.Module], scale: Tensor, shift: Tensor) -> None:
-    """X * scale + shift, then every one of the layers (linear, or 1x1 convolutions)."""
+    """X * scale + shift, then each of the layers: linear, or convolutions without a border."""
     for layer in layers:
         assert isinstance(layer, nn.Linear | nn.Conv2d)
-        weight = layer.weight.flatten(1)
+        weight = layer.weight.flatten(2).sum(2) if layer.weight.ndim > 2 else layer.weight
         extra = weight @ shift
         layer.bias = nn.Parameter(extra if layer.bias is None else layer.bias + extra)
-        layer.weight.copy_((weight * scale).view_as(layer.weight))
+        layer.weight.mul_(scale.view(-1, *(1,) * (layer.weight.ndim - 2)))

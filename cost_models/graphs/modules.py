@@ -13,7 +13,7 @@ from ...spaces.mixers import attribute_of
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.network import to_grid, to_tokens
-from ...spaces.networks.stems import ConvDownsample, PatchMerging
+from ...spaces.networks.stems import make_downsample
 from ...spaces.ops import linear
 from ..units.workload import SubBlock, has_mlp, transformed, workload
 from .folding import folded
@@ -93,12 +93,9 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
         module = Head(_network(unit), tokens)
     elif unit.kind == "downsample":
         grid = (2 * place.grid[0], 2 * place.grid[1])
-        if unit.variant == "merge":
-            module = PatchMerging(unit.inputs, width, grid, unit.norm, EPS)
-            shape = (batch, grid[0] * grid[1], unit.inputs)
-        else:
-            module = ConvDownsample(unit.inputs, width)
-            shape = (batch, unit.inputs, *grid)
+        module = make_downsample(unit.variant, unit.inputs, width, grid, unit.norm, EPS)
+        merges = module.layout == "tokens"
+        shape = (batch, grid[0] * grid[1], unit.inputs) if merges else (batch, unit.inputs, *grid)
     else:
         block = ResidualBlock(_built_place(unit), _architecture(unit))
         module = Part(block, "mix" if unit.kind == "mixer" else "feed")

@@ -78,8 +78,8 @@ def _conv(c: Conversion, node: Node) -> None:
     x, name, *rest = node.input
     weight, view = c.constants[name], c.laid(c.view(x), CHANNELS_LAST)
     outputs, group, channels = weight.shape[0], told["group"], view.lies[3]
-    if weight.ndim != 4 or group not in (1, channels):
-        raise c.refusal(node, f"in {group} groups has no conversion")
+    if weight.ndim != 4:
+        raise c.refusal(node, f"with {weight.ndim - 2} axes has no conversion")
     bias = c.constants[rest[0]] if rest else np.zeros(outputs, np.float32)
     out, activation = with_relu(c, node.output[0])
     spans = [d * (k - 1) + 1 for d, k in zip(told["dilations"], weight.shape[2:], strict=True)]
@@ -92,7 +92,7 @@ def _conv(c: Conversion, node: Node) -> None:
         "dilationWFactor": told["dilations"][1],
         "fusedActivationFunction": activation,
     }
-    deep = group > 1
+    deep = 1 < group == channels  # other groups follow from the channels of the weight
     if deep:
         options["depthMultiplier"] = outputs // channels
         stored = c.graph.constant(np.ascontiguousarray(weight.transpose(1, 2, 3, 0)), name)

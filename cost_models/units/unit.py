@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
+from itertools import zip_longest
 from math import log2
 from typing import Any
 
@@ -160,17 +161,19 @@ class Unit:
         """
         recipe = find_recipe(self.recipe)
         ops = self.ops
-        total = 0
-        for op, after in zip(ops, [*ops[1:], None], strict=True):
-            if op.kind == "norm" and self.block.norm == "batch":
+        total, taken = 0, False
+        for op, after in zip_longest(ops, ops[1:]):
+            if op.norm in ("batch", "affine"):
                 # Folded into its neighbor; or left, with running statistics beside its scale.
-                total += 0 if _is_folded(self.block) else 8 * op.others
+                left = 8 if op.norm == "batch" else 4
+                total += 0 if taken or _is_folded(self.block) else left * op.others
                 continue
+            taken = after is not None and after.norm == "batch" and _folds(self.block, op)
             if op.kind == "constant":
                 total += 4 * op.writes
                 continue
             total += 4 * op.others
-            if after is not None and after.kind == "norm" and _folds(self.block, op):
+            if taken and after is not None:
                 bias = after.others // 2  # a folded batch norm leaves one behind
                 total += 4 * bias
             else:
@@ -200,15 +203,20 @@ def _larger(a: Any, b: Any) -> Any:
 
 
 def _folds(block: SubBlock, op: Op) -> bool:
-    """Whether an operation is a convolution that takes in the batch norm after it."""
+    """Whether an operation is a layer that takes in the batch norm after it."""
     is_patch = block.kind == "stem" and block.variant == "patch"
-    return op.kind in ("conv", "depthwise") and not some(op.others) and not is_patch
+    layers = ("conv", "depthwise", "linear")
+    return op.kind in layers and not some(op.others) and not is_patch
 
 
 def _is_folded(block: SubBlock) -> bool:
+    """Whether the layers after the sub-block's own norm take it in."""
     mixer = block.mixer
-    takes = mixer is None or mixer.batch_norms or (mixer.readers and not mixer.pads(block.place))
-    return block.norm == "batch" and bool(takes)
+    if mixer:
+        takes = bool(mixer.readers) and not mixer.pads(block.place)
+    else:
+        takes = block.outputs > 0 if block.kind == "head" else block.kind != "stem"
+    return block.norm in ("batch", "affine") and takes
 
 
 def _stored_bytes(op: Op, recipe: Recipe) -> int:

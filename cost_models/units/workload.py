@@ -262,7 +262,7 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     drop = (a.token_reduction,) if place.kept != place.tokens else ()
     return SubBlock(
         *("mixer", _mixing(place), at_run_time(policy), a.norm, place.block.mixer),
-        flags=_scale(a) + drop,
+        flags=(*(_scale(a) if find(place.block.mixer).residual else ()), *drop),
     )
 
 
@@ -395,6 +395,11 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
             o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
         ]
+    if unit.variant == "patch":
+        return [
+            o.norm(unit.norm, 4 * place.tokens, unit.inputs),
+            o.conv(place.tokens, unit.inputs, place.width, 2, 2),
+        ]
     return [
         o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
         o.norm("batch", place.tokens, place.width),
@@ -406,7 +411,8 @@ def _mixer_ops(unit: SubBlock) -> list[Op]:
     rows = place.prefix + place.tokens
     ops = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
     ops += traits.ops(place)
-    ops += _residual(unit, rows)
+    if traits.residual:
+        ops += _residual(unit, rows)
     if "evit" in unit.flags:
         ops.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
         ops.append(o.matmul(1, 1, place.tokens, place.width))

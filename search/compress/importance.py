@@ -71,12 +71,13 @@ def units_of(network: Network) -> list[Units]:
     lengths: dict[tuple[str, str], int] = {}
     for name, (rule, shape) in shared_of(network).items():
         axes, module = rule.axes.split(), _BLOCK.match(name)
-        for axis in set(axes) & set(SORTED_AXES):
-            assert module, f"{name} has an axis that is pruned, but is in no block"
-            key = (module[0], axis)
-            found.setdefault(key, []).append((name, axes.index(axis)))
-            whole = torch.Size(rule.shape).numel() == shape.numel()
-            lengths[key] = min(lengths.get(key, 1 << 30), rule.shape[axes.index(axis)] * whole)
+        whole = torch.Size(rule.shape).numel() == shape.numel()
+        for place, axis in enumerate(axes):
+            if axis in SORTED_AXES:
+                assert module, f"{name} has an axis that is pruned, but is in no block"
+                key = (module[0], axis)
+                found.setdefault(key, []).append((name, place))
+                lengths[key] = min(lengths.get(key, 1 << 30), rule.shape[place] * whole)
     return [
         Units(*key, tuple(members), lengths[key]) for key, members in found.items() if lengths[key]
     ]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ...cost_models.graphs.folding import folded
 from ...spaces.errors import SpaceError
 from ...spaces.mixers import find
+from ...spaces.mixers.common import QKV
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.norms import GroupNorm, LayerScale, RmsNorm
@@ -191,7 +192,7 @@ def _check_stream(network: Network) -> None:
     if len(a.stages) > 1:  # a convolution reads it unnormed, a merge norms four tokens together
         raise SpaceError("layer_to_rms: downsampling needs the mean of every token")
     for block in a.blocks():
-        if "num_heads" not in find(block.mixer).fields:
+        if find(block.mixer).readers != QKV:
             raise SpaceError(f"layer_to_rms: mixer {block.mixer!r} writes what cannot be centered")
         if block.no_bias or block.qk_norm or block.out_norm:
             raise SpaceError("layer_to_rms: needs biases, and no norms inside attention")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 
 import torch
@@ -41,20 +41,27 @@ class Twins:
         }
         self.running = deepcopy(network) if self.layers else network
 
-    def compress(self, path: str, inputs: Callable[[], Tensor] | None = None) -> None:
+    def compress(
+        self,
+        path: str,
+        inputs: Callable[[], Tensor] | None = None,
+        readers: Collection[str] = (),
+    ) -> None:
         """Compress a sub-block of the twin.
 
         Args:
             path: of the sub-block.
             inputs: gives those of its first layers (B, N, C), for which low rank then keeps what
                 matters.
+            readers: names of these layers in it.
         """
         layers = self._layers(path)
-        if inputs is not None and (cut := [name for name in layers if layers[name].passes.inputs]):
+        cut = [name for reader in readers if (name := f"{path}.{reader}") in layers]
+        cut = [name for name in cut if layers[name].passes.inputs]
+        if inputs is not None and cut:
             gram = _gram(inputs())
             for name in cut:
-                if self._matrix(name).shape[1:] == gram.shape[1:]:
-                    self._lower(name, gram)
+                self._lower(name, gram)
         self._write(path)
 
     def _layers(self, path: str) -> dict[str, CompressedLayer]:

@@ -133,7 +133,7 @@ def _variance(added: Tensor) -> Tensor:
 def _added(block: ResidualBlock, entering: Tensor) -> Tensor:
     """What the mixer adds to the stream (B, N, C)."""
     x = shaped(entering, block.layout)
-    return tokens(block.ls1(block.get_submodule(block.mixer_name)(block.norm1(x))))
+    return tokens(block.mix(x)) - entering
 
 
 def _batches(images: int, steps: int) -> Iterator[Tensor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -167,7 +166,7 @@ class _Walk:
     def _mix(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
         i, j = at
         path = f"stages.{i}.blocks.{j}"
-        mixer = cast("Any", block.get_submodule(block.mixer_name))
+        mixer = block.get_submodule(block.mixer_name)
         own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks
         alike = self.same and (own.mixer, own.numbers) == (old[j].mixer, old[j].numbers)
         alike = alike and block.reduction is None
@@ -175,15 +174,16 @@ class _Walk:
             return self.start.trace.mixed[i][j]
         self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
         traits = find(block.mixer)
-        simple = traits.layout == "tokens" and not traits.fixed_tokens and bool(traits.last)
+        simple = traits.layout == "tokens" and bool(traits.last)
         self.twins.compress(
-            f"{path}.{block.mixer_name}", (lambda: block.norm1(x)) if simple else None
+            f"{path}.{block.mixer_name}",
+            (lambda: block.norm1(x)) if simple else None,
+            traits.readers,
         )
         target, reduction = self._target(wanted, i), block.reduction
 
         def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
-            normed = block.norm1(shaped(part, block.layout))
-            return (mixer(normed), None) if reduction is None else mixer.with_scores(normed)
+            return block.branch(shaped(part, block.layout))
 
         if simple and writes_last(mixer, traits.last, block.norm1(x[:2])):
             with bare(mixer, traits.last):
@@ -193,12 +193,14 @@ class _Walk:
             x = x + scale * self.twins.fit(name, inner, target - x, self.weights, scale)
         else:
             parts = [mixed(part) for part in x.split(CHUNK)]
-            x = x + tokens(block.ls1(torch.cat([part[0] for part in parts])))
+            given = torch.cat([part[0] for part in parts])
+            x = x + tokens(block.ls1(given)) if block.residual else tokens(given)
         if reduction is None:
             return x
-        return self._reduced(reduction, x, torch.cat([cast("Tensor", part[1]) for part in parts]))
+        scores = [part[1] for part in parts if part[1] is not None]
+        return self._reduced(reduction, x, torch.cat(scores) if scores else None)
 
-    def _reduced(self, reduction: nn.Module, x: Tensor, scores: Tensor) -> Tensor:
+    def _reduced(self, reduction: nn.Module, x: Tensor, scores: Tensor | None) -> Tensor:
         """The stream without the tokens that are dropped; later targets lose the same ones."""
         self.reductions.append(lambda target: reduction(target, scores))
         self.weights = reduction(self.weights[:, :, None], scores)[:, :, 0]
@@ -219,7 +221,7 @@ class _Walk:
             return tokens(mlp(norm(shaped(part, grid))))
 
         self.twins.settle(f"{path}.norm2", lambda: fed(x))
-        self.twins.compress(f"{path}.mlp", lambda: tokens(norm(shaped(x, grid))))
+        self.twins.compress(f"{path}.mlp", lambda: tokens(norm(shaped(x, grid))), mlp.readers)
         with bare(mlp, "fc2"):
             inner = chunked(fed, x)
         scale = _scale(block.ls2, x)

@@ -143,7 +143,7 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
         spec["blocks"]["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
     elif "hidden" in find(first.mixer).pruned:
         spec["blocks"]["mixer_prune_ratio"] = list(MLP_CUTS)
-    if first.mlp_hidden:
+    if first.mlp_hidden and not find(first.mixer).is_mlp:
         spec["blocks"]["mlp_prune_ratio"] = list(MLP_CUTS)
     return spec
 

@@ -31,6 +31,7 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.Eva": ".vision_transformer:convert",
         "timm.MlpMixer": ".mlp_mixer:convert",
         "timm.SwinTransformer": ".swin:convert",
+        "timm.ConvNeXt": ".convnext:convert",
         "torchvision.VisionTransformer": ".torchvision_vit:convert",
         **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
         "transformers.SwinForImageClassification": ".transformers_swin:convert",

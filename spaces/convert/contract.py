@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from ..networks import Network
 from . import answer_of, from_model
 
 TOLERANCE = 1e-4
@@ -45,6 +48,16 @@ class ConverterContract:
             left_out = [p for name, p in model.named_parameters() if name.endswith(self.unused)]
             assert _count(from_model(model)) == _count(model) - sum(p.numel() for p in left_out)
 
+    def test_work_is_the_same(self) -> None:
+        """Multiply-accumulates of one image, as torch counts them in both."""
+        for make in self.models:
+            model = with_noise(make().eval())
+            network = from_model(model)
+            for path, module in list(model.named_modules()):
+                if isinstance(module, nn.Linear) and f"{path}.weight".endswith(self.unused):
+                    model.set_submodule(path, nn.Identity())
+            assert macs_of(network, network) == macs_of(model, network)
+
     def test_the_original_stays_as_it_is(self) -> None:
         """Its mode and its weights, which the network has a copy of."""
         for make in self.models:
@@ -65,6 +78,21 @@ def with_noise(model: nn.Module, seed: int = 0) -> nn.Module:
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
     return model
+
+
+def macs_of(model: nn.Module, network: Network) -> int:
+    """Multiply-accumulates of a model for one image of the size that a network takes."""
+    a = network.architecture
+    x = torch.zeros(1, a.in_chans, a.input_size, a.input_size)
+    model.requires_grad_(False)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.get_total_flops() // 2
 
 
 def _count(model: nn.Module) -> int:

@@ -64,12 +64,12 @@ def norm_of(norm: Any) -> dict[str, Any]:
     """Kind and epsilon of the norm of all tokens.
 
     Raises:
-        SpaceError: it is neither a layer norm nor an RMS norm.
+        SpaceError: it is neither a layer norm, nor an RMS norm, nor scale and shift alone.
     """
     kind = kind_of_norm(norm)
     if not kind:
         raise SpaceError(f"no counterpart for the norm {norm}: only LayerNorm and RmsNorm have one")
-    return {"norm": kind, "norm_eps": norm.eps}
+    return {"norm": kind, "norm_eps": getattr(norm, "eps", 1e-6)}
 
 
 def kind_of_norm(norm: nn.Module) -> str:
@@ -77,7 +77,7 @@ def kind_of_norm(norm: nn.Module) -> str:
     names = {kind.__name__.lower() for kind in type(norm).__mro__}
     if "layernorm" in names:
         return "layer"
-    return "rms" if names & {"rmsnorm"} else ""
+    return "rms" if names & {"rmsnorm"} else "affine" if "affine" in names else ""
 
 
 def side_of(size: Any, what: str) -> int:

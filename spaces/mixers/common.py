@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
@@ -38,8 +40,8 @@ OUT_NORM = Number("out_norm", "", options=("", "layer", "rms"), fixed=True)  # b
 SETTINGS = (NO_BIAS, QK_NORM, OUT_NORM)
 BIAS_TAKES_NORM = Rule(
     ("no_bias", "norm"),
-    lambda layers, norm: not layers or norm != "batch",
-    "no_bias {no_bias!r}: norm 'batch' is folded into the biases",
+    lambda layers, norm: not layers or norm not in ("batch", "affine"),
+    "no_bias {no_bias!r}: norm {norm!r} is folded into the biases",
 )
 
 # Rotary positions: pairs of channels turn by position / rope_base ** k, one half of them by row,
@@ -72,6 +74,22 @@ def turned(place: Place) -> int:
 
 def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads: int) -> list[Op]:
     """Attention of `rows` queries to `kv_rows` keys, of which each query sees `keys`."""
+    return projected(place, rows, kv_rows, kv_heads, products(place.block, rows, keys))
+
+
+def products(block: Block, rows: int, keys: int) -> list[Op]:
+    """Scores of `rows` queries for `keys` keys each, softmax, and sums of values."""
+    return [
+        ops.matmul(block.num_heads, rows, block.head_dim, keys),
+        ops.softmax(block.num_heads * rows * keys),
+        ops.matmul(block.num_heads, rows, keys, block.head_dim),
+    ]
+
+
+def projected(
+    place: Place, rows: int, kv_rows: int, kv_heads: int, between: Sequence[Op]
+) -> list[Op]:
+    """Layers of `rows` queries and `kv_rows` keys and values, what is between, and projection."""
     block, width = place.block, place.width
     inner, kv_inner = block.num_heads * block.head_dim, kv_heads * block.head_dim
     has_bias = {name: not lacks_bias(block, name) for name in (*QKV, "proj")}
@@ -87,11 +105,7 @@ def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads
         ]
     if block.rope:
         operations.append(ops.elementwise(2 * (rows * inner + kv_rows * kv_inner), 2))
-    operations += [
-        ops.matmul(block.num_heads, rows, block.head_dim, keys),
-        ops.softmax(block.num_heads * rows * keys),
-        ops.matmul(block.num_heads, rows, keys, block.head_dim),
-    ]
+    operations += between
     if block.out_norm:
         operations.append(ops.norm(block.out_norm, rows, inner))
     return [*operations, ops.linear(rows, inner, width, has_bias["proj"])]

@@ -1,4 +1,4 @@
-"""Expansion, depthwise convolution, projection, each with batch norm (MobileNetV2)."""
+"""Expansion, depthwise convolution, projection, each with batch norm (MobileNetV2 and V3)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,45 @@ from .. import ops
 from ..block import Block, Place
 from ..ops import Op
 from .common import KERNEL_IS_ODD, KERNEL_SIZE
-from .spec import Mixer
+from .spec import Given, Mixer, Number
 
 
 def convolutions(place: Place) -> list[Op]:
-    """Two of 1x1 around a depthwise one."""
-    hidden, kernel = place.block.mlp_hidden, place.block.kernel_size
+    """Two of 1x1 around a depthwise one, whose channels may be weighed by what they hold."""
+    hidden, squeezed = place.block.mlp_hidden, place.block.se_hidden
+    excited = [
+        ops.pool(place.tokens * hidden, hidden),
+        ops.conv(1, hidden, squeezed, 1),
+        ops.elementwise(squeezed),
+        ops.conv(1, squeezed, hidden, 1),
+        ops.elementwise(place.tokens * hidden, 2),
+    ]
     return [
         ops.conv(place.tokens, place.width, hidden, 1, bias=False),
         ops.norm("batch", place.tokens, hidden),
         ops.elementwise(place.tokens * hidden),
-        ops.depthwise(place.tokens, hidden, kernel, bias=False),
+        ops.depthwise(place.tokens, hidden, place.block.kernel_size, bias=False),
         ops.norm("batch", place.tokens, hidden),
         ops.elementwise(place.tokens * hidden),
+        *(excited if squeezed else []),
         ops.conv(place.tokens, hidden, place.width, 1, bias=False),
         ops.norm("batch", place.tokens, place.width),
     ]
 
 
+def _squeezed(ratio: float, given: Given) -> int:
+    """Channels of a share of the width, in whole groups of 8."""
+    return max(8, round(given.width * ratio / 8) * 8) if ratio else 0
+
+
+# Channels between which squeeze-and-excitation weighs the hidden ones; none without it.
+SE_HIDDEN = Number("se_hidden", 0.0, field="se_ratio", high=16, build=_squeezed, reads=("width",))
+
 SPEC = Mixer(
     module=".mbconv:MBConv",
     ops=convolutions,
     example=Block("mbconv", mlp_hidden=256, kernel_size=3),
-    numbers=(KERNEL_SIZE,),
+    numbers=(KERNEL_SIZE, SE_HIDDEN),
     rules=(KERNEL_IS_ODD,),
     layout="grid",
     pre_norm=False,

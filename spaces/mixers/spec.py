@@ -136,6 +136,7 @@ class Mixer:
         ranks_tokens: it has an attention map from which tokens can be ranked: its module has
             `with_scores`, which gives the map too.
         pre_norm: it is preceded by the block's norm; convolutions bring their own.
+        residual: what it gives is added to the stream; otherwise it is the stream.
         fixed_tokens: its weights are tied to one number of tokens.
         is_mlp: it expands channels itself, so that no MLP follows.
         relative: it adds a bias by relative position where the network has `pos_embed: relative`.
@@ -166,6 +167,7 @@ class Mixer:
     takes_prefix: bool = False
     ranks_tokens: bool = False
     pre_norm: bool = True
+    residual: bool = True
     fixed_tokens: bool = False
     is_mlp: bool = False
     relative: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import HEADS, HEADS_GIVEN, QKV, softmax_attention
+from .common import HEADS, HEADS_GIVEN, QKV, products, projected
 from .spec import Mixer, Number, Rule
 
 
@@ -31,16 +31,32 @@ def padded(place: Place) -> tuple[int, ...]:
 
 def attention(place: Place) -> list[Op]:
     """Every token sees those of its window."""
-    block, side = place.block, side_of(place)
-    rows, columns = padded(place)
-    operations = softmax_attention(
-        place, rows * columns, rows * columns, side * side, block.num_heads
-    )
-    if place.relative:
-        table = (2 * side - 1) ** 2 * block.num_heads
-        elements = block.num_heads * rows * columns * side * side
-        operations.append(ops.elementwise(elements, 2, others=table))
-    return operations
+    side, (rows, columns) = side_of(place), padded(place)
+    between = products(place.block, rows * columns, side * side)
+    between[1:1] = bias(place, side * side)
+    return projected(place, rows * columns, rows * columns, place.block.num_heads, between)
+
+
+def bias(place: Place, seen: int, halo: int = 0) -> list[Op]:
+    """Addition of a bias by relative position, where there is one.
+
+    Args:
+        place: of windows.
+        seen: keys of each query.
+        halo: tokens around a window for which there are biases, too.
+    """
+    if not place.relative:
+        return []
+    (rows, columns), heads = padded(place), place.block.num_heads
+    table = (2 * (side_of(place) + halo) - 1) ** 2 * heads
+    return [ops.elementwise(heads * rows * columns * seen, 2, others=table)]
+
+
+def bias_constants(place: Place, seen: int, halo: int = 0) -> Any:
+    """Biases gathered from their tables, beyond these; arguments as of `bias`."""
+    side = side_of(place)
+    pairs = side**2 * seen - (2 * (side + halo) - 1) ** 2
+    return place.block.num_heads * pairs if place.relative else 0
 
 
 def coordinates(place: Place) -> Mapping[str, Any]:
@@ -58,9 +74,7 @@ def constants(place: Place) -> Any:
     """Masks of shifted windows, and biases gathered from their tables."""
     side, (rows, columns) = side_of(place), padded(place)
     pairs = rows * columns * side**2 if shift_of(place) else 0
-    if place.relative:
-        pairs += place.block.num_heads * (side**4 - (2 * side - 1) ** 2)
-    return pairs
+    return pairs + bias_constants(place, side**2)
 
 
 WINDOW_SIZE = Number("window_size", 7)  # side of a window, in tokens

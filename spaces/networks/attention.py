@@ -60,14 +60,22 @@ class Attention(nn.Module):
 
     def attend(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Queries of x (B, N, C) see keys of source (B, M, C); the map is (B, heads, N, M)."""
-        q = self.q_norm(self.split(self.q(x), self.num_heads))  # (B, H, N, D)
-        k = self.k_norm(self.split(self.k(source), self.kv_heads))
+        return self.weigh(self.q(x), self.k(source), self.v(source))
+
+    def weigh(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (B, N, heads * D), keys and values (B, M, kv_heads * D) -> as `attend`."""
+        q = self.q_norm(self.split(q, self.num_heads))  # (B, H, N, D)
+        k = self.k_norm(self.split(k, self.kv_heads))
         if self.cos is not None and self.sin is not None:
             q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         k = self.repeat(k)  # (B, H, M, D)
-        v = self.repeat(self.split(self.v(source), self.kv_heads))
+        v = self.repeat(self.split(v, self.kv_heads))
         scores = (q * self.head_dim**-0.5 @ k.transpose(-2, -1)).softmax(-1)
-        return self.proj(self.norm((scores @ v).transpose(1, 2).flatten(2))), scores
+        return self.joined(scores @ v), scores
+
+    def joined(self, heads: Tensor) -> Tensor:
+        """What the heads gathered (B, heads, N, D) -> (B, N, C)."""
+        return self.proj(self.norm(heads.transpose(1, 2).flatten(2)))
 
     def split(self, x: Tensor, heads: int) -> Tensor:
         """(B, N, heads * D) -> (B, heads, N, D)."""

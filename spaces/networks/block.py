@@ -31,11 +31,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         block, traits, width = place.block, find(place.block.mixer), place.width
         norm, eps, layout = architecture.norm, architecture.norm_eps, traits.layout
-        self.mixer, self.layout = block.mixer, layout
+        self.mixer, self.layout, self.residual = block.mixer, layout, traits.residual
+        self.ranks_tokens = traits.ranks_tokens
         self.norm1 = make_norm(norm, width, eps, layout) if traits.pre_norm else nn.Identity()
         self.mixer_name = attribute_of(block.mixer)
         self.add_module(self.mixer_name, mixer_class(traits.module)(place))
-        self.ls1 = self._scale(architecture, width, block.mixer)
+        self.ls1 = (
+            self._scale(architecture, width, block.mixer) if traits.residual else nn.Identity()
+        )
         reduces = block.token_keep < 1
         self.reduction = REDUCTIONS[architecture.token_reduction](place) if reduces else None
         has_mlp = block.mlp_hidden > 0 and not traits.is_mlp
@@ -54,12 +57,16 @@ class ResidualBlock(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         """The mixer with its norm and residual, then token reduction where there is one."""
-        mixer = self.get_submodule(self.mixer_name)
-        if self.reduction is None:
-            return x + self.ls1(mixer(self.norm1(x)))
-        # A rule: only mixers that rank tokens drop them.
-        mixed, scores = cast("Any", mixer).with_scores(self.norm1(x))
-        return self.reduction(x + self.ls1(mixed), scores)
+        mixed, scores = self.branch(x)
+        x = x + self.ls1(mixed) if self.residual else mixed
+        return x if self.reduction is None else self.reduction(x, scores)
+
+    def branch(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the mixer gives, and the map of attention by which tokens are dropped, if any."""
+        mixer = cast("Any", self.get_submodule(self.mixer_name))
+        if self.reduction is not None and self.ranks_tokens:
+            return mixer.with_scores(self.norm1(x))
+        return mixer(self.norm1(x)), None
 
     def feed(self, x: Tensor) -> Tensor:
         """The MLP with its norm and residual."""

@@ -1,4 +1,7 @@
-"""MBConv: inverted residual of 1x1, depthwise and 1x1 convolutions (arXiv:1801.04381)."""
+"""MBConv: inverted residual of 1x1, depthwise and 1x1 convolutions (arXiv:1801.04381).
+
+With squeeze-and-excitation in the form of MobileNetV3 (Howard et al., arXiv:1905.02244).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from .sharing import Shared, center, uncenter
 class MBConv(nn.Module):
     """Expansion, depthwise convolution and projection, each followed by batch norm.
 
-    It is mixer and MLP in one, and brings its own norms, which fold into the convolutions.
+    It is mixer and MLP in one, and brings its own norms, which fold into the convolutions. With
+    `se_hidden` the channels are weighed before the projection.
     """
 
     def __init__(self, place: Place) -> None:
@@ -24,6 +28,8 @@ class MBConv(nn.Module):
             hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False
         )
         self.bn2 = nn.BatchNorm2d(hidden)
+        squeezed = place.block.se_hidden
+        self.se = SqueezeExcite(hidden, squeezed) if squeezed else nn.Identity()
         self.conv_pwl = nn.Conv2d(hidden, width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
         self.act = make_act(place.act)
@@ -42,5 +48,26 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         x = self.act(self.bn1(self.conv_pw(x)))
-        x = self.act(self.bn2(self.conv_dw(x)))
+        x = self.se(self.act(self.bn2(self.conv_dw(x))))
         return self.bn3(self.conv_pwl(x))
+
+
+class SqueezeExcite(nn.Module):
+    """Channels weighed by two layers on their means (Hu et al., arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
+        self.act = nn.ReLU()
+        self.conv_expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid()
+        self.shared = {
+            "conv_reduce.weight": Shared((squeezed, channels), "_ hidden"),
+            "conv_expand.weight": Shared((channels, squeezed), "hidden _"),
+            "conv_expand.bias": Shared((channels,), "hidden"),
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        weights = self.act(self.conv_reduce(x.mean((2, 3), keepdim=True)))
+        return x * self.gate(self.conv_expand(weights))

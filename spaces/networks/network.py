@@ -17,7 +17,7 @@ from .block import ResidualBlock
 from .norms import make_norm
 from .pooling import AttentionPool
 from .sharing import Shared
-from .stems import ConvDownsample, ConvStem, PatchEmbed, PatchMerging
+from .stems import ConvStem, PatchEmbed, make_downsample
 
 
 class NetworkStage(nn.Module):
@@ -29,12 +29,9 @@ class NetworkStage(nn.Module):
         super().__init__()
         self.grid = placed[0].grid
         self.downsample: nn.Module | None = None
-        if before and downsample == "merge":
-            self.downsample = PatchMerging(
-                before.width, placed[0].width, before.grid, a.norm, a.norm_eps
-            )
-        elif before:
-            self.downsample = ConvDownsample(before.width, placed[0].width)
+        if before:
+            shapes = before.width, placed[0].width, before.grid
+            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps)
         self.blocks = nn.ModuleList(ResidualBlock(place, a) for place in placed)
 
     def modules_in_order(self) -> Iterator[nn.Module]:

@@ -42,6 +42,24 @@ class RmsNorm(nn.Module):
         return x * scale * weight
 
 
+class Affine(nn.Module):
+    """Scale and shift of every channel, with no statistics (ResMLP, arXiv:2105.03404)."""
+
+    def __init__(self, num_channels: int, axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.shared = own_branch("affine", num_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape with channels on `axis`."""
+        weight, bias = self.weight, self.bias
+        if self.axis != -1:
+            weight, bias = weight[:, None, None], bias[:, None, None]
+        return x * weight + bias
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm of tokens: every token of every image is a sample."""
 
@@ -86,8 +104,10 @@ def own_branch(branch: str, channels: int) -> dict[str, Shared]:
 
 
 def make_norm(kind: str, num_channels: int, eps: float, layout: str = "tokens") -> nn.Module:
-    """A norm by its name: layer, rms, batch or group."""
+    """A norm by its name: layer, rms, batch, group or affine."""
     grid = layout == "grid"
+    if kind == "affine":
+        return Affine(num_channels, axis=1 if grid else -1)
     if kind == "rms":
         return RmsNorm(num_channels, eps, axis=1 if grid else -1)
     classes = {

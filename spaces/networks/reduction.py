@@ -45,7 +45,7 @@ class RandomReduction(nn.Module):
         prefix = torch.arange(place.prefix, device="cpu")
         self.register_buffer("index", torch.cat([prefix, kept]), persistent=False)
 
-    def forward(self, x: Tensor, scores: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scores: Tensor | None) -> Tensor:
         """(B, prefix + N, C) -> (B, prefix + K, C); the attention map is not looked at."""
         return x.index_select(1, self.index)
 

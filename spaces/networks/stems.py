@@ -87,6 +87,42 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
+class PatchDownsample(nn.Module):
+    """ConvNeXt's downsampling: a norm, then a convolution on patches of 2x2 (arXiv:2201.03545)."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int, norm: str, eps: float) -> None:
+        super().__init__()
+        # Names of their own: nothing is shared with other downsampling of a supernet.
+        self.norm_in = make_norm(norm, inputs, eps, self.layout)
+        self.proj = nn.Conv2d(inputs, outputs, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.proj(self.norm_in(x))
+
+
+def make_downsample(
+    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+) -> nn.Module:
+    """Make the layers that lead from one grid to the next.
+
+    Args:
+        kind: a name of `architecture.DOWNSAMPLES`.
+        inputs: channels in.
+        outputs: channels out.
+        grid: rows and columns before it.
+        norm: of the network.
+        eps: of its norms.
+    """
+    if kind == "merge":
+        return PatchMerging(inputs, outputs, grid, norm, eps)
+    if kind == "patch":
+        return PatchDownsample(inputs, outputs, norm, eps)
+    return ConvDownsample(inputs, outputs)
+
+
 def _resize(kernel: Tensor, side: int) -> Tensor:
     if kernel.shape[-1] == side:
         return kernel

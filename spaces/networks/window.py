@@ -17,16 +17,21 @@ class WindowAttention(Attention):
 
     Window size, shift and mask are constants of the graph. A grid that windows do not divide
     is padded with zeros that take part as tokens, as in Swin.
+
+    Args:
+        place: block and shapes.
+        halo: tokens around a window for which there are position biases, too.
     """
 
     mask: Tensor | None
     offsets: Tensor
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, halo: int = 0) -> None:
         super().__init__(place)
         self.grid, self.padded = place.grid, padded(place)
-        self.window, self.shift = side_of(place), shift_of(place)
-        span = 2 * self.window - 1
+        self.window, self.shift, self.halo = side_of(place), shift_of(place), halo
+        self.windows = self.padded[0] * self.padded[1] // self.window**2
+        span = 2 * (self.window + self.halo) - 1
         self.bias_table = (
             nn.Parameter(torch.zeros(self.num_heads, span, span)) if place.relative else None
         )
@@ -34,25 +39,36 @@ class WindowAttention(Attention):
             shape = (self.num_heads, span, span)
             rule = Shared(shape, "heads whole whole", center(span), uncenter)
             self.shared["bias_table"] = rule
-        self.register_buffer("offsets", _offsets(self.window), persistent=False)
+        self.register_buffer("offsets", _offsets(self.window, self.halo), persistent=False)
         mask = _mask(self.padded, self.window, self.shift) if self.shift else None
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W, C)."""
-        windows = self.partition(x)  # (B, windows, window^2, C)
-        tokens = windows.flatten(0, 1)
+        tokens = self.partition(x).flatten(0, 1)  # (B * windows, window^2, C)
         q, k, v = (
-            self.split(layer(tokens), self.num_heads) for layer in (self.q, self.k, self.v)
-        )  # (B * windows, H, window^2, D)
+            self.split(t, self.num_heads) for t in (self.q(tokens), *self.keys(x, tokens))
+        )  # (B * windows, H, window^2 or S, D)
+        out = self.joined(self.gathered(q, k, v))
+        return self.merge(out.unflatten(0, (-1, self.windows)))
+
+    def keys(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B * windows, S, H * D) of the S tokens that each window sees."""
+        return self.k(tokens), self.v(tokens)
+
+    def gathered(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries (B * windows, H, window^2, D), keys and values (.., S, D) -> as the queries."""
         scores = q * self.head_dim**-0.5 @ k.transpose(-2, -1)
         if self.bias_table is not None:
-            scores = scores + self.bias_table.flatten(1)[:, self.offsets]
+            scores = scores + self.biases(self.bias_table)
         if self.mask is not None:
-            split = scores.unflatten(0, (-1, self.mask.shape[0]))
+            split = scores.unflatten(0, (-1, self.windows))
             scores = (split + self.mask[:, None]).flatten(0, 1)
-        out = self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
-        return self.merge(out.view(windows.shape[0], windows.shape[1], *out.shape[1:]))
+        return scores.softmax(-1) @ v
+
+    def biases(self, table: Tensor) -> Tensor:
+        """(H, span, span) -> bias of each query for each key (H, window^2, S)."""
+        return table.flatten(1)[:, self.offsets]
 
     def partition(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, windows, window^2, C)."""
@@ -82,12 +98,13 @@ def _roll(x: Tensor, shift: int) -> Tensor:
     return x
 
 
-def _offsets(window: int) -> Tensor:
-    """Index of each pair of tokens into the bias table, by their relative position."""
-    side = torch.arange(window, device="cpu")
-    row, column = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))
-    rows = row[:, None] - row + window - 1
-    return rows * (2 * window - 1) + column[:, None] - column + window - 1
+def _offsets(window: int, halo: int) -> Tensor:
+    """Index of each pair of query and key into the bias table, by their relative position."""
+    with torch.device("cpu"):
+        query, key = torch.arange(window), torch.arange(-halo, window + halo)
+        along = query[:, None] - key + window + halo - 1  # of one axis (window, reach)
+        rows, columns = along[:, None, :, None], along[None, :, None, :]
+        return (rows * (2 * (window + halo) - 1) + columns).flatten(2).flatten(0, 1)
 
 
 def _mask(grid: tuple[int, ...], window: int, shift: int) -> Tensor:

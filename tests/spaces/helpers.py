@@ -43,6 +43,14 @@ def images(given: Candidate | Architecture, n: int = 2, seed: int = 0) -> Tensor
     return torch.randn(n, a.in_chans, a.input_size, a.input_size, generator=generator)
 
 
+# A value for every number of a mixer beside its heads, on grids that squares do not divide.
+NUMBERS = {
+    **{"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12},
+    **{"kv_tokens": 6, "num_features": 10, "band": 5, "halo": 1, "focal_levels": 2},
+    **{"global_tokens": 3, "unfold_size": 1, "num_groups": 3, "key_dim": 4, "se_hidden": 8},
+}
+
+
 def place(prefix: int = 0, grid: int = 6, width: int = 24, keep: int = 0, **block: Any) -> Place:
     """A block's place with small numbers."""
     settings = {"mixer": "softmax", "num_heads": 3, "head_dim": 8, **block}

@@ -194,15 +194,34 @@ class TestTorchvision(ConverterContract):
 
 
 class TestMlpMixer(ConverterContract):
-    models = (makes("mixer_s32_224"),)
+    models = (makes("mixer_s32_224"), makes("resmlp_12_224", img_size=64))
 
 
 class TestSwin(ConverterContract):
     models = (makes("swin_tiny_patch4_window7_224", depths=(2, 1, 2, 1)),)
 
 
+class TestConvNext(ConverterContract):
+    """Layers as linear ones and as convolutions, with the last norm after pooling and before."""
+
+    models = (
+        makes("convnext_atto", depths=(1, 1, 2, 1), dims=(16, 24, 32, 40)),
+        makes("convnext_tiny", depths=(1, 1, 1, 1), dims=(16, 24, 32, 40), num_classes=0),
+        makes(
+            *("convnext_nano",),
+            depths=(1, 1, 1, 1),
+            dims=(8, 8, 16, 16),
+            head_norm_first=True,
+            kernel_sizes=(7, 5, 5, 3),
+            ls_init_value=None,
+            act_layer="silu",
+            in_chans=1,
+        ),
+    )
+
+
 def test_every_converter_is_tested() -> None:
-    tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestTorchvision)
+    tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -226,7 +245,10 @@ def test_every_converter_is_tested() -> None:
         ("eva02_tiny_patch14_224", {"use_post_norm": True}, "its logits would change by"),
         ("samvit_base_patch16", {"depth": 1}, "there are some for timm.VisionTransformer, timm"),
         ("gmixer_12_224", {}, "have no counterpart: stages.0.blocks.0.mlp.fc2.weight"),
-        ("resmlp_12_224", {}, "only those with MixerBlock"),
+        ("gmlp_ti16_224", {}, "only those with MixerBlock or ResBlock"),
+        ("convnextv2_atto", {}, r"no counterpart: stages\.\d\.blocks\.\d\..*grn"),
+        ("convnext_tiny", {"stem_type": "overlap"}, "a stem of overlapping convolutions"),
+        ("convnext_atto", {"global_pool": "max"}, "the model pools by 'max', not by 'avg'"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
         ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),

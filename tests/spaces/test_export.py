@@ -8,7 +8,7 @@ from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import difference, images, randomized, run_onnx, small, to_onnx
+from .helpers import NUMBERS, difference, images, randomized, run_onnx, small, to_onnx
 
 DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 
@@ -35,15 +35,14 @@ def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candida
 @pytest.mark.onnx
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_with_both_exporters(mixer: str) -> None:
-    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 3, "token_hidden": 12}
-    block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values)
-    network = randomized(small(block, block))
+    block = Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **NUMBERS)
+    network = randomized(small(block))
     agree(network)
     agree(network, dynamo=True)
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group"])
+@pytest.mark.parametrize("norm", ["layer", "rms", "batch", "group", "affine"])
 @pytest.mark.parametrize("act", ["gelu", "relu", "silu", "hardswish"])
 def test_every_norm_and_activation(norm: str, act: str) -> None:
     blocks = (
@@ -62,7 +61,7 @@ def test_token_reduction(pool: str, how: str) -> None:
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("downsample", ["conv", "merge"])
+@pytest.mark.parametrize("downsample", ["conv", "merge", "patch"])
 def test_stages(downsample: str) -> None:
     block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))

@@ -8,10 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
+from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
-from .helpers import images, small
+from .helpers import NUMBERS, images, small
 
 
 def hooked(architecture: Architecture) -> tuple[int, int]:
@@ -35,21 +36,20 @@ def test_presets(candidates: list[Candidate]) -> None:
 
 def corners() -> Iterator[Architecture]:
     """Every mixer, norm, stem, pooling and downsampling, on grids that squares do not divide."""
-    values = {"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12}
     for mixer in MIXERS:
         yield small(
-            Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **values),
+            Block(mixer, num_heads=2, head_dim=8, shift=True, mlp_hidden=48, **NUMBERS),
             input_size=28,
         )
     plain = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48)
     dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.6)
-    for norm in ("layer", "rms", "batch", "group"):
+    for norm in NORMS:
         yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
-    for downsample in ("conv", "merge"):
+    for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):
             stages = (Stage(24, (window,)), Stage(40, (window, plain), downsample))
             yield Architecture(stages, 32, 1, 5, "conv", 4, pos_embed=pos_embed, global_pool="avg")

@@ -176,7 +176,7 @@ BLOCK = {
 }
 STAGE = BLOCK | {
     "token_keep_at": one_or_more("0", "1", "0,1"),
-    "downsample": one_or_more("conv", "merge"),
+    "downsample": one_or_more("conv", "merge", "patch"),
 }
 NETWORK = {
     "patch_size": one_or_more(4, 8),

@@ -112,7 +112,7 @@ MERGING = {
     "global_pool": "avg",
     "num_heads": 2,
     "norm": ["batch", "layer"],
-    "downsample": ["conv", "merge"],
+    "downsample": ["conv", "merge", "patch"],
     "stages": [{"depth": 1, "width": [16, 32]}, {"depth": 1, "width": [16, 32]}],
 }
 

@@ -46,14 +46,84 @@ class TestTokenMlp(MixerCostContract):
     fields = "{token_mlp_ratio: [1, 2], layer_scale: true}"
 
 
+class TestTokenLinear(MixerCostContract):
+    name = "token_linear"
+    fields = "{norm: [affine, layer], layer_scale: true}"
+
+
 class TestPool(MixerCostContract):
     name = "pool"
     fields = "{layer_scale: true}"
 
 
+class TestIdentity(MixerCostContract):
+    name = "identity"
+    fields = "{layer_scale: true}"
+
+
+class TestLinformer(MixerCostContract):
+    name = "linformer"
+    fields = "{num_heads: [2, 4], head_dim: 8, kv_tokens: [7, 49]}"
+
+
+class TestPerformer(MixerCostContract):
+    name = "performer"
+    fields = "{num_heads: [2, 4], head_dim: [4, 8], num_features: [4, 12], norm: batch}"
+
+
+class TestBanded(MixerCostContract):
+    name = "banded"
+    fields = "{num_heads: [2, 4], head_dim: 8, band: [2, 9, 30]}"
+
+
+class TestHalo(MixerCostContract):
+    name = "halo"
+    fields = """{num_heads: [2, 4], head_dim: 8, window_size: [3, 7], halo: [0, 1, 3],
+        pos_embed: relative}"""
+
+
+class TestFocal(MixerCostContract):
+    name = "focal"
+    fields = (
+        "{num_heads: [2, 4], head_dim: 8, window_size: [2, 3], focal_levels: [1, 3], norm: batch}"
+    )
+
+
+class TestAggregate(MixerCostContract):
+    name = "aggregate"
+    fields = """{num_heads: [2, 4], head_dim: 8, window_size: [3, 4], global_tokens: [2, 5],
+        pos_embed: relative}"""
+
+
+class TestUnfold(MixerCostContract):
+    name = "unfold"
+    fields = "{num_heads: [2, 4], head_dim: 8, unfold_size: [1, 7], norm: batch}"
+
+
+class TestMultiscaleLinear(MixerCostContract):
+    name = "multiscale_linear"
+    fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5], norm: [batch, layer]}"
+
+
+class TestCascaded(MixerCostContract):
+    name = "cascaded"
+    fields = "{num_groups: [1, 2, 4], key_dim: 4, kernel_size: [3, 5], layer_scale: true}"
+
+
 class TestMBConv(MixerCostContract):
     name = "mbconv"
-    fields = "{kernel_size: [3, 5], norm: batch, layer_scale: true}"
+    fields = """{kernel_size: [3, 5], se_ratio: [0, 0.5], norm: [batch, layer], layer_scale: true,
+        act: hardswish}"""
+
+
+class TestFusedMBConv(MixerCostContract):
+    name = "fused_mbconv"
+    fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
+
+
+class TestConvNext(MixerCostContract):
+    name = "conv_next"
+    fields = "{kernel_size: [3, 7], norm: [batch, layer], layer_scale: true}"
 
 
 def test_every_mixer_has_its_laws() -> None:

@@ -67,6 +67,12 @@ BLOCKS = [
     Block("pooled", **ATTENTION, kv_pool=2),
     Block("grouped", **ATTENTION, kv_heads=2),
     Block("token_mlp", token_hidden=16, mlp_hidden=64),
+    Block("linformer", **ATTENTION, kv_tokens=5),
+    Block("performer", **ATTENTION, num_features=12),
+    Block("banded", **ATTENTION, band=3),
+    Block("focal", **ATTENTION, window_size=2, focal_levels=2),
+    Block("aggregate", **ATTENTION, window_size=2, global_tokens=3),
+    Block("unfold", **ATTENTION, unfold_size=2),
 ]
 
 

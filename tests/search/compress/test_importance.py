@@ -59,6 +59,8 @@ def test_masked_is_sliced(block: Block) -> None:
 OTHERS = [
     Block("mbconv", kernel_size=3, mlp_hidden=64),
     Block("token_mlp", token_hidden=16, mlp_hidden=64),
+    Block("conv_next", kernel_size=3, mlp_hidden=64),
+    Block("aggregate", **ATTENTION, window_size=2, global_tokens=3),
 ]
 
 

@@ -106,6 +106,26 @@ NETWORKS = {
         layer_scale=True,
     ),
     "token_mlp": architecture(Block("token_mlp", token_hidden=16, mlp_hidden=64)),
+    "summaries": architecture(
+        Block("linformer", **ATTENTION, kv_tokens=5),
+        Block("performer", **ATTENTION, num_features=12),
+        Block("banded", **ATTENTION, band=3),
+        global_pool="token",
+    ),
+    "surroundings": architecture(
+        Block("halo", **ATTENTION, window_size=2, halo=1),
+        Block("focal", **ATTENTION, window_size=2, focal_levels=2),
+        Block("aggregate", **ATTENTION, window_size=2, global_tokens=3),
+        pos_embed="relative",
+    ),
+    "convolutions": architecture(
+        Block("mbconv", kernel_size=3, mlp_hidden=64, se_hidden=16),
+        Block("conv_next", kernel_size=3, mlp_hidden=64),
+        Block("multiscale_linear", num_heads=4, head_dim=8, kernel_size=3),
+        Block("cascaded", num_groups=2, key_dim=8, kernel_size=3),
+        Block("fused_mbconv", kernel_size=3, mlp_hidden=64),
+        act="hardswish",
+    ),
 }
 POLICIES = [
     Policy(8, 8),

@@ -116,7 +116,8 @@ stages:
     width: [16, 24]
     weight_bits: [32, 8]
     blocks:
-      mixer: [mbconv, pool]
+      mixer: [mbconv, pool, conv_next, cascaded, identity]
+      num_groups: 2
       mlp_ratio: [1.0, 2.0]
   - depth: [1, 2]
     width: [32, 48]
@@ -126,7 +127,7 @@ stages:
     token_keep_at: "0"
     weight_bits: [32, 4]
     blocks:
-      mixer: [softmax, window, linear, token_mlp]
+      mixer: [softmax, window, linear, token_mlp, focal, aggregate, linformer, performer, identity]
       num_heads: [2, 4]
       mlp_ratio: [1.0, 2.0]
 """

@@ -65,7 +65,8 @@ def test_a_hierarchy_and_a_mixer() -> None:
     swin = timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 2), embed_dim=48,
                              num_heads=(3, 6), img_size=56, num_classes=5)  # fmt: skip
     mixer = timm.create_model("mixer_s32_224", img_size=64)
-    for model in (swin, mixer):
+    convolutions = timm.create_model("convnext_atto", depths=(1, 1, 3, 1), dims=(16, 24, 32, 40))
+    for model in (swin, mixer, convolutions):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 
