@@ -49,10 +49,17 @@ FENCED = {
         "search/cli/commands.py",
         "search/cli/costs.py",
         "search/cli/data.py",
+        "search/cli/devices.py",
+        "search/cli/export.py",
         "search/cli/library.py",
+        "search/cli/options.py",
         "search/cli/output.py",
         "search/cli/profile.py",
+        "search/cli/runs.py",
+        "search/cli/search.py",
+        "search/cli/space.py",
         "search/cli/targets.py",
+        "search/cli/verify.py",
     ),
     "pydantic": tuple(
         f"search/config/{name}.py"
@@ -210,7 +217,7 @@ def test_floors(package: str) -> None:
 
 def test_what_is_counted() -> None:
     """The graph above sees late imports: the commands have no others."""
-    assert any(f.startswith("search/run/") for f in edges()["search/cli/commands.py"])
+    assert any(f.startswith("search/run/") for f in edges()["search/cli/search.py"])
 
 
 if __name__ == "__main__":

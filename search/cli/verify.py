@@ -1,0 +1,82 @@
+"""Command `vitpareto verify`: artifacts held to what was promised of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ...spaces.errors import RunError
+from .options import NOT_VERIFIED, run_argument
+from .output import echo, json_option, print_json
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take in what a kit of RUN measured on the machine that the models are for.",
+)
+@json_option
+def verify(run: Path, measured: Path | None, as_json: bool) -> None:
+    """Check every delivered artifact of RUN again, on its runtime.
+
+    On the device that they are made for, what is measured now takes the place of what was measured
+    before, in the manifests, in the report and in everything that reads them. Of models for another
+    machine only files and answers are checked.
+
+    With --measured, DIR is the kit that came back. Run, files, machine and answers are checked;
+    only then the measurements are written, and the models verified, on that machine. Whatever
+    does not fit is told in one line, and nothing is overwritten.
+
+    \b
+      vitpareto export runs/phone --kit kit
+      vitpareto verify runs/phone --measured kit
+    """  # noqa: D301
+    if measured is not None:
+        _verify_measured(run, measured, as_json)
+        return
+    from ..delivery.verify import verify_again
+    from ..report import build_report
+    from ..run.assets import Run
+    from ..store.run_folder import RunFolder
+    from .text import check_lines
+
+    try:
+        folder = RunFolder(run)
+    except RunError as error:
+        folder = RunFolder(run, lock=False)
+        click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
+    with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
+        checked = {
+            name: verify_again(folder.of(name), side.device, opened.data)
+            for name, side in opened.sides.items()
+        }
+        if folder.is_open and folder.report.exists():
+            build_report(folder)
+    if as_json:
+        on = {name: {"device": name} if name else {} for name in checked}
+        print_json([r.to_dict() | on[name] for name, reports in checked.items() for r in reports])
+    else:
+        for name, reports in checked.items():
+            echo([*([f"{name}:"] if name else []), *check_lines(reports)])
+    holds = all(r.holds for reports in checked.values() for r in reports)
+    sys.exit(0 if holds else NOT_VERIFIED)
+
+
+def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
+    from ..delivery.kit_results import kit_device, verify_measured
+    from ..report import build_report
+    from ..run.assets import Run
+    from ..store.run_folder import RunFolder
+    from .text import check_lines
+
+    with RunFolder(run) as folder, Run(RunFolder(run, lock=False)) as opened:
+        reports = verify_measured(folder.of(kit_device(folder, measured)), measured, opened.data)
+        if folder.report.exists():
+            build_report(folder)
+    print_json([r.to_dict() for r in reports]) if as_json else echo(check_lines(reports))
+    sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
