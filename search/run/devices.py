@@ -11,16 +11,23 @@ from ..config import DeviceConfig, load_config
 from ..store.run_folder import RunFolder
 
 
-def load_device(config: DeviceConfig) -> Device:
+def load_device(config: DeviceConfig, kept: Path | None = None) -> Device:
     """The device of a file or a preset; or the one that a cost model is of, if it names that.
+
+    Args:
+        config: names it.
+        kept: cost model of the device in a run folder, which stands for one that is gone.
 
     Raises:
         ConfigError: no such device, or one with a setting that is not known here.
         CostError: the cost model cannot be read.
     """
-    if not is_model_file(config.name):
+    named = Path(config.name)
+    if kept and kept.exists() and named.suffix == ".json" and not named.exists():
+        named = kept
+    if not is_model_file(named):
         return Device.load(config.name)
-    model = CostModel.load(config.name)
+    model = CostModel.load(named)
     try:
         return Device.of_identity(model.identity, config.label, model.recipes.values())
     except ConfigError as error:

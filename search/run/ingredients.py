@@ -127,7 +127,7 @@ class Ingredients:
     @cached_property
     def device(self) -> Device:
         """Device that will run the models; of several the first."""
-        return load_device(self.config.devices[0])
+        return load_device(self.config.devices[0], self.folder.cost_model)
 
     @property
     def data(self) -> Data:

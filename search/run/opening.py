@@ -162,8 +162,9 @@ def check_setup(config: RunConfig, begun: RunPaths | None = None) -> list[Device
 
 def _check_device(config: RunConfig, begun: RunPaths | None) -> Device:
     """Check the device of a run for one; see `check_setup`."""
-    device, given = load_device(config.devices[0]), given_model(config.devices[0])
-    kept = given or (begun.cost_model if begun else None)
+    kept = begun.cost_model if begun else None
+    device, given = load_device(config.devices[0], kept), given_model(config.devices[0])
+    kept = given or kept
     model = CostModel.load(kept) if kept and (given or kept.is_file()) else None
     if model and model.identity != device.identity():
         check_settings(device, model.identity, str(kept))
