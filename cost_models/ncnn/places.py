@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from ..onnx_reading import attributes
 from .conversion import Conversion, Node, Writer
-from .shapes import cut, parts
+from .shapes import cut
 
 
 def _gather(c: Conversion, node: Node) -> None:
@@ -25,14 +23,9 @@ def _gather(c: Conversion, node: Node) -> None:
     if len(runs) == 1:
         c.give(node.output[0], cut(c, blob, place, *runs[0]))
         return
-    bounds = sorted({bound for run in runs for bound in run} - {0, shape[axis]})
-    spans = dict(
-        zip(pairwise((0, *bounds, shape[axis])), parts(c, blob, place, bounds), strict=True)
-    )
-    if any(run not in spans for run in runs):
-        raise c.refusal(node, "at places that come twice has no conversion")
+    some = [cut(c, blob, place, *run) for run in runs]
     lies = (*blob.lies[:place], where.size, *blob.lies[place + 1 :])
-    made = c.made("Concat", [spans[run] for run in runs], lies, {0: place})
+    made = c.made("Concat", some, lies, {0: place})
     c.give(node.output[0], made)
 
 

@@ -44,8 +44,15 @@ class ExecuTorchModel:
         """Inputs of the compiled shape -> outputs.
 
         The file has images with their channels last: those that lie so in memory are not copied.
+
+        Raises:
+            CostError: XNNPACK refuses what it is to run, which it only tells then.
         """
-        return self._graph.run(images)
+        try:
+            return self._graph.run(images)
+        except RuntimeError as error:
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            raise CostError(f"ExecuTorch refuses the graph: {first}") from error
 
     def kernels(self) -> dict[str, int]:
         """Executed kernels of XNNPACK with what they multiply."""

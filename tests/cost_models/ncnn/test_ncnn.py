@@ -144,6 +144,12 @@ OWN = {
         {"some": whole(1, 2, 4, 6)},
         (1, 4, 4),
     ),
+    "places that come twice": (
+        (1, 7, 4),
+        [node("Gather", "x some", "y", axis=1)],
+        {"some": whole(1, 2, 2, 3, 4, 0)},
+        (1, 6, 4),
+    ),
     "norm of channels that lie last": (
         (3, 4),
         [node("BatchNormalization", "x s b m v", "y")],
