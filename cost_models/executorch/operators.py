@@ -132,7 +132,7 @@ def _conv(g: XnnpackGraph, o: Operator) -> None:
     else:
         kept = g.value(weight)
     channels = shape[3]
-    groups = channels if deep else 1
+    groups = channels if deep else channels // last
     g.add(
         "DepthwiseConv2d" if deep else "Conv2d",
         _limits(o),
@@ -147,7 +147,7 @@ def _conv(g: XnnpackGraph, o: Operator) -> None:
         dilation_height=told["dilationHFactor"],
         dilation_width=told["dilationWFactor"],
         group_input_channels=channels // groups,
-        group_output_channels=(last // groups) if deep else first,
+        group_output_channels=(last if deep else first) // groups,
         groups=groups,
         adjustment_height=0,
         adjustment_width=0,

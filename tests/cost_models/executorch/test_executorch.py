@@ -30,7 +30,6 @@ EXECUTORCH = Device.load("cpu-executorch")
 EXAMPLES = examples()
 WITHOUT = {  # sub-blocks that it cannot run, and why
     "performer": ": operator REDUCE_MAX has no conversion",
-    "multiscale_linear": " refuses the graph: ",
 }
 REFUSED = {"mean over all, and a maximum": "REDUCE_MAX"}  # of the cases, and for what
 
