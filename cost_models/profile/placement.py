@@ -34,20 +34,31 @@ def placed_pieces(model: Any, blocks: Sequence[SubBlock]) -> list[tuple[int, Pie
     for number, piece in enumerate(pieces):
         following = range(at + 1, len(blocks))
         if piece.is_branch:
-            at = next((i for i in following if blocks[i].kind in BRANCHES), head)
-        elif number and at < head and blocks[at + 1].kind == "downsample":
-            at += 1
-        elif number == len(pieces) - 1 or at + 1 == head:
+            at = next((i for i in following if _is_branch(blocks[i])), head)
+        elif number and (down := _next(blocks, at)) < head and blocks[down].kind == "downsample":
+            at = down
+        elif number == len(pieces) - 1 or _next(blocks, at) == head:
             at = head
         # Else it is the stem, or drops tokens of the mixer before it.
         listed.append((at, piece))
-    missing = [b.kind for i, b in enumerate(blocks) if i not in {place for place, _ in listed}]
+    found = {place for place, _ in listed}
+    missing = [b.kind for i, b in enumerate(blocks) if i not in found and b.ops()]
     if missing:
         raise CostError(
             f"the graph is not that of its candidate: {len(pieces)} pieces for {len(blocks)} "
             f"sub-blocks, and none for {', '.join(dict.fromkeys(missing))}"
         )
     return listed
+
+
+def _next(blocks: Sequence[SubBlock], at: int) -> int:
+    """Index of the next sub-block that computes anything."""
+    return next((i for i in range(at + 1, len(blocks)) if blocks[i].ops()), len(blocks) - 1)
+
+
+def _is_branch(block: SubBlock) -> bool:
+    """Whether a sub-block returns to the stream; an identity that stands for a mixer is nothing."""
+    return block.kind in BRANCHES and bool(block.ops())
 
 
 def place_kernels(kernels: Sequence[Kernel], places: Mapping[str, int]) -> list[int]:

@@ -73,7 +73,7 @@ class ProfiledBlock:
     @property
     def intensity(self) -> float:
         """Multiplications and additions for a byte that is moved."""
-        return 2 * self.batch * self.block.macs / self.moved_bytes
+        return 2 * self.batch * self.block.macs / max(self.moved_bytes, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -192,6 +192,12 @@ def test_openvino_tells_of_fused_layers(seed: int) -> None:
     assert found.naive >= found.reused >= found.reordered > 0
 
 
+def test_a_mixer_that_does_nothing_has_no_kernels() -> None:
+    candidate = SearchSpace.from_text(PLAIN.replace("mixer: softmax", "mixer: identity")).largest()
+    blocks = workload(candidate).sub_blocks
+    assert [at for at, _ in placed_pieces(graph_of(candidate), blocks)] == [0, 2, 4, 5]
+
+
 def test_the_graph_of_another_candidate_is_refused() -> None:
     deeper = SearchSpace.from_text(PLAIN.replace("depth: 2", "depth: 3")).largest()
     with pytest.raises(CostError, match="is not that of its candidate"):
