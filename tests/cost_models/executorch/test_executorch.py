@@ -28,9 +28,7 @@ pytest.importorskip("executorch")
 pytestmark = pytest.mark.onnx
 EXECUTORCH = Device.load("cpu-executorch")
 EXAMPLES = examples()
-WITHOUT = {  # sub-blocks that it cannot run, and why
-    "performer": ": operator REDUCE_MAX has no conversion",
-}
+WITHOUT = {"performer": ": operator REDUCE_MAX has no conversion"}  # sub-blocks, and why
 REFUSED = {"mean over all, and a maximum": "REDUCE_MAX"}  # of the cases, and for what
 
 
