@@ -24,7 +24,7 @@ from ..scoring.gaussian_process import GaussianProcess
 from .choice_encoder import Encoder
 from .genetic import Individual, evolve
 from .task import History, Told
-from .uniform_scaling import scalings
+from .uniform_scaling import rounded, scalings
 
 Array = NDArray[np.float64]
 
@@ -85,9 +85,10 @@ class Surrogate:
         return self._queue.popleft().assignment if self._queue else None
 
     def _first(self) -> list[Individual]:
-        """Free choices from the smallest to the largest, then random ones."""
+        """The ends, the largest in 8 bits, free choices in steps between the ends, random ones."""
         ends = [self._space.smallest(), self._space.largest()]
-        seeds = [self._space.assignment(c) for c in ends] + scalings(self._space, SCALINGS)
+        seeds = [self._space.assignment(c) for c in ends]
+        seeds += rounded(self._space) + scalings(self._space, SCALINGS)
         scaled = [self._vary(self._bases[0], seed) for seed in seeds]
         return self._unseen(scaled + self._random(TRIES))[:FIRST]
 

@@ -10,6 +10,7 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
+from vitpareto.search.loop.baselines import surrogate
 from vitpareto.search.loop.choice_encoder import Encoder
 from vitpareto.search.loop.genetic import Individual, evolve
 from vitpareto.search.loop.optuna_sampler import Sampler
@@ -66,6 +67,17 @@ def test_so_it_does_with_scores_of_a_real_supernet() -> None:
         sum(needed(table, name, seed) for seed in range(3)) for name in ("surrogate", "nsga2")
     )
     assert surrogate <= genetic / 2
+
+
+def test_it_begins_with_what_rounding_alone_gives(table: Table) -> None:
+    task = Task(table.space, OBJECTIVES, table.costs, 0, 100)
+    begun = drive(surrogate(task), table, 10)
+    largest = table.space.assignment(table.space.largest())
+    bits = {c.name: 8 for c in table.space.parameters if c.name.endswith("weight_bits")}
+    assert bits
+    for size in (4, 8):
+        rounded = table.space.candidate({**largest, **bits, "patch_size": size})
+        assert rounded.key in begun
 
 
 def test_the_same_seed_proposes_the_same_and_never_twice(table: Table) -> None:
