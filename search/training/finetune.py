@@ -106,10 +106,9 @@ class FineTuning:
         return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:
-        """The state before the first step."""
+        """The state before the first step; what a training begins with may stay the best."""
         best, network = Best(), finalist.network
-        if not self.config.ramp:
-            best.offer(network, {}, partial(self.judge, finalist.candidate))
+        best.offer(network, {}, partial(self.judge, finalist.candidate))
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         return State(0, tensors, {"score": best.score, "stale": best.stale, "slices": 0})
 

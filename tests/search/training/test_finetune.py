@@ -228,6 +228,15 @@ def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_pa
     assert all(value.equal(state[name]) for name, value in spoilt.state_dict().items())
 
 
+def test_what_a_training_begins_with_may_stay_the_best(
+    made: Made, lessons: Lessons, tmp_path: Path
+) -> None:
+    config = FinishConfig(epochs=1, batch_size=128, lr=1.0, ramp=0.5)
+    state = train(made, lessons, tmp_path / "kept", Policy(), config)
+    begun = made.network.state_dict()
+    assert all(value.equal(begun[name]) for name, value in state.items())
+
+
 def test_averaged_weights_are_judged_and_kept(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     """The last ones go on; after a kill the average does, too."""
     config = CONFIG.model_copy(update={"epochs": 1, "ramp": 0.0, "ema": 0.99})
