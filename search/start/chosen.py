@@ -34,7 +34,7 @@ def with_choices(
         SpaceError: the network has no such choice.
     """
     offered = _choices(spec)
-    known = (offered - {f for fields in TOGETHER.values() for f in fields[1:]}) | applies
+    known = (offered - {f for fields in TOGETHER.values() for f in fields[1:]}) | {*applies}
     known |= {name for name in POLICY if set(specific(name)) & set(applies)}
     for name in names:
         if name not in known:
