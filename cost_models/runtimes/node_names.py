@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import onnx
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def with_names(source: bytes | str) -> onnx.ModelProto:
@@ -11,6 +14,8 @@ def with_names(source: bytes | str) -> onnx.ModelProto:
     Args:
         source: an ONNX file as its bytes or its path.
     """
+    import onnx  # devices are known, and costs predicted, without it
+
     read = onnx.load_model_from_string if isinstance(source, bytes) else onnx.load
     model: onnx.ModelProto = read(source)  # type: ignore[operator]
     for node in model.graph.node:

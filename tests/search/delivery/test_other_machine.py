@@ -39,7 +39,7 @@ def for_phone(model: CostModel) -> CostModel:
 def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two models for a phone, verified as far as that goes here."""
     path, there = tmp_path_factory.mktemp("run"), made._replace(model=for_phone(made.model))
-    (path / "config.yaml").write_text("")
+    (path / "config.yaml").write_text("space: digits\n")
     there.model.save(path / "cost_model.json")
     for policy in (Policy(), Policy(8, 8)):
         there.deliver(path / "pareto", everywhere(made.candidate, policy))
@@ -126,7 +126,7 @@ def test_neither_its_runtime_nor_its_provider_is_needed(made: Made, tmp_path: Pa
     with pytest.raises(MissingRuntimeError, match="needs CUDAExecutionProvider"):
         check_setup(load_config("digits", [named]))
     given = f"device.cost_model={tmp_path / 'gpu.json'}"
-    opened = check_setup(load_config("digits", [named, given]))
+    (opened,) = check_setup(load_config("digits", [named, given]))
     assert stand_in(opened, model.identity).provider == "CPUExecutionProvider"
     with pytest.raises(CostError, match=r"gpu\.json: was measured with provider 'CUDA.*', device"):
         check_setup(load_config("digits", [given]))

@@ -303,7 +303,7 @@ def test_a_missing_runtime_is_one_line(tmp_path: Path) -> None:
     """Each part says what pip installs."""
     for part in PARTS.values():
         (tmp_path / "predict.py").write_text(program(CPU, part), encoding="utf-8")
-        name = part.NEEDS.replace("-", "_")
+        name = part.NEEDS.split()[0].replace("-", "_")
         code = f"import sys; sys.modules[{name!r}] = None\n" + ALONE
         words = [sys.executable, "-c", code, tmp_path / "predict.py", "a.png"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
