@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ...spaces.errors import CostError
 from ..standalone.onnxruntime_graph import KERNEL
 from .kernel import Kernel, Value
+
+if TYPE_CHECKING:
+    import onnx
 
 RUN = "model_run"  # name of the event of a run
 BYTES = {  # of an element; 4 of any other
