@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ..spaces.errors import CostError
@@ -51,6 +52,33 @@ class OnnxReading:
             return self.constants[name].shape
         return tuple(self._shapes[name])
 
+    def biased(self, node: onnx.NodeProto) -> tuple[NDArray[Any] | None, str]:
+        """Bias (outputs,) of a product with a weight (inputs, outputs), and what it makes in all.
+
+        A bias is an addition that follows, which then is part of the product.
+        """
+        out = node.output[0]
+        add = self.followed(out, ["Add"])
+        if add is not None:
+            (other,) = (name for name in add.input if name != out)
+            added, length = self.constants.get(other), self.constants[node.input[1]].shape[1]
+            if added is not None and added.size == length and added.shape[-1:] == (length,):
+                return added.reshape(-1), self.absorb(add)
+        return None, out
+
+    def gemm(self, node: onnx.NodeProto) -> tuple[bool, NDArray[Any] | None]:
+        """Whether the weight of a Gemm lies transposed, and its bias (outputs,).
+
+        Raises:
+            CostError: it is not a linear layer.
+        """
+        told = attributes(node, alpha=1.0, beta=1.0, transA=0, transB=0)
+        _, weight, *rest = node.input
+        factors = told["alpha"], told["beta"], told["transA"]
+        if factors != (1.0, 1.0, 0) or weight not in self.constants:
+            raise self.refusal(node, "with factors or without constants has no conversion")
+        return bool(told["transB"]), self.constants[rest[0]].reshape(-1) if rest else None
+
     def absorb(self, node: onnx.NodeProto) -> str:
         """A node is part of the operator before it; name of what it makes."""
         self._absorbed.add(node.output[0])
@@ -70,6 +98,30 @@ class OnnxReading:
     def stored(self, name: str) -> StoredWeights | None:
         """How a layer is stored; None where nothing says."""
         return self._weights.get(name)
+
+
+R = TypeVar("R", bound=OnnxReading)
+
+
+def write_operators(
+    conversion: R, operators: Mapping[str, Callable[[R, onnx.NodeProto], None]]
+) -> R:
+    """The same conversion, in which every operator is written.
+
+    Args:
+        conversion: of a graph, with nothing written yet.
+        operators: what writes them, by their kind.
+
+    Raises:
+        CostError: an operator that has no conversion, by name.
+    """
+    for node in conversion.nodes:
+        if conversion.is_absorbed(node):
+            continue
+        if node.op_type not in operators:
+            raise conversion.refusal(node, "has no conversion")
+        operators[node.op_type](conversion, node)
+    return conversion
 
 
 def attributes(node: onnx.NodeProto, **usual: Any) -> dict[str, Any]:

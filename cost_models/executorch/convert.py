@@ -14,9 +14,10 @@ import onnx
 
 from ...spaces.errors import CostError
 from ..onnx_ranking import without_top_k
+from ..onnx_reading import write_operators
 from ..stored_weights import StoredWeights
 from ..tflite.conversion import Conversion
-from ..tflite.convert import convert
+from ..tflite.operators import OPERATORS as TFLITE
 from .operators import OPERATORS
 from .program import encode_delegate, encode_program
 from .xnnpack import XnnpackGraph
@@ -42,7 +43,7 @@ def to_executorch(
     Raises:
         CostError: an operator that has no conversion, by name.
     """
-    conversion = convert(_Conversion(without_top_k(model), weights or {}))
+    conversion = write_operators(_Conversion(without_top_k(model), weights or {}), TFLITE)
     image, output = conversion.ends()
     graph = XnnpackGraph(conversion.graph, image, output)
     for operator in conversion.graph.needed(output):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import onnx
 
 from ..onnx_ranking import without_top_k
+from ..onnx_reading import write_operators
 from ..stored_weights import StoredWeights
 from .conversion import Conversion
 from .operators import OPERATORS
@@ -32,10 +33,4 @@ def to_ncnn(
         CostError: an operator that has no conversion, by name.
     """
     conversion = Conversion(without_top_k(model), weights or {})
-    for node in conversion.nodes:
-        if conversion.is_absorbed(node):
-            continue
-        if node.op_type not in OPERATORS:
-            raise conversion.refusal(node, "has no conversion")
-        OPERATORS[node.op_type](conversion, node)
-    return conversion.encode(about or {})
+    return write_operators(conversion, OPERATORS).encode(about or {})

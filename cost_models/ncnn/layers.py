@@ -21,25 +21,16 @@ RELU = 1  # activation that is part of a layer
 def _matmul(c: Conversion, node: Node) -> None:
     a, b = node.input
     if b in c.constants and c.constants[b].ndim == 2:
-        out, bias = node.output[0], None
-        add = c.followed(out, ["Add"])
-        if add is not None:
-            (other,) = (name for name in add.input if name != out)
-            added, length = c.constants.get(other), c.constants[b].shape[1]
-            if added is not None and added.size == length and added.shape[-1:] == (length,):
-                out, bias = c.absorb(add), added.reshape(-1)
+        bias, out = c.biased(node)
         _linear(c, a, b, c.constants[b].T, bias, out)
         return
     _product(c, node)
 
 
 def _gemm(c: Conversion, node: Node) -> None:
-    told = attributes(node, alpha=1.0, beta=1.0, transA=0, transB=0)
-    a, b, *rest = node.input
-    if (told["alpha"], told["beta"], told["transA"]) != (1.0, 1.0, 0) or b not in c.constants:
-        raise c.refusal(node, "with factors or without constants has no conversion")
-    bias = c.constants[rest[0]].reshape(-1) if rest else None
-    weight = c.constants[b] if told["transB"] else c.constants[b].T
+    a, b, *_ = node.input
+    transposed, bias = c.gemm(node)
+    weight = c.constants[b] if transposed else c.constants[b].T
     _linear(c, a, b, weight, bias, node.output[0])
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError, MissingRuntimeError
+from ...spaces.errors import MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..standalone.executorch_graph import MODULES, Graph, version
 from ..stored_weights import StoredWeights
-from . import Runtime, Source, as_bytes
-from .scratch import scratch
+from . import Source
+from .converting import Converting, as_file, channels_first, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -34,11 +33,7 @@ class ExecuTorchModel:
     @property
     def input_shape(self) -> list[int]:
         """Shape of the one input; images have their channels first, as everywhere here."""
-        shape = self._graph.input_shape
-        if len(shape) == 4:
-            count, height, width, channels = shape
-            return [count, channels, height, width]
-        return shape
+        return channels_first(self._graph.input_shape)
 
     def run(self, images: Array) -> Array:
         """Inputs of the compiled shape -> outputs.
@@ -51,8 +46,7 @@ class ExecuTorchModel:
         try:
             return self._graph.run(images)
         except RuntimeError as error:
-            first = (str(error).strip().splitlines() or ["no message"])[0]
-            raise CostError(f"ExecuTorch refuses the graph: {first}") from error
+            raise refusal("ExecuTorch", "graph", error) from error
 
     def kernels(self) -> dict[str, int]:
         """Executed kernels of XNNPACK with what they multiply."""
@@ -63,7 +57,7 @@ class ExecuTorchModel:
         return
 
 
-class ExecuTorchRuntime(Runtime):
+class ExecuTorchRuntime(Converting):
     """Converts ONNX graphs, and runs what it converted on a number of threads."""
 
     def __init__(self, device: Device) -> None:
@@ -75,30 +69,12 @@ class ExecuTorchRuntime(Runtime):
         Raises:
             CostError: ExecuTorch refuses the file.
         """
-        is_file = isinstance(model, bytes | str | Path)
-        content = as_bytes(model if is_file else self.encode(model, ()))
+        content = self.content(model)
         try:
-            if isinstance(content, str):
-                return ExecuTorchModel(Graph(content, self._device))
-            with scratch() as folder:
-                path = folder / "model.pte"
-                path.write_bytes(content)
-                return ExecuTorchModel(Graph(str(path), self._device))
-        except OSError as error:
-            raise CostError(f"ExecuTorch refuses the file: {error.strerror}") from error
-        except RuntimeError as error:
-            first = (str(error).strip().splitlines() or ["no message"])[0]
-            raise CostError(f"ExecuTorch refuses the file: {first}") from error
-
-    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
-        """An ONNX model as a program; a file as it is.
-
-        Raises:
-            CostError: an operator that has no conversion.
-        """
-        if isinstance(model, bytes | str | Path):
-            return super().encode(model, shape)
-        return self.convert(model, {}, {})
+            with as_file(content) as path:
+                return ExecuTorchModel(Graph(path, self._device))
+        except (OSError, RuntimeError) as error:
+            raise refusal("ExecuTorch", "file", error) from error
 
     def convert(
         self,

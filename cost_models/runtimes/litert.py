@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..standalone.litert_graph import MULTIPLIES, kernels_of
 from ..stored_weights import StoredWeights
-from . import Runtime, Source, as_bytes
+from . import Source
+from .converting import Converting, channels_first, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -37,10 +36,7 @@ class LiteRtModel:
     @property
     def input_shape(self) -> list[int]:
         """Shape of the one input; images have their channels first, as everywhere here."""
-        if len(self._shape) == 4:
-            count, height, width, channels = self._shape
-            return [count, channels, height, width]
-        return self._shape
+        return channels_first(self._shape)
 
     def run(self, images: Array) -> Array:
         """Inputs of the compiled shape -> outputs.
@@ -62,7 +58,7 @@ class LiteRtModel:
         return
 
 
-class LiteRtRuntime(Runtime):
+class LiteRtRuntime(Converting):
     """Converts ONNX graphs, and runs what it converted on a number of threads."""
 
     def __init__(self, device: Device) -> None:
@@ -75,24 +71,12 @@ class LiteRtRuntime(Runtime):
         Raises:
             CostError: LiteRT refuses the file.
         """
-        is_file = isinstance(model, bytes | str | Path)
-        content = as_bytes(model if is_file else self.encode(model, ()))
+        content = self.content(model)
         key = "model_content" if isinstance(content, bytes) else "model_path"
         try:
             return LiteRtModel(self._interpreter(**{key: content}, num_threads=self._threads))
         except (ValueError, RuntimeError) as error:
-            first = (str(error).strip().splitlines() or ["no message"])[0]
-            raise CostError(f"LiteRT refuses the file: {first}") from error
-
-    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
-        """An ONNX model as a TFLite file; a file as it is.
-
-        Raises:
-            CostError: an operator that has no conversion.
-        """
-        if isinstance(model, bytes | str | Path):
-            return super().encode(model, shape)
-        return self.convert(model, {}, {})
+            raise refusal("LiteRT", "file", error) from error
 
     def convert(
         self,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..standalone.ncnn_graph import Graph
 from ..stored_weights import StoredWeights
-from . import Runtime, Source, as_bytes
-from .scratch import scratch
+from . import Source
+from .converting import Converting, as_file, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +47,7 @@ class NcnnModel:
         return
 
 
-class NcnnRuntime(Runtime):
+class NcnnRuntime(Converting):
     """Converts ONNX graphs, and runs what it converted on a number of threads."""
 
     def __init__(self, device: Device) -> None:
@@ -62,29 +60,12 @@ class NcnnRuntime(Runtime):
         Raises:
             CostError: ncnn refuses the file.
         """
-        is_file = isinstance(model, bytes | str | Path)
-        content = as_bytes(model if is_file else self.encode(model, ()))
+        content = self.content(model)
         try:
-            if isinstance(content, str):
-                return NcnnModel(Graph(content, self._device))
-            with scratch() as folder:
-                path = folder / "model.zip"
-                path.write_bytes(content)
-                return NcnnModel(Graph(str(path), self._device))
-        except OSError as error:
-            raise CostError(f"ncnn refuses the file: {error.strerror}") from error
-        except (ValueError, RuntimeError) as error:
-            raise CostError(f"ncnn refuses the file: {error}") from error
-
-    def encode(self, model: Source, shape: Sequence[int]) -> bytes:
-        """An ONNX model as a file of ncnn; a file as it is.
-
-        Raises:
-            CostError: an operator that has no conversion.
-        """
-        if isinstance(model, bytes | str | Path):
-            return super().encode(model, shape)
-        return self.convert(model, {}, {})
+            with as_file(content) as path:
+                return NcnnModel(Graph(path, self._device))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise refusal("ncnn", "file", error) from error
 
     def convert(
         self,

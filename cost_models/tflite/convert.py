@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import onnx
 
+from ..onnx_reading import write_operators
 from ..stored_weights import StoredWeights
 from .conversion import Conversion
 from .operators import OPERATORS
@@ -31,19 +32,4 @@ def to_tflite(
     Raises:
         CostError: an operator that has no conversion, by name.
     """
-    return convert(Conversion(model, weights or {})).encode(about or {})
-
-
-def convert(conversion: Conversion) -> Conversion:
-    """A conversion that has written every operator.
-
-    Raises:
-        CostError: an operator that has no conversion, by name.
-    """
-    for node in conversion.nodes:
-        if conversion.is_absorbed(node):
-            continue
-        if node.op_type not in OPERATORS:
-            raise conversion.refusal(node, "has no conversion")
-        OPERATORS[node.op_type](conversion, node)
-    return conversion
+    return write_operators(Conversion(model, weights or {}), OPERATORS).encode(about or {})
