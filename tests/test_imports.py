@@ -51,6 +51,7 @@ FENCED = {
         "search/cli/data.py",
         "search/cli/devices.py",
         "search/cli/export.py",
+        "search/cli/folders.py",
         "search/cli/library.py",
         "search/cli/options.py",
         "search/cli/output.py",

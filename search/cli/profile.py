@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...spaces.errors import RunError
+from .folders import open_if_free
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
@@ -84,13 +84,8 @@ def _of_run(path: Path, named: str | None, pick: str) -> tuple[str, Profile]:
     from ..report import build_report
     from ..run.devices import of_device
     from ..store.atomic_files import write_json
-    from ..store.run_folder import RunFolder
 
-    try:
-        whole = RunFolder(path)
-    except RunError as error:
-        whole = RunFolder(path, lock=False)
-        click.echo(f"{error}: nothing in it is refreshed", err=True)
+    whole = open_if_free(path)
     with whole:
         if "" in load_config(whole.config).by_device:
             folder, device = whole, Device.load(named) if named else None

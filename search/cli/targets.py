@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...spaces.errors import RunError
+from .folders import open_if_free
+from .options import device_option
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
@@ -22,9 +24,7 @@ IMAGES = 64  # on which answers are compared
 @click.command()
 @click.argument("source", metavar="RUN|CANDIDATE|SPACE")
 @click.option("--seed", type=int, default=0, help="Of the random candidates of a space.")
-@click.option(
-    "--device", metavar="NAME", help="Of a RUN for several devices, the one whose models are meant."
-)
+@device_option
 @json_option
 def targets(source: str, seed: int, device: str | None, as_json: bool) -> None:
     """Try models in every runtime: which convert, run and answer alike, how fast, how large.
@@ -63,11 +63,7 @@ def _of_run(path: Path, device: str | None) -> list[dict[str, Any]]:
     from ..store.atomic_files import write_json
     from ..store.run_folder import RunFolder
 
-    try:
-        whole = RunFolder(path)
-    except RunError as error:
-        whole = RunFolder(path, lock=False)
-        click.echo(f"{error}: nothing in it is refreshed", err=True)
+    whole = open_if_free(path)
     with whole, Run(of_device(RunFolder(path, lock=False), device)) as run:
         folder = of_device(whole, device)
         models = _delivered(folder, run)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ...spaces.errors import RunError
+from .folders import open_if_free
 from .options import NOT_VERIFIED, run_argument
 from .output import echo, json_option, print_json
 
@@ -45,11 +45,7 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
-    try:
-        folder = RunFolder(run)
-    except RunError as error:
-        folder = RunFolder(run, lock=False)
-        click.echo(f"{error}: it is checked, and nothing in it is refreshed", err=True)
+    folder = open_if_free(run, "it is checked, and ")
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         checked = {
             name: verify_again(folder.of(name), side.device, opened.data)
