@@ -2,7 +2,17 @@
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper, numpy_helper
+
+from vitpareto.cost_models import Device
+from vitpareto.cost_models.graphs.files import unit_file
+from vitpareto.cost_models.graphs.modules import build
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.measure.capabilities import examples
+from vitpareto.cost_models.tables.anchors import SMALL
+from vitpareto.cost_models.units.unit import Unit
 
 ISOTROPIC = """
 name: features
@@ -211,3 +221,21 @@ CASES = {
         (1, 6, 21, 2),
     ),
 }
+
+
+def check_sizes(device: Device) -> None:
+    """Check that what a sub-block adds to a file is what the second one in a row adds."""
+    module, shape = build(examples()["softmax"])
+    model = to_onnx(module, shape)
+    four, two = (unit_file(device, model, "float", copies) for copies in (4, 2))
+    assert four.body_bytes == pytest.approx(two.body_bytes, abs=64)
+    assert len(four.content) - len(two.content) == pytest.approx(2 * two.body_bytes, abs=128)
+
+
+def check_timed(device: Device) -> None:
+    """Check that sub-blocks are timed, and their memory is measured, in a process of their own."""
+    bench = Bench(device)
+    graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
+    rows = bench.time([*graphs, bench.unit(Unit(examples()["mbconv"], "float"))], rounds=3)
+    assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
+    assert bench.footprint(graphs[0]).growth_mb > 0

@@ -13,16 +13,13 @@ from vitpareto.cost_models.graphs.files import converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.cost_models.tables.anchors import SMALL
-from vitpareto.cost_models.units.unit import Unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, graph_of
+from ..graph_cases import CASES, HYBRID, ISOTROPIC, check_timed, graph_of
 
 pytest.importorskip("executorch")
 pytestmark = pytest.mark.onnx
@@ -81,11 +78,7 @@ def test_recipes_store_and_compute_as_they_say() -> None:
 
 
 def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
-    bench = Bench(EXECUTORCH)
-    graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
-    rows = bench.time([*graphs, bench.unit(Unit(EXAMPLES["mbconv"], "float"))], rounds=3)
-    assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
-    assert bench.footprint(graphs[0]).growth_mb > 0
+    check_timed(EXECUTORCH)
 
 
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])

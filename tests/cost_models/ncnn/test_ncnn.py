@@ -14,7 +14,6 @@ from vitpareto.cost_models.graphs.files import REFERENCE, converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.ncnn import operators
 from vitpareto.cost_models.ncnn.axes import MOST
@@ -23,12 +22,21 @@ from vitpareto.cost_models.ncnn.reading import read_file
 from vitpareto.cost_models.ncnn.turning import in_steps
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.cost_models.tables.anchors import SMALL
-from vitpareto.cost_models.units.unit import Unit, parse_unit
+from vitpareto.cost_models.units.unit import parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, graph_of, node, whole
+from ..graph_cases import (
+    CASES,
+    HYBRID,
+    ISOTROPIC,
+    RANDOM,
+    check_sizes,
+    check_timed,
+    graph_of,
+    node,
+    whole,
+)
 
 pytest.importorskip("ncnn")
 pytestmark = pytest.mark.onnx
@@ -93,20 +101,11 @@ def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
 
 
 def test_sizes_add_up() -> None:
-    """What a sub-block adds to a file is what the second one in a row adds."""
-    module, shape = build(EXAMPLES["softmax"])
-    model = to_onnx(module, shape)
-    four, two = (unit_file(NCNN, model, "float", copies) for copies in (4, 2))
-    assert four.body_bytes == pytest.approx(two.body_bytes, abs=64)
-    assert len(four.content) - len(two.content) == pytest.approx(2 * two.body_bytes, abs=128)
+    check_sizes(NCNN)
 
 
 def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
-    bench = Bench(NCNN)
-    graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
-    rows = bench.time([*graphs, bench.unit(Unit(EXAMPLES["mbconv"], "float"))], rounds=3)
-    assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
-    assert bench.footprint(graphs[0]).growth_mb > 0
+    check_timed(NCNN)
 
 
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])

@@ -14,20 +14,28 @@ from vitpareto.cost_models.graphs.files import converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
-from vitpareto.cost_models.tables.anchors import SMALL
 from vitpareto.cost_models.tflite import operators
 from vitpareto.cost_models.tflite.convert import to_tflite
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.cost_models.tflite.view import View, plainly, regrouped
-from vitpareto.cost_models.units.unit import Unit, parse_unit
+from vitpareto.cost_models.units.unit import parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, graph_of, node, whole
+from ..graph_cases import (
+    CASES,
+    HYBRID,
+    ISOTROPIC,
+    RANDOM,
+    check_sizes,
+    check_timed,
+    graph_of,
+    node,
+    whole,
+)
 
 pytest.importorskip("ai_edge_litert")
 pytestmark = pytest.mark.onnx
@@ -100,20 +108,11 @@ def test_recipes_of_onnx_alone_are_refused() -> None:
 
 
 def test_sizes_add_up() -> None:
-    """What a sub-block adds to a file is what the second one in a row adds."""
-    module, shape = build(EXAMPLES["softmax"])
-    model = to_onnx(module, shape)
-    four, two = (unit_file(LITERT, model, "float", copies) for copies in (4, 2))
-    assert four.body_bytes == pytest.approx(two.body_bytes, abs=64)
-    assert len(four.content) - len(two.content) == pytest.approx(2 * two.body_bytes, abs=128)
+    check_sizes(LITERT)
 
 
 def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
-    bench = Bench(LITERT)
-    graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
-    rows = bench.time([*graphs, bench.unit(Unit(EXAMPLES["mbconv"], "float"))], rounds=3)
-    assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
-    assert bench.footprint(graphs[0]).growth_mb > 0
+    check_timed(LITERT)
 
 
 def test_a_wrong_conversion_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
