@@ -110,13 +110,3 @@ def pareto_front(scored: Sequence[S], objectives: Sequence[Objective]) -> list[S
         if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other, _ in front):
             front.append((point, item))
     return [item for _, item in front]
-
-
-def spread(front: Sequence[S], n: int, by: str) -> list[S]:
-    """At most `n` members of a front, evenly spread over one metric, both ends included."""
-    ordered = sorted(front, key=lambda s: s.metrics[by])
-    if n >= len(ordered):
-        return ordered
-    if n == 1:
-        return [ordered[-1]]
-    return [ordered[round(i * (len(ordered) - 1) / (n - 1))] for i in range(n)]

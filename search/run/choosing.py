@@ -16,7 +16,8 @@ from ..delivery.shortlist import (
 )
 from ..loop.nearest_feasible import excess, misses
 from ..pareto.by_device import at
-from ..pareto.objectives import pareto_front, spread
+from ..pareto.objectives import pareto_front
+from ..pareto.subset import dominant
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json, write_json
@@ -43,13 +44,13 @@ def candidates_now(run: Run) -> list[Evaluation]:
 def shortlisted(
     run: Run, known: Sequence[Evaluation], front: Sequence[Evaluation]
 ) -> list[Evaluation]:
-    """Candidates to measure: spread over the front of the first two objectives, ends included.
+    """Candidates to measure: those that dominate most in the first two objectives.
 
     More are measured than are delivered. If none keeps the limits, it is the one that misses them
     by the least, which is measured when it is delivered.
     """
     if front:
-        return _spread(run, front, SHORT * run.config.finish.finalists)
+        return _dominant(run, front, SHORT * run.config.finish.finalists)
     objectives = run.config.search.resolve()
     best = min(known, key=lambda e: excess(e.metrics, objectives))
     log.warning(
@@ -89,7 +90,7 @@ def finalists(run: Run) -> list[Evaluation]:
     if front:
         for name, measured in _measured(run, chosen).items():
             chosen = corrected(chosen, measured, name)
-        chosen = _spread(run, chosen, run.config.finish.finalists)
+        chosen = _dominant(run, chosen, run.config.finish.finalists)
     rows = [e.to_dict() for e in chosen]
     write_json(run.folder.finalists, {"of": _choice(run), "chosen": rows})
     return chosen
@@ -123,23 +124,26 @@ def _choice(run: Run) -> dict[str, Any]:
     return asked | {"finalists": run.config.finish.finalists, "scored": len(scored(run))}
 
 
-def _spread(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
-    """Choose members of each device's front of its first two objectives, evenly, ends included.
+def _dominant(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
+    """Choose the members of each device's front of its first two objectives that dominate most.
 
     Of every device as many, of which the same may be good for several.
     """
     by_key, together = {e.key: e for e in chosen}, list[Evaluation]()
     for each in range(count, 0, -1):
-        keys = [e.key for side in run.sides.values() for e in _spread_on(side, chosen, each)]
+        keys = [e.key for side in run.sides.values() for e in _dominant_on(side, chosen, each)]
         together = [by_key[key] for key in dict.fromkeys(keys)]
         if len(together) <= count:
             break
     return together[:count]  # of more devices than are to be chosen those of the first
 
 
-def _spread_on(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
+def _dominant_on(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
     """Likewise on one device."""
     seen, objectives = [e.on(run.folder.device) for e in chosen], run.config.search.resolve()
     traded = [o for o in objectives if o.traded][:2]
     plane = [replace(o, traded=o in traded) for o in objectives]
-    return spread(pareto_front(seen, plane) or seen, count, traded[-1].name)
+    front = pareto_front(seen, plane) or pareto_front(
+        seen, [replace(o, limit=None) for o in traded]
+    )
+    return dominant(front, count, sorted(traded, key=lambda o: not o.maximize))

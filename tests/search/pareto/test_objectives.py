@@ -9,7 +9,6 @@ from vitpareto.search.pareto.objectives import (
     Objective,
     goal,
     pareto_front,
-    spread,
     violations,
 )
 from vitpareto.spaces.errors import ConfigError
@@ -65,16 +64,6 @@ def test_violations_are_ratios() -> None:
     found = violations({"latency_ms": 3.0, "accuracy": 0.6, "size_mb": 9.0}, limits)
     assert found == pytest.approx({"latency_ms": 0.5, "accuracy": 0.25})
     assert violations({"latency_ms": 2.0}, limits) == {"latency_ms": 0.0}
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 50])
-def test_spread_keeps_both_ends(n: int) -> None:
-    front = [Point({"latency_ms": float(ms)}) for ms in range(10)]
-    chosen = spread(front, n, "latency_ms")
-    assert len(chosen) == min(n, 10)
-    assert len({id(point) for point in chosen}) == len(chosen)
-    assert chosen[-1].metrics["latency_ms"] == 9
-    assert n == 1 or chosen[0].metrics["latency_ms"] == 0
 
 
 def test_other_words_for_energy_are_refused() -> None:
