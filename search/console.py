@@ -10,17 +10,17 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
 EVERY_S = 10.0  # between two lines of a log
-COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{whole}{postfix}"
+COUNT = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {left} left{whole}{postfix}"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # clusters pre-empt with SIGTERM
-SHARE = "{desc}: {percentage:.0f}%, {remaining} left{whole}{postfix}"
-DRAWN = "{l_bar}{bar}{r_bar}{whole}"
+SHARE = "{desc}: {percentage:.0f}%, {left} left{whole}{postfix}"
+DRAWN = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]{whole}"
 
 
 class Follower(Protocol):
@@ -28,6 +28,10 @@ class Follower(Protocol):
 
     def see(self, label: str, done: float, total: float, words: str) -> None:
         """Take note of a bar, of its words too; called at every step, so it must be cheap."""
+        ...
+
+    def left_s(self) -> float | None:
+        """Seconds left of the part that the bar is of; None where the bar knows best."""
         ...
 
     def whole(self) -> str:
@@ -62,8 +66,19 @@ class _Bar(_Tqdm):
 
     @property
     def format_dict(self) -> Any:
+        known = super().format_dict
+        left = [s for follower in _followers if (s := follower.left_s()) is not None]
         words = [words for follower in _followers if (words := follower.whole())]
-        return {**super().format_dict, "whole": "".join(f", {w}" for w in words)}
+        seconds = left[-1] if left else _left_s(known)
+        said = "?" if seconds is None else tqdm.format_interval(seconds)
+        return {**known, "left": said, "whole": "".join(f", {w}" for w in words)}
+
+
+def _left_s(known: Mapping[str, Any]) -> float | None:
+    """Seconds left at the pace of a bar."""
+    made = known["n"] - known["initial"]
+    rate = known["rate"] or (made / known["elapsed"] if known["elapsed"] else 0.0)
+    return (known["total"] - known["n"]) / rate if rate and known["total"] else None
 
 
 def progress(total: int, label: str, unit: str = "step") -> tqdm[Any]:

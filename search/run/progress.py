@@ -120,6 +120,11 @@ class Job:
         else:
             self._bar = _Bar(label, done, total, words, done, time.monotonic())
 
+    def left_s(self) -> float | None:
+        """Seconds left of the stage; None where nothing tells."""
+        left = self._left_s() if self._now else None
+        return left and left[0]
+
     def whole(self) -> str:
         """How long the whole job still takes, in words; empty where nothing tells."""
         left = self._left_s()
@@ -212,8 +217,10 @@ class Job:
         now = self._stage_left_s(scaled)
         coming = [s for s in self._stages if s not in self._ended and s is not self._now]
         later = sum(scaled[stage] for stage in coming)
-        whole = now if self._end is None else max(0.0, self._end - time.monotonic() - later)
-        return now, whole + later
+        if self._end is None:
+            return now, now + later
+        whole = max(0.0, self._end - time.monotonic() - later)
+        return min(now, whole), whole + later  # schedules are cut until they fit
 
     def _stage_left_s(self, scaled: Mapping[Stage, float]) -> float:
         """By the estimate at first, then by the pace of the bar."""

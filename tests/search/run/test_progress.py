@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_a_job_that_keeps_to_its_end_says_what_is_left_until_then(
         clock.now += 2.0 if step < 50 else 0.1
         job.see("teacher", step, 100, "")
         assert job.to_dict()["left_s"] == pytest.approx(400 - clock.now, abs=0.1)
+        assert job.to_dict()["stage_left_s"] <= 400 - clock.now - 240 + 0.1
     rows = {row["name"]: row["expected_s"] for row in job.to_dict()["stages"]}
     assert rows["supernet"] == 240
 
@@ -164,8 +166,20 @@ def test_bars_tell_the_job_and_end_with_the_time_left(
                 bar.update()
         assert job.to_dict()["doing"] == "supernet: 4 of 4"
     assert current_job() is None
-    assert "supernet: 2 of 4 steps, " in (said := capsys.readouterr().err)
-    assert " left in all" in said
+    said = [line for line in capsys.readouterr().err.splitlines() if "2 of 4 steps, " in line]
+    assert re.search(r"supernet: .*, 0[1-4]:\d\d left, about [345] min left in all", said[0])
+
+
+def test_a_bar_of_no_job_says_what_is_left_at_its_pace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vitpareto.search.console.EVERY_S", 0.01)
+    with progress(1000, "reading") as bar:
+        time.sleep(0.05)
+        bar.update(5)
+        assert re.search(
+            r"reading: 5 of 1000 steps, .*, 00:(09|1\d) left$", capsys.readouterr().err
+        )
 
 
 @pytest.mark.parametrize(
