@@ -22,9 +22,13 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def to_onnx(
-    module: nn.Module, input_shape: Sequence[int], fast: bool = True, seed: int = 0
+    module: nn.Module,
+    input_shape: Sequence[int],
+    fast: bool = True,
+    seed: int = 0,
+    outputs: Sequence[str] = (OUTPUT,),
 ) -> onnx.ModelProto:
-    """Export with static shapes, constants folded, one input `images` and one output `logits`.
+    """Export with static shapes, constants folded and one input `images`.
 
     Args:
         module: what to export, in evaluation mode.
@@ -32,11 +36,13 @@ def to_onnx(
         fast: the TorchScript exporter, 30 times faster than the default one; the executed
             kernels are the same, which `tests/cost_models` checks.
         seed: of the example input.
+        outputs: names of what the module gives.
     """
     example = torch.randn(*input_shape, generator=torch.Generator().manual_seed(seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters warn of their own future and of tracing
-        model = _traced(module, example) if fast else _captured(module, example)
+        export = _traced if fast else _captured
+        model = export(module, example, [*outputs])
     _unalias(model.graph)
     _fold_transposes(model.graph)
     # ONNX Runtime refuses files from a future release of onnx, whatever is in them.
@@ -85,14 +91,14 @@ def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in graph.initializer}
 
 
-def _traced(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _traced(module: nn.Module, example: torch.Tensor, outputs: list[str]) -> onnx.ModelProto:
     with scratch() as folder:
         path = folder / "traced.onnx"
-        _trace_to(path, module, example)
+        _trace_to(path, module, example, outputs)
         return onnx.load(path)
 
 
-def _trace_to(path: Path, module: nn.Module, example: torch.Tensor) -> None:
+def _trace_to(path: Path, module: nn.Module, example: torch.Tensor, outputs: list[str]) -> None:
     torch.onnx.export(
         module,
         (example,),
@@ -101,11 +107,11 @@ def _trace_to(path: Path, module: nn.Module, example: torch.Tensor) -> None:
         opset_version=OPSET,
         do_constant_folding=False,  # folding would rename the weights
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=outputs,
     )
 
 
-def _captured(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _captured(module: nn.Module, example: torch.Tensor, outputs: list[str]) -> onnx.ModelProto:
     program = torch.onnx.export(
         module,
         (example,),
@@ -113,7 +119,7 @@ def _captured(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         opset_version=OPSET,
         external_data=False,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=outputs,
         optimize=False,  # folding would rename the weights
         verbose=False,
     )

@@ -185,6 +185,15 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(path)
 
 
+def outputs_of(model: bytes, images: Array) -> list[Array]:
+    """All outputs of a graph for one batch, on the processor."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(model, _options(1), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: images})
+    return [np.asarray(value, np.float32) for value in found]
+
+
 def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[str, Array]:
     """Lowest and highest value of some tensors over images run one batch at a time.
 

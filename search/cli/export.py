@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -29,6 +30,16 @@ from .output import json_option, print_json
 @click.option("--random-weights", is_flag=True, help="For latency work, without a run.")
 @click.option("--runtime", help="Of the artifact; that of the run, or onnxruntime, by default.")
 @device_option
+@click.option(
+    "--features",
+    is_flag=True,
+    help="The maps of its stages instead of its answers, for a detector or a segmenter.",
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(min=16),
+    help="With --features: pixels of an image; those of the model by default.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--kit",
@@ -50,6 +61,8 @@ def export(
     random_weights: bool,
     runtime: str | None,
     device: str | None,
+    features: bool,
+    input_size: int | None,
     out: Path | None,
     kit: Path | None,
     sub_blocks: int,
@@ -64,6 +77,9 @@ def export(
     programs that need the runtime alone. Its README.txt says what to type on the machine, or for a
     phone over adb; what comes back is taken in by `verify --measured`.
 
+    With --features the ONNX file gives a map of each stage, and features.json its stride, channels
+    and size.
+
     \b
       vitpareto export runs/digits --pick best --out app
       vitpareto export runs/digits --kit kit
@@ -74,25 +90,17 @@ def export(
         _export_kit(source, device, kit, sub_blocks, as_json)
         return
     assert out is not None
-    from ..delivery.handover import RANDOM, export_candidates, export_picked
-
+    if input_size and not features:
+        raise click.UsageError("--input-size is for --features; a classifier keeps its size")
     if source.is_dir():
-        from ..delivery.manifest import manifests, read_manifest
-        from ..delivery.pick import pick_model
-        from ..run.assets import Run
-        from ..run.devices import of_device
-        from ..store.run_folder import RunFolder
-        from .text import choice_lines
-
-        run = Run(of_device(RunFolder(source, lock=False), device))
-        delivered = manifests(run.folder.pareto)
-        chosen = pick_model(delivered, pick, within)
-        paths = [export_picked(run.folder.pareto, lambda: run.data, chosen, runtime, out)]
-        made = read_manifest(paths[0].parent)
-        verified, status = made.verified, made.status
-        for line in choice_lines(delivered, chosen):  # the path alone goes to standard output
-            click.echo(line, err=True)
+        wanted = _Wanted(pick, within, runtime, features, input_size)
+        path, verified, status = _export_picked(source, device, wanted, out)
+        paths = [path]
+    elif features:
+        raise click.UsageError("--features needs a run folder, whose models are trained")
     else:
+        from ..delivery.handover import RANDOM, export_candidates
+
         paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
         verified, status = False, RANDOM
     click.echo(status[0].upper() + status[1:] + ".", err=True)
@@ -102,6 +110,45 @@ def export(
     else:
         for path in paths:
             click.echo(path)
+
+
+class _Wanted(NamedTuple):
+    """What is to be taken out of a run, as the options say."""
+
+    pick: str
+    within: tuple[str, ...]
+    runtime: str | None
+    features: bool
+    input_size: int | None
+
+
+def _export_picked(
+    source: Path, device: str | None, wanted: _Wanted, out: Path
+) -> tuple[Path, bool, str]:
+    """Path of a model of a run, whether it is verified, and that in words."""
+    from ..delivery.features import STATUS, export_features
+    from ..delivery.handover import export_picked
+    from ..delivery.manifest import manifests, read_manifest
+    from ..delivery.pick import pick_model
+    from ..run.assets import Run
+    from ..run.devices import of_device
+    from ..store.run_folder import RunFolder
+    from .text import choice_lines
+
+    run = Run(of_device(RunFolder(source, lock=False), device))
+    pareto, delivered = run.folder.pareto, manifests(run.folder.pareto)
+    chosen = pick_model(delivered, wanted.pick, wanted.within)
+    from_run = (pareto, lambda: run.data, chosen, wanted.runtime)
+    if wanted.features:
+        path = export_features(*from_run, wanted.input_size, out)
+        verified, status = False, STATUS
+    else:
+        path = export_picked(*from_run, out)
+        made = read_manifest(path.parent)
+        verified, status = made.verified, made.status
+    for line in choice_lines(delivered, chosen):  # the path alone goes to standard output
+        click.echo(line, err=True)
+    return path, verified, status
 
 
 def _export_kit(run: Path, device: str | None, out: Path, sub_blocks: int, as_json: bool) -> None:

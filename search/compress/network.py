@@ -129,14 +129,22 @@ def run_layers(
     calibration: Calibration = UNCALIBRATED,
 ) -> Tensor:
     """As `run_batches`, for callers that keep the result of `compressible`."""
+    return torch.cat([*run_each(network, params, layers, batches, calibration)])
+
+
+def run_each(
+    network: Network,
+    params: Weights,
+    layers: Layers,
+    batches: Iterable[Tensor],
+    calibration: Calibration = UNCALIBRATED,
+) -> Iterator[Tensor]:
+    """As `run_layers`, what the network gives for each batch."""
     weights = compressed(params, layers, calibration)
     rounded = {name: layer for name, layer in layers.items() if layer.scheme.acts != "float"}
-    return torch.cat(
-        [
-            call(network, weights, images, rounded, *roundings(layers, calibration, len(images)))
-            for images in batches
-        ]
-    )
+    for images in batches:
+        touch = roundings(layers, calibration, len(images))
+        yield call(network, weights, images, rounded, *touch)
 
 
 def compressible(

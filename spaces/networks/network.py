@@ -98,6 +98,14 @@ class Network(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, S, S) -> normalized tokens (B, N, C)."""
+        *_, (last, layout) = self.stage_outputs(x)
+        return self.norm(last if layout == "tokens" else to_tokens(last))
+
+    def stage_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, str]]:
+        """Images (B, in_chans, S, S) -> what leaves each stage in order, and its layout.
+
+        That is "tokens" (B, prefix + N, C) or "grid" (B, C, H, W), as its last block has it.
+        """
         x, layout = self.patch_embed(x), "grid"
         if self.embeds:
             x, layout = self.embed(to_tokens(x)), "tokens"
@@ -108,7 +116,7 @@ class Network(nn.Module):
                 if wanted != layout:
                     x = to_tokens(x) if wanted == "tokens" else to_grid(x)
                 x, layout = module(x), wanted
-        return self.norm(x if layout == "tokens" else to_tokens(x))
+            yield x, layout
 
     def embed(self, x: Tensor) -> Tensor:
         """Norms, other tokens and positions: (B, N, C) -> (B, prefix + N, C)."""
