@@ -144,6 +144,7 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "litert": ".runtimes.litert:SPEC",
         "ncnn": ".runtimes.ncnn:SPEC",
         "executorch": ".runtimes.executorch:SPEC",
+        "mnn": ".runtimes.mnn:SPEC",
         "torch": ".runtimes.torch:SPEC",
         "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
     },

@@ -37,6 +37,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {  # extra -> package, as pip calls it
     "cluster": {"psycopg": "psycopg", "grpcio": "grpc"},
     "executorch": {"executorch": "executorch"},
     "litert": {"ai-edge-litert": "ai_edge_litert"},
+    "mnn": {"MNN": "MNN"},
     "ncnn": {"ncnn": "ncnn"},
     "openvino": {"openvino": "openvino"},
     "parquet": {"pyarrow": "pyarrow"},

@@ -19,7 +19,7 @@ FLOORS = {
     "cost_models": (
         ("onnx_ranking", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
         ("onnx_reading",),
-        ("ncnn", "units", "tflite"),
+        ("mnn", "ncnn", "units", "tflite"),
         ("device", "executorch"),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -96,6 +96,7 @@ FENCED = {
     "ai_edge_litert": ("cost_models/runtimes/litert.py",),
     "executorch": ("cost_models/runtimes/executorch.py",),
     "ncnn": ("cost_models/runtimes/ncnn.py",),
+    "MNN": ("cost_models/runtimes/mnn.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 

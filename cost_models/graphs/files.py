@@ -162,6 +162,11 @@ def _compare(
 
 
 def _check(device: Device, found: Array, wanted: Array, most: float) -> None:
+    if found.shape != wanted.shape:
+        raise CostError(
+            f"{device.runtime}: the model answers in shape {list(found.shape)}, ONNX Runtime in "
+            f"{list(wanted.shape)}"
+        )
     distance = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
     if not distance <= most:
         raise CostError(

@@ -22,7 +22,7 @@ import onnx
 import torch
 
 from ...spaces import Candidate
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, last_line
 from ..device import Device
 from ..graphs.files import GraphFile, network_file, unit_file
 from ..graphs.modules import build, input_shape, network
@@ -216,7 +216,7 @@ class Bench:
             except subprocess.TimeoutExpired:
                 return None
             if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                last = last_line(done.stderr)
                 raise CostError(f"measuring failed in its own process: {last}")
             return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 

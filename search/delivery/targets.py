@@ -20,7 +20,7 @@ from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.runtime_spec import RUNTIMES, RuntimeSpec
 from ...cost_models.runtimes import available, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
-from ...spaces.errors import CostError, RunError
+from ...spaces.errors import CostError, RunError, first_line
 from .build import Build
 from .formats import format_of
 from .handover import device_of
@@ -142,8 +142,8 @@ def _tried(
         compiled = open_runtime(device).compile(content)
         found = run_all(compiled, model.images, device.batch)
     except REFUSALS as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return replace(row, converts=row.converts or False, runs=False, missing=first), content
+        why = first_line(error)
+        return replace(row, converts=row.converts or False, runs=False, missing=why), content
     if device.runtime == ORIGIN:
         answers[model.name] = found
     row = replace(row, runs=True, precision=executed(find_runtime(device.runtime), compiled))

@@ -71,6 +71,7 @@ FORMATS: Registry[Format] = Registry(
         "tflite": ".tflite:TFLITE",
         "ncnn": ".ncnn:NCNN",
         "executorch": ".executorch:EXECUTORCH",
+        "mnn": ".mnn:MNN",
         "torchscript": ".torchscript:TORCHSCRIPT",
     },
     __package__ or "",

@@ -11,6 +11,7 @@ import torch
 
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.executorch.reading import read_file as read_program
+from vitpareto.cost_models.mnn.fields import about_of
 from vitpareto.cost_models.ncnn.reading import read_file as read_ncnn
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
@@ -64,6 +65,17 @@ class TestExecuTorch(FormatContract):
         return dict(read_program(content).about)
 
 
+class TestMnn(FormatContract):
+    name, device = "mnn", Device.load("cpu-mnn")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("mnn")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(about_of(content))
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -76,7 +88,8 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "executorch", "torchscript"]
+    names = ["onnx", "tflite", "ncnn", "executorch", "mnn", "torchscript"]
+    assert list(FORMATS) == names
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 

@@ -55,13 +55,14 @@ MODELS = {  # of a runtime; any other has model.onnx
     "litert": {"model.tflite"},
     "ncnn": {"model.ncnn.zip"},
     "executorch": {"model.pte"},
+    "mnn": {"model.mnn"},
     "onnxruntime-web": {"model.onnx", "about.json", *FILES, *RUNTIME},
 }
 BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
 
 
 @pytest.mark.parametrize(
-    "runtime", [None, "openvino", "litert", "ncnn", "executorch", "torch", "onnxruntime-web"]
+    "runtime", [None, "openvino", "litert", "ncnn", "executorch", "mnn", "torch", "onnxruntime-web"]
 )
 def test_the_folder_holds_what_the_readme_says(
     run: SimpleNamespace, tmp_path: Path, runtime: str | None
@@ -99,7 +100,7 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
-    known = r"Known: executorch, litert, ncnn, onnxruntime, onnxruntime-web, openvino, torch\."
+    known = r"Known: executorch, litert, mnn, ncnn, onnxruntime, onnxruntime-web, openvino, torch\."
     with pytest.raises(ConfigError, match=rf"'x'\. {known}"):
         picked(run, "x", tmp_path / "out")
     with pytest.raises(ConfigError, match=rf"'rknn'\. {known}"):
