@@ -19,7 +19,8 @@ FLOORS = {
     "cost_models": (
         ("onnx_ranking", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
         ("onnx_reading",),
-        ("mnn", "ncnn", "units", "tflite"),
+        ("stored_floats",),
+        ("coreml", "mnn", "ncnn", "units", "tflite"),
         ("device", "executorch"),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -90,6 +91,7 @@ FENCED = {
     # What is standalone is copied into bundles and kits, where it stands without the adapters.
     "onnxruntime": (
         *("cost_models/standalone/onnxruntime_graph.py", "cost_models/runtimes/onnxruntime.py"),
+        *("cost_models/runtimes/qnn.py", "cost_models/runtimes/qnn_integers.py"),
         "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),

@@ -97,9 +97,16 @@ class Bench:
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
+        CostError: it only runs elsewhere.
     """
 
     def __init__(self, device: Device, seed: int = 0) -> None:
+        if stand_in := find_runtime(device.runtime).stand_in:
+            raise CostError(
+                f"device {device.name!r}: {device.runtime} does not run here, where it has "
+                f"{stand_in} in its place: nothing can be timed; measure it elsewhere and give "
+                "device.cost_model"
+            )
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
         self._spec = find_runtime(device.runtime)

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import onnx
 
 from ...spaces.errors import CostError, last_line
-from ..onnx_reading import OnnxReading, attributes
+from ..onnx_reading import OnnxReading
+from ..stored_floats import with_floats
 from ..stored_weights import StoredWeights
 from . import converter
 from .converter import ABOUT, GRAPH, MADE
@@ -53,9 +53,10 @@ def to_mnn(
             the file that it made dies; a layer that is to multiply integers.
     """
     told = {name: json.loads(text) for name, text in (about or {}).items()}
+    graph = exact_gelu(with_floats(model, weights or {}, "MNN"))
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / GRAPH).write_bytes(exact_gelu(_rounded(model, weights or {})).SerializeToString())
+        (place / GRAPH).write_bytes(graph.SerializeToString())
         (place / ABOUT).write_text(json.dumps(told), encoding="utf-8")
         command = [sys.executable, "-m", converter.__name__, folder]
         try:
@@ -67,28 +68,6 @@ def to_mnn(
             raise _refusal(model, done.returncode, printed, (place / MADE).exists())
         content = (place / MADE).read_bytes()
     return _always_the_same(content)
-
-
-def _rounded(model: onnx.ModelProto, weights: Mapping[str, StoredWeights]) -> onnx.ModelProto:
-    """The same graph with the numbers that are stored.
-
-    Raises:
-        CostError: a layer that is to multiply integers.
-    """
-    if not weights:
-        return model
-    new = onnx.ModelProto()
-    new.CopyFrom(model)
-    gemms = (node for node in new.graph.node if node.op_type == "Gemm")
-    turned = {node.input[1] for node in gemms if attributes(node).get("transB")}
-    for tensor in new.graph.initializer:
-        if (stored := weights.get(tensor.name)) is None:
-            continue
-        if stored.integer_kernel:
-            raise CostError(f"MNN: layer {tensor.name!r} is to multiply integers; it has floats")
-        value = stored.floats.T if tensor.name in turned else stored.floats
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
-    return new
 
 
 def _refusal(model: onnx.ModelProto, code: int, printed: str, made: bool) -> CostError:

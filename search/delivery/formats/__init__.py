@@ -72,6 +72,8 @@ FORMATS: Registry[Format] = Registry(
         "ncnn": ".ncnn:NCNN",
         "executorch": ".executorch:EXECUTORCH",
         "mnn": ".mnn:MNN",
+        "coreml": ".coreml:COREML",
+        "qnn": ".qnn:QNN",
         "torchscript": ".torchscript:TORCHSCRIPT",
     },
     __package__ or "",

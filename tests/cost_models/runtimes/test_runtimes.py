@@ -91,8 +91,24 @@ class TestMnn(RuntimeContract):
         needs_runtime("mnn")
 
 
+class TestCoreMl(RuntimeContract):
+    device = Device("here", "coreml", "ALL", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("coreml")
+
+
+class TestQnn(RuntimeContract):
+    device = Device("here", "qnn", "sm8650", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("qnn")
+
+
 def test_what_is_stated_of_each() -> None:
-    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:7]}
+    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:9]}
     assert formats == {
         "onnxruntime": "onnx",
         "openvino": "onnx",
@@ -100,6 +116,8 @@ def test_what_is_stated_of_each() -> None:
         "ncnn": "ncnn",
         "executorch": "executorch",
         "mnn": "mnn",
+        "coreml": "coreml",
+        "qnn": "qnn",
         "torch": "torchscript",
     }
     ort, openvino = find_runtime("onnxruntime"), find_runtime("openvino")

@@ -148,7 +148,18 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
 @pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "runtime", ["torch", "openvino", "litert", "ncnn", "executorch", "mnn", "onnxruntime-web"]
+    "runtime",
+    [
+        "torch",
+        "openvino",
+        "litert",
+        "ncnn",
+        "executorch",
+        "mnn",
+        "coreml",
+        "qnn",
+        "onnxruntime-web",
+    ],
 )
 @pytest.mark.onnx
 def test_models_made_again_for_another_runtime(
