@@ -51,6 +51,8 @@ class RuntimeSpec:
         outside: whether graphs run in a process that it keeps beside this one, so that nobody
             else has to start one to measure them.
         kernel_times: providers with which it tells how long each kernel takes.
+        stand_in: what computes answers here in place of the runtime, which only runs elsewhere;
+            nothing is timed with it, and no model is verified by it. Empty for runtimes that run.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
             all its corrections: what follows the numbers that are given; empty for any.
     """
@@ -73,6 +75,7 @@ class RuntimeSpec:
     host: Callable[[str], str] | None = None
     outside: bool = False
     kernel_times: tuple[str, ...] = ()
+    stand_in: str = ""
     tested: tuple[str, ...] = ()
 
     @property
@@ -144,6 +147,9 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "litert": ".runtimes.litert:SPEC",
         "ncnn": ".runtimes.ncnn:SPEC",
         "executorch": ".runtimes.executorch:SPEC",
+        "mnn": ".runtimes.mnn:SPEC",
+        "coreml": ".runtimes.coreml:SPEC",
+        "qnn": ".runtimes.qnn:SPEC",
         "torch": ".runtimes.torch:SPEC",
         "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
     },

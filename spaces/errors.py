@@ -94,3 +94,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE) or begun
     listed = shorten(", ".join(known), LISTED, placeholder=" ...")
     return f"Did you mean {close[0]!r}?" if close else f"Known: {listed}."
+
+
+def first_line(told: Exception | str) -> str:
+    r"""What stands first in a message of others, or of an error; its kind where it says nothing.
+
+    >>> first_line(ValueError("a is not b\n  at line 3"))
+    'a is not b'
+    >>> first_line(ValueError()), first_line("")
+    ('ValueError', 'no message')
+    """
+    return (str(told).strip().splitlines() or [_kind(told)])[0]
+
+
+def last_line(told: Exception | str) -> str:
+    r"""What stands last, as in what a program prints before it fails.
+
+    >>> last_line("Traceback\n  ...\nKeyError: 'a'\n")
+    "KeyError: 'a'"
+    """
+    return (str(told).strip().splitlines() or [_kind(told)])[-1]
+
+
+def _kind(told: Exception | str) -> str:
+    return "no message" if isinstance(told, str) else type(told).__name__

@@ -35,11 +35,14 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {  # extra -> package, as pip calls it
         "tqdm": "tqdm",
     },
     "cluster": {"psycopg": "psycopg", "grpcio": "grpc"},
+    "coreml": {"coremltools": "coremltools"},
     "executorch": {"executorch": "executorch"},
     "litert": {"ai-edge-litert": "ai_edge_litert"},
+    "mnn": {"MNN": "MNN"},
     "ncnn": {"ncnn": "ncnn"},
     "openvino": {"openvino": "openvino"},
     "parquet": {"pyarrow": "pyarrow"},
+    "qnn": {"onnxruntime-qnn": "onnxruntime_qnn"},
     "tensor": {"tensorly": "tensorly"},
 }
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import yaml
 
-from .errors import ConfigError
+from .errors import ConfigError, first_line
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
@@ -173,7 +173,7 @@ def _found(text: str, keys: Sequence[str]) -> tuple[int, yaml.Node | None]:
 def _one_line(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {error.problem or error.context}"
-    return f"not YAML: {str(error).splitlines()[0]}"
+    return f"not YAML: {first_line(error)}"
 
 
 def _kind(data: object) -> str:

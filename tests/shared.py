@@ -9,7 +9,12 @@ import pytest
 from filelock import FileLock
 
 BROWSER, NODE = "browser", "node"  # devices
-MODULES = {"litert": "ai_edge_litert"}  # of runtimes whose module is called otherwise
+MODULES = {
+    "litert": "ai_edge_litert",
+    "mnn": "MNN",
+    "coreml": "coremltools",
+    "qnn": "onnxruntime_qnn",
+}  # of runtimes whose module is called otherwise
 
 
 def needs_runtime(name: str) -> None:

@@ -19,7 +19,8 @@ FLOORS = {
     "cost_models": (
         ("onnx_ranking", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
         ("onnx_reading",),
-        ("ncnn", "units", "tflite"),
+        ("stored_floats",),
+        ("coreml", "mnn", "ncnn", "units", "tflite"),
         ("device", "executorch"),
         ("runtimes", "tables"),
         ("graphs", "predict"),
@@ -90,12 +91,14 @@ FENCED = {
     # What is standalone is copied into bundles and kits, where it stands without the adapters.
     "onnxruntime": (
         *("cost_models/standalone/onnxruntime_graph.py", "cost_models/runtimes/onnxruntime.py"),
+        *("cost_models/runtimes/qnn.py", "cost_models/runtimes/qnn_integers.py"),
         "search/delivery/program/onnxruntime.py",  # delivered in a program of its own
     ),
     "openvino": ("cost_models/runtimes/openvino.py",),
     "ai_edge_litert": ("cost_models/runtimes/litert.py",),
     "executorch": ("cost_models/runtimes/executorch.py",),
     "ncnn": ("cost_models/runtimes/ncnn.py",),
+    "MNN": ("cost_models/runtimes/mnn.py",),
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 

@@ -30,6 +30,7 @@ from ..runtime_spec import ONNX, find_runtime
 from ..standalone import (
     executorch_graph,
     litert_graph,
+    mnn_graph,
     ncnn_graph,
     onnxruntime_graph,
     openvino_graph,
@@ -51,6 +52,7 @@ STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
     "openvino": openvino_graph.PACKAGE,
     "litert": litert_graph.PACKAGE,
     "ncnn": ncnn_graph.PACKAGE,
+    "mnn": mnn_graph.PACKAGE,
     "executorch": f"torch {executorch_graph.PACKAGE}",  # which does not say that it needs torch
 }
 SURVEY = 1000

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, last_line
 
 INFINITE = re.compile(r'(?<!\\)(": -?)inf\b')  # as flatc writes it, which is not JSON
 PROGRAM = "schema/program.fbs"
@@ -64,5 +64,4 @@ def _flatc(*words: str | Path) -> None:
     command = [_home() / "data" / "bin" / "flatc", *words]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise CostError(f"ExecuTorch: {lines[-1] if lines else 'flatc failed'}")
+        raise CostError(f"ExecuTorch: flatc: {last_line(done.stderr or done.stdout)}")

@@ -22,7 +22,7 @@ import onnx
 import torch
 
 from ...spaces import Candidate
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, last_line
 from ..device import Device
 from ..graphs.files import GraphFile, network_file, unit_file
 from ..graphs.modules import build, input_shape, network
@@ -97,9 +97,16 @@ class Bench:
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
+        CostError: it only runs elsewhere.
     """
 
     def __init__(self, device: Device, seed: int = 0) -> None:
+        if stand_in := find_runtime(device.runtime).stand_in:
+            raise CostError(
+                f"device {device.name!r}: {device.runtime} does not run here, where it has "
+                f"{stand_in} in its place: nothing can be timed; measure it elsewhere and give "
+                "device.cost_model"
+            )
         self.device, self.seed = device, seed
         self._runtime = open_runtime(device)
         self._spec = find_runtime(device.runtime)
@@ -216,7 +223,7 @@ class Bench:
             except subprocess.TimeoutExpired:
                 return None
             if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                last = last_line(done.stderr)
                 raise CostError(f"measuring failed in its own process: {last}")
             return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, last_line
 from ..device import Device
 from ..openmp import usual_environment
 from ..runtime_spec import find_runtime
@@ -38,7 +38,7 @@ def footprint(device: Device, path: str) -> Footprint:
     command = [sys.executable, "-m", __name__, json.dumps(device.to_dict()), path]
     done = subprocess.run(command, capture_output=True, text=True, env=usual_environment())
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = last_line(done.stderr)
         raise CostError(f"the model does not run in a process of its own: {last}")
     return Footprint(*json.loads(done.stdout))
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces import Candidate, Policy, Scalar, SearchSpace, schema
-from ...spaces.errors import ChoiceError, CostError, MissingRuntimeError, SpaceError
+from ...spaces.errors import ChoiceError, CostError, MissingRuntimeError, SpaceError, first_line
 from ...spaces.mixers import fields
 from ...spaces.narrowing import alternatives, without
 from ..device import Device
@@ -143,7 +143,7 @@ def refused(device: Device, block: SubBlock, recipe: str) -> str:
     except MissingRuntimeError:
         raise
     except (CostError, RuntimeError, ValueError, NotImplementedError) as error:  # as `runner` does
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return ""
 
 

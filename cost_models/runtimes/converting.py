@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, first_line
 from . import Runtime, Source, as_bytes
 from .scratch import scratch
 
@@ -50,9 +50,8 @@ def as_file(content: bytes | str) -> Generator[str]:
 
 def refusal(runtime: str, what: str, error: Exception) -> CostError:
     """The first line in which a runtime says why it does not take a file or a graph."""
-    told = error.strerror if isinstance(error, OSError) else str(error)
-    first = ((told or "").strip().splitlines() or ["no message"])[0]
-    return CostError(f"{runtime} refuses the {what}: {first}")
+    told = error.strerror if isinstance(error, OSError) else None
+    return CostError(f"{runtime} refuses the {what}: {first_line(told or error)}")
 
 
 def channels_first(shape: Sequence[int]) -> list[int]:

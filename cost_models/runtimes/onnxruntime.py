@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError, MissingRuntimeError
+from ...spaces.errors import MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from ..standalone.onnxruntime_graph import refusals
 from . import Runtime, Source, as_bytes
+from .converting import refusal
 from .kernel import Kernel
 from .node_names import with_names
 from .onnxruntime_profile import read_profile
@@ -105,8 +106,7 @@ class OrtRuntime(Runtime):
         try:
             return OrtModel(model, self._device)
         except refusals() as error:
-            first = str(error).splitlines()[0]
-            raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
+            raise refusal("ONNX Runtime", "graph", error) from error
 
     def watched(self, model: Source) -> OrtWatched:
         """Open a session that tells how long each of its kernels takes.
@@ -117,8 +117,7 @@ class OrtRuntime(Runtime):
         try:
             return OrtWatched(model, self._device)
         except refusals() as error:
-            first = str(error).splitlines()[0]
-            raise CostError(f"ONNX Runtime refuses the graph: {first}") from error
+            raise refusal("ONNX Runtime", "graph", error) from error
 
 
 def open_runtime(device: Device) -> OrtRuntime:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, last_line
 from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
@@ -109,8 +109,7 @@ def _compiled(core: Any, source: bytes | str, device: Device, **more: Any) -> An
 
 
 def _refusal(error: RuntimeError) -> CostError:
-    first = (str(error).strip().splitlines() or ["no message"])[-1]
-    return CostError(f"OpenVINO refuses the graph: {first}")
+    return CostError(f"OpenVINO refuses the graph: {last_line(error)}")
 
 
 SPEC = RuntimeSpec(

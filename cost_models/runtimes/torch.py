@@ -19,6 +19,7 @@ from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from . import Runtime, Source
+from .converting import refusal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -164,6 +165,5 @@ def _loaded(model: bytes | str | Path) -> tuple[nn.Module, list[int]]:
             warnings.simplefilter("ignore")  # of TorchScript's future
             module = torch.jit.load(source, _extra_files=extra)
     except (RuntimeError, ValueError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise CostError(f"torch refuses the file: {first}") from error
+        raise refusal("torch", "file", error) from error
     return module, json.loads(extra[SHAPE])

@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, first_line
 
 OWN = Path(__file__).parent
 IDLE_S = 20.0  # after which the other end asks again
@@ -178,7 +178,7 @@ class Host:
                     raise CostError(f"{self.name} gave no answer in {JOB_S:.0f} s") from None
         about = json.loads(head)
         if "error" in about:
-            raise CostError(_first_line(about["error"]))
+            raise CostError(first_line(about["error"]))
         return about, content
 
     @cached_property
@@ -235,7 +235,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
         self.wfile.write(content or b"")
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[0]

@@ -15,7 +15,7 @@ from ...cost_models import Device
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.runtimes import Compiled, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
-from ...spaces.errors import CostError, RunError, SpaceError
+from ...spaces.errors import CostError, RunError, SpaceError, first_line
 from ...spaces.networks import Network
 from ..data.dataset import Split, resized
 from .build import Build
@@ -130,7 +130,7 @@ def load_network(folder: str | Path) -> Network:
     try:
         network.load_state_dict(load(_read(folder / WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise RunError(f"{folder / WEIGHTS}: not the weights of its candidate: {first}") from error
     return network
 

@@ -177,10 +177,11 @@ def device_of(runtime: str) -> Device:
     devices = {d.runtime: d for d in map(Device.load, reversed(presets()))}
     if runtime in devices:
         return devices[runtime]
-    providers = list(find_runtime(runtime).chips)
+    spec = find_runtime(runtime)
+    providers = list(spec.chips)
     if not providers:
         raise ConfigError(f"--runtime: {runtime} names no provider on which it runs")
-    return Device(runtime, runtime, providers[0], 1, tuple(RECIPES))
+    return Device(runtime, runtime, providers[0], 1, spec.recipes or tuple(RECIPES))
 
 
 def fill(folder: Path, make: Callable[[Path], str]) -> Path:

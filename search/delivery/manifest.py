@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...cost_models import Device
+from ...cost_models.runtime_spec import find_runtime
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
@@ -181,8 +182,10 @@ class Manifest:
             )
         if self.answers is not None:
             share = self.answers.interval(self.goal)[1]
+            stand_in = find_runtime(self.device.runtime).stand_in
+            how = f"by {stand_in}, not run in" if stand_in else "measured in"
             return (
-                f"not verified: {share:.1%} {right}, measured in {self.where}; latency and memory "
+                f"not verified: {share:.1%} {right}, {how} {self.where}; latency and memory "
                 f"were not: those of its run were measured in {self.made_from or 'another runtime'}"
             )
         return "not verified: nothing was measured yet"

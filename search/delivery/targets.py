@@ -20,7 +20,7 @@ from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.runtime_spec import RUNTIMES, RuntimeSpec
 from ...cost_models.runtimes import available, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
-from ...spaces.errors import CostError, RunError
+from ...spaces.errors import CostError, RunError, first_line
 from .build import Build
 from .formats import format_of
 from .handover import device_of
@@ -63,14 +63,15 @@ class Target:
         version: that is installed; empty where none is.
         device: by whose precisions and threads it was tried.
         converts: whether a file was made; None where nothing was tried.
-        runs: whether that gave answers.
+        runs: whether that gave answers; None where something else stands in for the runtime.
         max_abs_difference: largest one of a logit to ONNX Runtime's.
         agreement: share of the images with the same answer as there.
         precision: that its kernels execute, in words; empty where they do not tell.
         latency_ms: of one run here, the median of the faster of some sessions.
         predicted_ms: latency by a cost model, where it could not be measured.
         size_mb: of the file.
-        missing: what to install, or why it was refused; empty where all went well.
+        missing: what to install, why it was refused, or what answered in its place; empty where all
+            went well.
     """
 
     model: str
@@ -142,11 +143,16 @@ def _tried(
         compiled = open_runtime(device).compile(content)
         found = run_all(compiled, model.images, device.batch)
     except REFUSALS as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return replace(row, converts=row.converts or False, runs=False, missing=first), content
+        why = first_line(error)
+        return replace(row, converts=row.converts or False, runs=False, missing=why), content
     if device.runtime == ORIGIN:
         answers[model.name] = found
-    row = replace(row, runs=True, precision=executed(find_runtime(device.runtime), compiled))
+    spec = find_runtime(device.runtime)
+    if spec.stand_in:
+        told = f"converted, not run here: its answers are by {spec.stand_in}"
+        row = replace(row, missing=told)
+    else:
+        row = replace(row, runs=True, precision=executed(spec, compiled))
     if (wanted := answers.get(model.name)) is not None:
         same = found.argmax(-1) == wanted.argmax(-1)
         row = replace(

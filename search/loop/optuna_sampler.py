@@ -22,7 +22,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ...spaces.errors import ConfigError, RunError
+from ...spaces.errors import ConfigError, RunError, first_line
 from ...spaces.parameter import Scalar
 from ..pareto.objectives import MAXIMIZED
 from ..samplers import SAMPLERS
@@ -224,8 +224,7 @@ class Sampler:
             *(ValueError, ImportError, OSError, StorageInternalError, SQLAlchemyError),
             *_proxy_errors(self._storage),
         ) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise RunError(f"search.storage: {reason}") from error
+            raise RunError(f"search.storage: {first_line(error)}") from error
 
     def _write(self) -> None:
         if self._journal:

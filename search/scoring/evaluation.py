@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ...spaces import Candidate
+from ...spaces.errors import first_line
 from ..pareto.by_device import on_device
 
 Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
@@ -76,6 +77,6 @@ def evaluate(scorer: Scorer, candidate: Candidate, costs: Mapping[str, float]) -
         metrics = scorer(candidate)
     except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
         seconds = time.perf_counter() - start
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = first_line(f"{type(error).__name__}: {error}")
         return Evaluation(candidate, "failed", dict(costs), seconds, reason)
     return Evaluation(candidate, "complete", {**metrics, **costs}, time.perf_counter() - start)

@@ -19,7 +19,8 @@ from vitpareto.spaces import Candidate, SearchSpace
 from ._row import HEADER, row
 from .cost_models import calibration
 
-DEVICES = ("cpu-1t", "cpu-litert", "cpu-ncnn", "cpu-executorch", "cpu-openvino", "node", "browser")
+CPU = ("1t", "litert", "ncnn", "executorch", "mnn", "openvino")
+DEVICES = (*(f"cpu-{name}" for name in CPU), "node", "browser")
 SPACE = os.environ.get("VITPARETO_SPACE", "cifar")
 NETWORKS, ROUNDS = 12, 12
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ....spaces.errors import RunError, did_you_mean
+from ....spaces.errors import RunError, did_you_mean, first_line
 from ....spaces.packages import needed
 from .listing import SPLIT_NAMES, Entry, FileReader, Listing, in_natural_order
 
@@ -96,8 +96,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         table: Any = parquet.read_table(file)
     except (OSError, ArrowException) as error:
-        about = str(error).splitlines()[0]
-        raise RunError(f"data: {file}: cannot be read: {about}") from error
+        raise RunError(f"data: {file}: cannot be read: {first_line(error)}") from error
     table = table.rename_columns(_columns(file, table.column_names))
     yield from enumerate(table.to_pylist(), 1)
 

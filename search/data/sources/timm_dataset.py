@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from timm.data.dataset_factory import create_dataset
 
-from ....spaces.errors import RunError
+from ....spaces.errors import RunError, first_line
 from ..pixels import UnreadableImage, open_image
 from .listing import DIGEST_BYTES, Entry, Listing
 
@@ -96,7 +96,7 @@ def _opened(name: str, root: str, split: str) -> Any:
     try:
         return create_dataset(name, root, split=split, download=False, input_img_mode="")
     except (OSError, RuntimeError, ValueError, ImportError, AssertionError) as error:
-        about = (str(error) or type(error).__name__).splitlines()[0]
+        about = first_line(error)
         raise RunError(f"data: {name} {root}".strip() + f", split {split!r}: {about}") from error
 
 

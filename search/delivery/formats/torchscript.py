@@ -6,26 +6,23 @@ import copy
 import io
 import json
 import warnings
-from dataclasses import replace
 
 import torch
 
-from ....cost_models import Device, workload
+from ....cost_models import Device
 from ....cost_models.graphs.modules import input_shape
 from ....cost_models.runtimes import torch as torch_runtime
-from ....cost_models.units.precision_recipes import group_of, recipe_for
-from ....spaces import Candidate
 from ....spaces.networks import Network
 from ...compress.network import compressed, compressible
 from ..build import Build
 from ..preprocessing import Preprocessing, metadata
 from ..program import torch as part
 from ..program.assemble import program
-from . import PREDICT, Format, Recipes
+from . import PREDICT, Format
+from .rounded import weights_alone
 
 PROGRAM = "model.pt2"
 ABOUT = part.ABOUT  # extra file of both
-ROUNDED = ("float", "fp16", "stored8", "stored4")
 
 
 @torch.no_grad()
@@ -65,16 +62,6 @@ def rounded(build: Build) -> Network:
     layers = compressible(network, build.candidate, build.recipes)
     network.load_state_dict(compressed(network.state_dict(), layers))
     return network
-
-
-def weights_alone(candidate: Candidate, recipes: Recipes) -> Recipes:
-    """Recipes that round weights and leave activations in float, by group."""
-    return {
-        group_of(block): recipe_for(
-            replace(block, policy=replace(block.policy, act_bits=32)), ROUNDED
-        )
-        for block in workload(candidate).sub_blocks
-    }
 
 
 TORCHSCRIPT = Format("model.torchscript.pt", encode, companions, recipes=weights_alone)

@@ -83,14 +83,41 @@ class TestExecuTorchOnTwoCores(TestExecuTorch):
     device = Device("here", "executorch", "CPU", 2, ("float",))
 
 
+class TestMnn(RuntimeContract):
+    device = Device("here", "mnn", "CPU", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("mnn")
+
+
+class TestCoreMl(RuntimeContract):
+    device = Device("here", "coreml", "ALL", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("coreml")
+
+
+class TestQnn(RuntimeContract):
+    device = Device("here", "qnn", "sm8650", 1, ("float",))
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("qnn")
+
+
 def test_what_is_stated_of_each() -> None:
-    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:6]}
+    formats = {name: find_runtime(name).format for name in list(RUNTIMES)[:9]}
     assert formats == {
         "onnxruntime": "onnx",
         "openvino": "onnx",
         "litert": "tflite",
         "ncnn": "ncnn",
         "executorch": "executorch",
+        "mnn": "mnn",
+        "coreml": "coreml",
+        "qnn": "qnn",
         "torch": "torchscript",
     }
     ort, openvino = find_runtime("onnxruntime"), find_runtime("openvino")
@@ -136,7 +163,7 @@ def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bundle_is_of_a_runtime_that_stands_alone(tmp_path: Path) -> None:
-    words = r"is written for onnxruntime, .*, ncnn, executorch; device 'torch-1t' has torch"
+    words = r"is written for onnxruntime, .*, ncnn, mnn, executorch; device 'torch-1t' has torch"
     with pytest.raises(CostError, match=words):
         write_bundle(Device.load("torch-1t"), SearchSpace.from_yaml("digits"), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -157,7 +184,8 @@ def python(code: str, *paths: Path) -> str:
 def test_devices_are_known_without_their_libraries() -> None:
     code = """
 import json, sys
-for name in ("onnxruntime", "openvino", "ai_edge_litert", "ncnn", "executorch", "onnx", "torch"):
+gone = "onnxruntime openvino ai_edge_litert ncnn executorch MNN onnx torch"
+for name in gone.split():
     sys.modules[name] = None
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.device import presets

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.coreml.package import read_program as read_coreml
 from vitpareto.cost_models.executorch.reading import read_file as read_program
+from vitpareto.cost_models.mnn.fields import about_of
 from vitpareto.cost_models.ncnn.reading import read_file as read_ncnn
 from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
+from vitpareto.search.delivery.handover import device_of
 
 from ...shared import needs_device, needs_runtime
 
@@ -64,6 +67,37 @@ class TestExecuTorch(FormatContract):
         return dict(read_program(content).about)
 
 
+class TestMnn(FormatContract):
+    name, device = "mnn", Device.load("cpu-mnn")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("mnn")
+
+    def metadata(self, content: bytes) -> dict:
+        return dict(about_of(content))
+
+
+class TestCoreMl(FormatContract):
+    name, device = "coreml", device_of("coreml")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("coreml")
+
+    def metadata(self, content: bytes) -> dict:
+        about = read_coreml(content).about.items()
+        return {name: json.loads(text) for name, text in about if not name.startswith("com.")}
+
+
+class TestQnn(TestOnnx):
+    name, device = "qnn", device_of("qnn")
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        needs_runtime("qnn")
+
+
 class TestTorchScript(FormatContract):
     name, device = "torchscript", Device.load("torch-1t")
 
@@ -76,7 +110,8 @@ class TestTorchScript(FormatContract):
 
 
 def test_all_are_there() -> None:
-    assert list(FORMATS) == ["onnx", "tflite", "ncnn", "executorch", "torchscript"]
+    names = ["onnx", "tflite", "ncnn", "executorch", "mnn", "coreml", "qnn", "torchscript"]
+    assert list(FORMATS) == names
     assert len({FORMATS[name].file for name in FORMATS}) == len(FORMATS)
 
 

@@ -25,7 +25,7 @@ from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
-from vitpareto.search.delivery.program import executorch, litert, ncnn, onnxruntime, openvino
+from vitpareto.search.delivery.program import executorch, litert, mnn, ncnn, onnxruntime, openvino
 from vitpareto.search.delivery.program import torch as torch_part
 from vitpareto.search.delivery.program.assemble import program
 from vitpareto.search.store.run_folder import RunFolder
@@ -58,6 +58,7 @@ PARTS = {
     "litert": litert,
     "ncnn": ncnn,
     "executorch": executorch,
+    "mnn": mnn,
     "torch": torch_part,
 }
 # Tensors of the files that are named in about.json, by the functions of a program.

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device, calibrate
+from vitpareto.cost_models.measure.runnable import runnable
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery import kit as kits
@@ -57,20 +58,26 @@ def test_a_torch_device_from_end_to_end(made: Made, tmp_path: Path) -> None:
 @pytest.mark.onnx
 @pytest.mark.parametrize(
     ("runtime", "file"),
-    [("litert", "model.tflite"), ("ncnn", "model.ncnn.zip"), ("executorch", "model.pte")],
+    [
+        ("litert", "model.tflite"),
+        ("ncnn", "model.ncnn.zip"),
+        ("executorch", "model.pte"),
+        ("mnn", "model.mnn"),
+    ],
 )
 def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str, file: str) -> None:
     """Calibrated, predicted, delivered, verified and packed, in float32 and int8."""
     needs_runtime(runtime)
-    device, space = Device.load(f"cpu-{runtime}"), SearchSpace.from_text(SPACE)
+    device = Device.load(f"cpu-{runtime}")
+    space, _ = runnable(device, SearchSpace.from_text(SPACE))
     there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
     assert there.model.identity["runtime"] == runtime
     (tmp_path / "config.yaml").write_text("")
     run = RunFolder(tmp_path, lock=False)
     # ncnn keeps a table beside weights that are only stored, which nobody predicted for the stem
-    # and the head: the space has none in 8 bits. ExecuTorch has no such weights.
+    # and the head: the space has none in 8 bits. ExecuTorch has no such weights, MNN but floats.
     weights_alone = [Policy(8, 32)] if runtime == "litert" else []
-    policies = [Policy(), Policy(8, 8), *weights_alone]
+    policies = [Policy(), *([Policy(8, 8), *weights_alone] if runtime != "mnn" else [])]
     keys = [
         there.deliver(run.pareto, everywhere(made.candidate, policy)).name for policy in policies
     ]
@@ -141,7 +148,18 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
 @pytest.mark.parametrize("name", ["float", "int8", pytest.param("sparse", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "runtime", ["torch", "openvino", "litert", "ncnn", "executorch", "onnxruntime-web"]
+    "runtime",
+    [
+        "torch",
+        "openvino",
+        "litert",
+        "ncnn",
+        "executorch",
+        "mnn",
+        "coreml",
+        "qnn",
+        "onnxruntime-web",
+    ],
 )
 @pytest.mark.onnx
 def test_models_made_again_for_another_runtime(

@@ -1,0 +1,1 @@
+"""Core ML: ONNX graphs written as ML programs, and what such programs compute by definition."""
