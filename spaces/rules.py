@@ -12,12 +12,14 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import CLASS_TOKENS, Architecture
+from .architecture import CLASS_TOKENS, NORMS, Architecture
 from .errors import SpaceError
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
 
 _PLAIN_POOLS = ("token", "distill", "avg")
+# Places of the last norm; that of one pooled vector is a layer norm where all is one group.
+_FINALS = {kind: ("tokens",) for kind in NORMS} | {"group1": ("tokens", "pooled")}
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 
@@ -32,6 +34,11 @@ NETWORK_RULES = (
         ("stem", "patch_size"),
         lambda stem, patch: stem != "conv" or (patch > 1 and patch & (patch - 1) == 0),
         "a conv stem halves the image, so patch_size must be a power of 2, not {patch_size}",
+    ),
+    Rule(
+        ("stem", "patch_size"),
+        lambda stem, patch: stem != "overlap" or patch > 1,
+        "patches of an overlap stem are larger than a pixel, not {patch_size}",
     ),
     Rule(
         ("global_pool", "stages"),
@@ -57,10 +64,10 @@ NETWORK_RULES = (
         ("norm", "pre_norm", "final_norm", "mlp_norm", "mlp_bias", "global_pool"),
         lambda norm, pre, final, mlp, bias, pool: (
             norm in ("layer", "rms")
-            or (not pre and final == "tokens" and not mlp and bias and pool in _PLAIN_POOLS)
+            or (not pre and final in _FINALS[norm] and not mlp and bias and pool in _PLAIN_POOLS)
         ),
-        "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, another final_norm "
-        "than 'tokens', and global_pool 'map' and 'token_avg'",
+        "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, final_norm "
+        "{final_norm!r}, or global_pool 'map' and 'token_avg'",
     ),
 )
 
@@ -106,7 +113,7 @@ _LAST = (
     ),
     Rule(
         ("norm", "token_keep"),
-        lambda norm, keep: keep == 1 or norm != "group",
+        lambda norm, keep: keep == 1 or not norm.startswith("group"),
         "token_keep {token_keep} shifts the statistics of group norm",
     ),
     Rule(

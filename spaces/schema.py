@@ -59,7 +59,7 @@ LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
 FIXED = (
     *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm", "pre_norm"),
-    *("registers", "pool_registers", "pool_heads", "pool_mlp_ratio", "final_norm"),
+    *("registers", "pool_registers", "pool_heads", "pool_mlp_ratio", "final_norm", "final_eps"),
     *("mlp", "mlp_norm", "mlp_bias"),
 )
 

@@ -17,7 +17,7 @@ from .errors import ConfigError
 SIZES = range(8, 1025)  # pixels that a preset can be asked for
 NEAR = math.sqrt(2)  # factor by which a patch or window may differ from what is wanted
 LEAST_GRID = 2  # side of the last token grid, which pooled keys and values halve
-LEAST_PATCH = {"patch": 1, "conv": 2}  # of each stem; that of convolutions halves images
+LEAST_PATCH = {"patch": 1, "conv": 2, "overlap": 2}  # of each stem
 AROUND = 5  # multiples of the patches that are tried below and above a size
 
 

@@ -204,7 +204,7 @@ def _larger(a: Any, b: Any) -> Any:
 
 def _folds(block: SubBlock, op: Op) -> bool:
     """Whether an operation is a layer that takes in the batch norm after it."""
-    is_patch = block.kind == "stem" and block.variant == "patch"
+    is_patch = block.kind == "stem" and block.variant != "conv"
     layers = ("conv", "depthwise", "linear")
     return op.kind in layers and not some(op.others) and not is_patch
 

@@ -364,8 +364,9 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
     place, inputs, patch = unit.place, unit.inputs, unit.patch_size
     grid = place.grid[0] * place.grid[1]
     ops: list[Op] = []
-    if unit.variant == "patch":
-        ops.append(o.conv(grid, inputs, place.width, patch, patch, "no_bias" not in unit.flags))
+    if unit.variant in ("patch", "overlap"):
+        side = patch if unit.variant == "patch" else 2 * patch - 1
+        ops.append(o.conv(grid, inputs, place.width, side, patch, "no_bias" not in unit.flags))
     else:
         steps = patch.bit_length() - 1
         for step in range(steps):
@@ -400,6 +401,8 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
             o.norm(unit.norm, 4 * place.tokens, unit.inputs),
             o.conv(place.tokens, unit.inputs, place.width, 2, 2),
         ]
+    if unit.variant == "overlap":
+        return [o.conv(place.tokens, unit.inputs, place.width, 3, 2)]
     return [
         o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
         o.norm("batch", place.tokens, place.width),

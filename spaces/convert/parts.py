@@ -64,7 +64,8 @@ def norm_of(norm: Any) -> dict[str, Any]:
     """Kind and epsilon of the norm of all tokens.
 
     Raises:
-        SpaceError: it is neither a layer norm, nor an RMS norm, nor scale and shift alone.
+        SpaceError: it is neither a layer norm, nor an RMS norm, nor one of a single group, nor
+            scale and shift alone.
     """
     kind = kind_of_norm(norm)
     if not kind:
@@ -77,6 +78,8 @@ def kind_of_norm(norm: nn.Module) -> str:
     names = {kind.__name__.lower() for kind in type(norm).__mro__}
     if "layernorm" in names:
         return "layer"
+    if isinstance(norm, nn.GroupNorm):
+        return "group1" if norm.num_groups == 1 else ""
     return "rms" if names & {"rmsnorm"} else "affine" if "affine" in names else ""
 
 

@@ -28,6 +28,28 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
+class OverlapEmbed(nn.Module):
+    """One convolution that sees nearly two patches a side: 7x7 at patches of 4 (PoolFormer)."""
+
+    def __init__(self, in_chans: int, width: int, patch_size: int, bias: bool = True) -> None:
+        super().__init__()
+        side = 2 * patch_size - 1
+        self.proj = nn.Conv2d(
+            in_chans, width, side, stride=patch_size, padding=patch_size // 2, bias=bias
+        )
+        resize = partial(_resize, side=side)
+        shape = (width, in_chans, side, side)
+        rule = Shared(shape, "_ _ whole whole", resize, _enlarge, branch="overlap")
+        self.shared = {"proj.weight": rule}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
+        return self.proj(x)
+
+
+ONE_CONVOLUTION = {"patch": PatchEmbed, "overlap": OverlapEmbed}
+
+
 class ConvStem(nn.Module):
     """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881)."""
 
@@ -103,6 +125,20 @@ class PatchDownsample(nn.Module):
         return self.proj(self.norm_in(x))
 
 
+class OverlapDownsample(nn.Module):
+    """A 3x3 convolution of stride 2, with a bias and no norm, as in PoolFormer."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.overlap = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.overlap(x)
+
+
 def make_downsample(
     kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
 ) -> nn.Module:
@@ -120,6 +156,8 @@ def make_downsample(
         return PatchMerging(inputs, outputs, grid, norm, eps)
     if kind == "patch":
         return PatchDownsample(inputs, outputs, norm, eps)
+    if kind == "overlap":
+        return OverlapDownsample(inputs, outputs)
     return ConvDownsample(inputs, outputs)
 
 

@@ -16,6 +16,7 @@ from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_tim
 from vitpareto.spaces.convert.contract import ConverterContract, with_noise
 from vitpareto.spaces.supernet import Supernet
 
+from ..shared import slim_poolformer
 from .helpers import difference, images
 
 
@@ -220,8 +221,16 @@ class TestConvNext(ConverterContract):
     )
 
 
+class TestMetaFormer(ConverterContract):
+    models = (
+        lambda: slim_poolformer(num_classes=7),
+        lambda: slim_poolformer(num_classes=0, in_chans=1, layer_scale_init_values=None),
+    )
+
+
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
+    tested += (TestMetaFormer,)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -249,6 +258,9 @@ def test_every_converter_is_tested() -> None:
         ("convnextv2_atto", {}, r"no counterpart: stages\.\d\.blocks\.\d\..*grn"),
         ("convnext_tiny", {"stem_type": "overlap"}, "a stem of overlapping convolutions"),
         ("convnext_atto", {"global_pool": "max"}, "the model pools by 'max', not by 'avg'"),
+        ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
+        ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
+        ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
         ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),
@@ -259,6 +271,26 @@ def test_what_has_no_counterpart_is_refused(
 ) -> None:
     with pytest.raises(SpaceError, match=reason):
         from_timm(timm.create_model(name, pretrained=False, **settings))
+
+
+UNKNOWN = {
+    **{"mobilenetv3_small_100": "a layer before the head", "efficientvit_b0": "halves the grid"},
+    **{"efficientvit_m0": "cascaded heads inside windows", "mobilevit_xxs": "another width inside"},
+    **{"mobilevitv2_050": "another width inside", "levit_128": "values wider than keys"},
+    **{
+        "levit_conv_128": "values wider than keys",
+        "tiny_vit_5m_224": "an activation after its sum",
+    },
+    **{"efficientformer_l1": "norms inside", "efficientformerv2_s0": "a coarser grid"},
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_known_families_that_do_not_convert_say_what_they_need(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(SpaceError, match=rf"does not convert: the vocabulary .*{UNKNOWN[name]}"):
+        from_model(model)
 
 
 def test_what_would_say_something_else_is_refused() -> None:
