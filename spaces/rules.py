@@ -19,7 +19,8 @@ from .mixers.spec import Rule
 
 _PLAIN_POOLS = ("token", "distill", "avg")
 # Places of the last norm; that of one pooled vector is a layer norm where all is one group.
-_FINALS = {kind: ("tokens",) for kind in NORMS} | {"group1": ("tokens", "pooled")}
+_FINALS: dict[str, tuple[str, ...]] = dict.fromkeys(NORMS, ("tokens",))
+_FINALS["group1"] = ("tokens", "pooled")
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 

@@ -279,7 +279,7 @@ UNKNOWN = {
     **{"mobilevitv2_050": "another width inside", "levit_128": "values wider than keys"},
     **{
         "levit_conv_128": "values wider than keys",
-        "tiny_vit_5m_224": "an activation after its sum",
+        "tiny_vit_5m_224": "activation after its sum",
     },
     **{"efficientformer_l1": "norms inside", "efficientformerv2_s0": "a coarser grid"},
 }
