@@ -16,7 +16,7 @@ FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
-DOWNSAMPLES = ("conv", "merge", "patch", "overlap")
+DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap")
 TOKEN_REDUCTIONS = ("evit", "random")
 
 
@@ -27,8 +27,9 @@ class Stage:
     Attributes:
         width: channels of the residual stream.
         blocks: the blocks in order.
-        downsample: how the grid was halved before the stage, "conv", "merge" (Swin's), "patch"
-            (ConvNeXt's) or "overlap" (PoolFormer's); the first stage has the stem.
+        downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
+            "merge_post" (SwinV2's), "patch" (ConvNeXt's) or "overlap" (PoolFormer's); the first
+            stage has the stem.
     """
 
     width: int
@@ -54,6 +55,8 @@ class Architecture:
         pos_embed: "learned" table of all tokens or of "patches" only, "relative" bias inside
             windows, or "none". Rotary positions are numbers of mixers.
         pre_norm: a norm before the first block, as in CLIP.
+        post_norm: the norms of blocks are after mixer and MLP instead of before, on what is added
+            to the stream, as in SwinV2.
         global_pool: class "token", class and "distill" tokens with a head each, "avg" of the
             patches, "token_avg" with both side by side, or "map", attention of a learned query.
         pool_registers: whether "avg" and "map" see the registers too.
@@ -85,6 +88,7 @@ class Architecture:
     registers: int = 0
     pos_embed: str = "learned"
     pre_norm: bool = False
+    post_norm: bool = False
     global_pool: str = "token"
     pool_registers: bool = False
     pool_heads: int = 8

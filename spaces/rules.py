@@ -62,6 +62,11 @@ NETWORK_RULES = (
         "final_norm 'pooled' does without global_pool 'token_avg', which pools two vectors",
     ),
     Rule(
+        ("post_norm", "norm", "layer_scale"),
+        lambda post, norm, scale: not post or (norm in ("layer", "rms") and not scale),
+        "post_norm does with norm 'layer' or 'rms' and without layer_scale, not norm {norm!r}",
+    ),
+    Rule(
         ("norm", "pre_norm", "final_norm", "mlp_norm", "mlp_bias", "global_pool"),
         lambda norm, pre, final, mlp, bias, pool: (
             norm in ("layer", "rms")

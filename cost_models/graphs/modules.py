@@ -224,6 +224,7 @@ def _architecture(unit: SubBlock) -> Architecture:
         mlp_norm="mlp_norm" in flags,
         mlp_bias="no_bias" not in flags,
         layer_scale="scale" in flags,
+        post_norm="post_norm" in flags,
         token_reduction="random" if "random" in flags else "evit",
     )
 

@@ -40,9 +40,9 @@ class SubBlock:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of mixers and MLPs "scale" (layer scale), "evit" or "random" (tokens
-            dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the norm)
-            and "pool_registers".
+            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "evit" or "random"
+            (tokens dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the
+            norm) and "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -262,7 +262,7 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     drop = (a.token_reduction,) if place.kept != place.tokens else ()
     return SubBlock(
         *("mixer", _mixing(place), at_run_time(policy), a.norm, place.block.mixer),
-        flags=(*(_scale(a) if find(place.block.mixer).residual else ()), *drop),
+        flags=(*(_branch(a) if find(place.block.mixer).residual else ()), *drop),
     )
 
 
@@ -270,7 +270,7 @@ def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
     grid = find(place.block.mixer).layout == "grid"
     variant = MLP_VARIANTS[a.mlp][grid]
-    flags = _scale(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
+    flags = _branch(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
     return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=flags)
 
 
@@ -299,8 +299,8 @@ def _names(told: dict[str, bool]) -> tuple[str, ...]:
     return tuple(name for name, holds in told.items() if holds)
 
 
-def _scale(a: Architecture) -> tuple[str, ...]:
-    return ("scale",) if a.layer_scale else ()
+def _branch(a: Architecture) -> tuple[str, ...]:
+    return _names({"scale": a.layer_scale, "post_norm": a.post_norm})
 
 
 def at_run_time(policy: Policy) -> Policy:
@@ -395,6 +395,11 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
         return [
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
             o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+        ]
+    if unit.variant == "merge_post":
+        return [
+            o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+            o.norm(unit.norm, place.tokens, place.width),
         ]
     if unit.variant == "patch":
         return [

@@ -25,6 +25,7 @@ MIXERS: Registry[Mixer] = Registry(
         "grouped": ".grouped:SPEC",
         "pooled": ".pooled:SPEC",
         "window": ".window:SPEC",
+        "cosine_window": ".cosine_window:SPEC",
         "linear": ".linear:SPEC",
         "token_mlp": ".token_mlp:SPEC",
         "token_linear": ".token_linear:SPEC",

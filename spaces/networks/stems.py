@@ -87,26 +87,52 @@ class ConvDownsample(nn.Module):
         return self.bn(self.conv(x))
 
 
-class PatchMerging(nn.Module):
-    """Swin's downsampling: four neighbors side by side, norm, linear (arXiv:2103.14030)."""
+class Merging(nn.Module):
+    """Four neighbors side by side."""
 
     layout = "tokens"
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def merged(self, x: Tensor) -> Tensor:
+        """(B, H * W, C) -> (B, H * W / 4, C * 4)."""
+        height, width = self.grid
+        x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
+        # Channels outermost, unlike Swin: those of a narrower network come first.
+        return x.permute(0, 1, 3, 5, 4, 2).flatten(3).flatten(1, 2)
+
+
+class PatchMerging(Merging):
+    """Swin's downsampling: four neighbors side by side, norm, linear (arXiv:2103.14030)."""
 
     def __init__(
         self, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
     ) -> None:
-        super().__init__()
-        self.grid = grid
+        super().__init__(grid)
         self.norm = make_norm(norm, 4 * inputs, eps)
         self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W / 4, C')."""
-        height, width = self.grid
-        x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
-        # Channels outermost, unlike Swin: those of a narrower network come first.
-        x = x.permute(0, 1, 3, 5, 4, 2).flatten(3).flatten(1, 2)  # (B, H * W / 4, C * 4)
-        return self.reduction(self.norm(x))
+        return self.reduction(self.norm(self.merged(x)))
+
+
+class NormedMerging(Merging):
+    """SwinV2's downsampling: four neighbors side by side, linear, norm (arXiv:2111.09883)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+    ) -> None:
+        super().__init__(grid)
+        # Names of their own: nothing is shared with other downsampling of a supernet.
+        self.merge = nn.Linear(4 * inputs, outputs, bias=False)
+        self.norm_out = make_norm(norm, outputs, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H * W, C) -> (B, H * W / 4, C')."""
+        return self.norm_out(self.merge(self.merged(x)))
 
 
 class PatchDownsample(nn.Module):
@@ -154,6 +180,8 @@ def make_downsample(
     """
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
+    if kind == "merge_post":
+        return NormedMerging(inputs, outputs, grid, norm, eps)
     if kind == "patch":
         return PatchDownsample(inputs, outputs, norm, eps)
     if kind == "overlap":

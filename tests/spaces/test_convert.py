@@ -202,6 +202,27 @@ class TestSwin(ConverterContract):
     models = (makes("swin_tiny_patch4_window7_224", depths=(2, 1, 2, 1)),)
 
 
+def swin_v2(**settings: object) -> nn.Module:
+    """One whose norms and biases of positions are not 0, as they are when it is made."""
+    small = {"depths": (1, 3), "embed_dim": 24, "num_heads": (2, 3), "img_size": 32} | settings
+    model = timm.create_model("swinv2_tiny_window8_256", **{"window_size": 4, **small})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name or "cpb_mlp" in name:
+                parameter.mul_(10).add_("norm" in name)
+    return model
+
+
+class TestSwinV2(ConverterContract):
+    """Windows that are shifted, that do not divide the grid, and as large as it is."""
+
+    models = (
+        lambda: swin_v2(num_classes=7),
+        lambda: swin_v2(window_size=5, depths=(1, 1), in_chans=1, mlp_ratio=2.0),
+        lambda: swin_v2(window_size=8, qkv_bias=False, num_classes=0),
+    )
+
+
 class TestConvNext(ConverterContract):
     """Layers as linear ones and as convolutions, with the last norm after pooling and before."""
 
@@ -230,7 +251,7 @@ class TestMetaFormer(ConverterContract):
 
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
-    tested += (TestMetaFormer,)
+    tested += (TestMetaFormer, TestSwinV2)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -261,6 +282,8 @@ def test_every_converter_is_tested() -> None:
         ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
+        ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
+        ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
         ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),

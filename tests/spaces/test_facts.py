@@ -46,6 +46,7 @@ def corners() -> Iterator[Architecture]:
     for norm in NORMS:
         yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
     yield small(plain, stem="overlap", norm="group1", final_norm="pooled", final_eps=1e-5)
+    yield small(plain, dropping, norm="rms", post_norm=True)
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)

@@ -539,6 +539,11 @@ class TestWindow(MixerContract):
     fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: relative}"
 
 
+class TestCosineWindow(MixerContract):
+    name = "cosine_window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5], mixer_prune_ratio: [0, 0.5]}"
+
+
 class TestLinear(MixerContract):
     name = "linear"
     fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5]}"

@@ -36,6 +36,11 @@ class TestWindow(MixerCostContract):
     fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: none}"
 
 
+class TestCosineWindow(MixerCostContract):
+    name = "cosine_window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 7], post_norm: true}"
+
+
 class TestLinear(MixerCostContract):
     name = "linear"
     fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5], norm: batch}"
