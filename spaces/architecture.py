@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from . import mixers
 from .block import Block
 
-STEMS = ("patch", "conv", "overlap")
+STEMS = ("patch", "conv", "convs", "overlap")
+HALVING = ("conv", "convs")  # stems that halve the image again and again
 POS_EMBEDS = ("learned", "patches", "relative", "none")
 GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
 CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
@@ -16,7 +17,7 @@ FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
-DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap")
+DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv")
 TOKEN_REDUCTIONS = ("evit", "random")
 
 
@@ -28,8 +29,8 @@ class Stage:
         width: channels of the residual stream.
         blocks: the blocks in order.
         downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
-            "merge_post" (SwinV2's), "patch" (ConvNeXt's) or "overlap" (PoolFormer's); the first
-            stage has the stem.
+            "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's) or "mbconv"
+            (TinyViT's); the first stage has the stem.
     """
 
     width: int
@@ -46,8 +47,8 @@ class Architecture:
         input_size: side of the square input image in pixels.
         in_chans: image channels.
         num_classes: outputs of the head; 0 for none, so that features come out.
-        stem: "patch" (one convolution), "conv" (3x3 convolutions of stride 2) or "overlap" (one
-            convolution of nearly twice the patch).
+        stem: "patch" (one convolution), "conv" (3x3 convolutions of stride 2, then 1x1), "convs"
+            (without the last) or "overlap" (one convolution of nearly twice the patch).
         patch_size: pixels a token is wide and high after the stem.
         stem_bias: whether a stem of one convolution has a bias.
         stem_norm: a norm after the stem, as in Swin.
@@ -125,7 +126,7 @@ class Architecture:
             yield from ("pool_heads", "pool_mlp_ratio")
         if not self.registers or self.global_pool not in ("avg", "map"):
             yield "pool_registers"
-        if self.stem == "conv":
+        if self.stem in HALVING:
             yield "stem_bias"
         if self.final_norm == "none":
             yield "final_eps"

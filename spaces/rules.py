@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import CLASS_TOKENS, NORMS, Architecture
+from .architecture import CLASS_TOKENS, HALVING, NORMS, Architecture
 from .errors import SpaceError
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
@@ -33,7 +33,7 @@ NETWORK_RULES = (
     ),
     Rule(
         ("stem", "patch_size"),
-        lambda stem, patch: stem != "conv" or (patch > 1 and patch & (patch - 1) == 0),
+        lambda stem, patch: stem not in HALVING or (patch > 1 and patch & (patch - 1) == 0),
         "a conv stem halves the image, so patch_size must be a power of 2, not {patch_size}",
     ),
     Rule(
@@ -79,6 +79,11 @@ NETWORK_RULES = (
 
 # Before and after the rules that each mixer brings with it.
 _FIRST = (
+    Rule(
+        ("stem", "stage", "width"),
+        lambda stem, stage, width: stem != "convs" or stage > 0 or width >= 8,
+        "a convs stem makes at least 8 channels, so width cannot be {width}",
+    ),
     Rule(
         ("norm", "width"),
         lambda norm, width: norm != "group" or width % GROUP_CHANNELS == 0,

@@ -376,7 +376,10 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
             ops.append(o.norm("batch", positions, outputs))
             ops.append(o.elementwise(positions * outputs))
             inputs = outputs
-        ops.append(o.conv(grid, inputs, place.width, 1))
+        if unit.variant == "conv":
+            ops.append(o.conv(grid, inputs, place.width, 1))
+        else:
+            ops.pop()  # no activation follows the last one
     if "norm" in unit.flags:
         ops.append(o.norm(unit.norm, grid, place.width))
     rows = place.prefix + grid
@@ -395,6 +398,18 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
         return [
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
             o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+        ]
+    if unit.variant == "mbconv":
+        positions, width = 4 * place.tokens, place.width
+        return [
+            o.conv(positions, unit.inputs, width, 1, bias=False),
+            o.norm("batch", positions, width),
+            o.elementwise(positions * width),
+            o.depthwise(place.tokens, width, 3, bias=False)._replace(reads=positions * width),
+            o.norm("batch", place.tokens, width),
+            o.elementwise(place.tokens * width),
+            o.conv(place.tokens, width, width, 1, bias=False),
+            o.norm("batch", place.tokens, width),
         ]
     if unit.variant == "merge_post":
         return [

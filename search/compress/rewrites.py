@@ -181,6 +181,8 @@ def _check_stream(network: Network) -> None:
     a = network.architecture
     if a.norm != "layer":
         raise SpaceError(f"layer_to_rms: needs norm 'layer', got {a.norm!r}")
+    if a.stem == "convs":
+        raise SpaceError("layer_to_rms: the batch norm that ends the stem writes to the stream")
     if a.stem_norm:
         raise SpaceError("layer_to_rms: the norm after the stem writes to the stream")
     if a.post_norm:

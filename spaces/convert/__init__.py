@@ -32,6 +32,7 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.Eva": ".vision_transformer:convert",
         "timm.MlpMixer": ".mlp_mixer:convert",
         "timm.SwinTransformer": ".swin:convert",
+        "timm.TinyVit": ".tiny_vit:convert",
         "timm.SwinTransformerV2": ".swin_v2:convert",
         "timm.ConvNeXt": ".convnext:convert",
         "timm.MetaFormer": ".metaformer:convert",

@@ -12,8 +12,6 @@ MISSING = {
     "timm.ByobNet": "convolutions that halve the grid inside a block, and transformers of another "
     "width inside one (MobileViT)",
     "timm.Levit": "attention that halves the grid, and values wider than keys",
-    "timm.TinyVit": "MBConv with an activation after its sum, a convolution between attention and "
-    "MLP, and biases by absolute offset",
     "timm.EfficientFormer": "MLPs with norms inside instead of before, values wider than keys, and "
     "biases by absolute offset",
     "timm.EfficientFormerV2": "attention on a coarser grid with heads that are mixed, and "

@@ -40,11 +40,11 @@ def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Netwo
         SpaceError: a parameter that only one of both has, or in another shape.
     """
     network = Network(architecture)
-    own = {name: parameter.shape for name, parameter in network.named_parameters()}
+    own = {name: value.shape for name, value in network.state_dict().items()}  # statistics, too
     left = own.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
     if left:
         raise SpaceError(f"the model has parts that have no counterpart: {min(left)[0]}")
-    network.load_state_dict(state, strict=False)
+    network.load_state_dict(state)
     return network
 
 

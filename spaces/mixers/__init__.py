@@ -31,6 +31,8 @@ MIXERS: Registry[Mixer] = Registry(
         "token_linear": ".token_linear:SPEC",
         "pool": ".pool:SPEC",
         "mbconv": ".mbconv:SPEC",
+        "mbconv_act": ".mbconv_act:SPEC",
+        "depthwise": ".depthwise:SPEC",
         "identity": ".identity:SPEC",
         "linformer": ".linformer:SPEC",
         "performer": ".performer:SPEC",

@@ -25,7 +25,7 @@ def attention(place: Place) -> list[Op]:
         macs=span * (2 * units + units * heads),
         weights=2 * units + units * heads,
         others=units + heads,  # bias of the first layer, and a scale a head
-        writes=heads * seen * seen,
+        writes=heads * (seen * seen + 1),  # biases of all pairs, and the scale
     )
     between = [biases, ops.elementwise(2 * elements, 2), *between]
     return projected(place, positions, positions, heads, between)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..architecture import Architecture
+from ..architecture import HALVING, Architecture
 from ..block import Place
 from ..places import places
 from ..rules import check
@@ -31,7 +31,7 @@ class NetworkStage(nn.Module):
         self.downsample: nn.Module | None = None
         if before:
             shapes = before.width, placed[0].width, before.grid
-            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps)
+            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps, a.act)
         self.blocks = nn.ModuleList(ResidualBlock(place, a) for place in placed)
 
     def modules_in_order(self) -> Iterator[nn.Module]:
@@ -65,8 +65,8 @@ class Network(nn.Module):
         placed = places(a)
         width, last = placed[0][0].width, placed[-1][-1].width
         self.patch_embed = (
-            ConvStem(a.in_chans, width, a.patch_size, a.act)
-            if a.stem == "conv"
+            ConvStem(a.in_chans, width, a.patch_size, a.act, projects=a.stem == "conv")
+            if a.stem in HALVING
             else ONE_CONVOLUTION[a.stem](a.in_chans, width, a.patch_size, a.stem_bias)
         )
         self.norm_stem = make_norm(a.norm, width, a.norm_eps) if a.stem_norm else None

@@ -51,9 +51,14 @@ ONE_CONVOLUTION = {"patch": PatchEmbed, "overlap": OverlapEmbed}
 
 
 class ConvStem(nn.Module):
-    """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881)."""
+    """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881).
 
-    def __init__(self, in_chans: int, width: int, patch_size: int, act: str) -> None:
+    Without the last one they have activations only between them, as in TinyViT.
+    """
+
+    def __init__(
+        self, in_chans: int, width: int, patch_size: int, act: str, *, projects: bool = True
+    ) -> None:
         super().__init__()
         steps = patch_size.bit_length() - 1
         widths = [in_chans] + [max(8, width >> (steps - 1 - step)) for step in range(steps)]
@@ -64,8 +69,8 @@ class ConvStem(nn.Module):
                 nn.BatchNorm2d(outputs),
                 make_act(act),
             ]
-        self.layers = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(widths[-1], width, 1)
+        self.layers = nn.Sequential(*(layers if projects else layers[:-1]))
+        self.proj = nn.Conv2d(widths[-1], width, 1) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
@@ -165,8 +170,31 @@ class OverlapDownsample(nn.Module):
         return self.overlap(x)
 
 
+class MBConvDownsample(nn.Module):
+    """1x1, depthwise of stride 2 and 1x1 convolutions, each with batch norm, as in TinyViT."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int, act: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            make_act(act),
+            nn.Conv2d(outputs, outputs, 3, stride=2, padding=1, groups=outputs, bias=False),
+            nn.BatchNorm2d(outputs),
+            make_act(act),
+            nn.Conv2d(outputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.layers(x)
+
+
 def make_downsample(
-    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float, act: str
 ) -> nn.Module:
     """Make the layers that lead from one grid to the next.
 
@@ -177,7 +205,10 @@ def make_downsample(
         grid: rows and columns before it.
         norm: of the network.
         eps: of its norms.
+        act: of the network.
     """
+    if kind == "mbconv":
+        return MBConvDownsample(inputs, outputs, act)
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
     if kind == "merge_post":

@@ -50,6 +50,7 @@ def corners() -> Iterator[Architecture]:
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
+    yield small(plain, stem="convs")
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):

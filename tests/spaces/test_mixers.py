@@ -620,6 +620,16 @@ class TestMBConv(MixerContract):
         se_ratio: [0, 0.5, 1], act: hardswish}"""
 
 
+class TestActivatedMBConv(MixerContract):
+    name = "mbconv_act"
+    fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], act: relu}"
+
+
+class TestDepthwise(MixerContract):
+    name = "depthwise"
+    fields = "{kernel_size: [3, 5]}"
+
+
 class TestFusedMBConv(MixerContract):
     name = "fused_mbconv"
     fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], norm: batch}"

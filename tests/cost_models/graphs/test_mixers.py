@@ -121,6 +121,16 @@ class TestMBConv(MixerCostContract):
         act: hardswish}"""
 
 
+class TestActivatedMBConv(MixerCostContract):
+    name = "mbconv_act"
+    fields = "{kernel_size: [3, 5], act: relu}"
+
+
+class TestDepthwise(MixerCostContract):
+    name = "depthwise"
+    fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
+
+
 class TestFusedMBConv(MixerCostContract):
     name = "fused_mbconv"
     fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
