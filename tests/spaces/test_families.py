@@ -15,6 +15,7 @@ NAMESAKES = {
     "mixer": "mixer_s16_224",
     "poolformer": "poolformer_s12",
     "swin": "swin_tiny_patch4_window7_224",
+    "tinyvit": "tiny_vit_5m_224",
 }
 
 

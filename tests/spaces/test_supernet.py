@@ -112,7 +112,7 @@ MERGING = {
     "global_pool": "avg",
     "num_heads": 2,
     "norm": ["batch", "layer", "group1"],
-    "downsample": ["conv", "merge", "patch", "overlap"],
+    "downsample": ["conv", "merge", "merge_post", "patch", "overlap", "mbconv"],
     "stages": [{"depth": 1, "width": [16, 32]}, {"depth": 1, "width": [16, 32]}],
 }
 
