@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from . import mixers
 from .block import Block
 
-STEMS = ("patch", "conv")
+STEMS = ("patch", "conv", "convs", "overlap")
+HALVING = ("conv", "convs")  # stems that halve the image again and again
 POS_EMBEDS = ("learned", "patches", "relative", "none")
 GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
 CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
 FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
-NORMS = ("layer", "rms", "batch", "group", "affine")
+NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
-DOWNSAMPLES = ("conv", "merge", "patch")
+DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv")
 TOKEN_REDUCTIONS = ("evit", "random")
 
 
@@ -27,8 +28,9 @@ class Stage:
     Attributes:
         width: channels of the residual stream.
         blocks: the blocks in order.
-        downsample: how the grid was halved before the stage, "conv", "merge" (Swin's) or "patch"
-            (ConvNeXt's); the first stage has the stem.
+        downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
+            "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's) or "mbconv"
+            (TinyViT's); the first stage has the stem.
     """
 
     width: int
@@ -45,22 +47,27 @@ class Architecture:
         input_size: side of the square input image in pixels.
         in_chans: image channels.
         num_classes: outputs of the head; 0 for none, so that features come out.
-        stem: "patch" (one convolution) or "conv" (3x3 convolutions of stride 2).
+        stem: "patch" (one convolution), "conv" (3x3 convolutions of stride 2, then 1x1), "convs"
+            (without the last) or "overlap" (one convolution of nearly twice the patch).
         patch_size: pixels a token is wide and high after the stem.
-        stem_bias: whether a patch stem has a bias.
+        stem_bias: whether a stem of one convolution has a bias.
         stem_norm: a norm after the stem, as in Swin.
         registers: learned tokens beside the patches that stand for no class.
         pos_embed: "learned" table of all tokens or of "patches" only, "relative" bias inside
             windows, or "none". Rotary positions are numbers of mixers.
         pre_norm: a norm before the first block, as in CLIP.
+        post_norm: the norms of blocks are after mixer and MLP instead of before, on what is added
+            to the stream, as in SwinV2.
         global_pool: class "token", class and "distill" tokens with a head each, "avg" of the
             patches, "token_avg" with both side by side, or "map", attention of a learned query.
         pool_registers: whether "avg" and "map" see the registers too.
         pool_heads: heads of "map".
         pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
         final_norm: where the last norm is: on all "tokens", after pooling ("pooled"), or "none".
-        norm: "layer", "rms", "batch", "group" or "affine" (scale and shift alone).
-        norm_eps: epsilon of every norm.
+        final_eps: epsilon of the last norm, where it is another; 0 for that of all.
+        norm: "layer", "rms", "batch", "group" (of 8 channels), "group1" (one group of all channels
+            and tokens, as in PoolFormer) or "affine" (scale and shift alone).
+        norm_eps: epsilon of every norm, but for the last where `final_eps` is given.
         act: activation of MLPs and convolutions.
         mlp: "plain", or "glu" with a second first layer that is gated by the activation of the
             first (SwiGLU with `act: silu`; Shazeer, arXiv:2002.05202).
@@ -82,11 +89,13 @@ class Architecture:
     registers: int = 0
     pos_embed: str = "learned"
     pre_norm: bool = False
+    post_norm: bool = False
     global_pool: str = "token"
     pool_registers: bool = False
     pool_heads: int = 8
     pool_mlp_ratio: float = 4.0
     final_norm: str = "tokens"
+    final_eps: float = 0.0
     norm: str = "layer"
     norm_eps: float = 1e-6
     act: str = "gelu"
@@ -117,8 +126,10 @@ class Architecture:
             yield from ("pool_heads", "pool_mlp_ratio")
         if not self.registers or self.global_pool not in ("avg", "map"):
             yield "pool_registers"
-        if self.stem != "patch":
+        if self.stem in HALVING:
             yield "stem_bias"
+        if self.final_norm == "none":
+            yield "final_eps"
 
     @property
     def grid(self) -> int:

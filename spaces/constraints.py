@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from . import schema
+from .architecture import HALVING
 from .counting import FactorGraph
 from .errors import ChoiceError, SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
@@ -247,9 +248,11 @@ class Constraints:
                             f"tokens, but {name} is a choice of {list(values)}"
                         )
         patches = sizes["patch_size"]
-        if "conv" in layout.domain(layout.network.sources["stem"]) and len(patches) > 1:
+        stems = layout.domain(layout.network.sources["stem"])
+        if len(patches) > 1 and (halving := [stem for stem in HALVING if stem in stems]):
             raise SpaceError(
-                f"patch_size: a conv stem has layers for one patch size, got {list(patches)}"
+                f"patch_size: a {halving[0]} stem has layers for one patch size, "
+                f"got {list(patches)}"
             )
 
     # Tokens that were dropped in one block are missing in all later ones.

@@ -12,12 +12,15 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import CLASS_TOKENS, Architecture
+from .architecture import CLASS_TOKENS, HALVING, NORMS, Architecture
 from .errors import SpaceError
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
 
 _PLAIN_POOLS = ("token", "distill", "avg")
+# Places of the last norm; that of one pooled vector is a layer norm where all is one group.
+_FINALS: dict[str, tuple[str, ...]] = dict.fromkeys(NORMS, ("tokens",))
+_FINALS["group1"] = ("tokens", "pooled")
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 
@@ -30,8 +33,13 @@ NETWORK_RULES = (
     ),
     Rule(
         ("stem", "patch_size"),
-        lambda stem, patch: stem != "conv" or (patch > 1 and patch & (patch - 1) == 0),
+        lambda stem, patch: stem not in HALVING or (patch > 1 and patch & (patch - 1) == 0),
         "a conv stem halves the image, so patch_size must be a power of 2, not {patch_size}",
+    ),
+    Rule(
+        ("stem", "patch_size"),
+        lambda stem, patch: stem != "overlap" or patch > 1,
+        "patches of an overlap stem are larger than a pixel, not {patch_size}",
     ),
     Rule(
         ("global_pool", "stages"),
@@ -54,18 +62,28 @@ NETWORK_RULES = (
         "final_norm 'pooled' does without global_pool 'token_avg', which pools two vectors",
     ),
     Rule(
+        ("post_norm", "norm", "layer_scale"),
+        lambda post, norm, scale: not post or (norm in ("layer", "rms") and not scale),
+        "post_norm does with norm 'layer' or 'rms' and without layer_scale, not norm {norm!r}",
+    ),
+    Rule(
         ("norm", "pre_norm", "final_norm", "mlp_norm", "mlp_bias", "global_pool"),
         lambda norm, pre, final, mlp, bias, pool: (
             norm in ("layer", "rms")
-            or (not pre and final == "tokens" and not mlp and bias and pool in _PLAIN_POOLS)
+            or (not pre and final in _FINALS[norm] and not mlp and bias and pool in _PLAIN_POOLS)
         ),
-        "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, another final_norm "
-        "than 'tokens', and global_pool 'map' and 'token_avg'",
+        "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, final_norm "
+        "{final_norm!r}, or global_pool 'map' and 'token_avg'",
     ),
 )
 
 # Before and after the rules that each mixer brings with it.
 _FIRST = (
+    Rule(
+        ("stem", "stage", "width"),
+        lambda stem, stage, width: stem != "convs" or stage > 0 or width >= 8,
+        "a convs stem makes at least 8 channels, so width cannot be {width}",
+    ),
     Rule(
         ("norm", "width"),
         lambda norm, width: norm != "group" or width % GROUP_CHANNELS == 0,
@@ -106,7 +124,7 @@ _LAST = (
     ),
     Rule(
         ("norm", "token_keep"),
-        lambda norm, keep: keep == 1 or norm != "group",
+        lambda norm, keep: keep == 1 or not norm.startswith("group"),
         "token_keep {token_keep} shifts the statistics of group norm",
     ),
     Rule(

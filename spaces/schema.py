@@ -58,9 +58,9 @@ ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if v
 LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
 FIXED = (
-    *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm", "pre_norm"),
-    *("registers", "pool_registers", "pool_heads", "pool_mlp_ratio", "final_norm"),
-    *("mlp", "mlp_norm", "mlp_bias"),
+    *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm"),
+    *("pre_norm", "post_norm", "registers", "pool_registers", "pool_heads", "pool_mlp_ratio"),
+    *("final_norm", "final_eps", "mlp", "mlp_norm", "mlp_bias"),
 )
 
 

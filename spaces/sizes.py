@@ -12,12 +12,13 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from .architecture import HALVING
 from .errors import ConfigError
 
 SIZES = range(8, 1025)  # pixels that a preset can be asked for
 NEAR = math.sqrt(2)  # factor by which a patch or window may differ from what is wanted
 LEAST_GRID = 2  # side of the last token grid, which pooled keys and values halve
-LEAST_PATCH = {"patch": 1, "conv": 2}  # of each stem; that of convolutions halves images
+LEAST_PATCH = {"patch": 1, "conv": 2, "convs": 2, "overlap": 2}  # of each stem
 AROUND = 5  # multiples of the patches that are tried below and above a size
 
 
@@ -126,7 +127,7 @@ def _patches(size: int, wanted: Sequence[float], last: int, stem: str) -> list[i
         for patch in range(least, size // LEAST_GRID + 1)
         if size % (patch << last) == 0
         and size // patch >> last >= LEAST_GRID
-        and (stem != "conv" or patch & (patch - 1) == 0)
+        and (stem not in HALVING or patch & (patch - 1) == 0)
     ]
     ideals = [max(float(least), ideal) for ideal in wanted]
     nearest = [min(possible, key=partial(_off, ideal=i), default=0) for i in ideals]

@@ -4,10 +4,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from vitpareto.spaces.space import PRESETS
+
+# Presets at the size of ImageNet that keep all laws of presets in slow tests; see test_families.
+FAMILIES = ("lightvit", "litevit", "mixer", "poolformer", "swin", "tinyvit")
 BROWSER, NODE = "browser", "node"  # devices
 MODULES = {
     "litert": "ai_edge_litert",
@@ -15,6 +20,25 @@ MODULES = {
     "coreml": "coremltools",
     "qnn": "onnxruntime_qnn",
 }  # of runtimes whose module is called otherwise
+
+
+def presets() -> list[Any]:
+    """Names of all presets of spaces, those of families marked as slow."""
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return [pytest.param(n, marks=pytest.mark.slow) if n in FAMILIES else n for n in names]
+
+
+def slim_poolformer(**settings: Any) -> Any:
+    """timm's PoolFormer, whose own functions make no slim ones, with few channels."""
+    from timm.models.metaformer import GroupNorm1, MetaFormer
+    from torch import nn
+
+    parts = {"norm_layers": GroupNorm1, "downsample_norm": None, "mlp_act": nn.GELU}
+    parts |= {"mlp_bias": True, "use_mlp_head": False, "res_scale_init_values": None}
+    parts |= {"depths": (1, 2, 1), "dims": (8, 12, 16), "layer_scale_init_values": 0.1}
+    model = MetaFormer(**parts | settings)
+    model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
+    return model
 
 
 def needs_runtime(name: str) -> None:

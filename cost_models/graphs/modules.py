@@ -93,7 +93,8 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
         module = Head(_network(unit), tokens)
     elif unit.kind == "downsample":
         grid = (2 * place.grid[0], 2 * place.grid[1])
-        module = make_downsample(unit.variant, unit.inputs, width, grid, unit.norm, EPS)
+        shapes = unit.inputs, width, grid
+        module = make_downsample(unit.variant, *shapes, unit.norm, EPS, place.act)
         merges = module.layout == "tokens"
         shape = (batch, grid[0] * grid[1], unit.inputs) if merges else (batch, unit.inputs, *grid)
     else:
@@ -224,6 +225,7 @@ def _architecture(unit: SubBlock) -> Architecture:
         mlp_norm="mlp_norm" in flags,
         mlp_bias="no_bias" not in flags,
         layer_scale="scale" in flags,
+        post_norm="post_norm" in flags,
         token_reduction="random" if "random" in flags else "evit",
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces import Place, Policy, Scalar
+from ...spaces.architecture import HALVING
 from ...spaces.errors import CostError
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
@@ -204,7 +205,7 @@ def _larger(a: Any, b: Any) -> Any:
 
 def _folds(block: SubBlock, op: Op) -> bool:
     """Whether an operation is a layer that takes in the batch norm after it."""
-    is_patch = block.kind == "stem" and block.variant == "patch"
+    is_patch = block.kind == "stem" and block.variant not in HALVING
     layers = ("conv", "depthwise", "linear")
     return op.kind in layers and not some(op.others) and not is_patch
 

@@ -40,9 +40,9 @@ class SubBlock:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of mixers and MLPs "scale" (layer scale), "evit" or "random" (tokens
-            dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the norm)
-            and "pool_registers".
+            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "evit" or "random"
+            (tokens dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the
+            norm) and "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -262,7 +262,7 @@ def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     drop = (a.token_reduction,) if place.kept != place.tokens else ()
     return SubBlock(
         *("mixer", _mixing(place), at_run_time(policy), a.norm, place.block.mixer),
-        flags=(*(_scale(a) if find(place.block.mixer).residual else ()), *drop),
+        flags=(*(_branch(a) if find(place.block.mixer).residual else ()), *drop),
     )
 
 
@@ -270,7 +270,7 @@ def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The MLP of a block: linear layers on tokens, 1x1 convolutions on a grid."""
     grid = find(place.block.mixer).layout == "grid"
     variant = MLP_VARIANTS[a.mlp][grid]
-    flags = _scale(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
+    flags = _branch(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
     return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=flags)
 
 
@@ -299,8 +299,8 @@ def _names(told: dict[str, bool]) -> tuple[str, ...]:
     return tuple(name for name, holds in told.items() if holds)
 
 
-def _scale(a: Architecture) -> tuple[str, ...]:
-    return ("scale",) if a.layer_scale else ()
+def _branch(a: Architecture) -> tuple[str, ...]:
+    return _names({"scale": a.layer_scale, "post_norm": a.post_norm})
 
 
 def at_run_time(policy: Policy) -> Policy:
@@ -364,8 +364,9 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
     place, inputs, patch = unit.place, unit.inputs, unit.patch_size
     grid = place.grid[0] * place.grid[1]
     ops: list[Op] = []
-    if unit.variant == "patch":
-        ops.append(o.conv(grid, inputs, place.width, patch, patch, "no_bias" not in unit.flags))
+    if unit.variant in ("patch", "overlap"):
+        side = patch if unit.variant == "patch" else 2 * patch - 1
+        ops.append(o.conv(grid, inputs, place.width, side, patch, "no_bias" not in unit.flags))
     else:
         steps = patch.bit_length() - 1
         for step in range(steps):
@@ -375,7 +376,10 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
             ops.append(o.norm("batch", positions, outputs))
             ops.append(o.elementwise(positions * outputs))
             inputs = outputs
-        ops.append(o.conv(grid, inputs, place.width, 1))
+        if unit.variant == "conv":
+            ops.append(o.conv(grid, inputs, place.width, 1))
+        else:
+            ops.pop()  # no activation follows the last one
     if "norm" in unit.flags:
         ops.append(o.norm(unit.norm, grid, place.width))
     rows = place.prefix + grid
@@ -395,11 +399,30 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
             o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
         ]
+    if unit.variant == "mbconv":
+        positions, width = 4 * place.tokens, place.width
+        return [
+            o.conv(positions, unit.inputs, width, 1, bias=False),
+            o.norm("batch", positions, width),
+            o.elementwise(positions * width),
+            o.depthwise(place.tokens, width, 3, bias=False)._replace(reads=positions * width),
+            o.norm("batch", place.tokens, width),
+            o.elementwise(place.tokens * width),
+            o.conv(place.tokens, width, width, 1, bias=False),
+            o.norm("batch", place.tokens, width),
+        ]
+    if unit.variant == "merge_post":
+        return [
+            o.linear(place.tokens, 4 * unit.inputs, place.width, bias=False),
+            o.norm(unit.norm, place.tokens, place.width),
+        ]
     if unit.variant == "patch":
         return [
             o.norm(unit.norm, 4 * place.tokens, unit.inputs),
             o.conv(place.tokens, unit.inputs, place.width, 2, 2),
         ]
+    if unit.variant == "overlap":
+        return [o.conv(place.tokens, unit.inputs, place.width, 3, 2)]
     return [
         o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
         o.norm("batch", place.tokens, place.width),

@@ -75,7 +75,7 @@ def reparametrize(
 def norms_and_readers(network: Network) -> Iterator[tuple[str, list[str]]]:
     """Norms of tokens, with the linear layers that alone read them, by name."""
     for path, block in network.named_modules():
-        if not isinstance(block, ResidualBlock):
+        if not isinstance(block, ResidualBlock) or block.post_norm:
             continue
         mixer = block.get_submodule(block.mixer_name)
         # Padded windows hold zeros after the norm, which a shift would not move.

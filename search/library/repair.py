@@ -174,7 +174,7 @@ class _Walk:
             return self.start.trace.mixed[i][j]
         self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
         traits = find(block.mixer)
-        simple = traits.layout == "tokens" and bool(traits.last)
+        simple = traits.layout == "tokens" and bool(traits.last) and not block.post_norm
         self.twins.compress(
             f"{path}.{block.mixer_name}",
             (lambda: block.norm1(x)) if simple else None,
@@ -216,6 +216,9 @@ class _Walk:
         if self._still(self._as_wide(i, j), f"{path}.norm2", f"{path}.mlp", f"{path}.ls2"):
             return wanted
         grid = block.layout
+        if block.post_norm:  # the norm after it leaves nothing to fit by least squares
+            self.twins.compress(f"{path}.mlp")
+            return chunked(lambda part: tokens(block.feed(shaped(part, grid))), x)
 
         def fed(part: Tensor) -> Tensor:
             return tokens(mlp(norm(shaped(part, grid))))

@@ -42,6 +42,8 @@ def writers(start: Start) -> Iterator[Writer]:
         i, j, name = units.place
         block = blocks_of(stages_of(start.network)[i])[j]
         module = block.get_submodule(name)
+        if block.post_norm:  # what is added is normed first, and no sum of what units write
+            continue
         if name == "mlp" and block.norm2 is not None:
             last, norm, stream = "fc2", block.norm2, start.trace.mixed[i][j]
         else:

@@ -124,7 +124,7 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
     if index:
         spec["downsample"] = stage.downsample
     spec |= _numbers(first, stage.width)
-    if first.mixer == "window" and not any(block.shift for block in stage.blocks):
+    if "shift" in find(first.mixer).fields and not any(block.shift for block in stage.blocks):
         spec["shift"] = False
     spec["mlp_ratio"] = exact_ratio(first.mlp_hidden, stage.width)
     mixers = _mixers(a, first, index)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import SpaceError
 from ..networks import Network
 from ..registry import Registry
+from .missing import MISSING
 
 __all__ = ["CONVERTERS", "answer_of", "converter_of", "from_model", "from_timm"]
 
@@ -31,7 +32,10 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.Eva": ".vision_transformer:convert",
         "timm.MlpMixer": ".mlp_mixer:convert",
         "timm.SwinTransformer": ".swin:convert",
+        "timm.TinyVit": ".tiny_vit:convert",
+        "timm.SwinTransformerV2": ".swin_v2:convert",
         "timm.ConvNeXt": ".convnext:convert",
+        "timm.MetaFormer": ".metaformer:convert",
         "torchvision.VisionTransformer": ".torchvision_vit:convert",
         **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
         "transformers.SwinForImageClassification": ".transformers_swin:convert",
@@ -78,6 +82,8 @@ def converter_of(model: nn.Module) -> Callable[[Any], Network]:
     for name in names:
         if name in CONVERTERS:
             return CONVERTERS[name]
+        if name in MISSING:
+            raise SpaceError(f"{name} does not convert: the vocabulary lacks {MISSING[name]}")
     raise SpaceError(f"no converter for {names[0]}; there are some for {', '.join(CONVERTERS)}")
 
 

@@ -40,11 +40,11 @@ def network_of(architecture: Architecture, state: Mapping[str, Tensor]) -> Netwo
         SpaceError: a parameter that only one of both has, or in another shape.
     """
     network = Network(architecture)
-    own = {name: parameter.shape for name, parameter in network.named_parameters()}
+    own = {name: value.shape for name, value in network.state_dict().items()}  # statistics, too
     left = own.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
     if left:
         raise SpaceError(f"the model has parts that have no counterpart: {min(left)[0]}")
-    network.load_state_dict(state, strict=False)
+    network.load_state_dict(state)
     return network
 
 
@@ -64,7 +64,8 @@ def norm_of(norm: Any) -> dict[str, Any]:
     """Kind and epsilon of the norm of all tokens.
 
     Raises:
-        SpaceError: it is neither a layer norm, nor an RMS norm, nor scale and shift alone.
+        SpaceError: it is neither a layer norm, nor an RMS norm, nor one of a single group, nor
+            scale and shift alone.
     """
     kind = kind_of_norm(norm)
     if not kind:
@@ -77,6 +78,8 @@ def kind_of_norm(norm: nn.Module) -> str:
     names = {kind.__name__.lower() for kind in type(norm).__mro__}
     if "layernorm" in names:
         return "layer"
+    if isinstance(norm, nn.GroupNorm):
+        return "group1" if norm.num_groups == 1 else ""
     return "rms" if names & {"rmsnorm"} else "affine" if "affine" in names else ""
 
 

@@ -48,14 +48,19 @@ def bias(place: Place, seen: int, halo: int = 0) -> list[Op]:
     if not place.relative:
         return []
     (rows, columns), heads = padded(place), place.block.num_heads
-    table = (2 * (side_of(place) + halo) - 1) ** 2 * heads
+    table = biases_of(place, halo) * heads
     return [ops.elementwise(heads * rows * columns * seen, 2, others=table)]
+
+
+def biases_of(place: Place, halo: int = 0) -> int:
+    """Learned biases of a head: one for each relative position, or for each up to its sign."""
+    side = side_of(place) + halo
+    return (side if place.block.symmetric else 2 * side - 1) ** 2
 
 
 def bias_constants(place: Place, seen: int, halo: int = 0) -> Any:
     """Biases gathered from their tables, beyond these; arguments as of `bias`."""
-    side = side_of(place)
-    pairs = side**2 * seen - (2 * (side + halo) - 1) ** 2
+    pairs = side_of(place) ** 2 * seen - biases_of(place, halo)
     return place.block.num_heads * pairs if place.relative else 0
 
 
@@ -80,6 +85,8 @@ def constants(place: Place) -> Any:
 WINDOW_SIZE = Number("window_size", 7)  # side of a window, in tokens
 # Every second block's windows are shifted by half a window, as in Swin.
 SHIFT = Number("shift", True, build=lambda shift, given: shift and given.odd, fixed=True)
+# A bias for how far rows and columns are apart, in either direction, as in LeViT and TinyViT.
+SYMMETRIC = Number("symmetric", False, fixed=True)
 WINDOW_FITS = Rule(
     ("window_size", "grid"),
     lambda window, grid: 1 <= window <= grid,
@@ -90,7 +97,7 @@ SPEC = Mixer(
     module=".window:WindowAttention",
     ops=attention,
     example=Block("window", num_heads=3, head_dim=64, window_size=7),
-    numbers=(*HEADS, WINDOW_SIZE, SHIFT),
+    numbers=(*HEADS, WINDOW_SIZE, SHIFT, SYMMETRIC),
     rules=(HEADS_GIVEN, WINDOW_FITS),
     attribute="attn",
     relative=True,

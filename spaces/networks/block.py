@@ -20,6 +20,8 @@ from .reduction import REDUCTIONS
 class ResidualBlock(nn.Module):
     """One block at its place.
 
+    With `post_norm` both norms are on what is added to the stream.
+
     `mix` and `feed` are its two residual sub-blocks, the units whose cost is measured.
 
     Args:
@@ -32,7 +34,7 @@ class ResidualBlock(nn.Module):
         block, traits, width = place.block, find(place.block.mixer), place.width
         norm, eps, layout = architecture.norm, architecture.norm_eps, traits.layout
         self.mixer, self.layout, self.residual = block.mixer, layout, traits.residual
-        self.ranks_tokens = traits.ranks_tokens
+        self.ranks_tokens, self.post_norm = traits.ranks_tokens, architecture.post_norm
         self.norm1 = make_norm(norm, width, eps, layout) if traits.pre_norm else nn.Identity()
         self.mixer_name = attribute_of(block.mixer)
         self.add_module(self.mixer_name, mixer_class(traits.module)(place))
@@ -64,14 +66,19 @@ class ResidualBlock(nn.Module):
     def branch(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the mixer gives, and the map of attention by which tokens are dropped, if any."""
         mixer = cast("Any", self.get_submodule(self.mixer_name))
+        x, scores = x if self.post_norm else self.norm1(x), None
         if self.reduction is not None and self.ranks_tokens:
-            return mixer.with_scores(self.norm1(x))
-        return mixer(self.norm1(x)), None
+            x, scores = mixer.with_scores(x)
+        else:
+            x = mixer(x)
+        return self.norm1(x) if self.post_norm else x, scores
 
     def feed(self, x: Tensor) -> Tensor:
         """The MLP with its norm and residual."""
         if self.mlp is None or self.norm2 is None:
             return x
+        if self.post_norm:
+            return x + self.norm2(self.mlp(x))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..architecture import Architecture
+from ..architecture import HALVING, Architecture
 from ..block import Place
 from ..places import places
 from ..rules import check
@@ -17,7 +17,7 @@ from .block import ResidualBlock
 from .norms import make_norm
 from .pooling import AttentionPool
 from .sharing import Shared
-from .stems import ConvStem, PatchEmbed, make_downsample
+from .stems import ONE_CONVOLUTION, ConvStem, make_downsample
 
 
 class NetworkStage(nn.Module):
@@ -31,7 +31,7 @@ class NetworkStage(nn.Module):
         self.downsample: nn.Module | None = None
         if before:
             shapes = before.width, placed[0].width, before.grid
-            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps)
+            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps, a.act)
         self.blocks = nn.ModuleList(ResidualBlock(place, a) for place in placed)
 
     def modules_in_order(self) -> Iterator[nn.Module]:
@@ -65,9 +65,9 @@ class Network(nn.Module):
         placed = places(a)
         width, last = placed[0][0].width, placed[-1][-1].width
         self.patch_embed = (
-            PatchEmbed(a.in_chans, width, a.patch_size, a.stem_bias)
-            if a.stem == "patch"
-            else ConvStem(a.in_chans, width, a.patch_size, a.act)
+            ConvStem(a.in_chans, width, a.patch_size, a.act, projects=a.stem == "conv")
+            if a.stem in HALVING
+            else ONE_CONVOLUTION[a.stem](a.in_chans, width, a.patch_size, a.stem_bias)
         )
         self.norm_stem = make_norm(a.norm, width, a.norm_eps) if a.stem_norm else None
         self.shared: dict[str, Shared] = {}
@@ -188,7 +188,11 @@ def _token(width: int, count: int = 1) -> nn.Parameter:
 
 
 def _final_norm(a: Architecture, where: str, width: int) -> nn.Module:
-    return make_norm(a.norm, width, a.norm_eps) if a.final_norm == where else nn.Identity()
+    if a.final_norm != where:
+        return nn.Identity()
+    # Of one vector, the norm of all channels and tokens is that of its channels.
+    kind = "layer" if (where, a.norm) == ("pooled", "group1") else a.norm
+    return make_norm(kind, width, a.final_eps or a.norm_eps)
 
 
 def _position_rule(width: int, side: int, prefix: int, kind: str) -> Shared:

@@ -81,11 +81,16 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class GroupNorm2d(nn.GroupNorm):
-    """Group norm of grids, in groups of a fixed number of channels so that widths can share."""
+    """Group norm of grids.
 
-    def __init__(self, num_channels: int, eps: float) -> None:
-        super().__init__(num_channels // GROUP_CHANNELS, num_channels, eps)
-        self.shared = own_branch("group", num_channels)
+    Groups have a fixed number of channels, so that widths can share; or one has all ("group1", the
+    norm of PoolFormer, Yu et al., arXiv:2111.11418).
+    """
+
+    def __init__(self, num_channels: int, eps: float, branch: str = "group") -> None:
+        groups = num_channels // GROUP_CHANNELS if branch == "group" else 1
+        super().__init__(groups, num_channels, eps)
+        self.shared = own_branch(branch, num_channels)
 
 
 class GroupNorm(GroupNorm2d):
@@ -104,16 +109,17 @@ def own_branch(branch: str, channels: int) -> dict[str, Shared]:
 
 
 def make_norm(kind: str, num_channels: int, eps: float, layout: str = "tokens") -> nn.Module:
-    """A norm by its name: layer, rms, batch, group or affine."""
+    """A norm by its name, one of `architecture.NORMS`."""
     grid = layout == "grid"
     if kind == "affine":
         return Affine(num_channels, axis=1 if grid else -1)
     if kind == "rms":
         return RmsNorm(num_channels, eps, axis=1 if grid else -1)
-    classes = {
+    classes: dict[str, tuple[Callable[..., nn.Module], ...]] = {
         "layer": (LayerNorm, LayerNorm2d),
         "batch": (BatchNorm, BatchNorm2d),
         "group": (GroupNorm, GroupNorm2d),
+        "group1": (partial(GroupNorm, branch="group1"), partial(GroupNorm2d, branch="group1")),
     }
     return classes[kind][grid](num_channels, eps=eps)
 

@@ -84,7 +84,7 @@ def with_pixels(
     if in_chans not in (1, a.in_chans):
         raise SpaceError(f"the network takes {a.in_chans} channel(s), the images have {in_chans}")
     if not isinstance(network.patch_embed, PatchEmbed):
-        raise SpaceError("only a patch embedding of one convolution can take other pixels")
+        raise SpaceError("only a patch embedding that sees no border can take other pixels")
     state = network.state_dict()
     kernel = state[f"{STEM}.weight"].double()
     factors, offsets = (torch.tensor(v, dtype=torch.float64) for v in (scale, shift))

@@ -28,10 +28,37 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
-class ConvStem(nn.Module):
-    """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881)."""
+class OverlapEmbed(nn.Module):
+    """One convolution that sees nearly two patches a side: 7x7 at patches of 4 (PoolFormer)."""
 
-    def __init__(self, in_chans: int, width: int, patch_size: int, act: str) -> None:
+    def __init__(self, in_chans: int, width: int, patch_size: int, bias: bool = True) -> None:
+        super().__init__()
+        side = 2 * patch_size - 1
+        self.proj = nn.Conv2d(
+            in_chans, width, side, stride=patch_size, padding=patch_size // 2, bias=bias
+        )
+        resize = partial(_resize, side=side)
+        shape = (width, in_chans, side, side)
+        rule = Shared(shape, "_ _ whole whole", resize, _enlarge, branch="overlap")
+        self.shared = {"proj.weight": rule}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
+        return self.proj(x)
+
+
+ONE_CONVOLUTION = {"patch": PatchEmbed, "overlap": OverlapEmbed}
+
+
+class ConvStem(nn.Module):
+    """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881).
+
+    Without the last one they have activations only between them, as in TinyViT.
+    """
+
+    def __init__(
+        self, in_chans: int, width: int, patch_size: int, act: str, *, projects: bool = True
+    ) -> None:
         super().__init__()
         steps = patch_size.bit_length() - 1
         widths = [in_chans] + [max(8, width >> (steps - 1 - step)) for step in range(steps)]
@@ -42,8 +69,8 @@ class ConvStem(nn.Module):
                 nn.BatchNorm2d(outputs),
                 make_act(act),
             ]
-        self.layers = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(widths[-1], width, 1)
+        self.layers = nn.Sequential(*(layers if projects else layers[:-1]))
+        self.proj = nn.Conv2d(widths[-1], width, 1) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
@@ -65,26 +92,52 @@ class ConvDownsample(nn.Module):
         return self.bn(self.conv(x))
 
 
-class PatchMerging(nn.Module):
-    """Swin's downsampling: four neighbors side by side, norm, linear (arXiv:2103.14030)."""
+class Merging(nn.Module):
+    """Four neighbors side by side."""
 
     layout = "tokens"
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def merged(self, x: Tensor) -> Tensor:
+        """(B, H * W, C) -> (B, H * W / 4, C * 4)."""
+        height, width = self.grid
+        x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
+        # Channels outermost, unlike Swin: those of a narrower network come first.
+        return x.permute(0, 1, 3, 5, 4, 2).flatten(3).flatten(1, 2)
+
+
+class PatchMerging(Merging):
+    """Swin's downsampling: four neighbors side by side, norm, linear (arXiv:2103.14030)."""
 
     def __init__(
         self, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
     ) -> None:
-        super().__init__()
-        self.grid = grid
+        super().__init__(grid)
         self.norm = make_norm(norm, 4 * inputs, eps)
         self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W / 4, C')."""
-        height, width = self.grid
-        x = x.view(-1, height // 2, 2, width // 2, 2, x.shape[-1])
-        # Channels outermost, unlike Swin: those of a narrower network come first.
-        x = x.permute(0, 1, 3, 5, 4, 2).flatten(3).flatten(1, 2)  # (B, H * W / 4, C * 4)
-        return self.reduction(self.norm(x))
+        return self.reduction(self.norm(self.merged(x)))
+
+
+class NormedMerging(Merging):
+    """SwinV2's downsampling: four neighbors side by side, linear, norm (arXiv:2111.09883)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+    ) -> None:
+        super().__init__(grid)
+        # Names of their own: nothing is shared with other downsampling of a supernet.
+        self.merge = nn.Linear(4 * inputs, outputs, bias=False)
+        self.norm_out = make_norm(norm, outputs, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H * W, C) -> (B, H * W / 4, C')."""
+        return self.norm_out(self.merge(self.merged(x)))
 
 
 class PatchDownsample(nn.Module):
@@ -103,8 +156,45 @@ class PatchDownsample(nn.Module):
         return self.proj(self.norm_in(x))
 
 
+class OverlapDownsample(nn.Module):
+    """A 3x3 convolution of stride 2, with a bias and no norm, as in PoolFormer."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.overlap = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.overlap(x)
+
+
+class MBConvDownsample(nn.Module):
+    """1x1, depthwise of stride 2 and 1x1 convolutions, each with batch norm, as in TinyViT."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int, act: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            make_act(act),
+            nn.Conv2d(outputs, outputs, 3, stride=2, padding=1, groups=outputs, bias=False),
+            nn.BatchNorm2d(outputs),
+            make_act(act),
+            nn.Conv2d(outputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return self.layers(x)
+
+
 def make_downsample(
-    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float
+    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float, act: str
 ) -> nn.Module:
     """Make the layers that lead from one grid to the next.
 
@@ -115,11 +205,18 @@ def make_downsample(
         grid: rows and columns before it.
         norm: of the network.
         eps: of its norms.
+        act: of the network.
     """
+    if kind == "mbconv":
+        return MBConvDownsample(inputs, outputs, act)
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
+    if kind == "merge_post":
+        return NormedMerging(inputs, outputs, grid, norm, eps)
     if kind == "patch":
         return PatchDownsample(inputs, outputs, norm, eps)
+    if kind == "overlap":
+        return OverlapDownsample(inputs, outputs)
     return ConvDownsample(inputs, outputs)
 
 

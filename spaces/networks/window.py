@@ -31,15 +31,18 @@ class WindowAttention(Attention):
         self.grid, self.padded = place.grid, padded(place)
         self.window, self.shift, self.halo = side_of(place), shift_of(place), halo
         self.windows = self.padded[0] * self.padded[1] // self.window**2
-        span = 2 * (self.window + self.halo) - 1
+        symmetric = bool(place.block.symmetric)
+        span = self.window if symmetric else 2 * (self.window + self.halo) - 1
         self.bias_table = (
             nn.Parameter(torch.zeros(self.num_heads, span, span)) if place.relative else None
         )
         if self.bias_table is not None:
             shape = (self.num_heads, span, span)
             rule = Shared(shape, "heads whole whole", center(span), uncenter)
+            rule = Shared(shape, "heads _ _", branch="symmetric") if symmetric else rule
             self.shared["bias_table"] = rule
-        self.register_buffer("offsets", _offsets(self.window, self.halo), persistent=False)
+        offsets = _distances(self.window) if symmetric else _offsets(self.window, self.halo)
+        self.register_buffer("offsets", offsets, persistent=False)
         mask = _mask(self.padded, self.window, self.shift) if self.shift else None
         self.register_buffer("mask", mask, persistent=False)
 
@@ -105,6 +108,15 @@ def _offsets(window: int, halo: int) -> Tensor:
         along = query[:, None] - key + window + halo - 1  # of one axis (window, reach)
         rows, columns = along[:, None, :, None], along[None, :, None, :]
         return (rows * (2 * (window + halo) - 1) + columns).flatten(2).flatten(0, 1)
+
+
+def _distances(window: int) -> Tensor:
+    """Index of each pair into a symmetric table, by how far they are apart."""
+    with torch.device("cpu"):
+        position = torch.arange(window)
+        along = (position[:, None] - position).abs()
+        rows, columns = along[:, None, :, None], along[None, :, None, :]
+        return (rows * window + columns).flatten(2).flatten(0, 1)
 
 
 def _mask(grid: tuple[int, ...], window: int, shift: int) -> Tensor:

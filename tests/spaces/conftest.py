@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from vitpareto.spaces import Candidate, SearchSpace
-from vitpareto.spaces.space import PRESETS
 from vitpareto.spaces.supernet import Supernet
 
+from ..shared import presets
 from .helpers import randomize
 
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", params=sorted(path.stem for path in PRESETS.glob("*.yaml")))
+@pytest.fixture(scope="session", params=presets())
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     return SearchSpace.from_yaml(request.param)
 

@@ -16,6 +16,7 @@ from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_tim
 from vitpareto.spaces.convert.contract import ConverterContract, with_noise
 from vitpareto.spaces.supernet import Supernet
 
+from ..shared import slim_poolformer
 from .helpers import difference, images
 
 
@@ -201,6 +202,51 @@ class TestSwin(ConverterContract):
     models = (makes("swin_tiny_patch4_window7_224", depths=(2, 1, 2, 1)),)
 
 
+def swin_v2(**settings: object) -> nn.Module:
+    """One whose norms and biases of positions are not 0, as they are when it is made."""
+    small = {"depths": (1, 3), "embed_dim": 24, "num_heads": (2, 3), "img_size": 32} | settings
+    model = timm.create_model("swinv2_tiny_window8_256", **{"window_size": 4, **small})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name or "cpb_mlp" in name:
+                parameter.mul_(10).add_("norm" in name)
+    return model
+
+
+class TestSwinV2(ConverterContract):
+    """Windows that are shifted, that do not divide the grid, and as large as it is."""
+
+    models = (
+        lambda: swin_v2(num_classes=7),
+        lambda: swin_v2(window_size=5, depths=(1, 1), in_chans=1, mlp_ratio=2.0),
+        lambda: swin_v2(window_size=8, qkv_bias=False, num_classes=0),
+    )
+
+
+def tiny_vit(**settings: object) -> nn.Module:
+    """One with statistics of its own, on images of 64 pixels."""
+    small = {"embed_dims": (16, 16, 24), "depths": (1, 2, 1), "num_heads": (1, 2, 3)}
+    small |= {"window_sizes": (4, 4, 4)} | settings
+    model = timm.create_model("tiny_vit_5m_224", **small)
+    model.default_cfg = {"input_size": (model.in_chans, 64, 64)}
+    with torch.no_grad():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name.endswith(("bn.weight", "attention_biases")):
+                value.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                value.normal_(0, 0.1)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
+    return model
+
+
+class TestTinyVit(ConverterContract):
+    models = (
+        lambda: tiny_vit(num_classes=7),
+        lambda: tiny_vit(in_chans=1, num_classes=0, mlp_ratio=2.0, local_conv_size=5),
+    )
+
+
 class TestConvNext(ConverterContract):
     """Layers as linear ones and as convolutions, with the last norm after pooling and before."""
 
@@ -220,8 +266,16 @@ class TestConvNext(ConverterContract):
     )
 
 
+class TestMetaFormer(ConverterContract):
+    models = (
+        lambda: slim_poolformer(num_classes=7),
+        lambda: slim_poolformer(num_classes=0, in_chans=1, layer_scale_init_values=None),
+    )
+
+
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
+    tested += (TestMetaFormer, TestSwinV2, TestTinyVit)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -249,6 +303,11 @@ def test_every_converter_is_tested() -> None:
         ("convnextv2_atto", {}, r"no counterpart: stages\.\d\.blocks\.\d\..*grn"),
         ("convnext_tiny", {"stem_type": "overlap"}, "a stem of overlapping convolutions"),
         ("convnext_atto", {"global_pool": "max"}, "the model pools by 'max', not by 'avg'"),
+        ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
+        ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
+        ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
+        ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
+        ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
         ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),
@@ -259,6 +318,25 @@ def test_what_has_no_counterpart_is_refused(
 ) -> None:
     with pytest.raises(SpaceError, match=reason):
         from_timm(timm.create_model(name, pretrained=False, **settings))
+
+
+UNKNOWN = {
+    **{"mobilenetv3_small_100": "a layer before the head", "efficientvit_b0": "halves the grid"},
+    **{"efficientvit_m0": "cascaded heads inside windows", "mobilevit_xxs": "another width inside"},
+    **{"mobilevitv2_050": "another width inside", "levit_128": "values wider than keys"},
+    **{
+        "levit_conv_128": "values wider than keys",
+    },
+    **{"efficientformer_l1": "norms inside", "efficientformerv2_s0": "a coarser grid"},
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_known_families_that_do_not_convert_say_what_they_need(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(SpaceError, match=rf"does not convert: the vocabulary .*{UNKNOWN[name]}"):
+        from_model(model)
 
 
 def test_what_would_say_something_else_is_refused() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
+from vitpareto.spaces.architecture import DOWNSAMPLES
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
@@ -53,6 +54,13 @@ def test_every_norm_and_activation(norm: str, act: str) -> None:
 
 
 @pytest.mark.onnx
+def test_parts_of_poolformer() -> None:
+    blocks = (Block("pool", mlp_hidden=48), Block("softmax", num_heads=2, head_dim=8))
+    last = {"norm": "group1", "final_norm": "pooled", "final_eps": 1e-3}
+    agree(randomized(small(*blocks, stem="overlap", layer_scale=True, **last)))
+
+
+@pytest.mark.onnx
 @pytest.mark.parametrize("pool", ["avg", "token", "distill"])
 @pytest.mark.parametrize("how", ["evit", "random"])
 def test_token_reduction(pool: str, how: str) -> None:
@@ -61,7 +69,7 @@ def test_token_reduction(pool: str, how: str) -> None:
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("downsample", ["conv", "merge", "patch"])
+@pytest.mark.parametrize("downsample", DOWNSAMPLES)
 def test_stages(downsample: str) -> None:
     block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     stages = (Stage(24, (block, block)), Stage(40, (block,), downsample))

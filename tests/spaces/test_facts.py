@@ -45,9 +45,12 @@ def corners() -> Iterator[Architecture]:
     dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.6)
     for norm in NORMS:
         yield small(plain, norm=norm, layer_scale=True, stem_norm=True)
+    yield small(plain, stem="overlap", norm="group1", final_norm="pooled", final_eps=1e-5)
+    yield small(plain, dropping, norm="rms", post_norm=True)
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
+    yield small(plain, stem="convs")
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):

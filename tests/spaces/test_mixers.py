@@ -539,6 +539,11 @@ class TestWindow(MixerContract):
     fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: relative}"
 
 
+class TestCosineWindow(MixerContract):
+    name = "cosine_window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5], mixer_prune_ratio: [0, 0.5]}"
+
+
 class TestLinear(MixerContract):
     name = "linear"
     fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5]}"
@@ -613,6 +618,16 @@ class TestMBConv(MixerContract):
     name = "mbconv"
     fields = """{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], norm: batch,
         se_ratio: [0, 0.5, 1], act: hardswish}"""
+
+
+class TestActivatedMBConv(MixerContract):
+    name = "mbconv_act"
+    fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], act: relu}"
+
+
+class TestDepthwise(MixerContract):
+    name = "depthwise"
+    fields = "{kernel_size: [3, 5]}"
 
 
 class TestFusedMBConv(MixerContract):

@@ -27,7 +27,7 @@ def norm_of(kind: str, layout: str = "tokens", width: int = 24) -> nn.Module:
     return norm
 
 
-@pytest.mark.parametrize("kind", ["layer", "rms", "batch", "group"])
+@pytest.mark.parametrize("kind", ["layer", "rms", "batch", "group", "group1"])
 def test_norms_of_grids_and_of_tokens_agree(kind: str) -> None:
     x = torch.randn(2, 36, 24)
     grid = x.transpose(1, 2).unflatten(-1, (6, 6))
@@ -50,6 +50,11 @@ def test_norms_against_torch_and_formulas() -> None:
     variance = split.var((1, 3), keepdim=True, correction=0)
     expected = ((split - mean) / (variance + 1e-5).sqrt()).flatten(2) * group.weight + group.bias
     assert difference(group(x), expected) < 1e-5
+    one = norm_of("group1")  # all channels of all tokens share theirs
+    scaled = (x - x.mean((1, 2), keepdim=True)) / (
+        x.var((1, 2), keepdim=True, correction=0) + 1e-5
+    ).sqrt()
+    assert difference(one(x), scaled * one.weight + one.bias) < 1e-5
 
 
 @pytest.mark.parametrize("width", [24, 16])

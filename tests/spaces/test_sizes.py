@@ -8,10 +8,12 @@ import pytest
 
 from vitpareto.spaces import ConfigError, SearchSpace, SpaceError
 from vitpareto.spaces.safe_yaml import read_yaml
-from vitpareto.spaces.sizes import NEAR, SIZES, at_size
+from vitpareto.spaces.sizes import LEAST_PATCH, NEAR, SIZES, at_size
 from vitpareto.spaces.space import PRESETS
 
-NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+from ..shared import presets
+
+NAMES = presets()
 
 OWN = """
 input_size: {size}
@@ -35,7 +37,8 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
     own = read_yaml(PRESETS / f"{name}.yaml")
     halvings = len(own["stages"]) - 1
     grids = [own["input_size"] / patch for patch in patches(own)]
-    least = 4 << halvings if own["stem"] == "conv" else 1  # two tokens a side in the last stage
+    smallest = LEAST_PATCH[own["stem"]]
+    least = 4 << halvings if smallest > 1 else 1  # two tokens a side in the last stage
     for asked in (*SIZES[:60], *SIZES[60::7]):
         spec = at_size(own, asked)
         size, step = spec["input_size"], min(patches(spec)) << halvings
@@ -43,7 +46,7 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
         for patch in patches(spec):
             assert size % (patch << halvings) == 0 and size // patch >> halvings >= 2
             factor = min(max(size / patch / grid, grid * patch / size) for grid in grids)
-            assert factor < NEAR * 1.001 or patch == 2  # a stem of convolutions has none smaller
+            assert factor < NEAR * 1.001 or patch in (2, smallest)  # a stem has none smaller
         if asked != own["input_size"]:
             assert f"{name}@{asked}: input_size {size}" in spec["description"]
 

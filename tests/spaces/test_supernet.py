@@ -111,8 +111,8 @@ MERGING = {
     "patch_size": 4,
     "global_pool": "avg",
     "num_heads": 2,
-    "norm": ["batch", "layer"],
-    "downsample": ["conv", "merge", "patch"],
+    "norm": ["batch", "layer", "group1"],
+    "downsample": ["conv", "merge", "merge_post", "patch", "overlap", "mbconv"],
     "stages": [{"depth": 1, "width": [16, 32]}, {"depth": 1, "width": [16, 32]}],
 }
 

@@ -36,6 +36,11 @@ class TestWindow(MixerCostContract):
     fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: none}"
 
 
+class TestCosineWindow(MixerCostContract):
+    name = "cosine_window"
+    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 7], post_norm: true}"
+
+
 class TestLinear(MixerCostContract):
     name = "linear"
     fields = "{num_heads: [2, 4], head_dim: 8, kernel_size: [3, 5], norm: batch}"
@@ -114,6 +119,16 @@ class TestMBConv(MixerCostContract):
     name = "mbconv"
     fields = """{kernel_size: [3, 5], se_ratio: [0, 0.5], norm: [batch, layer], layer_scale: true,
         act: hardswish}"""
+
+
+class TestActivatedMBConv(MixerCostContract):
+    name = "mbconv_act"
+    fields = "{kernel_size: [3, 5], act: relu}"
+
+
+class TestDepthwise(MixerCostContract):
+    name = "depthwise"
+    fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
 
 
 class TestFusedMBConv(MixerCostContract):

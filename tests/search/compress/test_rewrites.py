@@ -32,6 +32,7 @@ CASES = {
     "group_to_instance": [
         architecture(Block(**ATTENTION), norm="group"),
         architecture(Block("pool", mlp_hidden=64), Block(**ATTENTION), norm="group"),
+        architecture(Block("pool", mlp_hidden=64), Block(**ATTENTION), norm="group1"),
     ],
     "hardswish_to_relu6": [
         architecture(act="hardswish"),
@@ -65,6 +66,7 @@ def test_exact_rewrites_and_what_the_naive_swap_costs(name: str, a: Architecture
     [
         (architecture(norm="rms"), "needs norm 'layer'"),
         (architecture(stem_norm=True), "after the stem"),
+        (architecture(post_norm=True), "after mixers and MLPs"),
         (HIERARCHY, "downsampling"),
         (architecture(Block("pool", mlp_hidden=64)), "mixer 'pool'"),
         (architecture(Block("token_mlp", token_hidden=8, mlp_hidden=64)), "mixer 'token_mlp'"),

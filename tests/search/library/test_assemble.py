@@ -133,10 +133,36 @@ stages:
 """
 
 
+NORMED_AFTER = """
+in_chans: 1
+num_classes: 5
+input_size: 32
+patch_size: 4
+pos_embed: none
+global_pool: avg
+norm: layer
+post_norm: true
+head_dim: 8
+window_size: 4
+stages:
+  - {depth: 2, width: 16, num_heads: 2, mixer: cosine_window}
+  - depth: [1, 2]
+    width: [32, 48]
+    downsample: merge_post
+    blocks:
+      mixer: [cosine_window, linear]
+      num_heads: [2, 4]
+      mlp_ratio: [1.0, 2.0]
+      mixer_rank_ratio: [1.0, 0.5]
+      weight_bits: [32, 4]
+"""
+
+
 @torch.no_grad()
-def test_hierarchies_are_assembled() -> None:
+@pytest.mark.parametrize("text", [HYBRID, NORMED_AFTER])
+def test_hierarchies_are_assembled(text: str) -> None:
     """Of grids and tokens, several widths and kinds of norms; the start itself bit for bit."""
-    space = SearchSpace.from_text(HYBRID)
+    space = SearchSpace.from_text(text)
     largest = space.largest()
     network = random_network(largest.architecture)
     library = Library(Start.of(network, images(largest.architecture, 8)))

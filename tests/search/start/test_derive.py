@@ -24,6 +24,8 @@ from vitpareto.spaces.convert.contract import with_noise
 from vitpareto.spaces.errors import RunError, SpaceError
 from vitpareto.spaces.networks import Network
 
+from ...shared import slim_poolformer
+
 NAME = "vit_tiny_patch16_224"
 
 
@@ -66,7 +68,7 @@ def test_a_hierarchy_and_a_mixer() -> None:
                              num_heads=(3, 6), img_size=56, num_classes=5)  # fmt: skip
     mixer = timm.create_model("mixer_s32_224", img_size=64)
     convolutions = timm.create_model("convnext_atto", depths=(1, 1, 3, 1), dims=(16, 24, 32, 40))
-    for model in (swin, mixer, convolutions):
+    for model in (swin, mixer, convolutions, slim_poolformer()):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 

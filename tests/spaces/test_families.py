@@ -1,0 +1,60 @@
+"""Presets of families: the network that gives each its name is a member, and others run."""
+
+import pytest
+import timm
+import torch
+
+from vitpareto.cost_models import workload
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.convert import converter_of
+
+from ..shared import FAMILIES
+from .helpers import difference, images, randomized, run_onnx, to_onnx
+
+NAMESAKES = {
+    "mixer": "mixer_s16_224",
+    "poolformer": "poolformer_s12",
+    "swin": "swin_tiny_patch4_window7_224",
+    "tinyvit": "tiny_vit_5m_224",
+}
+
+
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_the_namesake_is_a_member(name: str) -> None:
+    """Converted without its weights, which take long to draw and tell nothing here."""
+    with torch.device("meta"):
+        model = timm.create_model(NAMESAKES[name])
+        architecture = converter_of(model)(model).architecture
+    candidate = Candidate.uncompressed(architecture)
+    assert candidate in SearchSpace.from_yaml(name)
+    assert workload(candidate).params == sum(p.numel() for p in model.parameters())
+
+
+def test_what_no_package_has_is_as_large_as_it_is_said_to_be() -> None:
+    lightvit, litevit = (SearchSpace.from_yaml(n).largest() for n in ("lightvit", "litevit"))
+    assert abs(workload(lightvit).params / 9.4e6 - 1) < 0.02
+    assert {block.mixer for block in lightvit.architecture.blocks()} == {"aggregate"}
+    assert workload(litevit).params < 4e6
+    tried = [c.architecture.blocks() for c in SearchSpace.from_yaml("litevit").sample(20)]
+    blocks = [block for some in tried for block in some]
+    assert any(block.token_keep < 1 for block in blocks)
+    assert any(block.mixer == "banded" for block in blocks)
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *((name, 1) for name in ("litevit", "mixer", "poolformer")),
+        *(pytest.param(name, 50, marks=pytest.mark.slow) for name in FAMILIES),
+    ],
+)
+def test_candidates_run_in_onnx_runtime(name: str, count: int) -> None:
+    """Random ones, or the cheapest of some; of these the default tests have time for one."""
+    drawn = SearchSpace.from_yaml(name).sample(max(count, 10), seed=1)
+    for candidate in sorted(drawn, key=lambda c: workload(c).macs)[:count]:
+        network, x = randomized(candidate.architecture), images(candidate, 1)
+        logits, _ = run_onnx(to_onnx(network, x), x)
+        with torch.no_grad():
+            expected = network(x)
+        assert difference(logits, expected) < 1e-4 * max(1.0, float(expected.abs().max()))
