@@ -27,7 +27,6 @@ TRANSFORMS: Registry[Transform] = Registry(
         "cp_ratio": ".low_rank:CP_RATIO",
         "weight_scales": ".listed:WEIGHT_SCALES",
         "weight_zero": ".listed:WEIGHT_ZERO",
-        "act_range": ".listed:ACT_RANGE",
         "packing": ".listed:PACKING",
         "rewrite": ".listed:REWRITE",
     },

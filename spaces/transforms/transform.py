@@ -38,7 +38,6 @@ class Transform:
             of each of the two matrices. Training passes its gradient straight through.
             "rounding": (grid, value) -> grid of the stored weights. Bits have no function: the
             recipe of the device says what they mean.
-            "ranges": (observer, value) -> lowest and highest activation.
             "file": (path, weights, bits, value) -> bytes written.
             "graph": (network, value) -> rewritten network.
         apply: the function as "module:attribute", absolute in a plugin; loaded by who runs it.
@@ -61,7 +60,7 @@ class Transform:
     summary: str
     values: tuple[Scalar, ...] = ()
     range: tuple[float, float] = (0, 0)
-    on: Literal["numbers", "branch", "inputs", "weights", "rounding", "ranges", "file", "graph"] = (
+    on: Literal["numbers", "branch", "inputs", "weights", "rounding", "file", "graph"] = (
         "weights"
     )
     apply: str = ""

@@ -37,7 +37,7 @@ def test_ranges_are_looked_for_only_where_they_are_fixed(
     assert bool(build.seen.entering) == (recipes is STATIC)
     assert not build.exact
     params = build.ready.state_dict()
-    ranges = calibrate(build.ready, params, build.candidate, build.images)
+    ranges = calibrate(build.ready, params, build.candidate, build.images, recipes)
     with torch.no_grad():
         wanted = run(build.ready, params, build.candidate, split.images, recipes, ranges)
     assert build.logits(split).equal(wanted)
