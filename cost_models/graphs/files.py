@@ -20,7 +20,7 @@ from ..device import Device
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
 from ..stored_weights import StoredWeights
-from ..units.precision_recipes import Book
+from ..units.precision_recipes import Book, packs_zeros
 from .quantize import (
     Limits,
     apply_recipe,
@@ -31,6 +31,7 @@ from .quantize import (
 )
 from .short_names import body_bytes
 from .to_onnx import chained
+from .zeros import without_zeros
 
 Array = NDArray[np.float32]
 CLOSE = 1e-4  # of answers to those of ONNX Runtime, relative to the largest
@@ -104,6 +105,8 @@ def network_file(
     """
     if find_runtime(device.runtime).format == ONNX:
         graph = apply_recipes(model, candidate, recipes, limits)
+        if packs_zeros(device.runtime):
+            graph = without_zeros(graph)
         onnx.helper.set_model_props(graph, dict(about))
         onnx.checker.check_model(graph)
         content, nodes = graph.SerializeToString(), len(graph.graph.node)

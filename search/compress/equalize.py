@@ -19,7 +19,7 @@ from ...spaces.networks.attention import Attention
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.window import WindowAttention
 from .network import Calibration
-from .repq import chain
+from .repq import chain_of
 
 FLOOR = 1e-4  # of the widest channel; narrower ones are scaled as if they were that wide
 
@@ -37,7 +37,7 @@ def equalized(
     """
     changed = dict(params)
     for writer, reader in pairs(network):
-        first, last = chain(network, writer)[-1], chain(network, reader)[0]
+        first, last = chain_of(network, writer)[-1], chain_of(network, reader)[0]
         seen = calibration.before[last]
         width = torch.maximum(seen.lows.abs(), seen.highs.abs())
         columns = changed[f"{last}.weight"].abs().amax(0)
@@ -61,9 +61,9 @@ def pairs(network: Network) -> Iterator[tuple[str, str]]:
         if plain and not shared and isinstance(mixer.get_submodule("norm"), nn.Identity):
             yield f"{path}.{block.mixer_name}.v", f"{path}.{block.mixer_name}.proj"
         mlp = block.mlp
-        if network.architecture.act == "relu" and mlp is not None and mlp.readers == ("fc1",):
-            if block.layout == "tokens" and not network.architecture.mlp_norm:
-                yield f"{path}.mlp.fc1", f"{path}.mlp.fc2"
+        relu = network.architecture.act == "relu" and not network.architecture.mlp_norm
+        if relu and block.layout == "tokens" and mlp is not None and mlp.readers == ("fc1",):
+            yield f"{path}.mlp.fc1", f"{path}.mlp.fc2"
 
 
 def _floored(width: Tensor) -> Tensor:

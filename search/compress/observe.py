@@ -114,7 +114,7 @@ def least_error(seen: Observer) -> Tensor:
 
 
 def entropy(seen: Observer) -> Tensor:
-    """The range (2,) after whose rounding the histogram of the sample tells least apart from before.
+    """The range (2,) whose rounding changes the histogram of the sample the least.
 
     That is the Kullback-Leibler divergence of TensorRT's calibration (Migacz, GTC 2017), with a
     zero point.

@@ -22,15 +22,6 @@ WEIGHT_ZERO = Transform(
     apply=".grids:with_zero_point",
     searched=False,
 )
-PACKING = Transform(
-    "packing",
-    "",
-    "how a file of sparse low-bit weights keeps the positions of zeros",
-    values=("", "bitmap", "gaps"),
-    on="file",
-    apply=".packing:save_packed",
-    searched=False,
-)
 REWRITE = Transform(
     "rewrite",
     "",

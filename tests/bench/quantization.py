@@ -1,15 +1,16 @@
 """Quantization after training: which ranges, how many images, and which corrections help.
 
 `python -m tests.bench quantization` trains a network on digits for a minute; with VITPARETO_RUN it
-takes the most accurate model and the images of a run folder. Every accuracy is that of the file that
-ONNX Runtime executes, on the validation split, and every error is that of its logits relative to
-the network in float. Calibration images are drawn from the train split.
+takes the most accurate model and the images of a run folder. Every accuracy is that of the file
+that ONNX Runtime executes, on the validation split, and every error is that of its logits relative
+to the network in float. Calibration images are drawn from the train split.
 """
 
 import os
 from collections.abc import Collection, Sequence
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ DYNAMIC = ("float", "dynamic8", "dynamic4")
 DRAWS = 5
 IMAGES = 64  # of a calibration, as `export.calibration_images`
 MOST = 2000  # validation images
+COMBINATIONS = ((), *((name,) for name in CORRECTIONS), ("repq", "bias"), CORRECTIONS)
+DYNAMIC_COMBINATIONS = ((), ("equalize",), ("bias",))  # RepQ is for fixed ranges alone
 POLICIES = {"8 bits": Policy(8, 8), "4-bit weights": Policy(4, 8), "3-bit weights": Policy(3, 8)}
 
 
@@ -55,8 +58,8 @@ def of_digits() -> tuple[Network, Data]:
     from vitpareto.search.data.loading import load_data
     from vitpareto.spaces import SearchSpace
 
-    data = load_data(DataConfig(), 16)
     chosen = Candidate.uncompressed(SearchSpace.from_yaml("digits").largest().architecture)
+    data = load_data(DataConfig(), chosen.architecture.input_size)
     return trained(chosen, data), data
 
 
@@ -83,7 +86,7 @@ def tables(network: Network, data: Data) -> None:
     bench = Quantized(network.eval(), data)
     print(HEADER)
     row("in float", f"{bench.exact:.2%}", "", f"{len(bench.split)} images")
-    choices: dict[str, Choose] = {n: cache(lambda _, n=n: n) for n in RANGES}
+    choices: dict[str, Choose] = {n: partial(_named, n) for n in RANGES}
     choices["chosen for each layer"] = closest
     print(f"\nranges of activations, 8 bits, {IMAGES} images, {DRAWS} draws")
     for name, choose in choices.items():
@@ -95,9 +98,13 @@ def tables(network: Network, data: Data) -> None:
     print(f"\ncorrections, {IMAGES} images, {DRAWS} draws")
     for kind, recipes in (("fixed ranges", STATIC), ("ranges of each image", DYNAMIC)):
         for bits, policy in POLICIES.items():
-            for by in ((), *((name,) for name in CORRECTIONS), ("repq", "bias"), CORRECTIONS):
+            for by in COMBINATIONS if recipes is STATIC else DYNAMIC_COMBINATIONS:
                 what = " and ".join(by) or "none"
                 bench.print(f"  {bits}, {kind}: {what}", policy, recipes, IMAGES, by=by)
+
+
+def _named(name: str, readers: object) -> str:
+    return name
 
 
 class Quantized:
@@ -116,6 +123,7 @@ class Quantized:
         with torch.no_grad():
             self.logits = torch.cat([network(x) for x in self.split.images.split(256)])
         self.exact = self._right(self.logits)
+        self._plain: dict[Policy, tuple[Network, Any]] = {}
 
     def print(
         self,
@@ -149,9 +157,15 @@ class Quantized:
     ) -> tuple[float, float]:
         """Accuracy, and relative error of logits, of the file that is executed."""
         candidate = everywhere(Candidate.uncompressed(self.network.architecture), policy)
-        ready = compensated(deliverable(self.network, candidate), candidate, recipes, images, by)
+        if not by and policy in self._plain:
+            ready, graph = self._plain[policy]
+        else:
+            plain = deliverable(self.network, candidate)
+            ready = compensated(plain, candidate, recipes, images, by)
+            graph = to_onnx(ready, (1, *images.shape[1:]))
+            if not by:
+                self._plain[policy] = ready, graph
         seen = calibrate(ready, ready.state_dict(), candidate, images, recipes, choose)
-        graph = to_onnx(ready, (1, *images.shape[1:]))
         model = apply_recipes(graph, candidate, recipes, seen.limits)
         compiled = open_runtime(DEVICE).compile(model)
         logits = torch.from_numpy(run_all(compiled, self.split.images.numpy(), 1).copy())

@@ -61,16 +61,18 @@ def test_layers_of_a_network_choose(trained: Trained) -> None:
     gained = 0
     for block in network.stages[0].blocks:  # pyright: ignore
         for names in (["attn.q", "attn.k", "attn.v"], ["attn.proj"], ["mlp.fc1"], ["mlp.fc2"]):
-            paths = [p for p, m in network.named_modules() for n in names if m is block.get_submodule(n)]
+            paths = [
+                p for p, m in network.named_modules() for n in names if m is block.get_submodule(n)
+            ]
             ends = {tuple(best.entering[p].tolist()) for p in paths}
             assert len(ends) == 1 and len(paths) == len(names)
             readers = [
-                Reader(layers[p].module, state[f"{p}.weight"], stored[f"{p}.weight"], best.before[p])
+                Reader(
+                    layers[p].module, state[f"{p}.weight"], stored[f"{p}.weight"], best.before[p]
+                )
                 for p in paths
             ]
-            errors = [
-                sum(r.error(c.entering[paths[0]]) for r in readers) for c in (best, plain)
-            ]
+            errors = [sum(r.error(c.entering[paths[0]]) for r in readers) for c in (best, plain)]
             assert errors[0] <= errors[1]
             gained += errors[0] < errors[1]
     assert gained > 0

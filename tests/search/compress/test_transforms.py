@@ -12,7 +12,6 @@ from vitpareto.search.compress import deliverable, transforms
 from vitpareto.search.compress.applied import load
 from vitpareto.search.compress.contract import TransformContract
 from vitpareto.search.compress.network import compressed, compressible
-from vitpareto.search.compress.packing import load_packed
 from vitpareto.search.compress.quantize import Grid
 from vitpareto.search.compress.rewrites import REWRITES
 from vitpareto.search.compress.sparsity import follows_n_m
@@ -49,6 +48,10 @@ class TestRankRatio(TransformContract):
 
 class TestNM(TransformContract):
     transform = TRANSFORMS["n_m"]
+
+
+class TestBlockSparsity(TransformContract):
+    transform = TRANSFORMS["block_sparsity"]
 
 
 @needs_tensorly
@@ -114,14 +117,6 @@ def test_grids() -> None:
     for value in TRANSFORMS["weight_scales"].values:
         assert per(Grid(8), value) == Grid(8, value)
     assert zero(Grid(8), False) == Grid(8) and not zero(Grid(8), True).symmetric
-
-
-def test_packing(tmp_path: Path) -> None:
-    save = load(TRANSFORMS["packing"])
-    for value in TRANSFORMS["packing"].values[1:]:
-        weight = torch.eye(8)
-        assert save(tmp_path / value, {"w": weight}, 8, value) > 0
-        assert load_packed(tmp_path / value)["w"].allclose(weight)
 
 
 def test_rewrites() -> None:
