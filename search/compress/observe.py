@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from .quantize import ACT_TOP, TINY_RANGE, quantize_range
 
-SAMPLE = 1 << 17  # values kept of every batch, for percentiles and errors
+SAMPLE = 1 << 16  # values kept of every batch, for percentiles and outputs
+TRIED = 1 << 14  # of these, on which the errors of ranges are compared
 FEWEST_ROWS = 64  # of them, however wide
 WHOLE = 4  # images kept of every batch that enters a convolution
 TAIL = 1e-4  # share of the values that a percentile range cuts off at each end
-SHRINKS = torch.logspace(0, -2, 97)  # parts of the wider side of a range that are tried
+# Parts of the wider side of a range that are tried.
+SHRINKS = torch.cat([torch.linspace(1, 0.3, 36), torch.logspace(-0.6, -2, 12)])
 LEVELS = ACT_TOP + 1
 BINS = 4096  # of the histogram whose entropy is compared
 
@@ -107,7 +109,7 @@ def percentile(seen: Observer) -> Tensor:
 
 def least_error(seen: Observer) -> Tensor:
     """The range (2,) whose 256 values are closest to the sample on average."""
-    sample = seen.sample
+    sample = seen.sample[:TRIED]  # whole rows, and so all channels
     tried = _narrower(min_max(seen))
     errors = [(quantize_range(sample, *ends) - sample).square().mean() for ends in tried]
     return tried[int(torch.stack(errors).argmin())]
