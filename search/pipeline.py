@@ -47,6 +47,7 @@ from .run.rates import Rates
 from .run.stage import Stage
 from .run.stages import running
 from .run.terms import terms_of
+from .run.ways import choose, trained_as
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog
 from .store.atomic_files import read_json
@@ -200,15 +201,17 @@ def _finish(run: Run, waiting: Sequence[Evaluation], pace: Pace | None) -> None:
     config, tuning, first = run.config, run.tuning, next(iter(run.sides))
     slow_first = sorted(waiting, key=lambda e: -e.on(first).metrics["latency_ms"])  # to train, too
     new = {e.key: e for e in slow_first}
-    to_train = [
-        Finalist(
-            e.candidate,
-            start_network(run.inherited, e.candidate, run.calibration, tuning),
-            run.on(first).folder.training_of(e.key),
-            f"{number} of {len(new)}",
-        )
-        for number, e in enumerate(new.values(), 1)
-    ]
+    usual = config.finish.ways[-1]  # of what rounds nothing, too
+    to_train: dict[tuple[str, str], Finalist] = {}
+    for number, e in enumerate(new.values(), 1):
+        for way, candidate in trained_as(e.candidate, config.finish.ways).items():
+            network = start_network(run.inherited, candidate, run.calibration, tuning)
+            kept = run.on(first).folder.training_of(e.key, "" if way == usual else way)
+            name = f"{number} of {len(new)}" + f" ({way})" * (len(config.finish.ways) > 1)
+            finalist = Finalist(candidate, network, kept, name, way == "direct")
+            to_train[e.key, way] = finalist
+            if pace:
+                pace.know(finalist.key, e.key)
 
     costs = {name: side.costs for name, side in run.sides.items()}
     terms = {
@@ -217,13 +220,20 @@ def _finish(run: Run, waiting: Sequence[Evaluation], pace: Pace | None) -> None:
     }
     with open_executor(config.executor) as executor:
         workers = config.executor.workers
-        trained = train_finalists(to_train, tuning, executor, workers, pace=pace)
-    for finalist in trained:
-        found = new[finalist.candidate.key]
+        every = [*to_train.values()]
+        trained = train_finalists(every, tuning, executor, workers, pace=pace)
+    for found in new.values():
+        done = {w: f for (key, w), f in to_train.items() if key == found.key and f in trained}
+        if not done:
+            continue
+        took = {way: (f.network, tuning.seconds(f)) for way, f in done.items()}
+        chosen = choose(found.candidate, took, terms[first])
         for side in sides_without(run, found):
-            name, network = side.folder.device, deepcopy(finalist.network)
-            deliver(side.folder.pareto, found.on(name), network, terms[name])
-        finalist.kept.unlink(missing_ok=True)
+            name, network = side.folder.device, deepcopy(chosen.network)
+            about = {"ways": chosen.trials, "corrected": chosen.compensate}
+            deliver(side.folder.pareto, found.on(name), network, terms[name], **about)
+        for finalist in done.values():
+            finalist.kept.unlink(missing_ok=True)
 
 
 def verify(run: Run) -> None:

@@ -20,10 +20,18 @@ from ..device import Device
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
 from ..stored_weights import StoredWeights
-from ..units.precision_recipes import Book
-from .quantize import apply_recipe, apply_recipes, stored_by_recipe, stored_by_recipes, with_weights
+from ..units.precision_recipes import Book, packs_zeros
+from .quantize import (
+    Limits,
+    apply_recipe,
+    apply_recipes,
+    stored_by_recipe,
+    stored_by_recipes,
+    with_weights,
+)
 from .short_names import body_bytes
 from .to_onnx import chained
+from .zeros import without_zeros
 
 Array = NDArray[np.float32]
 CLOSE = 1e-4  # of answers to those of ONNX Runtime, relative to the largest
@@ -80,7 +88,7 @@ def network_file(
     candidate: Candidate,
     recipes: Book | Sequence[str],
     about: Mapping[str, str],
-    images: Array | None = None,
+    limits: Mapping[str, Limits] | None = None,
 ) -> GraphFile:
     """A network as a file, in the candidate's own precision.
 
@@ -90,14 +98,16 @@ def network_file(
         candidate: with its policies.
         recipes: by which the device runs each precision.
         about: texts that the file holds, by name.
-        images: (N, in_chans, S, S), from which ranges of activations are taken.
+        limits: ranges of activations, as for `quantize.apply_recipes`.
 
     Raises:
         CostError: a precision that the device cannot run, or a converter that does not know an
             operator or is wrong.
     """
     if find_runtime(device.runtime).format == ONNX:
-        graph = apply_recipes(model, candidate, recipes, images)
+        graph = apply_recipes(model, candidate, recipes, limits)
+        if packs_zeros(device.runtime):
+            graph = without_zeros(graph)
         onnx.helper.set_model_props(graph, dict(about))
         onnx.checker.check_model(graph)
         content, nodes = graph.SerializeToString(), len(graph.graph.node)

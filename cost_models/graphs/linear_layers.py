@@ -89,7 +89,7 @@ class OnnxGraph:
 
     def packed(self, name: str, value: NDArray[np.int8]) -> str:
         """Add a constant of signed 4-bit integers, two a byte, the first in the low half."""
-        self._opset = INT4_OPSET
+        self.needs(INT4_OPSET)
         flat = value.reshape(-1).astype(np.uint8) & 15
         flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
         raw = (flat[::2] | flat[1::2] << 4).tobytes()
@@ -97,6 +97,10 @@ class OnnxGraph:
             name, onnx.TensorProto.INT4, value.shape, raw, raw=True
         )
         return name
+
+    def needs(self, opset: int) -> None:
+        """Raise the opset to at least this."""
+        self._opset = max(self._opset, opset)
 
     def add(self, kind: str, inputs: list[str], name: str, domain: str = "", **attrs: Any) -> str:
         """Add a node with one output; the output's name."""

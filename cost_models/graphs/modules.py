@@ -15,6 +15,7 @@ from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.network import to_grid, to_tokens
 from ...spaces.networks.stems import make_downsample
 from ...spaces.ops import linear
+from ...spaces.transforms import policy_transforms
 from ..units.workload import SubBlock, has_mlp, transformed, workload
 from .folding import folded
 
@@ -117,6 +118,7 @@ def network(candidate: Candidate, seed: int = 0) -> Network:
         built = folded(built)
         for prefix, unit in locate(candidate).items():
             factorize(built.get_submodule(prefix), unit.policy)
+            thin(built.get_submodule(prefix), unit.policy)
     return built
 
 
@@ -174,6 +176,23 @@ def factorize(module: nn.Module, policy: Policy) -> None:
                 counted = transformed([linear(1, layer.in_features, layer.out_features)], policy)
                 if len(counted) == 2:
                     setattr(parent, name, _factors(layer, counted[0].shape[2]))
+
+
+def thin(module: nn.Module, policy: Policy) -> None:
+    """Set as many weights to zero as the policy does, evenly spaced: which ones takes no bytes."""
+    known = policy_transforms()
+    for name, value in policy.others:
+        if not (keep := known[name].kept):
+            continue
+        for layer in module.modules():
+            conv = isinstance(layer, nn.Conv2d) and layer.groups == 1
+            if conv or isinstance(layer, nn.Linear):
+                rows, run = layer.weight.detach().flatten(1), known[name].run
+                inputs = rows.shape[1]
+                whole, left = inputs // run, keep(inputs, value) - inputs % run
+                stay = torch.arange(whole) * (left // run) % whole < left // run
+                rows[:, : whole * run] *= stay.repeat_interleave(run)
+                layer.weight.data = rows.view_as(layer.weight)
 
 
 def _factors(layer: nn.Linear, kept: int) -> nn.Sequential:

@@ -8,7 +8,7 @@ quantization documents of ONNX Runtime for the patterns that it fuses into integ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -22,12 +22,24 @@ from ..units.precision_recipes import BLOCK, Book, Recipe, find_recipe, recipe_f
 from .linear_layers import CONTRIB, OnnxGraph, OnnxLayer, is_transposed
 
 Array = NDArray[np.float32]
-Ranges = Mapping[str, NDArray[np.float32]]
+Ranges = Mapping[str, NDArray[np.float32]]  # tensor -> lowest and highest value
 Writer = Callable[[OnnxGraph, OnnxLayer, int, Ranges], None]
 Find = Callable[[OnnxLayer], tuple[Recipe, int]]  # the recipe of a layer, and bits of its weights
 FLOAT = find_recipe("float")  # leaves a layer as it is
 BLOCKS_OF_INTEGERS = 4  # `accuracy_level` by which MatMulNBits rounds what enters it to int8
 DEFAULT_RANGE = np.array([-4.0, 4.0], np.float32)
+
+
+class Limits(NamedTuple):
+    """Fixed ranges around a layer.
+
+    Attributes:
+        entering: lowest and highest input (2,).
+        leaving: lowest and highest output (2,).
+    """
+
+    entering: Array
+    leaving: Array
 
 
 def apply_recipe(
@@ -52,7 +64,7 @@ def apply_recipes(
     model: onnx.ModelProto,
     candidate: Candidate,
     recipes: Book | Sequence[str],
-    calibration_images: Array | None = None,
+    limits: Mapping[str, Limits] | None = None,
 ) -> onnx.ModelProto:
     """A candidate's precision, sub-block by sub-block.
 
@@ -61,16 +73,14 @@ def apply_recipes(
         candidate: its policies.
         recipes: what the device runs each group with, as `CostModel.recipes` has it, or the
             recipes of the device.
-        calibration_images: (N, in_chans, S, S); needed where activations have fixed scales.
+        limits: of every layer whose activations have fixed scales, by the name of its module; a
+            fixed range by default, which is enough for latency.
 
     Raises:
-        CostError: a precision that the device cannot run.
+        CostError: a precision that the device cannot run, or a layer without limits.
     """
-    find, chosen = _by_place(candidate, recipes)
-    ranges: dict[str, Array] = {}
-    static = any(recipe.activations == "static" for recipe in chosen)
-    if calibration_images is not None and static:
-        ranges = calibrate_ranges(model, lambda layer: find(layer)[0], calibration_images)
+    find, _ = _by_place(candidate, recipes)
+    ranges = {} if limits is None else _ranges(model, lambda layer: find(layer)[0], limits)
     return _rewrite(model, find, ranges)
 
 
@@ -109,18 +119,22 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, StoredWeights]) -
     return graph.model
 
 
-def calibrate_ranges(
-    model: onnx.ModelProto, find: Callable[[OnnxLayer], Recipe], images: Array
+def _ranges(
+    model: onnx.ModelProto, find: Callable[[OnnxLayer], Recipe], limits: Mapping[str, Limits]
 ) -> dict[str, Array]:
-    """Lowest and highest value of every activation that a static recipe quantizes."""
-    from ..runtimes.onnxruntime import observe
-
-    layers = [layer for layer in OnnxGraph(model).layers() if find(layer).activations == "static"]
-    wanted = {layer.source for layer in layers} | {x.result for x in layers if x.is_conv}
-    inputs = {value.name for value in model.graph.input}
-    ranges = observe(model, sorted(wanted - inputs), images)
-    for name in wanted & inputs:
-        ranges[name] = np.array([images.min(), images.max()], np.float32)
+    """Range of every activation that a static recipe quantizes, the widest of its readers."""
+    ranges: dict[str, Array] = {}
+    for layer in OnnxGraph(model).layers():
+        if find(layer).activations != "static":
+            continue
+        if layer.module not in limits:
+            raise CostError(f"layer {layer.module!r} has fixed scales, and was not calibrated")
+        around = limits[layer.module]
+        low, high = around.entering
+        known = ranges.get(layer.source, around.entering)
+        ranges[layer.source] = np.array([min(low, known[0]), max(high, known[1])], np.float32)
+        if layer.is_conv:
+            ranges[layer.result] = around.leaving
     return ranges
 
 

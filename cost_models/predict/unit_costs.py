@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..units.precision_recipes import Book, kernel_recipe, recipe_for
+from ...spaces import Policy
+from ..units.precision_recipes import Book, find_recipe, kernel_recipe, packs_zeros, recipe_for
 from ..units.unit import Unit, unit_of
 from ..units.vectorized import alike
 from ..units.workload import SubBlock
+from ..units.zeros import saved_bytes, zeros_of
 from .regressor import Regressor
 
 Array = NDArray[np.float64]
 COLUMNS = ("ms", "sd", "inside", "weight_mb", "graph_mb", "peak_mb", "loaded_mb", "kind")
+DENSE = Policy()
 UNKNOWN_SD = 0.5  # of a group that was never measured
 
 
@@ -39,8 +42,9 @@ class UnitCosts:
     ) -> None:
         self._recipes, self._latency, self._graph_bytes = recipes, latency, graph_bytes
         self.kinds, self._runtime = list(kinds), runtime
-        self._numbers: dict[tuple[SubBlock, str], int] = {}
-        self._waiting: list[Unit] = []
+        self._packs = packs_zeros(runtime)
+        self._numbers: dict[tuple[SubBlock, str, Policy], int] = {}
+        self._waiting: list[tuple[Unit, Policy]] = []
         self._rows: Array = np.zeros((0, len(COLUMNS)))
 
     def number(self, block: SubBlock, recipes: Book | None = None) -> int:
@@ -51,16 +55,18 @@ class UnitCosts:
             recipes: that it is made with, where they are not the usual ones.
         """
         unit = unit_of(block, recipe_for(block, recipes or self._recipes))
-        number = self._numbers.setdefault((unit.block, unit.recipe), len(self._numbers))
+        zeros = zeros_of(block.policy) if self._packs else DENSE
+        number = self._numbers.setdefault((unit.block, unit.recipe, zeros), len(self._numbers))
         if number == len(self._rows) + len(self._waiting):
-            self._waiting.append(unit)
+            self._waiting.append((unit, zeros))
         return number
 
     def rows(self) -> Array:
         """(units, columns) of all numbers given so far."""
         if self._waiting:
-            self._rows = np.vstack([self._rows, self._predict(self._waiting)])
-            self._waiting = []
+            rows = self._predict([unit for unit, _ in self._waiting])
+            rows[:, COLUMNS.index("weight_mb")] -= [_saved_mb(u, z) for u, z in self._waiting]
+            self._rows, self._waiting = np.vstack([self._rows, rows]), []
         return self._rows
 
     def _predict(self, units: Sequence[Unit]) -> Array:
@@ -94,6 +100,15 @@ class UnitCosts:
             key=lambda g: (not g.startswith(f"{kind}@"), not g.startswith(part), recipe not in g),
         )
         return self._latency[ranked[0]]
+
+
+def _saved_mb(unit: Unit, zeros: Policy) -> float:
+    """Megabytes that zeros save in the file of a unit."""
+    recipe = find_recipe(unit.recipe)
+    if not zeros.others:
+        return 0.0
+    ops = [op for op in unit.ops if op.kind == "conv" or recipe.layout == "channels"]
+    return saved_bytes(ops, recipe.weights, zeros) / 1e6
 
 
 def kind_of(group: str) -> str:

@@ -193,34 +193,6 @@ def outputs_of(model: bytes, images: Array) -> list[Array]:
     return [np.asarray(value, np.float32) for value in found]
 
 
-def observe(model: onnx.ModelProto, tensors: list[str], images: Array) -> dict[str, Array]:
-    """Lowest and highest value of some tensors over images run one batch at a time.
-
-    Returns:
-        name -> array of two.
-    """
-    import onnx
-    import onnxruntime as ort
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    session = ort.InferenceSession(
-        watched.SerializeToString(), _options(1), providers=["CPUExecutionProvider"]
-    )
-    (asked,) = session.get_inputs()
-    batch = asked.shape[0] if isinstance(asked.shape[0], int) else 1
-    limits = {name: np.array([np.inf, -np.inf], np.float32) for name in tensors}
-    for start in range(0, len(images) - batch + 1, batch):
-        values = session.run(tensors, {asked.name: images[start : start + batch]})
-        for name, value in zip(tensors, values, strict=True):
-            array = np.asarray(value)
-            limits[name][0] = min(limits[name][0], array.min())
-            limits[name][1] = max(limits[name][1], array.max())
-    return limits
-
-
 def _options(threads: int) -> Any:
     import onnxruntime as ort
 

@@ -22,6 +22,7 @@ from ...spaces.places import places
 from ...spaces.transforms import policy_transforms
 
 FLOAT_BYTES = 4
+LONG = 1 << 12  # inputs of a layer whose share of zeros is that of any
 NORM_EPS = 1e-6  # of all norms that are measured; it takes no time
 
 
@@ -172,7 +173,11 @@ def weight_bits(policy: Policy) -> float:
     for name, value in policy.changes().items():
         if count := known[name].bits:
             bits = count(bits, value)
-    return bits
+    stored = [bits]
+    for name, value in policy.others:
+        if keep := known[name].kept:  # what is not zero, and a bit that says where it is
+            stored.append(keep(LONG, value) / LONG * bits + 1 / known[name].run)
+    return min(stored)
 
 
 @dataclass(frozen=True)

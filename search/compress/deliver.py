@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from ...spaces import Candidate
 from ...spaces.networks import Network
 from .applied import Passes, branched, projected, transformed
 from .bias_correction import correct_biases
+from .equalize import equalized
 from .low_rank import factorized
 from .network import UNCALIBRATED, Calibration, branches, calibrate, compressible
 from .repq import reparametrize
+
+CORRECTIONS = ("equalize", "repq", "bias")
 
 
 @torch.no_grad()
@@ -75,6 +78,7 @@ def compensated(
     candidate: Candidate,
     recipes: Book | Sequence[str],
     calibration_images: Tensor,
+    by: Collection[str] = ("repq", "bias"),
 ) -> Network:
     """A copy that loses less when it is rounded: norms rescaled by RepQ, then biases corrected.
 
@@ -87,18 +91,27 @@ def compensated(
         candidate: its compression.
         recipes: how the device runs each precision.
         calibration_images: train images at the candidate's input size.
+        by: some of `CORRECTIONS`, which follow each other in that order.
 
     Raises:
         CostError: a precision that the device cannot run.
     """
     network, images = copy.deepcopy(delivered), calibration_images
     layers = compressible(network, candidate, recipes)
-    params = network.state_dict()
-    seen = calibrate(network, params, candidate, images)
-    network.load_state_dict(reparametrize(network, params, seen, layers))
-    params = network.state_dict()
-    seen = calibrate(network, params, candidate, images)
-    network.load_state_dict(correct_biases(network, params, candidate, images, seen, recipes))
+    for name in CORRECTIONS:
+        if name not in by:
+            continue
+        params = network.state_dict()
+        if name == "bias":
+            seen = calibrate(network, params, candidate, images, recipes)
+            params = correct_biases(network, params, candidate, images, seen, recipes)
+        else:
+            seen = calibrate(network, params, candidate, images)
+            if name == "repq":
+                params = reparametrize(network, params, seen, layers)
+            else:
+                params = equalized(network, params, seen)
+        network.load_state_dict(params)
     return network
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from ...cost_models.graphs.modules import locate
+from ...cost_models.graphs.quantize import Limits
 from ...cost_models.units.precision_recipes import Book, recipe_for
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from .applied import NOTHING, Passes, branched, passes_of, projected, transformed
-from .observe import Observer, Range, min_max
+from .observe import RANGES, Observer, min_max
 from .quantize import (
     quantize_bias,
     quantize_blocks,
@@ -25,6 +29,7 @@ from .quantize import (
     quantize_weight,
     straight_through,
 )
+from .ranges import Choose, Reader, closest
 from .scheme import Scheme, scheme_of
 
 # Recipes where no device was measured; none needs calibration, so that training can use them.
@@ -65,6 +70,7 @@ class Calibration:
         before: activations of the float network, which weigh low-rank factors.
         entering: lowest and highest input (2,) that is kept, with all compression but rounding.
         leaving: lowest and highest output, likewise.
+        observers: of `observe.RANGES`, by which fixed ranges of inputs were chosen.
     """
 
     before: Mapping[str, Observer] = field(default_factory=dict[str, Observer])
@@ -72,6 +78,15 @@ class Calibration:
     leaving: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    observers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Ranges as graphs are quantized by."""
+        return {
+            name: Limits(_array(ends), _array(torch.tensor(self.leaving[name])))
+            for name, ends in self.entering.items()
+        }
 
     def gram(self, name: str) -> Tensor | None:
         """Second moments of the inputs of a layer; None if it was not observed."""
@@ -79,6 +94,10 @@ class Calibration:
 
 
 UNCALIBRATED = Calibration()
+
+
+def _array(ends: Tensor) -> NDArray[np.float32]:
+    return ends.cpu().numpy().astype(np.float32)
 
 
 def run(
@@ -242,7 +261,8 @@ def calibrate(
     params: Weights,
     candidate: Candidate,
     images: Tensor,
-    choose: Range = min_max,
+    recipes: Book | Sequence[str] = DEFAULT_RECIPES,
+    choose: Choose = closest,
 ) -> Calibration:
     """Observe the activations of a network in evaluation mode.
 
@@ -251,26 +271,52 @@ def calibrate(
         params: its parameters and buffers by name, in float.
         candidate: its compression.
         images: train images at the candidate's input size.
-        choose: how ranges of static recipes are chosen, one of `observe.RANGES`.
+        recipes: as for `run`; they say which layers take fixed ranges.
+        choose: the observer of each of these ranges, named in `observe.RANGES`. Others reach
+            from the smallest to the largest value.
+
+    Raises:
+        CostError: a precision that the device cannot run.
     """
-    layers = {
-        name: layer._replace(scheme=Scheme())
-        for name, layer in compressible(network.eval(), candidate).items()
-    }
-    before = after = _watch(network, params, images, layers)
+    rounded = compressible(network.eval(), candidate, recipes)
+    layers = {name: layer._replace(scheme=Scheme()) for name, layer in rounded.items()}
+    weights, (after, first) = params, _watch(network, params, images, layers)
+    before = after
     if any(layer.passes != NOTHING for layer in layers.values()):
         weights = compressed(params, layers, Calibration(before))
-        after = _watch(network, weights, images, layers)
-    entering = {name: choose(seen) for name, seen in after.items()}
-    return Calibration(before, entering, {name: seen.left for name, seen in after.items()})
+        after, first = _watch(network, weights, images, layers)
+    entering = {name: min_max(seen) for name, seen in after.items()}
+    leaving = {name: seen.left for name, seen in after.items()}
+    static = {name for name, layer in rounded.items() if layer.scheme.acts == "static"}
+    observers: dict[str, str] = {}
+    if static:
+        stored = compressed(params, rounded, Calibration(before))
+        for lead in dict.fromkeys(first[name] for name in static):
+            names = [name for name in rounded if name in static and first[name] == lead]
+            readers = [
+                Reader(rounded[n].module, weights[f"{n}.weight"], stored[f"{n}.weight"], after[n])
+                for n in names
+            ]
+            chosen = choose(readers)
+            ends = RANGES[chosen](readers[0].seen)
+            observers |= dict.fromkeys(names, chosen)
+            entering |= dict.fromkeys(names, ends)
+    return Calibration(before, entering, leaving, observers)
 
 
 def _watch(
     network: Network, weights: Weights, images: Tensor, layers: Layers
-) -> dict[str, Observer]:
+) -> tuple[dict[str, Observer], dict[str, str]]:
+    """Statistics of every layer, and the first layer that read what each of them reads."""
     seen = {name: Observer(layer.module) for name, layer in layers.items()}
+    first: dict[str, str] = {}
+    read: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # others may get the id of a dead tensor
 
     def enter(name: str, x: Tensor) -> Tensor:
+        known = read.get(id(x))
+        if known is None or known[0]() is not x:
+            known = read[id(x)] = weakref.ref(x), name
+        first[name] = known[1]
         seen[name].see(x)
         return x
 
@@ -279,7 +325,7 @@ def _watch(
         return y
 
     call(network, weights, images, layers, enter, leave)
-    return seen
+    return seen, first
 
 
 def call(

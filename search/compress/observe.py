@@ -7,11 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .quantize import quantize_range
+from .quantize import ACT_TOP, TINY_RANGE, quantize_range
 
-SAMPLE = 4096  # values kept of every batch, for percentiles and errors
+SAMPLE = 1 << 16  # values kept of every batch, for percentiles and outputs
+TRIED = 1 << 14  # of these, on which the errors of ranges are compared
+FEWEST_ROWS = 64  # of them, however wide
+WHOLE = 4  # images kept of every batch that enters a convolution
 TAIL = 1e-4  # share of the values that a percentile range cuts off at each end
-SHRINKS = torch.linspace(1.0, 0.3, 57)  # parts of the full range that are tried
+# Parts of the wider side of a range that are tried.
+SHRINKS = torch.cat([torch.linspace(1, 0.3, 36), torch.logspace(-0.6, -2, 12)])
+LEVELS = ACT_TOP + 1
+BINS = 4096  # of the histogram whose entropy is compared
 
 
 class Observer:
@@ -24,12 +30,13 @@ class Observer:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._axis = 1 if isinstance(module, nn.Conv2d) else -1
+        self._is_conv = isinstance(module, nn.Conv2d)
         self.lows = self.highs = torch.empty(0)
         self.left = (0.0, 0.0)
         self._products = self._left_sum = torch.zeros(())
         self._rows = self._left_rows = 0
         self._sample: list[Tensor] = []
+        self._whole: list[Tensor] = []
 
     @torch.no_grad()
     def see(self, x: Tensor) -> None:
@@ -40,7 +47,9 @@ class Observer:
         self.highs = torch.maximum(self.highs, high) if self._rows else high
         self._products = self._products + rows.T @ rows
         self._rows += len(rows)
-        self._sample.append(self._some(rows.flatten()))
+        self._sample.append(self._some(rows))
+        if self._is_conv:
+            self._whole.append(x[:WHOLE].clone())
 
     @torch.no_grad()
     def see_result(self, y: Tensor) -> None:
@@ -52,14 +61,15 @@ class Observer:
 
     def rows(self, x: Tensor) -> Tensor:
         """Activations of the layer, a row for every position: (N, C)."""
-        return x.detach().movedim(self._axis, -1).flatten(0, -2)
+        return x.detach().movedim(1 if self._is_conv else -1, -1).flatten(0, -2)
 
-    def _some(self, values: Tensor) -> Tensor:
-        """Some values at random, the same ones each time; regular steps could miss channels."""
-        if len(values) <= SAMPLE:
-            return values.clone()
+    def _some(self, rows: Tensor) -> Tensor:
+        """Some rows at random, the same ones each time; regular steps could miss positions."""
+        count = max(FEWEST_ROWS, SAMPLE // rows.shape[1])
+        if len(rows) <= count:
+            return rows.clone()
         generator = torch.Generator().manual_seed(self._rows)
-        return values[torch.randint(len(values), (SAMPLE,), generator=generator).to(values.device)]
+        return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
 
     @property
     def left_mean(self) -> Tensor:
@@ -73,8 +83,13 @@ class Observer:
 
     @property
     def sample(self) -> Tensor:
-        """Some of the input values."""
-        return torch.cat(self._sample)
+        """Some of the input values (n,)."""
+        return torch.cat(self._sample).flatten()
+
+    @property
+    def inputs(self) -> Tensor:
+        """Some of the inputs: rows (n, C) of a linear layer, images (n, C, H, W) of another."""
+        return torch.cat(self._whole if self._is_conv else self._sample)
 
 
 Range = Callable[[Observer], Tensor]
@@ -93,20 +108,53 @@ def percentile(seen: Observer) -> Tensor:
 
 
 def least_error(seen: Observer) -> Tensor:
-    """The part of the full range (2,) whose 256 values are closest to the sample on average."""
-    full, sample = min_max(seen), seen.sample
-    tried = [full * shrink for shrink in SHRINKS]
+    """The range (2,) whose 256 values are closest to the sample on average."""
+    sample = seen.sample[:TRIED]  # whole rows, and so all channels
+    tried = _narrower(min_max(seen))
     errors = [(quantize_range(sample, *ends) - sample).square().mean() for ends in tried]
     return tried[int(torch.stack(errors).argmin())]
+
+
+def entropy(seen: Observer) -> Tensor:
+    """The range (2,) whose rounding changes the histogram of the sample the least.
+
+    That is the Kullback-Leibler divergence of TensorRT's calibration (Migacz, GTC 2017), with a
+    zero point.
+    """
+    full, sample = min_max(seen), seen.sample
+    low, high = full.tolist()
+    counts = torch.histc(sample, BINS, low, max(high, low + TINY_RANGE)).double()
+    tried = _narrower(full)
+    losses = [_divergence(counts, (ends - low) / max(high - low, TINY_RANGE)) for ends in tried]
+    return tried[int(torch.tensor(losses).argmin())]
+
+
+def _narrower(full: Tensor) -> list[Tensor]:
+    """A range (2,), and ranges whose wider side is cut, and the other no further than that."""
+    most = full.abs().max()
+    return [full.clamp(-most * share, most * share) for share in SHRINKS]
+
+
+def _divergence(counts: Tensor, part: Tensor) -> float:
+    """How far a histogram is from what 256 values leave of a part of it, both ends in [0, 1]."""
+    first, last = int(part[0] * BINS), max(int(part[0] * BINS) + 1, round(float(part[1]) * BINS))
+    inside = counts[first:last]
+    clipped = inside.clone()  # what saturates is counted at the ends
+    clipped[0] += counts[:first].sum()
+    clipped[-1] += counts[last:].sum()
+    level = torch.arange(len(inside)) * LEVELS // len(inside)
+    held = inside > 0
+    total = torch.zeros(LEVELS, dtype=counts.dtype).index_add_(0, level, inside)
+    share = torch.zeros_like(total).index_add_(0, level, held.to(counts.dtype))
+    rounded = torch.where(held, (total / share.clamp_min(1))[level], 0.0)
+    before, after = clipped / clipped.sum(), rounded / rounded.sum().clamp_min(TINY_RANGE)
+    told = before > 0
+    return (before[told] * (before[told] / after[told].clamp_min(TINY_RANGE)).log()).sum().item()
 
 
 RANGES: dict[str, Range] = {
     "min_max": min_max,
     "percentile": percentile,
     "least_error": least_error,
+    "entropy": entropy,
 }
-
-
-def chosen_range(seen: Observer, name: str) -> Tensor:
-    """The range (2,) that one of `RANGES` chooses."""
-    return RANGES[name](seen)

@@ -45,7 +45,7 @@ def reparametrize(
     """
     rescaled = dict(params)
     for norm, readers in norms_and_readers(network):
-        chains = [_chain(network, reader) for reader in readers]
+        chains = [chain_of(network, reader) for reader in readers]
         if any(layers[name].scheme != GAINS for chain in chains for name in chain):
             continue
         seen = calibration.before[chains[0][0]]
@@ -87,7 +87,7 @@ def norms_and_readers(network: Network) -> Iterator[tuple[str, list[str]]]:
             yield f"{path}.norm2", [f"{path}.mlp.{name}" for name in block.mlp.readers]
 
 
-def _chain(network: Network, reader: str) -> list[str]:
+def chain_of(network: Network, reader: str) -> list[str]:
     """The linear layers that a reader consists of, in order."""
     factored = isinstance(network.get_submodule(reader), Factored)
     return [f"{reader}.0", f"{reader}.1"] if factored else [reader]

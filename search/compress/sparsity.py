@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...spaces.transforms.sparsity import BLOCK
 from .quantize import straight_through
 
 
@@ -42,6 +43,21 @@ def mask_n_m(weight: Tensor, n: int, m: int, importance: Tensor | None = None) -
     return kept.view_as(weight)
 
 
+def mask_blocks(weight: Tensor, share: float) -> Tensor:
+    """True where a weight (out, ...) stays: the blocks of every output channel with most in them.
+
+    A block is 16 inputs in a row, as sparse kernels of processors take them (Elsen et al.,
+    arXiv:1911.09723). Inputs that do not fill a last block all stay.
+    """
+    rows = weight.detach().abs().flatten(1)
+    whole = rows.shape[1] // BLOCK * BLOCK
+    kept = torch.ones_like(rows, dtype=torch.bool)
+    blocks = rows[:, :whole].unflatten(1, (-1, BLOCK))
+    staying = _largest(blocks.sum(2), round(blocks.shape[1] * (1 - share)))
+    kept[:, :whole] = staying.repeat_interleave(BLOCK, 1)
+    return kept.view_as(weight)
+
+
 def follows_n_m(weight: Tensor, n: int, m: int) -> bool:
     """Whether no m inputs in a row of a weight (out, ...) have more than n that are not zero."""
     rows = weight.detach().flatten(1)
@@ -58,6 +74,11 @@ def sparsify(weight: Tensor, share: float, importance: Tensor | None = None) -> 
     if not share:
         return weight
     return straight_through(weight, weight.detach() * mask(weight, share, importance))
+
+
+def sparsify_blocks(weight: Tensor, share: float) -> Tensor:
+    """A weight with `share` of its blocks zero."""
+    return straight_through(weight, weight.detach() * mask_blocks(weight, share))
 
 
 def sparsify_n_m(weight: Tensor, pattern: str) -> Tensor:

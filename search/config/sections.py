@@ -305,6 +305,12 @@ class ExportConfig(Section):
     Attributes:
         calibration_images: train images from which activation ranges are taken; from fewer than
             8 the ranges are too narrow for most images.
+        max_drop: stage -> by how much accuracy may fall in it: in "rounding" below what training
+            reached, in "correction" of norms and biases, and in a "step_back" with its training,
+            below the artifact from before, which is restored otherwise.
     """
 
     calibration_images: Annotated[int, Field(ge=8)] = 64
+    max_drop: dict[
+        Literal["rounding", "correction", "step_back"], Annotated[float, Field(ge=0, le=1)]
+    ] = Field(default_factory=dict)

@@ -8,6 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from .section import Positive, Section
 
+Way = Literal["ptq", "qat", "direct"]
+WAYS: tuple[Way, ...] = ("ptq", "qat", "direct")  # the simplest first
+
 
 class TrainConfig(Section):
     """One training: passes over the train split, images a step, AdamW and a cosine schedule.
@@ -139,6 +142,9 @@ class FinishConfig(TrainConfig):
         ramp: share of the steps over which bits go down and zeros come in; 0 trains the model as
             it will be from the start.
         retrain_epochs: passes after each step back of a model that did not hold; 0 for none.
+        ways: how models whose numbers are rounded are trained; of several, all are, and the first
+            is delivered that no later one beats by more than chance. "ptq" trains in float and
+            rounds after it, "qat" rounds while it trains, bit by bit, "direct" all from the start.
         layers: weight of the loss on how far what each block leaves is from what the start's has
             there, only beside a start; 0 for none. On answers the losses have 1 together, and
             CoFi gives layers 1 to 9 times their weight (Xia et al., arXiv:2204.00408). The start
@@ -152,4 +158,12 @@ class FinishConfig(TrainConfig):
     inherit: bool = True
     ramp: Annotated[float, Field(ge=0, lt=1)] = 0.5
     retrain_epochs: Annotated[int, Field(ge=0)] = 4
+    ways: tuple[Way, ...] = ("qat",)
     layers: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("ways")
+    @classmethod
+    def _each_once(cls, ways: tuple[Way, ...]) -> tuple[Way, ...]:
+        if not ways or len(set(ways)) < len(ways):
+            raise ValueError(f"need one or more different ways, got {', '.join(ways) or 'none'}")
+        return tuple(sorted(ways, key=WAYS.index))

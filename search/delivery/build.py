@@ -69,7 +69,8 @@ class Build:
         """Ranges of activations on the images; none where no range is static."""
         if "static" not in self.acts:
             return UNCALIBRATED
-        return calibrate(self.ready, self.ready.state_dict(), self.candidate, self.images)
+        params = self.ready.state_dict()
+        return calibrate(self.ready, params, self.candidate, self.images, self.recipes)
 
     @torch.no_grad()
     def logits(self, split: Split) -> Tensor:

@@ -112,6 +112,19 @@ class Metrics(Accuracy):
 
 
 @dataclass(frozen=True, slots=True)
+class Trial(Accuracy):
+    """A finalist trained in one way, with its numbers rounded as the artifact rounds them.
+
+    Attributes:
+        seconds: of its training.
+        delivered: whether it was chosen.
+    """
+
+    seconds: float
+    delivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One promise and whether it was kept.
 
@@ -155,10 +168,12 @@ class Story:
     Attributes:
         refused: models that failed, in the order of trying.
         taken_back: steps that were taken then, in words.
+        undone: stages after which the artifact was less right than before, in words.
     """
 
     refused: tuple[Refused, ...] = ()
     taken_back: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
 
 
 def plain(part: Any) -> dict[str, Any]:
@@ -197,4 +212,5 @@ def read_story(data: Mapping[str, Any]) -> Story:
     """
     refused = (r | {"checks": read_checks(r["checks"])} for r in data.get("refused", ()))
     taken_back = tuple(data.get("taken_back", ()))
-    return Story(tuple(read_part(Refused, r) for r in refused), taken_back)
+    undone = tuple(data.get("undone", ()))
+    return Story(tuple(read_part(Refused, r) for r in refused), taken_back, undone)

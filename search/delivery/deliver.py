@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...cost_models import Device
 from ...spaces import Candidate
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, RunError
 from ...spaces.networks import Network
 from ..data.dataset import Data, Split
 from ..pareto.objectives import MAXIMIZED, Objective, goal, violations
@@ -23,9 +23,10 @@ from ..training.forward import predict
 from .answering import answers_here
 from .build import Build
 from .checks import floor_on
-from .claims import Accuracy, Check, Promised, Refused, Story, read_part
+from .claims import Accuracy, Check, Promised, Refused, Story, Trial, plain, read_part
 from .decompression import Step, ranked, steps_back
 from .export import build_for, chosen_recipes, export_trained
+from .gate import CORRECTION, DROPS, ROUNDING, STEP_BACK, Held, copy_of, hold, share_of, weights_of
 from .manifest import (
     MANIFEST,
     Manifest,
@@ -59,6 +60,7 @@ class Terms:
         seeds: of everything random that the artifact depends on, by name.
         retrain: (candidate, network) -> the network trained a little more, after a step back.
         others: predictors of costs on other devices that the run is for, by name.
+        drops: stage -> by how much the accuracy of an artifact may fall in it.
     """
 
     data: Data
@@ -69,6 +71,7 @@ class Terms:
     seeds: Mapping[str, int]
     retrain: Callable[[Candidate, Network], Network]
     others: Mapping[str, CostPredictor] = field(default_factory=dict[str, CostPredictor])
+    drops: Mapping[str, float] = field(default_factory=lambda: DROPS)
 
     @property
     def goal(self) -> str:
@@ -100,6 +103,8 @@ def deliver(
     network: Network,
     terms: Terms,
     ladder: str | None = None,
+    ways: Mapping[str, Trial] | None = None,
+    corrected: bool = False,
 ) -> Path:
     """Make the artifact of a finalist, less compressed if its answers fail their checks.
 
@@ -107,6 +112,8 @@ def deliver(
     compression is taken back step by step, each followed by a little training instead of that
     correction. Training is needed because weights trained at 2 bits do badly at 8: on digits such
     a model reached 78% with everything taken back, and 95% after 8 steps with four passes each.
+    A stage after which the artifact still fails, and is less right than before by more than
+    `terms.drops` allows, is undone: artifact and weights are those from before it.
 
     The folder is renamed when all its files are written, so that a killed process leaves none
     that looks finished. Measurements on the device are added to its manifest later, by
@@ -119,6 +126,8 @@ def deliver(
         network: of the finalist, trained; steps back change it in place.
         terms: of the run.
         ladder: name in the ladder of a model that no search found.
+        ways: in which it was trained, and how right each was.
+        corrected: whether norms and biases are corrected from the start.
 
     Returns:
         The folder of the artifact.
@@ -130,18 +139,41 @@ def deliver(
     unfinished, split = pareto / f".{evaluation.key}", terms.data.split("validation")
     candidate, refused, taken = evaluation.candidate, list[Refused](), list[Step]()
     ahead: list[Step] = []
-    compensate = tried = False
+    undone: list[str] = []
+    compensate = tried = corrected
+    held: Held | None = None
     while True:
         shutil.rmtree(unfinished, ignore_errors=True)
-        trained = Accuracy(**accuracy(predict(candidate, network, split), split.labels))
+        try:
+            answers = accuracy(predict(candidate, network, split), split.labels)
+        except ArithmeticError:
+            if held is None:
+                raise
+            answers = dict.fromkeys(plain(held.trained), 0.0)
+        trained = Accuracy(**answers)
         low = floor_on(split.labels, terms.goal, evaluation.metrics[f"{terms.goal}_low"], trained)
+        if ROUNDING in terms.drops:
+            low = max(low, trained.interval(terms.goal)[1] - terms.drops[ROUNDING])
         build = terms.build(candidate, network, compensate)
         checks, files = attempt(unfinished, build, low, terms)
         failed = [check for check in checks if not check.holds]
+        share, stage = share_of(checks), CORRECTION if compensate else STEP_BACK
+        bad = failed and held is not None and share < held.share - terms.drops[stage]
+        if failed:
+            log.info("%s does not hold: %s", candidate.key, failed[0])
+            refused.append(Refused(candidate.key, compensate, tuple(checks)))
+        if bad and held is not None:
+            what = COMPENSATED if stage == CORRECTION else str(taken[-1])
+            undone.append(f"{what}: {max(share, 0):.1%} after {held.share:.1%}")
+            log.warning("%s: undone: %s", candidate.key, undone[-1])
+            held.restore(unfinished, network)
+            candidate, compensate, trained = held.candidate, held.compensate, held.trained
+            files, taken = tuple(held.files), taken[: held.steps]
+        else:
+            about = candidate, compensate, trained, files, share, len(taken)
+            held = hold(unfinished, network, *about)
         if not failed:
             break
-        log.info("%s does not hold: %s", candidate.key, failed[0])
-        refused.append(Refused(candidate.key, compensate, tuple(checks)))
         if not tried and steps_back(candidate):
             log.info("%s again: %s", candidate.key, COMPENSATED)
             compensate = tried = True
@@ -154,13 +186,16 @@ def deliver(
         log.info("%s takes back %s", candidate.key, step)
         ahead = [other for other in following if other.path != step.path]
         candidate, compensate = step.apply(candidate), False
-        network = terms.retrain(candidate, network)
+        network = _retrained(candidate, network, terms)
         taken.append(step)
+    shutil.rmtree(copy_of(unfinished), ignore_errors=True)
     manifest = Manifest(
         key=candidate.key,
         finalists={
             evaluation.key: Story(
-                tuple(refused), (*map(str, taken), *([COMPENSATED] if compensate else []))
+                tuple(refused),
+                (*map(str, taken), *([COMPENSATED] if compensate else [])),
+                tuple(undone),
             )
         },
         made=now(),
@@ -179,9 +214,25 @@ def deliver(
         goal=terms.goal,
         ladder=ladder,
         files=hashes(unfinished, files),
+        ways=ways or {},
         elsewhere=_elsewhere(candidate, terms),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)
+
+
+def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
+    """The network trained after a step back; as it was, if that gave no numbers."""
+    before = weights_of(network)
+    try:
+        trained = terms.retrain(candidate, network)
+        if all(value.isfinite().all() for value in trained.state_dict().values()):
+            return trained
+        why = "it has weights that are no numbers"
+    except RunError as error:  # such as a loss that is no number
+        why = str(error)
+    log.warning("%s: training after a step back is undone: %s", candidate.key, why)
+    network.load_state_dict(before)
+    return network
 
 
 def _promised(evaluation: Evaluation, candidate: Candidate, costs: CostPredictor) -> Promised:

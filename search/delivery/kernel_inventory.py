@@ -15,7 +15,8 @@ from .converter_operators import TARGETS
 BLOCKS = "MatMulNBits"  # 4-bit blocks, unpacked inside float or integer kernels
 INTEGER_LEVEL = 4  # its `accuracy_level` for integer ones
 LINEAR = ("MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger", BLOCKS)
-PASSED = ("DequantizeLinear", "Cast", "Mul", "Transpose")  # between a stored weight and its use
+# Between a stored weight and its use.
+PASSED = ("DequantizeLinear", "Cast", "Mul", "Transpose", "Reshape", "Gather")
 TYPES = {"FLOAT": "float32", "FLOAT16": "float16"}
 
 

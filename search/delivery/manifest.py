@@ -26,6 +26,7 @@ from .claims import (
     Metrics,
     Promised,
     Story,
+    Trial,
     plain,
     read_checks,
     read_part,
@@ -79,6 +80,8 @@ class Manifest:
         classes: what the artifact answers on the validation split, by class; None before it is
             measured, and where 0.2 made it.
         test_classes: likewise on the test split.
+        ways: how it was trained, "ptq", "qat" or "direct", and how right each was on the validation
+            split; empty where it was trained in one way alone.
         elsewhere: other device of the run -> what its cost model predicts of this candidate there,
             where it has a manifest of its own; None in a run for one device.
     """
@@ -110,6 +113,7 @@ class Manifest:
     kit: str | None = None
     classes: Sequence[ClassResult] | None = None
     test_classes: Sequence[ClassResult] | None = None
+    ways: Mapping[str, Trial] = field(default_factory=dict[str, Trial])
     elsewhere: Mapping[str, Mapping[str, float]] | None = None
 
     @property
@@ -219,6 +223,9 @@ class Manifest:
         body["preprocessing"] = self.preprocessing.to_dict()
         if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
             del body["goal"]
+        body["ways"] = {name: plain(trial) for name, trial in self.ways.items()}
+        if not self.ways:
+            del body["ways"]
         for name in ("promised", "trained", "metrics", "test", "answers"):
             if part := getattr(self, name):
                 body[name] = plain(part)
@@ -245,6 +252,7 @@ class Manifest:
         for name, kind in parts.items():
             if name in data:
                 values[name] = read_part(kind, data[name])
+        values["ways"] = {n: read_part(Trial, trial) for n, trial in data.get("ways", {}).items()}
         for name in ("classes", "test_classes"):
             if name in data:
                 values[name] = read_classes(data[name])

@@ -123,10 +123,37 @@ def _card(facts: Facts, manifest: Manifest) -> str:
             class_="note",
         ),
         time_bar(facts, manifest),
+        *_ways(manifest),
         _checks(manifest.checks),
         _operators(manifest.inventory),
         class_="card",
     )
+
+
+WAYS = {
+    "ptq": "in float, rounded after it (PTQ)",
+    "qat": "rounded while it trained, bit by bit (QAT)",
+    "direct": "rounded from its first step on (QAT)",
+}
+
+
+def _ways(manifest: Manifest) -> list[str]:
+    """The ways in which it was trained, if there were several."""
+    if not manifest.ways:
+        return []
+    rows = [
+        [
+            text(WAYS[name]),
+            text(share(trial, manifest.goal)),
+            text(f"{trial.seconds:.0f} s"),
+            yes(trial.delivered),
+        ]
+        for name, trial in manifest.ways.items()
+    ]
+    words = "Trained in several ways; the first is delivered that none below it beats by more than "
+    words += "chance, on the validation images."
+    header = ("trained", f"validation {spelled(manifest.goal)}", "in", "delivered")
+    return [tag("p", text(words), class_="note"), table(header, rows)]
 
 
 def _checks(checks: Sequence[Check]) -> str:

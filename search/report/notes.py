@@ -142,6 +142,11 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
                 f"after {counted(len(steps), 'step')} back: {told}."
             )
+        if story.undone:
+            yield (
+                f"{letter}: {counted(len(story.undone), 'stage')} made it less right and "
+                f"{'was' if len(story.undone) == 1 else 'were'} undone: {'; '.join(story.undone)}."
+            )
 
 
 def _images(facts: Facts) -> Iterator[str]:

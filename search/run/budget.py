@@ -360,7 +360,7 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
     left -= started_s(rates) + DELIVER * rates.process_s * len(chosen)
     training = (1 - AGAIN) * left
     if Stage.FINISHING not in known["chosen"]:
-        slow_first = sorted(passes.values(), reverse=True)
+        slow_first = sorted([*passes.values()] * len(config.finish.ways), reverse=True)
         one = makespan([], slow_first, config.executor.workers)
         values: Values = {"finish.epochs": _within("finish.epochs", training / one)}
         if begin_anew(config):

@@ -121,7 +121,8 @@ def finishing_s(rates: Rates) -> float:
     """Of training what is delivered, and making its artifacts."""
     config = rates.config
     count, workers = config.finish.finalists, config.executor.workers
-    turns, artifacts = math.ceil(count / workers), count * len(config.devices)
+    turns = math.ceil(count * len(config.finish.ways) / workers)
+    artifacts = count * len(config.devices)
     return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * artifacts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ...spaces import Candidate
 from ...spaces.networks import Network
 from ..delivery.deliver import Terms
+from ..delivery.gate import DROPS
 from ..scoring.predicted_costs import CostPredictor
 from ..training.finetune import Finalist, retrain
 from .assets import Run
@@ -29,7 +30,7 @@ def terms_of(
     def train_on(candidate: Candidate, network: Network) -> Network:
         if is_over():
             return network
-        again = run.folder.training_of(candidate.key, again=True)
+        again = run.folder.training_of(candidate.key, "again")
         return retrain(Finalist(candidate, network, again), tuning)
 
     return Terms(
@@ -41,4 +42,5 @@ def terms_of(
         {"search.seed": config.search.seed, "data.seed": config.data.seed},
         train_on,
         others or {},
+        {**DROPS, **config.export.max_drop},
     )

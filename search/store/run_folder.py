@@ -112,9 +112,9 @@ class RunPaths:
         other.device = device
         return other
 
-    def training_of(self, key: str, again: bool = False) -> Path:
-        """Checkpoint of a finalist while it is trained, or trained again after a step back."""
-        return self.pareto / f".{key}{'.again' if again else ''}.safetensors"
+    def training_of(self, key: str, way: str = "") -> Path:
+        """Checkpoint of a finalist while it is trained, in another way than the usual one if so."""
+        return self.pareto / f".{key}{f'.{way}' if way else ''}.safetensors"
 
     @property
     def begun(self) -> bool:

@@ -57,12 +57,19 @@ class Finalist:
         network: its weights, changed in place.
         kept: checkpoint file; the training goes on from it if it is there.
         name: by which progress names it, if any.
+        direct: whether all of its compression is on from the first step.
     """
 
     candidate: Candidate
     network: Network
     kept: Path
     name: str = ""
+    direct: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name among those that are trained with it."""
+        return self.kept.name
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,16 @@ class FineTuning:
     def recipe(self) -> str:
         """What the configuration says of one training, as JSON."""
         new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
-        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs", *new})
+        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs", "ways", *new})
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
         return state.notes.get("steps", self.steps)
+
+    def seconds(self, finalist: Finalist) -> float:
+        """How long a finalist has been trained, by its checkpoint."""
+        state = self.checkpoint(finalist).load()
+        return state.notes.get("seconds", 0.0) if state else 0.0
 
     def checkpoint(self, finalist: Finalist) -> Checkpoint:
         """Checkpoint of a training."""
@@ -110,7 +122,8 @@ class FineTuning:
         best, network = Best(), finalist.network
         best.offer(network, {}, partial(self.judge, finalist.candidate))
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
-        return State(0, tensors, {"score": best.score, "stale": best.stale, "slices": 0})
+        notes = {"score": best.score, "stale": best.stale, "slices": 0}
+        return State(0, tensors, notes | ({"ramp": 0.0} if finalist.direct else {}))
 
     def ended(self, state: State) -> bool:
         """Whether there is nothing left to do."""
@@ -135,7 +148,8 @@ class FineTuning:
         params = dict(network.named_parameters()) | dict(network.named_buffers())
         config, begun = self.config, time.monotonic()
         end = begun + SLICES_S[min(slices, len(SLICES_S) - 1)]
-        each, ramp = self.lessons.steps(config.batch_size, 1), config.ramp * steps
+        share = state.notes.get("ramp", config.ramp)
+        each, ramp = self.lessons.steps(config.batch_size, 1), share * steps
         passes = -(-steps // each)
         batches = self.lessons.batches(config.batch_size, passes, self.seed, state.step)
         now, layers, parts = None, {}, Parts(f"training {candidate.key}")
@@ -146,7 +160,7 @@ class FineTuning:
             return self.lessons.loss(found, some)
 
         for lesson in batches:
-            before, now = now, candidate_at(candidate, optimizer.done / steps, config.ramp)
+            before, now = now, candidate_at(candidate, optimizer.done / steps, share)
             layers = layers if now == before else compressible(network, now)
             mean = parts.learn(lesson, loss, optimizer)
             check_finite(mean, f"training {candidate.key}", optimizer.done)
@@ -162,8 +176,10 @@ class FineTuning:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         tensors |= optimizer.state_dict()
-        step_s = (time.monotonic() - begun) / (optimizer.done - state.step)
-        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1, "step_s": step_s}
+        took = time.monotonic() - begun
+        notes = {"score": best.score, "stale": best.stale, "slices": slices + 1}
+        notes |= {"step_s": took / (optimizer.done - state.step)}
+        notes |= {"seconds": state.notes.get("seconds", 0.0) + took}
         notes = {**state.notes, **notes}
         return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
@@ -240,7 +256,7 @@ def train_finalists(
     The weights are float, rounding is the export's.
 
     Args:
-        finalists: of different candidates; put the slowest one first.
+        finalists: with different checkpoints; put the slowest one first.
         tuning: recipe and images.
         executor: runs the slices; this thread does by default.
         at_once: trainings under way at a time.
@@ -256,7 +272,7 @@ def train_finalists(
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
     steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
-    left = {f.candidate.key: tuning.steps for f in finalists}
+    left = {f.key: tuning.steps for f in finalists}
     with progress(len(finalists) * tuning.steps, label) as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
@@ -270,12 +286,12 @@ def train_finalists(
                 except (RunError, BrokenExecutor) as error:
                     failed.append(f"{finalist.candidate.key} is not delivered: {error}")
                     log.warning(failed[-1])
-                    left[finalist.candidate.key] = 0
+                    left[finalist.key] = 0
                     continue
                 if pace and not tuning.ended(state):
                     state = _paced(finalist, state, tuning, pace, left, waiting, at_once)
                 tuning.checkpoint(finalist).save(state)
-            key, ended = finalist.candidate.key, tuning.ended(state)
+            key, ended = finalist.key, tuning.ended(state)
             whole = tuning.steps_of(state)
             left[key] = 0 if ended else whole - state.step
             steps[key] = tuning.steps if ended else round(tuning.steps * state.step / whole)
@@ -325,9 +341,9 @@ def _paced(
     at_once: int,
 ) -> State:
     """The state with as many steps left as there is time for."""
-    key, steps = finalist.candidate.key, tuning.steps_of(state)
+    key, steps = finalist.key, tuning.steps_of(state)
     pace.seen[key] = state.notes["step_s"]
-    later = {f.candidate.key: left[f.candidate.key] for f in waiting}
+    later = {f.key: left[f.key] for f in waiting}
     others = {k: n for k, n in left.items() if n and k not in later and k != key}
     factor = pace.factor({**others, key: steps - state.step}, later, at_once)
     if factor == 1:

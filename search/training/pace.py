@@ -73,6 +73,10 @@ class Pace:
         """Seconds until the end."""
         return self.end - time.monotonic()
 
+    def know(self, name: str, key: str) -> None:
+        """Plan a training under another name as that of a key."""
+        self.planned = {**self.planned, name: self.planned[key]}
+
     def step_s(self, key: str) -> float:
         """Seconds of a step of a training; others may have shown how busy the machine is."""
         if key in self.seen:

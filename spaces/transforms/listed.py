@@ -22,24 +22,6 @@ WEIGHT_ZERO = Transform(
     apply=".grids:with_zero_point",
     searched=False,
 )
-ACT_RANGE = Transform(
-    "act_range",
-    "min_max",
-    "how the fixed ranges of activations are chosen",
-    values=("min_max", "percentile", "least_error"),
-    on="ranges",
-    apply=".observe:chosen_range",
-    searched=False,
-)
-PACKING = Transform(
-    "packing",
-    "",
-    "how a file of sparse low-bit weights keeps the positions of zeros",
-    values=("", "bitmap", "gaps"),
-    on="file",
-    apply=".packing:save_packed",
-    searched=False,
-)
 REWRITE = Transform(
     "rewrite",
     "",

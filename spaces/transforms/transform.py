@@ -38,8 +38,6 @@ class Transform:
             of each of the two matrices. Training passes its gradient straight through.
             "rounding": (grid, value) -> grid of the stored weights. Bits have no function: the
             recipe of the device says what they mean.
-            "ranges": (observer, value) -> lowest and highest activation.
-            "file": (path, weights, bits, value) -> bytes written.
             "graph": (network, value) -> rewritten network.
         apply: the function as "module:attribute", absolute in a plugin; loaded by who runs it.
             It must not change what it is given, and give the same each time.
@@ -53,6 +51,8 @@ class Transform:
         ops: (operations, value) -> operations that compute the same afterward. Their numbers may
             be arrays, of many sub-blocks at once.
         bits: (bits of a weight so far, value) -> bits of a weight, what it takes to store.
+        kept: (inputs of an output channel, value) -> number of its weights that are not zero.
+        run: number of weights in a row that are zero together, or not.
         coordinate: name under which the value is a coordinate of latency, where `ops` changes it.
     """
 
@@ -61,9 +61,7 @@ class Transform:
     summary: str
     values: tuple[Scalar, ...] = ()
     range: tuple[float, float] = (0, 0)
-    on: Literal["numbers", "branch", "inputs", "weights", "rounding", "ranges", "file", "graph"] = (
-        "weights"
-    )
+    on: Literal["numbers", "branch", "inputs", "weights", "rounding", "graph"] = "weights"
     apply: str = ""
     searched: bool = True
     applies: Callable[[str, Mixer | None], bool] = has_weights
@@ -71,6 +69,8 @@ class Transform:
     back: Callable[[Any], Scalar] | None = None
     ops: Callable[[list[Op], Any], list[Op]] | None = None
     bits: Callable[[float, Any], float] | None = None
+    kept: Callable[[int, Any], int] | None = None
+    run: int = 1
     coordinate: str = ""
 
     @property

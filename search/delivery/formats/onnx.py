@@ -36,8 +36,8 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
     # The same exporter as in calibration, so that the measured graph is the delivered one.
     graph = to_onnx(build.ready, input_shape(candidate, device.batch))
     about = {k: json.dumps(v) for k, v in metadata(candidate, preprocessing).items()}
-    images = build.images.numpy()
-    return network_file(device, graph, candidate, build.recipes, about, images).content
+    limits = build.seen.limits
+    return network_file(device, graph, candidate, build.recipes, about, limits).content
 
 
 def companions(

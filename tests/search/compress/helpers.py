@@ -74,7 +74,8 @@ def delivered_logits(
 ) -> Tensor:
     """What the artifact of a network from `deliverable` will say, rounding for rounding."""
     params = delivered.state_dict()
-    return run(delivered, params, chosen, x, recipes, calibrate(delivered, params, chosen, seen))
+    calibration = calibrate(delivered, params, chosen, seen, recipes)
+    return run(delivered, params, chosen, x, recipes, calibration)
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:

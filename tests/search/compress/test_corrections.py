@@ -5,6 +5,7 @@ import torch
 
 from vitpareto.search.compress import calibrate, compensated, deliverable, run
 from vitpareto.search.compress.bias_correction import correct_biases
+from vitpareto.search.compress.equalize import equalized
 from vitpareto.search.compress.network import Layers, compressible
 from vitpareto.search.compress.repq import norms_and_readers, reparametrize
 from vitpareto.spaces import Block, Candidate, Policy
@@ -92,6 +93,35 @@ def test_repq_changes_nothing_in_float(block: Block, norm: str) -> None:
         exact = network(x)
         network.load_state_dict(moved)
         assert relative(network(x), exact) < 1e-5
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: f"{b.mixer}{b.window_size}")
+def test_equalizing_changes_nothing_in_float(block: Block) -> None:
+    a = architecture(block, act="relu")
+    network, x = random_network(a), images(a)
+    state = network.state_dict()
+    moved = equalized(network, state, calibrate(network, state, candidate(a, Policy(8, 8)), x))
+    assert not moved["stages.0.blocks.0.mlp.fc2.weight"].equal(
+        state["stages.0.blocks.0.mlp.fc2.weight"]
+    )
+    with torch.no_grad():
+        exact = network(x)
+        network.load_state_dict(moved)
+        assert relative(network(x), exact) < 1e-5
+
+
+def test_equalizing_evens_what_is_between() -> None:
+    network, x = random_network(architecture()), images(architecture(), 16)
+    chosen = candidate(network.architecture, Policy(8, 8))
+    with torch.no_grad():  # one value of each head is a hundred times wider than the others
+        for block in network.stages[0].blocks:  # pyright: ignore
+            block.attn.v.weight[::8] *= 100
+            block.attn.proj.weight[:, ::8] /= 100
+        exact, errors = network(x), []
+        for by in ((), ("equalize",)):
+            ready = compensated(network, chosen, STATIC, x, by)
+            errors.append(relative(delivered_logits(ready, chosen, x, STATIC, x), exact))
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_repq_makes_all_channels_equally_wide() -> None:

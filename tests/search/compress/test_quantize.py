@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitpareto.search.compress import run
-from vitpareto.search.compress.observe import Observer, least_error, min_max, percentile
+from vitpareto.search.compress.observe import RANGES, Observer, min_max
 from vitpareto.search.compress.quantize import (
     Grid,
     integers,
@@ -99,15 +99,26 @@ def test_ranges_of_known_activations() -> None:
     for part in values[:, None].split(1000):
         observer.see(part)
     assert min_max(observer).tolist() == [-50.0, 80.0]
-    low, high = percentile(observer)
-    assert low == pytest.approx(-1, abs=1e-3)
-    assert high == pytest.approx(1, abs=1e-3)
+    assert RANGES["percentile"](observer).tolist() == pytest.approx([-1, 1], abs=1e-3)
     full, least = (
         (quantize_range(observer.sample, *ends) - observer.sample).square().mean()
-        for ends in (min_max(observer), least_error(observer))
+        for ends in (min_max(observer), RANGES["least_error"](observer))
     )
     assert least < full
+    low, high = RANGES["entropy"](observer)
+    assert -50 < low < -1 and 1 < high < 50, "what is rare saturates, what is common does not"
     assert observer.gram.item() == pytest.approx(values.square().mean().item(), rel=1e-3)
+
+
+def test_ranges_without_a_tail_are_whole() -> None:
+    observer = Observer(nn.Linear(1, 1))
+    observer.see(torch.linspace(-1, 3, 20001)[:, None])
+    for choose in RANGES.values():
+        assert choose(observer).tolist() == pytest.approx([-1, 3], abs=0.1)
+    nothing = Observer(nn.Linear(4, 1))
+    nothing.see(torch.zeros(8, 4))
+    for choose in RANGES.values():
+        assert choose(nothing).tolist() == [0, 0]
 
 
 def test_samples_are_of_all_channels() -> None:
@@ -122,7 +133,7 @@ def test_samples_are_of_all_channels() -> None:
 def test_positive_activations_have_a_range_from_zero() -> None:
     observer = Observer(nn.Linear(8, 1))
     observer.see(randn(4, 8).abs() + 1)
-    for choose in (min_max, percentile, least_error):
+    for choose in RANGES.values():
         assert choose(observer)[0] == 0
 
 

@@ -192,7 +192,8 @@ def _delivered(
     calibration = calibrate(network, network.state_dict(), chosen, seen)
     delivered = deliverable(network, chosen, calibration)
     graph = to_onnx(delivered, (1, *x.shape[1:]))
-    return delivered, run_onnx(apply_recipes(graph, chosen, recipes, seen.numpy()), x)
+    limits = calibrate(delivered, delivered.state_dict(), chosen, seen, recipes).limits
+    return delivered, run_onnx(apply_recipes(graph, chosen, recipes, limits), x)
 
 
 def test_scored_accuracy_is_the_accuracy_of_the_artifact(trained: Trained) -> None:

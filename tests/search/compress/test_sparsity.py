@@ -111,8 +111,7 @@ def test_a_pattern_survives_folding_and_integers(trained: Trained) -> None:
         for layer in layers.values():
             layer.module.weight *= mask_n_m(layer.module.weight, 2, 4)
     graph = to_onnx(deliverable(network, chosen), (1, 1, 16, 16))
-    recipes = ("float", "dynamic8")
-    model = apply_recipes(graph, chosen, recipes, trained.train[:8].numpy())
+    model = apply_recipes(graph, chosen, ("float", "dynamic8"))
     stored = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer]
     weights = [w if w.ndim == 4 else w.T for w in stored if w.dtype == "int8" and w.ndim > 1]
     assert len(weights) == len(layers)

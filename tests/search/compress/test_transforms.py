@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from vitpareto.search.compress import deliverable, transforms
 from vitpareto.search.compress.applied import load
 from vitpareto.search.compress.contract import TransformContract
 from vitpareto.search.compress.network import compressed, compressible
-from vitpareto.search.compress.observe import RANGES, Observer
-from vitpareto.search.compress.packing import load_packed
 from vitpareto.search.compress.quantize import Grid
 from vitpareto.search.compress.rewrites import REWRITES
 from vitpareto.search.compress.sparsity import follows_n_m
@@ -51,6 +48,10 @@ class TestRankRatio(TransformContract):
 
 class TestNM(TransformContract):
     transform = TRANSFORMS["n_m"]
+
+
+class TestBlockSparsity(TransformContract):
+    transform = TRANSFORMS["block_sparsity"]
 
 
 @needs_tensorly
@@ -116,23 +117,6 @@ def test_grids() -> None:
     for value in TRANSFORMS["weight_scales"].values:
         assert per(Grid(8), value) == Grid(8, value)
     assert zero(Grid(8), False) == Grid(8) and not zero(Grid(8), True).symmetric
-
-
-def test_ranges() -> None:
-    assert TRANSFORMS["act_range"].values == tuple(RANGES)
-    seen = Observer(nn.Linear(8, 8))
-    seen.see(torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)))
-    choose = load(TRANSFORMS["act_range"])
-    widths = [float(choose(seen, v).diff()) for v in TRANSFORMS["act_range"].values]
-    assert widths[0] == max(widths) > min(widths)
-
-
-def test_packing(tmp_path: Path) -> None:
-    save = load(TRANSFORMS["packing"])
-    for value in TRANSFORMS["packing"].values[1:]:
-        weight = torch.eye(8)
-        assert save(tmp_path / value, {"w": weight}, 8, value) > 0
-        assert load_packed(tmp_path / value)["w"].allclose(weight)
 
 
 def test_rewrites() -> None:

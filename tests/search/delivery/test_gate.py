@@ -1,0 +1,108 @@
+"""A stage that breaks an artifact is found, and what was before it is restored, byte by byte."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitpareto.search.delivery.build import Build
+from vitpareto.search.delivery.deliver import COMPENSATED, Terms, deliver
+from vitpareto.search.delivery.gate import CORRECTION, STEP_BACK
+from vitpareto.search.delivery.manifest import read_manifest
+from vitpareto.spaces import Candidate, Policy
+from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.networks import Network
+
+from ..made import Made, everywhere
+
+pytestmark = pytest.mark.onnx
+
+
+@dataclass(frozen=True)
+class Faulty(Terms):
+    """Terms of a run whose stages break what they are given, one way after the other."""
+
+    folder: Path = Path()
+    seen: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def build(self, candidate: Candidate, network: Network, compensate: bool = False) -> Build:
+        build = super().build(candidate, network, compensate)
+        if compensate:  # a scale that is wrong by ten
+            self.seen["before"] = self.files(".before")
+            with torch.no_grad():
+                build.ready.get_parameter("head.weight")[:5].mul_(-10)
+        return build
+
+    def allows(self, candidate: Candidate) -> bool:
+        return len(self.seen) < 4  # which ends it
+
+    def files(self, end: str = "") -> bytes:
+        found = self.folder.glob(".*/model.onnx")
+        (path,) = (p for p in found if p.parent.suffix == end or (not end and not p.parent.suffix))
+        return path.read_bytes() + (path.parent / "candidate.json").read_bytes()
+
+
+def test_bad_stages_are_undone(
+    made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collapsed = everywhere(made.candidate, Policy(2))
+    evaluation = made.evaluation(collapsed)
+    network = Network(made.candidate.architecture).eval()
+    network.load_state_dict(made.network.state_dict())
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    train = made.data.split("train")
+
+    def broken(candidate: Candidate, given: Network) -> Network:
+        """Shuffled labels at first, then a loss that is no number, then weights that are none."""
+        assert all(v.equal(weights[name]) for name, v in given.state_dict().items()), "restored"
+        number = len(terms.seen)
+        terms.seen[f"stage {number}"] = terms.files()
+        if number == 2:
+            raise RunError("the loss is no number")
+        with torch.no_grad():
+            given.get_parameter("head.bias").fill_(torch.nan if number == 3 else 0.0)
+        optimizer = torch.optim.AdamW(given.parameters(), lr=1e-2)
+        for step in range(20 if number == 1 else 0):
+            picked = slice(32 * step, 32 * step + 32)
+            F.cross_entropy(given(train.images[picked]), train.labels[picked].roll(1)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return given
+
+    plain = made.terms()
+    values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    terms = Faulty(**values | {"retrain": broken}, folder=tmp_path)
+    folder = deliver(tmp_path, evaluation, network, terms)
+    story = read_manifest(folder).finalists[collapsed.key]
+    assert story.undone[0].startswith(COMPENSATED) and len(story.undone) >= 2
+    assert caplog.text.count("training after a step back is undone") == 2
+    assert len(terms.seen) == 4 and terms.seen["stage 1"] == terms.seen["before"]
+    # What is left is the best there was: no accuracy fell, and the file is what was checked.
+    left = (folder / "model.onnx").read_bytes()
+    assert folder.name == read_manifest(folder).key
+    if folder.name == collapsed.key:
+        assert left + (folder / "candidate.json").read_bytes() == terms.seen["before"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_each_stage_has_its_own_drop(made: Made, tmp_path: Path) -> None:
+    """With room enough a bad correction stays; the next stage goes on from it."""
+    collapsed = everywhere(made.candidate, Policy(2))
+    plain = made.terms()
+    values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    undone: list[int] = []
+    for drops in ({CORRECTION: 0.0, STEP_BACK: 0.0}, {CORRECTION: 1.0, STEP_BACK: 0.0}):
+        terms = Faulty(**values | {"drops": drops}, folder=tmp_path)
+        terms.seen.update(a=b"", b=b"", c=b"")  # no steps back
+        folder = deliver(
+            tmp_path / str(len(undone)),
+            made.evaluation(collapsed),
+            made.network,
+            replace(terms, folder=tmp_path / str(len(undone))),
+        )
+        manifest = read_manifest(folder)
+        undone.append(len(manifest.finalists[collapsed.key].undone))
+        assert manifest.compensated == (undone[-1] == 0)
+    assert undone == [1, 0]
