@@ -168,6 +168,7 @@ def prediction_lines(rows: Sequence[Facts]) -> list[str]:
             share = f"{1 - r['coverage']:.0%} " if "coverage" in r else ""
             cells.append(f"{share}outside of what was measured")
         lines.append("  ".join(cells))
+        lines += [f"  {share:4.0%}  {why}" for why, share in r.get("doubts", {}).items()]
     return lines
 
 
