@@ -71,6 +71,8 @@ class Piece:
         recipes: of each layer with constant weights in its order, the one whose kernel it has; ""
             for none that is known.
         coded: kinds of its other nodes that read integers, which they do in no recipe.
+        is_signed: whether an operator for integers reads signed activations, which ONNX Runtime
+            does not turn into the unsigned ones that x86 multiplies fast, as it does with pairs.
         strange: kind of each node whose cost is not known, and a guess of its multiply-accumulates.
         values: names of what its nodes make, in their order.
         constants: stored constants that it reads, directly or as what is computed of them alone.
@@ -88,6 +90,7 @@ class Piece:
     last: str = ""
     recipes: list[str] = field(default_factory=list)
     coded: set[str] = field(default_factory=set)
+    is_signed: bool = False
     strange: list[tuple[str, int]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     constants: set[str] = field(default_factory=set)
@@ -255,6 +258,7 @@ class _Cutter:
             layer = False
         if kind in WORK and layer:
             piece.recipes.append(self._recipe(node))
+            piece.is_signed |= self._is_signed(node)
         elif kind not in _SELECTS and any(self._is_coded(name) for name in node.input):
             piece.coded.add(kind)
 
@@ -338,15 +342,20 @@ class _Cutter:
             return "static8" if coded else ""
         return "" if coded else "float"
 
+    def _is_signed(self, node: Any) -> bool:
+        """Whether it stands for one operator that reads signed integers."""
+        at = self.maker.get(node.input[0])
+        if at is None or self.nodes[at].op_type != "DequantizeLinear":
+            return False
+        return node.name in self.graph.rewritten and self.graph.is_signed(self.nodes[at].input[0])
+
     def _is_coded(self, name: str) -> bool:
         """Whether a value is read as integers, beside those that a convolution has left."""
-        at = self.maker.get(name)
+        at, coded = self.maker.get(name), False
         while at is not None and self.nodes[at].op_type in _SELECTS:
-            if self.nodes[at].op_type == "QuantizeLinear":
-                source = self.maker.get(self.nodes[at].input[0])
-                return source is None or self.nodes[source].op_type not in _CONVOLUTIONS
+            coded |= self.nodes[at].op_type == "QuantizeLinear"
             at = self.maker.get(self.nodes[at].input[0])
-        return False
+        return coded and (at is None or self.nodes[at].op_type not in _CONVOLUTIONS)
 
     def _known(self, node: Any, names: Iterable[str]) -> list[list[int]]:
         shapes = [self.shapes.get(name, []) for name in names]

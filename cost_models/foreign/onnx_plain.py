@@ -6,7 +6,6 @@ as standard ones first (`onnx_rewrites`), and operators that its own operator se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -26,6 +25,7 @@ class PlainGraph:
         shapes: value -> its static shape.
         constants: value that depends on no input -> the stored constants that it is made of.
         makers: constant -> kind of the node that computes it; stored ones are not in it.
+        rewritten: names of the nodes that stand for one of another operator, with others.
         kernels: weight -> recipe whose kernels read it, where no standard operator would.
 
     Args:
@@ -45,6 +45,7 @@ class PlainGraph:
         self.shapes: dict[str, list[int]] = {}
         self.constants: dict[str, set[str]] = {}
         self.makers: dict[str, str] = {}
+        self.rewritten: set[str] = set()
         self.kernels: dict[str, str] = {}
         self._types: dict[str, Any] = {}
         self._values: dict[str, Any] = {}  # of small constants
@@ -59,6 +60,13 @@ class PlainGraph:
         for node in graph.node:
             self._add(node)
 
+    def is_signed(self, name: str) -> bool:
+        """Whether a value is of 8-bit integers with a sign."""
+        from onnx import TensorProto
+
+        found = self._types.get(name)
+        return found is not None and found.tensor_type.elem_type == TensorProto.INT8
+
     def _add(self, node: Any) -> None:
         """Follow a node, in standard operators where it is none."""
         from onnx import TensorProto, defs, helper
@@ -70,6 +78,7 @@ class PlainGraph:
         for name, weight in plain.weights.items():
             self.constants[name], self.kernels[name] = weight.stored, weight.kernel
             self._learn(name, helper.make_tensor_type_proto(TensorProto.FLOAT, weight.shape))
+        self.rewritten.update(part.name for part in plain.nodes)
         for part in plain.nodes:
             self._follow(part, defs.onnx_opset_version())
 
@@ -98,8 +107,8 @@ class PlainGraph:
         schema = _schema(node, opset)
         if schema is None and not all(name in self._said for name in node.output if name):
             raise CostError(
-                f"the operator {kind_of(node)} of {node.name or node.output[0]!r} is not known, and "
-                "the file does not say what shape it makes"
+                f"the operator {kind_of(node)} of {node.name or node.output[0]!r} is not known, "
+                "and the file does not say what shape it makes"
             )
         if schema is None or not all(name in self._types for name in node.input if name):
             return {}

@@ -13,32 +13,29 @@ from typing import Any, NamedTuple
 
 Shapes = Mapping[str, list[int]]
 # Products, of which pieces are made.
-WORK = frozenset(
-    ["MatMul", "Gemm", "MatMulInteger", "Conv", "ConvInteger", "ConvTranspose", "Attention"]
-    + ["Einsum"]
-)
-# What belongs to the sub-block around it, and is measured with it.
-LIGHT = frozenset(
-    # each element for itself
-    ["Abs", "Add", "And", "BitShift", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Div"]
-    + ["Dropout", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual"]
-    + ["HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max"]
-    + ["Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "PRelu", "Reciprocal"]
-    + ["Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub"]
-    + ["Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor", "RotaryEmbedding"]
-    + ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"]
-    # moved
-    + ["Concat", "Constant", "ConstantOfShape", "CumSum", "DepthToSpace", "Expand", "EyeLike"]
-    + ["Flatten", "Gather", "GatherElements", "GatherND", "OneHot", "Pad", "Range", "Reshape"]
-    + ["ScatterElements", "ScatterND", "Shape", "Size", "Slice", "SpaceToDepth", "Split"]
-    + ["Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"]
-    # reduced, normalized, pooled
-    + ["ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "GlobalAveragePool"]
-    + ["GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "LayerNormalization"]
-    + ["LogSoftmax", "LpNormalization", "MaxPool", "MeanVarianceNormalization", "ReduceL1"]
-    + ["ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd"]
-    + ["ReduceSum", "ReduceSumSquare", "RMSNormalization", "Softmax", "TopK"]
-)
+WORK = {
+    *("MatMul", "Gemm", "MatMulInteger", "Conv", "ConvInteger", "ConvTranspose"),
+    *("Attention", "Einsum"),
+}
+# What belongs to the sub-block around it and is measured with it: what computes each element for
+# itself, what moves elements, what reduces, normalizes and pools them.
+_LIGHT = """
+    Abs Add And BitShift Cast CastLike Ceil Celu Clip Cos Div Dropout Elu Equal Erf Exp Floor
+    Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity LeakyRelu Less LessOrEqual Log
+    Max Mean Min Mish Mod Mul Neg Not Or Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin
+    Softplus Softsign Sqrt Sub Sum Swish Tanh ThresholdedRelu Where Xor RotaryEmbedding
+    QuantizeLinear DequantizeLinear DynamicQuantizeLinear
+
+    Concat Constant ConstantOfShape CumSum DepthToSpace Expand EyeLike Flatten Gather
+    GatherElements GatherND OneHot Pad Range Reshape ScatterElements ScatterND Shape Size
+    Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze
+
+    ArgMax ArgMin AveragePool BatchNormalization GlobalAveragePool GlobalMaxPool
+    GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LpNormalization
+    MaxPool MeanVarianceNormalization ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare RMSNormalization Softmax TopK
+"""
+LIGHT = set(_LIGHT.split())
 _WINDOW = ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "group", "ceil_mode")
 _STANDARD = ("", "ai.onnx")
 _ORT = ("com.microsoft", *_STANDARD)  # some of its operators it writes without their domain
