@@ -102,20 +102,24 @@ class Sweep:
         ]
         return max(within, key=lambda p: p.throughput or 0) if within else None
 
-    def settings(self) -> dict[str, dict[str, Any]]:
-        """Each setting of the device beside the other values that were tried.
+    def settings(self, device: Device | None = None) -> dict[str, dict[str, Any]]:
+        """Each setting of a device beside the other values that were tried.
+
+        Args:
+            device: with these settings, as given by default.
 
         Returns:
             name -> "value", and "ratios" of its latency to that with each other value, with ends.
         """
         found: dict[str, dict[str, Any]] = {}
-        for point in self.points[1:]:
-            if point.over in (SIZE, BATCH) or not point.latency_ms:
-                continue
-            own = value_of(self.device, point.over)
-            about = found.setdefault(point.over, {"value": own, "ratios": {}})
-            if point.value != own:
-                about["ratios"][str(point.value)] = _ratio(self.base_of(point.over), point)
+        for name in dict.fromkeys(p.over for p in self.points if p.over not in ("", SIZE, BATCH)):
+            by_value = {value_of(self.device, name): self.base_of(name)}
+            by_value |= {point.value: point for point in self.of(name)}
+            own = value_of(device or self.device, name)
+            others = {str(v): p for v, p in by_value.items() if v != own}
+            if own in by_value and others:
+                ratios = {value: _ratio(by_value[own], p) for value, p in others.items()}
+                found[name] = {"value": own, "ratios": ratios}
         return found
 
     def slower_than(self, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -182,8 +182,8 @@ class _Bench:
         ms, mb = factor * before.level_ms, factor * before.grown_mb
         if ms > (most_ms := self._budget_s * LONGEST * 1e3):
             return (
-                f"{variant.value} would take about {ms:.0f} ms a run, and of {self._budget_s:.0f} s "
-                f"a run may take {most_ms:.0f} ms: --budget-s"
+                f"{variant.value} would take about {ms:.0f} ms a run, of which {most_ms:.0f} fit "
+                f"into {self._budget_s:.0f} s: --budget-s"
             )
         free_mb = available_mb()
         if free_mb is not None and mb > ROOM * free_mb:
