@@ -30,7 +30,7 @@ RECORD = ".sweep.json"  # beside a device file: what its settings were worth whe
 @click.option(
     "--over",
     metavar="NAME,...",
-    help="threads, batch, size, or an option of the runtime: arena, memory_pattern and optimization "
+    help="threads, batch, size, or an option of the runtime: arena, memory_pattern, optimization "
     "of ONNX Runtime, layout of torch. All that the device has by default.",
 )
 @click.option(
@@ -83,9 +83,9 @@ def sweep(
         raise ConfigError(f"--save: need a file that ends in .yaml, got {save}")
     subject = _subject(source, device, pick)
     names = [name.strip() for name in over.split(",")] if over else []
+    earlier = _earlier(device, subject.candidate.key)
     with share_bar("sweep") as report:
         found = take_sweep(subject.device, subject.candidate, random_file, names, budget_s, report)
-    earlier = _earlier(device, subject.candidate.key)
     slower = found.slower_than(earlier)
     if save:
         _save(found, save, subject.candidate.key)
@@ -137,4 +137,4 @@ def _file(device: Device) -> dict[str, Any]:
     """What a device file says: no name, which is the file's, and nothing that goes by itself."""
     plain = device.to_dict()
     usual = {"batch": 1, "affinity": [], "compiled": False}
-    return {k: v for k, v in plain.items() if k != "name" and usual.get(k, None) != v}
+    return {k: v for k, v in plain.items() if k != "name" and usual.get(k) != v}

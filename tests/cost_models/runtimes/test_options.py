@@ -70,6 +70,19 @@ def test_a_session_has_them_and_computes_the_same() -> None:
     assert np.allclose(raw.run(xs[0]), wanted[0], atol=1e-6)
 
 
+def test_torch_takes_channels_last() -> None:
+    conv = torch.nn.Conv2d(3, 8, 3).eval()
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    plain = Device.load("torch-1t")
+    last = replace(plain, options=(("layout", "channels_last"),))
+    seen: list[bool] = []
+    conv.register_forward_hook(
+        lambda _, inputs, y: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    found = [open_runtime(d).compile(conv).run(x) for d in (plain, last)]
+    assert seen == [False, True] and np.allclose(*found, atol=1e-6)
+
+
 def test_kits_and_programs_have_them(tmp_path) -> None:
     """The files that are copied to other machines set the same."""
     tuned = device(optimization="none", io_binding=True)
