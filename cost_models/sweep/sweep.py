@@ -58,6 +58,7 @@ class Sweep:
         tuned_point: it, timed in turn with what was given once more; None where nothing is to keep.
         kept_ms: what the device as given took meanwhile; None likewise.
         ended: what was not gone through to its end, and why.
+        side: of the images as given; 0 where it does not matter.
     """
 
     device: Device
@@ -67,6 +68,7 @@ class Sweep:
     tuned_point: Point | None = None
     kept_ms: float | None = None
     ended: Mapping[str, str] = field(default_factory=dict[str, str])
+    side: int = 0
 
     @property
     def base(self) -> Point:
@@ -87,11 +89,11 @@ class Sweep:
     @property
     def exponent(self) -> float | None:
         """Power of the side of an image by which latency grows; None of less than three sizes."""
-        points = self.of(SIZE)
-        if len(points) < 3:
+        ms = {int(p.value): p.latency_ms or 0.0 for p in self.of(SIZE)}
+        ms |= {self.side: self.base.latency_ms or 0.0} if self.side and ms else {}
+        if len(ms) < 3:
             return None
-        sides = [float(p.value) for p in points]
-        return float(np.polyfit(np.log(sides), np.log([p.latency_ms or 0 for p in points]), 1)[0])
+        return float(np.polyfit(np.log([*ms]), np.log([*ms.values()]), 1)[0])
 
     def best_batch(self, limit_ms: float | None) -> Point | None:
         """Batch of the highest throughput whose latency stays within a limit; None for none."""

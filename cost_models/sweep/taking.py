@@ -118,7 +118,8 @@ def take_sweep(
             break
         progress(0.65 + 0.2 * i / len(live), "memory in processes of their own")
         points[i] = replace(points[i], memory_mb=bench.memory_mb(live[i]))
-    sweep = Sweep(device, len(samples), [*points, *refused], device, ended=ended)
+    side = candidate.architecture.input_size
+    sweep = Sweep(device, len(samples), [*points, *refused], device, ended=ended, side=side)
     progress(0.85, "the faster settings together")
     return _tuned(sweep, bench, base)
 
@@ -174,13 +175,16 @@ class _Bench:
         return _Live(variant, clock, watch, max(level_ms, 1e-3), content, resident_mb() - before_mb)
 
     def too_much(self, variant: Variant, live: Sequence[_Live]) -> str:
-        """Why a variant is not tried: no time, or no memory; empty where it is."""
-        if self.left_s < (1 - MAKING_SHARE) * self._budget_s:
-            return f"{variant.value} and more: no time left of {self._budget_s:.0f} s: --budget-s"
+        """Why a variant is not tried: no time, or no memory; empty where it is.
+
+        The first of an axis is, however little time is left.
+        """
         before = next((x for x in reversed(live) if x.variant.over == variant.over), live[0])
+        if before is not live[0] and self.left_s < (1 - MAKING_SHARE) * self._budget_s:
+            return f"{variant.value} and more: no time left of {self._budget_s:.0f} s: --budget-s"
         factor = variant.device.batch / before.variant.device.batch
         ms, mb = factor * before.level_ms, factor * before.grown_mb
-        if ms > (most_ms := self._budget_s * LONGEST * 1e3):
+        if before is not live[0] and ms > (most_ms := self._budget_s * LONGEST * 1e3):
             return (
                 f"{variant.value} would take about {ms:.0f} ms a run, of which {most_ms:.0f} fit "
                 f"into {self._budget_s:.0f} s: --budget-s"

@@ -64,6 +64,7 @@ def test_exponent_and_best_batch() -> None:
     batches = [point("batch", b, 10.0 * b**0.8, batch=b) for b in (2, 4, 8)]
     found = swept(*sizes, *batches)
     assert found.exponent == pytest.approx(2.5) and swept(*sizes[:2]).exponent is None
+    assert replace(swept(*sizes[:2]), side=224).exponent == pytest.approx(2.5)
     assert found.best_batch(None).batch == 8 and found.best_batch(31.0).batch == 4
     assert found.best_batch(5.0) is None
 
