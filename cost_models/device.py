@@ -38,6 +38,7 @@ class Device:
         batch: images of one run.
         affinity: cores on which to run, empty for any.
         compiled: for torch, whether inductor compiles the module.
+        options: of the runtime, by name; what it does by itself where they are not given.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Device:
     batch: int = 1
     affinity: tuple[int, ...] = ()
     compiled: bool = False
+    options: tuple[tuple[str, bool | int | str], ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> Device:
@@ -80,6 +82,7 @@ class Device:
         for key in ("runtime", "provider", "threads", "recipes"):
             if key not in values:
                 raise ConfigError(f"{key}: must be given")
+        values["options"] = _options(values)
         if known_recipes := find_runtime(values["runtime"]).recipes:
             for name in values["recipes"]:
                 _one_of("recipes", name, known_recipes, f" of {values['runtime']}")
@@ -121,7 +124,10 @@ class Device:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` reads it."""
-        return json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        # Numbers of a device with no options are those from before there were any.
+        given = {"options": dict(self.options)} if self.options else {}
+        return {**{k: v for k, v in plain.items() if k != "options"}, **given}
 
     def identity(self) -> dict[str, Any]:
         """Wanted settings with what this machine has: processor, versions, provider's own name."""
@@ -159,6 +165,10 @@ def _checked(key: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise ConfigError(f"{key}: need true or false, got {value!r}")
         return value
+    if key == "options":
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}: need a mapping of names to values, got {value!r}")
+        return dict(value)
     if not isinstance(value, list | tuple) or (key == "recipes" and not value):
         raise ConfigError(f"{key}: need a list, got {value!r}")
     if key == "recipes":
@@ -166,6 +176,28 @@ def _checked(key: str, value: object) -> Any:
     if not all(type(core) is int and core >= 0 for core in value):
         raise ConfigError(f"{key}: need core numbers, got {value!r}")
     return tuple(value)
+
+
+def _options(values: Mapping[str, Any]) -> tuple[tuple[str, bool | int | str], ...]:
+    """Options of a device that its runtime and its provider have, in the order of their names."""
+    spec, provider = find_runtime(values["runtime"]), values["provider"]
+    known = {
+        name: option
+        for name, option in spec.options.items()
+        if not option.providers or provider in option.providers
+    }
+    for name, value in values.get("options", {}).items():
+        key, of = f"options.{name}", f"{spec.name} on {provider}"
+        if name not in known:
+            hint = did_you_mean(str(name), known) if known else "It has none."
+            raise ConfigError(f"{key}: no such option of {of}. {hint}")
+        allowed = known[name].allowed
+        if isinstance(allowed, tuple):
+            _one_of(key, value, allowed)
+        elif type(value) is not allowed or (allowed is int and value < 1) or value == "":
+            wanted = {bool: "true or false", int: "a whole number from 1", str: "a text"}[allowed]
+            raise ConfigError(f"{key}: need {wanted}, got {value!r}")
+    return tuple(sorted(values.get("options", {}).items()))
 
 
 def _one_of(key: str, value: object, known: Collection[str], of: str = "") -> str:

@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..spaces.registry import Registry
 
 ONNX = "onnx"  # the format of graphs that can be measured in processes of their own
+
+
+class Option(NamedTuple):
+    """An option of a runtime, that device files may give a value.
+
+    Attributes:
+        allowed: values that it takes, or a type: `bool`, `int` of at least 1, or `str`.
+        providers: that have it; empty for all.
+        tried: values that a sweep tries, first what the runtime does by itself; empty for none.
+    """
+
+    allowed: type | tuple[str, ...]
+    providers: tuple[str, ...] = ()
+    tried: tuple[bool | str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class RuntimeSpec:
             nothing is timed with it, and no model is verified by it. Empty for runtimes that run.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
             all its corrections: what follows the numbers that are given; empty for any.
+        options: by their names in device files.
     """
 
     name: str
@@ -77,6 +92,7 @@ class RuntimeSpec:
     kernel_times: tuple[str, ...] = ()
     stand_in: str = ""
     tested: tuple[str, ...] = ()
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
 
     @property
     def from_graphs(self) -> bool:

@@ -25,7 +25,7 @@ FLOORS = {
         ("runtimes", "tables"),
         ("graphs", "predict"),
         ("measure", "foreign"),
-        ("calibration", "profile"),
+        ("calibration", "profile", "sweep"),
     ),
     "search": (
         ("console", "cores", "counted", "durations", "pareto", "samplers", "store", "yaml_paths"),
@@ -60,6 +60,7 @@ FENCED = {
         "search/cli/runs.py",
         "search/cli/search.py",
         "search/cli/space.py",
+        "search/cli/sweep.py",
         "search/cli/targets.py",
         "search/cli/verify.py",
     ),

@@ -7,7 +7,7 @@ within what was measured is its coverage, and its interval is as wide as for a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
@@ -23,8 +23,13 @@ from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
 from ..units.unit import unit_of
 from ..units.workload import SubBlock
 from .onnx_pieces import Linear, Piece, read_pieces, stored_bytes
+from .onnx_rewrites import WORK
 
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
+_LARGER = "sizes outside of those that were measured"
+_SIGNED = "products of signed activations as operators of their own, slow on x86: in no recipe"
+_SIGNED_SD = 1.2  # relative; measured 3.7 times slower than unsigned ones on AVX512-VNNI
+_MOST = 0.5  # share of the time that may be guessed of operators that are not known
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Estimate:
             "rest", what a network costs beside its pieces, they add up.
         energy_mj: of one run above idle, and the ends of its 90% interval, by the names of
             `Prediction`; empty where no counter told, None where a piece is not recognized.
+        doubts: what does not lie within what was measured, and its share of the time.
     """
 
     latency_ms: float
@@ -54,12 +60,13 @@ class Estimate:
     peak_memory_mb: float | None
     pieces: list[tuple[str, str, float]]
     energy_mj: Mapping[str, float | None]
+    doubts: Mapping[str, float]
 
-    def row(self) -> dict[str, float | bool | None]:
-        """All costs under the names of `Prediction.row`, and the coverage."""
+    def row(self) -> dict[str, Any]:
+        """All costs under the names of `Prediction.row`, the coverage, and what it lacks."""
         names = ("latency_ms", "low_ms", "high_ms", "peak_memory_mb", "size_mb", "coverage")
         values = {name: getattr(self, name) for name in names} | {"inside": self.coverage == 1}
-        return values | dict(self.energy_mj)
+        return {**values, **self.energy_mj, "doubts": dict(self.doubts)}
 
 
 def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
@@ -71,41 +78,66 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
 
     Raises:
         CostError: the file cannot be read, its shapes are not static or of another batch than
-            the model's, or nothing in it takes time.
+            the model's, nothing in it takes time, or most of that is of operators that are not
+            known.
     """
     pieces = read_pieces(Path(path))
     batch, measured = pieces[0].enters[0] if pieces else 1, int(model.identity.get("batch", 1))
     if batch != measured:
         raise CostError(f"{path}: a batch of {batch}, where the model was measured with {measured}")
     known: list[tuple[SubBlock, str]] = []
-    strange: list[int] = []  # multiply-accumulates
+    rare: list[tuple[SubBlock, str]] = []  # of known layers, computed as in no recipe
+    others: list[int] = []  # multiply-accumulates of what is no known sub-block
+    rarities: list[str] = []
+    reasons: list[str] = []
     macs = 0
     for piece, block, recipe in recognize(pieces):
-        if block is not None and unit_of(block, recipe).group in model.groups:
+        if block is None or unit_of(block, recipe).group not in model.groups:
+            if piece.macs:
+                others.append(piece.macs)
+                reasons.append(f"{_named(piece.kinds & WORK)}: no sub-block that was measured")
+        elif rarity := _rarity(piece, recipe):
+            rare.append((block, recipe))
+            rarities.append(rarity)
+        else:
             known.append((block, recipe))
             macs += piece.macs
-        elif piece.macs:
-            strange.append(piece.macs)
-    if not known and not strange:
+    operators = [guess for piece in pieces for guess in piece.strange]
+    if not known and not rare and not others and not operators:
         raise CostError(f"{path}: nothing in it is a layer")
-    parts = model.parts_of(known)
+    parts, unusual = model.parts_of(known), model.parts_of(rare)
     # What is not known is as slow for its size as what is, and no faster than plain layers.
     rate = max(model.ms_per_mmac / 1e6, float(parts["ms"].sum()) / macs if macs else 0.0)
-    parts = parts.and_others(_unknown(np.array(strange) * rate))
+    guessed = np.array([*others, *(guess for _, guess in operators)]) * rate
+    parts = parts.and_others(_doubted(unusual.rows[unusual.index], rarities)).and_others(
+        _unknown(guessed)
+    )
     own, predicted = model.parts_ms(parts), model.predict_parts(parts).row(0)
-    names = [(block.kind, unit_of(block, recipe).key) for block, recipe in known]
-    names += [("other", "")] * len(strange)
+    names = [(block.kind, unit_of(block, recipe).key) for block, recipe in (*known, *rare)]
+    names += [("other", "")] * len(guessed)
     listed = [(*name, ms) for name, ms in zip(names, own.tolist(), strict=True)]
+    doubted = own * (1 - parts["inside"]) / own.sum()
+    whys = [_LARGER] * len(known) + rarities + reasons + [f"{k}: not known" for k, _ in operators]
+    doubts: dict[str, float] = {}
+    for why, share in zip(whys, doubted.tolist(), strict=True):
+        if share:
+            doubts[why] = doubts.get(why, 0.0) + share
+    named = sum(doubted[len(doubted) - len(operators) :])
+    if named > _MOST:
+        kinds = _named({kind for kind, _ in operators})
+        raise CostError(f"{path}: {kinds}, which are not known, may be {named:.0%} of its time")
     size = stored_bytes(Path(path))
+    strange = bool(len(guessed))
     return Estimate(
         latency_ms=predicted["latency_ms"],
         low_ms=predicted["low_ms"],
         high_ms=predicted["high_ms"],
-        coverage=max(0.0, 1 - float(own @ (1 - parts["inside"]) / own.sum())),  # rounding
+        coverage=max(0.0, 1 - float(doubted.sum())),  # rounding
         size_mb=None if size is None else size / 1e6,
         peak_memory_mb=None if strange else predicted["peak_memory_mb"],
         pieces=[*listed, ("rest", "", predicted["latency_ms"] - float(own.sum()))],
         energy_mj={n: None if strange else predicted[n] for n in _ENERGY if n in predicted},
+        doubts=dict(sorted(doubts.items(), key=lambda item: -item[1])),
     )
 
 
@@ -115,6 +147,30 @@ def _unknown(ms: NDArray[np.float64]) -> NDArray[np.float64]:
     for name, value in {"ms": ms, "sd": UNKNOWN_SD, "kind": -1}.items():
         rows[:, COLUMNS.index(name)] = value
     return rows
+
+
+def _doubted(rows: NDArray[np.float64], why: Sequence[str]) -> NDArray[np.float64]:
+    """Units that are computed in another way than those that were measured."""
+    rows = rows.copy()
+    rows[:, COLUMNS.index("sd")] = [_SIGNED_SD if w == _SIGNED else UNKNOWN_SD for w in why]
+    rows[:, COLUMNS.index("inside")] = 0
+    return rows
+
+
+def _rarity(piece: Piece, recipe: str) -> str:
+    """In what a piece differs from those that its recipe makes; empty for nothing."""
+    if piece.is_signed:
+        return _SIGNED
+    if piece.coded:
+        return f"{_named(piece.coded)} of integers: in no recipe"
+    if "" in piece.recipes:
+        return "weights in a form that is in no recipe"
+    layers = [x for x in piece.recipes if x != recipe]
+    return "some layers in integers, some not: in no recipe" if layers and piece.linears else ""
+
+
+def _named(kinds: Set[str]) -> str:
+    return ", ".join(sorted(kinds)) or "elementwise operators"
 
 
 def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:
@@ -319,11 +375,8 @@ def _scale(piece: Piece) -> list[str]:
 
 def recipe_of(piece: Piece) -> str:
     """The recipe whose kernels a piece has."""
-    if piece.kinds & {"MatMulInteger", "ConvInteger"}:
-        return "dynamic8"
-    if piece.blocks:
-        return "blocks4a8" if all(piece.blocks) else "blocks4"
-    return "static8" if "QuantizeLinear" in piece.kinds else "float"
+    others = [recipe for recipe in piece.recipes if recipe not in ("", "float")]
+    return max(others, key=others.count) if others else "float"
 
 
 _NORMS = {

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...spaces.errors import CostError
+from .onnx_plain import PlainGraph
+from .onnx_rewrites import LIGHT, WORK, kind_of
 
 _PRODUCTS = ("MatMul", "Gemm", "MatMulInteger")
-_CONVOLUTIONS = ("Conv", "ConvInteger")
-_MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
-_WORK = {*_PRODUCTS, *_CONVOLUTIONS, "AveragePool"}
+_CONVOLUTIONS = ("Conv", "ConvInteger", "ConvTranspose")
+_CODES = ("QuantizeLinear", "DequantizeLinear")
+_MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", *_CODES)
+_SELECTS = (*_MOVES, "Slice", "Gather", "Split", "Concat", "Pad", "Shape", "DynamicQuantizeLinear")
+_WORK = {*WORK, "AveragePool"}
 
 
 class Linear(NamedTuple):
@@ -64,7 +68,12 @@ class Piece:
         added: shapes of constants that are added.
         rank: the most dimensions of anything in it.
         last: kind of the node before the Add.
-        blocks: for each layer with weights in 4-bit blocks, whether they are multiplied as int8.
+        recipes: of each layer with constant weights in its order, the one whose kernel it has; ""
+            for none that is known.
+        coded: kinds of its other nodes that read integers, which they do in no recipe.
+        is_signed: whether an operator for integers reads signed activations, which ONNX Runtime
+            does not turn into the unsigned ones that x86 multiplies fast, as it does with pairs.
+        strange: kind of each node whose cost is not known, and a guess of its multiply-accumulates.
         values: names of what its nodes make, in their order.
         constants: stored constants that it reads, directly or as what is computed of them alone.
     """
@@ -79,7 +88,10 @@ class Piece:
     added: list[list[int]] = field(default_factory=list)
     rank: int = 0
     last: str = ""
-    blocks: list[bool] = field(default_factory=list)
+    recipes: list[str] = field(default_factory=list)
+    coded: set[str] = field(default_factory=set)
+    is_signed: bool = False
+    strange: list[tuple[str, int]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     constants: set[str] = field(default_factory=set)
 
@@ -113,16 +125,12 @@ def pieces_of(model: Any) -> list[Piece]:
     """The pieces of a graph, in the order of execution.
 
     Args:
-        model: `onnx.ModelProto`, of which layers with weights in 4-bit blocks are written as plain.
+        model: `onnx.ModelProto`.
 
     Raises:
-        CostError: its shapes are not static.
+        CostError: its shapes are not static, or an operator is not known.
     """
-    import onnx
-
-    blocks = _unpacked(model.graph)
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return _Cutter(graph, blocks).pieces()
+    return _Cutter(PlainGraph(model)).pieces()
 
 
 def stored_bytes(path: Path) -> int | None:
@@ -154,57 +162,17 @@ def _read(path: Path) -> Any:
     return model
 
 
-class _Blocks(NamedTuple):
-    """Weights in 4-bit blocks: whether they are multiplied as int8, and the constants they are."""
-
-    as_int8: bool
-    stored: set[str]
-
-
-def _unpacked(graph: Any) -> dict[str, _Blocks]:
-    """Write layers of 4-bit blocks as plain ones, of which shape inference knows.
-
-    Returns:
-        Name of the weights -> what is known of them.
-    """
-    from onnx import TensorProto, helper
-
-    blocks: dict[str, _Blocks] = {}
-    for node in graph.node:
-        if node.op_type == "MatMulNBits":
-            sizes = {a.name: a.i for a in node.attribute}
-            source, result, weight = node.input[0], node.output[0], f"{node.output[0]}/weight"
-            shape = [sizes["K"], sizes["N"]]
-            graph.input.append(helper.make_tensor_value_info(weight, TensorProto.FLOAT, shape))
-            stored = {name for name in node.input[1:] if name}
-            blocks[weight] = _Blocks(sizes.get("accuracy_level", 0) == 4, stored)
-            node.CopyFrom(helper.make_node("MatMul", [source, weight], [result]))
-    return blocks
-
-
 class _Cutter:
     """Cuts a graph, by the nodes from which each value is made.
 
     Args:
-        graph: with the shapes that were inferred.
-        blocks: of `_unpacked`.
+        graph: whose nodes are all standard or not known.
     """
 
-    def __init__(self, graph: Any, blocks: dict[str, _Blocks]) -> None:
-        self.shapes, self.blocks = _shapes(graph), blocks
-        self.constants = {t.name for t in graph.initializer} | set(blocks)
-        self.input = next(x.name for x in graph.input if x.name not in self.constants)
-        self.stored = {name: {name} for name in self.constants}  # constant -> what it is made of
-        self.stored |= {name: weights.stored for name, weights in blocks.items()}
-        self.nodes: list[Any] = []
-        for node in graph.node:  # weights that are expanded at load are still constants
-            if all(name in self.constants for name in node.input if name):
-                made_of = set[str]().union(*(self.stored[name] for name in node.input if name))
-                self.stored |= dict.fromkeys(node.output, made_of)
-                self.constants.update(node.output)
-            else:
-                self.nodes.append(node)
-        self.maker = {name: i for i, node in enumerate(self.nodes) for name in node.output}
+    def __init__(self, graph: PlainGraph) -> None:
+        self.graph = graph
+        self.shapes, self.constants, self.nodes = graph.shapes, graph.constants, graph.nodes
+        self.maker = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
         self.sources: list[int] = []  # of each node, the nodes that it is made from, as bits
         for node in self.nodes:
             bits = 0
@@ -216,7 +184,7 @@ class _Cutter:
     def pieces(self) -> list[Piece]:
         """Pieces of the graph, in order."""
         pieces: list[Piece] = []
-        start, enters = 0, self.shapes.get(self.input, [])
+        start, enters = 0, self.shapes.get(self.graph.input, [])
         waiting: list[int] = []  # nodes of no piece yet
         for end, node in enumerate(self.nodes):
             if (stream := self._stream(node)) is None:
@@ -267,28 +235,127 @@ class _Cutter:
         return piece
 
     def _count(self, piece: Piece, node: Any) -> None:
-        piece.kinds.add(node.op_type)
+        kind = kind_of(node)
+        piece.kinds.add(kind)
         piece.values += [name for name in node.output if name]
-        piece.constants.update(*(self.stored.get(name, set()) for name in node.input))
+        piece.constants.update(*(self.constants.get(name, set()) for name in node.input))
         piece.rank = max(piece.rank, len(self.shapes.get(node.output[0], [])))
-        if node.op_type in _PRODUCTS:
-            left, right = self._known(node, node.input[:2])
-            flipped = any(a.name == "transB" and a.i for a in node.attribute)
-            inner, columns = (right[-1], right[-2]) if flipped else (right[-2], right[-1])
-            if node.input[1] in self.constants:
-                piece.linears.append(Linear(prod(left[:-1]), left[-2], inner, columns))
-                weights = self.blocks.get(node.input[1])
-                piece.blocks += [] if weights is None else [weights.as_int8]
-            else:
-                piece.products.append(Product(prod(left[:-2]), left[-2], inner, columns))
-        elif node.op_type in _CONVOLUTIONS:
-            weight, out = self._known(node, (node.input[1], node.output[0]))
-            groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-            piece.convolutions.append(
-                Convolution(prod(out[2:]), weight[1] * groups, out[1], weight[2], groups)
-            )
-        elif node.op_type == "Add":
+        layer = len(node.input) > 1 and node.input[1] in self.constants
+        if kind in _PRODUCTS:
+            self._count_product(piece, node)
+        elif kind in _CONVOLUTIONS:
+            self._count_convolution(piece, node)
+        elif kind == "Einsum" and len(node.input) == 2:
+            self._count_einsum(piece, node)
+        elif kind == "Attention":
+            piece.kinds.add("Softmax")
+            self._count_attention(piece, node)
+            layer = False
+        elif kind == "Add":
             piece.added += [self.shapes.get(x, []) for x in node.input if x in self.constants]
+        elif kind not in LIGHT:
+            piece.strange.append((kind, self._guess(node)))
+            layer = False
+        if kind in WORK and layer:
+            piece.recipes.append(self._recipe(node))
+            piece.is_signed |= self._is_signed(node)
+        elif kind not in _SELECTS and any(self._is_coded(name) for name in node.input):
+            piece.coded.add(kind)
+
+    def _count_product(self, piece: Piece, node: Any) -> None:
+        left, right = self._known(node, node.input[:2])
+        turned = {a.name for a in node.attribute if a.name in ("transA", "transB") and a.i}
+        left = [*left[:-2], left[-1], left[-2]] if "transA" in turned else left
+        inner, columns = (right[-1], right[-2]) if "transB" in turned else (right[-2], right[-1])
+        if node.input[1] in self.constants:
+            piece.linears.append(Linear(prod(left[:-1]), left[-2], inner, columns))
+        else:
+            piece.products.append(Product(prod(left[:-2]), left[-2], inner, columns))
+
+    def _count_einsum(self, piece: Piece, node: Any) -> None:
+        """A product over the axes that both factors have and the result has not."""
+        equation = next(a.s.decode() for a in node.attribute if a.name == "equation")
+        factors, _, result = equation.replace(" ", "").replace("...", "*").partition("->")
+        shapes = self._known(node, node.input)
+        left, right = (
+            dict(zip(_axes(axes, len(shape)), shape, strict=True))
+            for axes, shape in zip(factors.split(","), shapes, strict=True)
+        )
+        made = self._known(node, node.output)[0] if result else []
+        kept = set(_axes(result, len(made))) if result else {*left} ^ {*right}
+        both = left.keys() & right.keys()
+        inner, batch = (prod(left[a] for a in axes) for axes in (both - kept, both & kept))
+        rows = [size for axis, size in left.items() if axis not in both]
+        columns = prod(size for axis, size in right.items() if axis not in both)
+        if node.input[1] in self.constants:
+            length = rows[-1] if rows else 1
+            piece.linears.append(Linear(batch * prod(rows), length, inner, columns))
+        else:
+            piece.products.append(Product(batch, prod(rows), inner, columns))
+
+    def _count_convolution(self, piece: Piece, node: Any) -> None:
+        x, weight, out = self._known(node, (*node.input[:2], node.output[0]))
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if node.op_type == "ConvTranspose":  # each input position is spread out
+            shape = prod(x[2:]), x[1], weight[1] * groups
+        else:
+            shape = prod(out[2:]), weight[1] * groups, out[1]
+        piece.convolutions.append(Convolution(*shape, weight[2], groups))
+
+    def _count_attention(self, piece: Piece, node: Any) -> None:
+        """Products of queries with keys and of their weights with values, as (B, heads, N, C)."""
+        heads = {a.name: a.i for a in node.attribute if a.name in ("q_num_heads", "kv_num_heads")}
+        shapes = self._known(node, node.input[:3])
+        names = ("q_num_heads", "kv_num_heads", "kv_num_heads")
+        q, k, v = (
+            shape if len(shape) == 4 else [shape[0], heads[name], shape[1], shape[2] // heads[name]]
+            for shape, name in zip(shapes, names, strict=True)
+        )
+        batch = q[0] * q[1]
+        piece.products.append(Product(batch, q[2], q[3], k[2]))
+        piece.products.append(Product(batch, q[2], k[2], v[3]))
+        if len(node.input) > 3 and node.input[3] in self.constants:
+            piece.added.append(self.shapes.get(node.input[3], []))
+
+    def _guess(self, node: Any) -> int:
+        """Multiply-accumulates of a node that is not known.
+
+        As of a dense layer at every position that it makes, if it has weights; otherwise one for
+        every element that it reads or makes.
+        """
+        out = [self.shapes.get(name, []) for name in node.output]
+        weights = sum(prod(self.shapes.get(name, [])) for name in node.input
+                      if name in self.constants)  # fmt: skip
+        if weights > 1:
+            return weights * max(prod(shape[:-1]) for shape in out)
+        return sum(map(prod, [*out, *(self.shapes.get(name, []) for name in node.input)]))
+
+    def _recipe(self, node: Any) -> str:
+        """Recipe whose kernel a layer with constant weights has."""
+        weight = node.input[1]
+        if weight in self.graph.kernels:
+            return self.graph.kernels[weight]
+        if node.op_type in ("MatMulInteger", "ConvInteger"):
+            return "dynamic8"
+        coded, stored = self._is_coded(node.input[0]), self.graph.makers.get(weight)
+        if stored == "DequantizeLinear":
+            return "static8" if coded else ""
+        return "" if coded else "float"
+
+    def _is_signed(self, node: Any) -> bool:
+        """Whether it stands for one operator that reads signed integers."""
+        at = self.maker.get(node.input[0])
+        if at is None or self.nodes[at].op_type != "DequantizeLinear":
+            return False
+        return node.name in self.graph.rewritten and self.graph.is_signed(self.nodes[at].input[0])
+
+    def _is_coded(self, name: str) -> bool:
+        """Whether a value is read as integers, beside those that a convolution has left."""
+        at, coded = self.maker.get(name), False
+        while at is not None and self.nodes[at].op_type in _SELECTS:
+            coded |= self.nodes[at].op_type == "QuantizeLinear"
+            at = self.maker.get(self.nodes[at].input[0])
+        return coded and (at is None or self.nodes[at].op_type not in _CONVOLUTIONS)
 
     def _known(self, node: Any, names: Iterable[str]) -> list[list[int]]:
         shapes = [self.shapes.get(name, []) for name in names]
@@ -297,10 +364,12 @@ class _Cutter:
         return shapes
 
 
-def _shapes(graph: Any) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = {t.name: list(t.dims) for t in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if all(d.HasField("dim_value") for d in dims):
-            shapes[value.name] = [d.dim_value for d in dims]
-    return shapes
+def _axes(letters: str, rank: int) -> list[str]:
+    """Names of the axes of a factor of Einsum, of which a star stands for those left out.
+
+    >>> _axes("*ij", 4)
+    ['*1', '*0', 'i', 'j']
+    """
+    head, star, tail = letters.partition("*")
+    left_out = rank - len(head) - len(tail) if star else 0
+    return [*head, *(f"*{i}" for i in reversed(range(left_out))), *tail]

@@ -199,8 +199,9 @@ def _writer(recipe: Recipe) -> Writer:
         return _blocks(BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0)
     if recipe.weights > INTEGER_BITS:
         return _fp16
-    make = {"float": _stored, "dynamic": _dynamic, "static": _static}[recipe.activations]
-    return make(recipe.weights)
+    if recipe.activations == "static":
+        return _static(recipe.weights, recipe.symmetric)
+    return {"float": _stored, "dynamic": _dynamic}[recipe.activations](recipe.weights)
 
 
 def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
@@ -307,15 +308,16 @@ def _dynamic(container: int) -> Writer:
     return write
 
 
-def _static(container: int) -> Writer:
+def _static(container: int, symmetric: bool) -> Writer:
     """Integer products of activations with calibrated scales, as quantize-dequantize pairs."""
+    grid = _symmetric if symmetric else _scale_and_zero
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         stored, scale = _integers(graph, layer, bits, container)
         scales = graph.constant(_named(layer, "scale"), scale.reshape(-1))
         name = _named(layer, "weight:dq")
         weight = graph.add("DequantizeLinear", [stored, scales], name, axis=_out_axis(layer))
-        x = _quantize_dequantize(graph, layer.source, ranges)
+        x = _quantize_dequantize(graph, layer.source, ranges, grid)
         if not layer.is_conv:
             graph.add("MatMul", [x, weight], _product(layer))
             graph.keep_apart(_product(layer))
@@ -324,9 +326,12 @@ def _static(container: int) -> Writer:
                 less = graph.constant(_named(layer, "bias:less"), -value)
                 graph.add("Sub", [_product(layer), less], layer.result)
             return
-        inputs = [x, weight, *([_int32_bias(graph, layer, scale, ranges)] if layer.bias else [])]
+        bias = layer.bias
+        if bias and not symmetric:  # TensorRT takes it in float
+            bias = _int32_bias(graph, layer, scale, ranges)
+        inputs = [x, weight, *([bias] if bias else [])]
         raw = graph.add("Conv", inputs, f"{layer.result}:raw", **_conv_attributes(layer))
-        _quantize_dequantize(graph, raw, ranges, of=layer.result, out=layer.result)
+        _quantize_dequantize(graph, raw, ranges, grid, of=layer.result, out=layer.result)
 
     return write
 
@@ -345,9 +350,14 @@ def _int32_bias(graph: OnnxGraph, layer: OnnxLayer, scale: Array, ranges: Ranges
 
 
 def _quantize_dequantize(
-    graph: OnnxGraph, x: str, ranges: Ranges, of: str | None = None, out: str | None = None
+    graph: OnnxGraph,
+    x: str,
+    ranges: Ranges,
+    grid: Callable[[Array], tuple[NDArray[np.float32], NDArray[Any]]],
+    of: str | None = None,
+    out: str | None = None,
 ) -> str:
-    scale, zero = _scale_and_zero(ranges.get(of or x, DEFAULT_RANGE))
+    scale, zero = grid(ranges.get(of or x, DEFAULT_RANGE))
     name = of or x
     inputs = [graph.constant(f"{name}:scale", scale), graph.constant(f"{name}:zero", zero)]
     q = graph.add("QuantizeLinear", [x, *inputs], f"{name}:q")
@@ -359,6 +369,13 @@ def _scale_and_zero(limits: Array) -> tuple[NDArray[np.float32], NDArray[np.uint
     low, high = min(float(limits[0]), 0.0), max(float(limits[1]), 0.0)
     scale = max(high - low, 1e-8) / 255
     return np.array(scale, np.float32), np.array(round(-low / scale), np.uint8)
+
+
+def _symmetric(limits: Array) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Signed 8-bit scale and a zero point of 0: the same values as unsigned ones around 128."""
+    top = float(np.abs(limits).max())
+    scale, _ = _scale_and_zero(np.array([-top, top], np.float32))
+    return scale, np.array(0, np.int8)
 
 
 def _blocks(accuracy_level: int) -> Writer:

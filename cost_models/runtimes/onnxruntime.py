@@ -13,14 +13,23 @@ from numpy.typing import NDArray
 
 from ...spaces.errors import MissingRuntimeError
 from ..device import Device
-from ..runtime_spec import ONNX, RuntimeSpec
+from ..runtime_spec import ONNX, Option, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
-from ..standalone.onnxruntime_graph import refusals
+from ..standalone.onnxruntime_graph import (
+    CPU,
+    CUDA,
+    LEVELS,
+    TENSORRT,
+    bound,
+    providers_of,
+    refusals,
+    set_options,
+)
 from . import Runtime, Source, as_bytes
 from .converting import refusal
 from .kernel import Kernel
 from .node_names import with_names
-from .onnxruntime_profile import read_profile
+from .onnxruntime_profile import read_fallbacks, read_profile
 from .scratch import scratch
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ class OrtModel:
         self._session = _session(self._source, device)
         self._name = self._session.get_inputs()[0].name
         self._shape = [int(n) for n in self._session.get_inputs()[0].shape]
+        self._bound = bound(self._session, device.to_dict())
 
     @property
     def input_shape(self) -> list[int]:
@@ -48,7 +58,17 @@ class OrtModel:
 
     def run(self, images: Array) -> Array:
         """Inputs of the compiled shape -> outputs."""
+        if self._bound:
+            return self._bound(images)
         return self._session.run(None, {self._name: images})[0]
+
+    def fallbacks(self) -> dict[str, int]:
+        """Kernels of one run that another provider than the device's executes, by kind."""
+        with scratch() as folder:
+            session = _session(self._source, self._device, profile=folder / "profile")
+            session.run(None, {self._name: np.zeros(self._shape, np.float32)})
+            told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return read_fallbacks(told, self._device.provider)
 
     def kernels(self) -> dict[str, int]:
         """Operators of the graph that is executed, after all optimization."""
@@ -147,18 +167,25 @@ SPEC = RuntimeSpec(
     distributions=("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     install="vitpareto[search]",
     format=ONNX,
-    chips={
-        "CPUExecutionProvider": PROCESSOR,
-        "CUDAExecutionProvider": NVIDIA,
-        "TensorrtExecutionProvider": NVIDIA,
-    },
+    chips={CPU: PROCESSOR, CUDA: NVIDIA, TENSORRT: NVIDIA},
     open=open_runtime,
     folds_constants=True,
-    kernel_times=("CPUExecutionProvider",),  # of a GPU its profile times the calls
+    kernel_times=(CPU,),  # of a GPU its profile times the calls
     integer_kernels=(
         *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),
         *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
     ),
+    options={
+        "arena": Option(bool, (CPU,), (True, False)),
+        "memory_pattern": Option(bool, (CPU,), (True, False)),
+        "optimization": Option(tuple(LEVELS), (), tuple(reversed(LEVELS))),
+        "io_binding": Option(bool),
+        "cuda_graph": Option(bool, (CUDA, TENSORRT)),
+        "fp16": Option(bool, (TENSORRT,)),
+        "int8": Option(bool, (TENSORRT,)),
+        "engine_cache": Option(str, (TENSORRT,)),
+        "workspace_mb": Option(int, (TENSORRT,)),
+    },
 )
 
 
@@ -219,8 +246,10 @@ def _session(
     if device.affinity and device.threads > 1:
         pinned = ";".join(str(core + 1) for core in device.affinity[1:])
         options.add_session_config_entry("session.intra_op_thread_affinities", pinned)
+    given = device.to_dict()
+    set_options(options, given)
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return ort.InferenceSession(source, options, providers=[device.provider])
+    return ort.InferenceSession(source, options, providers=providers_of(given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,12 @@ def read_profile(
     constants = {tensor.name for tensor in graph.initializer}
     ms = np.array([event["dur"] for event in timed], float).reshape(runs, count) / 1e3
     return [_kernel(event, nodes, constants) for event in timed[:count]], ms
+
+
+def read_fallbacks(events: Sequence[Mapping[str, Any]], provider: str) -> dict[str, int]:
+    """Kernels of a profile of one run that another provider executes, by kind."""
+    timed = [e["args"] for e in events if e.get("name", "").endswith(KERNEL)]
+    return dict(Counter(a["op_name"] for a in timed if a.get("provider", provider) != provider))
 
 
 def _kernel(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
-from ..runtime_spec import RuntimeSpec
+from ..runtime_spec import Option, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from . import Runtime, Source
 from .converting import refusal
@@ -42,6 +42,9 @@ class TorchModel:
         self._threads = device.threads
         self._place = torch.device(device.provider)
         ready = module.eval().to(self._place)
+        self._last = dict(device.options).get("layout") == "channels_last"
+        if self._last:
+            ready = ready.to(memory_format=torch.channels_last)
         self._module: Any = torch.compile(ready) if device.compiled else ready
 
     def run(self, images: Array) -> Array:
@@ -49,7 +52,9 @@ class TorchModel:
         import torch
 
         with threads(self._threads), torch.inference_mode():
-            return self._module(torch.from_numpy(images).to(self._place)).cpu().numpy()
+            x = torch.from_numpy(images).to(self._place)
+            x = x.contiguous(memory_format=torch.channels_last) if self._last else x
+            return self._module(x).cpu().numpy()
 
     def kernels(self, images: Array | None = None) -> dict[str, int]:
         """Operators that one run executes.
@@ -135,6 +140,7 @@ SPEC = RuntimeSpec(
     format="torchscript",
     chips={"cpu": PROCESSOR, "cuda": NVIDIA},
     open=open_runtime,
+    options={"layout": Option(("nchw", "channels_last"), (), ("nchw", "channels_last"))},
 )
 
 

@@ -18,6 +18,26 @@ DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 MODULE = "onnxruntime"
 MODULES = (MODULE,)  # that are loaded before a model is
 KERNEL = "_kernel_time"  # ends the name of a node that is timed
+CPU, CUDA, TENSORRT = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt"))
+LEVEL = "graph_optimization_level"
+LEVELS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+# Options of device files in the words of a session.
+IN_SESSION = {
+    "arena": "enable_cpu_mem_arena",
+    "memory_pattern": "enable_mem_pattern",
+    "optimization": LEVEL,
+}
+# Options of device files in the words of TensorRT's provider.
+IN_TENSORRT = {
+    "fp16": "trt_fp16_enable",
+    "int8": "trt_int8_enable",
+    "cuda_graph": "trt_cuda_graph_enable",
+}
 
 
 def version() -> str:
@@ -46,10 +66,11 @@ class Graph:
         self._session = self._opened(None)
         self._name = self._session.get_inputs()[0].name
         self._shape = [int(n) for n in self._session.get_inputs()[0].shape]
+        self._bound = bound(self._session, device)
 
     def run(self, x: Any) -> Any:
         """Inputs -> first output."""
-        return self._session.run(None, {self._name: x})[0]
+        return self._bound(x) if self._bound else self._session.run(None, {self._name: x})[0]
 
     def kernels(self) -> dict[str, int]:
         """Count of each kind of kernel that one run executes."""
@@ -74,11 +95,71 @@ class Graph:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
-        provider = self._device["provider"]
+        set_options(options, self._device)
         try:
-            return ort.InferenceSession(self._path, options, providers=[provider])
+            return ort.InferenceSession(self._path, options, providers=providers_of(self._device))
         except refusals() as error:
             raise ValueError(str(error)) from error
+
+
+def set_options(options: Any, device: dict[str, Any]) -> None:
+    """Set what a device's options say of a session."""
+    import onnxruntime as ort
+
+    for name, value in settings_of(device).items():
+        level = getattr(ort.GraphOptimizationLevel, value) if name == LEVEL else value
+        setattr(options, name, level)
+
+
+def settings_of(device: dict[str, Any]) -> dict[str, bool | str]:
+    """A device's options in the words of a session; levels of optimization by name."""
+    given = device.get("options", {})
+    named = {theirs: given[name] for name, theirs in IN_SESSION.items() if name in given}
+    return named | ({LEVEL: LEVELS[named[LEVEL]]} if LEVEL in named else {})
+
+
+def providers_of(device: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    """Providers of a device and their options: what TensorRT leaves over, CUDA takes."""
+    given, provider = device.get("options", {}), device["provider"]
+    if provider == CUDA:
+        return [(CUDA, {"enable_cuda_graph": "1"} if given.get("cuda_graph") else {})]
+    if provider != TENSORRT:
+        return [(provider, {})]
+    own = {theirs: str(int(given[name])) for name, theirs in IN_TENSORRT.items() if name in given}
+    if folder := given.get("engine_cache"):
+        own |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+    if megabytes := given.get("workspace_mb"):
+        own["trt_max_workspace_size"] = str(megabytes * 10**6)
+    return [(TENSORRT, own), (CUDA, {})]
+
+
+def bound(session: Any, device: dict[str, Any]) -> Any:
+    """Run a session on memory of its device that stays where it is; None without that option.
+
+    Graphs of CUDA are recorded at the first run and need it.
+    """
+    given = device.get("options", {})
+    if not given.get("io_binding") and not given.get("cuda_graph"):
+        return None
+    import numpy as np
+    import onnxruntime as ort
+
+    place = "cuda" if device["provider"] in (CUDA, TENSORRT) else "cpu"
+    (asked,), made = session.get_inputs(), session.get_outputs()[0]
+    x, y = (
+        ort.OrtValue.ortvalue_from_numpy(np.zeros(value.shape, np.float32), place, 0)
+        for value in (asked, made)
+    )
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(asked.name, x)
+    binding.bind_ortvalue_output(made.name, y)
+
+    def run(images: Any) -> Any:
+        x.update_inplace(images)
+        session.run_with_iobinding(binding)
+        return y.numpy().copy()
+
+    return run
 
 
 @cache

@@ -33,6 +33,7 @@ class Recipe:
         kernel: the recipe that runs where constants are folded at load; itself for most.
         summary: what it does, for people.
         layout: what shares a scale: the weights of an output channel, or blocks of `BLOCK` inputs.
+        symmetric: whether activations are signed integers whose zero is 0, as TensorRT takes them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Recipe:
     kernel: str
     summary: str
     layout: Literal["channels", "blocks"] = "channels"
+    symmetric: bool = False
 
     def serves(self, policy: Policy) -> bool:
         """Whether the recipe can hold the policy's weights and keeps to its activations."""
@@ -102,6 +104,11 @@ RECIPES: dict[str, Recipe] = {
             *("blocks4a8", 4, "dynamic", "blocks4a8"),
             "4-bit weights in blocks of 32, unpacked inside int8 kernels",
             layout="blocks",
+        ),
+        Recipe(
+            *("symmetric8", 8, "static", "symmetric8"),
+            "as static8 with scales that are symmetric and zero points of 0, for TensorRT",
+            symmetric=True,
         ),
     )
 }

@@ -22,6 +22,7 @@ from .profile import profile
 from .runs import ladder, proxy, report, watch
 from .search import search
 from .space import space
+from .sweep import sweep
 from .targets import targets
 from .verify import verify
 
@@ -35,7 +36,7 @@ def cli() -> None:
 for command in (
     *(search, export, verify, ladder, report, watch, proxy),
     *(space, calibrate, predict, devices),
-    *(costs, data, library, profile, targets),
+    *(costs, data, library, profile, sweep, targets),
 ):
     cli.add_command(command)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...spaces.errors import VitParetoError
 from .output import echo, json_option, print_json
 
 
@@ -99,8 +100,11 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
 
     MODEL is what `calibrate` wrote, or cost_model.json of a run folder. A FILE is JSON with one
     candidate or a list of them, as `space sample --json` prints, or an ONNX file of static shapes,
-    from anywhere. Of an ONNX file it says which share of the time lies within what was measured;
-    the rest is a guess from its multiply-accumulates, and the interval is wider.
+    from anywhere: as exported up to opset 28, quantized in pairs or operators, or optimized and
+    saved by ONNX Runtime. Of an ONNX file it says which share of the time lies within what was
+    measured, and of the rest what it is: layers that no sub-block has, integers where no recipe has
+    them, operators that are not known. That is a guess, and the interval is wider; a file that is
+    mostly of operators that are not known is refused.
 
     \b
       vitpareto predict cifar.json candidates.json model.onnx
@@ -110,6 +114,8 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
     from .text import prediction_lines
 
     opened, rows = CostModel.load(model), list[dict[str, Any]]()
+    if other := _other_machine(opened.identity):
+        click.echo(f"{model}: {other}", err=True)
     for file in files:
         if file.suffix.lower() == ".onnx":
             from ...cost_models import predict_onnx  # imports onnx
@@ -119,6 +125,24 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
         predicted = opened.predict(read := read_candidates(file))
         rows += [{"key": candidate.key, **predicted.row(i)} for i, candidate in enumerate(read)]
     print_json(rows) if as_json else echo(prediction_lines(rows))
+
+
+def _other_machine(identity: dict[str, Any]) -> str:
+    """In what this machine differs from the one that was measured; empty where nothing tells."""
+    from ...cost_models import Device
+    from ...cost_models.tables.latency_table import different
+
+    try:
+        here = Device.of_identity(identity, "measured", []).identity()
+    except VitParetoError:  # a runtime or a provider that is not known here
+        return ""
+    if here == identity:
+        return ""
+    return (
+        f"{different(identity, here, 'in the model', 'here')}: what follows is predicted for that; "
+        "`vitpareto calibrate` measures this machine, `vitpareto costs transfer` with few "
+        "measurements"
+    )
 
 
 @click.command()

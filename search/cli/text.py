@@ -168,6 +168,8 @@ def prediction_lines(rows: Sequence[Facts]) -> list[str]:
             share = f"{1 - r['coverage']:.0%} " if "coverage" in r else ""
             cells.append(f"{share}outside of what was measured")
         lines.append("  ".join(cells))
+        for why, share in r.get("doubts", {}).items():
+            lines.append(f"  {'<1%' if share < 0.005 else f'{share:.0%}':>4}  {why}")
     return lines
 
 

@@ -203,7 +203,8 @@ def compressed(
         for name, layer in layers.items():
             weight, bias = f"{name}.weight", f"{name}.bias"
             ends = calibration.entering.get(name)
-            if layer.fixes_output and ends is not None and bias in changed:
+            rounds = layer.fixes_output and not layer.scheme.symmetric
+            if rounds and ends is not None and bias in changed:
                 changed[bias] = quantize_bias(
                     changed[bias], changed[weight], layer.scheme.weights, *ends
                 )
@@ -238,11 +239,12 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
 
     def enter(name: str, x: Tensor) -> Tensor:
         nonlocal last
-        acts, ends = layers[name].scheme.acts, calibration.entering.get(name)
+        scheme, ends = layers[name].scheme, calibration.entering.get(name)
+        acts = scheme.acts
         if acts == "float":
             return x
         if acts == "static" and ends is not None:
-            return quantize_range(x, *ends)
+            return quantize_range(x, *scheme.ends(*ends))
         if last is None or last[0] is not x or last[1] != acts:  # q, k and v read the same
             rounded = quantize_blocks(x) if acts == "blocks" else quantize_dynamic(x, images)
             last = x, acts, rounded
@@ -250,7 +252,8 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
 
     def leave(name: str, y: Tensor) -> Tensor:
         ends = calibration.leaving.get(name)
-        return quantize_range(y, *ends) if ends and layers[name].fixes_output else y
+        layer = layers[name]
+        return quantize_range(y, *layer.scheme.ends(*ends)) if ends and layer.fixes_output else y
 
     return enter, leave
 

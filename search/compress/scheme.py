@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
+from torch import Tensor
+
 from ...cost_models.units.precision_recipes import find_recipe
 from .quantize import Grid
 
@@ -15,10 +18,20 @@ class Scheme(NamedTuple):
         weights: grid of its weights.
         acts: rounding of its inputs: none ("float"), by the range of each image
             ("dynamic"), by a range known beforehand ("static"), or by 32 channels ("blocks").
+        symmetric: whether such a range reaches as far below 0 as above.
     """
 
     weights: Grid = Grid()
     acts: Literal["float", "dynamic", "static", "blocks"] = "float"
+    symmetric: bool = False
+
+    def ends(self, low: Tensor | float, high: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Ends of a range as it is used."""
+        low, high = torch.as_tensor(low), torch.as_tensor(high)
+        if not self.symmetric:
+            return low, high
+        top = torch.maximum(low.abs(), high.abs())
+        return -top, top
 
 
 def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
@@ -33,10 +46,10 @@ def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
         UnknownNameError: no such recipe.
 
     >>> scheme_of("dynamic8", 6, is_conv=False)
-    Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic')
+    Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic', symmetric=False)
     """
     chosen = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
     bits = min(weight_bits, chosen.value_bits)
     if chosen.layout == "blocks":
         return Scheme(Grid(bits, "block"), "float" if chosen.activations == "float" else "blocks")
-    return Scheme(Grid(bits), chosen.activations)
+    return Scheme(Grid(bits), chosen.activations, chosen.symmetric)

@@ -122,8 +122,14 @@ def _one_of(path: Path) -> Candidate:
     return candidates[0]
 
 
-def _random(name: str, candidate: Candidate, device: Device) -> Subject:
-    def encode() -> bytes:
-        return format_of(device).encode(random_build(device, candidate), device, None)
+def random_file(device: Device, candidate: Candidate) -> bytes:
+    """A network with random weights, as the runtime of a device reads it.
 
-    return Subject(name, candidate, device, encode)
+    Raises:
+        CostError: a precision that the device cannot run.
+    """
+    return format_of(device).encode(random_build(device, candidate), device, None)
+
+
+def _random(name: str, candidate: Candidate, device: Device) -> Subject:
+    return Subject(name, candidate, device, lambda: random_file(device, candidate))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ....cost_models import Device
+from ....cost_models.standalone.onnxruntime_graph import providers_of, settings_of
 from ...data import decoding
 from . import predict
 
@@ -26,9 +29,14 @@ def program(device: Device, part: ModuleType) -> str:
     future = "from __future__ import annotations"
     head = "\n\n".join([about, future, _imports(imported)])
     source = "\n\n\n".join([head, *bodies]) + "\n"
-    for name, value in (("THREADS", device.threads), ("PROVIDER", device.provider)):
-        known = f"\n{name} = {_quoted(getattr(predict, name))}\n"
-        source = source.replace(known, f"\n{name} = {_quoted(value)}\n")
+    values: dict[str, Any] = {"THREADS": device.threads, "PROVIDER": device.provider}
+    if "SESSION" in vars(part):
+        own = dict(providers_of(device.to_dict()))[device.provider]
+        values |= {"SESSION": settings_of(device.to_dict()), "PROVIDER_OPTIONS": own}
+    for name, value in values.items():
+        known = re.search(rf"^({name}(?:: .+)?) = .+$", source, re.MULTILINE)
+        assert known
+        source = f"{source[: known.end(1)]} = {_quoted(value)}{source[known.end() :]}"
     return source
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 MODEL = "model.onnx"
 NEEDS = "onnxruntime"
+SESSION: dict[str, Any] = {}
+PROVIDER_OPTIONS: dict[str, str] = {}
 
 
 def open_model(
@@ -24,9 +26,14 @@ def open_model(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors
+    for name, value in SESSION.items():
+        is_level = name == "graph_optimization_level"
+        given = getattr(onnxruntime.GraphOptimizationLevel, value) if is_level else value
+        setattr(options, name, given)
     wanted = dict.fromkeys((provider, "CPUExecutionProvider"))
     here = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    session = onnxruntime.InferenceSession(str(path), options, providers=here)
+    chosen = [(name, PROVIDER_OPTIONS if name == provider else {}) for name in here]
+    session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
     if provider not in session.get_providers():
         sys.stderr.write(f"{provider} is not here: it runs on the processor, which was not meant\n")
     (asked,) = session.get_inputs()

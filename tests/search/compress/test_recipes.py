@@ -41,6 +41,7 @@ LAYERS = {
 }
 CASES = [
     *(("float", 32), ("fp16", 16), ("dynamic8", 8), ("dynamic8", 6), ("static8", 8)),
+    ("symmetric8", 8),
     *(("static8", 5), ("stored8", 8), ("stored8", 7), ("dynamic4", 4), ("static4", 4)),
     *(("stored4", 4), ("stored4", 2), ("blocks4", 4), ("blocks4", 3), ("blocks4a8", 4)),
 ]
@@ -77,16 +78,18 @@ def _simulated(
     elif scheme.acts == "blocks":
         x = quantize_blocks(x)
     elif scheme.acts == "static":
-        x = quantize_range(x, *map(float, ranges["images"]))
+        x = quantize_range(x, *scheme.ends(*map(float, ranges["images"])))
     weight = quantize_weight(layer.weight, scheme.weights)
     if not conv:
         return nn.functional.linear(x, weight, layer.bias)
     if scheme.acts != "static":
         return nn.functional.conv2d(x, weight, layer.bias, layer.stride)
     ends = torch.from_numpy(ranges["images"])
-    bias = quantize_bias(layer.bias, layer.weight, scheme.weights, *ends)
+    bias = layer.bias
+    if not scheme.symmetric:
+        bias = quantize_bias(bias, layer.weight, scheme.weights, *ends)
     y = nn.functional.conv2d(x, weight, bias, layer.stride)
-    return quantize_range(y, *map(float, ranges["logits"]))
+    return quantize_range(y, *scheme.ends(*map(float, ranges["logits"])))
 
 
 ATTENTION = {"num_heads": 4, "head_dim": 8, "mlp_hidden": 64}

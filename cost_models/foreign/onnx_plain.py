@@ -1,0 +1,179 @@
+"""Plain graphs: a file's nodes in the standard operators that pieces are made of, with all shapes.
+
+Shapes are followed node by node, as a file may hold operators of ONNX Runtime, which are written
+as standard ones first (`onnx_rewrites`), and operators that its own operator set does not have yet.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ...spaces.errors import CostError
+from .onnx_rewrites import kind_of, rewritten
+
+_SMALL = 1024  # elements of a constant whose values are looked at: shapes, axes, scales
+_STANDARD = ("", "ai.onnx")
+
+
+class PlainGraph:
+    """Nodes of a graph as standard operators, and what is known of their values.
+
+    Attributes:
+        input: name of the input that is no constant.
+        nodes: that depend on it, in order.
+        shapes: value -> its static shape.
+        constants: value that depends on no input -> the stored constants that it is made of.
+        makers: constant -> kind of the node that computes it; stored ones are not in it.
+        rewritten: names of the nodes that stand for one of another operator, with others.
+        kernels: weight -> recipe whose kernels read it, where no standard operator would.
+
+    Args:
+        model: `onnx.ModelProto`.
+
+    Raises:
+        CostError: a node of which nobody knows what shape it makes.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import onnx
+
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        graph = model.graph
+        self.nodes: list[Any] = []
+        self.shapes: dict[str, list[int]] = {}
+        self.constants: dict[str, set[str]] = {}
+        self.makers: dict[str, str] = {}
+        self.rewritten: set[str] = set()
+        self.kernels: dict[str, str] = {}
+        self._types: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}  # of small constants
+        self._said = {v.name: v.type for v in (*graph.value_info, *graph.output)}
+        self._opset = max([o.version for o in model.opset_import if o.domain in _STANDARD] or [1])
+        for tensor in graph.initializer:
+            self._store(tensor.name, tensor)
+        for value in graph.input:
+            if value.name not in self.constants:
+                self._learn(value.name, value.type)
+        self.input = next(v.name for v in graph.input if v.name not in self.constants)
+        for node in graph.node:
+            self._add(node)
+
+    def is_signed(self, name: str) -> bool:
+        """Whether a value is of 8-bit integers with a sign."""
+        from onnx import TensorProto
+
+        found = self._types.get(name)
+        return found is not None and found.tensor_type.elem_type == TensorProto.INT8
+
+    def _add(self, node: Any) -> None:
+        """Follow a node, in standard operators where it is none."""
+        from onnx import TensorProto, defs, helper
+
+        plain = rewritten(node, self.shapes)
+        if plain is None:
+            self._follow(node, self._opset)
+            return
+        for name, weight in plain.weights.items():
+            self.constants[name], self.kernels[name] = weight.stored, weight.kernel
+            self._learn(name, helper.make_tensor_type_proto(TensorProto.FLOAT, weight.shape))
+        self.rewritten.update(part.name for part in plain.nodes)
+        for part in plain.nodes:
+            self._follow(part, defs.onnx_opset_version())
+
+    def _follow(self, node: Any, opset: int) -> None:
+        read = [name for name in node.input if name]
+        types = self._inferred(node, opset)
+        for name in filter(None, node.output):
+            if (found := types.get(name) or self._said.get(name)) is not None:
+                self._learn(name, found)
+        if node.op_type in ("Shape", "Size") and read[0] in self.shapes:
+            self._fold(node, opset, set())
+        elif all(name in self.constants for name in read):
+            made_of = set[str]().union(*(self.constants[name] for name in read))
+            self._fold(node, opset, made_of)
+        else:
+            self.nodes.append(node)
+
+    def _inferred(self, node: Any, opset: int) -> dict[str, Any]:
+        """Types of what a node makes, as far as its operator is known.
+
+        Raises:
+            CostError: it is not, and the file does not say either.
+        """
+        from onnx import helper, shape_inference
+
+        schema = _schema(node, opset)
+        if schema is None and not all(name in self._said for name in node.output if name):
+            raise CostError(
+                f"the operator {kind_of(node)} of {node.name or node.output[0]!r} is not known, "
+                "and the file does not say what shape it makes"
+            )
+        if schema is None or not all(name in self._types for name in node.input if name):
+            return {}
+        try:
+            return shape_inference.infer_node_outputs(
+                schema,
+                node,
+                {name: self._types[name] for name in node.input if name},
+                {name: self._values[name] for name in node.input if name in self._values},
+                opset_imports=[helper.make_opsetid("", max(schema.since_version, opset))],
+            )
+        except shape_inference.InferenceError:
+            return {}  # whoever needs a shape says that it is not known
+
+    def _learn(self, name: str, found: Any) -> None:
+        self._types[name] = found
+        tensor = found.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            self.shapes[name] = [d.dim_value for d in tensor.shape.dim]
+
+    def _store(self, name: str, tensor: Any) -> None:
+        from onnx import TensorProto, helper
+
+        self.constants[name] = {name}
+        self._learn(name, helper.make_tensor_type_proto(tensor.data_type, tensor.dims))
+        inside = tensor.data_location != TensorProto.EXTERNAL
+        if inside and prod(tensor.dims) <= _SMALL:
+            self._values[name] = tensor
+
+    def _fold(self, node: Any, opset: int, made_of: set[str]) -> None:
+        """Constants that a node computes, with their values where these are small."""
+        for name in filter(None, node.output):
+            self.constants[name] = made_of
+            self.makers[name] = node.op_type
+        small = all(prod(self.shapes.get(n, [_SMALL + 1])) <= _SMALL for n in node.output if n)
+        known = node.op_type in ("Shape", "Size") or all(n in self._values for n in node.input if n)
+        if small and known:
+            self._evaluate(node, opset)
+
+    def _evaluate(self, node: Any, opset: int) -> None:
+        import numpy as np
+        from onnx import numpy_helper
+        from onnx.reference import ReferenceEvaluator
+
+        if node.op_type in ("Shape", "Size"):
+            shape = self.shapes[node.input[0]]
+            given = {node.input[0]: np.broadcast_to(np.float32(0), shape)}
+        else:
+            given = {n: numpy_helper.to_array(self._values[n]) for n in node.input if n}
+        try:
+            made = ReferenceEvaluator(node, opsets={"": opset}).run(None, given)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return  # a number that nobody may need
+        for name, value in zip(filter(None, node.output), made, strict=True):
+            if isinstance(value, np.ndarray | np.generic):
+                self._values[name] = numpy_helper.from_array(np.asarray(value), name)
+
+
+def _schema(node: Any, opset: int) -> Any:
+    """Of an operator set, or of the first later one that has the operator; None for none."""
+    from onnx import defs
+
+    if node.domain not in _STANDARD:
+        return None
+    for version in range(opset, defs.onnx_opset_version() + 1):
+        if defs.has(node.op_type, version, ""):
+            return defs.get_schema(node.op_type, version, "")
+    return None
