@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,7 +160,7 @@ def comment_behind(text: str, keys: Sequence[str]) -> str:
 
 def _found(text: str, keys: Sequence[str]) -> tuple[int, yaml.Node | None]:
     """Line of a key or of the deepest one above it, and the value of the key if it is there."""
-    node, line = yaml.compose(text, Loader=_Loader), 1
+    node, line = _composed(text), 1
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         matches = [(name, value) for name, value in pairs if name.value == key]
@@ -168,6 +169,11 @@ def _found(text: str, keys: Sequence[str]) -> tuple[int, yaml.Node | None]:
         name, node = matches[0]
         line = name.start_mark.line + 1
     return line, node
+
+
+@lru_cache(maxsize=1)  # a text is asked about many keys
+def _composed(text: str) -> yaml.Node | None:
+    return yaml.compose(text, Loader=_Loader)
 
 
 def _one_line(error: Exception) -> str:

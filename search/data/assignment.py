@@ -8,8 +8,6 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ...spaces.errors import RunError
 from ..config import DataConfig
@@ -88,6 +86,9 @@ def assign(
 
 def _joined(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
     """Number of the group of every image, where images that share any key are together."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     first = dict[tuple[int, Hashable], int]()
     pairs = [
         (i, first.setdefault((number, key), i))

@@ -9,7 +9,6 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -87,10 +86,14 @@ def classes_of(model: Any) -> int:
 
 def _headless(name: str) -> int | None:
     """Classes of a model whose weights have no head: none where its library makes it without."""
+    import timm  # takes seconds
+
     return 0 if timm.is_model(name) else None
 
 
 def _made(name: str, own: bool, classes: int | None, key: str, weights_key: str) -> Any:
+    import timm  # takes seconds
+
     if name.startswith(TORCHVISION):
         return _of_torchvision(name.removeprefix(TORCHVISION), own, classes, key)
     folder = Path(name).expanduser()
@@ -110,6 +113,8 @@ def _check_kind(name: str, key: str) -> None:
     Raises:
         RunError: it is not.
     """
+    import timm  # takes seconds
+
     with torch.device("meta"):
         model = timm.create_model(name)
     try:
@@ -120,6 +125,8 @@ def _check_kind(name: str, key: str) -> None:
 
 def _of_folder(folder: Path, own: bool, classes: int | None, where: str) -> Any:
     """A model that transformers or timm saved."""
+    import timm  # takes seconds
+
     config = folder / "config.json"
     if not config.is_file():
         raise RunError(f"{where}: no config.json in it: need a folder of transformers or timm")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
@@ -62,6 +61,8 @@ def check_loaded(model: nn.Module, loaded: Mapping[str, Collection[Any]], where:
 
 def looks_like(weights: Mapping[str, Tensor]) -> str:
     """The plain vision transformer of timm that has tensors of these shapes; empty if unknown."""
+    import timm  # takes seconds
+
     kernel = weights.get("patch_embed.proj.weight")
     if kernel is None or "blocks.0.norm1.weight" not in weights:
         return ""

@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
@@ -37,6 +36,8 @@ def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tenso
     Raises:
         RunError: no such file, one that is damaged, or one that holds more than tensors.
     """
+    from timm.models import load_state_dict  # takes seconds to load
+
     where = f"{key}: {file}"
     if not file.is_file():
         raise RunError(f"{where}: no such file")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
@@ -148,6 +147,8 @@ def judge(logits: Tensor, labels: Tensor) -> Judgment:
 
 def best_order(answers: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The class of each output, one each, with which most answers are right: (K,)."""
+    from scipy.optimize import linear_sum_assignment
+
     counts = torch.bincount(answers * classes + labels, minlength=classes**2)
     _, chosen = linear_sum_assignment(np.asarray(counts.view(classes, classes)), maximize=True)
     return torch.as_tensor(chosen)

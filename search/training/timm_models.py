@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,6 +106,8 @@ def _sized(name: str, size: int) -> dict[str, Any]:
     Raises:
         RunError: it cannot.
     """
+    import timm  # takes seconds
+
     if not size:
         return {}
     with torch.device("meta"):
@@ -132,6 +133,8 @@ def check_name(name: str, key: str, weights_key: str) -> None:
     Raises:
         RunError: it has none.
     """
+    import timm  # takes seconds
+
     if timm.is_model(name):
         return
     if len(Path(name).parts) > 1 or Path(name).exists() or name.startswith("~"):
@@ -149,6 +152,8 @@ def load_pretrained(name: str, **options: Any) -> Any:
     Raises:
         RunError: there are none, or they cannot be had.
     """
+    import timm  # takes seconds
+
     with fetching(f"teacher.model: {name}"):
         return timm.create_model(name, pretrained=True, **options)
 
@@ -159,6 +164,8 @@ def load_foreign(model: Any, checkpoint: str, key: str) -> None:
     Raises:
         RunError: they cannot be read; the message names the key of the configuration.
     """
+    import timm  # takes seconds
+
     try:
         timm.models.load_checkpoint(model, checkpoint)
     except Exception as error:  # each model reads in its own way
@@ -171,6 +178,8 @@ def _load_file(name: str, checkpoint: str, options: dict[str, Any]) -> Any:
     Raises:
         RunError: they cannot be read, or do not fit.
     """
+    import timm  # takes seconds
+
     if Path(checkpoint).suffix.lower() in FOREIGN:
         model: Any = timm.create_model(name, **options)
         load_foreign(model, checkpoint, "teacher.checkpoint")
