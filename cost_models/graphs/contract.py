@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 from onnx import numpy_helper
 
-from ...spaces.contract import MixerCase, images
+from ...spaces.contract import MixerCase, first_with_each, images, traits
 from ...spaces.networks import Network
 from ..device import Device
 from ..runtimes import open_runtime
@@ -59,7 +60,8 @@ class MixerCostContract(MixerCase):
         """Bytes of the exported constants are those of the unit and of what its mixer adds."""
         if not find_spec("onnxruntime"):
             return
-        for unit in self.units()[:8]:
+        mixers = [unit for unit in self.units() if unit.block.kind == "mixer"]
+        for unit in first_with_each(mixers, lambda u: {u.block.norm, *traits(u.block.place.block)}):
             module, shape = build(unit.block)
             tensors = map(numpy_helper.to_array, to_onnx(module, shape).graph.initializer)
             stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
@@ -73,7 +75,7 @@ class MixerCostContract(MixerCase):
         if not find_spec("onnxruntime"):
             return
         runtime = open_runtime(Device.load("cpu-1t"))
-        for candidate in self.candidates()[:4]:
+        for candidate in self.telling():
             network = self.supernet().extract(candidate)
             x = images(candidate.architecture, 1)
             logits = runtime.compile(to_onnx(network, tuple(x.shape))).run(x.numpy())
@@ -81,6 +83,7 @@ class MixerCostContract(MixerCase):
                 assert np.abs(logits - network(x).numpy()).max() <= self.tolerance
 
     @classmethod
+    @cache
     def units(cls) -> list[Unit]:
         """Different pieces of work in the candidates, in float32, those of the mixer first."""
         blocks = {block: 0 for c in cls.candidates() for block in workload(c).sub_blocks}

@@ -1,4 +1,6 @@
+import math
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,10 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+from vitpareto.cost_models.calibration import calibrate
+from vitpareto.cost_models.measure import bench
+from vitpareto.cost_models.standalone.timing import IN_TURN
+from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.search.cli.commands import cli
 from vitpareto.spaces import SearchSpace
 
@@ -44,6 +50,27 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_samples() -> Iterator[None]:
+    """Graphs are timed, but briefly: how steady that is, `tests/cost_models` looks at."""
+    whole = bench.Bench.time
+
+    def briefly(
+        self: bench.Bench,
+        graphs: Sequence[bench.TimedGraph],
+        rounds: int = 3,
+        way: str = IN_TURN,
+    ) -> list[Row]:
+        return whole(self, graphs, min(rounds, 3), way)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.Bench, "time", briefly)
+        for module in (bench, calibrate):
+            patch.setattr(module, "UNREST", math.inf)  # nothing is measured a second time
+        patch.setattr(calibrate, "SET_FOOTPRINTS", 2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
     return SearchSpace.from_text(TINY)
@@ -69,6 +96,7 @@ def run_file(space_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         "device": {"name": "cpu-1t", "calibrate_s": 3},
         "teacher": train,
         "supernet": {**train, "random": 1},
+        "proxy": train,  # the longest training decides how many answers of the teacher are kept
         "forecast": {"candidates": 8, "steps": 3},
         "search": {"trials": 12, "sampler": "random"},
         "executor": {"threads": 1},
