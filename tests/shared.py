@@ -1,8 +1,10 @@
-"""What takes long to make is made by one of the processes that share the tests."""
+"""What takes long is made by one of the processes that share the tests, or made shorter."""
 
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,30 @@ def needs_device(name: str) -> None:
 
     if missing := available(Device.load(name)):
         pytest.skip(missing)
+
+
+@contextmanager
+def few_rounds() -> Iterator[pytest.MonkeyPatch]:
+    """Graphs are timed as ever, but in three rounds, and once even on a restless machine."""
+    from vitpareto.cost_models.calibration import bundle, calibrate
+    from vitpareto.cost_models.measure import bench
+    from vitpareto.cost_models.standalone.timing import IN_TURN
+    from vitpareto.cost_models.tables.latency_table import Row
+
+    whole = bench.Bench.time
+
+    def time(
+        self: bench.Bench, graphs: Sequence[bench.TimedGraph], rounds: int = 3, way: str = IN_TURN
+    ) -> list[Row]:
+        return whole(self, graphs, min(rounds, 3), way)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.Bench, "time", time)
+        for module in (bench, calibrate):
+            patch.setattr(module, "UNREST", math.inf)
+        patch.setattr(bundle, "ROUNDS", 3)
+        patch.setattr(calibrate, "SET_FOOTPRINTS", 2)
+        yield patch
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

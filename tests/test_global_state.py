@@ -4,6 +4,7 @@ import logging
 import random
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from vitpareto.search.scoring.assembled import AssembledScorer
 from vitpareto.search.training.supernet import fresh, train_supernet
 from vitpareto.search.training.teacher import Lessons, train_teacher
 from vitpareto.spaces import Candidate, Policy, SearchSpace
+
+from .shared import few_rounds
 
 pytestmark = pytest.mark.onnx
 THREADS = 2
@@ -103,15 +106,25 @@ def log_to(folder: Path) -> None:
         pass
 
 
+def calibrate_briefly(folder: Path) -> None:
+    with few_rounds():
+        calibrate(CPU, SPACE, 0.1, out=folder / "m.json")
+
+
+def plan_a_run(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(SPACE.to_yaml())
+    plan(load_config("digits", [f"space={folder / 'tiny.yaml'}"]), folder / "run")
+
+
 DOES: dict[str, Callable[[Path], object]] = {
-    "calibrate": lambda folder: calibrate(CPU, SPACE, 0.1, out=folder / "m.json"),
+    "calibrate": calibrate_briefly,
     "calibrate torch": time_torch,
     "capabilities": lambda folder: capabilities(CPU, ["mlp"]),
     "write_bundle": lambda folder: write_bundle(CPU, SPACE, folder / "b", most=2, networks=2),
     "network": lambda folder: network(SPACE.smallest()),
     "fresh": lambda folder: fresh(SPACE.smallest(), 3),
     "export": lambda folder: export_random(folder, SPACE.smallest(), CPU),
-    "plan": lambda folder: plan(load_config("digits"), folder),
+    "plan": plan_a_run,
     "teacher": teach,
     "supernet": learn,
     "library": assemble_from,
@@ -138,8 +151,9 @@ def state() -> dict[str, object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> None:
-    """scikit-learn adds filters of warnings when it is imported, which its importer cannot help."""
-    load_data(DataConfig(), 16)
+    """Libraries add filters of warnings when they are imported, which no importer can help."""
+    for name in ("scipy.optimize", "scipy.sparse.csgraph", "torch._dynamo"):
+        import_module(name)
 
 
 @pytest.mark.parametrize("name", DOES)

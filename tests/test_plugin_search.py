@@ -105,14 +105,16 @@ def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) ->
     assert all(model["key"] in page for model in delivered)
 
 
+# LiteRT has no running sum.
+FEW = re.sub(r" +(kernel_size|dilation|ternary): .*\n", "", SPACE).replace("dilated", "causal_mean")
+
+
+@pytest.mark.slow  # `runnable`, what is recorded of it, and the test below are quicker
 @pytest.mark.onnx
 def test_a_search_goes_without_what_its_runtime_refuses(python: Path, tmp_path: Path) -> None:
-    """LiteRT has no running sum; the search ends all the same, and never proposes one."""
+    """The search ends all the same, and never proposes it."""
     pytest.importorskip("ai_edge_litert")
-    mixers = "mixer: [softmax, causal_mean]"
-    few = SPACE.replace("mixer: [softmax, dilated]", mixers)
-    few = re.sub(r" +(kernel_size|dilation|ternary): .*\n", "", few)
-    (tmp_path / "holes.yaml").write_text(few)
+    (tmp_path / "holes.yaml").write_text(FEW)
     run = RUN | {"device": {"name": "cpu-litert", "calibrate_s": 1}}
     run["search"] = {"trials": 12, "sampler": "random"}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
@@ -123,8 +125,14 @@ def test_a_search_goes_without_what_its_runtime_refuses(python: Path, tmp_path: 
     for name in ("space.yaml", "evaluations.jsonl", "cost_model.json"):
         assert "causal_mean" not in (tmp_path / "run" / name).read_text()
     assert "mixer causal_mean" in (tmp_path / "run/report.html").read_text()
-    # Where there is nothing else, it ends before anything is made.
-    (tmp_path / "holes.yaml").write_text(few.replace("[softmax, causal_mean]", "causal_mean"))
+
+
+@pytest.mark.onnx
+def test_a_search_ends_where_its_runtime_refuses_everything(python: Path, tmp_path: Path) -> None:
+    """Before anything is made."""
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "holes.yaml").write_text(FEW.replace("[softmax, causal_mean]", "causal_mean"))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN | {"device": {"name": "cpu-litert"}}))
     done = vitpareto(python, tmp_path, "search", "run.yaml", "--run-dir", "other")
     assert done.returncode == 2 and not (tmp_path / "other").exists()
     (error,) = [row for row in done.stderr.splitlines() if row.startswith("Error: ")]

@@ -58,6 +58,7 @@ STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
 SURVEY = 1000
 SET = 40
 FOOTPRINTS = 4  # networks of a set whose memory and energy are measured
+ROUNDS = 10  # samples of each graph
 ABOUT = "recipes.json"
 README = """Measures the latency of the graphs in this folder.
 
@@ -196,7 +197,7 @@ def write_sets(
         part.mkdir(parents=True)
         alone = graphs[0].kind == "unit"
         ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
-        write_plan(part, device, [*graphs, *bench.anchors], 10, seed + index, ways, footprints)
+        write_plan(part, device, [*graphs, *bench.anchors], ROUNDS, seed + index, ways, footprints)
     needed = (unit_of(block, recipe_for(block, book)) for book in books for block in counts)
     about = {
         "books": books,

@@ -1,6 +1,5 @@
-import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,17 +7,15 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from vitpareto.cost_models.calibration import calibrate
-from vitpareto.cost_models.measure import bench
-from vitpareto.cost_models.standalone.timing import IN_TURN
-from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.search.cli.commands import cli
+from vitpareto.search.delivery import kit
+from vitpareto.search.experiments import side_by_side
 from vitpareto.spaces import SearchSpace
 
-from ..shared import made_once
-from .made import made
+from ..shared import few_rounds, made_once
+from .made import made, verified
 
-__all__ = ["invoke", "made"]
+__all__ = ["invoke", "made", "verified"]
 
 TINY = """
 name: tiny
@@ -53,21 +50,9 @@ def one_thread() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def few_samples() -> Iterator[None]:
     """Graphs are timed, but briefly: how steady that is, `tests/cost_models` looks at."""
-    whole = bench.Bench.time
-
-    def briefly(
-        self: bench.Bench,
-        graphs: Sequence[bench.TimedGraph],
-        rounds: int = 3,
-        way: str = IN_TURN,
-    ) -> list[Row]:
-        return whole(self, graphs, min(rounds, 3), way)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.Bench, "time", briefly)
-        for module in (bench, calibrate):
-            patch.setattr(module, "UNREST", math.inf)  # nothing is measured a second time
-        patch.setattr(calibrate, "SET_FOOTPRINTS", 2)
+    with few_rounds() as patch:
+        for module in (kit, side_by_side):
+            patch.setattr(module, "ROUNDS", 3)
         yield
 
 

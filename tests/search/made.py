@@ -1,5 +1,6 @@
 """A small network trained on real digits, and a cost model of this machine, made once."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +14,13 @@ from vitpareto.cost_models import CostModel, Device, calibrate
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data
+from vitpareto.search.delivery import verify
 from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.deliver import Terms, deliver
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.predicted_costs import CostPredictor
+from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
@@ -99,6 +102,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     network = Network(candidate.architecture).eval()
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return Made(candidate, network, data, device, CostModel.load(folder / "cost_model.json"))
+
+
+@pytest.fixture(scope="session")
+def verified(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with two verified models, in float32 and in 8 bits; copy it to change it."""
+
+    def make(folder: Path) -> None:
+        (folder / "config.yaml").write_text("")
+        for policy in (Policy(), Policy(8, 8)):
+            made.deliver(folder / "pareto", everywhere(made.candidate, policy))
+        with RunFolder(folder) as run:
+            verify.verify_new(run, made.device, made.data)
+
+    return made_once(tmp_path_factory, "verified", make)
+
+
+def copy_of_int8(verified: Path, made: Made, to: Path) -> Path:
+    """A copy of that run folder with the model of 8 bits alone."""
+    shutil.copytree(verified, to)
+    shutil.rmtree(to / "pareto" / made.candidate.key)
+    return to
 
 
 def trained(candidate: Candidate, data: Data) -> Network:

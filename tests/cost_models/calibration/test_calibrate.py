@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +45,7 @@ from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ...shared import needs_runtime
+from ...shared import few_rounds, needs_runtime
 from ..conftest import law_ms, network_ms
 
 pytestmark = pytest.mark.onnx
@@ -67,6 +67,12 @@ stages:
 """
 
 
+@pytest.fixture
+def brief() -> Iterator[None]:
+    with few_rounds():
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny() -> SearchSpace:
     return SearchSpace.from_text(TINY)
@@ -79,10 +85,26 @@ def device() -> Device:
 
 
 @pytest.fixture(scope="module")
-def calibrated(tiny: SearchSpace, device: Device, tmp_path_factory) -> tuple[CostModel, Path]:
+def stopped(tiny: SearchSpace, device: Device, tmp_path_factory) -> tuple[Path, LatencyTable]:
+    """Where a calibration was to be saved that was stopped, and what it had measured."""
     out = tmp_path_factory.mktemp("model") / "m.json"
+
+    def stop(share: float, text: str) -> None:
+        if "whole networks" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(device, tiny, 20.0, out=out, progress=stop)
+    assert not out.exists()
+    return out, LatencyTable.load(out.with_suffix(".csv"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(tiny: SearchSpace, device: Device, stopped) -> tuple[CostModel, Path]:
+    """The same, gone on with."""
+    out, _ = stopped
     said: list[tuple[float, str]] = []
-    model = calibrate(device, tiny, 6.0, out=out, progress=lambda s, t: said.append((s, t)))
+    model = calibrate(device, tiny, 4.0, out=out, progress=lambda s, t: said.append((s, t)))
     assert said[0][0] == 0.0 and said[-1][1] == "fitting"
     return model, out
 
@@ -98,25 +120,17 @@ def test_a_calibration_predicts_what_it_has_not_seen(calibrated, tiny: SearchSpa
     assert predicted.peak_memory_mb.min() > 0
 
 
-def test_it_goes_on_where_it_was_stopped(tiny, device: Device, tmp_path: Path) -> None:
-    out = tmp_path / "m.json"
-
-    def stop(share: float, text: str) -> None:
-        if "whole networks" in text:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        calibrate(device, tiny, 20.0, out=out, progress=stop)
-    kept = LatencyTable.load(out.with_suffix(".csv"))
-    assert len(kept) > 0 and not out.exists()
+def test_it_goes_on_where_it_was_stopped(stopped, calibrated) -> None:
+    out, kept = stopped
+    assert len(kept) > 0
     assert all(len(row.samples_ms) == row.n for row in kept.of_kind("unit"))
-    calibrate(device, tiny, 0.1, out=out)
     after = LatencyTable.load(out.with_suffix(".csv"))
     assert after.rows[: len(kept)] == kept.rows and len(after) > len(kept)
     new = {row.key for row in after.rows[len(kept) :]}
     assert not new & {row.key for row in kept.rows}
 
 
+@pytest.mark.usefixtures("brief")
 def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
     device: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,6 +177,7 @@ def test_a_table_of_unknown_things_is_refused(
         calibrate(device, tiny, 5.0, tables=[tmp_path / "t.csv"])
 
 
+@pytest.mark.usefixtures("brief")
 def test_a_bundle_measures_where_nothing_is_installed(
     tiny: SearchSpace, device: Device, tmp_path: Path
 ) -> None:

@@ -18,12 +18,10 @@ import yaml
 from onnx import external_data_helper
 
 from vitpareto.search.cli import commands as cli
-from vitpareto.search.delivery import verify
 from vitpareto.search.delivery.manifest import hashes, read_manifest, write_manifest
-from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
-from ..made import SPACE, Made, everywhere
+from ..made import SPACE, Made, copy_of_int8, everywhere
 
 pytestmark = pytest.mark.onnx
 MODEL, WEIGHTS, CANDIDATE, MANIFEST = (
@@ -67,14 +65,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture(scope="module")
-def finished(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(made: Made, verified: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with one verified model."""
-    path = tmp_path_factory.mktemp("run")
+    path = copy_of_int8(verified, made, tmp_path_factory.mktemp("run") / "run")
     (path / "space.yaml").write_text(SPACE)
     config = {"space": str(path / "space.yaml"), "device": {"name": "cpu-1t"}}
     (path / "config.yaml").write_text(yaml.safe_dump(config))
-    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
-    verify.verify_new(RunFolder(path), made.device, made.data)
     return path
 
 

@@ -9,30 +9,26 @@ import pytest
 import torch
 
 from vitpareto.cost_models.runtime_spec import find_runtime
-from vitpareto.search.delivery import handover, verify
+from vitpareto.search.delivery import handover
 from vitpareto.search.delivery.artifact import load_network
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.page import FILES, RUNTIME
 from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.store.run_folder import RunFolder
-from vitpareto.spaces import Policy, SearchSpace
+from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import ConfigError, MissingRuntimeError, RunError
 
 from ...shared import needs_runtime
-from ..made import Made, everywhere
+from ..made import Made, copy_of_int8
 
 pytestmark = pytest.mark.onnx
 README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")
-def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    path = tmp_path_factory.mktemp("run")
-    (path / "config.yaml").write_text("")
-    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
-    folder = RunFolder(path, lock=False)
-    verify.verify_new(folder, made.device, made.data)
-    return SimpleNamespace(pareto=folder.pareto, data=made.data)
+def run(made: Made, verified: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    path = copy_of_int8(verified, made, tmp_path_factory.mktemp("run") / "run")
+    return SimpleNamespace(pareto=RunFolder(path, lock=False).pareto, data=made.data)
 
 
 def picked(run: SimpleNamespace, runtime: str | None, out: Path) -> Path:

@@ -20,7 +20,7 @@ from vitpareto.cost_models import Device
 from vitpareto.search.data.augment import Norm
 from vitpareto.search.data.dataset import Split, resized
 from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
-from vitpareto.search.delivery import handover, verify
+from vitpareto.search.delivery import handover
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest
@@ -32,7 +32,7 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
 from ...shared import needs_runtime
-from ..made import Made, everywhere
+from ..made import Made, copy_of_int8, everywhere
 
 # Anything outside of the standard library and the three packages cannot be imported.
 ALONE = """
@@ -211,13 +211,10 @@ def test_many_images_of_which_some_are_damaged(made: Made, tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def run(made: Made, verified: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A verified run of one model of 8 bits, and its validation images as photos/CLASS/*.png."""
-    path = tmp_path_factory.mktemp("run")
-    (path / "config.yaml").write_text("")
-    made.deliver(path / "pareto", everywhere(made.candidate, Policy(8, 8)))
+    path = copy_of_int8(verified, made, tmp_path_factory.mktemp("run") / "run")
     folder = RunFolder(path, lock=False)
-    verify.verify_new(folder, made.device, made.data)
     split, photos = made.data.split("validation"), path / "photos"
     mean, std = (torch.tensor(x)[:, None, None] for x in (made.data.mean, made.data.std))
     pixels = ((split.images * std + mean) * 255).round().byte().numpy()
@@ -334,18 +331,18 @@ def test_a_model_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
 
 
 def right_answers(command: list[str | Path], folder: Path) -> int:
-    """On how many of ten real digits a program is right; `command` lacks only the image."""
+    """On how many of ten real digits a program is right; `command` lacks only the images."""
     pixels, labels = load_digits(return_X_y=True)
-    right = 0
-    for index in range(0, 60, 6):
+    files = [folder / f"digit {index}.png" for index in range(0, 60, 6)]
+    for file, index in zip(files, range(0, 60, 6), strict=True):
         image = Image.fromarray((pixels[index].reshape(8, 8) / 16 * 255).astype("uint8"))
-        image.save(folder / "digit.png")
-        done = subprocess.run(
-            [*command, folder / "digit.png"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        right += done.stdout.split("\t")[1] == str(labels[index])
-    return right
+        image.save(file)
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = [line.split("\t")[1] for line in done.stdout.splitlines()]
+    return sum(
+        word == str(labels[index]) for word, index in zip(told, range(0, 60, 6), strict=True)
+    )
 
 
 @pytest.mark.onnx
