@@ -85,7 +85,8 @@ class SamplerContract:
     def test_it_ends(self) -> None:
         """A proposer has nothing left at the latest when all candidates were proposed."""
         size = SearchSpace.from_text(SPACE).size
-        proposed = self.drive(self.open(10 * size), 10 * size)
+        trials = self.trials if self.repeats else 10 * size
+        proposed = self.drive(self.open(trials), trials)
         assert proposed and (self.repeats or len(proposed) <= 2 * size)
 
     def open(self, trials: int = 0) -> Sampler:

@@ -2,6 +2,8 @@
 
 import copy
 import random
+from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
@@ -139,9 +141,16 @@ POLICIES = [
 ]
 
 
-@pytest.mark.parametrize("recipes", [DYNAMIC, STATIC, BLOCKS], ids=lambda r: r[4])
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
-@pytest.mark.parametrize("kind", NETWORKS)
+def cases() -> Iterator[object]:
+    """Every pair of a network, a policy and recipes; triples beyond that are slow."""
+    books = (DYNAMIC, STATIC, BLOCKS)
+    triples = product(enumerate(NETWORKS), enumerate(POLICIES), enumerate(books))
+    for (i, kind), (j, policy), (k, recipes) in triples:
+        marks = pytest.mark.slow if (i + j + k) % len(books) else ()
+        yield pytest.param(kind, policy, recipes, marks=marks, id=f"{kind}-{policy}-{recipes[4]}")
+
+
+@pytest.mark.parametrize(("kind", "policy", "recipes"), cases())
 def test_a_network_computes_what_its_artifact_does(
     kind: str, policy: Policy, recipes: tuple[str, ...]
 ) -> None:
@@ -151,14 +160,15 @@ def test_a_network_computes_what_its_artifact_does(
     with torch.no_grad():
         exact = network(x)
         wanted = delivered_logits(delivered, chosen, x, recipes, x)
+    # Static recipes round the head's bias to the integers of its sums, too.
+    allowed = 1e-3 if recipes is STATIC else 1e-5
+    if relative(found, wanted) >= allowed:
         # Where a value lies half way between two integers, the last bit of a sum decides, and
         # the difference grows from layer to layer: no two runtimes can be closer than this.
-        ties = 0.0
-        for seed in range(3):
-            other = _nudged(delivered, seed)
-            ties = max(ties, relative(delivered_logits(other, chosen, x, recipes, x), wanted))
-    # Static recipes round the head's bias to the integers of its sums, too.
-    assert relative(found, wanted) < max(1e-3 if recipes is STATIC else 1e-5, 3 * ties)
+        nudged = (_nudged(delivered, seed) for seed in range(3))
+        others = [delivered_logits(other, chosen, x, recipes, x) for other in nudged]
+        allowed = 3 * max(relative(other, wanted) for other in others)
+    assert relative(found, wanted) < allowed
     assert relative(wanted, exact) > 1e-3, "nothing was compressed"
 
 
