@@ -1,5 +1,7 @@
 """Graphs and spaces that converters are tried with: each runtime's must answer as ONNX Runtime."""
 
+from functools import cache
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.tables.anchors import SMALL
 from vitpareto.cost_models.units.unit import Unit
 
+EXAMPLES = examples()
 ISOTROPIC = """
 name: features
 in_chans: 3
@@ -223,10 +226,26 @@ CASES = {
 }
 
 
+@cache
+def _exported(kind: str) -> onnx.ModelProto:
+    return to_onnx(*build(EXAMPLES[kind]))
+
+
+def example(kind: str) -> onnx.ModelProto:
+    """The graph of a sub-block of typical size, which is exported once a process."""
+    model = onnx.ModelProto()
+    model.CopyFrom(_exported(kind))
+    return model
+
+
+def weights_of(model: onnx.ModelProto) -> int:
+    """Elements of the matrices of a graph."""
+    return sum(int(np.prod(t.dims)) for t in model.graph.initializer if len(t.dims) > 1)
+
+
 def check_sizes(device: Device) -> None:
     """Check that what a sub-block adds to a file is what the second one in a row adds."""
-    module, shape = build(examples()["softmax"])
-    model = to_onnx(module, shape)
+    model = example("softmax")
     four, two = (unit_file(device, model, "float", copies) for copies in (4, 2))
     assert four.body_bytes == pytest.approx(two.body_bytes, abs=64)
     assert len(four.content) - len(two.content) == pytest.approx(2 * two.body_bytes, abs=128)
@@ -236,6 +255,6 @@ def check_timed(device: Device) -> None:
     """Check that sub-blocks are timed, and their memory is measured, in a process of their own."""
     bench = Bench(device)
     graphs = [bench.unit(Unit(SMALL[0], recipe)) for recipe in ("float", "dynamic8")]
-    rows = bench.time([*graphs, bench.unit(Unit(examples()["mbconv"], "float"))], rounds=3)
+    rows = bench.time([*graphs, bench.unit(Unit(EXAMPLES["mbconv"], "float"))], rounds=3)
     assert len(rows) == 3 and all(row.median_ms > 0 for row in rows)
     assert bench.footprint(graphs[0]).growth_mb > 0

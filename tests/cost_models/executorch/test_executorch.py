@@ -10,21 +10,28 @@ from vitpareto.cost_models.executorch import operators
 from vitpareto.cost_models.executorch.convert import to_executorch
 from vitpareto.cost_models.executorch.reading import read_file
 from vitpareto.cost_models.graphs.files import converted, unit_file
-from vitpareto.cost_models.graphs.modules import build, input_shape, network
+from vitpareto.cost_models.graphs.modules import input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, check_timed, graph_of
+from ..graph_cases import (
+    CASES,
+    EXAMPLES,
+    HYBRID,
+    ISOTROPIC,
+    check_timed,
+    example,
+    graph_of,
+    weights_of,
+)
 
 pytest.importorskip("executorch")
 pytestmark = pytest.mark.onnx
 EXECUTORCH = Device.load("cpu-executorch")
-EXAMPLES = examples()
 WITHOUT = {"performer": ": operator REDUCE_MAX has no conversion"}  # sub-blocks, and why
 REFUSED = {"mean over all, and a maximum": "REDUCE_MAX"}  # of the cases, and for what
 
@@ -33,12 +40,12 @@ REFUSED = {"mean over all, and a maximum": "REDUCE_MAX"}  # of the cases, and fo
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; layers with weights multiply integers where they are."""
-    module, shape = build(EXAMPLES[kind])
+    model = example(kind)
     if kind in WITHOUT:
         with pytest.raises(CostError, match=f"ExecuTorch{WITHOUT[kind]}"):
-            unit_file(EXECUTORCH, to_onnx(module, shape), recipe, 1)
+            unit_file(EXECUTORCH, model, recipe, 1)
         return
-    file = unit_file(EXECUTORCH, to_onnx(module, shape), recipe, 1)
+    file = unit_file(EXECUTORCH, model, recipe, 1)
     kernels = open_runtime(EXECUTORCH).compile(file.content).kernels()
     integers = find_runtime(EXECUTORCH.runtime).integers(kernels)
     stored = Counter(node.integers for node in read_file(file.content).nodes)
@@ -67,9 +74,8 @@ def test_operators_one_by_one(name: str) -> None:
 
 
 def test_recipes_store_and_compute_as_they_say() -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
-    weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    model = example("mlp")
+    weights = weights_of(model)
     for recipe, size in (("float", 4), ("dynamic8", 1)):
         content = converted(EXECUTORCH, model, stored_by_recipe(model, recipe))
         assert len(content) == pytest.approx(weights * size, rel=0.15)
@@ -83,8 +89,7 @@ def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
 
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_a_wrong_conversion_is_not_believed(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     monkeypatch.setitem(operators.OPERATORS, "GELU", operators.OPERATORS["RELU"])
     with pytest.raises(CostError, match=r"executorch: the model answers .* is allowed"):
         converted(EXECUTORCH, model, stored_by_recipe(model, recipe))
@@ -97,8 +102,7 @@ def test_an_unknown_operator_is_named() -> None:
 
 
 def test_a_file_says_what_it_holds() -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     content = to_executorch(model, {}, {"key": '"a"', "class_names": '["ü"]'})
     file = read_file(content)
     assert file.about == {"key": "a", "class_names": ["ü"]}

@@ -1,6 +1,7 @@
 """Graphs: folding, exporting and rewriting change bytes and kernels, not what is computed."""
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import onnx
@@ -14,9 +15,9 @@ from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import chained, to_onnx
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.units.precision_recipes import RECIPES
-from vitpareto.cost_models.units.unit import parse_unit, unit_of
+from vitpareto.cost_models.units.unit import Unit, parse_unit, unit_of
 from vitpareto.search.compress import calibrate
-from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
 from vitpareto.spaces.networks import Network
 
 pytestmark = pytest.mark.onnx
@@ -69,21 +70,39 @@ def test_folding_changes_nothing(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_sub_blocks_follow_each_other(preset: str, runtime) -> None:
     """The output of each has as many elements as the next one takes."""
+
+    @cache  # candidates are made of the same few
+    def ends(unit: Unit) -> tuple[int, int]:
+        """Elements of the input and of the output."""
+        module, shape = build(unit.block)
+        x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+        y = runtime.compile(to_onnx(module, shape)).run(x.numpy())
+        assert difference(y, module(x).detach().numpy()) < 1e-4
+        return x.numel(), y.size
+
     for candidate in SearchSpace.from_yaml(preset).sample(2, 5):
         before = images(candidate).size
         for block in workload(candidate).sub_blocks:
-            module, shape = build(unit_of(block, "float").block)
-            assert np.prod(shape) == before, block.key
-            x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-            y = runtime.compile(to_onnx(module, shape)).run(x.numpy())
-            assert difference(y, module(x).detach().numpy()) < 1e-4
-            before = y.size
+            taken, given = ends(unit_of(block, "float"))
+            assert taken == before, block.key
+            before = given
         assert before == candidate.architecture.num_classes
 
 
-@pytest.mark.parametrize("preset", ["cifar", "mobile_hybrid"])
+def hybrid() -> Candidate:
+    """A convolution and an attention, in a stage each."""
+    around = {"input_size": 32, "patch_size": 4, "num_classes": 5, "global_pool": "avg"}
+    first = Block("mbconv", kernel_size=3, mlp_hidden=32)
+    second = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48)
+    stages = (Stage(16, (first,)), Stage(24, (second,), "conv"))
+    return Candidate.uncompressed(Architecture(stages, stem="conv", **around))
+
+
+@pytest.mark.parametrize(
+    "preset", ["", *(pytest.param(n, marks=pytest.mark.slow) for n in ("cifar", "mobile_hybrid"))]
+)
 def test_the_fast_export_runs_the_same_kernels(preset: str, runtime) -> None:
-    candidate = SearchSpace.from_yaml(preset).sample(1, 8)[0]
+    candidate = SearchSpace.from_yaml(preset).sample(1, 8)[0] if preset else hybrid()
     built, x = network(candidate), images(candidate)
     graphs = [runtime.compile(to_onnx(built, x.shape, fast=fast)) for fast in (True, False)]
     assert difference(graphs[0].run(x), graphs[1].run(x)) < 1e-4
@@ -92,11 +111,17 @@ def test_the_fast_export_runs_the_same_kernels(preset: str, runtime) -> None:
     assert kernels[0] == kernels[1]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes_stay_close_and_get_smaller(recipe: str, runtime) -> None:
+@pytest.fixture(scope="module")
+def largest() -> tuple[onnx.ModelProto, np.ndarray]:
+    """The graph of a network of digits, and an image."""
     candidate = SearchSpace.from_yaml("digits").largest()
-    built, x = network(candidate), images(candidate)
-    plain = to_onnx(built, x.shape)
+    x = images(candidate)
+    return to_onnx(network(candidate), x.shape), x
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_stay_close_and_get_smaller(recipe: str, runtime, largest) -> None:
+    plain, x = largest
     small = apply_recipe(plain, recipe)
     onnx.checker.check_model(small) if RECIPES[recipe].weights > 4 else None
     error = difference(runtime.compile(small).run(x), runtime.compile(plain).run(x))

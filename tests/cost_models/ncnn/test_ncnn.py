@@ -14,7 +14,6 @@ from vitpareto.cost_models.graphs.files import REFERENCE, converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.ncnn import operators
 from vitpareto.cost_models.ncnn.axes import MOST
 from vitpareto.cost_models.ncnn.convert import to_ncnn
@@ -28,28 +27,30 @@ from vitpareto.spaces.errors import CostError
 
 from ..graph_cases import (
     CASES,
+    EXAMPLES,
     HYBRID,
     ISOTROPIC,
     RANDOM,
     check_sizes,
     check_timed,
+    example,
     graph_of,
     node,
+    weights_of,
     whole,
 )
 
 pytest.importorskip("ncnn")
 pytestmark = pytest.mark.onnx
 NCNN = Device.load("cpu-ncnn")
-EXAMPLES = examples()
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; linear layers multiply integers, convolutions floats."""
-    module, shape = build(EXAMPLES[kind])
-    file = unit_file(NCNN, to_onnx(module, shape), recipe, 1)
+    model = example(kind)
+    file = unit_file(NCNN, model, recipe, 1)
     kernels = open_runtime(NCNN).compile(file.content).kernels()
     linear = sum(kernels.get(f"Gemm:{kind}", 0) for kind in ("int8", "float32"))
     assert kernels.get("Gemm:int8", 0) == (linear if recipe == "dynamic8" else 0)
@@ -85,11 +86,10 @@ def test_equal_tokens_keep_their_order() -> None:
 
 @pytest.mark.parametrize("recipe", NCNN.recipes)
 def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     content = converted(NCNN, model, stored_by_recipe(model, recipe))
     bits = {"float": 32, "fp16": 16, "stored8": 8, "dynamic8": 8}[recipe]
-    weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    weights = weights_of(model)
     assert len(content) == pytest.approx(weights * bits / 8, rel=0.15)
     kinds = {"float": "float32", "fp16": "float16", "stored8": "int8 table", "dynamic8": "int8"}
     stored = [layer.weights for layer in read_file(content).layers if layer.kind == "Gemm"]
@@ -110,8 +110,7 @@ def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
 
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_a_wrong_conversion_is_not_believed(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     monkeypatch.setitem(operators.OPERATORS, "Gelu", operators.OPERATORS["Relu"])
     with pytest.raises(CostError, match=r"ncnn: the model answers .* is allowed"):
         converted(NCNN, model, stored_by_recipe(model, recipe))
@@ -227,12 +226,12 @@ def test_what_was_given_is_left_as_it_was() -> None:
 
 
 def test_a_file_says_what_it_holds() -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     content = to_ncnn(model, {}, {"key": '"a"', "class_names": '["ü"]'})
     file = read_file(content)
     assert file.about["key"] == "a" and file.about["class_names"] == ["ü"]
-    assert file.about["input_shape"] == list(shape) == file.about["output_shape"]
+    assert file.about["input_shape"] == shape == file.about["output_shape"]
     assert [layer.name for layer in file.layers if layer.kind == "Gemm"] == [
         "module.mlp.fc1",
         "module.mlp.fc2",
@@ -241,8 +240,8 @@ def test_a_file_says_what_it_holds() -> None:
 
 
 def test_a_file_that_was_cut_is_refused() -> None:
-    module, shape = build(EXAMPLES["head"])
-    content = to_ncnn(to_onnx(module, shape))
+    model = example("head")
+    content = to_ncnn(model)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     for cut in ({"model.ncnn.bin": parts["model.ncnn.bin"][:-4]}, {"about.json": b"{"}):

@@ -14,7 +14,6 @@ from vitpareto.cost_models.graphs.files import converted, unit_file
 from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.tflite import operators
@@ -27,20 +26,22 @@ from vitpareto.spaces.errors import CostError
 
 from ..graph_cases import (
     CASES,
+    EXAMPLES,
     HYBRID,
     ISOTROPIC,
     RANDOM,
     check_sizes,
     check_timed,
+    example,
     graph_of,
     node,
+    weights_of,
     whole,
 )
 
 pytest.importorskip("ai_edge_litert")
 pytestmark = pytest.mark.onnx
 LITERT = Device.load("cpu-litert")
-EXAMPLES = examples()
 
 
 PICKING = ("banded", "halo", "focal")  # tokens by their places
@@ -50,8 +51,8 @@ PICKING = ("banded", "halo", "focal")  # tokens by their places
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; all but picking tokens runs in the kernels of XNNPACK."""
-    module, shape = build(EXAMPLES[kind])
-    file = unit_file(LITERT, to_onnx(module, shape), recipe, 1)
+    model = example(kind)
+    file = unit_file(LITERT, model, recipe, 1)
     kernels = open_runtime(LITERT).compile(file.content).kernels()
     plain = {name for name in kernels if name.startswith("plain")}
     assert plain == ({"plain GATHER:float32"} if kind in PICKING else set())
@@ -77,11 +78,10 @@ def test_whatever_a_space_holds_converts(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("recipe", LITERT.recipes)
 def test_recipes_store_and_compute_as_they_say(recipe: str) -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     content = converted(LITERT, model, stored_by_recipe(model, recipe))
     stored = {"float": 32, "fp16": 16, "stored8": 8, "dynamic8": 8, "stored4": 4, "dynamic4": 4}
-    weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    weights = weights_of(model)
     assert len(content) == pytest.approx(weights * stored[recipe] / 8, rel=0.15)
     executed = open_runtime(LITERT).compile(content).kernels()
     spec = find_runtime(LITERT.runtime)
@@ -102,9 +102,9 @@ def test_tokens_that_rounding_ranks_otherwise() -> None:
 
 
 def test_recipes_of_onnx_alone_are_refused() -> None:
-    module, shape = build(EXAMPLES["head"])
+    model = example("head")
     with pytest.raises(CostError, match="recipe 'static8' is for runtimes that read ONNX"):
-        unit_file(LITERT, to_onnx(module, shape), "static8", 1)
+        unit_file(LITERT, model, "static8", 1)
 
 
 def test_sizes_add_up() -> None:
@@ -117,8 +117,7 @@ def test_sub_blocks_are_timed_in_a_process_of_their_own() -> None:
 
 def test_a_wrong_conversion_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found on the graph that was converted, in float and beside rounded activations."""
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     monkeypatch.setitem(operators.OPERATORS, "Gelu", operators.OPERATORS["Relu"])
     for recipe in ("float", "dynamic8"):
         with pytest.raises(CostError, match=r"litert: the model answers .* is allowed"):
@@ -177,8 +176,7 @@ def test_reshaped_where_nothing_is_in_the_way() -> None:
 
 
 def test_a_file_says_what_it_holds() -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     about = {"key": '"a"', "class_names": '["ü"]'}
     file = read_file(to_tflite(model, stored_by_recipe(model, "dynamic4"), about))
     assert file.about == about and not file.external
