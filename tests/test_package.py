@@ -10,6 +10,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from .shared import made_once
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("spaces", "cost_models", "search", "configs")
 HEAVY = ("torch", "ray", "optuna", "onnx", "onnxruntime", "timm", "sklearn", "matplotlib")
@@ -46,14 +48,17 @@ def test_light_to_import(code: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy so that nothing is left in the tree."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for folder in FOLDERS:
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, source)
-    pip(*("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, source))
-    [found] = out.glob("*.whl")
+
+    def build(out: Path) -> None:
+        source = out / "source"
+        for folder in FOLDERS:
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, source)
+        pip(*("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, source))
+
+    [found] = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return found
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .shared import made_once
+
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "tests" / "plugin"
 
@@ -15,12 +17,16 @@ PLUGIN = ROOT / "tests" / "plugin"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example plugin, installed from a copy so that nothing is left in the tree."""
-    source, site = tmp_path_factory.mktemp("plugin") / "plugin", tmp_path_factory.mktemp("site")
-    shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__"))
-    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
-    command = [sys.executable, "-m", "pip", "install", *options, "--no-build-isolation"]
-    subprocess.run([*command, "--target", site, source], capture_output=True, check=True)
-    return site
+
+    def install(folder: Path) -> None:
+        ignore = shutil.ignore_patterns("__pycache__")
+        source = shutil.copytree(PLUGIN, folder / "plugin", ignore=ignore)
+        options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
+        command = [sys.executable, "-m", "pip", "install", *options, "--no-build-isolation"]
+        command += ["--target", str(folder / "site"), str(source)]
+        subprocess.run(command, capture_output=True, check=True)
+
+    return made_once(tmp_path_factory, "plugin", install) / "site"
 
 
 def run(arguments: list[str], site: Path, folder: Path) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-PLUGIN = ROOT / "tests" / "plugin"
+from .test_plugin import ROOT, site
+
+__all__ = ["site"]  # a fixture of another file
 SPACE = """
 name: holes
 in_chans: 1
@@ -52,27 +53,34 @@ DEVICE = {
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment of its own, with this one's packages and the plugin."""
     home = tmp_path_factory.mktemp("fresh") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     python = home / "bin" / "python"
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(subprocess.check_output([python, "-c", query], text=True).strip())
+    own = Path(subprocess.check_output([python, "-c", query], text=True).strip())
     known = [path for path in map(Path, sys.path) if path.name == "site-packages"]
-    shared = dict.fromkeys([sysconfig.get_path("purelib"), *map(str, known)])
+    shared = dict.fromkeys([sysconfig.get_path("purelib"), *map(str, known), str(site)])
     lines = [f"import site; site.addsitedir({path!r})" for path in shared]
-    (site / "shared.pth").write_text("\n".join(lines) + "\n")
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
-    command = [sys.executable, "-m", "pip", f"--python={python}", "install", *options]
-    copy = home.parent / "plugin"
-    subprocess.run(["cp", "-r", PLUGIN, copy], check=True)
-    subprocess.run([*command, "--no-build-isolation", copy], check=True, capture_output=True)
+    (own / "shared.pth").write_text("\n".join(lines) + "\n")
     return python
 
 
-def vitpareto(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    code = "from vitpareto.search.cli import main; main()"
+MAIN = "from vitpareto.search.cli import main; main()"
+BRIEFLY = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+from tests.shared import few_rounds
+from vitpareto.search.cli import main
+with few_rounds():
+    main()
+"""
+
+
+def vitpareto(
+    python: Path, folder: Path, *words: str, code: str = MAIN
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [python, "-c", code, *words],
         cwd=folder,
@@ -87,7 +95,8 @@ def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) ->
     (tmp_path / "holes.yaml").write_text(SPACE)
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(DEVICE))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN))
-    done = vitpareto(python, tmp_path, "search", "run.yaml", "--run-dir", "run", "--json")
+    words = ("search", "run.yaml", "--run-dir", "run", "--json")
+    done = vitpareto(python, tmp_path, *words, code=BRIEFLY)
     # So little training and measuring may leave a check unmet, which is not at issue here.
     assert done.returncode in (0, 3), done.stderr
     delivered = json.loads(done.stdout)
@@ -98,7 +107,7 @@ def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) ->
     assert len(scored) > 10 and '"dilated"' in told and '"ternary": true' in told
     groups = json.loads((tmp_path / "run/cost_model.json").read_text())["groups"]
     assert any(name.startswith("mixer/dilated") for name in groups)
-    again = vitpareto(python, tmp_path, "verify", "run", "--json")
+    again = vitpareto(python, tmp_path, "verify", "run", "--json", code=BRIEFLY)
     assert again.returncode in (0, 3), again.stderr
     assert {report["key"] for report in json.loads(again.stdout)} == {m["key"] for m in delivered}
     page = (tmp_path / "run/report.html").read_text()
