@@ -113,7 +113,7 @@ class MixerContract(MixerCase):
 
     def test_no_torch_is_needed_for_the_space(self) -> None:
         """A space with it can be read and drawn from before torch is imported."""
-        assert not errors_without_torch()[self.name]
+        assert not errors_without_torch()[type(self)]
 
     def test_example(self) -> None:
         """The example is a block of this mixer, with numbers that it has."""
@@ -183,26 +183,27 @@ class MixerContract(MixerCase):
 
 
 @cache
-def errors_without_torch() -> dict[str, str]:
-    """Of every mixer with laws, why its space cannot be drawn from; one process tries them all."""
+def errors_without_torch() -> dict[type[MixerContract], str]:
+    """Why the space of each law cannot be drawn from, if so; one process tries them all."""
     code = """if True:
         import json, sys
         sys.modules["torch"] = None  # to import it is an error
         from vitpareto.spaces import SearchSpace
-        errors = {}
+        errors = []
         for spec in json.load(sys.stdin):
-            errors[spec["name"]] = ""
+            errors.append("")
             try:
                 SearchSpace(spec).sample(2)
             except ImportError as error:
-                errors[spec["name"]] = str(error)
+                errors[-1] = str(error)
         print(json.dumps(errors))
     """
-    specs = json.dumps([law.spec() for law in MixerContract.__subclasses__()])
+    laws = MixerContract.__subclasses__()
+    specs = json.dumps([law.spec() for law in laws])
     done = subprocess.run(
         [sys.executable, "-c", code], input=specs, text=True, check=True, stdout=subprocess.PIPE
     )
-    return json.loads(done.stdout)
+    return dict(zip(laws, json.loads(done.stdout), strict=True))
 
 
 def traits(block: Block) -> set[Hashable]:
