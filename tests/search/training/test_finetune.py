@@ -86,17 +86,6 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_processes_train_what_is_trained_here(made: Made, lessons: Lessons, tmp_path: Path) -> None:
-    wanted = [everywhere(made.candidate, policy) for policy in (LOW, Policy())]
-    finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
-    with ProcessExecutor(2, 1) as executor:
-        finish.train_finalists(finalists, tuning(made, lessons), executor, 2)
-    for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
-        here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
-        (tmp_path / "here").unlink()
-        assert all(torch.equal(value, found[name]) for name, value in here.items())
-
-
 class Mortal(FineTuning):
     """Whoever trains the first slice dies with it."""
 
@@ -108,20 +97,23 @@ class Mortal(FineTuning):
         return found
 
 
-def test_a_slice_that_lost_its_worker_is_done_again(
+def test_processes_train_what_is_trained_here(
     made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where one of them is lost: its slice is done again by another one."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))  # workers find this file
     monkeypatch.setenv("VITPARETO_TEST_FLAG", str(tmp_path / "flag"))
     (tmp_path / "flag").touch()
+    wanted = [everywhere(made.candidate, policy) for policy in (LOW, Policy())]
+    finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
     mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
-    finalist = Finalist(everywhere(made.candidate, LOW), copy(made), tmp_path / "kept")
-    with ProcessExecutor(1, 1) as executor:
-        assert finish.train_finalists([finalist], mortal, executor) == [finalist]
+    with ProcessExecutor(2, 1) as executor:
+        assert finish.train_finalists(finalists, mortal, executor, 2) == finalists
     assert not (tmp_path / "flag").exists()
-    found = finalist.network.state_dict()
-    here = train(made, lessons, tmp_path / "here")
-    assert all(torch.equal(value, found[name]) for name, value in here.items())
+    for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
+        here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()
+        (tmp_path / "here").unlink()
+        assert all(torch.equal(value, found[name]) for name, value in here.items())
 
 
 def test_one_that_diverges_does_not_keep_the_others(
