@@ -12,21 +12,19 @@ from vitpareto.cost_models.coreml.conversion import MOST
 from vitpareto.cost_models.coreml.evaluate import evaluate
 from vitpareto.cost_models.coreml.package import BLOB, FOLDER, MANIFEST, MODEL, read_program
 from vitpareto.cost_models.graphs.files import converted, unit_file
-from vitpareto.cost_models.graphs.modules import build, input_shape, network
+from vitpareto.cost_models.graphs.modules import input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.measure.bench import Bench
-from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
 from ...shared import needs_runtime
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, graph_of, node, whole
+from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, example, graph_of, node, whole
 
 pytestmark = pytest.mark.onnx
 COREML = Device("phone", "coreml", "ALL", 1, ("float", "stored8"))
-EXAMPLES = examples()
 KINDS = ("performer", "halo", "focal", "cascaded", "conv_next")  # not in the spaces below
 
 
@@ -37,9 +35,10 @@ def installed() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_sub_block_converts(kind: str) -> None:
-    module, shape = build(EXAMPLES[kind])
-    file = unit_file(COREML, to_onnx(module, shape), "float", 1)  # which compares
-    assert open_runtime(COREML).compile(file.content).input_shape == list(shape)
+    model = example(kind)
+    file = unit_file(COREML, model, "float", 1)  # which compares
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    assert open_runtime(COREML).compile(file.content).input_shape == shape
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -57,8 +56,7 @@ def test_whatever_a_space_holds_converts(text: str, count: int) -> None:
 
 
 def test_integers_are_kept_as_such() -> None:
-    module, shape = build(EXAMPLES["mlp"])
-    model = to_onnx(module, shape)
+    model = example("mlp")
     content = converted(COREML, model, stored_by_recipe(model, "stored8"))
     kinds = [operation.kind for operation in read_program(content).operations]
     assert kinds.count("constexpr_affine_dequantize") == kinds.count("linear") == 2

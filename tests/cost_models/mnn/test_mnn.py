@@ -13,7 +13,6 @@ from vitpareto.cost_models.graphs.modules import build, input_shape, network
 from vitpareto.cost_models.graphs.quantize import stored_by_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.measure.bench import Bench
-from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.mnn.convert import to_mnn
 from vitpareto.cost_models.mnn.exact_gelu import exact_gelu
 from vitpareto.cost_models.mnn.fields import about_of
@@ -24,11 +23,10 @@ from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
 from ...shared import needs_runtime
-from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, graph_of, node
+from ..graph_cases import CASES, HYBRID, ISOTROPIC, RANDOM, example, graph_of, node
 
 pytestmark = pytest.mark.onnx
 MNN = Device.load("cpu-mnn")
-EXAMPLES = examples()
 KINDS = ("performer", "halo", "cascaded", "fused_mbconv", "conv_next")  # not in the spaces below
 
 
@@ -53,8 +51,7 @@ def test_a_gelu_is_written_in_other_operators(approximate: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_sub_block_converts(kind: str, installed: None) -> None:
     """`unit_file` compares its answers."""
-    module, shape = build(EXAMPLES[kind])
-    file = unit_file(MNN, to_onnx(module, shape), "float", 1)
+    file = unit_file(MNN, example(kind), "float", 1)
     assert open_runtime(MNN).compile(file.content).kernels()
 
 
