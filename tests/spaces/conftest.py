@@ -7,7 +7,7 @@ from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.supernet import Supernet
 
 from ..shared import presets
-from .helpers import randomize
+from .helpers import images, randomize
 
 torch.set_num_threads(1)
 
@@ -29,3 +29,10 @@ def supernet(space: SearchSpace) -> Supernet:
     supernet = Supernet(space)
     randomize(supernet.state_dict())
     return supernet
+
+
+@pytest.fixture(scope="session")
+def logits(supernet: Supernet, candidates: list[Candidate]) -> list[torch.Tensor]:
+    """What each candidate says of an image on the shared weights."""
+    with torch.no_grad():
+        return [supernet(candidate, images(candidate, 1)) for candidate in candidates]

@@ -17,9 +17,10 @@ from .helpers import NUMBERS, images, small
 
 def hooked(architecture: Architecture) -> tuple[int, int]:
     """Parameters and multiply-accumulates of one image, as torch counts them."""
-    network = Network(architecture).eval()
+    with torch.device("meta"):  # counts need no values
+        network = Network(architecture).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images(architecture, 1))
+        network(images(architecture, 1).to("meta"))
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
 
 

@@ -26,11 +26,13 @@ def test_sampling_is_seeded(space: SearchSpace) -> None:
 
 
 def test_every_value_is_drawn(space: SearchSpace) -> None:
-    seen: dict[str, set[object]] = {choice.name: set() for choice in space.parameters}
-    for candidate in space.sample(600, seed=0):
-        for name, value in space.assignment(candidate).items():
-            seen[name].add(value)
-    assert seen == {choice.name: set(choice.values) for choice in space.parameters}
+    rng = random.Random(0)
+    missing = {(choice.name, value) for choice in space.parameters for value in choice.values}
+    for _ in range(600):
+        missing -= space.assignment(space.draw(rng)).items()
+        if not missing:
+            return
+    assert not missing
 
 
 def test_assignment_and_candidate_are_inverse(
@@ -51,7 +53,7 @@ def test_resolve_gives_both_at_once(space: SearchSpace) -> None:
 
 
 def test_neighbors(space: SearchSpace, candidates: list[Candidate]) -> None:
-    for candidate in candidates[:3]:
+    for candidate in candidates[:2]:
         neighbors = space.neighbors(candidate)
         assert candidate not in neighbors
         for neighbor in neighbors[::7]:
