@@ -23,10 +23,12 @@ from .conftest import invoke
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem not in FAMILIES)
 SIZES = (16, 48, 96, 224, 512)
 QUICK = {"photos@48"}
+STEPS = {f"{name}@{(16, 512)[i % 2]}" for i, name in enumerate(NAMES)}  # a size of each
 IMAGES = 2
 
 
 def presets(quick: set[str]) -> list[object]:
+    """Every preset at every size, all but some of them slow."""
     names = [f"{name}@{size}" for name in NAMES for size in SIZES]
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
@@ -46,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "photos of sizes", make) / "photos"
 
 
-@pytest.mark.parametrize("name", [f"{name}@{size}" for name in NAMES for size in (16, 512)])
+@pytest.mark.parametrize("name", presets(STEPS))
 def test_a_step_trains_its_networks(name: str) -> None:
     space = SearchSpace.from_yaml(name).replace(num_classes=2)
     a = space.largest().architecture
