@@ -66,7 +66,7 @@ def rows_of(classes: int):
     return class_results(F.one_hot(answers, classes).float(), labels, names)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def facts(finished: Path) -> Facts:
     return gather(RunFolder(finished, lock=False))
 
