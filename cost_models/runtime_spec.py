@@ -50,6 +50,8 @@ class RuntimeSpec:
             takes, however often the system gives its core to others.
         folds_constants: whether what follows from constants is computed once, when a graph is
             loaded, so that a weight that is only stored in another form takes no time afterward.
+        packs_zeros: whether its files hold sparse weights without their zeros, which it puts in
+            when it loads them; see `graphs.zeros`.
         integer_kernels: names of kernels that multiply integers, with wildcards as in `fnmatch`.
         half_kernels: of those that multiply floats of 16 bits.
         converts: whether it makes files of its format of ONNX graphs, and of the weights that a
@@ -80,6 +82,7 @@ class RuntimeSpec:
     open: Callable[[Any], Any]
     in_caller: bool = True
     folds_constants: bool = False
+    packs_zeros: bool = False
     integer_kernels: tuple[str, ...] = ()
     half_kernels: tuple[str, ...] = ()
     converts: bool = False

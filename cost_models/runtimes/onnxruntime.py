@@ -170,6 +170,7 @@ SPEC = RuntimeSpec(
     chips={CPU: PROCESSOR, CUDA: NVIDIA, TENSORRT: NVIDIA},
     open=open_runtime,
     folds_constants=True,
+    packs_zeros=True,
     kernel_times=(CPU,),  # of a GPU its profile times the calls
     integer_kernels=(
         *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),

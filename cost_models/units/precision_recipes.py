@@ -13,7 +13,7 @@ from typing import Literal
 from ...spaces import Policy, UnknownNameError
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.errors import CostError
-from ..runtime_spec import ONNX, RUNTIMES
+from ..runtime_spec import RUNTIMES
 from .workload import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
@@ -152,13 +152,11 @@ def kernel_recipe(name: str, runtime: str) -> str:
 def packs_zeros(runtime: str) -> bool:
     """Whether files of a runtime hold sparse weights without their zeros.
 
-    Those of ONNX do where constants are folded: the zeros are put in when the model is loaded.
-
     Args:
         runtime: as a cost model says, which may be that of another machine and not known here.
     """
     spec = RUNTIMES.get(runtime)
-    return spec is not None and spec.format == ONNX and spec.folds_constants
+    return spec is not None and spec.packs_zeros
 
 
 def serving(policy: Policy, names: Iterable[str]) -> list[str]:

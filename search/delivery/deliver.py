@@ -139,7 +139,7 @@ def deliver(
     unfinished, split = pareto / f".{evaluation.key}", terms.data.split("validation")
     candidate, refused, taken = evaluation.candidate, list[Refused](), list[Step]()
     ahead: list[Step] = []
-    undone: list[str] = []
+    undone, spoils = list[str](), set[Step]()
     compensate = tried = corrected
     held: Held | None = None
     while True:
@@ -157,13 +157,14 @@ def deliver(
         build = terms.build(candidate, network, compensate)
         checks, files = attempt(unfinished, build, low, terms)
         failed = [check for check in checks if not check.holds]
+        if not failed:
+            break
+        log.info("%s does not hold: %s", candidate.key, failed[0])
+        refused.append(Refused(candidate.key, compensate, tuple(checks)))
         share, stage = share_of(checks), CORRECTION if compensate else STEP_BACK
-        bad = failed and held is not None and share < held.share - terms.drops[stage]
-        if failed:
-            log.info("%s does not hold: %s", candidate.key, failed[0])
-            refused.append(Refused(candidate.key, compensate, tuple(checks)))
-        if bad and held is not None:
+        if held is not None and share < held.share - terms.drops[stage]:
             what = COMPENSATED if stage == CORRECTION else str(taken[-1])
+            spoils |= {taken[-1]} if stage == STEP_BACK else set()
             undone.append(f"{what}: {max(share, 0):.1%} after {held.share:.1%}")
             log.warning("%s: undone: %s", candidate.key, undone[-1])
             held.restore(unfinished, network)
@@ -172,14 +173,12 @@ def deliver(
         else:
             about = candidate, compensate, trained, files, share, len(taken)
             held = hold(unfinished, network, *about)
-        if not failed:
-            break
         if not tried and steps_back(candidate):
             log.info("%s again: %s", candidate.key, COMPENSATED)
             compensate = tried = True
             continue
         ahead = ahead or steps_for(candidate, network, terms)
-        following = [step for step in ahead if terms.allows(step.apply(candidate))]
+        following = [s for s in ahead if s not in spoils and terms.allows(s.apply(candidate))]
         if not following:
             break
         step = following[0]

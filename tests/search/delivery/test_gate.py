@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from vitpareto.search.delivery.build import Build
+from vitpareto.search.delivery.decompression import with_policy
 from vitpareto.search.delivery.deliver import COMPENSATED, Terms, deliver
 from vitpareto.search.delivery.gate import CORRECTION, STEP_BACK
 from vitpareto.search.delivery.manifest import read_manifest
@@ -85,6 +86,27 @@ def test_bad_stages_are_undone(
     if folder.name == collapsed.key:
         assert left + (folder / "candidate.json").read_bytes() == terms.seen["before"]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_where_every_step_spoils_it_ends(made: Made, tmp_path: Path) -> None:
+    """Each is tried once, and the first artifact is what is delivered."""
+    small = everywhere(made.candidate, Policy())
+    collapsed = with_policy(with_policy(small, "head", Policy(2)), "stem", Policy(2))
+    evaluation = made.evaluation(collapsed)
+    high = replace(evaluation, metrics=evaluation.metrics | {"accuracy_low": 1.0})
+    network = Network(made.candidate.architecture).eval()
+    network.load_state_dict(made.network.state_dict())
+
+    def spoil(candidate: Candidate, given: Network) -> Network:
+        with torch.no_grad():
+            given.get_parameter("head.weight").mul_(-1)
+        return given
+
+    terms = replace(made.terms(), retrain=spoil)
+    folder = deliver(tmp_path, high, network, terms)
+    story = read_manifest(folder).finalists[collapsed.key]
+    assert folder.name == collapsed.key and not [s for s in story.taken_back if s != COMPENSATED]
+    assert sum("weight_bits 2 to 3" in words for words in story.undone) == 2
 
 
 def test_each_stage_has_its_own_drop(made: Made, tmp_path: Path) -> None:
