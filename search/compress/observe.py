@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from .quantize import ACT_TOP, TINY_RANGE, quantize_range
 
 SAMPLE = 1 << 16  # values kept of every batch, for percentiles and outputs
-TRIED = 1 << 14  # of these, on which the errors of ranges are compared
 FEWEST_ROWS = 64  # of them, however wide
 WHOLE = 4  # images kept of every batch that enters a convolution
 TAIL = 1e-4  # share of the values that a percentile range cuts off at each end
@@ -109,7 +109,7 @@ def percentile(seen: Observer) -> Tensor:
 
 def least_error(seen: Observer) -> Tensor:
     """The range (2,) whose 256 values are closest to the sample on average."""
-    sample = seen.sample[:TRIED]  # whole rows, and so all channels
+    sample = seen.sample  # all of it: few large values make most of an error
     tried = _narrower(min_max(seen))
     errors = [(quantize_range(sample, *ends) - sample).square().mean() for ends in tried]
     return tried[int(torch.stack(errors).argmin())]
@@ -136,8 +136,13 @@ def _narrower(full: Tensor) -> list[Tensor]:
 
 
 def _divergence(counts: Tensor, part: Tensor) -> float:
-    """How far a histogram is from what 256 values leave of a part of it, both ends in [0, 1]."""
+    """How far a histogram is from what 256 values leave of a part of it, both ends in [0, 1].
+
+    Infinite for a part of fewer bins than values, which the histogram is too coarse to judge.
+    """
     first, last = int(part[0] * BINS), max(int(part[0] * BINS) + 1, round(float(part[1]) * BINS))
+    if last - first < LEVELS:
+        return math.inf
     inside = counts[first:last]
     clipped = inside.clone()  # what saturates is counted at the ends
     clipped[0] += counts[:first].sum()
