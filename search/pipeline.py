@@ -230,8 +230,14 @@ def _finish(run: Run, waiting: Sequence[Evaluation], pace: Pace | None) -> None:
         chosen = choose(found.candidate, took, terms[first])
         for side in sides_without(run, found):
             name, network = side.folder.device, deepcopy(chosen.network)
-            about = {"ways": chosen.trials, "corrected": chosen.compensate}
-            deliver(side.folder.pareto, found.on(name), network, terms[name], **about)
+            deliver(
+                side.folder.pareto,
+                found.on(name),
+                network,
+                terms[name],
+                ways=chosen.trials,
+                corrected=chosen.compensate,
+            )
         for finalist in done.values():
             finalist.kept.unlink(missing_ok=True)
 

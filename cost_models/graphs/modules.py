@@ -187,12 +187,13 @@ def thin(module: nn.Module, policy: Policy) -> None:
         for layer in module.modules():
             conv = isinstance(layer, nn.Conv2d) and layer.groups == 1
             if conv or isinstance(layer, nn.Linear):
-                rows, run = layer.weight.detach().flatten(1), known[name].run
+                weight = layer.get_parameter("weight").data
+                rows, run = weight.flatten(1), known[name].run
                 inputs = rows.shape[1]
                 whole, left = inputs // run, keep(inputs, value) - inputs % run
                 stay = torch.arange(whole) * (left // run) % whole < left // run
                 rows[:, : whole * run] *= stay.repeat_interleave(run)
-                layer.weight.data = rows.view_as(layer.weight)
+                weight.copy_(rows.view_as(weight))
 
 
 def _factors(layer: nn.Linear, kept: int) -> nn.Sequential:

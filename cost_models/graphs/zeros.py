@@ -20,7 +20,12 @@ from ...spaces.transforms.sparsity import BLOCK
 from ..units.zeros import GAIN, NODES_BYTES
 from .linear_layers import LINEAR, OnnxGraph
 
-BITS = {TensorProto.INT4: 4, TensorProto.INT8: 8, TensorProto.FLOAT16: 16, TensorProto.FLOAT: 32}
+BITS: dict[int, int] = {
+    TensorProto.INT4: 4,
+    TensorProto.INT8: 8,
+    TensorProto.FLOAT16: 16,
+    TensorProto.FLOAT: 32,
+}
 BYTE = np.array([[1, 2, 4, 8, 16, 32, 64, 128]], np.uint8)
 OPSET = 18  # the first with BitwiseAnd
 
@@ -111,7 +116,7 @@ def _unpacking(graph: OnnxGraph, tensor: onnx.TensorProto, form: _Form) -> str:
     del graph.constants[name]  # the values take its name, which says whose weight it is
     values = (graph.packed if kind == TensorProto.INT4 else graph.constant)(name, form.values)
 
-    def add(kind: str, *inputs: str, **attributes: int | list[int]) -> str:
+    def add(kind: str, *inputs: str, **attributes: Any) -> str:
         result = f"z{len(graph.nodes):x}"
         graph.nodes.append(helper.make_node(kind, inputs, [result], **attributes))
         return result

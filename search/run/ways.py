@@ -75,7 +75,7 @@ def choose(
         shares = {c: accuracy(logits, split.labels) for c, logits in tried.items()}
         corrected[way] = max(shares, key=lambda c: shares[c][terms.goal])
         rights[way] = tried[corrected[way]].argmax(1) == split.labels
-        trials[way] = Trial(**shares[corrected[way]], seconds=seconds)
+        trials[way] = Trial(**shares[corrected[way]], seconds=seconds, delivered=False)
     best = simplest(rights)
     trials[best] = replace(trials[best], delivered=True)
     return Chosen(trained[best][0], corrected[best], trials if len(trials) > 1 else {})
