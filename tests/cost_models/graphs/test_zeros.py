@@ -104,5 +104,5 @@ def test_files_become_as_small_as_counted(policy: Policy) -> None:
         unit = unit_of(block, recipe_for(block, CPU.recipes))
         saved += saved_bytes(unit.ops, find_recipe(unit.recipe).weights, zeros_of(policy))
     # What is rounded to zero is left out, too.
-    assert 0.99 * saved - 300 <= sizes[0] - sizes[1] <= 1.06 * saved + 300
+    assert 0.99 * saved - 300 <= sizes[0] - sizes[1] <= 1.1 * saved + 300
     assert (saved > 0) == (policy.sparsity != 0.1)
