@@ -36,10 +36,10 @@ class PlainGraph:
     """
 
     def __init__(self, model: Any) -> None:
-        import onnx
+        from onnx import inliner
 
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         graph = model.graph
         self.nodes: list[Any] = []
         self.shapes: dict[str, list[int]] = {}
