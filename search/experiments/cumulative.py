@@ -36,7 +36,7 @@ class Stage(NamedTuple):
 def stages(rows: Sequence[Mapping[str, Any]], goal: str) -> list[Stage]:
     """Stages from the original to the most accurate searched model.
 
-    A precision in which nothing became faster is no stage: the next one follows from the one before.
+    A precision that made nothing faster is no stage: the next one follows from the one before.
 
     Args:
         rows: of the ladder, timed side by side.
