@@ -60,12 +60,13 @@ class PlainGraph:
         for node in graph.node:
             self._add(node)
 
-    def is_signed(self, name: str) -> bool:
-        """Whether a value is of 8-bit integers with a sign."""
+    def is_of(self, name: str, *elements: str) -> bool:
+        """Whether the elements of a value are of some types, such as INT8."""
         from onnx import TensorProto
 
         found = self._types.get(name)
-        return found is not None and found.tensor_type.elem_type == TensorProto.INT8
+        known = {TensorProto.DataType.Value(element) for element in elements}
+        return found is not None and found.tensor_type.elem_type in known
 
     def _add(self, node: Any) -> None:
         """Follow a node, in standard operators where it is none."""

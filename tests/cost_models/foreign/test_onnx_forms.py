@@ -231,5 +231,15 @@ def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path)
     known.graph.initializer.extend(weights)
     next(n for n in known.graph.node if n.op_type == "Bend").input.extend(w.name for w in weights)
     onnx.save(known, path)
-    with pytest.raises(CostError, match=r"com.example:Bend, which are not known, may be \d+% of"):
+    with pytest.raises(CostError, match=r"com.example:Bend, not known, may be \d+% of"):
         predict_onnx(model, path)
+
+
+def test_16_bits_are_no_float_recipe(model: CostModel, plain: Path) -> None:
+    """A processor without such kernels casts at every layer: its time is another one."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    half = plain.with_name("half.onnx")
+    onnx.save(convert_float_to_float16(onnx.load(plain), keep_io_types=True), half)
+    found = predict_onnx(model, half)
+    assert found.coverage < 0.1 and "computed in 16 bits: in no recipe" in found.doubts
