@@ -8,16 +8,18 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnxruntime import quantization
 
-from vitpareto.cost_models import CostModel, LatencyTable, predict_onnx
+from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx
 from vitpareto.cost_models.foreign.onnx_estimate import recognize
 from vitpareto.cost_models.foreign.onnx_pieces import pieces_of, read_pieces
 from vitpareto.cost_models.foreign.onnx_plain import PlainGraph
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.unit import unit_of
+from vitpareto.search.cli.commands import cli
 from vitpareto.search.cli.text import prediction_lines
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -243,3 +245,17 @@ def test_16_bits_are_no_float_recipe(model: CostModel, plain: Path) -> None:
     onnx.save(convert_float_to_float16(onnx.load(plain), keep_io_types=True), half)
     found = predict_onnx(model, half)
     assert found.coverage < 0.1 and "computed in 16 bits: in no recipe" in found.doubts
+
+
+def test_another_machine_is_named(
+    table: LatencyTable, recipes: dict[str, str], plain: Path, tmp_path: Path
+) -> None:
+    """Also if only its runtime was another release, or an option was set."""
+    here = Device.load("cpu-1t").identity()
+    for change in ({}, {"version": "1.0"}, {"options": {"arena": False}}):
+        model = CostModel.fit(LatencyTable(here | change, table.rows), recipes)
+        model.save(tmp_path / "model.json")
+        result = CliRunner().invoke(cli, ["predict", str(tmp_path / "model.json"), str(plain)])
+        assert result.exit_code == 0, result.output
+        warned = "in the model and" in result.stderr and "`vitpareto calibrate`" in result.stderr
+        assert warned == bool(change) and all(name in result.stderr for name in change)
