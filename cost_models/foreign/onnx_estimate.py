@@ -29,6 +29,7 @@ _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 _LARGER = "sizes outside of those that were measured"
 _SIGNED = "products of signed activations as operators of their own, slow on x86: in no recipe"
 _SIGNED_SD = 1.2  # relative; measured 3.7 times slower than unsigned ones on AVX512-VNNI
+_LEAST = 0.1  # of the time of multiply-accumulates in plain layers, that any estimate is
 _MOST = 0.5  # share of the time that may be guessed of operators that are not known
 
 
@@ -78,8 +79,8 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
 
     Raises:
         CostError: the file cannot be read, its shapes are not static or of another batch than
-            the model's, nothing in it takes time, or most of that is of operators that are not
-            known.
+            the model's, nothing in it takes time, most of that is of operators that are not
+            known, or the estimate is next to nothing, so far is it from what was measured.
     """
     pieces = read_pieces(Path(path))
     batch, measured = pieces[0].enters[0] if pieces else 1, int(model.identity.get("batch", 1))
@@ -101,6 +102,13 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     if operators > _MOST:
         kinds = ", ".join(sorted({kind for kind, _ in found.operators}))
         raise CostError(f"{path}: {kinds}, not known, may be {operators:.0%} of its time")
+    least = sum(piece.macs for piece in pieces) * model.ms_per_mmac / 1e6
+    if predicted["latency_ms"] < _LEAST * least:
+        raise CostError(
+            f"{path}: too far from what was measured: {predicted['latency_ms']:.2g} ms would be "
+            f"the estimate, and its multiply-accumulates alone take about {least:.2g} ms; "
+            "calibrate with a space of networks like it"
+        )
     names = [(b.kind, unit_of(b, recipe).key) for b, recipe in (*found.known, *found.rare)]
     names += [("other", "")] * len(guessed)
     listed = [(*name, ms) for name, ms in zip(names, own.tolist(), strict=True)]

@@ -237,6 +237,14 @@ def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path)
         predict_onnx(model, path)
 
 
+def test_next_to_nothing_is_no_estimate(model: CostModel, plain: Path) -> None:
+    """As a model gives that was fitted to far larger networks, whose calls cost less than none."""
+    data = model.to_dict()
+    data["correction"] |= {"per_call_ms": -1e3, "constant_ms": -1e3}
+    with pytest.raises(CostError, match=r"too far from what was measured: .* ms would be the"):
+        predict_onnx(CostModel.from_dict(data), plain)
+
+
 def test_16_bits_are_no_float_recipe(model: CostModel, plain: Path) -> None:
     """A processor without such kernels casts at every layer: its time is another one."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
