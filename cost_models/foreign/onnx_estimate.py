@@ -7,8 +7,8 @@ within what was measured is its coverage, and its interval is as wide as for a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 _LARGER = "sizes outside of those that were measured"
 _SIGNED = "products of signed activations as operators of their own, slow on x86: in no recipe"
 _SIGNED_SD = 1.2  # relative; measured 3.7 times slower than unsigned ones on AVX512-VNNI
+_LEAST = 0.1  # of the time of multiply-accumulates in plain layers, that any estimate is
 _MOST = 0.5  # share of the time that may be guessed of operators that are not known
 
 
@@ -78,67 +79,104 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
 
     Raises:
         CostError: the file cannot be read, its shapes are not static or of another batch than
-            the model's, nothing in it takes time, or most of that is of operators that are not
-            known.
+            the model's, nothing in it takes time, most of that is of operators that are not
+            known, or the estimate is next to nothing, so far is it from what was measured.
     """
     pieces = read_pieces(Path(path))
     batch, measured = pieces[0].enters[0] if pieces else 1, int(model.identity.get("batch", 1))
     if batch != measured:
         raise CostError(f"{path}: a batch of {batch}, where the model was measured with {measured}")
-    known: list[tuple[SubBlock, str]] = []
-    rare: list[tuple[SubBlock, str]] = []  # of known layers, computed as in no recipe
-    others: list[int] = []  # multiply-accumulates of what is no known sub-block
-    rarities: list[str] = []
-    reasons: list[str] = []
-    macs = 0
-    for piece, block, recipe in recognize(pieces):
-        if block is None or unit_of(block, recipe).group not in model.groups:
-            if piece.macs:
-                others.append(piece.macs)
-                reasons.append(f"{_named(piece.kinds & WORK)}: no sub-block that was measured")
-        elif rarity := _rarity(piece, recipe):
-            rare.append((block, recipe))
-            rarities.append(rarity)
-        else:
-            known.append((block, recipe))
-            macs += piece.macs
-    operators = [guess for piece in pieces for guess in piece.strange]
-    if not known and not rare and not others and not operators:
+    found = _Sorted.of(pieces, model)
+    if not any((found.known, found.rare, found.others, found.operators)):
         raise CostError(f"{path}: nothing in it is a layer")
-    parts, unusual = model.parts_of(known), model.parts_of(rare)
+    parts, rare = model.parts_of(found.known), model.parts_of(found.rare)
     # What is not known is as slow for its size as what is, and no faster than plain layers.
-    rate = max(model.ms_per_mmac / 1e6, float(parts["ms"].sum()) / macs if macs else 0.0)
-    guessed = np.array([*others, *(guess for _, guess in operators)]) * rate
-    parts = parts.and_others(_doubted(unusual.rows[unusual.index], rarities)).and_others(
-        _unknown(guessed)
-    )
+    usual = float(parts["ms"].sum()) / found.macs if found.macs else 0.0
+    rate = max(model.ms_per_mmac / 1e6, usual)
+    guessed = np.array([macs for _, macs in (*found.others, *found.operators)]) * rate
+    parts = parts.and_others(_doubted(rare.rows[rare.index], found.rarities))
+    parts = parts.and_others(_unknown(guessed))
     own, predicted = model.parts_ms(parts), model.predict_parts(parts).row(0)
-    names = [(block.kind, unit_of(block, recipe).key) for block, recipe in (*known, *rare)]
+    shares = own * (1 - parts["inside"]) / own.sum()
+    operators = float(shares[len(shares) - len(found.operators) :].sum())
+    if operators > _MOST:
+        kinds = ", ".join(sorted({kind for kind, _ in found.operators}))
+        raise CostError(f"{path}: {kinds}, not known, may be {operators:.0%} of its time")
+    least = sum(piece.macs for piece in pieces) * model.ms_per_mmac / 1e6
+    if predicted["latency_ms"] < _LEAST * least:
+        raise CostError(
+            f"{path}: too far from what was measured: {predicted['latency_ms']:.2g} ms would be "
+            f"the estimate, and its multiply-accumulates alone take about {least:.2g} ms; "
+            "calibrate with a space of networks like it"
+        )
+    names = [(b.kind, unit_of(b, recipe).key) for b, recipe in (*found.known, *found.rare)]
     names += [("other", "")] * len(guessed)
     listed = [(*name, ms) for name, ms in zip(names, own.tolist(), strict=True)]
-    doubted = own * (1 - parts["inside"]) / own.sum()
-    whys = [_LARGER] * len(known) + rarities + reasons + [f"{k}: not known" for k, _ in operators]
-    doubts: dict[str, float] = {}
-    for why, share in zip(whys, doubted.tolist(), strict=True):
-        if share:
-            doubts[why] = doubts.get(why, 0.0) + share
-    named = sum(doubted[len(doubted) - len(operators) :])
-    if named > _MOST:
-        kinds = _named({kind for kind, _ in operators})
-        raise CostError(f"{path}: {kinds}, which are not known, may be {named:.0%} of its time")
-    size = stored_bytes(Path(path))
-    strange = bool(len(guessed))
+    size, strange = stored_bytes(Path(path)), bool(len(guessed))
     return Estimate(
         latency_ms=predicted["latency_ms"],
         low_ms=predicted["low_ms"],
         high_ms=predicted["high_ms"],
-        coverage=max(0.0, 1 - float(doubted.sum())),  # rounding
+        coverage=max(0.0, 1 - float(shares.sum())),  # rounding
         size_mb=None if size is None else size / 1e6,
         peak_memory_mb=None if strange else predicted["peak_memory_mb"],
         pieces=[*listed, ("rest", "", predicted["latency_ms"] - float(own.sum()))],
         energy_mj={n: None if strange else predicted[n] for n in _ENERGY if n in predicted},
-        doubts=dict(sorted(doubts.items(), key=lambda item: -item[1])),
+        doubts=_summed(found.reasons, shares.tolist()),
     )
+
+
+@dataclass
+class _Sorted:
+    """Pieces by what is known of their cost.
+
+    Attributes:
+        known: sub-blocks, each with the recipe of its kernels.
+        macs: multiply-accumulates of these.
+        rare: sub-blocks that are computed as in no recipe, each with the closest one.
+        rarities: in what these differ.
+        others: of layers that are no sub-block that was measured, why, and multiply-accumulates.
+        operators: kinds that are not known, and a guess of their multiply-accumulates.
+    """
+
+    known: list[tuple[SubBlock, str]] = field(default_factory=list[tuple[SubBlock, str]])
+    macs: int = 0
+    rare: list[tuple[SubBlock, str]] = field(default_factory=list[tuple[SubBlock, str]])
+    rarities: list[str] = field(default_factory=list[str])
+    others: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    operators: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], model: CostModel) -> _Sorted:
+        """Sort pieces by what a model has measured."""
+        found = cls(operators=[guess for piece in pieces for guess in piece.strange])
+        for piece, block, recipe in recognize(pieces):
+            if block is None or unit_of(block, recipe).group not in model.groups:
+                if piece.macs:
+                    kinds = ", ".join(sorted(piece.kinds & WORK))
+                    found.others.append((f"{kinds}: no sub-block that was measured", piece.macs))
+            elif rarity := _rarity(piece, recipe):
+                found.rare.append((block, recipe))
+                found.rarities.append(rarity)
+            else:
+                found.known.append((block, recipe))
+                found.macs += piece.macs
+        return found
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why each of all is doubtful, if it is."""
+        others = [why for why, _ in self.others]
+        operators = [f"{kind}: not known" for kind, _ in self.operators]
+        return [*[_LARGER] * len(self.known), *self.rarities, *others, *operators]
+
+
+def _summed(reasons: Sequence[str], shares: Sequence[float]) -> dict[str, float]:
+    """Reason -> its share, the largest first; without those that have none."""
+    total: dict[str, float] = {}
+    for why, share in zip(reasons, shares, strict=True):
+        total[why] = total.get(why, 0.0) + share
+    return dict(sorted(((w, s) for w, s in total.items() if s > 0), key=lambda item: -item[1]))
 
 
 def _unknown(ms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,15 +200,13 @@ def _rarity(piece: Piece, recipe: str) -> str:
     if piece.is_signed:
         return _SIGNED
     if piece.coded:
-        return f"{_named(piece.coded)} of integers: in no recipe"
+        return f"{', '.join(sorted(piece.coded))} of integers: in no recipe"
+    if piece.is_half:
+        return "computed in 16 bits: in no recipe"
     if "" in piece.recipes:
         return "weights in a form that is in no recipe"
     layers = [x for x in piece.recipes if x != recipe]
     return "some layers in integers, some not: in no recipe" if layers and piece.linears else ""
-
-
-def _named(kinds: Set[str]) -> str:
-    return ", ".join(sorted(kinds)) or "elementwise operators"
 
 
 def recognize(pieces: Sequence[Piece]) -> list[tuple[Piece, SubBlock | None, str]]:

@@ -73,6 +73,7 @@ class Piece:
         coded: kinds of its other nodes that read integers, which they do in no recipe.
         is_signed: whether an operator for integers reads signed activations, which ONNX Runtime
             does not turn into the unsigned ones that x86 multiplies fast, as it does with pairs.
+        is_half: whether a product is of floats of 16 bits.
         strange: kind of each node whose cost is not known, and a guess of its multiply-accumulates.
         values: names of what its nodes make, in their order.
         constants: stored constants that it reads, directly or as what is computed of them alone.
@@ -91,6 +92,7 @@ class Piece:
     recipes: list[str] = field(default_factory=list)
     coded: set[str] = field(default_factory=set)
     is_signed: bool = False
+    is_half: bool = False
     strange: list[tuple[str, int]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     constants: set[str] = field(default_factory=set)
@@ -256,6 +258,8 @@ class _Cutter:
         elif kind not in LIGHT:
             piece.strange.append((kind, self._guess(node)))
             layer = False
+        if kind in WORK:
+            piece.is_half |= self.graph.is_of(node.input[0], "FLOAT16", "BFLOAT16")
         if kind in WORK and layer:
             piece.recipes.append(self._recipe(node))
             piece.is_signed |= self._is_signed(node)
@@ -347,7 +351,8 @@ class _Cutter:
         at = self.maker.get(node.input[0])
         if at is None or self.nodes[at].op_type != "DequantizeLinear":
             return False
-        return node.name in self.graph.rewritten and self.graph.is_signed(self.nodes[at].input[0])
+        codes = self.nodes[at].input[0]
+        return node.name in self.graph.rewritten and self.graph.is_of(codes, "INT8")
 
     def _is_coded(self, name: str) -> bool:
         """Whether a value is read as integers, beside those that a convolution has left."""

@@ -6,6 +6,7 @@ as standard ones first (`onnx_rewrites`), and operators that its own operator se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -32,14 +33,14 @@ class PlainGraph:
         model: `onnx.ModelProto`.
 
     Raises:
-        CostError: a node of which nobody knows what shape it makes.
+        CostError: a node of which nobody knows what shape it makes, or that needs what it makes.
     """
 
     def __init__(self, model: Any) -> None:
-        import onnx
+        from onnx import inliner
 
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         graph = model.graph
         self.nodes: list[Any] = []
         self.shapes: dict[str, list[int]] = {}
@@ -57,15 +58,16 @@ class PlainGraph:
             if value.name not in self.constants:
                 self._learn(value.name, value.type)
         self.input = next(v.name for v in graph.input if v.name not in self.constants)
-        for node in graph.node:
+        for node in _in_order(graph.node):
             self._add(node)
 
-    def is_signed(self, name: str) -> bool:
-        """Whether a value is of 8-bit integers with a sign."""
+    def is_of(self, name: str, *elements: str) -> bool:
+        """Whether the elements of a value are of some types, such as INT8."""
         from onnx import TensorProto
 
         found = self._types.get(name)
-        return found is not None and found.tensor_type.elem_type == TensorProto.INT8
+        known = {TensorProto.DataType.Value(element) for element in elements}
+        return found is not None and found.tensor_type.elem_type in known
 
     def _add(self, node: Any) -> None:
         """Follow a node, in standard operators where it is none."""
@@ -165,6 +167,30 @@ class PlainGraph:
         for name, value in zip(filter(None, node.output), made, strict=True):
             if isinstance(value, np.ndarray | np.generic):
                 self._values[name] = numpy_helper.from_array(np.asarray(value), name)
+
+
+def _in_order(nodes: Sequence[Any]) -> list[Any]:
+    """Nodes after those that make what they read, otherwise as they are.
+
+    Some tools write them in another order, such as the casts of a conversion to 16 bits at the end.
+
+    Raises:
+        CostError: one needs what it makes.
+    """
+    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    done: dict[int, None] = {}
+    for i in range(len(nodes)):
+        stack = [i]
+        while stack:
+            waiting = [maker[name] for name in nodes[stack[-1]].input if name in maker]
+            waiting = [at for at in waiting if at not in done]
+            if not waiting:
+                done[stack.pop()] = None
+            elif waiting[0] in stack:
+                raise CostError(f"{nodes[waiting[0]].name or waiting[0]}: needs what it makes")
+            else:
+                stack.append(waiting[0])
+    return [nodes[i] for i in done]
 
 
 def _schema(node: Any, opset: int) -> Any:

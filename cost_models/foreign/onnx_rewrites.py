@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..units.precision_recipes import BLOCK
+
 Shapes = Mapping[str, list[int]]
 # Products, of which pieces are made.
 WORK = {
@@ -289,9 +291,10 @@ def _integer_matmul(w: _Writer) -> None:
 
 
 def _blocks_matmul(w: _Writer) -> None:
-    """Weights in blocks of few bits; those of 4 bits are a recipe's."""
-    bits, as_int8 = w.number("bits", 4), w.number("accuracy_level") == 4
-    kernel = "" if bits != 4 else "blocks4a8" if as_int8 else "blocks4"
+    """Weights in blocks of few bits; those of 4 bits for 32 inputs are a recipe's."""
+    is_ours = w.number("bits", 4) == 4 and w.number("block_size") == BLOCK
+    kernel = "blocks4a8" if w.number("accuracy_level") == 4 else "blocks4"
+    kernel = kernel if is_ours else ""
     w.last(w.biased(_from_stored(w, kernel, [w[1], w[2], w[3], w[4]]), w[5]))
 
 

@@ -111,7 +111,7 @@ def set_options(options: Any, device: dict[str, Any]) -> None:
         setattr(options, name, level)
 
 
-def settings_of(device: dict[str, Any]) -> dict[str, bool | str]:
+def settings_of(device: dict[str, Any]) -> dict[str, Any]:
     """A device's options in the words of a session; levels of optimization by name."""
     given = device.get("options", {})
     named = {theirs: given[name] for name, theirs in IN_SESSION.items() if name in given}

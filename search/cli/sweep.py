@@ -98,14 +98,21 @@ def sweep(
 
 def _subject(source: str, named: str | None, pick: str) -> Subject:
     from ...cost_models import Device
+    from ..config import load_config
     from ..delivery.manifest import manifests
     from ..delivery.pick import pick_model
     from ..delivery.subject import check_here, delivered, subject_of
+    from ..run.devices import of_device
 
-    path, device = Path(source).expanduser(), Device.load(named) if named else None
+    path = Path(source).expanduser()
     if not (path / "config.yaml").is_file():
-        return subject_of(source, device)
+        return subject_of(source, Device.load(named) if named else None)
     with open_if_free(path) as folder:
+        device = None
+        if "" in load_config(folder.config).by_device:
+            device = Device.load(named) if named else None
+        else:  # of a run for several devices, the models for the named one
+            folder = of_device(folder, named)
         chosen = pick_model(manifests(folder.pareto), pick)
         if device is None:
             check_here(chosen)

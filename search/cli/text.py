@@ -92,12 +92,21 @@ def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) ->
     """
     name = spelled(goal)
     width = max(8, len(name))
-    lines = [f"{'model':26}  {name:>{width}}  {'ms':>8}  {'images/s':>8}  {'MB':>7}  runtime"]
-    lines += [
-        f"{row['name']:26}  {row[goal]:{width}.1%}  {row['latency_ms']:8.3f}  "
-        f"{max(row['throughput'].values()):8.0f}  {row['size_mb']:7.3f}  {row['runtime']}"
-        for row in rows
+    lines = [
+        f"{'model':26}  {name:>{width}}  {'ms':>8}  {'10% - 90%':>19}  {'images/s':>8}  {'MB':>7}  "
+        f"{'peak MB':>7}  {'images/J':>8}  runtime"
     ]
+    for row in rows:
+        spread = f"{row['latency_p10_ms']:.3f} - {row['latency_p90_ms']:.3f}"
+        lines.append(
+            f"{row['name']:26}  {row[goal]:{width}.1%}  {row['latency_ms']:8.3f}  {spread:>19}  "
+            f"{max(row['throughput'].values()):8.0f}  {row['size_mb']:7.3f}  "
+            f"{row['peak_memory_mb']:7.1f}  {known(row.get('images_per_joule'), '8.3g')}  "
+            f"{row['runtime']}"
+        )
+    if not any(row.get("images_per_joule") for row in rows):
+        lines.append("images/J: not known here, no counter of energy tells (`vitpareto devices`)")
+    lines += _stage_lines(rows, goal)
     if words := next((speed_words(row["speed"]) for row in rows), ""):
         lines.append(f"Latencies are at the calibrated speed; the machine ran {words}.")
     return lines + [
@@ -105,6 +114,23 @@ def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) ->
         + ("" if m.verified else ", not verified")
         for m in added
     ]
+
+
+def _stage_lines(rows: Sequence[Facts], goal: str) -> list[str]:
+    """What each stage made of the one before, and of the original."""
+    from ..experiments.cumulative import stages
+
+    applied = stages(rows, goal)
+    if not applied:
+        return []
+    lines = ["in the order in which they were applied, beside the stage before (and the original)"]
+    lines += [
+        f"  {s.name:24}  {s.latency:5.2f} of the latency ({s.latency_so_far:.2f}), {s.size:.2f} of "
+        f"the size, {s.memory:.2f} of the memory, {spelled(goal)} {s.accuracy * 100:+.1f} points "
+        f"({s.accuracy_so_far * 100:+.1f})"
+        for s in applied
+    ]
+    return lines
 
 
 def proxy_lines(figures: Facts) -> list[str]:

@@ -79,6 +79,7 @@ class LadderRow:
         throughput: batch -> images per second.
         peak_memory_mb: growth of a fresh process that runs it.
         size_mb: of its file.
+        images_per_joule: above idle, at a batch of 1; None where no counter tells, as for PyTorch.
         speed: of the machine then, where 1 is that of the calibration; latencies and throughput
             are at that one.
     """
@@ -98,6 +99,7 @@ class LadderRow:
     throughput: Mapping[int, float]
     peak_memory_mb: float
     size_mb: float
+    images_per_joule: float | None = None
     speed: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def measure_entries(
     split = data.split("validation")
     compiled: list[Compiled] = []
     inputs: list[np.ndarray] = []
-    facts: list[tuple[float, float]] = []
+    facts: list[tuple[float, float, float]] = []
     for entry in entries:
         size = entry.candidate.architecture.input_size
         images = resized(split.images, size).numpy()
@@ -180,9 +182,10 @@ def measure_entries(
             content = format_of(target).encode(build, target, None)
             compiled.append(open_runtime(target).compile(content))
             if batch == 1:
-                facts.append((footprint_of(content, target).growth_mb, len(content) / 1e6))
+                used = footprint_of(content, target)
+                facts.append((used.growth_mb, len(content) / 1e6, used.energy_mj))
         if entry.eager:
-            facts.append(_eager_facts(entry))
+            facts.append((*_eager_facts(entry), 0.0))
     clock = CLOCKS[device.clock]
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[LadderRow] = []
@@ -204,6 +207,7 @@ def measure_entries(
                 },
                 peak_memory_mb=facts[i][0],
                 size_mb=facts[i][1],
+                images_per_joule=1e3 / facts[i][2] if facts[i][2] else None,
             )
         )
     return rows

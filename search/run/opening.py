@@ -191,10 +191,11 @@ def check_settings(device: Device, identity: Mapping[str, Any], source: str) -> 
         CostError: a setting is another one.
         MissingRuntimeError: its files cannot be made here.
     """
-    for name, wanted in device.to_dict().items():
-        if name in identity and identity[name] != wanted:
+    there = {"options": {}, **identity}  # which neither says where there are none
+    for name, wanted in {"options": {}, **device.to_dict()}.items():
+        if name in there and there[name] != wanted:
             raise CostError(
-                f"{source}: was measured with {name} {identity[name]!r}, device {device.name!r} "
+                f"{source}: was measured with {name} {there[name]!r}, device {device.name!r} "
                 f"has {wanted!r}"
             )
     if find_runtime(device.runtime).format != ONNX:

@@ -8,16 +8,18 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnxruntime import quantization
 
-from vitpareto.cost_models import CostModel, LatencyTable, predict_onnx
+from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx
 from vitpareto.cost_models.foreign.onnx_estimate import recognize
 from vitpareto.cost_models.foreign.onnx_pieces import pieces_of, read_pieces
 from vitpareto.cost_models.foreign.onnx_plain import PlainGraph
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.unit import unit_of
+from vitpareto.search.cli.commands import cli
 from vitpareto.search.cli.text import prediction_lines
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -231,5 +233,36 @@ def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path)
     known.graph.initializer.extend(weights)
     next(n for n in known.graph.node if n.op_type == "Bend").input.extend(w.name for w in weights)
     onnx.save(known, path)
-    with pytest.raises(CostError, match=r"com.example:Bend, which are not known, may be \d+% of"):
+    with pytest.raises(CostError, match=r"com.example:Bend, not known, may be \d+% of"):
         predict_onnx(model, path)
+
+
+def test_next_to_nothing_is_no_estimate(model: CostModel, plain: Path) -> None:
+    """As a model gives that was fitted to far larger networks, whose calls cost less than none."""
+    data = model.to_dict()
+    data["correction"] |= {"per_call_ms": -1e3, "constant_ms": -1e3}
+    with pytest.raises(CostError, match=r"too far from what was measured: .* ms would be the"):
+        predict_onnx(CostModel.from_dict(data), plain)
+
+
+def test_16_bits_are_no_float_recipe(model: CostModel, plain: Path) -> None:
+    """A processor without such kernels casts at every layer: its time is another one."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    half = plain.with_name("half.onnx")
+    onnx.save(convert_float_to_float16(onnx.load(plain), keep_io_types=True), half)
+    found = predict_onnx(model, half)
+    assert found.coverage < 0.1 and "computed in 16 bits: in no recipe" in found.doubts
+
+
+def test_another_machine_is_named(model: CostModel, plain: Path, tmp_path: Path) -> None:
+    """Also if only its runtime was another release; options are the model's own."""
+    here = Device.load("cpu-1t").identity()
+    for change in ({}, {"options": {"arena": False}}, {"version": "1.0"}, {"isa": "mmx"}):
+        other = CostModel.from_dict({**model.to_dict(), "device": here | change})
+        other.save(tmp_path / "model.json")
+        result = CliRunner().invoke(cli, ["predict", str(tmp_path / "model.json"), str(plain)])
+        assert result.exit_code == 0, result.output
+        warned = "in the model and" in result.stderr and "`vitpareto calibrate`" in result.stderr
+        differs = change.keys() - {"options"}
+        assert warned == bool(differs) and all(name in result.stderr for name in differs)

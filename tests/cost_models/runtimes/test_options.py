@@ -18,7 +18,9 @@ from vitpareto.cost_models.standalone import onnxruntime_graph
 from vitpareto.cost_models.standalone.onnxruntime_graph import providers_of
 from vitpareto.search.delivery.program import onnxruntime as part
 from vitpareto.search.delivery.program.assemble import program
+from vitpareto.search.run.opening import check_settings
 from vitpareto.spaces import ConfigError, SearchSpace
+from vitpareto.spaces.errors import CostError
 
 pytestmark = pytest.mark.onnx
 HERE = Device.load("cpu-1t")
@@ -54,6 +56,14 @@ def test_they_belong_to_the_identity_of_a_number() -> None:
     read = Device.of_identity(tuned.identity(), "x", [])
     assert read.options == tuned.options and read.identity() == tuned.identity()
     assert fingerprint(Device.from_dict(tuned.to_dict()).identity()) == tuned.fingerprint()
+
+
+def test_a_cost_model_is_of_the_same_options() -> None:
+    tuned = replace(HERE, options=(("arena", False),))
+    for device, measured in ((HERE, tuned), (tuned, HERE)):
+        with pytest.raises(CostError, match=r"x: was measured with options \{"):
+            check_settings(device, measured.identity(), "x")
+    check_settings(tuned, tuned.identity(), "x")
 
 
 def test_a_session_has_them_and_computes_the_same() -> None:

@@ -150,7 +150,7 @@ def cases() -> Iterator[object]:
         yield pytest.param(kind, policy, recipes, marks=marks, id=f"{kind}-{policy}-{recipes[4]}")
 
 
-@pytest.mark.parametrize(("kind", "policy", "recipes"), cases())
+@pytest.mark.parametrize(("kind", "policy", "recipes"), list(cases()))
 def test_a_network_computes_what_its_artifact_does(
     kind: str, policy: Policy, recipes: tuple[str, ...]
 ) -> None:
