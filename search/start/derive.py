@@ -46,7 +46,11 @@ def derive_space(network: Network, name: str, search: Sequence[str] = ()) -> Sea
         spec = with_choices(spec, search, policies_of(network.architecture))
     space = SearchSpace(spec)
     if space.largest() != Candidate.uncompressed(network.architecture):
-        raise SpaceError(f"{name}: its blocks are of different sizes, which no space can say")
+        mixed = any(
+            len({block.mixer for block in s.blocks}) > 1 for s in network.architecture.stages
+        )
+        what = "mixers in one stage" if mixed else "sizes"
+        raise SpaceError(f"{name}: its blocks are of different {what}, which no space can say")
     return space
 
 
