@@ -128,7 +128,7 @@ class Architecture:
             yield "pool_registers"
         if self.stem in HALVING:
             yield "stem_bias"
-        if self.final_norm == "none":
+        if self.final_norm == "none" or self.final_eps == self.norm_eps:
             yield "final_eps"
 
     @property

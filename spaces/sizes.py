@@ -28,7 +28,7 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     Its images have the nearest size, and its patches are the divisors of that size, that change
     the number of tokens a side the least, by a factor of at most `NEAR`; smaller patches than a
     stem can have are not missed. Windows become the nearest size that divides the grids of their
-    stage.
+    stage, and bands are cut to its tokens.
 
     >>> spec = {"name": "mine", "input_size": 32, "patch_size": [4, 8], "stages": [{}]}
     >>> made = at_size(spec, 97)
@@ -67,12 +67,12 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
         return made
 
     def fitted(part: Any, sides: Sequence[int]) -> Any:
-        """Part of a stage with windows that fit its grids."""
+        """Part of a stage with windows and bands that fit its grids."""
         if not isinstance(part, Mapping):
             return part
         return {
-            name: replaced(name, value, [_window(w, sides) for w in _listed(value)])
-            if name == "window_size"
+            name: replaced(name, value, [FITTED[name](v, sides) for v in _listed(value)])
+            if name in FITTED
             else fitted(value, sides)
             for name, value in part.items()
         }
@@ -140,6 +140,14 @@ def _window(wanted: int, grids: Sequence[int]) -> int:
     ideal = min([wanted, *grids])
     near = [side for side in range(1, min(grids) + 1) if _off(side, ideal) <= NEAR]
     return min(near, key=lambda side: (sum(grid % side > 0 for grid in grids), _off(side, ideal)))
+
+
+def _band(wanted: int, grids: Sequence[int]) -> int:
+    """The band, where all grids have more tokens; all but one token otherwise."""
+    return min(wanted, min(grids) ** 2 - 1)
+
+
+FITTED: dict[str, Callable[[int, Sequence[int]], int]] = {"window_size": _window, "band": _band}
 
 
 def _off(value: float, ideal: float) -> float:

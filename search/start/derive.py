@@ -46,7 +46,10 @@ def derive_space(network: Network, name: str, search: Sequence[str] = ()) -> Sea
         spec = with_choices(spec, search, policies_of(network.architecture))
     space = SearchSpace(spec)
     if space.largest() != Candidate.uncompressed(network.architecture):
-        raise SpaceError(f"{name}: its blocks are of different sizes, which no space can say")
+        stages = network.architecture.stages
+        mixed = any(len({block.mixer for block in stage.blocks}) > 1 for stage in stages)
+        what = "mixers in one stage" if mixed else "sizes"
+        raise SpaceError(f"{name}: its blocks are of different {what}, which no space can say")
     return space
 
 

@@ -16,8 +16,10 @@ from .parts import act_of, network_of, norm_of, side_of
 
 STEM = {"conv1.conv": "0", "conv1.bn": "1", "conv2.conv": "3", "conv2.bn": "4"}
 MERGING = STEM | {"conv3.conv": "6", "conv3.bn": "7"}
-MBCONV = {"conv1.conv": "conv_pw", "conv1.bn": "bn1", "conv2.conv": "conv_dw", "conv2.bn": "bn2"}
-MBCONV |= {"conv3.conv": "conv_pwl", "conv3.bn": "bn3"}
+MBCONV = {
+    **{"conv1.conv": "conv_pw", "conv2.conv": "conv_dw", "conv3.conv": "conv_pwl"},
+    **{f"conv{n}.bn": f"bn{n}" for n in (1, 2, 3)},
+}
 
 
 def convert(model: Any) -> Network:

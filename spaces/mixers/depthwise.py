@@ -26,5 +26,6 @@ SPEC = Mixer(
     layout="grid",
     pre_norm=False,
     residual=False,
+    compresses=False,
     batch_norms={"bn": "conv"},
 )

@@ -140,7 +140,8 @@ class Mixer:
         fixed_tokens: its weights are tied to one number of tokens.
         is_mlp: it expands channels itself, so that no MLP follows.
         relative: it adds a bias by relative position where the network has `pos_embed: relative`.
-        has_weights: there is something to compress.
+        has_weights: there is something to train.
+        compresses: some of it are linear layers or dense convolutions, which alone are compressed.
         readers: the linear layers or 1x1 convolutions that read the norm, which can take a
             batch norm in.
         last: the linear layer or convolution that writes the output, which can take a layer
@@ -172,6 +173,7 @@ class Mixer:
     is_mlp: bool = False
     relative: bool = False
     has_weights: bool = True
+    compresses: bool = True
     readers: tuple[str, ...] = ()
     last: str = ""
     batch_norms: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -13,7 +13,7 @@ from ..parameter import Scalar
 
 def has_weights(part: str, mixer: Mixer | None) -> bool:
     """Whether a part of a network has weights that can be compressed; a plain pooling has none."""
-    return part != "mixer" or mixer is None or mixer.has_weights
+    return part != "mixer" or mixer is None or (mixer.has_weights and mixer.compresses)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ NAMESAKES = {
 def test_the_namesake_is_a_member(name: str) -> None:
     """Converted without its weights, which take long to draw and tell nothing here."""
     with torch.device("meta"):
-        model = timm.create_model(NAMESAKES[name])
+        model = timm.create_model(NAMESAKES[name], num_classes=1000)
         architecture = converter_of(model)(model).architecture
     candidate = Candidate.uncompressed(architecture)
     assert candidate in SearchSpace.from_yaml(name)

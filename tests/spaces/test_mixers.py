@@ -13,6 +13,7 @@ from vitpareto.spaces.errors import ConfigError, SpaceError
 from vitpareto.spaces.mixers import MIXERS, Number, find
 from vitpareto.spaces.networks import shared_of
 from vitpareto.spaces.safe_yaml import parse_yaml
+from vitpareto.spaces.schema import in_use
 
 from .helpers import images, randomized, small
 
@@ -62,6 +63,15 @@ def test_those_that_rank_tokens_do_not_need_the_grid() -> None:
     for traits in map(find, MIXERS):
         if traits.ranks_tokens:
             assert traits.layout == "tokens" and not traits.needs_grid
+
+
+@pytest.mark.parametrize(
+    ("mixer", "can"), [("depthwise", False), ("mbconv", True), ("pool", False)]
+)
+def test_only_layers_and_dense_convolutions_are_compressed(mixer: str, can: bool) -> None:
+    """A choice of bits for a mixer without any would make two candidates of one network."""
+    assert in_use("mixer_weight_bits", mixer, True, 8) == can
+    assert in_use("mlp_weight_bits", "depthwise", True, 8)
 
 
 def test_identity_leaves_the_stream_alone() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vitpareto.spaces import ConfigError, SearchSpace, SpaceError
 from vitpareto.spaces.safe_yaml import read_yaml
-from vitpareto.spaces.sizes import LEAST_PATCH, NEAR, SIZES, at_size
+from vitpareto.spaces.sizes import FITTED, LEAST_PATCH, NEAR, SIZES, at_size
 from vitpareto.spaces.space import PRESETS
 
 from ..shared import presets
@@ -58,8 +58,9 @@ def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
     architecture = space.largest().architecture
     assert space.name == f"{name}@{architecture.input_size}" or size == own.spec["input_size"]
     assert SearchSpace.from_text(space.to_yaml()) == space
-    names = {choice.name for choice in own.parameters} - {"patch_size"}
-    assert names <= {choice.name for choice in space.parameters}
+    names = {choice.name for choice in own.parameters} - {c.name for c in space.parameters}
+    fitted = ("patch_size", *FITTED)  # what became one size is no choice
+    assert all(name.rpartition(".")[2] in fitted for name in names)
     for stage, blocks in enumerate(architecture.stages):
         windows = {b.window_size for b in blocks.blocks if b.mixer == "window"}
         assert all(architecture.grid >> stage >= window for window in windows)
