@@ -108,7 +108,8 @@ def test_processes_train_what_is_trained_here(
     finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
     mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
     with ProcessExecutor(2, 1) as executor:
-        assert finish.train_finalists(finalists, mortal, executor, 2) == finalists
+        trained = finish.train_finalists(finalists, mortal, executor, 2)
+    assert {one.key for one in trained} == {one.key for one in finalists}
     assert not (tmp_path / "flag").exists()
     for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
         here, found = train(made, lessons, tmp_path / "here", policy), finalist.network.state_dict()

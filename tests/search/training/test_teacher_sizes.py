@@ -13,8 +13,8 @@ def test_every_size(size: int) -> None:
     a = teacher_architecture(3, 5, size)
     assert 12 <= a.grid <= 24 or size < 24
     assert 0.7 < a.input_size / size < 1.5
-    with torch.device("meta"):  # shapes need no values
-        assert Teacher(a)(torch.empty(2, 3, size, size)).shape == (2, 5)
+    with torch.no_grad():
+        assert Teacher(a)(torch.randn(1, 3, size, size)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("size", [16, 50, 299])
