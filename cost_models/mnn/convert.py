@@ -54,7 +54,7 @@ def to_mnn(
             the file that it made dies; a layer that is to multiply integers.
     """
     told = {name: json.loads(text) for name, text in (about or {}).items()}
-    # Of a network in which tokens are ranked, MNN's own TopK kept others in 2 of 20 trials or so.
+    # With MNN's own TopK a network in which tokens are ranked answered wrongly now and then.
     graph = exact_gelu(without_top_k(with_floats(model, weights or {}, "MNN")))
     with TemporaryDirectory() as folder:
         place = Path(folder)
