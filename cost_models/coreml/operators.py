@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 from math import prod
 from typing import Any
 
@@ -202,23 +204,59 @@ def _transpose(c: Conversion, node: Node) -> None:
     shape = c.shape(node.input[0])
     order = list(attributes(node).get("perm", reversed(range(len(shape)))))
     solid = [axis for axis in order if shape[axis] > 1]
-    groups: list[list[int]] = []  # axes that stay together, as they come out
-    for axis in solid:
-        between = range(groups[-1][-1] + 1, axis) if groups else range(0)
-        together = groups and groups[-1][-1] < axis and all(shape[i] == 1 for i in between)
-        groups[-1].append(axis) if together else groups.append([axis])
-    if len(groups) < 2:
-        c.give_flat(node, c.flat(node.input[0]))
+    lies = sorted(solid)
+    value = c.flat(node.input[0])
+    if solid == lies:
+        c.give_flat(node, value)
         return
     if len(shape) <= MOST:
-        c.give(node.output[0], c.mb.transpose(x=c.flat(node.input[0]), perm=order))
+        c.give(node.output[0], c.mb.transpose(x=value, perm=order))
         return
-    if len(groups) > MOST:
-        raise c.refusal(node, f"moves {len(groups)} axes; Core ML has {MOST}")
-    before = sorted(groups)
-    lengths = [prod(shape[axis] for axis in group) for group in before]
-    given = c.reshaped(c.flat(node.input[0]), lengths)
-    c.give_flat(node, c.mb.transpose(x=given, perm=[before.index(group) for group in groups]))
+    between = next((mid for mid in _moved(lies) if _most(lies, mid, solid) <= MOST), None)
+    if between is None:
+        raise c.refusal(node, f"moves {len(_runs(lies, solid))} axes; Core ML has {MOST}")
+    value = _turned(c, value, shape, lies, between)
+    c.give_flat(node, _turned(c, value, shape, between, solid))
+
+
+def _moved(axes: list[int]) -> Iterator[list[int]]:
+    """Axes as they are, and with some neighbors moved to another place."""
+    yield axes
+    for begin, end in combinations(range(len(axes) + 1), 2):
+        rest = axes[:begin] + axes[end:]
+        yield from (rest[:at] + axes[begin:end] + rest[at:] for at in range(len(rest) + 1))
+
+
+def _most(*orders: list[int]) -> int:
+    """Axes that must be apart to go through several orders, one after the other."""
+    return max(len(_runs(lies, wanted)) for lies, wanted in pairwise(orders))
+
+
+def _runs(lies: list[int], wanted: list[int]) -> list[list[int]]:
+    """Axes in a wanted order, those together that are neighbors as they lie, too.
+
+    >>> _runs([0, 1, 2, 3], [2, 3, 0, 1])
+    [[2, 3], [0, 1]]
+    """
+    groups: list[list[int]] = []
+    for axis in wanted:
+        if groups and lies.index(axis) == lies.index(groups[-1][-1]) + 1:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
+
+
+def _turned(
+    c: Conversion, value: Any, shape: tuple[int, ...], lies: list[int], wanted: list[int]
+) -> Any:
+    """A value whose axes lie in one order, in another one, with as few axes as that takes."""
+    groups = _runs(lies, wanted)
+    before = sorted(groups, key=lambda group: lies.index(group[0]))
+    value = c.reshaped(value, [prod(shape[axis] for axis in group) for group in before])
+    if len(groups) < 2:
+        return value
+    return c.mb.transpose(x=value, perm=[before.index(group) for group in groups])
 
 
 def _concat(c: Conversion, node: Node) -> None:

@@ -41,7 +41,7 @@ def _write(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
 
     def number(value: float) -> str:
         name = f"{y}/{len(graph.initializer)}c"
-        graph.initializer.append(numpy_helper.from_array(np.float32([value]), name))
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.float32), name))
         return name
 
     told: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
+from ..standalone.mnn_graph import silent
 from ..standalone.onnxruntime_graph import refusals
 from ..stored_weights import StoredWeights
 from . import Source
@@ -144,7 +145,8 @@ class QnnRuntime(Converting):
                 "htp_arch": architecture,
             },
         )
-        return ort.InferenceSession(content, options)
+        with silent():  # QNN prints of its configuration
+            return ort.InferenceSession(content, options)
 
     def _refusal(self, content: bytes | str, error: Exception) -> CostError:
         """Why a graph is refused; where the processor would have to help, with what."""

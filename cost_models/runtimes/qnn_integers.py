@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def static_integers(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
-    """The same graph in integers.
+    """The same graph in integers, with what it says of itself.
 
     Args:
         model: a graph in float32, of static shapes.
@@ -33,6 +33,9 @@ def static_integers(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx
 
     tools: Any = import_module("onnxruntime.quantization")
     qnn: Any = import_module("onnxruntime.quantization.execution_providers.qnn")
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]  # of which the preparation makes an error
     (given,) = model.graph.input
     batch = given.type.tensor_type.shape.dim[0].dim_value
     batches = (images[i : i + batch] for i in range(0, len(images) - batch + 1, batch))
@@ -44,7 +47,7 @@ def static_integers(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx
 
     with scratch() as folder, _quiet():
         plain, ready, made = (folder / f"{name}.onnx" for name in ("plain", "ready", "made"))
-        onnx.save(model, plain)
+        onnx.save(bare, plain)
         if not qnn.qnn_preprocess_model(plain, ready):  # nothing was in the way
             ready = plain
         settings = qnn.get_qnn_qdq_config(
@@ -54,7 +57,9 @@ def static_integers(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx
             weight_type=tools.QuantType.QUInt8,
         )
         tools.quantize(ready, made, settings)
-        return onnx.load(made)
+        integers = onnx.load(made)
+    onnx.helper.set_model_props(integers, {p.key: p.value for p in model.metadata_props})
+    return integers
 
 
 @contextlib.contextmanager

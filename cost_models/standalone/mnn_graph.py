@@ -106,8 +106,8 @@ class Graph:
 
 @contextlib.contextmanager
 def silent() -> Generator[None]:
-    """Keep what MNN prints from standard output, where others expect results."""
-    c: Any = ctypes.CDLL(None)  # whose buffer MNN prints into
+    """Keep what a library prints from standard output, where others expect results."""
+    c: Any = ctypes.CDLL(None)  # whose buffer libraries print into
     sys.stdout.flush()
     c.fflush(None)
     kept = os.dup(1)

@@ -7,7 +7,7 @@ metadata of a file; nothing else is needed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,14 @@ class FormatContract:
     Attributes:
         name: of the format in the registry.
         device: whose runtime runs it.
+        batches: of images that its files may take at once.
         off: largest distance of rounded logits from torch's, relative to these: a value half
             way between two integers may be rounded up here and down there.
     """
 
     name: str
     device: Device
+    batches: Sequence[int] = (1, 4)
     off: float = 0.03
 
     def metadata(self, content: bytes) -> Mapping[str, Any]:
@@ -57,9 +59,9 @@ class FormatContract:
         assert Path(self.format.file).name == self.format.file
 
     def test_the_runtime_answers_as_torch(self) -> None:
-        """Logits agree in every precision that the device has, in batches of one and four."""
+        """Logits agree in every precision that the device has, in batches of each size."""
         for build in self.builds():
-            for batch in (1, 4):
+            for batch in self.batches:
                 artifact = self.written(build, replace(self.device, batch=batch))
                 images, labels = build.images, torch.zeros(len(build.images), dtype=torch.long)
                 logits, wanted = artifact.logits(Split(images, labels)), self.wanted(build)

@@ -15,6 +15,7 @@ from ....cost_models.graphs.files import check_answers
 from ....cost_models.runtimes import open_runtime
 from ....cost_models.runtimes.qnn import QnnRuntime
 from ....cost_models.runtimes.qnn_integers import static_integers
+from ....spaces.errors import CostError
 from ..build import Build
 from ..preprocessing import Preprocessing
 from . import Format
@@ -27,16 +28,16 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
     """Encode the graph of a build, and compare what an NPU answers with ONNX Runtime.
 
     Raises:
-        CostError: an operator that the NPU does not have, or other answers.
+        CostError: a batch of several images, an operator that the NPU does not have, or other
+            answers.
     """
+    if device.batch > 1:  # of which the emulator answers the first alone as it should
+        raise CostError(f"qnn: batch: an NPU takes one image at once, got {device.batch}")
     content = encode_floats(build, device, preprocessing)
     if set(weights_alone(build.candidate, build.recipes).values()) <= {"float", "fp16"}:
         return content
     model = onnx.load_model_from_string(content)
-    quantized = static_integers(model, build.images.numpy())
-    about = {each.key: each.value for each in model.metadata_props}
-    onnx.helper.set_model_props(quantized, about)
-    content = quantized.SerializeToString()
+    content = static_integers(model, build.images.numpy()).SerializeToString()
     check_answers(device, content)
     return content
 

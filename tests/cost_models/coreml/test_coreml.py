@@ -64,9 +64,19 @@ def test_integers_are_kept_as_such() -> None:
 
 
 def test_axes_that_it_has_not_are_refused_by_name() -> None:
-    shape, moved = (2, 2, 2, 2, 2, 2), (5, 4, 3, 2, 1, 0)
-    with pytest.raises(CostError, match=r"^Core ML: operator Transpose moves 6 axes; Core ML has"):
-        converted(COREML, graph_of(shape, [node("Transpose", "x", "y", perm=moved)], {}, shape), {})
+    for many in (6, 8):  # in two steps, or not at all
+        shape, turned = (2,) * many, tuple(reversed(range(many)))
+        nodes = [node("Reshape", "x s", "a"), node("Transpose", "a", "b", perm=turned)]
+        nodes.append(node("Reshape", "b t", "y"))
+        constants = {"s": whole(*shape), "t": whole(2**many)}
+        graph = graph_of((2**many,), nodes, constants, (2**many,))
+        if many == 6:
+            converted(COREML, graph, {})
+            continue
+        words = r"^Core ML: operator Transpose moves 8 axes; Core ML has 5$"
+        with pytest.raises(CostError, match=words):
+            converted(COREML, graph, {})
+    shape = (2,) * 6
     nodes = [node("Reshape", "x s", "a"), node("Relu", "a", "b"), node("Reshape", "b t", "y")]
     constants = {"s": whole(*shape), "t": whole(8, 8)}
     with pytest.raises(CostError, match=r"^Core ML: operator Relu reads 6 axes; Core ML has 5"):

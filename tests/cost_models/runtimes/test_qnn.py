@@ -1,5 +1,8 @@
 """Graphs for Qualcomm's NPUs answer on their emulator as ONNX Runtime does, in float16."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -88,6 +91,18 @@ def test_a_wrong_answer_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_unknown_chip_is_refused() -> None:
     words = "device 'x': provider: no such chip 'sm1'. Known: sm8550, sm8650, sm8750, sc8380xp."
     assert available(Device("x", "qnn", "sm1", 1, ("float",))) == words
+
+
+def test_it_prints_nothing_where_results_are_expected() -> None:
+    code = """
+import sys
+from vitpareto.cost_models import Device
+from vitpareto.cost_models.runtimes import open_runtime
+model = open_runtime(Device("npu", "qnn", "sm8650", 1, ())).compile(sys.stdin.buffer.read())
+print(model.input_shape)
+"""
+    command, given = [sys.executable, "-c", code], SMALL.SerializeToString()
+    assert subprocess.run(command, input=given, capture_output=True).stdout == b"[1, 4, 3]\n"
 
 
 def test_nothing_is_timed() -> None:

@@ -18,6 +18,7 @@ from vitpareto.cost_models.tflite.reading import read_file
 from vitpareto.search.delivery.contract import FormatContract
 from vitpareto.search.delivery.formats import FORMATS
 from vitpareto.search.delivery.handover import device_of
+from vitpareto.spaces.errors import CostError
 
 from ...shared import needs_device, needs_runtime
 
@@ -91,7 +92,7 @@ class TestCoreMl(FormatContract):
 
 
 class TestQnn(TestOnnx):
-    name, device = "qnn", device_of("qnn")
+    name, device, batches = "qnn", device_of("qnn"), (1,)
 
     @pytest.fixture(autouse=True)
     def installed(self) -> None:
@@ -107,6 +108,15 @@ class TestTorchScript(FormatContract):
             warnings.simplefilter("ignore")  # of TorchScript's future
             torch.jit.load(io.BytesIO(content), _extra_files=found)
         return json.loads(found["about.json"])
+
+
+def test_an_npu_takes_one_image() -> None:
+    """Its emulator answers wrongly for all others of a batch."""
+    needs_runtime("qnn")
+    contract = TestQnn()
+    device = replace(contract.device, batch=2)
+    with pytest.raises(CostError, match=r"^qnn: batch: an NPU takes one image at once, got 2$"):
+        contract.format.encode(next(contract.builds()), device, None)
 
 
 def test_all_are_there() -> None:
