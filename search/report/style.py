@@ -100,9 +100,10 @@ svg .class-name { font-size: 12px } svg .count { font-size: 11.5px }
 svg .baseline-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
   stroke: var(--panel); stroke-width: 3px }
 .limit { stroke: var(--bad); stroke-dasharray: 6 4 } svg .limit-label { fill: var(--bad);
-  font-size: 12px }
+  font-size: 12px; paint-order: stroke; stroke: var(--panel); stroke-width: 3px }
 .teacher { stroke: var(--soft); stroke-dasharray: 1 4; stroke-linecap: round; stroke-width: 1.6 }
-svg .teacher-label { fill: var(--soft); font-size: 12px }
+svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
+  stroke: var(--panel); stroke-width: 3px }
 .band { fill: var(--calm); opacity: .25 } .promise { stroke: var(--calm); stroke-width: 2 }
 .volume { fill: none; stroke: var(--calm); stroke-width: 2 }
 .hit { fill: transparent } .hit:hover { fill: var(--calm); opacity: .12 }
