@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from string import ascii_uppercase
 
 from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
@@ -42,15 +43,16 @@ def _named(delivered: Sequence[Manifest], pick: str) -> Manifest | None:
     """The model with a letter or a key; None for a way to pick."""
     if pick in PICKS:
         return None
-    if pick in ascii_uppercase[: len(delivered)]:
-        return delivered[ascii_uppercase.index(pick)]
+    letters = dict(zip(ascii_uppercase, delivered, strict=False))
+    if pick in letters:
+        return letters[pick]
     found = [m for m in delivered if pick and m.key.startswith(pick)]
     if len(found) == 1:
         return found[0]
     if found:
         keys = ", ".join(m.key for m in found)
         raise ConfigError(f"--pick: {pick!r} is the beginning of {len(found)} keys: {keys}")
-    known = [*PICKS, *ascii_uppercase[: len(delivered)], *(m.key for m in delivered)]
+    known = [*PICKS, *letters, *(m.key for m in delivered)]
     raise UnknownNameError("model", pick, known)
 
 
@@ -105,7 +107,9 @@ def _limit(text: str) -> Objective:
         if limit.maximize != more:
             better = ">=" if limit.maximize else "<="
             raise ConfigError(f"--within: {name} is limited by {better}, got {text!r}")
-        if limit.maximize and limit.limit is not None and limit.limit > 1:
+        if limit.limit is None or not 0 < limit.limit < inf:
+            raise ConfigError(f"--within: a limit of {name} is above 0, got {text!r}")
+        if limit.maximize and limit.limit > 1:
             raise ConfigError(f"--within: {name} is a share: {limit.limit / 100:g}, got {text!r}")
         return limit
     raise ConfigError(f"--within: need a metric, <= or >=, and a number, got {text!r}")
