@@ -142,7 +142,7 @@ svg .heading { fill: var(--soft); font-size: 12px; font-weight: 600 }
 .thumbs { display: flex; flex-wrap: wrap; gap: .7rem .6rem; margin: .4rem 0 1rem }
 .thumbs div { width: 84px; font-size: .74rem; line-height: 1.25; color: var(--soft) }
 .thumbs img { display: block; border-radius: 6px; margin-bottom: .2rem; object-fit: cover }
-.thumbs span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+.thumbs span { display: block; overflow-wrap: anywhere }
 .thumbs b { color: var(--accent-ink) }
 a { color: var(--calm) }
 .commands dt { color: var(--soft); font-size: .88rem; margin-top: .7rem }
