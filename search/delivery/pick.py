@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
 from string import ascii_uppercase
 
 from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
@@ -101,15 +100,14 @@ def _limit(text: str) -> Objective:
         if name not in METRICS:
             raise ConfigError(f"--within: no such metric {name!r}. {did_you_mean(name, METRICS)}")
         try:
-            limit = Objective(name, float(value))
+            number = float(value)
         except ValueError:
             break
+        limit = Objective(name, number)
         if limit.maximize != more:
             better = ">=" if limit.maximize else "<="
             raise ConfigError(f"--within: {name} is limited by {better}, got {text!r}")
-        if limit.limit is None or not 0 < limit.limit < inf:
-            raise ConfigError(f"--within: a limit of {name} is above 0, got {text!r}")
-        if limit.maximize and limit.limit > 1:
-            raise ConfigError(f"--within: {name} is a share: {limit.limit / 100:g}, got {text!r}")
+        if limit.maximize and number > 1:
+            raise ConfigError(f"--within: {name} is a share: {number / 100:g}, got {text!r}")
         return limit
     raise ConfigError(f"--within: need a metric, <= or >=, and a number, got {text!r}")
