@@ -21,6 +21,8 @@ from .errors import SpaceError, did_you_mean
 from .parameter import Choice, Scalar
 
 MAX_BLOCKS = 512
+RUN_KEYS = ("space", "data", "device", "start", "search", "budget")
+RUN_FILE = "Files of runs have it, and `vitpareto search` takes them; a space is their key space"
 Values = list[Any]
 Test = Callable[[Values], bool]
 
@@ -210,7 +212,8 @@ class _Reader:
             path = f"{prefix}{name}"
             if own is None:
                 known = [*schema.names(), *extra]
-                raise SpaceError(f"{path}: unknown name. {did_you_mean(name, known)}")
+                hint = RUN_FILE if path in RUN_KEYS else did_you_mean(name, known)
+                raise SpaceError(f"{path}: unknown name. {hint}")
             if own < outermost:
                 level = ("the top of the file", "a stage")[own]
                 raise SpaceError(f"{path}: belongs to {level}; further in it has no meaning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,6 +323,7 @@ class CostModel:
                 f"version must be {FORMAT}, got {data.get('version')!r}: the model was written "
                 "by another release of vitpareto"
             )
+        _check_numbers(data)
         try:
             return cls(
                 data["device"],
@@ -399,3 +401,25 @@ def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
         )
         for name, members in groups.items()
     }
+
+
+def _check_numbers(data: Mapping[str, Any]) -> None:
+    """Check that what predicts is there and finite: from NaN follow NaNs, without a word.
+
+    Raises:
+        CostError: it is not.
+    """
+    if data.get("groups") == {}:
+        raise CostError("a cost model of no sub-blocks: groups is empty")
+    for name in ("correction", "interval", "memory", "size", "groups", "energy"):
+        if not _is_finite(data.get(name)):
+            raise CostError(f"{name} holds a number that is not finite")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers in plain data are."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -42,7 +42,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; errors of this project are printed in one line."""
+    """Run the command line; errors of this project and of files are printed in one line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters preempt with it
     try:
         with needed(" ".join(sys.argv[1:2])):
@@ -55,4 +55,9 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except VitParetoError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
         sys.exit(BAD_INPUT)

@@ -10,6 +10,17 @@ from ...spaces import Candidate
 from .text import known
 
 Facts = Mapping[str, Any]
+PERCENT = (
+    *("mape", "median_error", "within_5", "within_10", "coverage_of_90"),
+    *(
+        "size_error",
+        "memory_error",
+        "energy_error",
+        "noise_floor",
+        "sub_block_error",
+        "left_out_error",
+    ),
+)
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 
 
@@ -21,15 +32,15 @@ def describe_model(model: CostModel) -> dict[str, Any]:
 
 
 def block_rows(model: CostModel, candidate: Candidate) -> dict[str, Any]:
-    """Sub-blocks of a candidate in order, each with its time and, where known, energy."""
+    """Sub-blocks of a candidate in order: time, whether like was measured, energy if known."""
     rows: list[dict[str, Any]] = []
-    for block, recipe, ms in model.sub_blocks(candidate):
+    blocks = model.sub_blocks(candidate)
+    measured = model.parts_of([(block, recipe) for block, recipe, _ in blocks])["inside"] > 0
+    for (block, recipe, ms), inside in zip(blocks, measured.tolist(), strict=True):
         energy = model.block_mj(block, recipe)
-        ends = dict(
-            zip(("energy_mj", "energy_low_mj", "energy_high_mj"), energy or (), strict=False)
-        )
+        ends = dict(zip(_ENERGY, energy or (), strict=False))
         about = {"kind": block.kind, "variant": block.variant, "recipe": recipe}
-        rows.append(about | {"latency_ms": ms, "macs": block.macs} | ends)
+        rows.append(about | {"latency_ms": ms, "macs": block.macs, "inside": inside} | ends)
     return {"key": candidate.key, "blocks": rows, "rest_ms": model.rest_ms(candidate)}
 
 
@@ -60,6 +71,7 @@ def _block_lines(facts: Facts) -> list[str]:
         energy = known(row.get("energy_mj"), "8.3g")
         lines.append(
             f"{row['latency_ms']:9.4f}  {energy}  {row['kind']} {row['variant']}  {row['recipe']}"
+            + "  outside of what was measured" * (not row["inside"])
         )
     return [*lines, f"{facts['rest_ms']:9.4f}  {'-':>8}  beside them"]
 
@@ -86,6 +98,7 @@ def import_text(facts: Facts) -> list[str]:
 def figures(facts: Facts) -> Sequence[str]:
     """Lines with one figure each."""
     return [
-        f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
+        f"{name:20} {f'{value:.4g}' if isinstance(value, float) else value}"
+        + "%" * (name in PERCENT and value is not None)
         for name, value in facts.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,14 @@ def calibrate(
         return
     if out is None:
         raise click.UsageError("--out MODEL.json is needed, or --bundle DIR")
+    if not math.isfinite(budget_s):  # which no range of click refuses
+        raise click.UsageError(f"--budget-s: need a number of seconds, got {budget_s}")
     from ...cost_models.calibration.calibrate import calibrate as measure
+    from .cost_text import figures
 
     with share_bar("calibrate") as report:
         model = measure(opened, space, budget_s, seed, tables=tables, out=out, progress=report)
-    if as_json:
-        print_json(model.validation)
-    else:
-        for name, value in model.validation.items():
-            click.echo(
-                f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}"
-            )
+    print_json(model.validation) if as_json else echo(figures(model.validation))
 
 
 @click.command()

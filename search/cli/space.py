@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -104,6 +105,11 @@ def derive(
     MODEL is a name of timm, hf-hub:ORG/NAME, a folder that transformers or timm saved
     (local-dir:PATH), or torchvision:NAME. Its logits are compared with those of the member.
     """
+    from ...spaces.errors import RunError
+    from ...spaces.files import write_atomic
+
+    if out.is_dir():
+        raise RunError(f"{out}: is a folder: name a file")
     from ..start.derive import derived
     from ..start.models import open_model
 
@@ -116,14 +122,27 @@ def derive(
     )
     names = [name.strip() for name in choices.split(",") if name.strip()]
     made, found = derived(opened, model, names)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    given = {
+        "--checkpoint": checkpoint,
+        "--classes": classes,
+        "--input-size": input_size,
+        "--search": choices,
+    }
+    options = [
+        word
+        for name, value in given.items()
+        if value not in ("", None)
+        for word in (name, str(value))
+    ]
+    options += ["--random-weights"] * random_weights
+    command = shlex.join(["vitpareto", "space", "derive", model, *options, "--out", out.name])
     header = (
         f"# Purpose: slices of {model}, which is the largest member.\n"
         f"# Expected: {made.size:.1e} candidates of at most {found['params'] / 1e6:.1f} million "
         f"parameters, {found['macs'] / 1e6:.0f} million MACs.\n"
-        f"# Command: vitpareto space derive {model} --out {out.name}\n"
+        f"# Command: {command}\n"
     )
-    out.write_text(header + made.to_yaml())
+    write_atomic(out, header + made.to_yaml())
     if as_json:
         print_json(found | {"space": str(out)})
     else:

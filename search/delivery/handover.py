@@ -140,11 +140,13 @@ def export_candidates(source: Path, random_weights: bool, runtime: str, out: Pat
         out: folder in which each gets its own.
 
     Raises:
-        ConfigError: a file without candidates, or no runtime of that name.
+        ConfigError: a file that is missing or has no candidates, or no runtime of that name.
         CostError: a precision that the runtime cannot run.
         MissingRuntimeError: the runtime is not installed here.
         RunError: a folder exists.
     """
+    if not source.exists():
+        raise ConfigError(f"{source}: no such run folder, and no such file of candidates")
     if not random_weights:
         raise ConfigError(
             f"{source}: a candidate has no weights: give a run folder, or --random-weights"

@@ -42,15 +42,16 @@ def _named(delivered: Sequence[Manifest], pick: str) -> Manifest | None:
     """The model with a letter or a key; None for a way to pick."""
     if pick in PICKS:
         return None
-    if pick in ascii_uppercase[: len(delivered)]:
-        return delivered[ascii_uppercase.index(pick)]
+    letters = dict(zip(ascii_uppercase, delivered, strict=False))
+    if pick in letters:
+        return letters[pick]
     found = [m for m in delivered if pick and m.key.startswith(pick)]
     if len(found) == 1:
         return found[0]
     if found:
         keys = ", ".join(m.key for m in found)
         raise ConfigError(f"--pick: {pick!r} is the beginning of {len(found)} keys: {keys}")
-    known = [*PICKS, *ascii_uppercase[: len(delivered)], *(m.key for m in delivered)]
+    known = [*PICKS, *letters, *(m.key for m in delivered)]
     raise UnknownNameError("model", pick, known)
 
 
@@ -99,13 +100,14 @@ def _limit(text: str) -> Objective:
         if name not in METRICS:
             raise ConfigError(f"--within: no such metric {name!r}. {did_you_mean(name, METRICS)}")
         try:
-            limit = Objective(name, float(value))
+            number = float(value)
         except ValueError:
             break
+        limit = Objective(name, number)
         if limit.maximize != more:
             better = ">=" if limit.maximize else "<="
             raise ConfigError(f"--within: {name} is limited by {better}, got {text!r}")
-        if limit.maximize and limit.limit is not None and limit.limit > 1:
-            raise ConfigError(f"--within: {name} is a share: {limit.limit / 100:g}, got {text!r}")
+        if limit.maximize and number > 1:
+            raise ConfigError(f"--within: {name} is a share: {number / 100:g}, got {text!r}")
         return limit
     raise ConfigError(f"--within: need a metric, <= or >=, and a number, got {text!r}")

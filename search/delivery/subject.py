@@ -60,7 +60,8 @@ def subject_of(source: str, device: Device | None = None) -> Subject:
         candidate = _one_of(path)
         return _random(candidate.key, candidate, device)
     named = source.startswith(PREFIXES)
-    if path.is_file() or (len(path.parts) > 1 and not named and not path.exists()):
+    is_file_name = len(path.parts) > 1 or path.suffix in (*SUFFIXES, ".onnx")
+    if path.is_file() or (is_file_name and not named and not path.exists()):
         raise RunError(
             f"{source}: {'no model' if path.exists() else 'no such file or folder'}: need a run "
             "folder, a delivered model, a candidate in JSON or YAML, or a name such as "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ...spaces import Candidate
+from ...spaces.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +31,18 @@ class Objective:
             costs are minimized, accuracies are maximized.
         limit: the worst value that is still acceptable.
         traded: whether it is an objective; otherwise only its limit counts.
+
+    Raises:
+        ConfigError: a limit that is not above 0.
     """
 
     name: str
     limit: float | None = None
     traded: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and not self.limit > 0:  # excess is relative to it; nan is none
+            raise ConfigError(f"a limit of {self.name} is above 0, got {self.limit!r}")
 
     @property
     def maximize(self) -> bool:

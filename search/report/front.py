@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from ..scoring.evaluation import Evaluation
 from .facts import Facts
+from .labels import Box, Spot, around, corners, mark, put, walls
 from .markup import tag
 from .scale import Scale
 from .svg import NARROW, frame, label, path, picture, steps
@@ -19,8 +20,6 @@ from .words import in_words, interval, latency, mb, ms, percent, share
 
 SIZES = 5  # shades in which sizes are shown
 LOWEST = 0.05  # share of the scored candidates that may lie below the plot
-CROWDED = 26  # pixels between two models below which a letter has no room
-LETTER, LINE = 6.5, 13  # pixels of a letter in a name, and of a line
 POINTS = 1500  # most points that are drawn beside the front
 
 
@@ -31,17 +30,13 @@ def front_chart(facts: Facts, width: int) -> str:
     shade, best = shades(facts), {e.key for e in facts.front}
     rest = [e for e in facts.shown if e.key not in best]
     rest = rest[:: -(-len(rest) // POINTS) or 1]
-    parts = [frame(x, y, "latency, ms", f"{spelled(facts.goal)}, %"), *_levels(facts, x, y)]
+    parts = [frame(x, y, "latency, ms", f"{spelled(facts.goal)}, %"), *_lines(facts, x, y)]
     parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot") for e in rest]
     corners = [(x(e.metrics["latency_ms"]), y(100 * e.metrics[facts.goal])) for e in facts.line]
     if corners:
         parts.append(path(steps(corners), "front"))
     parts += [_dot(e, facts.goal, x, y, shade(e.metrics), "dot on-front") for e in facts.front]
-    parts += _baselines(facts, x, y)
-    xs = [x(m.figures.calibrated_ms) for m in facts.shown_models]
-    for i, m in enumerate(facts.shown_models):
-        crowded = i + 1 < len(xs) and xs[i + 1] - xs[i] < CROWDED
-        parts.append(_model(facts, m, x, y, "end" if crowded else "start"))
+    parts += _named(facts, x, y, walls(width, height))
     return picture(width, height, f"{spelled(facts.goal).capitalize()} against latency", *parts)
 
 
@@ -89,77 +84,95 @@ def _dot(e: Evaluation, goal: str, x: Scale, y: Scale, shade: str, kind: str) ->
     )
 
 
-def _levels(facts: Facts, x: Scale, y: Scale) -> list[str]:
+def _lines(facts: Facts, x: Scale, y: Scale) -> list[str]:
     """Limits and the teacher, as lines across the plot."""
     parts: list[str] = []
-    limits = facts.config.search.limits
-    if "latency_ms" in limits:
-        at = x(limits["latency_ms"])
+    if "latency_ms" in facts.config.search.limits:
+        at = x(facts.config.search.limits["latency_ms"])
         parts.append(tag("line", x1=at, x2=at, y1=y.start, y2=y.end, class_="limit"))
-        words = f"at most {ms(limits['latency_ms'])}"
-        parts.append(label(at - 6, y.start - 8, words, "limit-label", "end"))
-    lines = [("limit", limits.get(facts.goal), "at least"), ("teacher", facts.teacher_accuracy, "")]
-    for kind, level, words in lines:
-        if level is not None:
-            at = y(100 * level)
-            parts.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_=kind))
-            words = f"{words or kind} {percent(level)}"
-            parts.append(label(x.end - 4, at - 6, words, f"{kind}-label", "end"))
+    for kind, level, _ in _levels(facts):
+        at = y(100 * level)
+        parts.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_=kind))
     return parts
 
 
-def _baselines(facts: Facts, x: Scale, y: Scale) -> list[str]:
-    """Baselines with their names, each at the first height at which it covers no other name."""
-    taken, parts = list[tuple[float, float, float]](), list[str]()
-    for row in facts.baselines:
-        at, level = x(row["latency_ms"]), y(100 * row[facts.goal])
-        end = at > (x.start + x.end) / 2
-        wide = LETTER * len(row["name"]) + 6
-        left, right = (at + 6 - wide, at + 6) if end else (at - 6, at - 6 + wide)
-        heights = [level - 10 - LINE * i for i in range(len(facts.baselines))]
-        free = (
-            h
-            for h in heights
-            if not any(abs(h - o) < LINE and left < b and a < right for o, a, b in taken)
-        )
-        height = next(free, level - 10)
-        taken.append((height, left, right))
-        parts.append(_baseline(row, facts.goal, x, y, height))
-    return parts
+def _levels(facts: Facts) -> list[tuple[str, float, str]]:
+    """Accuracies that are lines: class, share, and words."""
+    limit, teacher = facts.config.search.limits.get(facts.goal), facts.teacher_accuracy
+    levels = [("limit", limit, "at least"), ("teacher", teacher, "teacher")]
+    return [
+        (kind, level, f"{words} {percent(level)}")
+        for kind, level, words in levels
+        if level is not None
+    ]
 
 
-def _baseline(row: Mapping[str, Any], goal: str, x: Scale, y: Scale, height: float) -> str:
-    """A baseline as a square, with its name at a height."""
-    at, level = x(row["latency_ms"]), y(100 * row[goal])
+def _named(facts: Facts, x: Scale, y: Scale, taken: list[Box]) -> list[str]:
+    """Baselines and delivered models, and the names of these and of all lines.
+
+    Names go where no mark and no other name is: letters first, which are beside their models.
+    """
+    goal, models = facts.goal, facts.shown_models
+    squares = [(x(row["latency_ms"]), y(100 * row[goal])) for row in facts.baselines]
+    diamonds = [(x(m.figures.calibrated_ms), y(100 * m.figures.interval(goal)[1])) for m in models]
+    taken = [*taken, *(mark(*at, 6) for at in squares), *(mark(*at, 7) for at in diamonds)]
+    letters = [
+        put(facts.letter(m.key), corners(*at), taken, 11, 15)
+        for m, at in zip(models, diamonds, strict=True)
+    ]
+    names: list[str] = []
+    limit = facts.config.search.limits.get("latency_ms")
+    if limit is not None:
+        spot, words = Spot(x(limit) - 6, y.start - 8, "end"), f"at most {ms(limit)}"
+        names.append(_name(words, [spot, Spot(x(limit) + 6, y.start - 8, "start")], taken, "limit"))
+    middle = (x.start + x.end) / 2
+    for row, at in zip(facts.baselines, squares, strict=True):
+        spots = around(*at, 6, "end" if at[0] > middle else "start")
+        names.append(_name(row["name"], spots, taken, "baseline"))
+    for kind, level, words in _levels(facts):
+        at = y(100 * level)
+        ends = ((x.end - 4, "end"), (x.start + 4, "start"))
+        spots = [Spot(end, h, anchor) for end, anchor in ends for h in (at - 6, at + 17)]
+        names.append(_name(words, spots, taken, kind))
+    return [
+        *(_baseline(row, goal, at) for row, at in zip(facts.baselines, squares, strict=True)),
+        *names,
+        *(
+            _model(facts, m, at, x, y) + _letter(facts.letter(m.key), spot)
+            for m, at, spot in zip(models, diamonds, letters, strict=True)
+        ),
+    ]
+
+
+def _name(words: str, spots: Iterable[Spot], taken: list[Box], kind: str) -> str:
+    spot = put(words, spots, taken)
+    return label(spot.x, spot.y, words, f"{kind}-label", spot.anchor)
+
+
+def _letter(letter: str, spot: Spot) -> str:
+    return label(spot.x, spot.y, letter, "letter", spot.anchor)
+
+
+def _baseline(row: Mapping[str, Any], goal: str, at: tuple[float, float]) -> str:
+    """A baseline as a square."""
     words = f"{row['name']}, {row['runtime']}\n{interval(row, goal)}\n{ms(row['latency_ms'])}, "
     words += mb(row["size_mb"])
-    square = tag(
+    return tag(
         "rect",
-        x=at - 5,
-        y=level - 5,
+        x=at[0] - 5,
+        y=at[1] - 5,
         width=10,
         height=10,
         class_="baseline",
         data_tip=words,
     )
-    end = at > (x.start + x.end) / 2
-    return square + label(
-        at + (6 if end else -6),
-        height,  # above its square, as the words of a limit stand on the axis
-        row["name"],
-        "baseline-label",
-        "end" if end else "start",
-    )
 
 
-def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) -> str:
-    """A delivered model, with its interval and a thin line from the search's estimate.
-
-    Its letter is on the right, or with the anchor "end" on the left.
-    """
+def _model(facts: Facts, manifest: Manifest, place: tuple[float, float], x: Scale, y: Scale) -> str:
+    """A delivered model, with its interval and a thin line from the search's estimate."""
     m, promised, letter = manifest.figures, manifest.promised, facts.letter(manifest.key)
-    low_now, share_now, high_now = m.interval(facts.goal)
-    at, level = x(m.calibrated_ms), y(100 * share_now)
+    low_now, _, high_now = m.interval(facts.goal)
+    at, level = place
     known = "predicted" if manifest.is_predicted else "measured"
     words = f"{letter}: {manifest.key}, {manifest.state}\n"
     words += f"{share(m, facts.goal)} on the validation split\n"
@@ -178,6 +191,5 @@ def _model(facts: Facts, manifest: Manifest, x: Scale, y: Scale, anchor: str) ->
                 data_tip=words,
                 tabindex=0,
             ),
-            label(at + (9 if anchor == "start" else -9), level - 8, letter, "letter", anchor),
         ]
     )

@@ -71,7 +71,7 @@ def _reference_words(facts: Facts) -> str:
         f"{ms(row['latency_ms'])} and {mb(row['size_mb'])} in {runtime_words(row)}"
         for row in facts.references
     )
-    beside = "".join(f" ({other})" for other in others)
+    beside = f" ({'; '.join(others)})" if others else ""
     return f"the {facts.origin} in float32, which takes {first}{beside}"
 
 

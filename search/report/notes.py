@@ -225,10 +225,10 @@ def _cost_model(facts: Facts) -> Iterator[str]:
     alarms, unsettled = (errors.get(name, 0) for name in ("sessions_with_alarm", "unsettled"))
     if complaint(unsettled, alarms, sessions):
         total = f"{alarms} of {counted(sessions, 'session')}" if sessions else str(alarms)
+        never = f", and {counted(unsettled, 'measurement')} never settled" if unsettled else ""
         yield (
-            "The machine was restless while it was calibrated: its speed changed in "
-            f"{total}, and {counted(unsettled, 'measurement')} never settled. A calibration while "
-            "nothing else runs gives narrower and truer intervals."
+            f"The machine was restless while it was calibrated: its speed changed in {total}"
+            f"{never}. A calibration while nothing else runs gives narrower and truer intervals."
         )
     outside = [facts.letter(m.key) for m in facts.measured if not m.inside_interval]
     if outside:

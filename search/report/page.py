@@ -170,7 +170,7 @@ def _front(facts: Facts) -> list[str]:
         )
     caption = (
         f"Each dot is a candidate as the search saw it: {estimated}, "
-        "latency predicted. The stair is their front. A dotted line leads from where the search "
+        f"latency predicted. {_stair(facts)} A dotted line leads from where the search "
         "saw a model to what its training and the device made of it, on the validation split, with "
         "its 95% interval. All latencies are at the speed that the machine had when it was "
         f"calibrated. {squares}Hover or touch to see more."
@@ -184,6 +184,19 @@ def _front(facts: Facts) -> list[str]:
             tag("figcaption", caption),
         ),
     ]
+
+
+def _stair(facts: Facts) -> str:
+    """What the stair is, and why dots of the front can lie below it."""
+    seen = (facts.goal, "latency_ms")
+    more = [o.name for o in facts.objectives if o.traded and o.name not in seen]
+    if not more:
+        return "The stair is their front."
+    others = " or ".join(spelled(name.removesuffix("_mb").removesuffix("_mj")) for name in more)
+    return (
+        f"Ringed dots are on the front, and the stair is the best {spelled(facts.goal)} at each "
+        f"latency: dots of the front below it have a better {others}."
+    )
 
 
 def _answers(facts: Facts) -> list[str]:

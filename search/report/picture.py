@@ -7,9 +7,10 @@ from typing import Any
 
 from ..pareto.objectives import spelled
 from .facts import Facts
+from .labels import around, corners, mark, put, walls
 
 INK, SOFT, ACCENT, BAD = "#22262b", "#8a919b", "#c8500b", "#b3261e"
-CROWDED = 1.08  # ratio of latencies below which two letters would overlap
+LETTER, LINE = 7.0, 13.0  # pixels of a letter in a name, and of a line
 
 
 def front_png(*sides: Facts) -> bytes:
@@ -63,12 +64,9 @@ def _draw(facts: Facts, figure: Any, axes: Any) -> None:
         linewidth=1,
         label="their front",
     )
-    for row in facts.baselines:  # mostly slow, so there is room for names on the left
-        at, offset = (row["latency_ms"], 100 * row[facts.goal]), (-8, -3)
+    for row in facts.baselines:
+        at = (row["latency_ms"], 100 * row[facts.goal])
         axes.plot(*at, "s", color=SOFT, markerfacecolor="white", markersize=7)
-        axes.annotate(
-            row["name"], at, offset, textcoords="offset points", ha="right", color=SOFT, fontsize=8
-        )
     for state in dict.fromkeys(m.state for m in facts.shown_models):
         face = ACCENT if state.startswith("verified") else "white"
         chosen = [m.figures for m in facts.shown_models if m.state == state]
@@ -88,15 +86,6 @@ def _draw(facts: Facts, figure: Any, axes: Any) -> None:
                 elinewidth=1,
                 label=f"delivered: {state}, accuracy on the validation split",
             )
-    latencies = [m.figures.calibrated_ms for m in facts.shown_models]
-    for i, m in enumerate(facts.shown_models):
-        crowded = i + 1 < len(latencies) and latencies[i + 1] < CROWDED * latencies[i]
-        at, offset = (
-            (latencies[i], 100 * m.figures.interval(facts.goal)[1]),
-            (-16 if crowded else 7, 4),
-        )
-        letter = facts.letter(m.key)
-        axes.annotate(letter, at, offset, textcoords="offset points", color=ACCENT, weight="bold")
     for name, limit in facts.config.search.limits.items():
         if name == "latency_ms":
             axes.axvline(limit, color=BAD, linestyle="--", linewidth=1, label="limit")
@@ -112,3 +101,32 @@ def _draw(facts: Facts, figure: Any, axes: Any) -> None:
     axes.grid(alpha=0.25, linewidth=0.7)
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower right", fontsize=8, framealpha=0.85, edgecolor="none")
+    _name(facts, figure, axes)
+
+
+def _name(facts: Facts, figure: Any, axes: Any) -> None:
+    """Write the letters of models and the names of baselines, each where it covers no other."""
+    models, baselines = facts.shown_models, facts.baselines
+    names = [facts.letter(m.key) for m in models] + [row["name"] for row in baselines]
+    at = [(m.figures.calibrated_ms, 100 * m.figures.interval(facts.goal)[1]) for m in models]
+    at += [(row["latency_ms"], 100 * row[facts.goal]) for row in baselines]
+    if not at:
+        return
+    figure.draw_without_rendering()  # settles where everything is
+    height = figure.bbox.height
+    spots = [(float(x), float(height - y)) for x, y in axes.transData.transform(at)]
+    taken = [*walls(figure.bbox.width, height), *(mark(*spot, 8) for spot in spots)]
+    for i, (name, (x, y)) in enumerate(zip(names, spots, strict=True)):
+        is_model = i < len(models)
+        middle = (axes.bbox.x0 + axes.bbox.x1) / 2
+        anchor = "end" if x > middle and not is_model else "start"
+        beside = corners(x, y) if is_model else around(x, y, 6, anchor)
+        spot = put(name, beside, taken, LETTER, LINE)
+        axes.annotate(
+            name,
+            axes.transData.inverted().transform((spot.x, height - spot.y)),
+            ha="right" if spot.anchor == "end" else "left",
+            color=ACCENT if is_model else SOFT,
+            weight="bold" if is_model else "normal",
+            fontsize=10 if is_model else 8,
+        )

@@ -100,9 +100,10 @@ svg .class-name { font-size: 12px } svg .count { font-size: 11.5px }
 svg .baseline-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
   stroke: var(--panel); stroke-width: 3px }
 .limit { stroke: var(--bad); stroke-dasharray: 6 4 } svg .limit-label { fill: var(--bad);
-  font-size: 12px }
+  font-size: 12px; paint-order: stroke; stroke: var(--panel); stroke-width: 3px }
 .teacher { stroke: var(--soft); stroke-dasharray: 1 4; stroke-linecap: round; stroke-width: 1.6 }
-svg .teacher-label { fill: var(--soft); font-size: 12px }
+svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
+  stroke: var(--panel); stroke-width: 3px }
 .band { fill: var(--calm); opacity: .25 } .promise { stroke: var(--calm); stroke-width: 2 }
 .volume { fill: none; stroke: var(--calm); stroke-width: 2 }
 .hit { fill: transparent } .hit:hover { fill: var(--calm); opacity: .12 }
@@ -141,7 +142,7 @@ svg .heading { fill: var(--soft); font-size: 12px; font-weight: 600 }
 .thumbs { display: flex; flex-wrap: wrap; gap: .7rem .6rem; margin: .4rem 0 1rem }
 .thumbs div { width: 84px; font-size: .74rem; line-height: 1.25; color: var(--soft) }
 .thumbs img { display: block; border-radius: 6px; margin-bottom: .2rem; object-fit: cover }
-.thumbs span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+.thumbs span { display: block; overflow-wrap: anywhere }
 .thumbs b { color: var(--accent-ink) }
 a { color: var(--calm) }
 .commands dt { color: var(--soft); font-size: .88rem; margin-top: .7rem }

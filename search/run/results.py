@@ -139,8 +139,11 @@ class Results:
         """The results as if the run were for one of its devices alone.
 
         Raises:
-            UnknownNameError: the run is not for several devices, or not for this one.
+            RunError: the run is for one device, and these are its results.
+            UnknownNameError: it is for several, and not for this one.
         """
+        if not self.devices:
+            raise RunError(f"{self.folder.path}: is for one device: its results are these")
         if device not in self.devices:
             raise UnknownNameError("device", device, self.devices)
         return Results(self.folder.of(device))
@@ -230,6 +233,7 @@ class Results:
 
         Raises:
             UnknownNameError: no such metric.
+            ConfigError: a limit that is not above 0.
             RunError: no delivered model keeps the limits, or the run is for several devices, of
                 which `on` names one.
         """

@@ -143,7 +143,8 @@ def check_name(name: str, key: str, weights_key: str) -> None:
             f"for {weights_key}"
         )
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
-    raise RunError(f"{key}: no timm model is named {name!r}. {did_you_mean(name, near)}")
+    hint = did_you_mean(name, near).replace("Known:", "The nearest:")  # of more than a thousand
+    raise RunError(f"{key}: no timm model is named {name!r}. {hint}")
 
 
 def load_pretrained(name: str, **options: Any) -> Any:

@@ -57,6 +57,7 @@ ALIASES = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     ("text", "message"),
     [
         ("a: [1, 2", "line 1: .*expected"),
+        ("space: digits\ndata: {name: digits}", "space: unknown name. Files of runs have it, and"),
         ("- 1\n- 2", "need a mapping of names to values, got a list"),
         ("", "need a mapping of names to values, got an empty file"),
         ("just words", "need a mapping of names to values, got a str"),

@@ -1,6 +1,7 @@
 """The cost model: a known law is found, kept in a file, and its limits are told."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -98,6 +99,8 @@ def test_size_is_that_of_the_parts(model: CostModel, table: LatencyTable) -> Non
         (lambda d: d.update(format="x"), "not a cost model"),
         (lambda d: d.pop("groups"), "something missing or wrong"),
         (lambda d: d["correction"].update(extra=1), "something missing or wrong"),
+        (lambda d: d["correction"].update(constant_ms=math.nan), "correction holds a number that"),
+        (lambda d: d["groups"].clear(), "groups is empty"),
     ],
 )
 def test_bad_files(model: CostModel, tmp_path: Path, change, message: str) -> None:

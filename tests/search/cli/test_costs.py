@@ -13,6 +13,7 @@ from vitpareto.cost_models.predict.energy import EnergyModel
 from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.cost_models.units.unit import parse_unit
 from vitpareto.search.cli.commands import main
+from vitpareto.search.cli.cost_text import figures
 from vitpareto.search.cli.costs import import_table
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.networks import Network
@@ -81,6 +82,16 @@ def test_show(model_file: Path, space_file: Path, table: LatencyTable) -> None:
     text = invoke("costs", "show", model_file, "--blocks", space_file).stdout
     assert "not validated on fresh networks" in text and "energy: 2 W above idle" in text
     assert "beside them" in text
+    assert (
+        "outside of what was measured"
+        in invoke("costs", "show", model_file, "--blocks", "deit_tiny").stdout
+    )
+
+
+def test_figures_say_what_is_percent() -> None:
+    facts = {"mape": 2.51234, "spearman": 0.9, "within_5": 60, "networks_fresh": 5}
+    values = [line.split()[1] for line in figures(facts)]
+    assert values == ["2.512%", "0.9", "60%", "5"]
 
 
 def test_transfer(model_file: Path, space_file: Path, tmp_path: Path, table: LatencyTable) -> None:

@@ -111,6 +111,38 @@ def test_no_run_folder(
     assert (status, lines) == (2, ["Error: few: no run folder: it has no config.yaml"])
 
 
+def test_a_file_where_a_folder_is_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("calibrate", "cpu-1t", "--space", "digits", "--bundle", "wrong.yaml")
+    status, lines = answer(monkeypatch, capsys, *words)
+    assert (status, lines[-1]) == (2, "Error: wrong.yaml: Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("export nowhere --out out", "nowhere: no such run folder, and no such file of candidates"),
+        ("space derive nothing --out few", "few: is a folder: name a file"),
+        (
+            "calibrate cpu-1t --space digits --budget-s nan --out m.json",
+            "--budget-s: need a number of seconds, got nan",
+        ),
+    ],
+)
+def test_what_is_missing_or_in_the_way(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    message: str,
+) -> None:
+    before = sorted(here.rglob("*"))
+    status, lines = answer(monkeypatch, capsys, *words.split())
+    assert (status, lines[-1]) == (2, f"Error: {message}")
+    assert sorted(here.rglob("*")) == before
+
+
 def test_a_finished_run_is_not_overwritten(
     finished: Path,
     run_file: Path,

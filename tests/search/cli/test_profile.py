@@ -95,6 +95,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     bad = {
         ("photo.jpg",): "photo.jpg: no model: need a run folder, a delivered model, a candidate",
+        ("gone.json",): "gone.json: no such file or folder: need a run folder",
         ("gone/model.onnx",): "gone/model.onnx: no such file or folder: need a run folder",
         ("two.json",): "two.json: holds 2 candidates, and one can be looked into",
         ("no.json",): "no.json: [0]: candidate: 'architecture' must be given",

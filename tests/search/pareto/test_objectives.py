@@ -76,3 +76,10 @@ def test_a_run_maximizes_the_first_accuracy_that_it_names() -> None:
     assert goal(both) == "balanced_accuracy" and goal(both[::-1]) == "accuracy"
     assert goal([Objective("macs")]) == "accuracy"
     assert Objective("balanced_accuracy", 0.8).violation(0.4) == 0.5
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_limits_are_above_0(limit: float) -> None:
+    """Excess is relative to a limit: below 0 every model kept it, and nan was no limit at all."""
+    with pytest.raises(ConfigError, match="a limit of latency_ms is above 0, got"):
+        Objective("latency_ms", limit)

@@ -102,6 +102,7 @@ def test_the_command_with_random_weights(tmp_path: Path) -> None:
     assert (a.num_classes, a.input_size) == (7, 64)
     assert found["params"] == workload(Candidate.uncompressed(a)).params
     assert {"model", "key", "params", "macs", "max_abs_difference"} <= found.keys()
+    assert f"derive {NAME} --classes 7 --input-size 64 --random-weights --out" in out.read_text()
 
 
 def test_checkpoints(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"vit.safetensors: .* with 3 classes, the data has 2"):
         train_teacher(data, TeacherConfig(model=NAME, checkpoint=path), 0)
     with pytest.raises(
-        RunError, match=r"no timm model is named 'vit_tini'\. (Did you|Known: \w+, \w+, \w+\.)"
+        RunError,
+        match=r"no timm model is named 'vit_tini'\. (Did you|The nearest: \w+, \w+, \w+\.)",
     ):
         train_teacher(data, TeacherConfig(model="vit_tini"), 0)
