@@ -66,6 +66,7 @@ class Piece:
         products: in their order.
         convolutions: in their order.
         added: shapes of constants that are added.
+        scattered: shape of what rows are put back into, all images together.
         rank: the most dimensions of anything in it.
         last: kind of the node before the Add.
         recipes: of each layer with constant weights in its order, the one whose kernel it has; ""
@@ -86,6 +87,7 @@ class Piece:
     products: list[Product] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     added: list[list[int]] = field(default_factory=list)
+    scattered: list[int] = field(default_factory=list)
     rank: int = 0
     last: str = ""
     recipes: list[str] = field(default_factory=list)
@@ -251,6 +253,8 @@ class _Cutter:
             piece.kinds.add("Softmax")
             self._count_attention(piece, node)
             layer = False
+        elif kind == "ScatterND":
+            piece.scattered = self.shapes.get(node.output[0], [])
         elif kind == "Add":
             piece.added += [self.shapes.get(x, []) for x in node.input if x in self.constants]
         elif kind not in LIGHT:

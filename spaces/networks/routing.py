@@ -74,7 +74,11 @@ def route(x: Tensor, router: nn.Module, branch: Branch) -> Tensor:
         branch: same shape in and out, of the same layout as `x`; of a grid it gets (B, C, K, 1).
     """
     if x.ndim == 4:
-        rows = route(x.flatten(2).transpose(1, 2), router, lambda t: _on_column(branch, t))
+        rows = route(
+            x.flatten(2).transpose(1, 2),
+            router,
+            lambda t: branch(as_column(t))[..., 0].transpose(1, 2),
+        )
         return rows.transpose(1, 2).unflatten(-1, x.shape[2:])
     index, scale = router(x)
     chosen = taken(x, index)
@@ -93,12 +97,12 @@ def returned(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     return x.flatten(0, 1).index_put((_flat(index, x),), flat).unflatten(0, x.shape[:2])
 
 
+def as_column(rows: Tensor) -> Tensor:
+    """Tokens (B, K, C) as a grid of one column (B, C, K, 1), for layers that look at one alone."""
+    return rows.transpose(1, 2)[..., None]
+
+
 def _flat(index: Tensor, x: Tensor) -> Tensor:
     """Places among the rows of all images."""
     before = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return (index + before).flatten()
-
-
-def _on_column(branch: Branch, rows: Tensor) -> Tensor:
-    """A branch of grids on tokens (B, K, C), which stand in one column for it."""
-    return branch(rows.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)

@@ -61,8 +61,7 @@ def test_a_grid_is_routed_like_its_tokens() -> None:
     grid, flat, x = block_of(POOLED), block_of(ROUTED), tokens()
     own = grid.state_dict()
     flat.load_state_dict(
-        flat.state_dict()
-        | {n: own[n].view_as(v) for n, v in flat.state_dict().items() if n in own}
+        flat.state_dict() | {n: own[n].view_as(v) for n, v in flat.state_dict().items() if n in own}
     )
     out = grid.feed(x.transpose(1, 2).unflatten(-1, (6, 6)))
     assert difference(out.flatten(2).transpose(1, 2), flat.feed(x)) < 1e-5
