@@ -21,7 +21,8 @@ BETWEEN = ("Expand", "Unsqueeze")  # operators between places and what reads the
 def without_top_k(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with its TopKs and their GatherElements counted and multiplied.
 
-    Those that do not rank rows (B, N) of which tokens (B, N, C) are kept stay as they are.
+    Those that do not rank rows (B, N) of which tokens (B, N, C) are kept stay as they are, and so
+    do those whose places something else reads, too.
     """
     if not any(node.op_type == "TopK" for node in model.graph.node):
         return model
@@ -34,7 +35,7 @@ def without_top_k(model: onnx.ModelProto) -> onnx.ModelProto:
     picks: dict[str, str] = {}  # places -> the matrix that picks what is there
     del new.graph.node[:]
     for node in model.graph.node:
-        if node.op_type == "TopK" and _ranks_rows(node, shapes):
+        if node.op_type == "TopK" and _ranks_rows(node, shapes) and _only_gathers(node, model):
             kept = int(constants[node.input[1]].reshape(()))
             picks[node.output[1]] = _counted(new.graph, node, shapes[node.input[0]][1], kept)
         elif node.op_type in BETWEEN and node.input[0] in picks:
@@ -51,6 +52,19 @@ def _ranks_rows(node: onnx.NodeProto, shapes: Mapping[str, list[int]]) -> bool:
     told = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     shape = shapes[node.input[0]]
     return len(shape) == 2 and told.get("axis", -1) in (-1, 1) and told.get("largest", 1) == 1
+
+
+def _only_gathers(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """Whether nothing reads at the places but GatherElements."""
+    places = {node.output[1]}
+    for reader in model.graph.node:
+        if not places & set(reader.input):
+            continue
+        if reader.op_type in BETWEEN:
+            places |= set(reader.output)
+        elif reader.op_type != "GatherElements":
+            return False
+    return True
 
 
 def _counted(graph: onnx.GraphProto, node: onnx.NodeProto, count: int, kept: int) -> str:
