@@ -22,7 +22,7 @@ from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
 from ..units.unit import unit_of
 from ..units.workload import SubBlock
-from .onnx_pieces import Linear, Piece, read_pieces, stored_bytes
+from .onnx_pieces import Linear, Piece, choosing, read_pieces, stored_bytes
 from .onnx_rewrites import WORK
 
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
@@ -188,12 +188,7 @@ class _Reader:
     """Recognizes pieces in order and remembers what later ones depend on."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        # Pieces that choose tokens for the branch after them; the next one puts them back.
-        self._choosing = {
-            id(piece): back.scattered
-            for piece, branch, back in zip(pieces, pieces[1:], pieces[2:], strict=False)
-            if not piece.is_branch and branch.is_branch and back.scattered
-        }
+        self._choosing = {id(pieces[i]): rows for i, rows in choosing(pieces).items()}
         plain = [piece for piece in pieces if id(piece) not in self._choosing]
         self.kinds: set[str] = set().union(*(piece.kinds for piece in plain))
         self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
@@ -226,7 +221,7 @@ class _Reader:
 
     def _choose(self, piece: Piece) -> None:
         """Remember among how many rows, and how, some are chosen; dropped ones are none of them."""
-        self.rows = self._choosing[id(piece)][0] // self.batch
+        self.rows = self._choosing[id(piece)] // self.batch
         if len(piece.enters) == 3 and not piece.scattered:
             self._keep(piece, self.rows - self.prefix)
         self.routing = "learned" if (1 in {x.outputs for x in piece.linears}) else "random"

@@ -135,6 +135,21 @@ def pieces_of(model: Any) -> list[Piece]:
     return _Cutter(PlainGraph(model)).pieces()
 
 
+def choosing(pieces: Sequence[Piece]) -> dict[int, int]:
+    """Pieces that choose rows for the branch after them, which the next piece puts back.
+
+    Returns:
+        Index of each -> number of rows among which it chooses, those of all images together.
+    """
+    return {
+        index: back.scattered[0]
+        for index, (piece, branch, back) in enumerate(
+            zip(pieces, pieces[1:], pieces[2:], strict=False)
+        )
+        if not piece.is_branch and branch.is_branch and back.scattered
+    }
+
+
 def stored_bytes(path: Path) -> int | None:
     """Bytes of a file and of the weights that it keeps beside itself; None if these are missing.
 

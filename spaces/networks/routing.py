@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..block import Place
 
 Branch = Callable[[Tensor], Tensor]
+ALWAYS = 3e4  # score above all others, also in half precision
 
 
 class TokenRouter(nn.Module):
@@ -31,14 +32,14 @@ class TokenRouter(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, prefix + N, C) -> places (B, prefix + K) and scales (B, prefix + K, 1)."""
-        scores = self.score(x)[:, self.prefix :, 0]  # (B, N)
-        best, index = scores.topk(self.top, 1)
-        scale = 2 * best.sigmoid()[:, :, None]
-        if not self.prefix:
-            return index, scale
-        ahead = torch.arange(self.prefix, device=x.device).expand(x.shape[0], -1)
-        whole = scale.new_ones(x.shape[0], self.prefix, 1)
-        return torch.cat([ahead, index + self.prefix], 1), torch.cat([whole, scale], 1)
+        scores, n = self.score(x)[:, :, 0], self.prefix  # (B, prefix + N)
+        if n:
+            scores = torch.cat([scores.new_full((len(x), n), ALWAYS), scores[:, n:]], 1)
+        best, index = scores.topk(n + self.top, 1)
+        scale = 2 * best[:, n:].sigmoid()
+        if n:
+            scale = torch.cat([scale.new_ones(len(x), n), scale], 1)
+        return index, scale[:, :, None]
 
 
 class RandomRouter(nn.Module):
