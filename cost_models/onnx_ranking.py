@@ -24,9 +24,9 @@ def without_top_k(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Those that do not rank rows (B, N) stay as they are, and so do those whose places something
     else reads than GatherElements of tokens (B, N, C) and, of single images, Gather and ScatterND
-    of tokens (N, C).
+    of tokens (N, C). A ScatterND at places that are known is a product, too.
     """
-    if not any(node.op_type == "TopK" for node in model.graph.node):
+    if not any(node.op_type in ("TopK", "ScatterND") for node in model.graph.node):
         return model
     new = onnx.ModelProto()
     new.CopyFrom(model)
@@ -53,6 +53,12 @@ def without_top_k(model: onnx.ModelProto) -> onnx.ModelProto:
             _taken(new.graph, picks[node.input[1]], node.input[0], node.output[0])
         elif node.op_type == "ScatterND" and node.input[1] in picks:
             _put_back(new.graph, picks[node.input[1]], node)
+        elif node.op_type == "ScatterND" and _sets_rows(node, constants, shapes):
+            count, where = shapes[node.input[0]][0], constants[node.input[1]].reshape(-1)
+            name = f"{node.output[0]}/matrix"
+            matrix = np.eye(count, dtype=np.float32)[None, where]
+            new.graph.initializer.append(numpy_helper.from_array(matrix, name))
+            _put_back(new.graph, name, node)
         else:
             new.graph.node.append(node)
     return new
@@ -62,6 +68,14 @@ def _ranks_rows(node: onnx.NodeProto, shapes: Mapping[str, list[int]]) -> bool:
     told = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     shape = shapes[node.input[0]]
     return len(shape) == 2 and told.get("axis", -1) in (-1, 1) and told.get("largest", 1) == 1
+
+
+def _sets_rows(
+    node: onnx.NodeProto, constants: Mapping[str, Any], shapes: Mapping[str, list[int]]
+) -> bool:
+    """Whether rows of a matrix become others at places that are known."""
+    known = node.input[1] in constants and constants[node.input[1]].ndim == 2
+    return known and len(shapes[node.input[0]]) == 2 and not node.attribute
 
 
 def _only_moves(

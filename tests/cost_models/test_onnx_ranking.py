@@ -37,6 +37,19 @@ def test_the_same_tokens_are_kept(unit: str, batch: int, prefix: str) -> None:
         assert np.abs(before.run(images) - after.run(images)).max() < 1e-5
 
 
+def test_known_places_are_a_product() -> None:
+    module, shape = build(parse_unit(ROUTED.format("").replace("learned", "random")).block)
+    model = to_onnx(module, shape)
+    product = without_top_k(model)
+    assert {n.op_type for n in model.graph.node} - {n.op_type for n in product.graph.node} == {
+        "ScatterND"
+    }
+    runtime = open_runtime(Device.load("cpu-1t"))
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    before, after = (runtime.compile(graph).run(x) for graph in (model, product))
+    assert np.abs(before - after).max() < 1e-5
+
+
 def test_rows_of_several_images_are_ranked_as_they_are() -> None:
     module, shape = build(parse_unit(ROUTED.format("")).block, 2)
     model = to_onnx(module, shape)
