@@ -129,7 +129,7 @@ _LAST = (
     ),
     Rule(
         ("norm", "mlp_capacity"),
-        lambda norm, capacity: capacity == 1 or norm != "group",
+        lambda norm, capacity: capacity == 1 or not norm.startswith("group"),
         "mlp_capacity {mlp_capacity} shifts the statistics of group norm, which are those of all "
         "tokens together",
     ),

@@ -146,7 +146,12 @@ def choosing(pieces: Sequence[Piece]) -> dict[int, int]:
         for index, (piece, branch, back) in enumerate(
             zip(pieces, pieces[1:], pieces[2:], strict=False)
         )
-        if not piece.is_branch and branch.is_branch and back.scattered
+        if not piece.is_branch
+        and branch.is_branch
+        and back.scattered
+        and [layer.outputs for layer in piece.linears] in ([], [1])
+        and not piece.convolutions
+        and not piece.strange
     }
 
 

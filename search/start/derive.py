@@ -88,7 +88,7 @@ def derived(
 def policies_of(a: Architecture) -> set[str]:
     """Policies that do something to a network, such as `mixer_rank_ratio`, and `mlp_capacity`."""
     names = {field for name in POLICY for field in specific(name)}
-    names |= {"mlp_capacity"} if a.norm != "group" else set()
+    names |= set() if a.norm.startswith("group") else {"mlp_capacity"}
     return {
         field
         for block in a.blocks()
