@@ -26,7 +26,7 @@ from ...spaces.networks.routing import TokenRouter, as_column, returned, taken
 from ...spaces.networks.stems import PatchEmbed
 from ..compress.network import DEFAULT_RECIPES, compressible
 from ..data.dataset import resized
-from .fitting import Twins
+from .fitting import TINY, Twins
 from .inner import bare, chunked, token_weights, writes_last
 from .parts import Depths, Library
 from .routes import teach
@@ -223,7 +223,7 @@ class _Walk:
             return x + self._added(block, path, x, target - x, self.weights)
         index, gate = self._routes(block.router, path, x, target)
         chosen, weights = taken(x, index), taken(self.weights[:, :, None], index)[:, :, 0]
-        missing = (taken(target, index) - chosen) / gate
+        missing = (taken(target, index) - chosen) / gate.clamp_min(TINY)
         added = self._added(block, path, chosen, missing, weights * gate[:, :, 0].square())
         return returned(x, index, chosen + gate * added)
 

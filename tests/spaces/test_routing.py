@@ -90,7 +90,7 @@ def test_capacity_one_is_todays_block() -> None:
     block, x = block_of(ROUTED), tokens()
     assert isinstance(block.router, TokenRouter)
     block.router.top = 36
-    block.router.score.requires_grad_(False).apply(lambda layer: nn.init.zeros_(layer.weight))
+    nn.init.zeros_(block.router.score.weight)
     nn.init.zeros_(block.router.score.bias)
     assert difference(block.feed(x), x + block.update(x)) < 1e-6
 
