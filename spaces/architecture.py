@@ -19,6 +19,7 @@ NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
 DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv")
 TOKEN_REDUCTIONS = ("evit", "random")
+TOKEN_ROUTINGS = ("learned", "random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Architecture:
         layer_scale: a learned scale on every residual branch.
         token_reduction: which tokens are dropped: the least attended ("evit", the dropped
             ones fused into one token) or a fixed "random" subset, the control.
+        token_routing: which tokens get an MLP of capacity below 1: those of the highest "learned"
+            score, or a fixed "random" subset, the control.
     """
 
     stages: tuple[Stage, ...]
@@ -104,6 +107,7 @@ class Architecture:
     mlp_bias: bool = True
     layer_scale: bool = False
     token_reduction: str = "evit"
+    token_routing: str = "learned"
 
     def __post_init__(self) -> None:
         stages = tuple(
@@ -115,8 +119,6 @@ class Architecture:
             for index, stage in enumerate(self.stages)
         )
         object.__setattr__(self, "stages", stages)
-        if all(block.token_keep == 1 for block in self.blocks()):
-            object.__setattr__(self, "token_reduction", "evit")
         for name in self._unused():
             object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
 
@@ -130,6 +132,10 @@ class Architecture:
             yield "stem_bias"
         if self.final_norm == "none" or self.final_eps == self.norm_eps:
             yield "final_eps"
+        if all(block.token_keep == 1 for block in self.blocks()):
+            yield "token_reduction"
+        if all(block.mlp_capacity == 1 for block in self.blocks()):
+            yield "token_routing"
 
     @property
     def grid(self) -> int:

@@ -19,12 +19,14 @@ class Block:
         mixer: what mixes tokens, a name of `mixers.MIXERS`.
         mlp_hidden: hidden units of the MLP, or of a mixer that is one; 0 for no MLP.
         token_keep: share of the tokens that leaves the mixer; 1.0 keeps all.
+        mlp_capacity: share of the patch tokens that gets the MLP; 1.0 gives it to all.
         numbers: (name, value) of the mixer's numbers that are not 0, by name.
     """
 
     mixer: str = "softmax"
     mlp_hidden: int = 0
     token_keep: float = 1.0
+    mlp_capacity: float = 1.0
     numbers: Numbers = ()
 
     def __init__(
@@ -33,6 +35,7 @@ class Block:
         *,
         mlp_hidden: int = 0,
         token_keep: float = 1.0,
+        mlp_capacity: float = 1.0,
         numbers: Numbers = (),
         **named: Any,
     ) -> None:
@@ -42,6 +45,7 @@ class Block:
         object.__setattr__(self, "mixer", mixer)
         object.__setattr__(self, "mlp_hidden", mlp_hidden)
         object.__setattr__(self, "token_keep", token_keep)
+        object.__setattr__(self, "mlp_capacity", mlp_capacity)
         object.__setattr__(self, "numbers", numbers)
 
     if TYPE_CHECKING:
@@ -83,6 +87,7 @@ class Place:
         act: activation of MLPs and convolutions.
         registers: how many of the prefix stand for no class.
         norm_eps: epsilon of norms inside mixers.
+        routed: patch tokens that get the MLP where they are chosen; 0 where all get it.
     """
 
     block: Block
@@ -95,3 +100,4 @@ class Place:
     act: str = "gelu"
     registers: int = 0
     norm_eps: float = 1e-6
+    routed: int = 0

@@ -26,9 +26,11 @@ CHOICES: dict[str, Collection[str | int]] = {
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
     "token_reduction": a.TOKEN_REDUCTIONS,
+    "token_routing": a.TOKEN_ROUTINGS,
 }
 RANGES: dict[str, tuple[float, float]] = {
     "token_keep": (0.01, 1),
+    "mlp_capacity": (0.01, 1),
     "width": (1, 16384),
     "input_size": (1, 4096),
     "patch_size": (1, 1024),

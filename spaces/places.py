@@ -58,9 +58,10 @@ def place_of(architecture: Architecture, block: Block, width: int, side: int, to
         act=architecture.act,
         registers=architecture.registers,
         norm_eps=architecture.norm_eps,
+        routed=0 if block.mlp_capacity == 1 else _top(kept, block.mlp_capacity),
     )
 
 
 def _top(tokens: int, keep: float) -> int:
-    """Tokens that survive on their own; the fused token comes on top."""
+    """Tokens that are chosen, at least one; a fused token comes on top."""
     return max(1, round(tokens * keep))

@@ -128,6 +128,12 @@ _LAST = (
         "token_keep {token_keep} shifts the statistics of group norm",
     ),
     Rule(
+        ("norm", "mlp_capacity"),
+        lambda norm, capacity: capacity == 1 or not norm.startswith("group"),
+        "mlp_capacity {mlp_capacity} shifts the statistics of group norm, which are those of all "
+        "tokens together",
+    ),
+    Rule(
         ("token_keep", "stage", "stages"),
         lambda keep, stage, stages: keep == 1 or stage == stages - 1,
         "token_keep {token_keep} before the last stage: downsampling needs the whole grid",
@@ -178,7 +184,7 @@ def problems(architecture: Architecture) -> Iterator[str]:
         for j, block in enumerate(stage.blocks):
             where = f"architecture.stages[{i}].blocks[{j}]"
             mixer = find(block.mixer)
-            names = ("mixer", "mlp_hidden", "token_keep", *mixer.fields)
+            names = ("mixer", "mlp_hidden", "token_keep", "mlp_capacity", *mixer.fields)
             values = around | {name: getattr(block, name) for name in names}
             yield from _broken((*_FIRST, *mixer.rules, *_LAST), values, where)
             if reduced and mixer.uses_grid(block):

@@ -52,7 +52,7 @@ _STAGE: dict[str, Scalar] = {
 }
 
 BLOCK = Lazy[Scalar](lambda: _block_fields())
-_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "token_keep": 1.0}
+_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "mlp_capacity": 1.0, "token_keep": 1.0}
 
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
@@ -135,6 +135,8 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
     traits = find(mixer)
     if name in ("mixer", "mlp_ratio", "token_keep"):
         return True
+    if name == "mlp_capacity":
+        return has_mlp and not traits.is_mlp
     rule = plain(name)
     if rule == name:
         return name in traits.spelled
@@ -174,6 +176,7 @@ def build_block(
             int(width * given["mlp_ratio"]), cut if traits.is_mlp else policy["mlp"].prune_ratio
         ),
         token_keep=given["token_keep"] if may_drop else 1.0,
+        mlp_capacity=given["mlp_capacity"] if has_mlp and not traits.is_mlp else 1.0,
     )
     return built, policy["mixer"], policy["mlp"]
 
@@ -188,6 +191,7 @@ def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Po
 # Which fields settle what is built from several.
 _FEEDS: dict[str, tuple[str, ...]] = {
     "mlp_hidden": ("mlp_ratio", "width", "mixer", "mixer_prune_ratio", "mlp_prune_ratio"),
+    "mlp_capacity": ("mlp_capacity", "mlp_ratio", "mixer"),
     "token_keep": ("token_keep", "token_keep_at"),
     "grid": ("input_size", "patch_size"),
     "stage": (),

@@ -62,7 +62,18 @@ def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
 
 def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:
     """The uses of the field of one site."""
-    if name == "token_reduction":
+    if name == "token_routing":
+        for block in (b for stage in layout.blocks for b in stage):
+            if any(share != 1 for share in layout.domain(block.sources["mlp_capacity"])):
+                reads = use_parents(layout, block, "mlp_capacity")
+                reads |= layout.parents(block, "mlp_capacity")
+                yield Use(
+                    layout.only_variables(reads),
+                    lambda v, b=block: (
+                        b.get("mlp_capacity", v) != 1 and in_use(layout, b, "mlp_capacity", v)
+                    ),
+                )
+    elif name == "token_reduction":
         for block in (b for stage in layout.blocks for b in stage):
             if may_drop(layout, block):
                 yield drop(layout, block)
@@ -112,7 +123,7 @@ def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
             reads |= layout.parents(site, "token_keep_at")
         elif name != "mixer":
             reads |= layout.parents(site, "mixer")
-        if schema.plain(name) != name:
+        if schema.plain(name) != name or name == "mlp_capacity":
             reads |= layout.parents(site, "mlp_ratio")
     return reads
 

@@ -22,7 +22,7 @@ from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
 from ..units.unit import unit_of
 from ..units.workload import SubBlock
-from .onnx_pieces import Linear, Piece, read_pieces, stored_bytes
+from .onnx_pieces import Linear, Piece, choosing, read_pieces, stored_bytes
 from .onnx_rewrites import WORK
 
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
@@ -224,18 +224,26 @@ class _Reader:
     """Recognizes pieces in order and remembers what later ones depend on."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        self.kinds: set[str] = set().union(*(piece.kinds for piece in pieces))
+        self._choosing = {id(pieces[i]): rows for i, rows in choosing(pieces).items()}
+        plain = [piece for piece in pieces if id(piece) not in self._choosing]
+        self.kinds: set[str] = set().union(*(piece.kinds for piece in plain))
         self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
         self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
         self.batch = pieces[0].enters[0] if pieces else 1
         self.side = self.prefix = 0
         self.recognized: list[tuple[Piece, SubBlock | None, str]] = []
         self._end = pieces[-1] if pieces else None
+        self.rows = 0  # among which some were chosen last
+        self.routing = ""  # how they were, until their branch is read
 
     def read(self, piece: Piece) -> None:
         """The next piece."""
+        if id(piece) in self._choosing:
+            self._choose(piece)
+            return
         if piece.is_branch:
             block = self._mlp(piece) or self._grid_mixer(piece) or self._attention(piece)
+            self.routing = ""
         elif piece is self._end:
             block = self._head(piece)
         elif not self.side:
@@ -247,14 +255,21 @@ class _Reader:
             block = self._downsample(piece)
         self.recognized.append((piece, block, recipe_of(piece)))
 
-    def _place(self, piece: Piece, block: Block, shape: Sequence[int]) -> Place:
+    def _choose(self, piece: Piece) -> None:
+        """Remember among how many rows, and how, some are chosen; dropped ones are none of them."""
+        self.rows = self._choosing[id(piece)] // self.batch
+        if len(piece.enters) == 3 and not piece.scattered:
+            self._keep(piece, self.rows - self.prefix)
+        self.routing = "learned" if (1 in {x.outputs for x in piece.linears}) else "random"
+
+    def _place(self, block: Block, shape: Sequence[int]) -> Place:
         rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
         tokens = rows - self.prefix
         grid = self.side, self.side
         return Place(block, width, grid, self.prefix, tokens, tokens, act=self.act)
 
-    def _bare(self, piece: Piece, shape: Sequence[int]) -> Place:
-        return self._place(piece, Block("pool" if len(shape) == 4 else "softmax"), shape)
+    def _bare(self, shape: Sequence[int]) -> Place:
+        return self._place(Block("pool" if len(shape) == 4 else "softmax"), shape)
 
     def _sub_block(self, kind: str, variant: str, place: Place, *flags: str) -> SubBlock:
         return SubBlock(kind, place, Policy(), self.norm, variant, flags=flags)
@@ -270,7 +285,7 @@ class _Reader:
         normed = piece.kinds & {kind for kinds in _NORMS.values() for kind in kinds}
         flags = ["pos"] * bool(tables) + ["norm"] * bool(normed)
         variant = "patch" if len(piece.convolutions) == 1 else "conv"
-        stem = self._sub_block("stem", variant, self._bare(piece, piece.leaves), *flags)
+        stem = self._sub_block("stem", variant, self._bare(piece.leaves), *flags)
         patch = piece.enters[-1] // self.side
         return replace(stem, inputs=first[0].inputs, patch_size=patch)
 
@@ -289,18 +304,21 @@ class _Reader:
         else:
             return None
         self.side = isqrt(positions)
-        place = self._bare(piece, piece.leaves)
+        place = self._bare(piece.leaves)
         return replace(self._sub_block("downsample", variant, place), inputs=inputs)
 
     def _drop(self, piece: Piece) -> None:
         """Add the dropping of tokens to the mixer before it, to which it belongs."""
-        if not self.recognized or len(piece.leaves) != 3:
+        if len(piece.leaves) == 3 and not piece.scattered:
+            self._keep(piece, piece.leaves[1] - self.prefix)
+
+    def _keep(self, piece: Piece, kept: int) -> None:
+        if not self.recognized:
             return
         mixer, block, recipe = self.recognized[-1]
-        kept = piece.leaves[1] - self.prefix
         if block is None or block.kind != "mixer" or kept == block.place.tokens:
             return
-        flag = "evit" if "TopK" in mixer.kinds | piece.kinds else "random"
+        flag = "evit" if piece.products else "random"  # of what is fused
         place = replace(block.place, kept=kept)
         self.recognized[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
 
@@ -309,7 +327,8 @@ class _Reader:
             return None
         plain = "distill" if len(piece.linears) == 2 else "avg"
         variant = "token" if plain == "avg" and "Gather" in piece.kinds else plain
-        place = self._bare(piece, piece.enters)
+        enters = piece.enters
+        place = self._bare([enters[0], self.rows, enters[2]] if piece.scattered else enters)
         head = self._sub_block("head", variant, place)
         return replace(head, outputs=piece.linears[0].outputs)
 
@@ -317,8 +336,8 @@ class _Reader:
         """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""
         dense = [c for c in piece.convolutions if c.kernel == 1]
         if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
-            place = self._place(piece, Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
-            return self._sub_block("mlp", "conv", place)
+            place = self._place(Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
+            return self._fed("conv", place)
         if len(piece.linears) != 2 or piece.products or piece.convolutions:
             return None
         first, second = piece.linears
@@ -326,17 +345,25 @@ class _Reader:
             return None
         if "Transpose" in piece.kinds and first.length == piece.enters[-1]:
             block = Block("token_mlp", token_hidden=first.outputs)
-            place = self._place(piece, block, piece.enters)
+            place = self._place(block, piece.enters)
             return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
-        place = self._place(piece, Block(mlp_hidden=first.outputs), piece.enters)
-        return self._sub_block("mlp", "mlp", place)
+        place = self._place(Block(mlp_hidden=first.outputs), piece.enters)
+        return self._fed("mlp", place)
+
+    def _fed(self, variant: str, place: Place) -> SubBlock:
+        """An MLP of all tokens, or of those that were chosen just before."""
+        if not self.routing:
+            return self._sub_block("mlp", variant, place)
+        tokens = self.rows - self.prefix
+        routed = replace(place, tokens=tokens, kept=tokens, routed=place.tokens)
+        return self._sub_block("mlp", variant, routed, self.routing)
 
     def _grid_mixer(self, piece: Piece) -> SubBlock | None:
         """Average pooling, or an inverted bottleneck."""
         if piece.linears or piece.products:
             return None
         if not piece.convolutions and "AveragePool" in piece.kinds:
-            place = self._place(piece, Block("pool"), piece.enters)
+            place = self._place(Block("pool"), piece.enters)
             return self._sub_block("mixer", "pool", place, *_scale(piece))
         if len(piece.convolutions) != 3:
             return None
@@ -344,7 +371,7 @@ class _Reader:
         if middle.groups != first.outputs:
             return None
         block = Block("mbconv", kernel_size=middle.kernel, mlp_hidden=first.outputs)
-        return self._sub_block("mixer", "mbconv", self._place(piece, block, piece.enters))
+        return self._sub_block("mixer", "mbconv", self._place(block, piece.enters))
 
     def _attention(self, piece: Piece) -> SubBlock | None:
         """Attention, its queries, keys and values in one layer or in three."""
@@ -372,7 +399,7 @@ class _Reader:
             block = self._global_attention(piece)
         if block is None:
             return None
-        place = replace(self._place(piece, block, piece.enters), relative=relative)
+        place = replace(self._place(block, piece.enters), relative=relative)
         return self._sub_block("mixer", block.mixer, place)
 
     def _linear_attention(self, piece: Piece) -> Block | None:

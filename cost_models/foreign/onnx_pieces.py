@@ -66,6 +66,7 @@ class Piece:
         products: in their order.
         convolutions: in their order.
         added: shapes of constants that are added.
+        scattered: shape of what rows are put back into, all images together.
         rank: the most dimensions of anything in it.
         last: kind of the node before the Add.
         recipes: of each layer with constant weights in its order, the one whose kernel it has; ""
@@ -87,6 +88,7 @@ class Piece:
     products: list[Product] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     added: list[list[int]] = field(default_factory=list)
+    scattered: list[int] = field(default_factory=list)
     rank: int = 0
     last: str = ""
     recipes: list[str] = field(default_factory=list)
@@ -133,6 +135,26 @@ def pieces_of(model: Any) -> list[Piece]:
         CostError: its shapes are not static, or an operator is not known.
     """
     return _Cutter(PlainGraph(model)).pieces()
+
+
+def choosing(pieces: Sequence[Piece]) -> dict[int, int]:
+    """Pieces that choose rows for the branch after them, which the next piece puts back.
+
+    Returns:
+        Index of each -> number of rows among which it chooses, those of all images together.
+    """
+    return {
+        index: back.scattered[0]
+        for index, (piece, branch, back) in enumerate(
+            zip(pieces, pieces[1:], pieces[2:], strict=False)
+        )
+        if not piece.is_branch
+        and branch.is_branch
+        and back.scattered
+        and [layer.outputs for layer in piece.linears] in ([], [1])
+        and not piece.convolutions
+        and not piece.strange
+    }
 
 
 def stored_bytes(path: Path) -> int | None:
@@ -253,6 +275,8 @@ class _Cutter:
             piece.kinds.add("Softmax")
             self._count_attention(piece, node)
             layer = False
+        elif kind == "ScatterND":
+            piece.scattered = self.shapes.get(node.output[0], [])
         elif kind == "Add":
             piece.added += [self.shapes.get(x, []) for x in node.input if x in self.constants]
         elif kind not in LIGHT:

@@ -38,6 +38,11 @@ class OnnxLayer:
         return self.node.op_type == "Conv"
 
     @property
+    def is_router(self) -> bool:
+        """Whether it scores the tokens among which a block chooses."""
+        return "router" in self.module.split(".")
+
+    @property
     def source(self) -> str:
         """Name of the activation that enters."""
         return self.node.input[0]

@@ -216,11 +216,11 @@ def _has_bias(layer: nn.Linear) -> bool:
 def _built_place(unit: SubBlock) -> Place:
     """The place with a block that can be built.
 
-    It drops tokens where fewer leave it than enter, of which a key tells how many; and it has a
-    mixer, which an MLP's sub-block does not settle.
+    It drops tokens where fewer leave it than enter, and chooses some for the MLP, of which a key
+    tells how many; and it has a mixer, which an MLP's sub-block does not settle.
     """
     place = unit.place
-    block = replace(place.block, token_keep=_kept_share(place))
+    block = replace(place.block, token_keep=_kept_share(place), mlp_capacity=_fed_share(place))
     if unit.kind != "mixer":
         block = replace(block, num_heads=1, head_dim=1)
     return replace(place, block=block)
@@ -231,9 +231,14 @@ def _kept_share(place: Place) -> float:
     return 0.5 if place.kept != place.tokens else 1.0
 
 
+def _fed_share(place: Place) -> float:
+    """The same of tokens that get the MLP."""
+    return 0.5 if place.routed else 1.0
+
+
 def _architecture(unit: SubBlock) -> Architecture:
     place, flags = unit.place, unit.flags
-    block = replace(place.block, token_keep=_kept_share(place))
+    block = replace(place.block, token_keep=_kept_share(place), mlp_capacity=_fed_share(place))
     return Architecture(
         (Stage(place.width, (block,)),),
         norm=unit.norm,
@@ -247,6 +252,7 @@ def _architecture(unit: SubBlock) -> Architecture:
         layer_scale="scale" in flags,
         post_norm="post_norm" in flags,
         token_reduction="random" if "random" in flags else "evit",
+        token_routing="random" if "random" in flags else "learned",
     )
 
 

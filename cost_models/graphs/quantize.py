@@ -139,8 +139,10 @@ def _ranges(
 
 
 def _everywhere(name: str, weight_bits: int = 0) -> Find:
+    """The same for every layer but scores of routers, which belong to no policy."""
     recipe = find_recipe(name)
-    return lambda _: (recipe, weight_bits or recipe.weights)
+    bits = weight_bits or recipe.weights
+    return lambda layer: (FLOAT, FLOAT.weights) if layer.is_router else (recipe, bits)
 
 
 def _by_place(candidate: Candidate, recipes: Book | Sequence[str]) -> tuple[Find, list[Recipe]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...spaces.errors import CostError
-from ..foreign.onnx_pieces import Piece, pieces_of
+from ..foreign.onnx_pieces import Piece, choosing, pieces_of
 from ..runtimes.kernel import Kernel
 from ..units.workload import SubBlock
 
@@ -30,11 +30,17 @@ def placed_pieces(model: Any, blocks: Sequence[SubBlock]) -> list[tuple[int, Pie
         CostError: the graph is not that of the candidate.
     """
     pieces, head = pieces_of(model), len(blocks) - 1
-    at, listed = 0, list[tuple[int, Piece]]()
+    at, listed, chooses = 0, list[tuple[int, Piece]](), choosing(pieces)
     for number, piece in enumerate(pieces):
         following = range(at + 1, len(blocks))
         if piece.is_branch:
             at = next((i for i in following if _is_branch(blocks[i])), head)
+        elif number in chooses:
+            fed = next((i for i in following if _is_branch(blocks[i])), head)
+            listed.append((fed, piece))
+            continue
+        elif piece.scattered and not piece.linears and not piece.convolutions:
+            pass  # puts back what the branch before it has changed
         elif number and (down := _next(blocks, at)) < head and blocks[down].kind == "downsample":
             at = down
         elif number == len(pieces) - 1 or _next(blocks, at) == head:

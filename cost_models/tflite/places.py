@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..onnx_reading import attributes
@@ -16,7 +18,10 @@ def _gather(c: Conversion, node: Node) -> None:
     axis = attributes(node).get("axis", 0) % len(c.shape(x))
     view, where = c.view(x), c.constants.get(index)
     if where is None:
-        raise c.refusal(node, "at places that are computed has no conversion")
+        if axis or len(view.order) != 2 or len(c.shape(index)) != 1:
+            raise c.refusal(node, "at places that are computed has no conversion here")
+        c.give(node.output[0], _rows(c, node, x, index))
+        return
     length = c.shape(x)[axis]
     where = np.where(where < 0, where + length, where).astype(np.int32)
     if where.ndim == 0:
@@ -30,6 +35,41 @@ def _gather(c: Conversion, node: Node) -> None:
     inputs = [view.tensor, c.graph.constant(where)]
     made = c.made("GATHER", inputs, lies, ("Gather", {"axis": place}))
     c.give(node.output[0], View(made, lies, view.order))
+
+
+def _rows(c: Conversion, node: Node, x: str, index: str) -> View:
+    """Rows of a matrix (N, C) at places (K,) or (K, 1)."""
+    lies = (c.shape(index)[0], c.shape(x)[1])
+    inputs = [c.plain(x).tensor, _places(c, node, index, lies[:1])]
+    return plainly(c.made("GATHER", inputs, lies, ("Gather", {"axis": 0})), lies)
+
+
+def _places(c: Conversion, node: Node, name: str, shape: Sequence[int]) -> int:
+    """Tensor of places that are known or were ranked, with another shape."""
+    if name in c.constants:
+        return c.graph.constant(c.constants[name].reshape(shape).astype(np.int32))
+    made = c.makers.get(name)
+    while made is not None and made.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        name, made = made.input[0], c.makers.get(made.input[0])
+    if made is None or made.op_type != "TopK":
+        raise c.refusal(node, "at places that are computed has no conversion here")
+    out = c.graph.tensor(shape, "INT32")
+    options = ("Reshape", {"newShape": np.array(shape, np.int32)})
+    c.graph.add("RESHAPE", [c.plain(name).tensor, c.whole(shape)], [out], options)
+    return out
+
+
+def _scatter_nd(c: Conversion, node: Node) -> None:
+    """Other rows at some places of a matrix, by adding what changes, as there is no update."""
+    x, index, others = node.input
+    if len(c.shape(x)) != 2 or c.shape(index)[1:] != (1,) or attributes(node).get("reduction"):
+        raise c.refusal(node, "of this kind has no conversion")
+    before, after, rows = _rows(c, node, x, index), c.plain(others), c.plain(x)
+    change = c.made("SUB", [after.tensor, before.tensor], after.lies, ("Sub", {}))
+    inputs = [_places(c, node, index, c.shape(index)), change, c.whole(rows.lies)]
+    spread = c.made("SCATTER_ND", inputs, rows.lies, ("ScatterNd", {}))
+    made = c.made("ADD", [rows.tensor, spread], rows.lies, ("Add", {}))
+    c.give(node.output[0], plainly(made, rows.lies))
 
 
 def _gather_elements(c: Conversion, node: Node) -> None:
@@ -72,5 +112,6 @@ PLACES: dict[str, Writer] = {
     "Expand": _expand,
     "Gather": _gather,
     "GatherElements": _gather_elements,
+    "ScatterND": _scatter_nd,
     "TopK": _top_k,
 }

@@ -35,7 +35,7 @@ _around = attrgetter(
     *(f.name for f in fields(Architecture) if f.name not in ("stages", "norm_eps"))
 )
 
-MlpKey = tuple[int, int, int, int, int, str]
+MlpKey = tuple[int, float, int, int, int, int, str]
 
 
 @contextmanager
@@ -66,7 +66,7 @@ class Indexer:
         self._policies: dict[Policy, int] = {}
         self._policy_ids: dict[Policy, int] = {}
         self._mixer_ids: dict[Block, int] = {}
-        self._blocks: dict[Block, tuple[int, int, str]] = {}
+        self._blocks: dict[Block, tuple[int, int, float, str]] = {}
         self._mixers: dict[MixerKey, tuple[int, int]] = {}
         self._mlps: dict[MlpKey, int] = {}
         self._others: dict[object, int] = {}
@@ -96,7 +96,7 @@ class Indexer:
                 known = blocks.get(block)
                 if known is None:
                     known = self._learn_block(block)
-                mixer, hidden, layout = known
+                mixer, hidden, capacity, layout = known
                 policy = policies.get(bits.mixer[j])
                 if policy is None:
                     policy = self._learn_policy(bits.mixer[j])
@@ -112,7 +112,7 @@ class Indexer:
                     policy = policies.get(bits.mlp[j])
                     if policy is None:
                         policy = self._learn_policy(bits.mlp[j])
-                    after = (hidden, policy, width, tokens, network, layout)
+                    after = (hidden, capacity, policy, width, tokens, network, layout)
                     number = mlps.get(after)
                     if number is None:
                         place = place_of(a, block, width, side, before)
@@ -125,13 +125,14 @@ class Indexer:
         """A number for everything that blocks share, and that stem and head depend on."""
         return self._networks.setdefault(_around(a), len(self._networks))
 
-    def _learn_block(self, block: Block) -> tuple[int, int, str]:
-        """Mixer, hidden units of the MLP, and layout; blocks that mix alike share the first."""
+    def _learn_block(self, block: Block) -> tuple[int, int, float, str]:
+        """Mixer, MLP and its capacity, and layout; blocks that mix alike share the first."""
         traits = find(block.mixer)
         rest = 0 if not traits.is_mlp else block.mlp_hidden
-        mixer = replace(block, mlp_hidden=rest)
+        mixer = replace(block, mlp_hidden=rest, mlp_capacity=1.0)
         number = self._mixer_ids.setdefault(mixer, len(self._mixer_ids))
-        entry = number, block.mlp_hidden if has_mlp(block) else 0, traits.layout
+        hidden = block.mlp_hidden if has_mlp(block) else 0
+        entry = number, hidden, block.mlp_capacity, traits.layout
         self._blocks[block] = entry
         return entry
 

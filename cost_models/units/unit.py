@@ -102,7 +102,7 @@ class Unit:
             terms[self.block.place.act] = self.act_elements / 1e6
         terms["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
-            if flag in ("evit", "random"):
+            if flag in ("evit", "random", "learned"):
                 terms[flag] = 1.0
         return terms
 
@@ -126,6 +126,8 @@ class Unit:
             _coordinate(name, value) for name, value in shapes.items() if some(value)
         )
         coordinates["kept"] = place.kept / place.tokens
+        if b.is_routed:
+            coordinates["routed"] = place.routed / place.tokens
         coordinates["rank"] = 1.0  # but for a transform that says otherwise
         for name, value in b.policy.others:
             number = not isinstance(value, str)
@@ -140,7 +142,7 @@ class Unit:
         """Elements that pass through an activation function."""
         place, mixer = self.block.place, self.block.mixer
         if self.block.kind == "mlp":
-            return (place.prefix + place.tokens) * place.block.mlp_hidden
+            return self.block.fed_rows * place.block.mlp_hidden
         return mixer.act_elements(place) if mixer else 0
 
     @property
@@ -277,7 +279,7 @@ def parse_unit(key: str) -> Unit:
 
 def _is_gridless(block: SubBlock) -> bool:
     """Whether only the number of rows matters, not how they are arranged."""
-    if block.layout != "tokens" or block.place.kept != block.place.tokens:
+    if block.layout != "tokens" or block.place.kept != block.place.tokens or block.is_routed:
         return False
     mixer = block.mixer
     return block.kind == "mlp" or (mixer is not None and not mixer.uses_grid(block.place.block))

@@ -14,6 +14,7 @@ from math import ceil
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy
 from ...spaces import ops as o
+from ...spaces.architecture import TOKEN_ROUTINGS
 from ...spaces.errors import CostError
 from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
@@ -41,9 +42,10 @@ class SubBlock:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "evit" or "random"
-            (tokens dropped), "mlp_norm" and "no_bias"; of a head "pooled" or "none" (place of the
-            norm) and "pool_registers".
+            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "mlp_norm" and
+            "no_bias"; of mixers that drop tokens "evit" or "random"; of MLPs for chosen tokens
+            "learned" or "random"; of a head "pooled" or "none" (place of the norm) and
+            "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -68,6 +70,7 @@ class SubBlock:
         parts += [f"{n}={getattr(self, n)}" for n in _NUMBERS if getattr(self, n)]
         if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
             parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
+        parts += [f"routed={p.routed}"] if p.routed else []
         parts += [f"prefix={p.prefix}"] if p.prefix else []
         parts += [f"registers={p.registers}"] if p.registers else []
         if self.kind == "mixer":
@@ -99,6 +102,16 @@ class SubBlock:
     def mixer(self) -> Mixer | None:
         """Description of its mixer, if it is one."""
         return find(self.variant) if self.kind == "mixer" else None
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether it is an MLP that only chosen tokens get."""
+        return self.kind == "mlp" and any(flag in TOKEN_ROUTINGS for flag in self.flags)
+
+    @property
+    def fed_rows(self) -> int:
+        """Rows that an MLP gets, class tokens and registers among them."""
+        return self.place.prefix + (self.place.routed if self.is_routed else self.place.tokens)
 
     @property
     def is_relative(self) -> bool:
@@ -157,6 +170,7 @@ def _parse(key: str) -> SubBlock:
             relative="relative" in rest.split("&"),
             act=given["act"],
             registers=int(given.get("registers", 0)),
+            routed=int(given.get("routed", 0)),
         )
         return SubBlock(kind, place, policy, given["norm"], variant, flags=flags, **numbers)
     except (KeyError, ValueError) as error:
@@ -276,6 +290,7 @@ def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     grid = find(place.block.mixer).layout == "grid"
     variant = MLP_VARIANTS[a.mlp][grid]
     flags = _branch(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
+    flags += (a.token_routing,) if place.routed else ()
     return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=flags)
 
 
@@ -326,7 +341,8 @@ def _mixing(place: Place) -> Place:
     """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
     if find(place.block.mixer).is_mlp:
         return _plain(place)
-    return _plain(replace(place, block=replace(place.block, mlp_hidden=0)))
+    block = replace(place.block, mlp_hidden=0, mlp_capacity=1.0)
+    return _plain(replace(place, block=block, routed=0))
 
 
 def _plain(place: Place) -> Place:
@@ -343,7 +359,7 @@ def _after(place: Place) -> Place:
     mixer = "pool" if find(place.block.mixer).layout == "grid" else "softmax"
     block = Block(mixer, mlp_hidden=place.block.mlp_hidden)
     return Place(block, place.width, place.grid, place.prefix, place.kept, place.kept,
-                 act=place.act, registers=place.registers)  # fmt: skip
+                 act=place.act, registers=place.registers, routed=place.routed)  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 16)
@@ -452,7 +468,7 @@ def _mixer_ops(unit: SubBlock) -> list[Op]:
 
 def _mlp_ops(unit: SubBlock) -> list[Op]:
     place, hidden = unit.place, unit.place.block.mlp_hidden
-    rows, width = place.prefix + place.tokens, place.width
+    rows, width = unit.fed_rows, place.width
     bias = "no_bias" not in unit.flags
     first, second = o.linear(rows, width, hidden, bias), o.linear(rows, hidden, width, bias)
     if unit.layout == "grid":  # 1x1 convolutions, which are not factored
@@ -460,6 +476,7 @@ def _mlp_ops(unit: SubBlock) -> list[Op]:
         second = o.conv(rows, hidden, width, 1, bias=bias)
     gated = unit.variant in MLP_VARIANTS["glu"]
     return [
+        *_routing_ops(unit),
         o.norm(unit.norm, rows, width),
         *([first] * (1 + gated)),
         o.elementwise(rows * hidden),
@@ -468,6 +485,21 @@ def _mlp_ops(unit: SubBlock) -> list[Op]:
         second,
         *_residual(unit, rows),
     ]
+
+
+def _routing_ops(unit: SubBlock) -> list[Op]:
+    """Scores and ranks of all tokens, and what takes the chosen ones out and puts them back."""
+    if not unit.is_routed:
+        return []
+    place, width = unit.place, unit.place.width
+    rows, chosen = place.prefix + place.tokens, unit.fed_rows
+    moves = [o.elementwise(chosen * width), o.elementwise(rows * width)]
+    if "learned" not in unit.flags:
+        return moves
+    # The score is a layer, but of none of the policies: which token is chosen hangs on little.
+    score = o.linear(rows, width, 1)
+    score = score._replace(weights=0, others=score.weights + score.others)
+    return [score, o.pool(place.tokens, place.routed), o.elementwise(chosen * width, 2), *moves]
 
 
 def _residual(unit: SubBlock, rows: int) -> list[Op]:

@@ -22,12 +22,14 @@ from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.norms import LayerScale
 from ...spaces.networks.reduction import TokenReduction
+from ...spaces.networks.routing import TokenRouter, as_column, returned, taken
 from ...spaces.networks.stems import PatchEmbed
 from ..compress.network import DEFAULT_RECIPES, compressible
 from ..data.dataset import resized
-from .fitting import Twins
+from .fitting import TINY, Twins
 from .inner import bare, chunked, token_weights, writes_last
 from .parts import Depths, Library
+from .routes import teach
 from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
@@ -210,32 +212,57 @@ class _Walk:
 
     def _feed(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
         i, j = at
-        path, mlp, norm = f"stages.{i}.blocks.{j}", block.mlp, block.norm2
-        if mlp is None or norm is None:
+        path = f"stages.{i}.blocks.{j}"
+        if block.mlp is None:
             return wanted if self._still(self._as_wide(i, j)) else x
-        if self._still(self._as_wide(i, j), f"{path}.norm2", f"{path}.mlp", f"{path}.ls2"):
+        parts = [f"{path}.{name}" for name in ("norm2", "mlp", "ls2", "router")]
+        if self._still(self._as_wide(i, j), *parts):
             return wanted
-        grid = block.layout
+        target = self._target(wanted, i)
+        if block.router is None:
+            return x + self._added(block, path, x, target - x, self.weights)
+        index, gate = self._routes(block.router, path, x, target)
+        chosen, weights = taken(x, index), taken(self.weights[:, :, None], index)[:, :, 0]
+        missing = (taken(target, index) - chosen) / gate.clamp_min(TINY)
+        added = self._added(block, path, chosen, missing, weights * gate[:, :, 0].square())
+        return returned(x, index, chosen + gate * added)
+
+    def _added(
+        self, block: ResidualBlock, path: str, x: Tensor, wanted: Tensor, weights: Tensor
+    ) -> Tensor:
+        """What the MLP adds to tokens (B, N, C), moved toward what is wanted."""
+        mlp, norm, grid = block.mlp, block.norm2, block.layout == "grid"
+        assert mlp is not None and norm is not None
         if block.post_norm:  # the norm after it leaves nothing to fit by least squares
             self.twins.compress(f"{path}.mlp")
-            return chunked(lambda part: tokens(block.feed(shaped(part, grid))), x)
+            return chunked(lambda part: tokens(block.update(as_column(part) if grid else part)), x)
 
-        def fed(part: Tensor) -> Tensor:
-            return tokens(mlp(norm(shaped(part, grid))))
+        def normed(part: Tensor) -> Tensor:
+            return norm(as_column(part) if grid else part)
 
-        self.twins.settle(f"{path}.norm2", lambda: fed(x))
-        self.twins.compress(f"{path}.mlp", lambda: tokens(norm(shaped(x, grid))), mlp.readers)
+        self.twins.settle(f"{path}.norm2", lambda: normed(x))
+        self.twins.compress(f"{path}.mlp", lambda: tokens(normed(x)), mlp.readers)
         with bare(mlp, "fc2"):
-            inner = chunked(fed, x)
+            inner = chunked(lambda part: tokens(mlp(normed(part))), x)
         scale = _scale(block.ls2, x)
-        target = self._target(wanted, i)
-        return x + scale * self.twins.fit(f"{path}.mlp.fc2", inner, target - x, self.weights, scale)
+        return scale * self.twins.fit(f"{path}.mlp.fc2", inner, wanted, weights, scale)
+
+    def _routes(
+        self, router: nn.Module, path: str, x: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Places of the tokens that get the MLP, and by what it is multiplied for them."""
+        name = f"{path}.router"
+        if isinstance(router, TokenRouter) and f"{name}.score.weight" in self.changed:
+            teach(router, x, target - x, self.weights)
+            self.twins.network.get_submodule(name).load_state_dict(router.state_dict())
+        index, gate = router(x)
+        return index, x.new_ones(*index.shape, 1) if gate is None else gate
 
     def _as_wide(self, i: int, j: int) -> bool:
         if not self.same:
             return False
         own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks[j]
-        return own.mlp_hidden == old.mlp_hidden
+        return (own.mlp_hidden, own.mlp_capacity) == (old.mlp_hidden, old.mlp_capacity)
 
     def _head(self, x: Tensor) -> None:
         """Fit the head where the stream is narrower than the start's."""

@@ -18,7 +18,7 @@ from .task import History, Proposer, Task, Told
 from .uniform_scaling import field, scalings
 
 GROWN = {"depth", "width", "num_heads", "mlp_ratio", "input_size"}
-TOKENS = {"token_keep", "token_keep_at", "token_reduction"}
+TOKENS = {"token_keep", "token_keep_at", "token_reduction", "mlp_capacity", "token_routing"}
 SHARES = (0.5, 0.25, 0.25)  # of a sequential search's trials
 
 

@@ -88,9 +88,9 @@ def columns(candidate: Candidate) -> list[Column]:
             heading = f"{name}width {unit.place.width}" if first else ""
             listed.append(Column([_mixer(unit)], heading, tokens))
         else:
-            mlp = Rectangle(
-                "mlp", "MLP", f"{unit.place.block.mlp_hidden} hidden", bits(unit.policy)
-            )
+            words = f"{unit.place.block.mlp_hidden} hidden"
+            words += f", {unit.fed_rows} tokens" if unit.is_routed else ""
+            mlp = Rectangle("mlp", "MLP", words, bits(unit.policy))
             listed[-1] = Column([*listed[-1].shapes, mlp], listed[-1].heading, tokens)
     return listed
 

@@ -97,6 +97,8 @@ def in_words(candidate: Candidate) -> str:
     shape = " + ".join(f"{len(stage.blocks)}x{stage.width}" for stage in a.stages)
     mixers = Counter(block.mixer for block in a.blocks())
     kinds = ", ".join(f"{n} {name}" for name, n in mixers.most_common())
+    routed = sum(block.mlp_capacity < 1 for block in a.blocks())
+    kinds += f", {routed} MLPs routed" if routed else ""
     walk = [place for stage in places(a) for place in stage]
     first, last = walk[0].tokens, walk[-1].kept
     tokens = f"{first} tokens" + (f", {last} at the end" if last != first else "")

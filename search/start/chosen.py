@@ -10,12 +10,12 @@ from typing import Any
 
 from ...spaces import Scalar
 from ...spaces.errors import SpaceError, did_you_mean
-from ...spaces.schema import NETWORK, POLICY, specific
+from ...spaces.schema import NETWORK, POLICY, default, plain, specific
 from ...spaces.transforms import policy_transforms
 
 TOGETHER = {"token_keep": ("token_keep", "token_keep_at", "token_reduction")}
 BITS = ("weight_bits", "act_bits")  # which stem and head have, too
-SHARES = (0.0, 0.25, 0.5)  # of what a policy takes away, where a derived space does not say
+SHARES = (0.0, 0.25, 0.5)  # of what a policy or a capacity takes, where a derived space is silent
 FLOAT, INTEGER = 32, 8  # bits of stem and head
 
 
@@ -28,7 +28,8 @@ def with_choices(
         spec: of a derived space, whose lists begin with what the network has.
         names: of choices of the space, or of policies: `weight_bits` is searched for mixer and
             MLP of every block, for stem and head; `mlp_weight_bits` for MLPs alone.
-        applies: policies of blocks, such as `mixer_rank_ratio`, that do something to the network.
+        applies: policies of blocks, such as `mixer_rank_ratio`, that do something to the network,
+            and `mlp_capacity` where it does.
 
     Raises:
         SpaceError: the network has no such choice.
@@ -78,19 +79,20 @@ def _stage(
 ) -> dict[str, Any]:
     inner = {**stage.get("groups", {}), **stage["blocks"]}
     inner.pop("size", None)
-    plain = {name: v for name, v in stage.items() if name not in ("groups", "blocks")}
-    said = {name: value for name, value in (plain | inner).items() if name in POLICY}
-    outer = {n: _kept(n, value, wanted) for n, value in plain.items() if n not in said}
+    around = {name: v for name, v in stage.items() if name not in ("groups", "blocks")}
+    said = {name: value for name, value in (around | inner).items() if name in POLICY}
+    outer = {n: _kept(n, value, wanted) for n, value in around.items() if n not in said}
     blocks = {n: _kept(n, value, wanted) for n, value in inner.items() if n not in said}
     for field in sorted(policies):
         name = field.partition("_")[2]
-        blocks[field] = inner.get(field) or said.get(name) or _values(name)
+        blocks[field] = inner.get(field) or said.get(name) or _values(field)
     return outer | {"blocks": blocks}
 
 
-def _values(name: str) -> list[Scalar]:
-    """Of a policy, beginning with nothing done."""
-    transform = policy_transforms()[name]
-    if transform.values:
+def _values(field: str) -> list[Scalar]:
+    """Of a policy or a capacity, beginning with nothing done."""
+    name = plain(field)
+    transform = policy_transforms().get(name)
+    if transform and transform.values:
         return sorted(transform.values, key=lambda value: value != transform.default)
-    return [abs(float(transform.default) - share) for share in SHARES]
+    return [abs(float(default(name)) - share) for share in SHARES]

@@ -89,12 +89,13 @@ def derived(
 
 
 def policies_of(a: Architecture) -> set[str]:
-    """Policies that do something to a network, such as `mixer_rank_ratio`."""
+    """Policies that do something to a network, such as `mixer_rank_ratio`, and `mlp_capacity`."""
+    names = {field for name in POLICY for field in specific(name)}
+    names |= set() if a.norm.startswith("group") else {"mlp_capacity"}
     return {
         field
         for block in a.blocks()
-        for name in POLICY
-        for field in specific(name)
+        for field in names
         if in_use(field, block.mixer, block.mlp_hidden > 0, INTEGER_BITS)
     }
 

@@ -103,17 +103,21 @@ def fields() -> dict[str, Number]:
 def block_defaults() -> dict[str, Any]:
     """Arguments of `Block` by name, with their defaults."""
     named = {number.name: number.kind() for number in numbers().values()}
-    return {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0} | named
+    own = {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0, "mlp_capacity": 1.0}
+    return own | named
 
 
 @lru_cache(maxsize=1 << 16)
 def canonical(block: Block) -> Block:
-    """The same block without the numbers that its mixer does not have.
+    """The same block without the numbers that its mixer does not have, or its MLP.
 
     Raises:
         SpaceError: a number that no mixer has.
     """
-    own = find(block.mixer).fields
+    mixer = find(block.mixer)
+    if block.mlp_capacity != 1 and (mixer.is_mlp or not block.mlp_hidden):
+        block = replace(block, mlp_capacity=1.0)
+    own = mixer.fields
     kept = tuple(pair for pair in block.numbers if pair[0] in own)
     if len(kept) == len(block.numbers):
         return block

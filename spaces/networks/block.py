@@ -15,6 +15,7 @@ from ..mixers import attribute_of, find
 from .mlp import Mlp
 from .norms import LayerScale, make_norm
 from .reduction import REDUCTIONS
+from .routing import ROUTERS, route
 
 
 class ResidualBlock(nn.Module):
@@ -27,9 +28,10 @@ class ResidualBlock(nn.Module):
     Args:
         place: block and shapes.
         architecture: for norm, activation and layer scale, which all blocks share.
+        index: of the block in its stage, by which random routers differ.
     """
 
-    def __init__(self, place: Place, architecture: Architecture) -> None:
+    def __init__(self, place: Place, architecture: Architecture, index: int = 0) -> None:
         super().__init__()
         block, traits, width = place.block, find(place.block.mixer), place.width
         norm, eps, layout = architecture.norm, architecture.norm_eps, traits.layout
@@ -44,6 +46,8 @@ class ResidualBlock(nn.Module):
         reduces = block.token_keep < 1
         self.reduction = REDUCTIONS[architecture.token_reduction](place) if reduces else None
         has_mlp = block.mlp_hidden > 0 and not traits.is_mlp
+        routes = block.mlp_capacity < 1
+        self.router = ROUTERS[architecture.token_routing](place, index) if routes else None
         self.norm2 = make_norm(norm, width, eps, layout) if has_mlp else None
         self.mlp = _mlp(place, architecture, layout) if has_mlp else None
         self.ls2 = self._scale(architecture, width, architecture.act) if has_mlp else nn.Identity()
@@ -74,12 +78,17 @@ class ResidualBlock(nn.Module):
         return self.norm1(x) if self.post_norm else x, scores
 
     def feed(self, x: Tensor) -> Tensor:
-        """The MLP with its norm and residual."""
-        if self.mlp is None or self.norm2 is None:
+        """The MLP with its norm and residual, for all tokens or for those that are chosen."""
+        if self.mlp is None:
             return x
+        return x + self.update(x) if self.router is None else route(x, self.router, self.update)
+
+    def update(self, x: Tensor) -> Tensor:
+        """What the MLP adds to tokens."""
+        assert self.mlp is not None and self.norm2 is not None
         if self.post_norm:
-            return x + self.norm2(self.mlp(x))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+            return self.norm2(self.mlp(x))
+        return self.ls2(self.mlp(self.norm2(x)))
 
 
 def _mlp(place: Place, a: Architecture, layout: str) -> Mlp:

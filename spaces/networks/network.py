@@ -32,7 +32,7 @@ class NetworkStage(nn.Module):
         if before:
             shapes = before.width, placed[0].width, before.grid
             self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps, a.act)
-        self.blocks = nn.ModuleList(ResidualBlock(place, a) for place in placed)
+        self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
 
     def modules_in_order(self) -> Iterator[nn.Module]:
         """Downsampling, if any, and blocks; each has a `layout`."""

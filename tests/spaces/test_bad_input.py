@@ -182,6 +182,13 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "kv_pool: unreachable: no candidate has a use for this choice",
         ),
         ("weight_bits: [32, 8]", "token_keep: 0.5\n    mixer: window", "token_keep 0.5 cannot"),
+        ("weight_bits: [32, 8]", "mlp_capacity: 0", "mlp_capacity: must be between 0.01 and 1"),
+        ("num_heads: 2", "num_heads: 2\ntoken_routing: learnt", "Did you mean 'learned'"),
+        (
+            "num_heads: 2",
+            "num_heads: 2\nnorm: group\nmlp_capacity: 0.5",
+            "mlp_capacity 0.5 shifts the statistics of group norm",
+        ),
         (
             "weight_bits: [32, 8]",
             "token_keep: [0.5, 1.0]\n    token_keep_at: '7'",

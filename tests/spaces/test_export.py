@@ -81,6 +81,22 @@ def test_token_reduction(pool: str, how: str) -> None:
 
 
 @pytest.mark.onnx
+@pytest.mark.parametrize("how", ["learned", "random"])
+def test_token_routing(how: str) -> None:
+    """Whole rows are moved, which no GatherElements does as fast; in batches, too."""
+    routed = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, mlp_capacity=0.4)
+    grid = Block("pool", mlp_hidden=48, mlp_capacity=0.4)
+    agree(randomized(small(routed, grid, token_routing=how)))
+    network = randomized(small(routed, global_pool="token", token_routing=how))
+    agree(network, dynamo=True)
+    x = images(network.architecture, 3)
+    logits, executed = run_onnx(to_onnx(network, x), x)
+    assert {"Gather", "ScatterND"} <= executed and not executed & (DYNAMIC | {"GatherElements"})
+    with torch.no_grad():
+        assert difference(logits, network(x)) < 1e-4
+
+
+@pytest.mark.onnx
 @pytest.mark.parametrize("downsample", DOWNSAMPLES)
 def test_stages(downsample: str) -> None:
     block = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)

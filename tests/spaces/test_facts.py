@@ -1,6 +1,7 @@
 """Counted numbers of a candidate equal those of its network, counted by hooks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
-from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS
+from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS, TOKEN_ROUTINGS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
@@ -51,6 +52,10 @@ def corners() -> Iterator[Architecture]:
     for pool in ("avg", "token", "distill"):
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
+        for how in TOKEN_ROUTINGS:
+            routed = (replace(dropping, mlp_capacity=0.3), replace(plain, mlp_capacity=0.6))
+            yield small(*routed, global_pool=pool, token_routing=how)
+    yield small(Block("pool", mlp_hidden=48, mlp_capacity=0.5), norm="batch", mlp="glu")
     yield small(plain, stem="convs")
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in DOWNSAMPLES:

@@ -75,6 +75,14 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
         1 + 2,
         {"token_reduction": ["evit", "random"], "stages": [stage(token_keep=[1.0, 0.5])]},
     ),
+    "which tokens get an MLP matters if not all do, and where there is one": (
+        (1 + 3) + (1 + 3 * 3),
+        {
+            "token_routing": ["learned", "random"],
+            "mlp_capacity": [1.0, 0.5],
+            "stages": [stage(mixer="softmax", depth=[1, 2], blocks={"mlp_ratio": [0, 1]})],
+        },
+    ),
     "after dropped tokens no mixer of the grid": (
         4 + (4 - 3),
         {
@@ -173,6 +181,7 @@ BLOCK = {
     "mlp_weight_bits": one_or_more(32, 8),
     "prune_ratio": one_or_more(0.0, 0.5),
     "token_keep": one_or_more(1.0, 0.5, 0.7),
+    "mlp_capacity": one_or_more(1.0, 0.5),
 }
 STAGE = BLOCK | {
     "token_keep_at": one_or_more("0", "1", "0,1"),
@@ -182,6 +191,7 @@ NETWORK = {
     "patch_size": one_or_more(4, 8),
     "norm": one_or_more("layer", "rms", "group"),
     "token_reduction": one_or_more("evit", "random"),
+    "token_routing": one_or_more("learned", "random"),
     "head_act_bits": one_or_more(32, 8),
     "head_weight_bits": one_or_more(32, 8),
 }

@@ -53,6 +53,24 @@ stages:
     mlp_ratio: 2.0
 """
 
+ROUTED = """
+name: routed
+num_classes: 12
+input_size: 32
+patch_size: 4
+global_pool: [token, avg]
+act: [relu, silu]
+token_routing: [learned, random]
+stages:
+  - depth: 2
+    width: 32
+    num_heads: 2
+    mlp_ratio: 2.0
+    token_keep: [1.0, 0.5]
+    token_keep_at: ["0", "1"]
+    blocks: {mlp_capacity: [1.0, 0.5, 0.3]}
+"""
+
 
 def write(path: Path, candidate: Candidate, recipes: Book | tuple[str, ...]) -> Path:
     a = candidate.architecture
@@ -75,7 +93,7 @@ def alike(unit: Unit) -> str:
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4)],
+    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4), (ROUTED, 8)],
 )
 def test_what_was_exported_is_recognized(name: str, count: int, order: int, tmp_path: Path) -> None:
     """With every precision in the kernels that it was written with."""

@@ -66,15 +66,26 @@ def test_whatever_a_space_holds_converts(text: str, count: int, batch: int) -> N
         assert tuple(compiled.input_shape) == input_shape(candidate, batch)
 
 
-def test_equal_tokens_keep_their_order() -> None:
+DROPPED = (
+    "mixer/softmax?norm=layer&act=gelu&width=32&grid=4&tokens=16&kept=6&num_heads=2"
+    "&head_dim=16&evit@float"
+)
+ROUTED = "mlp/mlp?norm=layer&act=gelu&width=32&grid=4&routed=6&prefix=1&mlp_hidden=16&{}@float"
+
+
+@pytest.mark.parametrize(
+    ("key", "operator"),
+    [
+        (DROPPED, "GatherElements"),
+        (ROUTED.format("learned"), "ScatterND"),
+        (ROUTED.format("random"), "ScatterND"),
+    ],
+)
+def test_equal_tokens_keep_their_order(key: str, operator: str) -> None:
     """By layers that compare them all; the first of equal ones is kept, as in ONNX Runtime."""
-    unit = parse_unit(
-        "mixer/softmax?norm=layer&act=gelu&width=32&grid=4&tokens=16&kept=6&num_heads=2"
-        "&head_dim=16&evit@float"
-    )
-    module, shape = build(unit.block)
+    module, shape = build(parse_unit(key).block)
     graph = to_onnx(module, shape)
-    assert {"TopK", "GatherElements"} <= {node.op_type for node in graph.graph.node}
+    assert operator in {node.op_type for node in graph.graph.node}
     compiled = open_runtime(NCNN).compile(converted(NCNN, graph, {}))
     wanted = open_runtime(REFERENCE).compile(graph)
     x = RANDOM.standard_normal(shape).astype(np.float32)

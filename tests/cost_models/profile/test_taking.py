@@ -45,6 +45,7 @@ pool_heads: 2
 norm: [layer, batch]
 layer_scale: true
 token_reduction: [evit, random]
+token_routing: [learned, random]
 stages:
   - {depth: {low: 1, high: 2}, width: 16, blocks: {mixer: [mbconv, pool], mlp_ratio: 2.0}}
   - depth: {low: 1, high: 3}
@@ -52,7 +53,7 @@ stages:
     downsample: [conv, merge]
     num_heads: 2
     token_keep: [1.0, 0.5]
-    blocks: {mixer: [softmax, grouped, linear], mlp_ratio: [1.0, 2.0]}
+    blocks: {mixer: [softmax, grouped, linear], mlp_ratio: [1.0, 2.0], mlp_capacity: [1.0, 0.5]}
     kv_heads: 1
 """
 

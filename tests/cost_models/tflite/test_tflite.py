@@ -101,6 +101,20 @@ def test_tokens_that_rounding_ranks_otherwise() -> None:
     assert unit_file(LITERT, model, unit.recipe, 1).content
 
 
+@pytest.mark.parametrize("how", ["learned", "random"])
+def test_chosen_tokens_are_put_back(how: str) -> None:
+    """Answers are compared by `unit_file`; of several images, places are refused by name."""
+    unit = parse_unit(
+        f"mlp/mlp?norm=rms&act=relu&width=32&grid=4&routed=6&prefix=1&mlp_hidden=16&{how}@float"
+    )
+    module, shape = build(unit.block)
+    assert unit_file(LITERT, to_onnx(module, shape), "float", 1).content
+    if how == "learned":
+        module, shape = build(unit.block, 2)
+        with pytest.raises(CostError, match="that are computed has no conversion here"):
+            unit_file(LITERT, to_onnx(module, shape), "float", 1)
+
+
 def test_recipes_of_onnx_alone_are_refused() -> None:
     model = example("head")
     with pytest.raises(CostError, match="recipe 'static8' is for runtimes that read ONNX"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,7 @@ name: ranks
 input_size: 32
 patch_size: 4
 norm: layer
+token_routing: [learned, random]
 stages:
   - depth: [1, 2]
     width: [32, 48, 64]
@@ -155,7 +157,34 @@ stages:
       weight_bits: [32, 8]
       act_bits: 8
       rank_ratio: [1.0, 0.5, 0.9]
+      mlp_capacity: [1.0, 0.5, 0.3]
 """
+
+
+@pytest.mark.onnx
+def test_routed_mlps_are_told_apart() -> None:
+    """By their keys, in the batch walk, and in bytes, of which those of scores stay float."""
+    space = SearchSpace.from_text(LOW_RANK)
+    candidates = space.sample(12, 3)
+    numbers: dict[SubBlock, int] = {}
+    index, _ = Indexer(lambda u: numbers.setdefault(u, len(numbers))).index(candidates)
+    known, walked = list(numbers), [b for c in candidates for b in workload(c).sub_blocks]
+    assert [known[i].key for i in index] == [block.key for block in walked]
+    routed = {f: [b for b in walked if f in b.flags] for f in ("learned", "random")}
+    for how, found in routed.items():
+        block = min(found, key=lambda block: block.macs)
+        again = SubBlock.parse(block.key)
+        assert (again.key, again.macs) == (block.key, block.macs) and f"&{how}" in block.key
+        plain = replace(block, flags=(), place=replace(block.place, routed=0))
+        assert block.macs < plain.macs and block.key != plain.key
+        unit = unit_of(replace(block, policy=Policy(8, 8)), "dynamic8")
+        module, shape = build(unit.block)
+        graph = apply_recipe(to_onnx(module, shape), "dynamic8").graph
+        floats = [t for t in graph.initializer if t.data_type != TensorProto.INT64]
+        stored = sum(numpy_helper.to_array(t).nbytes for t in floats if int(np.prod(t.dims)) > 1)
+        assert stored + 4 * (how == "learned") == unit.weight_bytes  # and a bias of one number
+        integers = [t for t in graph.initializer if t.data_type == TensorProto.INT8]
+        assert len([t for t in integers if np.prod(t.dims) > 1]) == 2  # those of the MLP
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, LOW_RANK])

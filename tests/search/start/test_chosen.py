@@ -47,6 +47,10 @@ def test_only_what_is_named_varies_layer_by_layer() -> None:
 def test_architecture_alone_and_one_part_alone() -> None:
     assert fields_of(vit_space("depth", "patch_size")) == {"depth", "patch_size"}
     assert fields_of(vit_space("mlp_weight_bits")) == {"mlp_weight_bits"}
+    routed = vit_space("mlp_capacity")
+    assert {c.name: c.values for c in routed.parameters} == {
+        f"stages.0.blocks.{j}.mlp_capacity": (1.0, 0.75, 0.5) for j in range(4)
+    }
 
 
 def test_what_a_network_does_not_have_is_refused() -> None:
