@@ -87,8 +87,8 @@ def _write(build: Build, device: Device, data: Data, chosen: Manifest, folder: P
     graph = to_onnx(backbone, input_shape(candidate, device.batch), outputs=names)
     look = metadata(candidate, chosen.preprocessing)
     about = {key: json.dumps(value) for key, value in look.items()}
-    calibration = build.images.numpy()
-    content = network_file(device, graph, candidate, build.recipes, about, calibration).content
+    limits = build.seen.limits
+    content = network_file(device, graph, candidate, build.recipes, about, limits).content
     distance = _distance(build, backbone, content, data, device.batch)
     write_atomic(folder / "model.onnx", content)
     write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
