@@ -61,7 +61,7 @@ def rank(inputs: int, outputs: int, ratio: float) -> int:
 
 def low_rank(op: Op, ratio: float) -> list[Op]:
     """The two linear layers that replace a factored one; anything else as it is."""
-    if op.kind != "linear":
+    if op.kind != "linear" or not np.any(op.weights):  # a line of scores is of no policy
         return [op]
     rows, inputs, outputs = op.shape
     bias = op.others > 0

@@ -223,6 +223,9 @@ class Manifest:
         body["preprocessing"] = self.preprocessing.to_dict()
         if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
             del body["goal"]
+        for story in body["finalists"].values():  # as 0.2 wrote it, which undid nothing
+            if not story["undone"]:
+                del story["undone"]
         body["ways"] = {name: plain(trial) for name, trial in self.ways.items()}
         if not self.ways:
             del body["ways"]

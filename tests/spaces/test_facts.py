@@ -74,6 +74,8 @@ def test_bytes_follow_bits(candidates: list[Candidate]) -> None:
         plain = workload(Candidate.uncompressed(candidate.architecture))
         assert plain.weight_bytes == 4 * plain.params
         compressed = workload(candidate)
+        if any(block.policy.others for block in compressed.sub_blocks):
+            continue  # whose ranks and zeros change what is stored, too
         assert compressed.params == plain.params
         assert plain.params / 2 < compressed.weight_bytes <= plain.weight_bytes
         assert compressed.moved_bytes <= plain.moved_bytes

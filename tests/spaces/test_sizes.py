@@ -37,7 +37,7 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
     own = read_yaml(PRESETS / f"{name}.yaml")
     halvings = len(own["stages"]) - 1
     grids = [own["input_size"] / patch for patch in patches(own)]
-    smallest = LEAST_PATCH[own["stem"]]
+    smallest = LEAST_PATCH[own.get("stem", "patch")]
     least = 4 << halvings if smallest > 1 else 1  # two tokens a side in the last stage
     for asked in (*SIZES[:60], *SIZES[60::7]):
         spec = at_size(own, asked)

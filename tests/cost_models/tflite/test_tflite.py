@@ -45,6 +45,7 @@ LITERT = Device.load("cpu-litert")
 
 
 PICKING = ("banded", "halo", "focal")  # tokens by their places
+UNROUNDED = ("depthwise",)  # kernels of one channel have no bits
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
@@ -57,7 +58,7 @@ def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     plain = {name for name in kernels if name.startswith("plain")}
     assert plain == ({"plain GATHER:float32"} if kind in PICKING else set())
     integers = {name for name in kernels if name.endswith("int8")}
-    assert bool(integers) == (recipe == "dynamic8")
+    assert bool(integers) == (recipe == "dynamic8" and kind not in UNROUNDED)
 
 
 @pytest.mark.parametrize("preset", ["digits", "mobile_hybrid"])

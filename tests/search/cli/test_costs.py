@@ -66,8 +66,9 @@ def test_predict_candidates_and_files_together(
     assert rows[3]["coverage"] == 1 and rows[3]["size_mb"] == file.stat().st_size / 1e6
     assert rows[4]["coverage"] < 0.5 and not rows[4]["inside"]
     assert rows[4]["peak_memory_mb"] is None and rows[4]["energy_mj"] is None
-    *_, last = invoke("predict", model_file, several, one, file, strange).stdout.splitlines()
+    *_, last, why = invoke("predict", model_file, several, one, file, strange).stdout.splitlines()
     assert "100% outside of what was measured" in last and last.split()[5] == "-"
+    assert why == "  100%  Conv: no sub-block that was measured"
 
 
 def test_show(model_file: Path, space_file: Path, table: LatencyTable) -> None:
