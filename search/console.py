@@ -69,7 +69,8 @@ class _Bar(_Tqdm):
         known = super().format_dict
         left = [s for follower in _followers if (s := follower.left_s()) is not None]
         words = [words for follower in _followers if (words := follower.whole())]
-        seconds = left[-1] if left else _left_s(known)
+        is_done = known["total"] is not None and known["n"] >= known["total"]
+        seconds = 0.0 if is_done else left[-1] if left else _left_s(known)
         said = "?" if seconds is None else tqdm.format_interval(seconds)
         return {**known, "left": said, "whole": "".join(f", {w}" for w in words)}
 

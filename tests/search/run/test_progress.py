@@ -166,7 +166,9 @@ def test_bars_tell_the_job_and_end_with_the_time_left(
                 bar.update()
         assert job.to_dict()["doing"] == "supernet: 4 of 4"
     assert current_job() is None
-    said = [line for line in capsys.readouterr().err.splitlines() if "2 of 4 steps, " in line]
+    lines = capsys.readouterr().err.splitlines()
+    assert any("4 of 4 steps, " in line and ", 00:00 left" in line for line in lines)
+    said = [line for line in lines if "2 of 4 steps, " in line]
     assert re.search(r"supernet: .*, 0[1-4]:\d\d left, about [345] min left in all", said[0])
 
 
