@@ -57,11 +57,11 @@ CLASSES = {
     "layout": (
         *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Concat", "Split"),
         *("Slice", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Pad"),
-        *("ScatterNDUpdate", "ScatterElementsUpdate", "ScatterUpdate"),  # OpenVINO's names
         *("Expand", "Tile", "Shape", "Size", "ConstantOfShape", "Range", "DepthToSpace", "Roll"),
         *("SpaceToDepth", "ReorderInput", "ReorderOutput", "QLinearConcat", "Resize", "Trilu"),
         *("MemcpyToHost", "MemcpyFromHost", "Cast", "Constant", "ReverseSequence", "Upsample"),
         *("Reorder", "Concatenation", "StridedSlice", "ScatterUpdate", "Broadcast", "Convert"),
+        *("ScatterNDUpdate", "ScatterElementsUpdate"),
         *("ShapeOf", "Interpolate"),
     ),
     "quantization": (
