@@ -15,6 +15,7 @@ from vitpareto.search.training.losses import Lesson
 from vitpareto.search.training.supernet import fresh, training_steps
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import SpaceError
+from vitpareto.spaces.safe_yaml import read_yaml
 from vitpareto.spaces.space import PRESETS
 
 from ..shared import FAMILIES, made_once
@@ -73,7 +74,9 @@ def test_a_dry_run_on_photos(name: str, photos: Path, tmp_path: Path) -> None:
     planned = json.loads(result.stdout)
     assert planned["images"]["classes"] == 2
     assert all(math.isfinite(s) and s >= 0 for s in planned["seconds"].values())
-    assert f"{name}: input_size " in planned["space"]["description"] or name.endswith("224")
+    own = read_yaml(PRESETS / f"{name.partition('@')[0]}.yaml")["input_size"]
+    resized = f"{name}: input_size " in planned["space"]["description"]
+    assert resized != name.endswith(f"@{own}")
     assert not (tmp_path / "run").exists()
 
 
