@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
@@ -20,32 +17,6 @@ from .converting import Converting, as_file, refusal
 if TYPE_CHECKING:
     import onnx
 
-Array = NDArray[np.float32]
-
-
-class MnnModel:
-    """One session.
-
-    Attributes:
-        input_shape: of a batch of images.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self.input_shape = graph.input_shape
-
-    def run(self, images: Array) -> Array:
-        """Inputs of the compiled shape -> outputs."""
-        return self._graph.run(images)
-
-    def kernels(self) -> dict[str, int]:
-        """Kernels that run, all in float32."""
-        return self._graph.kernels()
-
-    def memory_mb(self) -> float:
-        """Memory that the session holds."""
-        return self._graph.memory_mb()
-
 
 class MnnRuntime(Converting):
     """Converts ONNX graphs by MNN's converter, and runs what it made on a number of threads."""
@@ -55,7 +26,7 @@ class MnnRuntime(Converting):
             import_module("MNN")
         self._device = device.to_dict()
 
-    def compile(self, model: Source) -> MnnModel:
+    def compile(self, model: Source) -> Graph:
         """Open a session.
 
         Raises:
@@ -64,7 +35,7 @@ class MnnRuntime(Converting):
         content = self.content(model)
         try:
             with as_file(content) as path:
-                return MnnModel(Graph(path, self._device))
+                return Graph(path, self._device)
         except (OSError, ValueError) as error:
             raise refusal("MNN", "file", error) from error
 

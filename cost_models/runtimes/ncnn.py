@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
@@ -20,27 +17,9 @@ from .converting import Converting, as_file, refusal
 if TYPE_CHECKING:
     import onnx
 
-Array = NDArray[np.float32]
 
-
-class NcnnModel:
-    """One network.
-
-    Attributes:
-        input_shape: of a batch of images.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self.input_shape = graph.input_shape
-
-    def run(self, images: Array) -> Array:
-        """Inputs of the compiled shape -> outputs."""
-        return self._graph.run(images)
-
-    def kernels(self) -> dict[str, int]:
-        """Layers with what they multiply."""
-        return self._graph.kernels()
+class NcnnModel(Graph):
+    """One network."""
 
     def memory_mb(self) -> None:
         """Nothing: ncnn does not say; `footprint` measures it from outside."""
@@ -63,7 +42,7 @@ class NcnnRuntime(Converting):
         content = self.content(model)
         try:
             with as_file(content) as path:
-                return NcnnModel(Graph(path, self._device))
+                return NcnnModel(path, self._device)
         except (OSError, ValueError, RuntimeError) as error:
             raise refusal("ncnn", "file", error) from error
 

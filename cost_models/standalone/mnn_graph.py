@@ -59,7 +59,7 @@ class Graph:
         self._shape = tuple(self._made.getShape())
         self._answer = self._tensor(np.zeros(self._shape, np.float32))
 
-    def run(self, x: Any) -> Any:
+    def run(self, images: Any) -> Any:
         """Inputs -> first output.
 
         Raises:
@@ -68,7 +68,7 @@ class Graph:
         """
         import numpy as np
 
-        self._give(np.ascontiguousarray(x, np.float32))
+        self._give(np.ascontiguousarray(images, np.float32))
         if failed := self._net.runSession(self._session):
             raise RuntimeError(f"MNN stopped with code {failed}")
         self._made.copyToHostTensor(self._answer)

@@ -71,11 +71,11 @@ class Graph:
         if self._net.load_model(str(folder / BIN)):
             raise RuntimeError(f"{BIN} is not what {PARAM} says")
 
-    def run(self, x: Any) -> Any:
+    def run(self, images: Any) -> Any:
         """Inputs -> first output."""
         import numpy as np
 
-        answers = [self._run_one(np.ascontiguousarray(image, np.float32)) for image in x]
+        answers = [self._run_one(np.ascontiguousarray(image, np.float32)) for image in images]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
     def _run_one(self, image: Any) -> Any:

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save
 
 from ...cost_models import Device
-from ...cost_models.graphs.files import network_file
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.graphs.to_onnx import to_onnx
 from ...cost_models.runtime_spec import ONNX, find_runtime
@@ -27,8 +26,9 @@ from ..store.atomic_files import write_atomic
 from .artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from .build import Build
 from .export import build_for
-from .handover import device_of, fill
-from .manifest import Manifest, changed_file, hashes
+from .formats.onnx import encode_graph
+from .handover import device_of, fill, verified_folder
+from .manifest import Manifest, hashes
 from .preprocessing import metadata
 
 ABOUT = "features.json"
@@ -65,9 +65,7 @@ def export_features(
             from torch's.
         SpaceError: a model that drops tokens, or that takes no images of this size.
     """
-    source = pareto / chosen.key
-    if changed := changed_file(source, chosen.files):
-        raise RunError(f"{source / changed}: has changed since it was verified")
+    source = verified_folder(pareto, chosen)
     device = _reader_of_onnx(chosen.device if runtime is None else device_of(runtime))
     candidate, network = read_candidate(source), load_network(source)
     a = candidate.architecture
@@ -86,9 +84,7 @@ def _write(build: Build, device: Device, data: Data, chosen: Manifest, folder: P
     names = [m.name for m in maps]
     graph = to_onnx(backbone, input_shape(candidate, device.batch), outputs=names)
     look = metadata(candidate, chosen.preprocessing)
-    about = {key: json.dumps(value) for key, value in look.items()}
-    limits = build.seen.limits
-    content = network_file(device, graph, candidate, build.recipes, about, limits).content
+    content = encode_graph(graph, build, device, chosen.preprocessing)
     distance = _distance(build, backbone, content, data, device.batch)
     write_atomic(folder / "model.onnx", content)
     write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")

@@ -59,9 +59,7 @@ def export_picked(
         MissingRuntimeError: the runtime is not installed here.
         RunError: a file has changed since, or the folder exists.
     """
-    source = pareto / chosen.key
-    if changed := changed_file(source, chosen.files):
-        raise RunError(f"{source / changed}: has changed since it was verified")
+    source = verified_folder(pareto, chosen)
     if runtime in (None, chosen.device.runtime):
 
         def copy(folder: Path) -> str:
@@ -74,6 +72,18 @@ def export_picked(
     device = device_of(runtime)
     open_runtime(device)
     return fill(out / chosen.key, lambda to: remake(source, chosen, data(), device, to))
+
+
+def verified_folder(pareto: Path, chosen: Manifest) -> Path:
+    """The folder of a delivered model, whose files are those that were verified.
+
+    Raises:
+        RunError: one has changed since.
+    """
+    source = pareto / chosen.key
+    if changed := changed_file(source, chosen.files):
+        raise RunError(f"{source / changed}: has changed since it was verified")
+    return source
 
 
 def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: Path) -> str:

@@ -32,9 +32,20 @@ def encode(build: Build, device: Device, preprocessing: Preprocessing | None) ->
     Raises:
         CostError: a precision that the device cannot run, or a conversion that is wrong.
     """
-    candidate = build.candidate
     # The same exporter as in calibration, so that the measured graph is the delivered one.
-    graph = to_onnx(build.ready, input_shape(candidate, device.batch))
+    graph = to_onnx(build.ready, input_shape(build.candidate, device.batch))
+    return encode_graph(graph, build, device, preprocessing)
+
+
+def encode_graph(
+    graph: onnx.ModelProto, build: Build, device: Device, preprocessing: Preprocessing | None
+) -> bytes:
+    """Encode the float graph of a build, or of a part of it, in its precision.
+
+    Raises:
+        CostError: a precision that the device cannot run, or a conversion that is wrong.
+    """
+    candidate = build.candidate
     about = {k: json.dumps(v) for k, v in metadata(candidate, preprocessing).items()}
     limits = build.seen.limits
     return network_file(device, graph, candidate, build.recipes, about, limits).content
