@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from .words import latency, number, percent
 
 LEVEL = 0.9  # of the intervals
 ENOUGH = 30  # models that tell how often intervals hold
+RARE = 0.01  # chance of so few in right intervals, below which they are called too narrow
 LEAST, MOST = 80, 97  # percent that such intervals hold where they are right
 
 
@@ -202,8 +204,10 @@ def _forecasts(facts: Facts) -> Iterator[str]:
 
 def _held(share: float, n: int) -> str:
     """How often 90% intervals held, and whether so few can tell."""
+    held = round(share * n)
+    chance = sum(math.comb(n, k) * LEVEL**k * (1 - LEVEL) ** (n - k) for k in range(held + 1))
     few = "" if n >= ENOUGH else ", which are too few to tell whether they are right"
-    return f"90% intervals held {round(share * n)} of {n}{few}"
+    return f"90% intervals held {held} of {n}{', so they are too narrow' if chance < RARE else few}"
 
 
 def _cost_model(facts: Facts) -> Iterator[str]:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ...cost_models.tables.anchors import speed_words
+from ..counted import counted
 from ..delivery.claims import plain
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
@@ -92,6 +93,12 @@ def _accuracies(facts: Facts) -> list[str]:
         "forecast. The circle is what the finished model has on the validation split: "
         f"{inside} of {len(rows)} lie inside."
     )
+    if not facts.folder.whole_trainings.exists():
+        steps, passes = facts.config.forecast.steps, facts.config.finish.epochs
+        caption += (
+            f" Forecasts are of short trainings, of {counted(steps, 'step')}; finished models were "
+            f"trained for up to {counted(passes, 'pass/passes')}, which makes most of them better."
+        )
     words = (f"Finished against forecast {name}", f"{name} on the validation split, %")
     draw = partial(band_chart, rows, lambda tick: f"{tick:g}", words)
     return [

@@ -56,6 +56,7 @@ from ..training.supernet import fresh, shared_from
 from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
 from .devices import given_model, load_device
 from .opening import require_energy
+from .progress import stopped_s
 from .rates import Rates, measure_rates, views_of
 from .stage import Stage
 from .stages import running
@@ -90,7 +91,7 @@ class Ingredients:
 
     Attributes:
         begun: when it was opened, by `time.monotonic`.
-        before_s: seconds of the stages that had ended by then.
+        before_s: seconds of the stages that had ended by then, and of the one that was stopped.
         limit: of the stage that is to begin; none where nothing but its lengths says how long it
             takes.
         made: what this process has loaded or made so far, by the name of the method.
@@ -103,7 +104,8 @@ class Ingredients:
         self.begun = time.monotonic()
         self.limit: Limit | None = None
         kept = read_json(folder.stages) if folder.stages.exists() else {}
-        self.before_s: float = sum(facts.get("seconds", 0.0) for facts in kept.values())
+        ended = sum(facts.get("seconds", 0.0) for facts in kept.values())
+        self.before_s: float = ended + sum(stopped_s(folder).values())
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...spaces.errors import RunError
 from ..console import followed_by, spoken
-from ..store.atomic_files import write_json
+from ..store.atomic_files import read_json, write_json
 from ..store.run_folder import RunPaths
 from .busy import Busy
 from .stage import Stage
@@ -57,6 +57,15 @@ class _Bar:
         return (now - self.since) / counted * (self.total - self.done) if counted else None
 
 
+def stopped_s(paths: RunPaths) -> dict[str, float]:
+    """Seconds that earlier processes spent in a stage that they did not end, by its name."""
+    if not paths.progress.exists():
+        return {}
+    ended = read_json(paths.stages) if paths.stages.exists() else {}
+    rows = read_json(paths.progress)["stages"]
+    return {r["name"]: r["seconds"] for r in rows if r["seconds"] and r["name"] not in ended}
+
+
 class Job:
     """The stages of a run: which ended, which runs, and how long the rest will take.
 
@@ -76,6 +85,7 @@ class Job:
     ) -> None:
         self._paths, self._stages, self._computing = paths, stages, computing
         self._ended = {Stage(name): s for name, s in ended.items() if name in stages}
+        self._stopped = stopped_s(paths)
         self._took: dict[Stage, float] = {}  # of those that ended here
         self._expected: Mapping[Stage, float] = {}
         self._end: float | None = None
@@ -99,18 +109,21 @@ class Job:
     def begin(self, stage: Stage) -> str:
         """Note that a stage starts; words that say so."""
         with self._lock:
-            self._now, self._since, self._bar = stage, time.monotonic(), None
+            self._now, self._bar = stage, None
+            self._since = time.monotonic() - self._stopped.pop(stage, 0.0)
             self._busy.begin(stage)
             self._pass(self._stages[: self._stages.index(stage)])
         number = f"stage {self._stages.index(stage) + 1} of {len(self._stages)}: "
         left = self.whole()
         return f"{number}{stage.value}: {stage.meaning}" + (f"; {left}" if left else "")
 
-    def finish(self, stage: Stage, seconds: float) -> None:
-        """Note that a stage has ended."""
+    def finish(self, stage: Stage) -> float:
+        """Note that a stage has ended; its seconds, in processes that were stopped included."""
         with self._lock:
+            seconds = time.monotonic() - self._since
             self._ended[stage] = self._took[stage] = seconds
             self._now, self._bar = None, None
+        return seconds
 
     def see(self, label: str, done: float, total: float, words: str) -> None:
         """Note where a bar is."""
@@ -203,7 +216,7 @@ class Job:
             "state": state,
             "seconds": round(time.monotonic() - self._since, 1)
             if state == "now"
-            else self._ended.get(stage),
+            else self._ended.get(stage, self._stopped.get(stage)),
             "expected_s": expected and round(expected, 1),
         }
 

@@ -28,11 +28,9 @@ def running(folder: RunFolder, stage: Stage) -> Generator[dict[str, Any]]:
     start = time.perf_counter()
     facts: dict[str, Any] = {}
     yield facts
-    seconds = time.perf_counter() - start
+    seconds = job.finish(stage) if job else time.perf_counter() - start
     facts = {"seconds": round(seconds, 2), "peak_memory_mb": round(peak_mb())} | facts
     folder.record_stage(name, facts)
-    if job:
-        job.finish(stage, seconds)
     log.info("%s: %s", name, ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
 
 

@@ -196,9 +196,13 @@ def test_it_says_how_far_the_forecasts_were_off(facts: Facts) -> None:
     assert "90% intervals held 1 of 2, which are too few to tell" in said
     assert "from 40 short trainings" in said and "off by 2.5 points" in said
     assert "90% intervals held 36 of 40." in said
+    far = [replace(m, promised=replace(m.promised, accuracy_high=0.1)) for m in 2 * delivered]
+    said = " ".join(notes(replace(facts, delivered=far)))
+    assert "90% intervals held 0 of 4, so they are too narrow." in said
     drawn = parsed("".join(promises(replace(facts, delivered=delivered)))).texts
     assert "Accuracy: forecast and finished" in drawn
     assert any("1 of 2 lie inside" in words for words in drawn)
+    assert any("finished models were trained for up to" in words for words in drawn)
     none = facts.config.with_values({"forecast.candidates": 0})
     drawn = parsed("".join(promises(replace(facts, delivered=delivered, config=none)))).texts
     assert "Accuracy: forecast and finished" not in drawn

@@ -13,7 +13,7 @@ from vitpareto.search.config import load_config
 from vitpareto.search.console import progress, spoken
 from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run import progress as module
-from vitpareto.search.run.progress import Job, current_job, following
+from vitpareto.search.run.progress import Job, current_job, following, stopped_s
 from vitpareto.search.run.stage import MEANINGS, Stage
 from vitpareto.search.store.run_folder import RunPaths
 
@@ -56,7 +56,7 @@ def test_a_stage_says_its_number_its_meaning_and_the_time_left(
 ) -> None:
     job = Job(paths, STAGES, {})
     assert job.begin(Stage.DATA) == f"stage 1 of 4: data: {Stage.DATA.meaning}"
-    job.finish(Stage.DATA, 1.0)
+    job.finish(Stage.DATA)
     job.expect(EXPECTED)
     assert job.begin(Stage.CALIBRATION).endswith("; about 7 min left in all")
 
@@ -67,7 +67,7 @@ def test_what_is_left_follows_the_stages_so_far(paths: RunPaths, clock: Clock) -
     assert job.to_dict()["left_s"] == 300
     job.begin(Stage.TEACHER)
     clock.now = 120.0  # twice as long as expected
-    job.finish(Stage.TEACHER, 120.0)
+    job.finish(Stage.TEACHER)
     left = job.to_dict()["left_s"]
     assert 1.5 * 240 < left < 2 * 240  # what is to come is expected to take longer as well
     job.begin(Stage.SUPERNET)
@@ -90,6 +90,31 @@ def test_a_stage_that_goes_on_counts_from_where_it_was(paths: RunPaths, clock: C
     assert job.to_dict()["left_s"] == pytest.approx(40)
     states = [row["state"] for row in job.to_dict()["stages"]]
     assert states == ["done", "done", "done", "now"]
+
+
+def test_the_time_of_a_stage_that_was_stopped_is_not_forgotten(
+    paths: RunPaths, clock: Clock
+) -> None:
+    """Whether the next process comes to it again or is stopped before, and counted once."""
+
+    def stopped(begun: Stage, seconds: float) -> Job:
+        job = Job(paths, STAGES, {"data": 1.0})
+        with pytest.raises(KeyboardInterrupt), job.kept():
+            job.begin(begun)
+            clock.now += seconds
+            raise KeyboardInterrupt
+        return job
+
+    paths.stages.write_text('{"data": {"seconds": 1.0}}')
+    stopped(Stage.TEACHER, 40.0)
+    assert stopped_s(paths) == {"teacher": 40.0}
+    stopped(Stage.CALIBRATION, 5.0)
+    assert stopped_s(paths) == {"calibration": 5.0, "teacher": 40.0}
+    job = stopped(Stage.TEACHER, 20.0)
+    assert stopped_s(paths)["teacher"] == 60.0
+    assert job.finish(Stage.TEACHER) == 60.0
+    paths.stages.write_text('{"data": {}, "calibration": {}, "teacher": {}}')
+    assert stopped_s(paths) == {}
 
 
 def test_stages_follow_what_is_expected(paths: RunPaths, clock: Clock) -> None:
