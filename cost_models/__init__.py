@@ -9,7 +9,8 @@ from ..spaces.packages import needed
 from .device import Device
 from .predict.model import CostModel, Prediction
 from .tables.latency_table import LatencyTable
-from .units.workload import SubBlock, Workload, workload
+from .units.sub_block import SubBlock
+from .units.workload import Workload, workload
 
 if TYPE_CHECKING:
     from .calibration.calibrate import calibrate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -127,3 +128,23 @@ def write_operators(
 def attributes(node: onnx.NodeProto, **usual: Any) -> dict[str, Any]:
     """Attributes by name: those that are given, and usual ones in place of the others."""
     return usual | {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def told_of(about: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a file is to say of itself, by name, which comes as JSON."""
+    return {name: json.loads(text) for name, text in (about or {}).items()}
+
+
+def runs(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Places one after the other, as first and behind the last of those that follow each other.
+
+    >>> runs([4, 5, 0])
+    [(4, 6), (0, 1)]
+    """
+    found: list[tuple[int, int]] = []
+    for place in places:
+        if found and found[-1][1] == place:
+            found[-1] = (found[-1][0], place + 1)
+        else:
+            found.append((place, place + 1))
+    return found

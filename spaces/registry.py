@@ -67,8 +67,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _load(self, name: str) -> Any:
         if name in self._own:
-            module, _, attribute = self._own[name].partition(":")
-            return getattr(import_module(module, self._package), attribute)
+            return loaded(self._own[name], self._package)
         point = self._plugins()[name]
         try:
             return point.load()
@@ -79,6 +78,17 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _plugins(self) -> Mapping[str, EntryPoint]:
         return _points(self.group)
+
+
+def loaded(entry: str, package: str | None) -> Any:
+    """What "module:attribute" stands for.
+
+    Args:
+        entry: the two, the module relative to `package`.
+        package: where the module is.
+    """
+    module, _, attribute = entry.partition(":")
+    return getattr(import_module(module, package), attribute)
 
 
 @cache

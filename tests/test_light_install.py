@@ -85,7 +85,7 @@ def test_whatever_is_imported_is_installed_by_the_package_or_an_extra() -> None:
     of_these = {"google": "onnx", "sqlalchemy": "optuna"}
     of_these |= {"torchvision": "timm", "huggingface_hub": "timm"}  # bring them
     others = {"pytest", "hypothesis"}  # of laws
-    others |= {"energy_meter", "graph", "run", "runner", "seal", "timing"}  # of a bundle or kit
+    others |= {"energy_meter", "graph", "run", "runner", "seal", "silence", "timing"}  # of bundles
     others |= {"pynvml", "transformers"}  # used where they are; the latter by folders that it saved
     assert not found - known - {"click", "numpy", "yaml"} - of_these.keys() - others
 

@@ -25,8 +25,8 @@ from ..predict.regressor import Regressor
 from ..standalone.timing import ALARM, IN_TURN, ONE_BY_ONE
 from ..tables.latency_table import LatencyTable, Row, different, quietest, with_footprints
 from ..units.precision_recipes import Book, recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit, unit_of
-from ..units.workload import SubBlock
 from .bundle import collect, recipes_of, sets_in
 from .selection import choose, fastest, occurring, trials
 

@@ -13,8 +13,8 @@ from ...spaces.errors import CostError
 from ..predict.regressor import Regressor
 from ..units.indexer import Indexer
 from ..units.precision_recipes import Book, group_of, kernel_recipe, ranked, recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, unit_of
-from ..units.workload import SubBlock
 
 CLEARLY = 0.1  # of the logarithm: a tenth faster, twice what processes differ by
 

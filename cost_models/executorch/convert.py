@@ -12,13 +12,12 @@ from collections.abc import Mapping
 
 import onnx
 
-from ...spaces.errors import CostError
 from ..onnx_ranking import without_top_k
-from ..onnx_reading import write_operators
+from ..onnx_reading import told_of, write_operators
 from ..stored_weights import StoredWeights
 from ..tflite.conversion import Conversion
 from ..tflite.operators import OPERATORS as TFLITE
-from .operators import OPERATORS
+from .operators import OPERATORS, refusal
 from .program import encode_delegate, encode_program
 from .xnnpack import XnnpackGraph
 
@@ -48,8 +47,7 @@ def to_executorch(
     graph = XnnpackGraph(conversion.graph, image, output)
     for operator in conversion.graph.needed(output):
         if operator.kind not in OPERATORS:
-            raise CostError(f"ExecuTorch: operator {operator.kind} has no conversion")
+            raise refusal(operator, "has no conversion")
         OPERATORS[operator.kind](graph, operator)
-    told = {name: json.loads(text) for name, text in (about or {}).items()}
     shapes = conversion.graph.shape(image), conversion.graph.shape(output)
-    return encode_program(encode_delegate(*graph.encode()), *shapes, json.dumps(told))
+    return encode_program(encode_delegate(*graph.encode()), *shapes, json.dumps(told_of(about)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces.errors import CostError
+from ..onnx_reading import runs
 from ..tflite.flatbuffer import Operator
 from .xnnpack import INVALID, XnnpackGraph
 
@@ -30,7 +31,8 @@ def _limits(operator: Operator) -> tuple[float, float] | None:
     return LIMITS.get(_options(operator).get("fusedActivationFunction", 0))
 
 
-def _refusal(operator: Operator, why: str) -> CostError:
+def refusal(operator: Operator, why: str) -> CostError:
+    """Error that names an operator."""
     return CostError(f"ExecuTorch: operator {operator.kind} {why}")
 
 
@@ -95,7 +97,7 @@ def _dequantize(g: XnnpackGraph, o: Operator) -> None:
     """Weights that are to be multiplied as floats: they are stored so, too."""
     values, scales = g.source.value(o.inputs[0]), g.source.scales(o.inputs[0])
     if values is None:
-        raise _refusal(o, "of what is computed has no conversion")
+        raise refusal(o, "of what is computed has no conversion")
     floats = values.astype(np.float32)
     if scales is not None:
         each = [1] * floats.ndim
@@ -207,7 +209,7 @@ def _mean(factor: bool) -> Writer:
         axes = sorted({axis % len(shape) for axis in _whole(g, o.inputs[1])})
         first, last = axes[0], axes[-1]
         if axes != list(range(first, last + 1)):
-            raise _refusal(o, f"over axes {axes} has no conversion")
+            raise refusal(o, f"over axes {axes} has no conversion")
         outer, count, inner = (
             prod(part) for part in (shape[:first], shape[first : last + 1], shape[last + 1 :])
         )
@@ -287,19 +289,14 @@ def _gather(g: XnnpackGraph, o: Operator) -> None:
     """Parts at places that are known, cut out and joined."""
     places = g.source.value(o.inputs[1])
     if places is None:
-        raise _refusal(o, "at places that are computed has no conversion")
+        raise refusal(o, "at places that are computed has no conversion")
     x, shape, axis = g.value(o.inputs[0]), g.source.shape(o.inputs[0]), _options(o)["axis"]
-    runs: list[list[int]] = []
-    for place in places.tolist():
-        if runs and sum(runs[-1]) == place:
-            runs[-1][1] += 1
-        else:
-            runs.append([place, 1])
+    cuts = runs(places.tolist())
     out, parts = g.value(o.outputs[0]), list[tuple[int, tuple[int, ...]]]()
-    for start, count in runs:
+    for start, end in cuts:
         begin, sizes = [0] * len(shape), list(shape)
-        begin[axis], sizes[axis] = start, count
-        made = out if len(runs) == 1 else g.made(sizes)
+        begin[axis], sizes[axis] = start, end - start
+        made = out if len(cuts) == 1 else g.made(sizes)
         _cut(g, x, made, begin, sizes)
         parts.append((made, tuple(sizes)))
     if len(parts) > 1:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...spaces.errors import CostError
+from ..standalone.executorch_graph import is_whole
 from .flatc import PROGRAM, XNNPACK, decompiled
-from .program import ABOUT, HEADER, MAGIC, XNN_MAGIC
+from .program import ABOUT, XNN_MAGIC
 
 LINEAR = ("FullyConnected", "Conv2d")
 STORED = {"xnn_datatype_fp32": "float32", "xnn_datatype_qcint8": "int8"}
@@ -42,14 +43,6 @@ class ProgramFile:
 
     nodes: Sequence[StoredNode]
     about: Mapping[str, Any]
-
-
-def is_whole(content: bytes) -> bool:
-    """Whether a file is a program, and as long as its header says."""
-    if content[4:6] != b"ET" or content[8:12] != MAGIC or len(content) < 8 + HEADER:
-        return False
-    base, size = struct.unpack_from("<QQ", content, 24)
-    return base + size == len(content)
 
 
 def read_file(content: bytes) -> ProgramFile:

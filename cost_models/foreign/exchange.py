@@ -13,8 +13,9 @@ from ...spaces import Candidate
 from ..predict.model import CostModel
 from ..tables.latency_table import LatencyTable, Row
 from ..units.precision_recipes import recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import parse_unit, unit_of
-from ..units.workload import SubBlock, workload
+from ..units.workload import workload
 
 _TENTH = 1.2816  # standard deviations from the middle to the tenth percentile
 

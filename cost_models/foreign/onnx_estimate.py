@@ -20,10 +20,10 @@ from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError
 from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
+from ..units.sub_block import SubBlock
 from ..units.unit import unit_of
-from ..units.workload import SubBlock
+from .onnx_kinds import WORK
 from .onnx_pieces import Linear, Piece, choosing, read_pieces, stored_bytes
-from .onnx_rewrites import WORK
 
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 _LARGER = "sizes outside of those that were measured"

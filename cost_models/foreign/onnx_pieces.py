@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...spaces.errors import CostError
+from .onnx_kinds import LIGHT, WORK, kind_of
 from .onnx_plain import PlainGraph
-from .onnx_rewrites import LIGHT, WORK, kind_of
 
 _PRODUCTS = ("MatMul", "Gemm", "MatMulInteger")
 _CONVOLUTIONS = ("Conv", "ConvInteger", "ConvTranspose")

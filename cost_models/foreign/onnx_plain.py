@@ -11,7 +11,8 @@ from math import prod
 from typing import Any
 
 from ...spaces.errors import CostError
-from .onnx_rewrites import kind_of, rewritten
+from .onnx_kinds import kind_of
+from .onnx_rewrites import rewritten
 
 _SMALL = 1024  # elements of a constant whose values are looked at: shapes, axes, scales
 _STANDARD = ("", "ai.onnx")

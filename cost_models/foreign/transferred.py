@@ -16,8 +16,8 @@ from ..predict.model import LEVEL, CostModel
 from ..tables.anchors import geometric
 from ..tables.latency_table import LatencyTable, Row, quietest
 from ..units.precision_recipes import kernel_recipe, recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit, unit_of
-from ..units.workload import SubBlock
 from .transfer import farthest, transfer
 
 Array = NDArray[np.float64]

@@ -13,9 +13,10 @@ from ...spaces.contract import MixerCase, first_with_each, images, traits
 from ...spaces.networks import Network
 from ..device import Device
 from ..runtimes import open_runtime
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, unit_of
 from ..units.vectorized import alike
-from ..units.workload import SubBlock, workload
+from ..units.workload import workload
 from .modules import build, locate
 from .to_onnx import to_onnx
 

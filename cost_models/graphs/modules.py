@@ -16,7 +16,9 @@ from ...spaces.networks.network import to_grid, to_tokens
 from ...spaces.networks.stems import make_downsample
 from ...spaces.ops import linear
 from ...spaces.transforms import policy_transforms
-from ..units.workload import SubBlock, has_mlp, transformed, workload
+from ..units.operations import transformed
+from ..units.sub_block import SubBlock
+from ..units.workload import has_mlp, workload
 from .folding import folded
 
 EPS = 1e-6

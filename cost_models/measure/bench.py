@@ -39,8 +39,8 @@ from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_sessi
 from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
 from ..tables.latency_table import Row
 from ..units.precision_recipes import Book
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit
-from ..units.workload import SubBlock
 from .footprint import Footprint, footprint
 from .worker import compile_file
 

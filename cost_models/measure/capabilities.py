@@ -13,8 +13,8 @@ from ...spaces.mixers import MIXERS, find
 from ..device import Device, presets
 from ..runtime_spec import find_runtime
 from ..standalone.energy_meter import find_meter
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit
-from ..units.workload import SubBlock
 
 
 def examples() -> dict[str, SubBlock]:

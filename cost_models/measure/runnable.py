@@ -27,8 +27,10 @@ from ..graphs.to_onnx import to_onnx
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.torch import threads
+from ..standalone.runner import REFUSALS
 from ..units.precision_recipes import precision_of, ranked
-from ..units.workload import SubBlock, walk, workload
+from ..units.sub_block import SubBlock
+from ..units.workload import walk, workload
 from .blame import blame
 
 DRAWN = 256  # candidates in which kinds of blocks are looked for
@@ -142,7 +144,7 @@ def refused(device: Device, block: SubBlock, recipe: str) -> str:
                 opened.run(np.ones(opened.input_shape, np.float32))
     except MissingRuntimeError:
         raise
-    except (CostError, RuntimeError, ValueError, NotImplementedError) as error:  # as `runner` does
+    except REFUSALS as error:
         return first_line(error)
     return ""
 

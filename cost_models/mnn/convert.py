@@ -20,7 +20,7 @@ import onnx
 
 from ...spaces.errors import CostError, last_line
 from ..onnx_ranking import without_top_k
-from ..onnx_reading import OnnxReading
+from ..onnx_reading import OnnxReading, told_of
 from ..stored_floats import with_floats
 from ..stored_weights import StoredWeights
 from . import converter
@@ -53,13 +53,12 @@ def to_mnn(
         CostError: an operator that MNN does not know, by name; a graph of which its converter or
             the file that it made dies; a layer that is to multiply integers.
     """
-    told = {name: json.loads(text) for name, text in (about or {}).items()}
     # With TopK in it, one network answered wrongly in 2 of about 30 conversions, unexplained.
     graph = exact_gelu(without_top_k(with_floats(model, weights or {}, "MNN")))
     with TemporaryDirectory() as folder:
         place = Path(folder)
         (place / GRAPH).write_bytes(graph.SerializeToString())
-        (place / ABOUT).write_text(json.dumps(told), encoding="utf-8")
+        (place / ABOUT).write_text(json.dumps(told_of(about)), encoding="utf-8")
         command = [sys.executable, "-m", converter.__name__, folder]
         try:
             done = subprocess.run(command, capture_output=True, timeout=LONGEST_S)

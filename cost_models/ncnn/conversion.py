@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...spaces.errors import CostError
-from ..onnx_reading import OnnxReading
+from ..onnx_reading import OnnxReading, told_of
 from ..stored_weights import StoredWeights
 from .axes import MOST, grouped, lengths, merged, plain
 from .graph import NcnnGraph, Param, floats
@@ -86,9 +85,8 @@ class Conversion(OnnxReading):
         answer = self.laid(self._output.name, plain(self.shape(self._output.name)))
         if answer.name == self._given:
             answer = self.made("Noop", [answer], answer.lies)
-        told = {name: json.loads(text) for name, text in about.items()}
         ends = {INPUT: super().shape(self._input.name), OUTPUT: super().shape(self._output.name)}
-        return self.graph.encode(self._given, answer.name, ends | told)
+        return self.graph.encode(self._given, answer.name, ends | told_of(about))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a value for one image; of constants as they are."""

@@ -20,8 +20,9 @@ from ..tables.anchors import Pace, geometric
 from ..tables.latency_table import LatencyTable, quietest
 from ..units.indexer import Indexer
 from ..units.precision_recipes import Book, group_of, kernel_recipe, recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit
-from ..units.workload import SubBlock, workload
+from ..units.workload import workload
 from . import conformal
 from .correction import LEAST, Correction, fit_correction
 from .energy import EnergyModel, fit_energy

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ...spaces import Policy
 from ..units.precision_recipes import Book, find_recipe, kernel_recipe, packs_zeros, recipe_for
+from ..units.sub_block import SubBlock
 from ..units.unit import Unit, unit_of
 from ..units.vectorized import alike
-from ..units.workload import SubBlock
 from ..units.zeros import saved_bytes, zeros_of
 from .regressor import Regressor
 

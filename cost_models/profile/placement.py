@@ -13,7 +13,7 @@ from typing import Any
 from ...spaces.errors import CostError
 from ..foreign.onnx_pieces import Piece, choosing, pieces_of
 from ..runtimes.kernel import Kernel
-from ..units.workload import SubBlock
+from ..units.sub_block import SubBlock
 
 BRANCHES = ("mixer", "mlp")
 _MADE_OF = re.compile(r"(/|_nchwc|_new_reshape|_token_).*$")  # what ONNX Runtime adds to a name

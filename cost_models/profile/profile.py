@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..device import Device
-from ..units.workload import SubBlock
+from ..units.sub_block import SubBlock
 from .liveness import Peaks
 from .roofline import MachinePeaks
 from .tensors import Tensor

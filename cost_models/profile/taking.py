@@ -20,7 +20,8 @@ from ..standalone.energy_meter import energy_mj, find_meter
 from ..standalone.runner import CLOCKS
 from ..standalone.timing import Stopwatch, stopwatch
 from ..units.precision_recipes import find_recipe
-from ..units.workload import SubBlock, workload
+from ..units.sub_block import SubBlock
+from ..units.workload import workload
 from .kernel_times import KernelTimes, time_kernels
 from .operator_classes import CALL, classes_of
 from .placement import place_kernels, placed_pieces

@@ -7,7 +7,6 @@ be compared; Core ML itself is not asked, and nothing is timed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +17,10 @@ from numpy.typing import NDArray
 from ...spaces.errors import CostError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
-from ..stored_weights import StoredWeights
 from . import Source
-from .converting import Converting, refusal
+from .converting import Converting, refusing
 
 if TYPE_CHECKING:
-    import onnx
-
     from ..coreml.package import Program
 
 Array = NDArray[np.float32]
@@ -60,6 +56,8 @@ class CoreMlModel:
 class CoreMlRuntime(Converting):
     """Converts ONNX graphs, and computes what programs are defined to answer."""
 
+    title, writer = "Core ML", "..coreml.convert:to_coreml"
+
     def __init__(self, device: Device) -> None:
         if find_spec("coremltools") is None:  # which takes seconds to import
             raise ModuleNotFoundError("No module named 'coremltools'", name="coremltools")
@@ -74,28 +72,11 @@ class CoreMlRuntime(Converting):
         from ..coreml.package import read_program
 
         content = self.content(model)
-        try:
+        with refusing(self.title, "file", (OSError, CostError)):
             read = content if isinstance(content, bytes) else Path(content).read_bytes()
             program = read_program(read)
             check_known(program)
-        except (OSError, CostError) as error:
-            raise refusal("Core ML", "file", error) from error
         return CoreMlModel(program)
-
-    def convert(
-        self,
-        model: onnx.ModelProto,
-        weights: Mapping[str, StoredWeights],
-        about: Mapping[str, str],
-    ) -> bytes:
-        """Make an archive with an .mlpackage of a float graph.
-
-        Raises:
-            CostError: an operator that has no conversion.
-        """
-        from ..coreml.convert import to_coreml
-
-        return to_coreml(model, weights, about)
 
 
 SPEC = RuntimeSpec(

@@ -26,7 +26,7 @@ from ..standalone.onnxruntime_graph import (
     set_options,
 )
 from . import Runtime, Source, as_bytes
-from .converting import refusal
+from .converting import refusing
 from .kernel import Kernel
 from .node_names import with_names
 from .onnxruntime_profile import read_fallbacks, read_profile
@@ -123,10 +123,8 @@ class OrtRuntime(Runtime):
         Raises:
             CostError: ONNX Runtime refuses the graph.
         """
-        try:
+        with refusing("ONNX Runtime", "graph", refusals()):
             return OrtModel(model, self._device)
-        except refusals() as error:
-            raise refusal("ONNX Runtime", "graph", error) from error
 
     def watched(self, model: Source) -> OrtWatched:
         """Open a session that tells how long each of its kernels takes.
@@ -134,10 +132,8 @@ class OrtRuntime(Runtime):
         Raises:
             CostError: ONNX Runtime refuses the graph.
         """
-        try:
+        with refusing("ONNX Runtime", "graph", refusals()):
             return OrtWatched(model, self._device)
-        except refusals() as error:
-            raise refusal("ONNX Runtime", "graph", error) from error
 
 
 def open_runtime(device: Device) -> OrtRuntime:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import CostError, last_line
+from ...spaces.errors import last_line
 from ..device import Device
 from ..runtime_spec import ONNX, RuntimeSpec
 from ..standalone.energy_meter import PROCESSOR
 from ..standalone.openvino_graph import kernels_of
 from . import Runtime, Source, as_bytes
+from .converting import refusing
 from .kernel import Kernel
 from .node_names import with_names
 from .openvino_profile import read_layers
@@ -85,10 +86,8 @@ class OpenVinoRuntime(Runtime):
         Raises:
             CostError: OpenVINO refuses the graph.
         """
-        try:
+        with refusing("OpenVINO", "graph", (RuntimeError,), last_line):
             return OpenVinoModel(self._core, model, self._device)
-        except RuntimeError as error:
-            raise _refusal(error) from error
 
     def watched(self, model: Source) -> OpenVinoWatched:
         """Compile a graph that tells how long each of its layers takes.
@@ -96,20 +95,14 @@ class OpenVinoRuntime(Runtime):
         Raises:
             CostError: OpenVINO refuses the graph.
         """
-        try:
+        with refusing("OpenVINO", "graph", (RuntimeError,), last_line):
             return OpenVinoWatched(self._core, model, self._device)
-        except RuntimeError as error:
-            raise _refusal(error) from error
 
 
 def _compiled(core: Any, source: bytes | str, device: Device, **more: Any) -> Any:
     read = core.read_model(source if isinstance(source, bytes) else str(Path(source)))
     options = {"INFERENCE_NUM_THREADS": device.threads, "PERFORMANCE_HINT": "LATENCY", **more}
     return core.compile_model(read, device.provider, options)
-
-
-def _refusal(error: RuntimeError) -> CostError:
-    return CostError(f"OpenVINO refuses the graph: {last_line(error)}")
 
 
 SPEC = RuntimeSpec(

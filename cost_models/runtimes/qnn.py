@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
 from ..runtime_spec import RuntimeSpec
-from ..standalone.mnn_graph import silent
 from ..standalone.onnxruntime_graph import refusals
+from ..standalone.silence import silent
 from ..stored_weights import StoredWeights
 from . import Source
-from .converting import Converting, refusal
+from .converting import Converting, refusal, refusing
 from .scratch import scratch
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class QnnModel:
 class QnnRuntime(Converting):
     """Opens ONNX graphs on the emulator of an NPU, and compiles them to its binary."""
 
+    title = "QNN"
+
     def __init__(self, device: Device) -> None:
         self._device = device
 
@@ -107,7 +109,7 @@ class QnnRuntime(Converting):
 
         from ..stored_floats import with_floats
 
-        new = with_floats(model, weights, "QNN")
+        new = with_floats(model, weights, self.title)
         onnx.helper.set_model_props(new, dict(about))
         return new.SerializeToString()
 
@@ -117,18 +119,16 @@ class QnnRuntime(Converting):
         Raises:
             CostError: QNN refuses the graph.
         """
-        with scratch() as folder:
+        refused = (*refusals(), OSError)
+        with scratch() as folder, refusing(self.title, "graph", refused):
             path = folder / "context.onnx"
             more = {
                 "ep.context_enable": "1",
                 "ep.context_embed_mode": "1",
                 "ep.context_file_path": str(path),
             }
-            try:
-                self._session(content, more)
-                return path.read_bytes()
-            except (*refusals(), OSError) as error:
-                raise refusal("QNN", "graph", error) from error
+            self._session(content, more)
+            return path.read_bytes()
 
     def _session(self, content: bytes | str, more: Mapping[str, str] | None = None) -> Any:
         ort, qnn, npu = _loaded()
@@ -151,7 +151,7 @@ class QnnRuntime(Converting):
     def _refusal(self, content: bytes | str, error: Exception) -> CostError:
         """Why a graph is refused; where the processor would have to help, with what."""
         if "fallback to CPU EP" not in str(error):
-            return refusal("QNN", "graph", error)
+            return refusal(self.title, "graph", error)
         told = {
             "session.disable_cpu_ep_fallback": "0",
             "session.record_ep_graph_assignment_info": "1",

@@ -19,7 +19,7 @@ from ..device import Device
 from ..runtime_spec import Option, RuntimeSpec
 from ..standalone.energy_meter import NVIDIA, PROCESSOR
 from . import Runtime, Source
-from .converting import refusal
+from .converting import refusing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,10 +166,7 @@ def _loaded(model: bytes | str | Path) -> tuple[nn.Module, list[int]]:
 
     extra = {SHAPE: "[]"}
     source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript's future
-            module = torch.jit.load(source, _extra_files=extra)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise refusal("torch", "file", error) from error
+    with refusing("torch", "file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript's future
+        module = torch.jit.load(source, _extra_files=extra)
     return module, json.loads(extra[SHAPE])

@@ -5,18 +5,19 @@ It is copied into bundles and kits, as graph.py.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import struct
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Generator
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+if __package__:
+    from .silence import silent
+else:  # copied into a bundle, beside the others
+    from silence import silent  # type: ignore[no-redef]
 
 PACKAGE = "executorch"
 MODULE = "executorch.extension.pybindings._C"  # without what only exporters need
@@ -46,9 +47,9 @@ class Graph:
     def __init__(self, path: str, device: dict[str, Any]) -> None:
         self._torch: Any = import_module("torch")
         self._content = Path(path).read_bytes()
-        if not _is_whole(self._content):
+        if not is_whole(self._content):
             raise RuntimeError("not a program, or a part of it is missing")
-        with _silent():
+        with silent():
             library: Any = import_module(MODULE)
             if library._threadpool_get_thread_count() != device["threads"]:
                 library._unsafe_reset_threadpool(device["threads"])
@@ -68,7 +69,7 @@ class Graph:
         shape = self.input_shape
         given = np.zeros(shape, np.float32)
         given = given.transpose(0, 3, 1, 2) if len(shape) == 4 else given
-        with TemporaryDirectory() as folder, _silent():
+        with TemporaryDirectory() as folder, silent():
             program = self._load(self._content, enable_etdump=True)
             _run(self._torch, program, given)
             path = Path(folder) / "run.etdp"
@@ -76,7 +77,7 @@ class Graph:
             return _counted(path)
 
 
-def _is_whole(content: bytes) -> bool:
+def is_whole(content: bytes) -> bool:
     """Whether a file is as long as its header says; what loads it does not look."""
     if content[4:6] != b"ET" or content[8:12] != b"eh00" or len(content) < 40:
         return False
@@ -111,17 +112,3 @@ def _counted(path: Path) -> dict[str, int]:
     events = (e.get("profile_event", {}) for run in told["run_data"] for e in run["events"])
     names = (event.get("delegate_debug_id_str", "") for event in events)
     return dict(Counter(name.rpartition(" #")[0] for name in names if name))
-
-
-@contextlib.contextmanager
-def _silent() -> Generator[None]:
-    """Keep what ExecuTorch's libraries log from standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -22,11 +22,11 @@ import numpy as np
 
 if __package__:
     from .onnxruntime_graph import PACKAGE, Graph, version
-    from .runner import PLAN, RESULT, identity
+    from .runner import PLAN, REFUSALS, RESULT, identity
     from .seal import SealError, check_files, hashes_of, read_sealed, write_sealed
 else:  # copied into a kit, beside the others
     from graph import PACKAGE, Graph, version  # type: ignore[no-redef]
-    from runner import PLAN, RESULT, identity  # type: ignore[no-redef]
+    from runner import PLAN, REFUSALS, RESULT, identity  # type: ignore[no-redef]
     from seal import (  # type: ignore[no-redef]
         SealError,
         check_files,
@@ -85,7 +85,7 @@ def answer(folder: Path, key: str, about: dict[str, Any], kit: dict[str, Any]) -
         graph = Graph(str(folder / about["file"]), kit["device"])
         runs = [graph.run(x) for x in np.split(padded, len(padded) // batch)]
         kernels = graph.kernels()
-    except (RuntimeError, ValueError, NotImplementedError):
+    except REFUSALS:
         return {}  # the timing says why it is refused
     (folder / ANSWERS).mkdir(exist_ok=True)
     np.save(folder / ANSWERS / f"{key}.npy", np.concatenate(runs)[: len(images)])

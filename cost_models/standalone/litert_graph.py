@@ -29,6 +29,9 @@ class Graph:
         path: of a TFLite file.
         device: its threads.
 
+    Attributes:
+        input_shape: of a batch of images; channels come last.
+
     Raises:
         RuntimeError: LiteRT refuses the file.
         ValueError: likewise.
@@ -38,8 +41,12 @@ class Graph:
         interpreter: Any = import_module(MODULE).Interpreter
         self._interpreter = interpreter(model_path=path, num_threads=device["threads"])
         self._interpreter.allocate_tensors()
-        self._given = self._interpreter.get_input_details()[0]["index"]
-        self._answer = self._interpreter.get_output_details()[0]["index"]
+        (given,), (answer, *_) = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
+        self._given, self._answer = given["index"], answer["index"]
+        self.input_shape = [int(n) for n in given["shape"]]
 
     def run(self, x: Any) -> Any:
         """Inputs -> first output; channels of images come first here, and last in the file."""

@@ -5,14 +5,14 @@ It is copied into bundles and kits, as graph.py.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import sys
 from collections import Counter
-from collections.abc import Generator
 from importlib import import_module, metadata
 from typing import Any
+
+if __package__:
+    from .silence import silent
+else:  # copied into a bundle, beside the others
+    from silence import silent  # type: ignore[no-redef]
 
 PACKAGE = MODULE = "MNN"
 MODULES = (MODULE,)  # that are loaded before a model is
@@ -102,21 +102,3 @@ class Graph:
         """A tensor of MNN with the elements of an array, channels first as everywhere here."""
         kind, order = self._mnn.Halide_Type_Float, self._mnn.Tensor_DimensionType_Caffe
         return self._mnn.Tensor(x.shape, kind, x, order)
-
-
-@contextlib.contextmanager
-def silent() -> Generator[None]:
-    """Keep what a library prints from standard output, where others expect results."""
-    c: Any = ctypes.CDLL(None)  # whose buffer libraries print into
-    sys.stdout.flush()
-    c.fflush(None)
-    kept = os.dup(1)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    try:
-        yield
-    finally:
-        c.fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nothing)

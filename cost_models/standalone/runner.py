@@ -3,9 +3,9 @@
 The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
 process starts from the same memory every time, as the application that will use a model does.
 
-This file, timing.py, energy_meter.py and the graph of a runtime need numpy and that runtime only,
-and nothing of this package. They are copied into bundles, where `python run.py` (this file)
-measures another machine, and into kits, where run.py (kit_runner.py here) uses it.
+This file, timing.py, energy_meter.py, silence.py and the graph of a runtime need numpy and that
+runtime only, and nothing of this package. They are copied into bundles, where `python run.py` (this
+file) measures another machine, and into kits, where run.py (kit_runner.py here) uses it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ else:  # copied into a bundle, beside the others
     )
 
 Plan = dict[str, Any]
+REFUSALS = (RuntimeError, ValueError)  # by which runtimes refuse a file, or to run it
 Timings = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
 PLAN, RESULT = "plan.json", "result.json"
 THREAD, WALL = "thread", "wall"
@@ -73,7 +74,7 @@ def time_folder(
     def opened(index: int) -> Any:
         try:
             return compile_file(str(folder / graphs[index]["file"]), device)
-        except (RuntimeError, ValueError, NotImplementedError) as error:
+        except REFUSALS as error:
             answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
             return None
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Candidate
-from ...spaces.errors import CostError
+from ...spaces.errors import CostError, first_line
 from ..device import Device
 from ..graphs.modules import input_shape
 from ..measure.footprint import footprint
 from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.scratch import scratch
-from ..standalone.runner import CLOCKS, WALL, laid_out
+from ..standalone.runner import CLOCKS, REFUSALS, WALL, laid_out
 from ..standalone.timing import HEAT_MS, LOOP_MS, Stopwatch, common_factors, stopwatch
 from .sweep import Point, Sweep, faster
 from .variants import (
@@ -169,8 +169,8 @@ class _Bench:
             last = find_runtime(device.runtime).channels_last
             watch = stopwatch(graph, laid_out(x, last), CLOCKS[clock])
             level_ms = min(watch(2, 1, 1))
-        except (CostError, RuntimeError, MemoryError) as error:
-            return (str(error).splitlines() or [type(error).__name__])[0]
+        except (*REFUSALS, MemoryError) as error:
+            return first_line(error)
         self._files.setdefault(asked, content)
         return _Live(variant, clock, watch, max(level_ms, 1e-3), content, resident_mb() - before_mb)
 

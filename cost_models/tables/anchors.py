@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ...spaces import Block, Place, Policy
-from ..units.workload import SubBlock
+from ..units.sub_block import SubBlock
 
 _PLACE = Place(Block(num_heads=3, head_dim=64, mlp_hidden=768), 192, (14, 14), 0, 196, 196)
 _SMALL = Place(Block(num_heads=2, head_dim=32, mlp_hidden=128), 64, (4, 4), 0, 16, 16)

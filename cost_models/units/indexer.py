@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ...spaces import Architecture, Block, Candidate, Policy
 from ...spaces.mixers import find
 from ...spaces.places import place_of
+from .sub_block import SubBlock
 from .workload import (
-    SubBlock,
     at_run_time,
     downsample_unit,
     has_mlp,

@@ -14,7 +14,7 @@ from ...spaces import Policy, UnknownNameError
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.errors import CostError
 from ..runtime_spec import RUNTIMES
-from .workload import SubBlock
+from .sub_block import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
 BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights

@@ -19,8 +19,9 @@ from ...spaces.architecture import HALVING
 from ...spaces.errors import CostError
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
+from .operations import count_ops
 from .precision_recipes import BLOCK, Recipe, find_recipe
-from .workload import SubBlock, count_ops
+from .sub_block import SubBlock
 
 _DENSE = Policy()
 # Kinds of operation whose time is that of their products, beside what they move.

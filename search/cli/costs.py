@@ -13,7 +13,7 @@ from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from ...cost_models import LatencyTable
-    from ...cost_models.units.workload import SubBlock
+    from ...cost_models.units.sub_block import SubBlock
 
 SAMPLE = 300  # networks of a space whose sub-blocks are collected
 

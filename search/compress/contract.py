@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ...cost_models.graphs.modules import randomize
-from ...cost_models.units.workload import SubBlock, workload
+from ...cost_models.units.sub_block import SubBlock
+from ...cost_models.units.workload import workload
 from ...spaces import Candidate, Policy, Scalar, SearchSpace, SpaceError, schema
 from ...spaces.codec import policy_from_plain
 from ...spaces.networks import Network

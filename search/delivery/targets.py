@@ -19,15 +19,15 @@ from ...cost_models.graphs.modules import input_shape
 from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.runtime_spec import RUNTIMES, RuntimeSpec
 from ...cost_models.runtimes import available, find_runtime, open_runtime, run_all
+from ...cost_models.standalone.runner import REFUSALS
 from ...spaces import Candidate
-from ...spaces.errors import CostError, RunError, first_line
+from ...spaces.errors import CostError, first_line
 from .build import Build
 from .formats import format_of
 from .handover import device_of
 
 ORIGIN = "onnxruntime"  # whose answers are the reference
 TURNS = 2  # sessions of each runtime, of which the faster one tells
-REFUSALS = (CostError, RunError, RuntimeError, ValueError, NotImplementedError)
 
 Array = NDArray[np.float32]
 Progress = Callable[[float, str], None]

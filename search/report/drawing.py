@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...cost_models.units.workload import SubBlock, workload
+from ...cost_models.units.sub_block import SubBlock
+from ...cost_models.units.workload import workload
 from ...spaces import Candidate
 from ...spaces.mixers.window import side_of
 from .markup import tag

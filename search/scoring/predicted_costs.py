@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...cost_models import CostModel
 from ...cost_models.units.indexer import Indexer
-from ...cost_models.units.workload import SubBlock
+from ...cost_models.units.sub_block import SubBlock
 from ...spaces import Candidate
 from ..pareto.by_device import at
 

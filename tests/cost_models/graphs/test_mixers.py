@@ -7,8 +7,8 @@ import pytest
 from vitpareto.cost_models.graphs.contract import MixerCostContract
 from vitpareto.cost_models.graphs.modules import locate
 from vitpareto.cost_models.measure.capabilities import examples
+from vitpareto.cost_models.units.sub_block import SubBlock
 from vitpareto.cost_models.units.unit import unit_of
-from vitpareto.cost_models.units.workload import SubBlock
 from vitpareto.spaces import Architecture, Block, Candidate, Place, Policy, Stage, mixers
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.ops import Op
@@ -175,7 +175,7 @@ def test_no_mlp_follows_any_mixer_that_is_one(other_mlp: str) -> None:
 def test_strange_operations_have_a_term(monkeypatch: pytest.MonkeyPatch) -> None:
     strange = [Op("scan", macs=3_000_000, reads=10, writes=10), Op("gather", reads=5, writes=5)]
     spec = replace(find("pool"), ops=lambda _: strange)
-    monkeypatch.setattr("vitpareto.cost_models.units.workload.find", lambda _: spec)
+    monkeypatch.setattr("vitpareto.cost_models.units.operations.find", lambda _: spec)
     place = Place(Block("pool"), 16, (8, 8), 0, 64, 64)
     unit = unit_of(SubBlock("mixer", place, Policy(), "layer", "pool"), "float")
     assert unit.terms["scan_macs"] == 3

@@ -106,7 +106,8 @@ def test_a_file_says_what_it_is(installed: None) -> None:
 def test_inputs_of_another_shape_are_refused(installed: None) -> None:
     """Of which MNN says nothing: it reads what is behind them."""
     compiled = open_runtime(MNN).compile(graph_of(*CASES["relu whose input is read twice"]))
-    with pytest.raises(ValueError, match=r"inputs are \[1, 2, 3\], the file takes \[1, 4, 3\]"):
+    message = r"MNN refuses the graph: inputs are \[1, 2, 3\], the file takes \[1, 4, 3\]"
+    with pytest.raises(CostError, match=message):
         compiled.run(RANDOM.standard_normal((1, 2, 3)).astype(np.float32))
 
 
