@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..units.precision_recipes import BLOCK
+from ..units.precision_recipes import BLOCK, RECIPES
 
 Shapes = Mapping[str, list[int]]
 # Products, of which pieces are made.
@@ -291,10 +291,11 @@ def _integer_matmul(w: _Writer) -> None:
 
 
 def _blocks_matmul(w: _Writer) -> None:
-    """Weights in blocks of few bits; those of 4 bits for 32 inputs are a recipe's."""
-    is_ours = w.number("bits", 4) == 4 and w.number("block_size") == BLOCK
+    """Weights in blocks of few bits; those of 4 bits are a recipe's, if it has such blocks."""
     kernel = "blocks4a8" if w.number("accuracy_level") == 4 else "blocks4"
-    kernel = kernel if is_ours else ""
+    block = w.number("block_size")
+    kernel += "" if block == BLOCK else f"_{block}"
+    kernel = kernel if w.number("bits", 4) == 4 and kernel in RECIPES else ""
     w.last(w.biased(_from_stored(w, kernel, [w[1], w[2], w[3], w[4]]), w[5]))
 
 

@@ -19,7 +19,7 @@ from ...spaces.architecture import HALVING
 from ...spaces.errors import CostError
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
-from .precision_recipes import BLOCK, Recipe, find_recipe
+from .precision_recipes import Recipe, find_recipe
 from .workload import SubBlock, count_ops
 
 _DENSE = Policy()
@@ -184,7 +184,7 @@ class Unit:
             if some(op.weights):
                 total += _stored_bytes(op, recipe)
             if some(bias) and op.kind == "conv" and recipe.activations == "static":
-                total += 4 * op.shape[2]  # the scale of an integer bias
+                total += _scale_bytes(op.shape[2], recipe)  # of an integer bias
         return total
 
 
@@ -230,8 +230,13 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
         return 2 * op.weights
     _, inputs, outputs = op.shape
     if recipe.layout == "blocks" and op.kind == "linear":
-        return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
-    return -(-op.weights * recipe.weights // 8) + 4 * outputs
+        return outputs * -(-inputs // recipe.block) * (recipe.block // 2 + 4)
+    return -(-op.weights * recipe.weights // 8) + _scale_bytes(outputs, recipe)
+
+
+def _scale_bytes(outputs: int, recipe: Recipe) -> int:
+    """Bytes of a scale for each channel; a lone one counts among what else a graph holds."""
+    return 0 if recipe.layout == "tensor" else 4 * outputs
 
 
 def nodes_of(block: SubBlock) -> tuple[str, ...]:
