@@ -213,9 +213,11 @@ def serving(policy: Policy, names: Iterable[str]) -> list[str]:
         recipes = [name for name in recipes if find_recipe(name).is_usual] or recipes
     if not recipes:
         scales = f", a scale for each {policy.weight_scales}," if policy.weight_scales else ""
+        bits = Policy(policy.weight_bits, policy.act_bits)
+        near = [name for name in names if find_recipe(name).serves(bits)] or names
         raise CostError(
             f"no recipe of this device holds {policy.weight_bits}-bit weights{scales} with "
-            f"{policy.act_bits}-bit activations; it has {', '.join(names)}"
+            f"{policy.act_bits}-bit activations; it has {', '.join(near)}"
         )
     return recipes
 

@@ -60,8 +60,8 @@ def rewrites(facts: Facts) -> list[str]:
     if not found:
         return []
     words = (
-        "Each alone, beside the model as it was. An exact rewrite leaves the answers as they are, "
-        "up to rounding; a lossy one is the naive swap in its place."
+        "Each alone, beside the model as it was. An exact rewrite leaves the answers as they are "
+        "before numbers are rounded to integers; a lossy one is the naive swap in its place."
     )
     header = ("model", "rewrite", "", "latency", spelled(facts.goal), "logits moved by")
     rows = [
