@@ -25,7 +25,8 @@ class Policy:
         weight_bits: bits of a weight; 32 is float32.
         act_bits: bits of the activations that enter linear layers. Integer activations need
             integer weights: beside float weights this becomes 32.
-        others: fields of other transforms with their values.
+        others: fields of other transforms with their values; those that have no effect beside so
+            many bits are left out.
         fields: the same by name, such as `rank_ratio=0.5`; these win.
 
     Attributes:
@@ -51,6 +52,8 @@ class Policy:
         """The one policy with these values."""
         if fields:
             others = _changed(tuple((dict(others) | fields).items()))
+        if others:
+            others = _beside(weight_bits, others)
         values = weight_bits, act_bits if weight_bits <= INTEGER_BITS else 32, others
         if values not in _POLICIES:
             new = super().__new__(cls)
@@ -96,6 +99,15 @@ def _changed(fields: tuple[tuple[str, Scalar], ...]) -> tuple[tuple[str, Scalar]
         if name not in known:
             raise UnknownNameError("transform", name, known)
     return tuple(sorted((n, v) for n, v in fields if v != known[n].default))
+
+
+@lru_cache(maxsize=1 << 12)
+def _beside(
+    weight_bits: int, others: tuple[tuple[str, Scalar], ...]
+) -> tuple[tuple[str, Scalar], ...]:
+    """Fields that have an effect beside so many bits."""
+    known = policy_transforms()
+    return tuple((n, v) for n, v in others if weight_bits <= known[n].most_bits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from .architecture import Architecture
 from .block import Block
 from .codec import defaults
-from .compression import INTEGER_BITS, Policy
+from .compression import Policy
 from .errors import ConfigError
 from .lazy import Lazy
 from .mixers import fields, find, numbers
@@ -114,6 +114,13 @@ def plain(name: str) -> str:
     return rest if rest in POLICY else name
 
 
+@cache
+def most_bits(name: str) -> int:
+    """Bits of a weight beyond which a field has no effect; 32 for most."""
+    transform = policy_transforms().get(plain(name))
+    return transform.most_bits if transform else 32
+
+
 def specific(name: str) -> tuple[str, ...]:
     """The fields that a name stands for: `weight_bits` covers mixer and MLP.
 
@@ -130,7 +137,7 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
         name: field of `block`.
         mixer: the block's mixer.
         has_mlp: whether `mlp_ratio` is above 0.
-        bits: weight bits of the same part of the block, for `act_bits`.
+        bits: weight bits of the same part of the block, for what `most_bits` is about.
     """
     traits = find(mixer)
     if name in ("mixer", "mlp_ratio", "token_keep"):
@@ -140,7 +147,7 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
     rule = plain(name)
     if rule == name:
         return name in traits.spelled
-    if rule == "act_bits" and bits > INTEGER_BITS:
+    if bits > most_bits(name):
         return False
     part = name.partition("_")[0]
     if part == "mlp" and (traits.is_mlp or not has_mlp):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from . import schema
-from .compression import INTEGER_BITS
 from .errors import ChoiceError
 from .layout import Layout, Site, Test, Values
 
@@ -97,11 +96,10 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
         return False
     if site.where == (0,) and name.startswith("downsample"):
         return False  # the first stage has the stem instead
-    bits = 32
-    if schema.plain(name) == "act_bits":
-        bits = layout.get(site, _weight_bits(name), values)
+    most = schema.most_bits(name)
+    bits = layout.get(site, _weight_bits(name), values) if most < 32 else 0
     if not site.is_block or name not in schema.BLOCK:
-        return schema.plain(name) != "act_bits" or bits <= INTEGER_BITS
+        return bits <= most
     if not layout.exists(site, values):
         return False
     if name == "token_keep":
@@ -115,7 +113,7 @@ def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
     """The sources that decide whether a field has an effect at a site."""
     condition = site.conditions.get(name)
     reads = set(condition.when) if condition else set[int]()
-    if schema.plain(name) == "act_bits":
+    if schema.most_bits(name) < 32:
         reads |= layout.parents(site, _weight_bits(name))
     if site.is_block and name in schema.BLOCK:
         reads |= layout.parents(site, "depth")
@@ -147,4 +145,4 @@ def drop(layout: Layout, block: Site) -> Use:
 
 
 def _weight_bits(name: str) -> str:
-    return f"{name.removesuffix('_act_bits')}_weight_bits"
+    return f"{name.removesuffix(schema.plain(name))}weight_bits"

@@ -102,13 +102,13 @@ def test_cost_models_and_spaces_work(light: Run, model: Path, tmp_path: Path) ->
     here = CostModel.load(model).predict(drawn_here)
     assert [row["key"] for row in rows] == [candidate.key for candidate in drawn_here]
     assert [row["latency_ms"] for row in rows] == pytest.approx(here.latency_ms.tolist())
-    out = tmp_path / "out.json"
+    table, out = tmp_path / "out.csv", tmp_path / "out.json"
     for words in (
         ("--help",),
         ("space", "size", "digits"),
         ("space", "show", "cifar"),
         ("costs", "show", model, "--blocks", "digits"),
-        ("costs", "export", model, "--space", "digits", "--format", "csv", "--out", out),
+        ("costs", "export", model, "--space", "digits", "--format", "csv", "--out", table),
         ("costs", "export", model, "--space", "digits", "--format", "vectors", "--out", out),
         ("costs", "transfer", model, "--space", "digits", "--choose", "3"),
         ("devices",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..units.precision_recipes import BLOCK
+from ..units.precision_recipes import BLOCK, RECIPES
 from .onnx_writer import WINDOW, Rewrite, Weight, Writer
 
 
@@ -82,10 +82,11 @@ def _integer_matmul(w: Writer) -> None:
 
 
 def _blocks_matmul(w: Writer) -> None:
-    """Weights in blocks of few bits; those of 4 bits for 32 inputs are a recipe's."""
-    is_ours = w.number("bits", 4) == 4 and w.number("block_size") == BLOCK
+    """Weights in blocks of few bits; those of 4 bits are a recipe's, if it has such blocks."""
     kernel = "blocks4a8" if w.number("accuracy_level") == 4 else "blocks4"
-    kernel = kernel if is_ours else ""
+    block = w.number("block_size")
+    kernel += "" if block == BLOCK else f"_{block}"
+    kernel = kernel if w.number("bits", 4) == 4 and kernel in RECIPES else ""
     w.last(w.biased(_from_stored(w, kernel, [w[1], w[2], w[3], w[4]]), w[5]))
 
 

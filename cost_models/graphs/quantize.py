@@ -18,7 +18,7 @@ from ...spaces import Candidate
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.errors import CostError
 from ..stored_weights import StoredWeights
-from ..units.precision_recipes import BLOCK, Book, Recipe, find_recipe, recipe_for
+from ..units.precision_recipes import Book, Recipe, find_recipe, recipe_for
 from .linear_layers import CONTRIB, OnnxGraph, OnnxLayer, is_transposed
 
 Array = NDArray[np.float32]
@@ -176,7 +176,7 @@ def _stored_weights(model: onnx.ModelProto, find: Find) -> dict[str, StoredWeigh
             stored = StoredWeights(layer.weight.astype(np.float16))
         else:
             used = min(bits, kept.value_bits)
-            values, scale = quantized(layer.weight, used, _out_axis(layer))
+            values, scale = quantized(layer.weight, used, _scale_axis(kept, layer))
             stored = StoredWeights(values, scale, kept.weights, kept.activations == "dynamic")
         weights[layer.node.input[1]] = stored
     return weights
@@ -198,21 +198,19 @@ def _rewrite(model: onnx.ModelProto, find: Find, ranges: Ranges) -> onnx.ModelPr
 def _writer(recipe: Recipe) -> Writer:
     """Function that writes the layers of a recipe that is not `FLOAT`."""
     if recipe.layout == "blocks":
-        return _blocks(BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0)
+        return _blocks(recipe)
     if recipe.weights > INTEGER_BITS:
         return _fp16
-    if recipe.activations == "static":
-        return _static(recipe.weights, recipe.symmetric)
-    return {"float": _stored, "dynamic": _dynamic}[recipe.activations](recipe.weights)
+    return {"float": _stored, "dynamic": _dynamic, "static": _static}[recipe.activations](recipe)
 
 
-def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Array]:
-    """Symmetric integers of a weight and a scale for each output channel.
+def quantized(weight: Array, bits: int, axis: int | None) -> tuple[NDArray[np.int8], Array]:
+    """Symmetric integers of a weight, and their scales, which broadcast.
 
     Args:
         weight: any shape.
         bits: levels are -(2^(bits-1) - 1) to 2^(bits-1) - 1.
-        axis: of the output channels.
+        axis: of the output channels, each of which has a scale; None for one scale of all.
     """
     top = 2 ** (bits - 1) - 1
     others = tuple(a for a in range(weight.ndim) if a != axis)
@@ -223,6 +221,15 @@ def quantized(weight: Array, bits: int, axis: int) -> tuple[NDArray[np.int8], Ar
 
 def _out_axis(layer: OnnxLayer) -> int:
     return 0 if layer.is_conv else layer.weight.ndim - 1
+
+
+def _scale_axis(recipe: Recipe, layer: OnnxLayer) -> int | None:
+    return None if recipe.layout == "tensor" else _out_axis(layer)
+
+
+def _flat(scale: Array) -> Array:
+    """Scales of the output channels (out,), or the one scale ()."""
+    return scale.reshape(() if scale.size == 1 else -1)
 
 
 def _named(layer: OnnxLayer, part: str) -> str:
@@ -255,21 +262,21 @@ def _fp16(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None
     _float_kernel(graph, layer, weight)
 
 
-def _integers(graph: OnnxGraph, layer: OnnxLayer, bits: int, container: int) -> tuple[str, Array]:
-    """The weight as an int8 tensor, stored in a container of 8 or 4 bits, and its scale."""
-    values, scale = quantized(layer.weight, bits, _out_axis(layer))
-    if container == 8:
+def _integers(graph: OnnxGraph, layer: OnnxLayer, bits: int, recipe: Recipe) -> tuple[str, Array]:
+    """The weight as an int8 tensor, stored in a container of 8 or 4 bits, and its scales."""
+    values, scale = quantized(layer.weight, bits, _scale_axis(recipe, layer))
+    if recipe.weights == 8:
         return graph.constant(_named(layer, "weight:int8"), values), scale
     packed = graph.packed(_named(layer, "weight:int4"), values)
     name = _named(layer, "weight:int8")
     return graph.add("Cast", [packed], name, to=onnx.TensorProto.INT8), scale
 
 
-def _stored(container: int) -> Writer:
+def _stored(recipe: Recipe) -> Writer:
     """Integers that are cast and scaled when the model is loaded, by constant folding."""
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
-        stored, scale = _integers(graph, layer, bits, container)
+        stored, scale = _integers(graph, layer, bits, recipe)
         scales = graph.constant(_named(layer, "scale"), scale)
         name = _named(layer, "weight:cast")
         cast = graph.add("Cast", [stored], name, to=onnx.TensorProto.FLOAT)
@@ -288,18 +295,20 @@ def _float_kernel(graph: OnnxGraph, layer: OnnxLayer, weight: str) -> None:
         _bias(graph, layer, _product(layer))
 
 
-def _dynamic(container: int) -> Writer:
+def _dynamic(recipe: Recipe) -> Writer:
     """Integer products of activations whose scale is computed at every run."""
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         x = layer.source
-        weight, scale = _integers(graph, layer, bits, container)
+        weight, scale = _integers(graph, layer, bits, recipe)
         x8, x_scale, x_zero = graph.add_many(
             "DynamicQuantizeLinear", [x], [f"{x}:int8", f"{x}:scale", f"{x}:zero"]
         )
         kind = "ConvInteger" if layer.is_conv else "MatMulInteger"
         attributes = _conv_attributes(layer) if layer.is_conv else {}
-        scale = scale.reshape(1, -1, 1, 1) if layer.is_conv else scale.reshape(-1)
+        scale = _flat(scale)
+        if layer.is_conv and scale.ndim:
+            scale = scale.reshape(1, -1, 1, 1)
         scales = [x_scale, graph.constant(_named(layer, "scale"), scale)]
         both = graph.add("Mul", scales, f"{layer.result}:product_scale")
         total = graph.add(kind, [x8, weight, x_zero], f"{layer.result}:int32", **attributes)
@@ -310,13 +319,13 @@ def _dynamic(container: int) -> Writer:
     return write
 
 
-def _static(container: int, symmetric: bool) -> Writer:
+def _static(recipe: Recipe) -> Writer:
     """Integer products of activations with calibrated scales, as quantize-dequantize pairs."""
-    grid = _symmetric if symmetric else _scale_and_zero
+    grid = _symmetric if recipe.symmetric else _scale_and_zero
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
-        stored, scale = _integers(graph, layer, bits, container)
-        scales = graph.constant(_named(layer, "scale"), scale.reshape(-1))
+        stored, scale = _integers(graph, layer, bits, recipe)
+        scales = graph.constant(_named(layer, "scale"), _flat(scale))
         name = _named(layer, "weight:dq")
         weight = graph.add("DequantizeLinear", [stored, scales], name, axis=_out_axis(layer))
         x = _quantize_dequantize(graph, layer.source, ranges, grid)
@@ -329,7 +338,7 @@ def _static(container: int, symmetric: bool) -> Writer:
                 graph.add("Sub", [_product(layer), less], layer.result)
             return
         bias = layer.bias
-        if bias and not symmetric:  # TensorRT takes it in float
+        if bias and not recipe.symmetric:  # TensorRT takes it in float
             bias = _int32_bias(graph, layer, scale, ranges)
         inputs = [x, weight, *([bias] if bias else [])]
         raw = graph.add("Conv", inputs, f"{layer.result}:raw", **_conv_attributes(layer))
@@ -342,7 +351,7 @@ def _int32_bias(graph: OnnxGraph, layer: OnnxLayer, scale: Array, ranges: Ranges
     """The bias in units of input times weight scale, as integer convolutions take it."""
     x_scale, _ = _scale_and_zero(ranges.get(layer.source, DEFAULT_RANGE))
     value = onnx.numpy_helper.to_array(graph.constants[layer.bias])
-    unit = (scale.reshape(-1) * x_scale).astype(np.float32)
+    unit = np.asarray(_flat(scale) * x_scale, np.float32)
     whole = np.clip(np.rint(value / unit), -(2**31) + 1, 2**31 - 1).astype(np.int32)
     inputs = [
         graph.constant(_named(layer, "bias:int32"), whole),
@@ -380,26 +389,28 @@ def _symmetric(limits: Array) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     return scale, np.array(0, np.int8)
 
 
-def _blocks(accuracy_level: int) -> Writer:
-    """MatMulNBits: 4-bit weights with a scale for every 32 inputs."""
+def _blocks(recipe: Recipe) -> Writer:
+    """MatMulNBits: 4-bit weights with a scale for every block of inputs."""
+    block = recipe.block
+    level = BLOCKS_OF_INTEGERS if recipe.activations == "dynamic" else 0
 
     def write(graph: OnnxGraph, layer: OnnxLayer, bits: int, ranges: Ranges) -> None:
         inputs, outputs = layer.weight.shape
-        blocks = -(-inputs // BLOCK)
-        padded = np.zeros((outputs, blocks * BLOCK), np.float32)
+        blocks = -(-inputs // block)
+        padded = np.zeros((outputs, blocks * block), np.float32)
         padded[:, :inputs] = layer.weight.T
-        values, scale = quantized(padded.reshape(-1, BLOCK), min(bits, 4), 0)
-        nibbles = (values + 8).astype(np.uint8).reshape(outputs, blocks, BLOCK // 2, 2)
+        values, scale = quantized(padded.reshape(-1, block), min(bits, 4), 0)
+        nibbles = (values + 8).astype(np.uint8).reshape(outputs, blocks, block // 2, 2)
         packed = nibbles[..., 0] | nibbles[..., 1] << 4
         names = [
             layer.source,
             graph.constant(_named(layer, "weight:blocks4"), packed),
             graph.constant(_named(layer, "scale"), scale.reshape(-1)),
         ]
-        attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": BLOCK}
+        attributes = {"K": inputs, "N": outputs, "bits": 4, "block_size": block}
         graph.add(
             *("MatMulNBits", names, _product(layer), CONTRIB),
-            accuracy_level=accuracy_level,
+            accuracy_level=level,
             **attributes,
         )
         _bias(graph, layer, _product(layer))

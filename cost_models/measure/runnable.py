@@ -79,7 +79,7 @@ def left_out(device: Device, refusals: Sequence[Refusal]) -> str:
     """One line on what a search goes without; empty if there is nothing."""
     if not refusals:
         return ""
-    listed = "; ".join(map(str, refusals))
+    listed = "; ".join(dict.fromkeys(map(str, refusals)))  # of mixers and of MLPs in one
     return f"space: {device.name} cannot execute, and so is left out: {listed}"
 
 
@@ -267,14 +267,9 @@ def _refusals(tried: _Tried, space: SearchSpace, candidates: Sequence[Candidate]
     found.sort(key=lambda refusal: len(refusal.clause))
     kept: list[Refusal] = []
     for refusal in found:  # not those that shorter ones imply
-        named = _named(refusal)
-        if not any(_named(other) <= named for other in kept):
+        if not any(other.clause.items() <= refusal.clause.items() for other in kept):
             kept.append(refusal)
     return kept
-
-
-def _named(refusal: Refusal) -> set[tuple[str, Scalar]]:
-    return {(schema.plain(name), value) for name, value in refusal.clause.items()}
 
 
 def _own(

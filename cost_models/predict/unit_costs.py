@@ -107,7 +107,7 @@ def _saved_mb(unit: Unit, zeros: Policy) -> float:
     recipe = find_recipe(unit.recipe)
     if not zeros.others:
         return 0.0
-    ops = [op for op in unit.ops if op.kind == "conv" or recipe.layout == "channels"]
+    ops = [op for op in unit.ops if op.kind == "conv" or recipe.layout != "blocks"]
     return saved_bytes(ops, recipe.weights, zeros) / 1e6
 
 

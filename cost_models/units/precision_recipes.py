@@ -6,7 +6,7 @@ computes with them; which one is best is measured, per device and kind of sub-bl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,8 @@ from ..runtime_spec import RUNTIMES
 from .sub_block import SubBlock
 
 Book = Mapping[str, str]  # group of sub-blocks -> recipe that the device runs it with
-BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights
+BLOCK = 32  # inputs that share a scale in block-wise 4-bit weights, where nothing else is said
+LONGER = (64, 128)  # further numbers of such inputs that kernels have
 KERNEL_BITS = 7  # of a weight that meets 8-bit activations, see `Recipe.value_bits`
 
 
@@ -32,7 +33,9 @@ class Recipe:
             each run ("dynamic") or was calibrated ("static").
         kernel: the recipe that runs where constants are folded at load; itself for most.
         summary: what it does, for people.
-        layout: what shares a scale: the weights of an output channel, or blocks of `BLOCK` inputs.
+        layout: what shares a scale: the weights of an output channel, blocks of inputs of one, or
+            the whole tensor.
+        block: inputs that share a scale in blocks.
         symmetric: whether activations are signed integers whose zero is 0, as TensorRT takes them.
     """
 
@@ -41,13 +44,30 @@ class Recipe:
     activations: Literal["float", "dynamic", "static"]
     kernel: str
     summary: str
-    layout: Literal["channels", "blocks"] = "channels"
+    layout: Literal["channels", "blocks", "tensor"] = "channels"
+    block: int = BLOCK
     symmetric: bool = False
 
     def serves(self, policy: Policy) -> bool:
         """Whether the recipe can hold the policy's weights and keeps to its activations."""
         integer_acts = policy.act_bits <= INTEGER_BITS
-        return self.weights == stored_bits(policy) and integer_acts == (self.activations != "float")
+        return (
+            self.weights == stored_bits(policy)
+            and integer_acts == (self.activations != "float")
+            and policy.weight_scales in ("", self.scales)
+        )
+
+    @property
+    def scales(self) -> str:
+        """What shares a scale of integer weights, as policies say it; empty for floats."""
+        if self.weights > INTEGER_BITS:
+            return ""
+        return f"block{self.block}" if self.layout == "blocks" else self.layout.removesuffix("s")
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether its scales are as fine as those that are taken where no policy says more."""
+        return self.layout != "tensor" and self.block == BLOCK
 
     @property
     def value_bits(self) -> int:
@@ -66,7 +86,7 @@ class Recipe:
         return replace(self, activations="float", layout="channels") if blocks else self
 
 
-RECIPES: dict[str, Recipe] = {
+_USUAL = {
     recipe.name: recipe
     for recipe in (
         Recipe("float", 32, "float", "float", "float32 weights and kernels"),
@@ -112,6 +132,26 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+def _coarser() -> Iterator[Recipe]:
+    """The usual recipes with fewer scales, for policies that ask for them.
+
+    Kernels do not care how many scales a whole tensor has; those that unpack blocks do.
+    """
+    for recipe in _USUAL.values():
+        if recipe.layout == "blocks":
+            for block in LONGER:
+                name = f"{recipe.name}_{block}"
+                summary = recipe.summary.replace(f"of {BLOCK}", f"of {block}")
+                yield replace(recipe, name=name, kernel=name, summary=summary, block=block)
+        elif recipe.weights <= INTEGER_BITS and not recipe.symmetric:
+            name = f"{recipe.name}_tensor"
+            summary = f"as {recipe.name} with one scale for each tensor of weights"
+            yield replace(recipe, name=name, summary=summary, layout="tensor")
+
+
+RECIPES: dict[str, Recipe] = _USUAL | {recipe.name: recipe for recipe in _coarser()}
 
 
 def stored_bits(policy: Policy) -> int:
@@ -162,15 +202,22 @@ def packs_zeros(runtime: str) -> bool:
 def serving(policy: Policy, names: Iterable[str]) -> list[str]:
     """The recipes among `names` that can run a policy.
 
+    Where it does not say what shares a scale, the usual ones if there are any.
+
     Raises:
         CostError: none can: the device has no kernel for that precision.
     """
     names = list(names)
     recipes = [name for name in names if find_recipe(name).serves(policy)]
+    if not policy.weight_scales:  # coarser ones would cost accuracy that nobody traded for them
+        recipes = [name for name in recipes if find_recipe(name).is_usual] or recipes
     if not recipes:
+        scales = f", a scale for each {policy.weight_scales}," if policy.weight_scales else ""
+        bits = Policy(policy.weight_bits, policy.act_bits)
+        near = [name for name in names if find_recipe(name).serves(bits)] or names
         raise CostError(
-            f"no recipe of this device holds {policy.weight_bits}-bit weights with "
-            f"{policy.act_bits}-bit activations; it has {', '.join(names)}"
+            f"no recipe of this device holds {policy.weight_bits}-bit weights{scales} with "
+            f"{policy.act_bits}-bit activations; it has {', '.join(near)}"
         )
     return recipes
 
@@ -191,12 +238,12 @@ def ranked(block: SubBlock, names: Iterable[str]) -> list[str]:
 
 
 def precision_of(policy: Policy) -> str:
-    """Weight and activation bits as a short name.
+    """Weight and activation bits as a short name, and what shares a scale where that is said.
 
-    >>> precision_of(Policy(8, 8)), precision_of(Policy())
-    ('w8a8', 'w32a32')
+    >>> precision_of(Policy(8, 8)), precision_of(Policy(8, 8, weight_scales="tensor"))
+    ('w8a8', 'w8a8 tensor')
     """
-    return f"w{policy.weight_bits}a{policy.act_bits}"
+    return f"w{policy.weight_bits}a{policy.act_bits} {policy.weight_scales}".rstrip()
 
 
 def group_of(block: SubBlock) -> str:

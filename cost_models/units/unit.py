@@ -20,7 +20,7 @@ from ...spaces.errors import CostError
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
 from .operations import count_ops
-from .precision_recipes import BLOCK, Recipe, find_recipe
+from .precision_recipes import Recipe, find_recipe
 from .sub_block import SubBlock
 
 _DENSE = Policy()
@@ -185,7 +185,7 @@ class Unit:
             if some(op.weights):
                 total += _stored_bytes(op, recipe)
             if some(bias) and op.kind == "conv" and recipe.activations == "static":
-                total += 4 * op.shape[2]  # the scale of an integer bias
+                total += _scale_bytes(op.shape[2], recipe)  # of an integer bias
         return total
 
 
@@ -231,8 +231,13 @@ def _stored_bytes(op: Op, recipe: Recipe) -> int:
         return 2 * op.weights
     _, inputs, outputs = op.shape
     if recipe.layout == "blocks" and op.kind == "linear":
-        return outputs * -(-inputs // BLOCK) * (BLOCK // 2 + 4)
-    return -(-op.weights * recipe.weights // 8) + 4 * outputs
+        return outputs * -(-inputs // recipe.block) * (recipe.block // 2 + 4)
+    return -(-op.weights * recipe.weights // 8) + _scale_bytes(outputs, recipe)
+
+
+def _scale_bytes(outputs: int, recipe: Recipe) -> int:
+    """Bytes of a scale for each channel; a lone one counts among what else a graph holds."""
+    return 0 if recipe.layout == "tensor" else 4 * outputs
 
 
 def nodes_of(block: SubBlock) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...cost_models import CostModel
 from ...spaces import Candidate
-from .text import known
+from .text import known, recipe_lines
 
 Facts = Mapping[str, Any]
 PERCENT = (
@@ -51,9 +51,20 @@ def model_text(facts: Facts) -> list[str]:
     checked = "validation" if "mape" in facts["validation"] else "not validated on fresh networks"
     lines += ["", checked, *(f"  {line}" for line in figures(facts["validation"]))]
     lines += ["", "measured sub-blocks"]
-    lines += [f"  {count:5}  {name}" for name, count in facts["groups"].items()]
+    lines += [f"  {count:5}  {_in_words(name)}" for name, count in facts["groups"].items()]
     lines += ["", _energy_line(facts["energy"])]
-    return lines + (_block_lines(facts) if "blocks" in facts else [])
+    lines += _block_lines(facts) if "blocks" in facts else []
+    return lines + recipe_lines(name.rpartition("@")[2] for name in facts["groups"])
+
+
+def _in_words(group: str) -> str:
+    """Group of units as the tables of sub-blocks say it.
+
+    >>> _in_words("mixer/softmax@static8")
+    'mixer softmax  static8'
+    """
+    block, _, recipe = group.partition("@")
+    return f"{block.replace('/', ' ')}  {recipe}"
 
 
 def _energy_line(energy: Facts | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import new_file
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 SAMPLE = 300  # networks of a space whose sub-blocks are collected
 
 file_type = click.Path(path_type=Path)
-out_option = click.option("--out", type=file_type, required=True, help="File to write.")
+out_option = click.option(
+    "--out", type=file_type, required=True, callback=new_file, help="File to write, a new one."
+)
 space_option = click.option("--space", metavar="SPACE", help="File or preset: whose sub-blocks.")
 
 
@@ -93,7 +96,7 @@ def import_table(table: Path, form: str, out: Path, as_json: bool) -> None:
 @costs.command()
 @click.argument("model", type=file_type)
 @click.argument("measured", type=file_type, required=False)
-@click.option("--out", type=file_type, help="File to write.")
+@click.option("--out", type=file_type, callback=new_file, help="File to write, a new one.")
 @space_option
 @click.option(
     "--also",

@@ -11,6 +11,7 @@ from .folders import open_if_free
 from .output import echo, json_option, print_json
 
 if TYPE_CHECKING:
+    from ...cost_models.profile.half_range import HalfRange
     from ...cost_models.profile.profile import Profile
 
 
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
     metavar="good|knee|fastest|best|LETTER|KEY",
     help="Which of a RUN is printed; its report shows all.",
 )
+@click.option(
+    "--fp16",
+    is_flag=True,
+    help="Also whether weights and activations of the picked model of a RUN stay in float16.",
+)
 @json_option
-def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
+def profile(source: str, device: str | None, pick: str, fp16: bool, as_json: bool) -> None:
     """Print where the time and the memory of a model go, and which block to change first.
 
     MODEL is a name of timm, a folder of transformers or timm, or torchvision:NAME; weights are
@@ -46,8 +52,11 @@ def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
       vitpareto profile runs/digits --pick best --json
     """  # noqa: D301
     path = Path(source).expanduser()
+    half: list[HalfRange] = []
     if (path / "config.yaml").is_file():
-        name, found = _of_run(path, device, pick)
+        name, found, half = _of_run(path, device, pick, fp16)
+    elif fp16:
+        raise click.UsageError("--fp16 needs a run folder, whose images show the activations")
     else:
         from ...cost_models import Device
         from ...cost_models.profile.taking import check_profiles, take_profile
@@ -60,15 +69,19 @@ def profile(source: str, device: str | None, pick: str, as_json: bool) -> None:
         name = subject.name
         found = take_profile(subject.device, subject.candidate, subject.encode())
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({"fp16": [r.to_dict() for r in half]} if fp16 else {}))
     else:
-        from .profile_text import profile_lines
+        from .profile_text import half_lines, profile_lines
 
-        echo(profile_lines(name, found))
+        echo(profile_lines(name, found) + (half_lines(half) if fp16 else []))
 
 
-def _of_run(path: Path, named: str | None, pick: str) -> tuple[str, Profile]:
+def _of_run(
+    path: Path, named: str | None, pick: str, fp16: bool
+) -> tuple[str, Profile, list[HalfRange]]:
     """Profile every delivered model of a run, which keeps them; name and profile of the picked.
+
+    With them the ranges of its numbers, where it is asked whether they stay in float16.
 
     Of a run for several devices the models are those for the named one.
     """
@@ -81,7 +94,9 @@ def _of_run(path: Path, named: str | None, pick: str) -> tuple[str, Profile]:
     from ..delivery.manifest import manifests
     from ..delivery.pick import pick_model
     from ..delivery.subject import check_here, delivered
+    from ..experiments.half_range import ranges_in_half
     from ..report import build_report
+    from ..run.assets import Run
     from ..run.devices import of_device
     from ..store.atomic_files import write_json
 
@@ -108,4 +123,5 @@ def _of_run(path: Path, named: str | None, pick: str) -> tuple[str, Profile]:
             write_json(folder.profiles, rows)
             if folder.report.exists():
                 build_report(folder)
-    return f"{folder.path} {names[chosen.key]}", profiles[chosen.key]
+        half = ranges_in_half(Run(folder), chosen.key) if fp16 else []
+    return f"{folder.path} {names[chosen.key]}", profiles[chosen.key], half

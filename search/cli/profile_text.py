@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from ...cost_models.profile.half_range import HIGHEST, HalfRange
 from ...cost_models.profile.profile import MB, Profile, ProfiledBlock
 from ...cost_models.profile.roofline import COMPUTE, MEMORY, OVERHEAD
 from ...cost_models.profile.tensors import BLOCK, EMBEDDING, MAP, Tensor
@@ -167,3 +168,20 @@ def _energy(profile: Profile) -> str:
     if profile.energy_mj is None:
         return "energy: not known, no counter tells (`vitpareto devices`)"
     return f"energy: {profile.energy_mj:.3g} mJ a run above idle"
+
+
+def half_lines(found: Sequence[HalfRange]) -> list[str]:
+    """What leaves float16, or how far everything is from that."""
+    over = [r for r in found if r.overflows]
+    lines = [f"in float16, which ends at {HIGHEST:.0f}, as seen on images of validation:"]
+    lines += [f"  OVERFLOW  {r.sub_block}  {r.name}: up to {r.highest:.4g}" for r in over]
+    if not over and found:
+        top = max(found, key=lambda r: r.highest)
+        lines.append(
+            f"  nothing overflows; the largest is {top.highest:.4g}, {top.name} of {top.sub_block}"
+        )
+    lost = sorted((r for r in found if r.lost > 0), key=lambda r: -r.lost)
+    lines += [
+        f"  {r.lost:.2%} of what is not 0 becomes 0 in {r.sub_block}  {r.name}" for r in lost[:TOP]
+    ]
+    return lines if lost else [*lines, "  nothing becomes 0"]

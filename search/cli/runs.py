@@ -14,13 +14,21 @@ from .output import echo, json_option, print_json
 @click.command()
 @run_argument
 @device_option
+@click.option(
+    "--rewrites",
+    is_flag=True,
+    help="Also with layer norm, group norm and hardswish in other operations, exact and lossy.",
+)
 @json_option
-def ladder(run: Path, device: str | None, as_json: bool) -> None:
+def ladder(run: Path, device: str | None, rewrites: bool, as_json: bool) -> None:
     """Measure the models of RUN beside the original, float16, int8 and other baselines.
 
     Baselines are trained first, as the delivered models were; stopped, the same command goes on.
     Those that keep the limits and that no delivered model beats are delivered, too. The report of
     RUN shows the table.
+
+    --rewrites measures the original and the most accurate delivered model with each rewrite that
+    suits them: what an exact one saves, and what the naive swap in its place costs.
     """
     from ..delivery.manifest import manifests
     from ..experiments.ladder import build_ladder
@@ -36,7 +44,10 @@ def ladder(run: Path, device: str | None, as_json: bool) -> None:
         logging_to(whole.log),
         Run(folder := of_device(whole, device)) as opened,
     ):
-        rows, goal = [row.to_dict() for row in build_ladder(opened)], opened.config.search.goal
+        rows, goal = (
+            [row.to_dict() for row in build_ladder(opened, rewrites)],
+            opened.config.search.goal,
+        )
         build_report(folder)
         added = [m for m in manifests(folder.pareto) if m.ladder]
     print_json(rows) if as_json else echo(ladder_lines(rows, goal, added))

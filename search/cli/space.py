@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 from pathlib import Path
 
 import click
 
+from .options import new_file
 from .output import json_option, print_json
+
+MOST = 100_000  # candidates of a sample
 
 
 @click.group()
@@ -49,7 +53,7 @@ def size(source: str, as_json: bool) -> None:
 
 @space.command()
 @space_argument
-@click.option("-n", "count", type=click.IntRange(min=1), default=1, help="How many.")
+@click.option("-n", "count", type=click.IntRange(1, MOST), default=1, help="How many.")
 @click.option("--seed", type=int, default=0, help="The same seed draws the same candidates.")
 @json_option
 def sample(source: str, count: int, seed: int, as_json: bool) -> None:
@@ -57,7 +61,8 @@ def sample(source: str, count: int, seed: int, as_json: bool) -> None:
     from ...spaces import SearchSpace
     from .describe import describe_candidate, facts
 
-    candidates = SearchSpace.from_yaml(source).sample(count, seed)
+    opened, rng = SearchSpace.from_yaml(source), random.Random(seed)
+    candidates = (opened.draw(rng) for _ in range(count))  # as `sample`, each shown once drawn
     if as_json:
         print_json([describe_candidate(candidate) for candidate in candidates])
     else:
@@ -88,7 +93,14 @@ def sample(source: str, count: int, seed: int, as_json: bool) -> None:
     default="",
     help="Only these choices, such as weight_bits,rank_ratio,token_keep; all that suit by default.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="SPACE.yaml")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="SPACE.yaml",
+    callback=new_file,
+    help="A new file.",
+)
 @json_option
 def derive(
     model: str,
@@ -105,11 +117,7 @@ def derive(
     MODEL is a name of timm, hf-hub:ORG/NAME, a folder that transformers or timm saved
     (local-dir:PATH), or torchvision:NAME. Its logits are compared with those of the member.
     """
-    from ...spaces.errors import RunError
     from ...spaces.files import write_atomic
-
-    if out.is_dir():
-        raise RunError(f"{out}: is a folder: name a file")
     from ..start.derive import derived
     from ..start.models import open_model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) ->
         f"{'model':26}  {name:>{width}}  {'ms':>8}  {'10% - 90%':>19}  {'images/s':>8}  {'MB':>7}  "
         f"{'peak MB':>7}  {'images/J':>8}  runtime"
     ]
-    for row in rows:
+    for row in (row for row in rows if not row.get("rewrite")):
         spread = f"{row['latency_p10_ms']:.3f} - {row['latency_p90_ms']:.3f}"
         lines.append(
             f"{row['name']:26}  {row[goal]:{width}.1%}  {row['latency_ms']:8.3f}  {spread:>19}  "
@@ -106,7 +106,7 @@ def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) ->
         )
     if not any(row.get("images_per_joule") for row in rows):
         lines.append("images/J: not known here, no counter of energy tells (`vitpareto devices`)")
-    lines += _stage_lines(rows, goal)
+    lines += _stage_lines(rows, goal) + _rewrite_lines(rows, goal)
     if words := next((speed_words(row["speed"]) for row in rows), ""):
         lines.append(f"Latencies are at the calibrated speed; the machine ran {words}.")
     return lines + [
@@ -131,6 +131,21 @@ def _stage_lines(rows: Sequence[Facts], goal: str) -> list[str]:
         for s in applied
     ]
     return lines
+
+
+def _rewrite_lines(rows: Sequence[Facts], goal: str) -> list[str]:
+    """What each rewrite made of a model."""
+    from ..report.rewrites import changes
+
+    found = changes(rows, goal)
+    if not found:
+        return []
+    title = "with parts in other operations, each beside the model as it was (exact: before rounding)"
+    return [title] + [
+        f"  {c.beside:26}  {c.name:24}  {c.label}: {c.latency:5.2f} of the latency, "
+        f"{spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"
+        for c in found
+    ]
 
 
 def proxy_lines(figures: Facts) -> list[str]:
@@ -228,17 +243,26 @@ def device_lines(
             words = d["meter"] or f"not measured, {d['meter_reason']}"
             meters.setdefault(words, []).append(d["name"])
     lines += ["", *(f"energy of {', '.join(names)}: {words}" for words, names in meters.items())]
-    header = f"{'sub-block':12} {'recipe':10} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
+    header = f"{'sub-block':12} {'recipe':15} {'ms':>8} {'speed':>7} {'bytes':>6}  kernels"
     for name, rows in tables.items():
         lines += ["", name, header]
         for r in rows:
             kernels = ", ".join(f"{k} {n}" for k, n in r["kernels"].items())
             lines.append(
-                f"{r['kind']:12} {r['recipe']:10} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
+                f"{r['kind']:12} {r['recipe']:15} {r['latency_ms']:8.3f} {r['speedup']:6.2f}x "
                 f"{r['size_ratio']:6.2f}  {kernels}"
             )
         lines += [f"{kind:12} cannot be run: {why}" for kind, why in refused[name].items()]
-    return lines
+    shown = (r["recipe"] for rows in tables.values() for r in rows)
+    return lines + recipe_lines(shown)
+
+
+def recipe_lines(names: Iterable[str]) -> list[str]:
+    """What each of some recipes is, float aside."""
+    from ...cost_models.units.precision_recipes import RECIPES
+
+    told = {name: RECIPES[name].summary for name in names if name in RECIPES and name != "float"}
+    return [""] * bool(told) + [f"{name}: {summary}" for name, summary in told.items()]
 
 
 def verified(manifest: Manifest) -> str:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from .quantize import Grid
-
-
-def scaled_per(grid: Grid, per: Literal["tensor", "channel", "block"]) -> Grid:
-    """The grid with one scale for a tensor, an output channel, or 32 inputs of one."""
-    return replace(grid, per=per)
 
 
 def with_zero_point(grid: Grid, wanted: bool) -> Grid:

@@ -32,8 +32,11 @@ from .quantize import (
 from .ranges import Choose, Reader, closest
 from .scheme import Scheme, scheme_of
 
-# Recipes where no device was measured; none needs calibration, so that training can use them.
-DEFAULT_RECIPES = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
+# Recipes where no device was measured; none needs calibration, so that training can use them. As a
+# book of no group, beside which any recipe serves a policy that these do not.
+_CHANNELS = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
+_TENSORS = (f"{name}_tensor" for name in _CHANNELS[2:])
+DEFAULT_RECIPES: Book = {name: name for name in (*_CHANNELS, *_TENSORS)}
 Weights = Mapping[str, Tensor]
 
 
@@ -235,7 +238,7 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
         calibration: for static ranges.
         images: in the batch, each of which has its own dynamic range.
     """
-    last: tuple[Tensor, str, Tensor] | None = None
+    last: tuple[Tensor, Scheme, Tensor] | None = None
 
     def enter(name: str, x: Tensor) -> Tensor:
         nonlocal last
@@ -245,9 +248,12 @@ def roundings(layers: Layers, calibration: Calibration, images: int) -> tuple[To
             return x
         if acts == "static" and ends is not None:
             return quantize_range(x, *scheme.ends(*ends))
-        if last is None or last[0] is not x or last[1] != acts:  # q, k and v read the same
-            rounded = quantize_blocks(x) if acts == "blocks" else quantize_dynamic(x, images)
-            last = x, acts, rounded
+        if last is None or last[0] is not x or last[1] != scheme:  # q, k and v read the same
+            if acts == "blocks":
+                rounded = quantize_blocks(x, scheme.weights.block)
+            else:
+                rounded = quantize_dynamic(x, images)
+            last = x, scheme, rounded
         return last[2]
 
     def leave(name: str, y: Tensor) -> Tensor:

@@ -27,14 +27,17 @@ class Grid:
 
     Attributes:
         bits: 2 to 8 for integers; 16 rounds to float16, 32 leaves the weight as it is.
-        per: part that shares a scale: the whole tensor, an output channel, or 32 inputs of one.
+        per: part that shares a scale: the whole tensor, an output channel, or a block of inputs
+            of one.
         symmetric: zero in the middle of an odd number of values; else the zero point is where
             the range puts it, and all 2**bits values are used.
+        block: inputs that share a scale in blocks.
     """
 
     bits: int = 32
     per: Literal["tensor", "channel", "block"] = "channel"
     symmetric: bool = True
+    block: int = BLOCK
 
 
 class Integers(NamedTuple):
@@ -62,7 +65,7 @@ def integers(weight: Tensor, grid: Grid) -> Integers:
     """Weights (out, ...) as integers (groups, n), with scales and zero points (groups, 1)."""
     rows = weight.reshape(1, -1) if grid.per == "tensor" else weight.flatten(1)
     if grid.per == "block":
-        rows = F.pad(rows, (0, -rows.shape[1] % BLOCK)).view(-1, BLOCK)
+        rows = F.pad(rows, (0, -rows.shape[1] % grid.block)).view(-1, grid.block)
     if grid.symmetric:
         top = 2 ** (grid.bits - 1) - 1
         scale = (rows.abs().amax(1, keepdim=True) / top).clamp_min(TINY)
@@ -112,7 +115,7 @@ def quantize_bias(bias: Tensor, weight: Tensor, grid: Grid, low: Tensor, high: T
     Args:
         bias: of the layer.
         weight: of the layer, before it was rounded.
-        grid: per channel, to which it is rounded.
+        grid: to which it is rounded, with a scale for each channel or for the tensor.
         low: end of the range of the activations that enter.
         high: the other end.
     """
@@ -125,13 +128,13 @@ def act_scale(low: Tensor, high: Tensor) -> Tensor:
     return (high - low).clamp_min(TINY_RANGE) / ACT_TOP
 
 
-def quantize_blocks(x: Tensor) -> Tensor:
-    """Activations (..., C) on 255 symmetric values for every 32 channels of each vector.
+def quantize_blocks(x: Tensor, block: int = BLOCK) -> Tensor:
+    """Activations (..., C) on 255 symmetric values for every block of channels of each vector.
 
     ONNX Runtime's MatMulNBits does so at `accuracy_level=4`, before its integer kernel.
     """
     channels = x.shape[-1]
-    blocks = F.pad(x.detach(), (0, -channels % BLOCK)).unflatten(-1, (-1, BLOCK))
+    blocks = F.pad(x.detach(), (0, -channels % block)).unflatten(-1, (-1, block))
     scale = (blocks.abs().amax(-1, keepdim=True) / 127).clamp_min(TINY)
     rounded = ((blocks / scale).round() * scale).flatten(-2)[..., :channels]
     return straight_through(x, rounded)

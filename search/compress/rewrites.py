@@ -20,7 +20,7 @@ from ...spaces.mixers import find
 from ...spaces.mixers.common import QKV
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
-from ...spaces.networks.norms import GroupNorm, LayerScale, RmsNorm
+from ...spaces.networks.norms import GroupNorm, LayerNorm2d, LayerScale, RmsNorm
 from ...spaces.networks.window import WindowAttention
 
 
@@ -29,15 +29,21 @@ class Rewrite:
     """A rewrite of a network in evaluation mode.
 
     Attributes:
+        replaces: the modules that it takes out.
         exact: whether the logits stay the same up to rounding.
         apply: network -> a rewritten copy. It raises SpaceError where the rewrite cannot be
             applied, with the reason.
         summary: what it does, for people.
     """
 
+    replaces: type[nn.Module]
     exact: bool
-    apply: Callable[[Network], nn.Module]
+    apply: Callable[[Network], Network]
     summary: str
+
+    def changes(self, network: Network) -> bool:
+        """Whether a network has what it replaces."""
+        return any(isinstance(module, self.replaces) for module in network.modules())
 
 
 class InstanceGroupNorm(nn.Module):
@@ -72,27 +78,27 @@ class HardswishForm(nn.Module):
         return x * F.relu6(x + 3) / 6
 
 
-def group_to_instance(network: Network) -> nn.Module:
+def group_to_instance(network: Network) -> Network:
     """Every group norm as an instance norm over its groups: exact."""
     return _replaced(network, nn.GroupNorm, lambda norm: _instance(norm, norm.num_groups))
 
 
-def group_to_instance_naive(network: Network) -> nn.Module:
+def group_to_instance_naive(network: Network) -> Network:
     """Every group norm as an instance norm over single channels: lossy."""
     return _replaced(network, nn.GroupNorm, lambda norm: _instance(norm, norm.num_channels))
 
 
-def hardswish_to_relu6(network: Network) -> nn.Module:
+def hardswish_to_relu6(network: Network) -> Network:
     """Every hardswish in terms of ReLU6: exact."""
     return _replaced(network, nn.Hardswish, lambda _: HardswishForm())
 
 
-def hardswish_to_relu6_naive(network: Network) -> nn.Module:
+def hardswish_to_relu6_naive(network: Network) -> Network:
     """Every hardswish as a bare ReLU6: lossy."""
     return _replaced(network, nn.Hardswish, lambda _: nn.ReLU6())
 
 
-def layer_to_rms(network: Network) -> nn.Module:
+def layer_to_rms(network: Network) -> Network:
     """Every layer norm as an RMS norm, with the mean taken out of the stream: exact.
 
     In a pre-norm network each layer norm subtracts the mean over channels from the residual
@@ -125,26 +131,36 @@ def layer_to_rms(network: Network) -> nn.Module:
     return _with_rms(network)
 
 
-def layer_to_rms_naive(network: Network) -> nn.Module:
+def layer_to_rms_naive(network: Network) -> Network:
     """Every layer norm as an RMS norm of the same scale, nothing else changed: lossy."""
     return _with_rms(copy.deepcopy(network))
 
 
 REWRITES: dict[str, Rewrite] = {
-    "layer_to_rms": Rewrite(True, layer_to_rms, "layer norm as RMS norm of a centered stream"),
-    "layer_to_rms_naive": Rewrite(False, layer_to_rms_naive, "layer norm as RMS norm"),
+    "layer_to_rms": Rewrite(
+        nn.LayerNorm, True, layer_to_rms, "layer norm as RMS norm of a centered stream"
+    ),
+    "layer_to_rms_naive": Rewrite(
+        nn.LayerNorm, False, layer_to_rms_naive, "layer norm as RMS norm"
+    ),
     "group_to_instance": Rewrite(
-        True, group_to_instance, "group norm as reshape, instance norm, scale and shift"
+        *(nn.GroupNorm, True, group_to_instance),
+        "group norm as reshape, instance norm, scale and shift",
     ),
     "group_to_instance_naive": Rewrite(
-        False, group_to_instance_naive, "group norm as instance norm of single channels"
+        *(nn.GroupNorm, False, group_to_instance_naive),
+        "group norm as instance norm of single channels",
     ),
-    "hardswish_to_relu6": Rewrite(True, hardswish_to_relu6, "hardswish as x * ReLU6(x + 3) / 6"),
-    "hardswish_to_relu6_naive": Rewrite(False, hardswish_to_relu6_naive, "hardswish as ReLU6"),
+    "hardswish_to_relu6": Rewrite(
+        nn.Hardswish, True, hardswish_to_relu6, "hardswish as x * ReLU6(x + 3) / 6"
+    ),
+    "hardswish_to_relu6_naive": Rewrite(
+        nn.Hardswish, False, hardswish_to_relu6_naive, "hardswish as ReLU6"
+    ),
 }
 
 
-def rewritten(network: Network, name: str) -> nn.Module:
+def rewritten(network: Network, name: str) -> Network:
     """A copy with one of `REWRITES` made; the network itself without a name.
 
     Raises:
@@ -153,7 +169,7 @@ def rewritten(network: Network, name: str) -> nn.Module:
     return REWRITES[name].apply(network) if name else network
 
 
-def _replaced(network: Network, kind: type[nn.Module], make: Callable[..., nn.Module]) -> nn.Module:
+def _replaced(network: Network, kind: type[nn.Module], make: Callable[..., nn.Module]) -> Network:
     """A copy with every module of a kind replaced."""
     network = copy.deepcopy(network)
     for path, module in list(network.named_modules()):
@@ -167,11 +183,12 @@ def _instance(norm: nn.GroupNorm, groups: int) -> nn.Module:
     return (InstanceGroupNormTokens if tokens else InstanceGroupNorm)(norm, groups)
 
 
-def _with_rms(network: Network) -> nn.Module:
-    """Layer norms of tokens replaced in place by RMS norms with their scale."""
+def _with_rms(network: Network) -> Network:
+    """Layer norms replaced in place by RMS norms with their scale."""
     for path, norm in list(network.named_modules()):
         if isinstance(norm, nn.LayerNorm):
-            rms = RmsNorm(len(norm.weight), norm.eps)
+            axis = 1 if isinstance(norm, LayerNorm2d) else -1
+            rms = RmsNorm(len(norm.weight), norm.eps, axis)
             rms.weight = norm.weight
             network.set_submodule(path, rms)
     return network.eval()

@@ -17,7 +17,8 @@ class Scheme(NamedTuple):
     Attributes:
         weights: grid of its weights.
         acts: rounding of its inputs: none ("float"), by the range of each image
-            ("dynamic"), by a range known beforehand ("static"), or by 32 channels ("blocks").
+            ("dynamic"), by a range known beforehand ("static"), or by as many channels as share a
+            scale of the weights ("blocks").
         symmetric: whether such a range reaches as far below 0 as above.
     """
 
@@ -45,11 +46,13 @@ def scheme_of(recipe: str, weight_bits: int, is_conv: bool) -> Scheme:
     Raises:
         UnknownNameError: no such recipe.
 
-    >>> scheme_of("dynamic8", 6, is_conv=False)
-    Scheme(weights=Grid(bits=6, per='channel', symmetric=True), acts='dynamic', symmetric=False)
+    >>> scheme_of("dynamic8", 6, is_conv=False).weights
+    Grid(bits=6, per='channel', symmetric=True, block=32)
     """
     chosen = find_recipe(recipe).of_convs if is_conv else find_recipe(recipe)
     bits = min(weight_bits, chosen.value_bits)
     if chosen.layout == "blocks":
-        return Scheme(Grid(bits, "block"), "float" if chosen.activations == "float" else "blocks")
-    return Scheme(Grid(bits), chosen.activations, chosen.symmetric)
+        grid = Grid(bits, "block", block=chosen.block)
+        return Scheme(grid, "float" if chosen.activations == "float" else "blocks")
+    grid = Grid(bits, "tensor" if chosen.layout == "tensor" else "channel")
+    return Scheme(grid, chosen.activations, chosen.symmetric)

@@ -42,6 +42,7 @@ def stages(rows: Sequence[Mapping[str, Any]], goal: str) -> list[Stage]:
         rows: of the ladder, timed side by side.
         goal: name of the accuracy that the run goes by.
     """
+    rows = [row for row in rows if not row.get("rewrite")]
     by_name = {row["name"]: row for row in rows}
     searched = [row for row in rows if row["name"].startswith(SEARCHED)]
     best = max(searched, key=lambda row: row[goal], default=None)

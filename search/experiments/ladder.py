@@ -9,7 +9,7 @@ front: one that is within the limits and that no delivered model beats is delive
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,11 @@ from ...spaces import Candidate, Policy, SearchSpace
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.mixers import find
 from ...spaces.supernet import Supernet
+from ..compress.rewrites import REWRITES
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.decompression import policies, with_policy
 from ..delivery.deliver import PROMISED, deliver
-from ..delivery.manifest import Manifest, manifests
+from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..delivery.pick import pick_model
 from ..delivery.shortlist import corrected, measure_shortlist
 from ..delivery.verify import test_once, verify_new
@@ -41,20 +42,22 @@ from .side_by_side import Entry, LadderRow, entry_of, measure_entries, speed_bes
 STEPS = 17  # sizes that are tried by pruning alone
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
 FP16, INT8 = Policy(16), Policy(8, 8)
-ORIGINAL = "original"
+ORIGINAL, FLOAT32 = "original", "float32"
 MEASURED = ("latency_ms", "peak_memory_mb", "size_mb")
 EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
 
 log = logging.getLogger("vitpareto")
 
 
-def build_ladder(run: Run) -> Sequence[LadderRow]:
+def build_ladder(run: Run, rewrites: bool = False) -> Sequence[LadderRow]:
     """Train the missing baselines, measure all models, and write `ladder.json`.
 
     Baselines that belong to the front are delivered then.
 
     Args:
         run: with delivered models.
+        rewrites: whether the original and the most accurate delivered model are also measured with
+            parts in other operations, each of `compress.rewrites.REWRITES` alone.
 
     Returns:
         A row for each model.
@@ -71,7 +74,8 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
             "timed beside each other on their own device only"
         )
     found = [manifest for manifest in delivered if not manifest.ladder]
-    target = read_candidate(run.folder.pareto / pick_model(found, "best").key)
+    best = pick_model(found, "best")
+    target = read_candidate(run.folder.pareto / best.key)
     model, supernet = run.ensure_cost_model(), Supernet(run.space)  # of which only shapes count
     made = trained(
         run,
@@ -84,12 +88,14 @@ def build_ladder(run: Run) -> Sequence[LadderRow]:
     entries = list[Entry]()
     if original := made.get(ORIGINAL):
         entries.append(replace(original, eager=True))
-        for name, policy in (("float32", Policy()), ("float16", FP16), ("int8", INT8)):
+        for name, policy in ((FLOAT32, Policy()), ("float16", FP16), ("int8", INT8)):
             candidate = everywhere(original.candidate, policy)
             if runs(candidate, model):
                 entries.append(Entry(name, candidate, original.network))
     entries += [entry for name, entry in made.items() if name != ORIGINAL]
     entries += [entry_of(run.folder.pareto, manifest) for manifest in found]
+    if rewrites:
+        entries += rewritten_entries(e for e in entries if e.name in (FLOAT32, SEARCHED + best.key))
     read = measure_entries(
         entries, model, run.device, run.data, run.config.export.calibration_images
     )
@@ -130,6 +136,26 @@ def trained(run: Run, wanted: Mapping[str, Candidate]) -> dict[str, Entry]:
     }
 
 
+def rewritten_entries(entries: Iterable[Entry]) -> list[Entry]:
+    """Models with parts in other operations, one for each rewrite that changes a model.
+
+    Where one cannot be applied, the log says why.
+    """
+    made: list[Entry] = []
+    for entry in entries:
+        for name, rewrite in REWRITES.items():
+            if not rewrite.changes(entry.network):
+                continue
+            try:
+                network = rewrite.apply(entry.network)
+            except SpaceError as error:
+                log.info("ladder: %s without %s", entry.name, error)
+                continue
+            both = f"{entry.name}, {name}"
+            made.append(replace(entry, name=both, network=network, rewrite=name, beside=entry.name))
+    return made
+
+
 def deliver_best(run: Run, made: Mapping[str, Entry], rows: Sequence[LadderRow]) -> None:
     """Deliver the trained baselines that keep the limits and that no delivered model beats.
 
@@ -167,7 +193,8 @@ def front_of(
         delivered: manifests.
     """
     pareto, costs = run.folder.pareto, run.costs
-    by_key = {row.key: row.to_dict() for row in rows if row.runtime == run.device.runtime}
+    own = [row for row in rows if row.runtime == run.device.runtime and not row.rewrite]
+    by_key = {row.key: row.to_dict() for row in own}
     known = {key for m in delivered for key in (m.key, *m.finalists)}
     new = {
         entry.candidate.key: name

@@ -6,16 +6,18 @@ the models.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
@@ -25,7 +27,9 @@ from ...cost_models.standalone.energy_meter import NVIDIA
 from ...cost_models.standalone.runner import CLOCKS, laid_out, peak_mb
 from ...cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from ...spaces import Candidate
+from ...spaces.errors import CostError
 from ...spaces.networks import Network
+from ..compress.rewrites import REWRITES
 from ..data.dataset import Data, resized
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.export import build_for
@@ -39,6 +43,8 @@ EAGER = "PyTorch eager"
 BATCHES = (1, 2, 4, 8)
 ROUNDS = 15
 
+log = logging.getLogger("vitpareto")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,6 +56,8 @@ class Entry:
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
         compensate: whether norms and biases are corrected for rounding.
+        rewrite: of `rewrites.REWRITES`, by which the network was made of another one.
+        beside: name of the model with that network.
     """
 
     name: str
@@ -57,6 +65,25 @@ class Entry:
     network: Network
     eager: bool = False
     compensate: bool = False
+    rewrite: str = ""
+    beside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What became of a model of which some parts are in other operations.
+
+    Attributes:
+        name: of `rewrites.REWRITES`.
+        exact: whether it is meant to leave the logits as they are, up to rounding.
+        beside: name of the row of the model as it was.
+        moved: size of the change of the logits relative to them, as the runtime computes both.
+    """
+
+    name: str
+    exact: bool
+    beside: str
+    moved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +109,7 @@ class LadderRow:
         images_per_joule: above idle, at a batch of 1; None where no counter tells, as for PyTorch.
         speed: of the machine then, where 1 is that of the calibration; latencies and throughput
             are at that one.
+        rewrite: which of its parts are in other operations; None for most.
     """
 
     name: str
@@ -101,6 +129,7 @@ class LadderRow:
     size_mb: float
     images_per_joule: float | None = None
     speed: float = 1.0
+    rewrite: Rewritten | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -151,7 +180,7 @@ def measure_entries(
     """Measure models side by side; rows as the clock read them.
 
     Args:
-        entries: models to measure.
+        entries: models to measure; a rewritten one follows that of which it was made.
         model: whose recipes decide how a precision is stored.
         device: that runs them; PyTorch gets as many threads.
         data: for accuracy and calibration.
@@ -163,36 +192,25 @@ def measure_entries(
         RunError: there are too few calibration images.
     """
     split = data.split("validation")
-    compiled: list[Compiled] = []
-    inputs: list[np.ndarray] = []
-    facts: list[tuple[float, float, float]] = []
+    opened: list[tuple[Entry, _Opened]] = []
     for entry in entries:
-        size = entry.candidate.architecture.input_size
-        images = resized(split.images, size).numpy()
-        build = build_for(
-            device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate
-        )
-        for batch in batches:
-            target = _on(device, batch, entry.eager)
-            some = np.resize(images, (batch, *images.shape[1:]))
-            inputs.append(laid_out(some, find_runtime(target.runtime).channels_last))
-            if entry.eager:
-                compiled.append(open_runtime(target).compile(entry.network))
-                continue
-            content = format_of(target).encode(build, target, None)
-            compiled.append(open_runtime(target).compile(content))
-            if batch == 1:
-                used = footprint_of(content, target)
-                facts.append((used.growth_mb, len(content) / 1e6, used.energy_mj))
-        if entry.eager:
-            facts.append((*_eager_facts(entry), 0.0))
+        try:
+            opened.append((entry, _open(entry, model, device, data, count, batches)))
+        except CostError as error:
+            if not entry.rewrite:
+                raise
+            log.info("ladder: %s without %s: %s", entry.beside, entry.rewrite, error)
+    compiled = [one for _, each in opened for one in each.compiled]
+    inputs = [one for _, each in opened for one in each.inputs]
     clock = CLOCKS[device.clock]
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[LadderRow] = []
-    for i, entry in enumerate(entries):
+    answers: dict[str, NDArray[np.float32]] = {}
+    for i, (entry, each) in enumerate(opened):
         first, here = i * len(batches), session.timings[i * len(batches) : (i + 1) * len(batches)]
         images = resized(split.images, entry.candidate.architecture.input_size).numpy()
         logits = run_all(compiled[first], images, 1)
+        answers[entry.name] = logits
         rows.append(
             LadderRow(
                 entry.name,
@@ -205,12 +223,65 @@ def measure_entries(
                 throughput={
                     batch: 1e3 * batch / t.median_ms for batch, t in zip(batches, here, strict=True)
                 },
-                peak_memory_mb=facts[i][0],
-                size_mb=facts[i][1],
-                images_per_joule=1e3 / facts[i][2] if facts[i][2] else None,
+                peak_memory_mb=each.peak_memory_mb,
+                size_mb=each.size_mb,
+                images_per_joule=1e3 / each.energy_mj if each.energy_mj else None,
+                rewrite=_rewritten(entry, answers) if entry.rewrite else None,
             )
         )
     return rows
+
+
+class _Opened(NamedTuple):
+    """A model that is ready to be timed at every batch, and what is known of it before.
+
+    Attributes:
+        compiled: one a batch.
+        inputs: of each.
+        peak_memory_mb: of one image.
+        size_mb: of the file.
+        energy_mj: of one image, above idle; 0 where it is not known.
+    """
+
+    compiled: list[Compiled]
+    inputs: list[NDArray[np.float32]]
+    peak_memory_mb: float
+    size_mb: float
+    energy_mj: float
+
+
+def _open(
+    entry: Entry, model: CostModel, device: Device, data: Data, count: int, batches: Sequence[int]
+) -> _Opened:
+    images = data.split("validation").images
+    images = resized(images, entry.candidate.architecture.input_size).numpy()
+    build = build_for(
+        device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate
+    )
+    compiled: list[Compiled] = []
+    inputs: list[NDArray[np.float32]] = []
+    facts = (0.0, 0.0, 0.0)
+    for batch in batches:
+        target = _on(device, batch, entry.eager)
+        some = np.resize(images, (batch, *images.shape[1:]))
+        inputs.append(laid_out(some, find_runtime(target.runtime).channels_last))
+        if entry.eager:
+            compiled.append(open_runtime(target).compile(entry.network))
+            continue
+        content = format_of(target).encode(build, target, None)
+        compiled.append(open_runtime(target).compile(content))
+        if batch == 1:
+            used = footprint_of(content, target)
+            facts = used.growth_mb, len(content) / 1e6, used.energy_mj
+    if entry.eager:
+        facts = *_eager_facts(entry), 0.0
+    return _Opened(compiled, inputs, *facts)
+
+
+def _rewritten(entry: Entry, answers: Mapping[str, NDArray[np.float32]]) -> Rewritten:
+    before = answers[entry.beside]
+    moved = float(np.linalg.norm(answers[entry.name] - before) / np.linalg.norm(before))
+    return Rewritten(entry.rewrite, REWRITES[entry.rewrite].exact, entry.beside, moved)
 
 
 def growth_here_mb(folder: str) -> float:

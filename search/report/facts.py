@@ -127,8 +127,15 @@ class Facts:
 
     def delivered_as(self, row: Mapping[str, Any]) -> str:
         """Letter of the delivered model that a row of the ladder became; empty if none did."""
+        if row.get("rewrite"):
+            return ""
         runtimes = {m.key: m.device.runtime for m in self.delivered if m.ladder}
         return self.letter(row["key"]) if runtimes.get(row["key"]) == row["runtime"] else ""
+
+    def shown_as(self, name: str) -> str:
+        """Name of a row of the ladder for people: a searched model has its letter there."""
+        letters = {SEARCHED + m.key: f"searched: {self.letter(m.key)}" for m in self.delivered}
+        return letters.get(name, name)
 
     @property
     def baselines(self) -> list[Mapping[str, Any]]:
@@ -136,7 +143,9 @@ class Facts:
         rows = [
             row
             for row in self.ladder
-            if not row["name"].startswith(SEARCHED) and not self.delivered_as(row)
+            if not row["name"].startswith(SEARCHED)
+            and not self.delivered_as(row)
+            and not row.get("rewrite")
         ]
         return rows or [row for row in self.references if self.goal in row]
 

@@ -9,14 +9,15 @@ from typing import Any
 from ...cost_models.tables.anchors import speed_words
 from ..delivery.claims import Check
 from ..delivery.kernel_inventory import Inventory
-from ..delivery.manifest import SEARCHED, Manifest
+from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from .bars import time_bar
 from .drawing import draw
 from .facts import Facts
 from .markup import table, tag, text, yes
+from .rewrites import rewrites
 from .svg import both
-from .words import interval, latency, mb, ms, number, share
+from .words import interval, latency, mb, ms, number, precisions, share
 
 
 def models(facts: Facts) -> list[str]:
@@ -110,6 +111,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         counts["latency"] = latency(metrics)
     if metrics and metrics.energy_mj is not None:
         counts["energy"] = f"{metrics.energy_mj:.3g} mJ a run above idle"
+    names = precisions(facts.candidates[key])
     name = tag("span", facts.letter(key), class_="badge") + tag("span", key, class_="key")
     about = (tag("span", f"{text(k)} ", tag("b", text(v))) for k, v in counts.items())
     return tag(
@@ -117,6 +119,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         tag("div", name, class_="head"),
         tag("div", *about, class_="facts"),
         both(partial(draw, facts.candidates[key])),
+        *([tag("p", text(f"{names}."), class_="note")] if names else []),
         tag(
             "p",
             f"Where the promised {ms(promised.latency_ms)} go, in shares that the cost model sees:",
@@ -191,10 +194,12 @@ def _operators(inventory: Inventory | None) -> str:
 def ladder(facts: Facts) -> list[str]:
     """Models before and after, if they were measured; and the start as it is, plain and int8."""
     start = facts.references if facts.config.start.model else []
-    if not facts.ladder or not start:
-        return _beside(facts, "Before and after", facts.ladder or start)
+    if not facts.ladder:
+        return _beside(facts, "Before and after", start)
+    plain = [row for row in facts.ladder if not row.get("rewrite")]
     return [
-        *_beside(facts, "Before and after", facts.ladder),
+        *_beside(facts, "Before and after", plain),
+        *rewrites(facts),
         *_beside(facts, "The start, and nothing changed but its precision", start),
     ]
 
@@ -208,9 +213,8 @@ def _beside(facts: Facts, title: str, measured: Sequence[Mapping[str, Any]]) -> 
     def named(row: Mapping[str, Any]) -> str:
         letter = facts.delivered_as(row)
         delivered = f", delivered as {letter}" if letter else ""
-        return f"{letters.get(row['name']) or row['name']}{delivered}"
+        return f"{facts.shown_as(row['name'])}{delivered}"
 
-    letters = {SEARCHED + m.key: f"searched: {facts.letter(m.key)}" for m in facts.delivered}
     rows = [
         [
             text(named(row)),

@@ -83,12 +83,35 @@ def bits(policy: Policy) -> str:
 
     >>> bits(Policy(8, 8)), bits(Policy(4, 32)), bits(Policy())
     ('int8', 'w4', 'fp32')
+    >>> bits(Policy(8, 8, weight_scales="tensor"))
+    'int8/tensor'
     """
     if policy.weight_bits > 8:
         return f"fp{policy.weight_bits}"
+    scales = f"/{policy.weight_scales}" if policy.weight_scales else ""
     if policy.weight_bits == policy.act_bits:
-        return f"int{policy.weight_bits}"
-    return f"w{policy.weight_bits}" + (f"a{policy.act_bits}" if policy.act_bits < 32 else "")
+        return f"int{policy.weight_bits}{scales}"
+    acts = f"a{policy.act_bits}" if policy.act_bits < 32 else ""
+    return f"w{policy.weight_bits}{acts}{scales}"
+
+
+def precisions(candidate: Candidate) -> str:
+    """What the short names of the precisions of a candidate mean; empty where all is in fp32."""
+    policies = dict.fromkeys(block.policy for block in workload(candidate).sub_blocks)
+    told = {bits(policy): _precision(policy) for policy in policies if policy.weight_bits < 32}
+    return "; ".join(f"{name}: {meaning}" for name, meaning in told.items())
+
+
+def _precision(policy: Policy) -> str:
+    """Precision of a sub-block in full.
+
+    >>> _precision(Policy(4, 8)), _precision(Policy(16))
+    ('weights of 4 bits and activations of 8', 'weights of 16 bits')
+    """
+    acts = f" and activations of {policy.act_bits}" if policy.act_bits < 32 else ""
+    group = policy.weight_scales.replace("block", "block of ")
+    scales = f", a scale for each {group}" if group else ""
+    return f"weights of {policy.weight_bits} bits{acts}{scales}"
 
 
 def in_words(candidate: Candidate) -> str:

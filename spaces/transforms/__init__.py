@@ -19,6 +19,7 @@ TRANSFORMS: Registry[Transform] = Registry(
     {
         "weight_bits": ".bits:WEIGHT_BITS",
         "act_bits": ".bits:ACT_BITS",
+        "weight_scales": ".bits:WEIGHT_SCALES",
         "prune_ratio": ".prune_ratio:PRUNE_RATIO",
         "sparsity": ".sparsity:SPARSITY",
         "rank_ratio": ".low_rank:RANK_RATIO",
@@ -26,7 +27,6 @@ TRANSFORMS: Registry[Transform] = Registry(
         "block_sparsity": ".sparsity:BLOCK_SPARSITY",
         "tucker_ratio": ".low_rank:TUCKER_RATIO",
         "cp_ratio": ".low_rank:CP_RATIO",
-        "weight_scales": ".listed:WEIGHT_SCALES",
         "weight_zero": ".listed:WEIGHT_ZERO",
         "rewrite": ".listed:REWRITE",
     },

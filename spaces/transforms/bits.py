@@ -1,4 +1,4 @@
-"""Bits of weights and activations, which the recipes of a device turn into kernels."""
+"""Bits of weights and activations, and their scales: a device's recipes turn them into kernels."""
 
 from __future__ import annotations
 
@@ -45,4 +45,14 @@ ACT_BITS = Transform(
     "bits of the activations that enter linear layers; needs integer weights",
     values=BITS,
     on="rounding",
+    most_bits=INTEGER_BITS,
+)
+# What holds a policy with these is a recipe of that kind; kernels have blocks for 4 bits alone.
+WEIGHT_SCALES = Transform(
+    "weight_scales",
+    "",
+    "what shares a scale of integer weights; left to the device by default",
+    values=("", "channel", "tensor", "block32", "block64", "block128"),
+    on="rounding",
+    most_bits=INTEGER_BITS,
 )

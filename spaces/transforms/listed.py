@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from .transform import Transform
 
-WEIGHT_SCALES = Transform(
-    "weight_scales",
-    "channel",
-    "what shares a scale of integer weights",
-    values=("channel", "tensor", "block"),
-    on="rounding",
-    apply=".grids:scaled_per",
-    searched=False,
-)
 WEIGHT_ZERO = Transform(
     "weight_zero",
     False,

@@ -54,6 +54,7 @@ class Transform:
         kept: (inputs of an output channel, value) -> number of its weights that are not zero.
         run: number of weights in a row that are zero together, or not.
         coordinate: name under which the value is a coordinate of latency, where `ops` changes it.
+        most_bits: bits of a weight beyond which it has no effect, such as 8 for what integers have.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Transform:
     kept: Callable[[int, Any], int] | None = None
     run: int = 1
     coordinate: str = ""
+    most_bits: int = 32
 
     @property
     def allowed(self) -> str:

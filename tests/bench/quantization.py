@@ -1,15 +1,19 @@
-"""Quantization after training: which ranges, how many images, and which corrections help.
+"""Quantization: which scales, ranges and corrections, how many images, and trained with it or not.
 
 `python -m tests.bench quantization` trains a network on digits for a minute; with VITPARETO_RUN it
 takes the most accurate model and the images of a run folder. Every accuracy is that of the file
 that ONNX Runtime executes, on the validation split, and every error is that of its logits relative
-to the network in float. Calibration images are drawn from the train split.
+to the network in float. Calibration images are drawn from the train split. Trainings with rounding
+(QAT) start from the network in float and learn from its answers; beside them is rounding after a
+training (PTQ) of as many steps in float.
 """
 
+import copy
 import os
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,9 +28,13 @@ from vitpareto.search.compress import calibrate, compensated, deliverable
 from vitpareto.search.compress.deliver import CORRECTIONS
 from vitpareto.search.compress.observe import RANGES
 from vitpareto.search.compress.ranges import Choose, closest
+from vitpareto.search.config import FinishConfig
 from vitpareto.search.data.dataset import Data, Split, resized
 from vitpareto.search.experiments.ladder import everywhere
+from vitpareto.search.training.finetune import Finalist, FineTuning, train_alone
+from vitpareto.search.training.teacher import Lessons
 from vitpareto.spaces import Candidate, Policy
+from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.networks import Network
 
 from ._row import HEADER, row
@@ -39,6 +47,25 @@ IMAGES = 64  # of a calibration, as `export.calibration_images`
 MOST = 2000  # validation images
 COMBINATIONS = ((), *((name,) for name in CORRECTIONS), ("repq", "bias"), CORRECTIONS)
 DYNAMIC_COMBINATIONS = ((), ("equalize",), ("bias",))  # RepQ is for fixed ranges alone
+TENSOR = Policy(8, 8, weight_scales="tensor")
+SCALES = (
+    ("8 bits, fixed ranges: a scale for each channel", Policy(8, 8), "static8"),
+    ("8 bits, fixed ranges with zero in their middle", Policy(8, 8), "symmetric8"),
+    ("8 bits, fixed ranges: a scale for each tensor", TENSOR, "static8_tensor"),
+    ("8 bits, ranges of each image: a scale for each channel", Policy(8, 8), "dynamic8"),
+    ("8 bits, ranges of each image: a scale for each tensor", TENSOR, "dynamic8_tensor"),
+    (
+        "4-bit weights: a scale for each tensor",
+        Policy(4, 8, weight_scales="tensor"),
+        "dynamic4_tensor",
+    ),
+    ("4-bit weights: a scale for each channel", Policy(4, 8, weight_scales="channel"), "dynamic4"),
+    *(
+        (f"4-bit weights: a scale for {n} inputs", Policy(4, 8, weight_scales=f"block{n}"), name)
+        for n, name in ((128, "blocks4a8_128"), (64, "blocks4a8_64"), (32, "blocks4a8"))
+    ),
+)
+BITS, SEEDS, EPOCHS = (8, 6, 4, 3), 3, 10
 POLICIES = {"8 bits": Policy(8, 8), "4-bit weights": Policy(4, 8), "3-bit weights": Policy(3, 8)}
 
 
@@ -86,6 +113,9 @@ def tables(network: Network, data: Data) -> None:
     bench = Quantized(network.eval(), data)
     print(HEADER)
     row("in float", f"{bench.exact:.2%}", "", f"{len(bench.split)} images")
+    print(f"\nwhat shares a scale, {IMAGES} images, {DRAWS} draws; bytes are those of the file")
+    for name, policy, recipe in SCALES:
+        bench.print(f"  {name}", policy, ("float", recipe), IMAGES)
     choices: dict[str, Choose] = {n: partial(_named, n) for n in RANGES}
     choices["chosen for each layer"] = closest
     print(f"\nranges of activations, 8 bits, {IMAGES} images, {DRAWS} draws")
@@ -101,6 +131,8 @@ def tables(network: Network, data: Data) -> None:
             for by in COMBINATIONS if recipes is STATIC else DYNAMIC_COMBINATIONS:
                 what = " and ".join(by) or "none"
                 bench.print(f"  {bits}, {kind}: {what}", policy, recipes, IMAGES, by=by)
+    print(f"\ntrained with rounding, {EPOCHS} passes, {SEEDS} seeds; PTQ with corrected biases")
+    bench.trainings(data)
 
 
 def _named(name: str, readers: object) -> str:
@@ -138,9 +170,62 @@ class Quantized:
         found = np.array(
             [self._once(policy, recipes, self._drawn(count, s), choose, by) for s in range(DRAWS)]
         )
-        (right, error), (right_sd, error_sd) = found.mean(0), found.std(0, ddof=1)
-        noise = f"sd {right_sd:.2%}; error {error:.4f}, sd {error_sd:.4f}"
+        (right, error, kilobytes), (right_sd, error_sd, _) = found.mean(0), found.std(0, ddof=1)
+        noise = f"sd {right_sd:.2%}; error {error:.4f}, sd {error_sd:.4f}; {kilobytes:.1f} kB"
         row(what, f"{right:.2%}", f"{right - self.exact:+.2%}", noise)
+
+    def trainings(self, data: Data) -> None:
+        """Print accuracy and seconds of rounding after training, at once, and step by step."""
+        lessons = Lessons.of(data, self._answers(data))
+        validation = data.split("validation")
+        results: dict[tuple[int, str], list[tuple[float, float]]] = {}
+        for seed in range(SEEDS):
+            config = FinishConfig(epochs=EPOCHS)
+            tuning = FineTuning(lessons, validation, config, seed)
+            plain, seconds = self._trained(Policy(), tuning)
+            for bits in BITS:
+                policy = Policy(bits, 8)
+                images = self._drawn(IMAGES, seed)
+                right = self._once(policy, DYNAMIC, images, closest, ("bias",), plain)
+                results.setdefault((bits, "PTQ"), []).append((right[0], seconds))
+                for way in ("QAT at once", "QAT step by step"):
+                    try:
+                        network, took = self._trained(policy, tuning, way == "QAT at once")
+                    except RunError as error:
+                        print(f"  {bits}-bit weights, {way}, seed {seed}: {error}")
+                        continue
+                    right = self._once(policy, DYNAMIC, images, closest, (), network)
+                    results.setdefault((bits, way), []).append((right[0], took))
+        for (bits, way), found in results.items():
+            rights, seconds = np.array(found).T
+            row(
+                f"  {bits}-bit weights, {way}",
+                f"{rights.mean():.2%}",
+                f"{rights.mean() - self.exact:+.2%}",
+                f"sd {rights.std(ddof=1):.2%}; {seconds.mean():.1f} s",
+            )
+
+    def _answers(self, data: Data) -> Tensor:
+        """Logits for two views of every train image (2, N, K)."""
+        views, order = data.views(), torch.arange(len(data.train_labels)).split(256)
+        with torch.no_grad():
+            return torch.stack(
+                [
+                    torch.cat([self.network(x) for x in views.batches(view, order)])
+                    for view in range(2)
+                ]
+            )
+
+    def _trained(
+        self, policy: Policy, tuning: FineTuning, direct: bool = False
+    ) -> tuple[Network, float]:
+        """A copy of the network trained on, and the seconds it took."""
+        candidate = everywhere(Candidate.uncompressed(self.network.architecture), policy)
+        with TemporaryDirectory() as folder:
+            kept = Path(folder) / "training.safetensors"
+            finalist = Finalist(candidate, copy.deepcopy(self.network), kept, direct=direct)
+            network = train_alone(finalist, tuning)
+            return network, tuning.seconds(finalist)
 
     def _drawn(self, count: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -154,23 +239,24 @@ class Quantized:
         images: Tensor,
         choose: Choose,
         by: Collection[str],
-    ) -> tuple[float, float]:
-        """Accuracy, and relative error of logits, of the file that is executed."""
+        network: Network | None = None,
+    ) -> tuple[float, float, float]:
+        """Accuracy, relative error of logits, and kilobytes of the file that is executed."""
         candidate = everywhere(Candidate.uncompressed(self.network.architecture), policy)
-        if not by and policy in self._plain:
+        if network is None and not by and policy in self._plain:
             ready, graph = self._plain[policy]
         else:
-            plain = deliverable(self.network, candidate)
+            plain = deliverable(network or self.network, candidate)
             ready = compensated(plain, candidate, recipes, images, by)
             graph = to_onnx(ready, (1, *images.shape[1:]))
-            if not by:
+            if network is None and not by:
                 self._plain[policy] = ready, graph
         seen = calibrate(ready, ready.state_dict(), candidate, images, recipes, choose)
         model = apply_recipes(graph, candidate, recipes, seen.limits)
         compiled = open_runtime(DEVICE).compile(model)
         logits = torch.from_numpy(run_all(compiled, self.split.images.numpy(), 1).copy())
         error = (logits - self.logits).norm() / self.logits.norm()
-        return self._right(logits), error.item()
+        return self._right(logits), error.item(), model.ByteSize() / 1e3
 
     def _right(self, logits: Tensor) -> float:
         return (logits.argmax(1) == self.split.labels).double().mean().item()

@@ -58,6 +58,14 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
         2 + 1,
         {"stages": [stage(mlp_ratio=0)], "mixer_weight_bits": [32, 8], "act_bits": [32, 8]},
     ),
+    "scales of weights need integers": (
+        2 + 1,
+        {
+            "stages": [stage(mlp_ratio=0)],
+            "mixer_weight_bits": [32, 8],
+            "weight_scales": ["channel", "tensor"],
+        },
+    ),
     "bits of mixer and MLP in one choice": (2, {"weight_bits": [32, 8], "stages": [stage()]}),
     "bits of mixer and MLP apart": (
         4,
@@ -178,6 +186,7 @@ BLOCK = {
     "window_size": one_or_more(2, 4),
     "weight_bits": one_or_more(32, 8, 4),
     "act_bits": one_or_more(32, 8),
+    "weight_scales": one_or_more("", "channel", "tensor"),
     "mlp_weight_bits": one_or_more(32, 8),
     "prune_ratio": one_or_more(0.0, 0.5),
     "token_keep": one_or_more(1.0, 0.5, 0.7),

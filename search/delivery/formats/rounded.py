@@ -10,7 +10,7 @@ from ....cost_models.units.precision_recipes import group_of, recipe_for
 from ....spaces import Candidate
 from . import Recipes
 
-ROUNDED = ("float", "fp16", "stored8", "stored4")
+ROUNDED = ("float", "fp16", "stored8", "stored4", "stored8_tensor", "stored4_tensor")
 
 
 def weights_alone(candidate: Candidate, recipes: Recipes) -> Mapping[str, str]:

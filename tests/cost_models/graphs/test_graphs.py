@@ -125,7 +125,8 @@ def test_recipes_stay_close_and_get_smaller(recipe: str, runtime, largest) -> No
     small = apply_recipe(plain, recipe)
     onnx.checker.check_model(small) if RECIPES[recipe].weights > 4 else None
     error = difference(runtime.compile(small).run(x), runtime.compile(plain).run(x))
-    assert error < {4: 0.6, 8: 0.2, 16: 0.01, 32: 1e-6}[RECIPES[recipe].weights]
+    coarse = RECIPES[recipe].layout == "tensor"
+    assert error < {4: 0.9 if coarse else 0.6, 8: 0.2, 16: 0.01, 32: 1e-6}[RECIPES[recipe].weights]
     if recipe != "float":
         assert error > 0
         assert small.ByteSize() < plain.ByteSize() * (RECIPES[recipe].weights / 32 + 0.15)

@@ -84,6 +84,16 @@ def test_bits_that_no_recipe_holds(space: SearchSpace) -> None:
     assert "no recipe of this device holds 8-bit weights" in line and "\n" not in line
 
 
+def test_scales_that_no_kernel_has() -> None:
+    """Blocks are for 4 bits alone, which only the two together tell."""
+    text = SPACE.replace("act_bits: 8", "act_bits: 8\n    weight_scales: [channel, block64]")
+    left, refusals = runnable(Device.load("cpu-1t"), SearchSpace.from_text(text))
+    assert {refusal.choice for refusal in refusals} == {"weight_bits 8 with weight_scales block64"}
+    policies = {b.policy for c in left.sample(100) for b in workload(c).sub_blocks}
+    scales = {(p.weight_bits, p.weight_scales) for p in policies if p.weight_bits < 32}
+    assert scales == {(8, "channel"), (4, "channel"), (4, "block64")}
+
+
 def test_operators_that_a_runtime_has_not(litert: Device, space: SearchSpace) -> None:
     left, refusals = runnable(litert, space)
     told = left_out(litert, refusals)

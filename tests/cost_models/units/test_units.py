@@ -16,6 +16,7 @@ from vitpareto.cost_models.predict.file_size import SizeModel
 from vitpareto.cost_models.units.indexer import Indexer
 from vitpareto.cost_models.units.precision_recipes import (
     RECIPES,
+    group_of,
     precision_of,
     recipe_for,
     serving,
@@ -88,7 +89,8 @@ def test_batch_walk_is_the_workload(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_weight_bytes_are_those_of_the_graph(preset: str) -> None:
     recipes = ["float", "fp16", "dynamic8", "stored8", "stored4", "blocks4"]
-    for i, block in enumerate(blocks(preset, 8, seed=1)):
+    recipes += ["dynamic8_tensor", "static8_tensor", "blocks4_64", "blocks4a8_128"]
+    for i, block in enumerate(blocks(preset, 8, seed=1), 5 * PRESETS.index(preset)):
         if block.mixer and block.mixer.constants(block.place):
             continue  # masks and gathered tables are no weights
         recipe = recipes[i % len(recipes)]
@@ -119,6 +121,23 @@ def test_a_policy_gets_a_recipe_that_holds_it() -> None:
             for name in serving(policy, RECIPES):
                 assert RECIPES[name].weights == stored_bits(policy)
                 assert (RECIPES[name].activations != "float") == (policy.act_bits == 8)
+
+
+def test_scales_that_a_policy_asks_for() -> None:
+    """It gets these and no others; without a word the usual ones, unless a device has none."""
+    for bits, scales in ((8, "channel"), (8, "tensor"), (4, "block32"), (4, "block128")):
+        found = serving(Policy(bits, 8, weight_scales=scales), RECIPES)
+        assert found and {RECIPES[name].scales for name in found} == {scales}
+    usual = serving(Policy(4, 8), RECIPES)
+    assert {RECIPES[name].scales for name in usual} == {"channel", "block32"}
+    assert serving(Policy(8, 8), ("float", "static8_tensor")) == ["static8_tensor"]
+    with pytest.raises(CostError, match="8-bit weights, a scale for each block64, with"):
+        serving(Policy(8, 8, weight_scales="block64"), RECIPES)
+    assert Policy(16, weight_scales="tensor") == Policy(16)
+    block = SubBlock("mlp", blocks("cifar", 1)[0].place, Policy(8, 8), "layer", "mlp")
+    asks = replace(block, policy=Policy(8, 8, weight_scales="tensor"))
+    book = {group_of(block): "static8", group_of(asks): "static8_tensor"}
+    assert [recipe_for(b, book) for b in (block, asks)] == ["static8", "static8_tensor"]
 
 
 def test_a_precision_without_kernel_is_refused() -> None:

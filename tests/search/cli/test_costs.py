@@ -83,6 +83,10 @@ def test_show(model_file: Path, space_file: Path, table: LatencyTable) -> None:
     text = invoke("costs", "show", model_file, "--blocks", space_file).stdout
     assert "not validated on fresh networks" in text and "energy: 2 W above idle" in text
     assert "beside them" in text
+    assert all(
+        "/" not in line and "@" not in line
+        for line in text.partition("\nmeasured")[2].splitlines()[1:3]
+    )
     assert (
         "outside of what was measured"
         in invoke("costs", "show", model_file, "--blocks", "deit_tiny").stdout
@@ -135,17 +139,22 @@ def test_import_and_transfer_of_a_phone(tmp_path: Path) -> None:
 
 
 def test_export(model_file: Path, space_file: Path, tmp_path: Path, table: LatencyTable) -> None:
-    out, of_space = tmp_path / "out", ("--space", space_file)
+    out, of_space = tmp_path / "out.json", ("--space", space_file)
     units = list(table.of_kind("unit"))
     printed("costs", "export", model_file.with_suffix(".csv"), "--format", "nnmeter", "--out", out)
     flat = json.loads(out.read_text())
     assert flat == {row.key: pytest.approx(row.median_ms, rel=1e-4) for row in units}
+    again = invoke("costs", "export", model_file, "--format", "ofa", "--out", out, *of_space)
+    assert str(again.exception) == f"{out}: exists already, nothing was written"
+    assert json.loads(out.read_text()) == flat
     for form in ("nnmeter", "ofa", "csv"):
+        out = tmp_path / form
         found = printed("costs", "export", model_file, "--format", form, "--out", out, *of_space)
         assert found["entries"] > 5
         text = out.read_text()
         entries = text.splitlines()[1:] if form == "csv" else json.loads(text)
         assert len(entries) == found["entries"]
+    out = tmp_path / "vectors"
     words = ("costs", "export", model_file, "--format", "vectors", "--out", out, *of_space)
     assert printed(*words, "-n", "3")["entries"] == 3
     assert len(json.loads(out.read_text())["vectors"]) == 3

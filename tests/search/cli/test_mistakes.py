@@ -125,6 +125,14 @@ def test_a_file_where_a_folder_is_written(
         ("export nowhere --out out", "nowhere: no such run folder, and no such file of candidates"),
         ("space derive nothing --out few", "few: is a folder: name a file"),
         (
+            "space derive nothing --out wrong.yaml",
+            "wrong.yaml: exists already, nothing was written",
+        ),
+        (
+            "space sample digits -n 99999999999",
+            "Invalid value for '-n': 99999999999 is not in the range 1<=x<=100000.",
+        ),
+        (
             "calibrate cpu-1t --space digits --budget-s nan --out m.json",
             "--budget-s: need a number of seconds, got nan",
         ),

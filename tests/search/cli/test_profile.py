@@ -23,6 +23,8 @@ def told(*words: str | Path) -> dict:
     result = invoke("profile", *words, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
+    half = found.pop("fp16", [])
+    assert bool(half) == ("--fp16" in words) and not any(row["overflows"] for row in half)
     assert list(found) in (KEYS, [*KEYS, "energy_mj"])
     assert sum(row["share"] for row in found["operator_classes"]) == pytest.approx(1)
     peak = found["peak_mb"]
@@ -68,7 +70,7 @@ def test_a_model_of_timm_and_an_exported_one(candidate: Candidate, tmp_path: Pat
 
 def test_a_run_keeps_profiles_and_shows_them(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    found = told(run, "--pick", "A")
+    found = told(run, "--pick", "A", "--fp16")
     rows = json.loads((run / "profiles.json").read_text())
     assert {row["key"] for row in rows} == {
         path.name for path in (run / "pareto").iterdir() if path.is_dir()

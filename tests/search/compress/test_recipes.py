@@ -48,6 +48,8 @@ CASES = [
     ("symmetric8", 8),
     *(("static8", 5), ("stored8", 8), ("stored8", 7), ("dynamic4", 4), ("static4", 4)),
     *(("stored4", 4), ("stored4", 2), ("blocks4", 4), ("blocks4", 3), ("blocks4a8", 4)),
+    *(("dynamic8_tensor", 8), ("static8_tensor", 8), ("stored8_tensor", 8), ("dynamic4_tensor", 4)),
+    *(("blocks4_64", 4), ("blocks4_128", 4), ("blocks4a8_64", 4), ("blocks4a8_128", 4)),
 ]
 DYNAMIC = ("float", "fp16", "dynamic8", "stored8", "dynamic4", "stored4")
 STATIC = ("float", "fp16", "static8", "stored8", "static4", "stored4")
@@ -80,7 +82,7 @@ def _simulated(
     if scheme.acts == "dynamic":
         x = quantize_dynamic(x, len(x))
     elif scheme.acts == "blocks":
-        x = quantize_blocks(x)
+        x = quantize_blocks(x, scheme.weights.block)
     elif scheme.acts == "static":
         x = quantize_range(x, *scheme.ends(*map(float, ranges["images"])))
     weight = quantize_weight(layer.weight, scheme.weights)

@@ -23,10 +23,12 @@ ROWS = [
     row("searched b", 1.0, 1.0, 0.80),
     row("searched a", 2.0, 1.0, 0.91),
 ]
+REWRITE = {"name": "layer_to_rms", "exact": True, "beside": "searched a", "moved": 0.0}
 
 
 def test_stages_follow_each_other() -> None:
-    found = stages(ROWS, "accuracy")
+    swapped = row("searched a, layer_to_rms", 1.9, 1.0, 0.92, rewrite=REWRITE)  # no stage
+    found = stages([*ROWS, swapped], "accuracy")
     assert [stage.name for stage in found] == ["float32", "int8", "searched a"]
     assert prod(s.latency for s in found) == pytest.approx(found[-1].latency_so_far) == 0.2
     assert sum(s.accuracy for s in found) == pytest.approx(found[-1].accuracy_so_far)

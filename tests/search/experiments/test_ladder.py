@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from vitpareto.cost_models import CostModel
 from vitpareto.search import console
@@ -23,6 +24,7 @@ from vitpareto.search.experiments.ladder import (
     has_weights,
     named,
     only_int8,
+    rewritten_entries,
     trained,
     with_linear_attention,
 )
@@ -30,20 +32,24 @@ from vitpareto.search.experiments.side_by_side import (
     BATCHES,
     Entry,
     LadderRow,
+    Rewritten,
     entry_of,
     measure_entries,
     speed_beside,
 )
+from vitpareto.search.report.rewrites import changes
 from vitpareto.search.run.assets import Run
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
-from vitpareto.spaces import Candidate, Policy, SearchSpace
+from vitpareto.spaces import Architecture, Block, Candidate, Policy, SearchSpace, Stage
+from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
 from ..made import SPACE, Made, everywhere
 
 pytestmark = pytest.mark.onnx
+TINY = {"input_size": 16, "in_chans": 1, "num_classes": 4, "patch_size": 4, "global_pool": "avg"}
 WITH_LINEAR = SPACE + "    mixer: [softmax, linear]\n    kernel_size: 3\n"
 
 
@@ -118,6 +124,30 @@ def test_everything_is_measured_side_by_side(made: Made) -> None:
     assert by_name["float32"].latency_ms < by_name["original"].latency_ms
 
 
+def test_rewrites_are_measured_beside_what_they_change(made: Made) -> None:
+    plain = Entry("float32", made.candidate, made.network)
+    entries = rewritten_entries([plain])
+    assert [entry.rewrite for entry in entries] == ["layer_to_rms", "layer_to_rms_naive"]
+    rows = measure_entries([plain, *entries], made.model, made.device, made.data, 64, batches=[1])
+    told = [row.to_dict() for row in rows]
+    exact, lossy = changes(told, "accuracy")
+    assert (exact.beside, exact.label, exact.accuracy) == ("float32", "exact", 0)
+    assert exact.moved < 1e-5 and lossy.label == "lossy" and lossy.moved > 1e-3
+    assert exact.latency == rows[1].latency_ms / rows[0].latency_ms
+    lines = ladder_lines(told, "accuracy", [])
+    assert sum("layer_to_rms" in line for line in lines) == 2 == sum("moved" in x for x in lines)
+
+
+def test_rewrites_that_do_not_suit_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    pools = Architecture((Stage(16, (Block("pool", mlp_hidden=16),)),), **TINY)
+    grid = Entry("a", Candidate.uncompressed(pools), Network(pools).eval())
+    (naive,) = rewritten_entries([grid])
+    assert naive.name == "a, layer_to_rms_naive"
+    assert naive.network(torch.zeros(2, 1, 16, 16)).shape == (2, 4)
+    assert "a without layer_to_rms: mixer 'pool' writes what cannot be centered" in caplog.text
+
+
 def test_no_file_is_left_behind(made: Made, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     measure_entries(
@@ -179,7 +209,8 @@ def test_a_baseline_that_no_delivered_model_beats_is_delivered(opened: Run) -> N
     before, read_before = manifests(pareto), json.loads(opened.folder.test_seal.read_text())
     slow = replace(row, latency_ms=1e4, size_mb=1e4, accuracy=0.0)
     eager = replace(row, runtime="PyTorch eager")
-    for other in (slow, eager):
+    swapped = replace(row, rewrite=Rewritten("layer_to_rms", True, row.name, 0.0))
+    for other in (slow, eager, swapped):
         assert front_of(opened, made, [other], before) == {}
     config = opened.config
     limited = config.search.model_copy(update={"limits": {"size_mb": 0.5}})
