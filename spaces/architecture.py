@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import mixers
 from .block import Block
@@ -20,6 +20,7 @@ ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
 DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv")
 TOKEN_REDUCTIONS = ("evit", "random")
 TOKEN_ROUTINGS = ("learned", "random")
+BRANCHED = {"stem": HALVING, "downsample": ("conv", "mbconv", "overlap")}  # what `reparam` is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class Architecture:
             ones fused into one token) or a fixed "random" subset, the control.
         token_routing: which tokens get an MLP of capacity below 1: those of the highest "learned"
             score, or a fixed "random" subset, the control.
+        reparam: convolutions that are larger than 1x1 are trained as sums of two, of stems and
+            downsampling in `BRANCHED`, and of mixers that say so; they run as one. Which weights
+            there are says the same, so it is not in `repr`, by which libraries know their start.
     """
 
     stages: tuple[Stage, ...]
@@ -108,6 +112,7 @@ class Architecture:
     layer_scale: bool = False
     token_reduction: str = "evit"
     token_routing: str = "learned"
+    reparam: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         stages = tuple(
@@ -136,6 +141,16 @@ class Architecture:
             yield "token_reduction"
         if all(block.mlp_capacity == 1 for block in self.blocks()):
             yield "token_routing"
+        if not self._has_branches():
+            yield "reparam"
+
+    def _has_branches(self) -> bool:
+        """Whether any convolution could be trained in branches."""
+        return (
+            self.stem in BRANCHED["stem"]
+            or any(stage.downsample in BRANCHED["downsample"] for stage in self.stages[1:])
+            or any(mixers.find(block.mixer).reparam for block in self.blocks())
+        )
 
     @property
     def grid(self) -> int:

@@ -59,6 +59,7 @@ def place_of(architecture: Architecture, block: Block, width: int, side: int, to
         registers=architecture.registers,
         norm_eps=architecture.norm_eps,
         routed=0 if block.mlp_capacity == 1 else _top(kept, block.mlp_capacity),
+        reparam=architecture.reparam,
     )
 
 

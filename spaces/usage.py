@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from . import schema
+from .architecture import BRANCHED
 from .compression import INTEGER_BITS
-from .errors import ChoiceError
+from .errors import ChoiceError, SpaceError
 from .layout import Layout, Site, Test, Values
+from .mixers import MIXERS, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ def find_uses(layout: Layout) -> list[list[Use]]:
 
     Raises:
         ChoiceError: one that never has an effect.
+        SpaceError: `reparam: true` where nothing can be trained in branches.
     """
     uses_of: list[list[Use]] = [[] for _ in layout.variables]
     for site in layout.sites():
@@ -40,6 +43,7 @@ def find_uses(layout: Layout) -> list[list[Use]]:
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             text = f"{choice.name}: unreachable: no candidate has a use for this choice"
             raise ChoiceError(text, choice.name)
+    _check_branches(layout)
     return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
 
 
@@ -73,6 +77,8 @@ def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:
                         b.get("mlp_capacity", v) != 1 and in_use(layout, b, "mlp_capacity", v)
                     ),
                 )
+    elif name == "reparam":
+        yield from branches(layout)
     elif name == "token_reduction":
         for block in (b for stage in layout.blocks for b in stage):
             if may_drop(layout, block):
@@ -143,6 +149,35 @@ def drop(layout: Layout, block: Site) -> Use:
             and schema.kept_at(layout.get(block, "token_keep_at", v), block.where[1])
             and layout.exists(block, v)
         ),
+    )
+
+
+def branches(layout: Layout) -> Iterator[Use]:
+    """Uses that tell where there are convolutions that `reparam` trains in branches."""
+    network, tests = layout.network, list[tuple[Site, str]]()
+    tests += [(network, "stem"), *((stage, "downsample") for stage in layout.stages[1:])]
+    for site, name in tests:
+        reads = layout.only_variables(site.parents(name))
+        yield Use(reads, lambda v, s=site, n=name: s.get(n, v) in BRANCHED[n])
+    for block in (b for stage in layout.blocks for b in stage):
+        if any(find(str(mixer)).reparam for mixer in layout.domain(block.sources["mixer"])):
+            reads = layout.only_variables(layout.parents(block, "mixer", "depth"))
+            yield Use(
+                reads,
+                lambda v, b=block: find(b.get("mixer", v)).reparam and layout.exists(b, v),
+            )
+
+
+def _check_branches(layout: Layout) -> None:
+    if layout.domain(layout.network.sources["reparam"]) != (True,):
+        return
+    if any(use.holds(v) for use in branches(layout) for v in layout.assignments(use.reads)):
+        return
+    parts = [f"{part} {', '.join(names)}" for part, names in BRANCHED.items()]
+    own = ", ".join(name for name in MIXERS if find(name).reparam)
+    raise SpaceError(
+        "reparam: true: nothing in this space can be trained in branches; what can is "
+        f"{', '.join(parts)}, mixer {own}"
     )
 
 

@@ -348,9 +348,10 @@ def _mixing(place: Place) -> Place:
 def _plain(place: Place) -> Place:
     """The place without what takes no time: which tokens stand for a class, if none is dropped."""
     ranked = place.kept != place.tokens
-    if place.norm_eps == NORM_EPS and (ranked or not place.registers):
+    if place.norm_eps == NORM_EPS and (ranked or not place.registers) and not place.reparam:
         return place
-    return replace(place, norm_eps=NORM_EPS, registers=place.registers if ranked else 0)
+    registers = place.registers if ranked else 0
+    return replace(place, norm_eps=NORM_EPS, registers=registers, reparam=False)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -141,6 +141,8 @@ class Mixer:
         is_mlp: it expands channels itself, so that no MLP follows.
         relative: it adds a bias by relative position where the network has `pos_embed: relative`.
         has_weights: there is something to train.
+        reparam: some of its convolutions are trained in branches where the network says so, see
+            `networks/branches.py`.
         compresses: some of it are linear layers or dense convolutions, which alone are compressed.
         readers: the linear layers or 1x1 convolutions that read the norm, which can take a
             batch norm in.
@@ -173,6 +175,7 @@ class Mixer:
     is_mlp: bool = False
     relative: bool = False
     has_weights: bool = True
+    reparam: bool = False
     compresses: bool = True
     readers: tuple[str, ...] = ()
     last: str = ""

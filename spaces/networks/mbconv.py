@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
+from .branches import branch_rules, convolution
 from .norms import make_act
 from .sharing import Shared, center, uncenter
 
@@ -24,8 +25,8 @@ class MBConv(nn.Module):
         width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
         self.conv_pw = nn.Conv2d(width, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv_dw = nn.Conv2d(
-            hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False
+        self.conv_dw = convolution(
+            hidden, hidden, kernel, groups=hidden, reparam=place.reparam
         )
         self.bn2 = nn.BatchNorm2d(hidden)
         squeezed = place.block.se_hidden
@@ -39,6 +40,7 @@ class MBConv(nn.Module):
                 (hidden, 1, kernel, kernel), "hidden _ whole whole", center(kernel), uncenter
             ),
             "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
+            **branch_rules("conv_dw", hidden, 1, "hidden"),
         } | {
             f"{bn}.{name}": Shared((hidden,), "hidden")
             for bn in ("bn1", "bn2")

@@ -31,7 +31,8 @@ class NetworkStage(nn.Module):
         self.downsample: nn.Module | None = None
         if before:
             shapes = before.width, placed[0].width, before.grid
-            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps, a.act)
+            named = a.norm, a.norm_eps, a.act, a.reparam
+            self.downsample = make_downsample(downsample, *shapes, *named)
         self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
 
     def modules_in_order(self) -> Iterator[nn.Module]:
@@ -65,7 +66,11 @@ class Network(nn.Module):
         placed = places(a)
         width, last = placed[0][0].width, placed[-1][-1].width
         self.patch_embed = (
-            ConvStem(a.in_chans, width, a.patch_size, a.act, projects=a.stem == "conv")
+            ConvStem(
+                *(a.in_chans, width, a.patch_size, a.act),
+                projects=a.stem == "conv",
+                reparam=a.reparam,
+            )
             if a.stem in HALVING
             else ONE_CONVOLUTION[a.stem](a.in_chans, width, a.patch_size, a.stem_bias)
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .branches import convolution
 from .norms import make_act, make_norm
 from .sharing import Shared
 
@@ -53,11 +54,19 @@ ONE_CONVOLUTION = {"patch": PatchEmbed, "overlap": OverlapEmbed}
 class ConvStem(nn.Module):
     """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881).
 
-    Without the last one they have activations only between them, as in TinyViT.
+    Without the last one they have activations only between them, as in TinyViT. Those of 3x3 are
+    trained in branches where `reparam` says so.
     """
 
     def __init__(
-        self, in_chans: int, width: int, patch_size: int, act: str, *, projects: bool = True
+        self,
+        in_chans: int,
+        width: int,
+        patch_size: int,
+        act: str,
+        *,
+        projects: bool = True,
+        reparam: bool = False,
     ) -> None:
         super().__init__()
         steps = patch_size.bit_length() - 1
@@ -65,7 +74,7 @@ class ConvStem(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [
-                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+                convolution(inputs, outputs, 3, stride=2, reparam=reparam),
                 nn.BatchNorm2d(outputs),
                 make_act(act),
             ]
@@ -82,9 +91,9 @@ class ConvDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, reparam: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.conv = convolution(inputs, outputs, 3, stride=2, reparam=reparam)
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,9 +170,9 @@ class OverlapDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, reparam: bool = False) -> None:
         super().__init__()
-        self.overlap = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+        self.overlap = convolution(inputs, outputs, 3, stride=2, bias=True, reparam=reparam)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
@@ -175,13 +184,13 @@ class MBConvDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int, act: str) -> None:
+    def __init__(self, inputs: int, outputs: int, act: str, reparam: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
             make_act(act),
-            nn.Conv2d(outputs, outputs, 3, stride=2, padding=1, groups=outputs, bias=False),
+            convolution(outputs, outputs, 3, stride=2, groups=outputs, reparam=reparam),
             nn.BatchNorm2d(outputs),
             make_act(act),
             nn.Conv2d(outputs, outputs, 1, bias=False),
@@ -194,7 +203,14 @@ class MBConvDownsample(nn.Module):
 
 
 def make_downsample(
-    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float, act: str
+    kind: str,
+    inputs: int,
+    outputs: int,
+    grid: tuple[int, int],
+    norm: str,
+    eps: float,
+    act: str,
+    reparam: bool = False,
 ) -> nn.Module:
     """Make the layers that lead from one grid to the next.
 
@@ -206,9 +222,10 @@ def make_downsample(
         norm: of the network.
         eps: of its norms.
         act: of the network.
+        reparam: whether its 3x3 convolution, if any, is trained in branches.
     """
     if kind == "mbconv":
-        return MBConvDownsample(inputs, outputs, act)
+        return MBConvDownsample(inputs, outputs, act, reparam)
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
     if kind == "merge_post":
@@ -216,8 +233,8 @@ def make_downsample(
     if kind == "patch":
         return PatchDownsample(inputs, outputs, norm, eps)
     if kind == "overlap":
-        return OverlapDownsample(inputs, outputs)
-    return ConvDownsample(inputs, outputs)
+        return OverlapDownsample(inputs, outputs, reparam)
+    return ConvDownsample(inputs, outputs, reparam)
 
 
 def _resize(kernel: Tensor, side: int) -> Tensor:
