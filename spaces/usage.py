@@ -38,13 +38,24 @@ def find_uses(layout: Layout) -> list[list[Use]]:
     for site in layout.sites():
         for name, source in site.sources.items():
             if source < len(layout.variables):
-                uses_of[source] += uses_at(layout, site, name)
+                uses_of[source] += _beside(layout, site, name)
     for choice, uses in zip(layout.variables, uses_of, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             text = f"{choice.name}: unreachable: no candidate has a use for this choice"
             raise ChoiceError(text, choice.name)
     _check_branches(layout)
     return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
+
+
+def _beside(layout: Layout, site: Site, name: str) -> Iterator[Use]:
+    """Uses of the field of one site where its condition holds."""
+    condition = site.conditions.get(name)
+    for use in uses_at(layout, site, name):
+        if condition is None:
+            yield use
+        else:
+            reads = layout.only_variables({*use.reads, *condition.when})
+            yield Use(reads, lambda v, u=use, c=condition: c.holds(v) and u.holds(v))
 
 
 def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
@@ -103,6 +114,8 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
         return False
     if site.where == (0,) and name.startswith("downsample"):
         return False  # the first stage has the stem instead
+    if name in schema.INSIDE and site.get("downsample", values) != "inverted":
+        return False
     bits = 32
     if schema.plain(name) == "act_bits":
         bits = layout.get(site, _weight_bits(name), values)
@@ -123,6 +136,8 @@ def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
     reads = set(condition.when) if condition else set[int]()
     if schema.plain(name) == "act_bits":
         reads |= layout.parents(site, _weight_bits(name))
+    if name in schema.INSIDE:
+        reads |= layout.parents(site, "downsample")
     if site.is_block and name in schema.BLOCK:
         reads |= layout.parents(site, "depth")
         if name == "token_keep":

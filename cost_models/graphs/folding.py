@@ -25,7 +25,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def folded(module: M) -> M:
-    """A copy in evaluation mode with every scale and batch norm folded that can be, and no branches.
+    """A copy in evaluation mode, every scale, batch norm and branch folded that can be.
 
     The outputs are the same up to rounding.
     """
@@ -47,8 +47,8 @@ def folded(module: M) -> M:
                 _before([part.proj], *_affine(part.norm_in))
                 part.norm_in = nn.Identity()
             elif isinstance(part, Network) and _is_affine(part.norm):
-                heads = [h for h in (part.head, part.head_dist) if isinstance(h, nn.Linear)]
-                _before(heads, *_affine(part.norm))
+                readers = (part.pre_logits,) if part.pre_logits else (part.head, part.head_dist)
+                _before([r for r in readers if isinstance(r, nn.Linear)], *_affine(part.norm))
                 part.norm = nn.Identity()
     return module
 

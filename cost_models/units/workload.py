@@ -17,6 +17,7 @@ from ...spaces import ops as o
 from ...spaces.architecture import TOKEN_ROUTINGS
 from ...spaces.errors import CostError
 from ...spaces.mixers import find
+from ...spaces.mixers.mbconv import excited
 from ...spaces.mixers.spec import Mixer
 from ...spaces.ops import Op
 from ...spaces.places import places
@@ -33,7 +34,8 @@ class SubBlock:
 
     Attributes:
         kind: stem, mixer, mlp, downsample or head.
-        place: shapes; of a stem or head, those of the block beside it.
+        place: shapes; of a stem or head, those of the block beside it. Its block holds the numbers
+            of "inverted" downsampling, and the units of a layer before the head.
         policy: compression of its weights.
         norm: norm of the network.
         variant: mixer name, stem, downsampling or pooling, by kind.
@@ -42,9 +44,9 @@ class SubBlock:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "mlp_norm" and
-            "no_bias"; of mixers that drop tokens "evit" or "random"; of MLPs for chosen tokens
-            "learned" or "random"; of a head "pooled" or "none" (place of the norm) and
+            "pre_norm"; of a downsampling "stride_1" (the grid stays); of mixers and MLPs "scale"
+            (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
+            or "random"; of MLPs for chosen tokens "learned" or "random"; of a head "pooled" or "none" (place of the norm) and
             "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
@@ -73,10 +75,10 @@ class SubBlock:
         parts += [f"routed={p.routed}"] if p.routed else []
         parts += [f"prefix={p.prefix}"] if p.prefix else []
         parts += [f"registers={p.registers}"] if p.registers else []
-        if self.kind == "mixer":
+        if mixer := self.described:
             numbers = dict(p.block.numbers)
-            parts += [f"{n}={numbers[n]}" for n in find(self.variant).fields if n in numbers]
-        if self.kind in ("mixer", "mlp") and p.block.mlp_hidden:
+            parts += [f"{n}={numbers[n]}" for n in mixer.fields if n in numbers]
+        if p.block.mlp_hidden:
             parts.append(f"mlp_hidden={p.block.mlp_hidden}")
         parts += [f"{n}={v}" for n, v in self.policy.changes().items()]
         parts += ["relative"] if self.is_relative else []
@@ -102,6 +104,11 @@ class SubBlock:
     def mixer(self) -> Mixer | None:
         """Description of its mixer, if it is one."""
         return find(self.variant) if self.kind == "mixer" else None
+
+    @property
+    def described(self) -> Mixer | None:
+        """Description of the mixer whose numbers it has: its own, or those of "inverted"."""
+        return find("mbconv") if self.variant == "inverted" else self.mixer
 
     @property
     def is_routed(self) -> bool:
@@ -157,6 +164,7 @@ def _parse(key: str) -> SubBlock:
         tokens = int(given.get("tokens", side * side))
         numbers = {n: int(given[n]) for n in _NUMBERS if n in given}
         mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
+        mixer = "mbconv" if variant == "inverted" else mixer
         block = Block(
             mixer,
             mlp_hidden=int(given.get("mlp_hidden", 0)),
@@ -260,7 +268,7 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
         "no_bias": not a.stem_bias,
     }
     return SubBlock(
-        *("stem", _bare(first), at_run_time(policy), a.norm, a.stem),
+        *("stem", _bare(first, a.act), at_run_time(policy), a.norm, a.stem),
         inputs=a.in_chans,
         patch_size=a.patch_size,
         flags=_names(told),
@@ -269,10 +277,15 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
 
 def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -> SubBlock:
     """The downsampling that leads to the first block of a stage."""
-    before, variant = a.stages[stage - 1].width, a.stages[stage].downsample
+    own, place = a.stages[stage], _bare(first, first.act)
+    if own.downsample == "inverted":
+        hidden, kernel, few = own.inner
+        block = Block("mbconv", mlp_hidden=hidden, kernel_size=kernel, se_hidden=few)
+        place = replace(place, block=block)
     return SubBlock(
-        *("downsample", _bare(first), at_run_time(policy), a.norm, variant),
-        inputs=before,
+        *("downsample", place, at_run_time(policy), a.norm, own.downsample),
+        inputs=a.stages[stage - 1].width,
+        flags=() if own.stride == 2 else ("stride_1",),
     )
 
 
@@ -300,8 +313,11 @@ MLP_VARIANTS = {"plain": ("mlp", "conv"), "glu": ("glu", "glu_conv")}  # on toke
 def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
     """Last norm, pooling and classifier after the last block."""
     attends = a.global_pool == "map"
+    place = _bare(_after(last), a.act)
+    if a.head_hidden:
+        place = replace(place, block=replace(place.block, mlp_hidden=a.head_hidden))
     unit = SubBlock(
-        *("head", _bare(_after(last)), at_run_time(policy), a.norm, a.global_pool),
+        *("head", place, at_run_time(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
         flags=() if a.final_norm == "tokens" else (a.final_norm,),
     )
@@ -329,11 +345,11 @@ def at_run_time(policy: Policy) -> Policy:
 
 
 @lru_cache(maxsize=1 << 14)
-def _bare(place: Place) -> Place:
+def _bare(place: Place, act: str) -> Place:
     """The place without what stem, downsampling and head do not depend on."""
     layout = Block("pool" if find(place.block.mixer).layout == "grid" else "softmax")
     return Place(layout, place.width, place.grid, place.prefix, place.tokens, place.tokens,
-                 act=place.act, registers=place.registers)  # fmt: skip
+                 act=act, registers=place.registers)  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 14)
@@ -400,7 +416,7 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
             inputs = outputs
         if unit.variant == "conv":
             ops.append(o.conv(grid, inputs, place.width, 1))
-        else:
+        elif unit.variant == "convs":
             ops.pop()  # no activation follows the last one
     if "norm" in unit.flags:
         ops.append(o.norm(unit.norm, grid, place.width))
@@ -415,7 +431,7 @@ def _stem_ops(unit: SubBlock) -> list[Op]:
 
 
 def _downsample_ops(unit: SubBlock) -> list[Op]:
-    place = unit.place
+    place, stride = unit.place, 1 if "stride_1" in unit.flags else 2
     if unit.variant == "merge":
         return [
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
@@ -444,9 +460,33 @@ def _downsample_ops(unit: SubBlock) -> list[Op]:
             o.conv(place.tokens, unit.inputs, place.width, 2, 2),
         ]
     if unit.variant == "overlap":
-        return [o.conv(place.tokens, unit.inputs, place.width, 3, 2)]
+        return [o.conv(place.tokens, unit.inputs, place.width, 3, stride)]
+    if unit.variant == "inverted":
+        return _inverted_ops(unit, stride)
+    kernel = 1 if unit.variant == "pointwise" else 3
+    layers = [
+        o.conv(place.tokens, unit.inputs, place.width, kernel, stride, bias=False),
+        o.norm("batch", place.tokens, place.width),
+    ]
+    return [*layers, o.elementwise(place.tokens * place.width)] if kernel == 1 else layers
+
+
+def _inverted_ops(unit: SubBlock, stride: int) -> list[Op]:
+    place, block = unit.place, unit.place.block
+    hidden, positions = block.mlp_hidden or unit.inputs, stride**2 * place.tokens
+    expanding = [
+        o.conv(positions, unit.inputs, hidden, 1, bias=False),
+        o.norm("batch", positions, hidden),
+        o.elementwise(positions * hidden),
+    ]
+    depthwise = o.depthwise(place.tokens, hidden, block.kernel_size, bias=False)
     return [
-        o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
+        *(expanding if block.mlp_hidden else []),
+        depthwise._replace(reads=positions * hidden),
+        o.norm("batch", place.tokens, hidden),
+        o.elementwise(place.tokens * hidden),
+        *excited(place.tokens, hidden, block.se_hidden),
+        o.conv(place.tokens, hidden, place.width, 1, bias=False),
         o.norm("batch", place.tokens, place.width),
     ]
 
@@ -523,6 +563,9 @@ def _head_ops(unit: SubBlock) -> list[Op]:
     if "pooled" in unit.flags:
         ops += [o.norm(unit.norm, heads, width)]
     features = 2 * width if unit.variant == "token_avg" else width
+    if hidden := place.block.mlp_hidden:
+        ops += [o.linear(1, width, hidden), o.elementwise(hidden)]
+        features = hidden
     return ops + [o.linear(1, features, unit.outputs)] * (heads if unit.outputs else 0)
 
 

@@ -117,7 +117,8 @@ class _Walk:
         return {f"{layer}.weight" for layer in self.twins.layers} | {
             name
             for name, value in state.items()
-            if name not in own and names[name] not in weights or not value.equal(weights[names[name]])
+            if name not in own
+            and (names[name] not in weights or not value.equal(weights[names[name]]))
         }
 
     def _still(self, same: bool, *paths: str) -> bool:
@@ -270,13 +271,13 @@ class _Walk:
 
     def _head(self, x: Tensor) -> None:
         """Fit the head where the stream is narrower than the start's."""
-        if self._still(True, "norm", "head", "head_dist"):
+        if self._still(True, "norm", "pre_logits", "head", "head_dist"):
             return
         network, prefix = self.network, self.a.prefix
         self.twins.settle("norm", lambda: network.norm(x))
         self.twins.compress("head")
         narrow = self.a.stages[-1].width < self.start.architecture.stages[-1].width
-        if narrow and network.head_dist is None:
+        if narrow and network.head_dist is None and network.pre_logits is None:
             normed = network.norm(x)
             pooled = (normed[:, 0] if prefix else normed.mean(1))[:, None]
             wanted = self.start.trace.logits[:, None]

@@ -184,11 +184,11 @@ def downsampled(stage: NetworkStage, x: Tensor) -> Tensor:
 
 def on_grid(stream: Tensor, theirs: Architecture, ours: Architecture, i: int) -> Tensor:
     """A network's stream (B, N, C) in a stage, on the grid and channels of a smaller network."""
-    side, prefix = ours.grid >> i, ours.prefix
+    side, prefix, theirs_side = ours.side(i), ours.prefix, theirs.side(i)
     stream = stream[:, :, : ours.stages[i].width]
-    if side == theirs.grid >> i:
+    if side == theirs_side:
         return stream
-    grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
+    grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs_side,) * 2)
     return torch.cat([stream[:, :prefix], tokens(F.adaptive_avg_pool2d(grid, side))], 1)
 
 

@@ -236,4 +236,13 @@ def kept_units(units: int, prune_ratio: float) -> int:
     return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
 
 
+def squeezed(width: int, ratio: float) -> int:
+    """Channels of a share of the width, in whole groups of 8; 0 for none.
+
+    >>> squeezed(96, 0.25), squeezed(16, 0.25), squeezed(16, 0)
+    (24, 8, 0)
+    """
+    return max(8, round(width * ratio / 8) * 8) if ratio else 0
+
+
 KEPT = {"heads": kept_heads, "hidden": kept_units}

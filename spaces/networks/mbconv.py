@@ -25,9 +25,7 @@ class MBConv(nn.Module):
         width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
         self.conv_pw = nn.Conv2d(width, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv_dw = convolution(
-            hidden, hidden, kernel, groups=hidden, reparam=place.reparam
-        )
+        self.conv_dw = convolution(hidden, hidden, kernel, groups=hidden, reparam=place.reparam)
         self.bn2 = nn.BatchNorm2d(hidden)
         squeezed = place.block.se_hidden
         self.se = SqueezeExcite(hidden, squeezed) if squeezed else nn.Identity()
@@ -57,16 +55,16 @@ class MBConv(nn.Module):
 class SqueezeExcite(nn.Module):
     """Channels weighed by two layers on their means (Hu et al., arXiv:1709.01507)."""
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(self, channels: int, squeezed: int, axis: str = "hidden") -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
         self.act = nn.ReLU()
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
         self.gate = nn.Hardsigmoid()
         self.shared = {
-            "conv_reduce.weight": Shared((squeezed, channels), "_ hidden"),
-            "conv_expand.weight": Shared((channels, squeezed), "hidden _"),
-            "conv_expand.bias": Shared((channels,), "hidden"),
+            "conv_reduce.weight": Shared((squeezed, channels), f"_ {axis}"),
+            "conv_expand.weight": Shared((channels, squeezed), f"{axis} _"),
+            "conv_expand.bias": Shared((channels,), axis),
         }
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces import Block, Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.networks.branches import branches_of, merged
@@ -14,7 +14,7 @@ from vitpareto.spaces.networks.refit import with_branches
 from vitpareto.spaces.supernet import Supernet
 
 from .branched import BLOCKS, SPACE, SPEC, in_branches, plain, plainly
-from .helpers import difference, images, randomize, randomized
+from .helpers import difference, images, randomize, randomized, small
 
 
 def test_keys_tell_branches_and_nothing_else_changes() -> None:
@@ -33,7 +33,8 @@ def test_where_there_is_nothing_to_branch_it_is_no_choice() -> None:
     stage: dict[str, Any] = {"depth": 1, "width": 8, "mixer": ["pool", "mbconv"]}
     space = SearchSpace({**SPEC, "stem": "patch", "stages": [stage]})
     assert space.size == 1 + 2
-    assert not plainly(randomized(in_branches(1)[0].architecture).architecture).reparam
+    assert not small(Block("pool", mlp_hidden=8), reparam=True).reparam
+    assert small(Block("mbconv", mlp_hidden=8, kernel_size=3), reparam=True).reparam
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,22 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
             "stages": [stage(depth=1), stage(depth=1, mixer=["softmax", "depthwise"])],
         },
     ),
+    "nor in branches where its condition does not hold": (
+        1 + 2,
+        {
+            **{"reparam": [False, True], "norm": ["layer", "rms"]},
+            "stages": [stage(mixer="conv_next", depth=1)],
+            "conditions": [{"choice": "reparam", "when": {"norm": "rms"}}],
+        },
+    ),
+    "numbers of an inverted residual matter where there is one": (
+        2 + 2 * 2 * 3,
+        {
+            "downsample": ["conv", "inverted"],
+            **{"downsample_kernel": [3, 5], "downsample_ratio": [0, 2, 4]},
+            "stages": [stage(depth=1), stage(depth=1, width=[8, 16])],
+        },
+    ),
     "pruning names what it leaves": (
         3,
         {"num_heads": 4, "mixer_prune_ratio": [0, 0.25, 0.5], "stages": [stage(mlp_ratio=0)]},

@@ -43,7 +43,8 @@ def test_graphs_are_alike() -> None:
     for candidate in in_branches(3):
         a = candidate.architecture
         shape = 1, a.in_chans, a.input_size, a.input_size
-        made = [to_onnx(folded(randomized(c.architecture)), shape) for c in (candidate, plain(candidate))]
+        pair = candidate, plain(candidate)
+        made = [to_onnx(folded(randomized(c.architecture)), shape) for c in pair]
         nodes = [[(n.op_type, len(n.input)) for n in model.graph.node] for model in made]
         weights = [sorted(tuple(t.dims) for t in model.graph.initializer) for model in made]
         assert nodes[0] == nodes[1] and weights[0] == weights[1]
