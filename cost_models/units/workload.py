@@ -46,8 +46,8 @@ class SubBlock:
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
             "pre_norm"; of a downsampling "stride_1" (the grid stays); of mixers and MLPs "scale"
             (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
-            or "random"; of MLPs for chosen tokens "learned" or "random"; of a head "pooled" or "none" (place of the norm) and
-            "pool_registers".
+            or "random"; of MLPs for chosen tokens "learned" or "random"; of a head "pooled" or
+            "none" (place of the norm) and "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
