@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import mixers
 from .block import Block
 
-STEMS = ("patch", "conv", "convs", "overlap")
-HALVING = ("conv", "convs")  # stems that halve the image again and again
+STEMS = ("patch", "conv", "convs", "mobile", "overlap")
+HALVING = ("conv", "convs", "mobile")  # stems that halve the image again and again
 POS_EMBEDS = ("learned", "patches", "relative", "none")
 GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
 CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
 FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
-ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu")
-DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv")
+ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu", "relu6")
+DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv", "inverted", "pointwise")
+SAME_GRID = ("conv", "overlap", "inverted", "pointwise")  # those that may leave the grid as it is
 TOKEN_REDUCTIONS = ("evit", "random")
 TOKEN_ROUTINGS = ("learned", "random")
+# Stems and downsampling whose convolutions `reparam` trains in branches.
+BRANCHED = {"stem": HALVING, "downsample": ("conv", "mbconv", "overlap", "inverted")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,41 @@ class Stage:
         width: channels of the residual stream.
         blocks: the blocks in order.
         downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
-            "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's) or "mbconv"
-            (TinyViT's); the first stage has the stem.
+            "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's), "mbconv"
+            (TinyViT's), "inverted" (MobileNet's inverted residual without the residual) or
+            "pointwise" (1x1, norm and activation); the first stage has the stem.
+        stride: 2, or 1 where the grid stays as it was.
+        act: activation, where it is another than the network's; "" for that.
+        downsample_hidden: channels of "inverted" between its convolutions; 0 for those that enter,
+            without a first convolution.
+        downsample_kernel: side of its depthwise convolution.
+        downsample_se: channels of its squeeze-and-excitation; 0 for none.
     """
 
     width: int
     blocks: tuple[Block, ...]
     downsample: str = "conv"
+    # Not in `repr`, by which libraries of older releases know their start.
+    stride: int = field(default=2, repr=False)
+    act: str = field(default="", repr=False)
+    downsample_hidden: int = field(default=0, repr=False)
+    downsample_kernel: int = field(default=3, repr=False)
+    downsample_se: int = field(default=0, repr=False)
+
+    @property
+    def inner(self) -> tuple[int, int, int]:
+        """Hidden channels, kernel and channels of squeeze-and-excitation of its downsampling."""
+        return self.downsample_hidden, self.downsample_kernel, self.downsample_se
+
+
+def _canonical(stage: Stage, index: int, act: str) -> Stage:
+    """The stage without what has no effect: the first is led to by the stem."""
+    blocks = tuple(mixers.canonical(block) for block in stage.blocks)
+    own = "" if stage.act == act else stage.act
+    if not index:
+        return Stage(stage.width, blocks, act=own)
+    inner = stage.inner if stage.downsample == "inverted" else ()
+    return Stage(stage.width, blocks, stage.downsample, stage.stride, own, *inner)
 
 
 @dataclass(frozen=True)
@@ -49,7 +80,8 @@ class Architecture:
         in_chans: image channels.
         num_classes: outputs of the head; 0 for none, so that features come out.
         stem: "patch" (one convolution), "conv" (3x3 convolutions of stride 2, then 1x1), "convs"
-            (without the last) or "overlap" (one convolution of nearly twice the patch).
+            (without the last), "mobile" (without the last, and with an activation at the end) or
+            "overlap" (one convolution of nearly twice the patch).
         patch_size: pixels a token is wide and high after the stem.
         stem_bias: whether a stem of one convolution has a bias.
         stem_norm: a norm after the stem, as in Swin.
@@ -64,6 +96,8 @@ class Architecture:
         pool_registers: whether "avg" and "map" see the registers too.
         pool_heads: heads of "map".
         pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
+        head_hidden: units of a layer with activation before the head, as in MobileNetV3; 0 for
+            none.
         final_norm: where the last norm is: on all "tokens", after pooling ("pooled"), or "none".
         final_eps: epsilon of the last norm, where it is another; 0 for that of all.
         norm: "layer", "rms", "batch", "group" (of 8 channels), "group1" (one group of all channels
@@ -79,6 +113,9 @@ class Architecture:
             ones fused into one token) or a fixed "random" subset, the control.
         token_routing: which tokens get an MLP of capacity below 1: those of the highest "learned"
             score, or a fixed "random" subset, the control.
+        reparam: convolutions that are larger than 1x1 are trained as sums of two, of stems and
+            downsampling in `BRANCHED`, and of mixers that say so; they run as one. Which weights
+            there are says the same, so it is not in `repr`, by which libraries know their start.
     """
 
     stages: tuple[Stage, ...]
@@ -108,16 +145,11 @@ class Architecture:
     layer_scale: bool = False
     token_reduction: str = "evit"
     token_routing: str = "learned"
+    reparam: bool = field(default=False, repr=False)
+    head_hidden: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
-        stages = tuple(
-            Stage(
-                stage.width,
-                tuple(mixers.canonical(block) for block in stage.blocks),
-                stage.downsample if index else "conv",
-            )
-            for index, stage in enumerate(self.stages)
-        )
+        stages = tuple(_canonical(s, index, self.act) for index, s in enumerate(self.stages))
         object.__setattr__(self, "stages", stages)
         for name in self._unused():
             object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
@@ -136,11 +168,29 @@ class Architecture:
             yield "token_reduction"
         if all(block.mlp_capacity == 1 for block in self.blocks()):
             yield "token_routing"
+        if self.reparam and not self._has_branches():
+            yield "reparam"
+
+    def _has_branches(self) -> bool:
+        """Whether any convolution could be trained in branches."""
+        return (
+            self.stem in BRANCHED["stem"]
+            or any(stage.downsample in BRANCHED["downsample"] for stage in self.stages[1:])
+            or any(mixers.find(block.mixer).reparam for block in self.blocks())
+        )
 
     @property
     def grid(self) -> int:
         """Side of the token grid after the stem."""
         return self.input_size // self.patch_size
+
+    def side(self, stage: int) -> int:
+        """Side of the token grid of a stage."""
+        return self.grid >> sum(one.stride == 2 for one in self.stages[1 : stage + 1])
+
+    def act_of(self, stage: int) -> str:
+        """Activation of the blocks of a stage, and of what leads to it."""
+        return self.stages[stage].act or self.act
 
     @property
     def class_tokens(self) -> int:

@@ -88,6 +88,7 @@ class Place:
         registers: how many of the prefix stand for no class.
         norm_eps: epsilon of norms inside mixers.
         routed: patch tokens that get the MLP where they are chosen; 0 where all get it.
+        reparam: whether convolutions are trained in branches, which costs nothing at run time.
     """
 
     block: Block
@@ -101,3 +102,4 @@ class Place:
     registers: int = 0
     norm_eps: float = 1e-6
     routed: int = 0
+    reparam: bool = False

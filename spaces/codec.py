@@ -25,6 +25,7 @@ CHOICES: dict[str, Collection[str | int]] = {
     "mlp": a.MLPS,
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
+    "stage_act": a.ACTS,
     "token_reduction": a.TOKEN_REDUCTIONS,
     "token_routing": a.TOKEN_ROUTINGS,
 }
@@ -40,6 +41,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "pool_heads": (1, 1024),
     "pool_mlp_ratio": (0.01, 64),
     "depth": (1, 256),
+    "stride": (1, 2),
+    "downsample_ratio": (0, 16),
+    "downsample_kernel": (1, 31),
+    "downsample_se_ratio": (0, 16),
 }
 KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
 

@@ -43,6 +43,7 @@ class Constraints:
                 self._check_numbers(site)
         for stage in layout.stages:
             self._add_positions(stage)
+            self._check_inside(stage)
         for site, clause in layout.forbidden:
             self._add_forbidden(site, clause)
         for site in layout.sites():
@@ -112,9 +113,11 @@ class Constraints:
                 numbers[name] = len(layout.stages)
             elif name == "stage":
                 numbers[name] = site.where[0]
+            elif name == "halvings":
+                numbers[name] = layout.halvings(len(layout.stages) - 1)
             elif name == "grid":
                 size, patch = (layout.get(site, n, values) for n in ("input_size", "patch_size"))
-                numbers[name] = size // patch >> site.where[0]
+                numbers[name] = size // patch >> layout.halvings(site.where[0])
             elif block is not None and name in block_defaults():
                 numbers[name] = getattr(block, name)
             else:
@@ -214,6 +217,27 @@ class Constraints:
                     raise SpaceError(
                         f"{_path(site)}.{name}: {seen[key]} and {values[source]} both give "
                         f"{built} {key[0]}: two names for one network"
+                    )
+
+    def _check_inside(self, stage: Site) -> None:
+        """Require one spelling of equal numbers of what leads to a stage."""
+        if not stage.where[0]:
+            return
+        layout, before = self.layout, self.layout.stages[stage.where[0] - 1]
+        for name in schema.INSIDE:
+            feeds = layout.parents(stage, name, "downsample") | before.parents("width")
+            reads, source = layout.only_variables(feeds), stage.sources[name]
+            seen: dict[tuple[Any, ...], Any] = {}
+            for values in layout.assignments(reads):
+                if not in_use(layout, stage, name, values):
+                    continue
+                value, width = stage.get(name, values), before.get("width", values)
+                built = schema.inside(name, value, width)
+                key = (built, *(values[read] for read in reads if read != source))
+                if seen.setdefault(key, value) != value:
+                    raise SpaceError(
+                        f"{_path(stage)}.{name}: {seen[key]} and {value} are both {built} beside a "
+                        f"width of {width}: two names for one network"
                     )
 
     def _check_conditions(self, site: Site) -> None:

@@ -68,10 +68,22 @@ class Distances:
         if name == "token_keep_at":
             at = {j for j, block in enumerate(stage.blocks) if block.token_keep < 1}
             return float(len(at ^ schema.positions(str(value))))
+        if name in schema.INSIDE:
+            return self._inside(where[0], name, value)
         if name.startswith("downsample_"):
             policy = self.compression.stages[where[0]].downsample
             return _distance(getattr(policy, name.removeprefix("downsample_")), value)
+        if name == "stage_act":
+            return _distance(stage.act, value)
         return _distance(getattr(stage, name), value)
+
+    def _inside(self, i: int, name: str, value: Any) -> float | None:
+        """Distance of a number of the downsampling by an inverted residual."""
+        before, stage = self.architecture.stages[i - 1].width, self.architecture.stages[i]
+        if not i or stage.downsample != "inverted":
+            return None
+        own = stage.inner[schema.INSIDE.index(name)]
+        return _distance(own, schema.inside(name, value, before))
 
     def _block(self, where: tuple[int, ...], name: str, value: Any) -> float | None:
         i, j = where

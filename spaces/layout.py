@@ -128,6 +128,10 @@ class Layout:
         """The sources on which some fields depend, as seen from a site."""
         return {p for name in names for p in self.enclosing(site, name).parents(name)}
 
+    def halvings(self, stage: int) -> int:
+        """How often the grid was halved before a stage; no choice says that."""
+        return sum(self.start[s.sources["stride"]] == 2 for s in self.stages[1 : stage + 1])
+
     def exists(self, site: Site, values: Values) -> bool:
         """Whether a block's site is within the depth of its stage."""
         return not site.is_block or site.where[1] < self.get(site, "depth", values)

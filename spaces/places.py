@@ -25,16 +25,18 @@ def places(architecture: Architecture) -> tuple[tuple[Place, ...], ...]:
 
 def _walk(architecture: Architecture) -> Iterator[tuple[Place, ...]]:
     for index, stage in enumerate(architecture.stages):
-        side = architecture.grid >> index
+        side, act = architecture.side(index), architecture.act_of(index)
         tokens = side * side
         walked: list[Place] = []
         for block in stage.blocks:
-            walked.append(place_of(architecture, block, stage.width, side, tokens))
+            walked.append(place_of(architecture, block, stage.width, side, tokens, act))
             tokens = walked[-1].kept
         yield tuple(walked)
 
 
-def place_of(architecture: Architecture, block: Block, width: int, side: int, tokens: int) -> Place:
+def place_of(
+    architecture: Architecture, block: Block, width: int, side: int, tokens: int, act: str
+) -> Place:
     """The place of one block.
 
     Args:
@@ -43,6 +45,7 @@ def place_of(architecture: Architecture, block: Block, width: int, side: int, to
         width: of its stage.
         side: of its stage's token grid.
         tokens: patch tokens that enter.
+        act: activation of its stage.
     """
     kept = tokens
     if block.token_keep != 1:
@@ -55,10 +58,11 @@ def place_of(architecture: Architecture, block: Block, width: int, side: int, to
         tokens,
         kept,
         relative=architecture.pos_embed == "relative",
-        act=architecture.act,
+        act=act,
         registers=architecture.registers,
         norm_eps=architecture.norm_eps,
         routed=0 if block.mlp_capacity == 1 else _top(kept, block.mlp_capacity),
+        reparam=architecture.reparam,
     )
 
 

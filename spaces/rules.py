@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import CLASS_TOKENS, HALVING, NORMS, Architecture
+from .architecture import CLASS_TOKENS, HALVING, NORMS, SAME_GRID, Architecture
 from .errors import SpaceError
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
@@ -26,8 +26,8 @@ GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 NETWORK_RULES = (
     Rule(
-        ("input_size", "patch_size", "stages"),
-        lambda size, patch, stages: size > 0 and patch > 0 and size % (patch << stages - 1) == 0,
+        ("input_size", "patch_size", "halvings"),
+        lambda size, patch, halvings: size > 0 and patch > 0 and size % (patch << halvings) == 0,
         "input_size {input_size} must be a multiple of patch_size {patch_size}, doubled by "
         "each stage after the first",
     ),
@@ -62,6 +62,11 @@ NETWORK_RULES = (
         "final_norm 'pooled' does without global_pool 'token_avg', which pools two vectors",
     ),
     Rule(
+        ("head_hidden", "global_pool"),
+        lambda hidden, pool: not hidden or pool == "avg",
+        "head_hidden {head_hidden} goes with global_pool 'avg', not {global_pool!r}",
+    ),
+    Rule(
         ("post_norm", "norm", "layer_scale"),
         lambda post, norm, scale: not post or (norm in ("layer", "rms") and not scale),
         "post_norm does with norm 'layer' or 'rms' and without layer_scale, not norm {norm!r}",
@@ -81,8 +86,26 @@ NETWORK_RULES = (
 _FIRST = (
     Rule(
         ("stem", "stage", "width"),
-        lambda stem, stage, width: stem != "convs" or stage > 0 or width >= 8,
-        "a convs stem makes at least 8 channels, so width cannot be {width}",
+        lambda stem, stage, width: stem not in ("convs", "mobile") or stage > 0 or width >= 8,
+        "a {stem} stem makes at least 8 channels, so width cannot be {width}",
+    ),
+    Rule(
+        ("stage", "downsample", "stride"),
+        lambda stage, downsample, stride: not stage or stride == 2 or downsample in SAME_GRID,
+        "downsample {downsample!r} halves the grid, so its stride cannot be {stride}",
+    ),
+    Rule(
+        ("stage", "downsample", "downsample_kernel"),
+        lambda stage, downsample, kernel: not stage or downsample != "inverted" or kernel % 2 == 1,
+        "downsample_kernel must be odd, not {downsample_kernel}",
+    ),
+    Rule(
+        ("stage", "downsample", "downsample_kernel", "reparam"),
+        lambda stage, downsample, kernel, reparam: (
+            not stage or downsample != "inverted" or not reparam or kernel > 1
+        ),
+        "reparam adds a kernel of 1x1 to larger ones, so downsample_kernel cannot be "
+        "{downsample_kernel}",
     ),
     Rule(
         ("norm", "width"),
@@ -140,6 +163,7 @@ _LAST = (
     ),
 )
 
+_OF_STAGE = ("width", "downsample", "stride", "downsample_kernel")  # what rules look at
 GRID_LOST = "mixer {mixer!r} needs the whole token grid, but tokens were dropped before it"
 
 
@@ -175,12 +199,14 @@ def problems(architecture: Architecture) -> Iterator[str]:
         field.name: getattr(architecture, field.name) for field in fields(architecture)
     }
     network["stages"] = stages
+    network["halvings"] = sum(stage.stride == 2 for stage in architecture.stages[1:])
     yield from _broken(NETWORK_RULES, network, "architecture")
     if network["patch_size"] < 1:
         return
     reduced = False
     for i, stage in enumerate(architecture.stages):
-        around = network | {"stage": i, "width": stage.width, "grid": architecture.grid >> i}
+        around = network | {"stage": i, "grid": architecture.side(i)}
+        around |= {name: getattr(stage, name) for name in _OF_STAGE}
         for j, block in enumerate(stage.blocks):
             where = f"architecture.stages[{i}].blocks[{j}]"
             mixer = find(block.mixer)

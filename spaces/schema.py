@@ -8,18 +8,19 @@ once for the network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING
 from functools import cache, lru_cache
 from typing import Any
 
-from .architecture import Architecture
+from .architecture import Architecture, Stage
 from .block import Block
 from .codec import defaults
 from .compression import Policy
 from .errors import ConfigError
 from .lazy import Lazy
 from .mixers import fields, find, numbers
-from .mixers.spec import Given, kept_units
+from .mixers.spec import Given, kept_units, squeezed
 from .parameter import Scalar
 from .transforms import policy_transforms
 
@@ -48,12 +49,18 @@ _STAGE: dict[str, Scalar] = {
     "depth": 0,  # 0: must be given
     "width": 0,
     "downsample": "conv",
+    "downsample_ratio": 4.0,
+    "downsample_kernel": 3,
+    "downsample_se_ratio": 0.0,
+    "stride": 2,
+    "stage_act": "",  # that of the network
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
 }
 
 BLOCK = Lazy[Scalar](lambda: _block_fields())
 _BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "mlp_capacity": 1.0, "token_keep": 1.0}
 
+INSIDE = ("downsample_ratio", "downsample_kernel", "downsample_se_ratio")  # of "inverted" alone
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
@@ -61,6 +68,7 @@ FIXED = (
     *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm"),
     *("pre_norm", "post_norm", "registers", "pool_registers", "pool_heads", "pool_mlp_ratio"),
     *("final_norm", "final_eps", "mlp", "mlp_norm", "mlp_bias"),
+    *("stride", "stage_act", "head_hidden"),
 )
 
 
@@ -155,6 +163,37 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
     return policy_transforms()[rule].applies(part, traits)
 
 
+def build_stage(given: Mapping[str, Any], before: int, blocks: tuple[Block, ...]) -> Stage:
+    """A stage from the fields of `STAGE`.
+
+    Args:
+        given: field -> value.
+        before: width of the stage before it; 0 for the first.
+        blocks: of the stage.
+    """
+    return Stage(
+        given["width"],
+        blocks,
+        given["downsample"],
+        given["stride"],
+        given["stage_act"],
+        *(inside(name, given[name], before) for name in INSIDE),
+    )
+
+
+def inside(name: str, value: Any, before: int) -> int:
+    """A number of the downsampling by an inverted residual, from a field of `INSIDE`.
+
+    Args:
+        name: of the field.
+        value: of the field.
+        before: width of the stage before.
+    """
+    if name == "downsample_ratio":
+        return int(before * value)
+    return squeezed(before, value) if name == "downsample_se_ratio" else value
+
+
 @lru_cache(maxsize=1 << 16)
 def build_block(
     odd: bool, width: int, may_drop: bool, values: tuple[Any, ...]
@@ -203,6 +242,7 @@ _FEEDS: dict[str, tuple[str, ...]] = {
     "grid": ("input_size", "patch_size"),
     "stage": (),
     "stages": (),
+    "halvings": (),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import Any
 
 from .architecture import HALVING
@@ -18,7 +18,7 @@ from .errors import ConfigError
 SIZES = range(8, 1025)  # pixels that a preset can be asked for
 NEAR = math.sqrt(2)  # factor by which a patch or window may differ from what is wanted
 LEAST_GRID = 2  # side of the last token grid, which pooled keys and values halve
-LEAST_PATCH = {"patch": 1, "conv": 2, "convs": 2, "overlap": 2}  # of each stem
+LEAST_PATCH = {"patch": 1, "conv": 2, "convs": 2, "mobile": 2, "overlap": 2}  # of each stem
 AROUND = 5  # multiples of the patches that are tried below and above a size
 
 
@@ -49,13 +49,14 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     own, patches = int(spec["input_size"]), _listed(spec["patch_size"])
     if asked == own:
         return dict(spec)
-    last, stem = len(spec["stages"]) - 1, str(spec.get("stem", "patch"))
+    halved, stem = _halvings(spec), str(spec.get("stem", "patch"))
+    last = halved[-1]
     size, fitting = next(
         (size, fitting)
         for size in _outwards(asked, max(asked, own))
         if (fitting := _patches(size, [size * patch / own for patch in patches], last, stem))
     )
-    grids = [sorted({size // patch >> stage for patch in fitting}) for stage in range(last + 1)]
+    grids = [sorted({size // patch >> times for patch in fitting}) for times in halved]
     changed: list[str] = []
 
     def replaced(name: str, value: Any, new: Sequence[int]) -> Any:
@@ -96,11 +97,17 @@ def sizes_near(spec: Mapping[str, Any], works: Callable[[Mapping[str, Any]], boo
     size, patches = spec.get("input_size"), _listed(spec.get("patch_size"))
     if not isinstance(size, int) or not all(isinstance(p, int) and p > 0 for p in patches):
         return []
-    step = math.lcm(*patches) << len(spec["stages"]) - 1
+    step = math.lcm(*patches) << _halvings(spec)[-1]
     steps = range(max(1, size // step - AROUND), size // step + AROUND + 2)
     near = sorted((n * step for n in steps if n * step != size), key=lambda s: abs(s - size))
     fitting = (s for s in near if works({**spec, "input_size": s}))
     return sorted(islice(fitting, 2))
+
+
+def _halvings(spec: Mapping[str, Any]) -> list[int]:
+    """How often the grid was halved before each stage."""
+    strides = [stage.get("stride", spec.get("stride", 2)) for stage in spec["stages"]]
+    return list(accumulate((stride == 2 for stride in strides[1:]), initial=0))
 
 
 def _outwards(middle: int, most: int) -> Iterator[int]:

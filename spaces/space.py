@@ -234,7 +234,7 @@ class SearchSpace:
         kinds = [
             v
             for v, choice in enumerate(self.parameters)
-            if choice.name in schema.NETWORK and isinstance(choice.values[0], str)
+            if choice.name in schema.NETWORK and isinstance(choice.values[0], str | bool)
         ]
         wanted: dict[tuple[str, Scalar], None] = {("", ""): None}
         for v, choice in enumerate(self.parameters):
@@ -317,7 +317,9 @@ class SearchSpace:
                 )
                 for j in range(stage["depth"])
             ]
-            stages.append(Stage(width, tuple(b for b, _, _ in built), stage["downsample"]))
+            before = stages[-1].width if stages else 0
+            blocks = tuple(b for b, _, _ in built)
+            stages.append(schema.build_stage(stage, before, blocks))
             policies.append(
                 StagePolicy(
                     tuple(mixer for _, mixer, _ in built),

@@ -19,6 +19,7 @@ from .architecture import Architecture
 from .candidate import Candidate
 from .errors import SpaceError
 from .networks import Network, Shared, shared_of
+from .networks.branches import branches_of, merged
 from .space import SearchSpace
 
 SORTED_AXES = ("heads", "hidden")
@@ -150,7 +151,8 @@ class Supernet:
         Raises:
             SpaceError: the supernet has no place for one of them.
         """
-        state = network.state_dict()
+        # What is trained in branches says all that it does by the weights of the plain network.
+        state = merged(branches_of(network), network.state_dict())
         for name, (rule, _) in shared_of(network).items():
             shared = shared_name(name, rule)
             target = self.params.get(shared, self.buffers.get(shared))
@@ -241,7 +243,7 @@ def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor
     """Timm's initialization by the kind of parameter, which its name tells."""
     last = name.partition("@")[0].rpartition(".")[2]
     module = name.partition("@")[0].rpartition(".")[0].rpartition(".")[2]
-    if last in ("bias", "running_mean", "bias_table"):
+    if last in ("bias", "running_mean", "bias_table", "point"):
         return torch.zeros(shape)
     if last in ("gamma", "running_var") or "norm" in module or len(shape) == 1:
         return torch.ones(shape)

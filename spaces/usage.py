@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from . import schema
-from .errors import ChoiceError
+from .architecture import BRANCHED
+from .errors import ChoiceError, SpaceError
 from .layout import Layout, Site, Test, Values
+from .mixers import MIXERS, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,30 @@ def find_uses(layout: Layout) -> list[list[Use]]:
 
     Raises:
         ChoiceError: one that never has an effect.
+        SpaceError: `reparam: true` where nothing can be trained in branches.
     """
     uses_of: list[list[Use]] = [[] for _ in layout.variables]
     for site in layout.sites():
         for name, source in site.sources.items():
             if source < len(layout.variables):
-                uses_of[source] += uses_at(layout, site, name)
+                uses_of[source] += _beside(layout, site, name)
     for choice, uses in zip(layout.variables, uses_of, strict=True):
         if not any(use.holds(v) for use in uses for v in layout.assignments(use.reads)):
             text = f"{choice.name}: unreachable: no candidate has a use for this choice"
             raise ChoiceError(text, choice.name)
+    _check_branches(layout)
     return [[Use(u.reads, remembered(layout, u.reads, u.holds)) for u in uses] for uses in uses_of]
+
+
+def _beside(layout: Layout, site: Site, name: str) -> Iterator[Use]:
+    """Uses of the field of one site where its condition holds."""
+    condition = site.conditions.get(name)
+    for use in uses_at(layout, site, name):
+        if condition is None:
+            yield use
+        else:
+            reads = layout.only_variables({*use.reads, *condition.when})
+            yield Use(reads, lambda v, u=use, c=condition: c.holds(v) and u.holds(v))
 
 
 def remembered(layout: Layout, reads: tuple[int, ...], test: Test) -> Test:
@@ -72,6 +87,8 @@ def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:
                         b.get("mlp_capacity", v) != 1 and in_use(layout, b, "mlp_capacity", v)
                     ),
                 )
+    elif name == "reparam":
+        yield from branches(layout)
     elif name == "token_reduction":
         for block in (b for stage in layout.blocks for b in stage):
             if may_drop(layout, block):
@@ -96,6 +113,8 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
         return False
     if site.where == (0,) and name.startswith("downsample"):
         return False  # the first stage has the stem instead
+    if name in schema.INSIDE and site.get("downsample", values) != "inverted":
+        return False
     most = schema.most_bits(name)
     bits = layout.get(site, _weight_bits(name), values) if most < 32 else 0
     if not site.is_block or name not in schema.BLOCK:
@@ -115,6 +134,8 @@ def use_parents(layout: Layout, site: Site, name: str) -> set[int]:
     reads = set(condition.when) if condition else set[int]()
     if schema.most_bits(name) < 32:
         reads |= layout.parents(site, _weight_bits(name))
+    if name in schema.INSIDE:
+        reads |= layout.parents(site, "downsample")
     if site.is_block and name in schema.BLOCK:
         reads |= layout.parents(site, "depth")
         if name == "token_keep":
@@ -141,6 +162,35 @@ def drop(layout: Layout, block: Site) -> Use:
             and schema.kept_at(layout.get(block, "token_keep_at", v), block.where[1])
             and layout.exists(block, v)
         ),
+    )
+
+
+def branches(layout: Layout) -> Iterator[Use]:
+    """Uses that tell where there are convolutions that `reparam` trains in branches."""
+    network, tests = layout.network, list[tuple[Site, str]]()
+    tests += [(network, "stem"), *((stage, "downsample") for stage in layout.stages[1:])]
+    for site, name in tests:
+        reads = layout.only_variables(site.parents(name))
+        yield Use(reads, lambda v, s=site, n=name: s.get(n, v) in BRANCHED[n])
+    for block in (b for stage in layout.blocks for b in stage):
+        if any(find(str(mixer)).reparam for mixer in layout.domain(block.sources["mixer"])):
+            reads = layout.only_variables(layout.parents(block, "mixer", "depth"))
+            yield Use(
+                reads,
+                lambda v, b=block: find(b.get("mixer", v)).reparam and layout.exists(b, v),
+            )
+
+
+def _check_branches(layout: Layout) -> None:
+    if layout.domain(layout.network.sources["reparam"]) != (True,):
+        return
+    if any(use.holds(v) for use in branches(layout) for v in layout.assignments(use.reads)):
+        return
+    parts = [f"{part} {', '.join(names)}" for part, names in BRANCHED.items()]
+    own = ", ".join(name for name in MIXERS if find(name).reparam)
+    raise SpaceError(
+        "reparam: true: nothing in this space can be trained in branches; what can is "
+        f"{', '.join(parts)}, mixer {own}"
     )
 
 

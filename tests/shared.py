@@ -14,7 +14,7 @@ from filelock import FileLock
 from vitpareto.spaces.space import PRESETS
 
 # Presets at the size of ImageNet that keep all laws of presets in slow tests; see test_families.
-FAMILIES = ("lightvit", "litevit", "mixer", "poolformer", "swin", "tinyvit")
+FAMILIES = ("lightvit", "litevit", "mixer", "mobilenet_hybrid", "poolformer", "swin", "tinyvit")
 BROWSER, NODE = "browser", "node"  # devices
 MODULES = {
     "litert": "ai_edge_litert",

@@ -1,4 +1,4 @@
-"""Folding: layer scale, batch norm and affine absorbed by the layers beside them, exactly.
+"""Folding: layer scale, batch norm, affine and branches absorbed by layers beside them, exactly.
 
 Training needs these as separate parameters; at inference they only take time. Called on a
 copy before export and before measurement, so that both see the same graph.
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...spaces.mixers import find
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.branches import unbranch
 from ...spaces.networks.norms import Affine, LayerScale
 from ...spaces.networks.stems import ConvDownsample, PatchDownsample, PatchMerging
 from ...spaces.networks.window import WindowAttention
@@ -24,11 +25,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def folded(module: M) -> M:
-    """A copy in evaluation mode with every scale and batch norm folded that can be.
+    """A copy in evaluation mode, every scale, batch norm and branch folded that can be.
 
     The outputs are the same up to rounding.
     """
     module = copy.deepcopy(module).eval()
+    unbranch(module)
     with torch.no_grad():
         for part in list(module.modules()):
             if isinstance(part, ResidualBlock):
@@ -45,8 +47,8 @@ def folded(module: M) -> M:
                 _before([part.proj], *_affine(part.norm_in))
                 part.norm_in = nn.Identity()
             elif isinstance(part, Network) and _is_affine(part.norm):
-                heads = [h for h in (part.head, part.head_dist) if isinstance(h, nn.Linear)]
-                _before(heads, *_affine(part.norm))
+                readers = (part.pre_logits,) if part.pre_logits else (part.head, part.head_dist)
+                _before([r for r in readers if isinstance(r, nn.Linear)], *_affine(part.norm))
                 part.norm = nn.Identity()
     return module
 

@@ -95,9 +95,9 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
     elif unit.kind == "head":
         module = Head(_network(unit), tokens)
     elif unit.kind == "downsample":
-        grid = (2 * place.grid[0], 2 * place.grid[1])
-        shapes = unit.inputs, width, grid
-        module = make_downsample(unit.variant, *shapes, unit.norm, EPS, place.act)
+        stage = _stage(unit)
+        grid = (stage.stride * place.grid[0], stage.stride * place.grid[1])
+        module = make_downsample(stage, unit.inputs, grid, unit.norm, EPS, place.act)
         merges = module.layout == "tokens"
         shape = (batch, grid[0] * grid[1], unit.inputs) if merges else (batch, unit.inputs, *grid)
     else:
@@ -143,6 +143,8 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
             if has_mlp(block):
                 blocks[f"stages.{i}.blocks.{j}.mlp"] = next(units)
     blocks["head"] = next(units)
+    if candidate.architecture.head_hidden:
+        blocks["pre_logits"] = blocks["head"]
     if candidate.architecture.class_tokens > 1:
         blocks["head_dist"] = blocks["head"]
     if candidate.architecture.global_pool == "map":
@@ -258,6 +260,13 @@ def _architecture(unit: SubBlock) -> Architecture:
     )
 
 
+def _stage(unit: SubBlock) -> Stage:
+    """The stage that a downsampling leads to, as far as that matters."""
+    block, stride = unit.place.block, 1 if "stride_1" in unit.flags else 2
+    inner = block.mlp_hidden, block.kernel_size, block.se_hidden
+    return Stage(unit.place.width, (), unit.variant, stride, "", *inner)
+
+
 def _ratio(hidden: int, width: int) -> float:
     """A ratio that makes this number of hidden units."""
     return (hidden + 0.5) / width if hidden else 4.0
@@ -286,6 +295,7 @@ def _network(unit: SubBlock) -> Network:
             pool_registers="pool_registers" in unit.flags,
             pool_heads=unit.pool_heads or 8,
             pool_mlp_ratio=_ratio(unit.pool_hidden, place.width),
+            head_hidden=0 if stem else place.block.mlp_hidden,
             final_norm=next((where for where in FINAL_NORMS if where in unit.flags), "tokens"),
             norm=unit.norm,
             norm_eps=EPS,

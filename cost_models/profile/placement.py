@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ...spaces.errors import CostError
@@ -27,8 +28,15 @@ def placed_pieces(model: Any, blocks: Sequence[SubBlock]) -> list[tuple[int, Pie
         blocks: of its candidate, in order.
 
     Raises:
-        CostError: the graph is not that of the candidate.
+        CostError: the graph is not that of the candidate, or two of its sub-blocks cannot be told
+            apart.
     """
+    for one, other in pairwise(block for block in blocks if block.ops()):
+        if one.kind not in BRANCHES and other.kind not in BRANCHES:
+            raise CostError(
+                f"{one.kind} and {other.kind} ({other.variant}) follow each other with no branch "
+                "between them, by which a graph is cut: such a network has no profile"
+            )
     pieces, head = pieces_of(model), len(blocks) - 1
     at, listed, chooses = 0, list[tuple[int, Piece]](), choosing(pieces)
     for number, piece in enumerate(pieces):

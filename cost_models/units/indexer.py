@@ -30,12 +30,12 @@ from .workload import (
     stem_unit,
 )
 
-MixerKey = tuple[int, int, int, int, int, int]
+MixerKey = tuple[int, int, int, int, int, int, str]
 _around = attrgetter(
     *(f.name for f in fields(Architecture) if f.name not in ("stages", "norm_eps"))
 )
 
-MlpKey = tuple[int, float, int, int, int, int, str]
+MlpKey = tuple[int, float, int, int, int, int, str, str]
 
 
 @contextmanager
@@ -85,10 +85,12 @@ class Indexer:
         a, compression = candidate.architecture, candidate.compression
         network, policies, blocks = self._network(a), self._policies, self._blocks
         mixers, mlps = self._mixers, self._mlps
+        side = a.grid
         tokens = before = 0  # what leaves, and what enters, the block that was met last
         numbers.append(self._stem(candidate, network))
         for i, (stage, bits) in enumerate(zip(a.stages, compression.stages, strict=True)):
-            width, side = stage.width, a.grid >> i
+            width, act = stage.width, stage.act or a.act
+            side >>= i > 0 and stage.stride == 2
             tokens = side * side
             if i:
                 numbers.append(self._downsample(candidate, i, network))
@@ -100,10 +102,10 @@ class Indexer:
                 policy = policies.get(bits.mixer[j])
                 if policy is None:
                     policy = self._learn_policy(bits.mixer[j])
-                here = (mixer, policy, width, side, tokens, network)
+                here = (mixer, policy, width, side, tokens, network, act)
                 pair = mixers.get(here)
                 if pair is None:
-                    place = place_of(a, block, width, side, tokens)
+                    place = place_of(a, block, width, side, tokens, act)
                     pair = self._number(mixer_unit(a, place, bits.mixer[j])), place.kept
                     mixers[here] = pair
                 numbers.append(pair[0])
@@ -112,10 +114,10 @@ class Indexer:
                     policy = policies.get(bits.mlp[j])
                     if policy is None:
                         policy = self._learn_policy(bits.mlp[j])
-                    after = (hidden, capacity, policy, width, tokens, network, layout)
+                    after = (hidden, capacity, policy, width, tokens, network, layout, act)
                     number = mlps.get(after)
                     if number is None:
-                        place = place_of(a, block, width, side, before)
+                        place = place_of(a, block, width, side, before, act)
                         number = self._number(mlp_unit(a, place, bits.mlp[j]))
                         mlps[after] = number
                     numbers.append(number)
@@ -146,26 +148,26 @@ class Indexer:
         first = a.stages[0]
         key = ("stem", network, policy, first.width, first.blocks[0].mixer)
         if key not in self._others:
-            place = place_of(a, first.blocks[0], first.width, a.grid, a.grid**2)
+            place = place_of(a, first.blocks[0], first.width, a.grid, a.grid**2, a.act)
             self._others[key] = self._number(stem_unit(a, place, policy))
         return self._others[key]
 
     def _downsample(self, candidate: Candidate, i: int, network: int) -> int:
         a, policy = candidate.architecture, candidate.compression.stages[i].downsample
         stage, before = a.stages[i], a.stages[i - 1].width
-        key = (i, network, policy, before, stage.width, stage.downsample, stage.blocks[0].mixer)
+        side, act, inner = a.side(i), a.act_of(i), (stage.downsample, stage.stride, *stage.inner)
+        key = (side, act, network, policy, before, stage.width, *inner, stage.blocks[0].mixer)
         if key not in self._others:
-            side = a.grid >> i
-            place = place_of(a, stage.blocks[0], stage.width, side, side * side)
+            place = place_of(a, stage.blocks[0], stage.width, side, side * side, act)
             self._others[key] = self._number(downsample_unit(a, i, place, policy))
         return self._others[key]
 
     def _head(self, candidate: Candidate, before: int, tokens: int, network: int) -> int:
         a, policy = candidate.architecture, candidate.compression.head
         last = a.stages[-1]
-        key = (tokens, network, policy, last.width, len(a.stages), last.blocks[-1].mixer)
+        side = a.side(len(a.stages) - 1)
+        key = (tokens, network, policy, last.width, side, last.blocks[-1].mixer)
         if key not in self._others:
-            side = a.grid >> len(a.stages) - 1
-            place = place_of(a, last.blocks[-1], last.width, side, before)
+            place = place_of(a, last.blocks[-1], last.width, side, before, a.act)
             self._others[key] = self._number(head_unit(a, place, policy))
         return self._others[key]

@@ -7,6 +7,7 @@ from functools import lru_cache
 from ...spaces import Policy
 from ...spaces import ops as o
 from ...spaces.mixers import find
+from ...spaces.mixers.mbconv import excited
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
 from .signature import MLP_VARIANTS, Signature
@@ -50,7 +51,7 @@ def _stem_ops(unit: Signature) -> list[Op]:
             inputs = outputs
         if unit.variant == "conv":
             ops.append(o.conv(grid, inputs, place.width, 1))
-        else:
+        elif unit.variant == "convs":
             ops.pop()  # no activation follows the last one
     if "norm" in unit.flags:
         ops.append(o.norm(unit.norm, grid, place.width))
@@ -65,7 +66,7 @@ def _stem_ops(unit: Signature) -> list[Op]:
 
 
 def _downsample_ops(unit: Signature) -> list[Op]:
-    place = unit.place
+    place, stride = unit.place, 1 if "stride_1" in unit.flags else 2
     if unit.variant == "merge":
         return [
             o.norm(unit.norm, place.tokens, 4 * unit.inputs),
@@ -94,9 +95,33 @@ def _downsample_ops(unit: Signature) -> list[Op]:
             o.conv(place.tokens, unit.inputs, place.width, 2, 2),
         ]
     if unit.variant == "overlap":
-        return [o.conv(place.tokens, unit.inputs, place.width, 3, 2)]
+        return [o.conv(place.tokens, unit.inputs, place.width, 3, stride)]
+    if unit.variant == "inverted":
+        return _inverted_ops(unit, stride)
+    kernel = 1 if unit.variant == "pointwise" else 3
+    layers = [
+        o.conv(place.tokens, unit.inputs, place.width, kernel, stride, bias=False),
+        o.norm("batch", place.tokens, place.width),
+    ]
+    return [*layers, o.elementwise(place.tokens * place.width)] if kernel == 1 else layers
+
+
+def _inverted_ops(unit: Signature, stride: int) -> list[Op]:
+    place, block = unit.place, unit.place.block
+    hidden, positions = block.mlp_hidden or unit.inputs, stride**2 * place.tokens
+    expanding = [
+        o.conv(positions, unit.inputs, hidden, 1, bias=False),
+        o.norm("batch", positions, hidden),
+        o.elementwise(positions * hidden),
+    ]
+    depthwise = o.depthwise(place.tokens, hidden, block.kernel_size, bias=False)
     return [
-        o.conv(place.tokens, unit.inputs, place.width, 3, 2, bias=False),
+        *(expanding if block.mlp_hidden else []),
+        depthwise._replace(reads=positions * hidden),
+        o.norm("batch", place.tokens, hidden),
+        o.elementwise(place.tokens * hidden),
+        *excited(place.tokens, hidden, block.se_hidden),
+        o.conv(place.tokens, hidden, place.width, 1, bias=False),
         o.norm("batch", place.tokens, place.width),
     ]
 
@@ -173,6 +198,9 @@ def _head_ops(unit: Signature) -> list[Op]:
     if "pooled" in unit.flags:
         ops += [o.norm(unit.norm, heads, width)]
     features = 2 * width if unit.variant == "token_avg" else width
+    if hidden := place.block.mlp_hidden:
+        ops += [o.linear(1, width, hidden), o.elementwise(hidden)]
+        features = hidden
     return ops + [o.linear(1, features, unit.outputs)] * (heads if unit.outputs else 0)
 
 

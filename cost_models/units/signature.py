@@ -18,7 +18,8 @@ class Signature:
 
     Attributes:
         kind: stem, mixer, mlp, downsample or head.
-        place: shapes; of a stem or head, those of the block beside it.
+        place: shapes; of a stem or head, those of the block beside it. Its block holds the numbers
+            of "inverted" downsampling, and the units of a layer before the head.
         policy: compression of its weights.
         norm: norm of the network.
         variant: mixer name, stem, downsampling or pooling, by kind.
@@ -27,10 +28,10 @@ class Signature:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of mixers and MLPs "scale" (layer scale), "post_norm", "mlp_norm" and
-            "no_bias"; of mixers that drop tokens "evit" or "random"; of MLPs for chosen tokens
-            "learned" or "random"; of a head "pooled" or "none" (place of the norm) and
-            "pool_registers".
+            "pre_norm"; of a downsampling "stride_1" (the grid stays); of mixers and MLPs "scale"
+            (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
+            or "random"; of MLPs for chosen tokens "learned" or "random"; of a head "pooled" or
+            "none" (place of the norm) and "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -56,6 +57,11 @@ class Signature:
     def mixer(self) -> Mixer | None:
         """Description of its mixer, if it is one."""
         return find(self.variant) if self.kind == "mixer" else None
+
+    @property
+    def described(self) -> Mixer | None:
+        """Description of the mixer whose numbers it has: its own, or those of "inverted"."""
+        return find("mbconv") if self.variant == "inverted" else self.mixer
 
     @property
     def is_routed(self) -> bool:

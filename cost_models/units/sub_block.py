@@ -40,10 +40,10 @@ class SubBlock(Signature):
         parts += [f"routed={p.routed}"] if p.routed else []
         parts += [f"prefix={p.prefix}"] if p.prefix else []
         parts += [f"registers={p.registers}"] if p.registers else []
-        if self.kind == "mixer":
+        if mixer := self.described:
             numbers = dict(p.block.numbers)
-            parts += [f"{n}={numbers[n]}" for n in find(self.variant).fields if n in numbers]
-        if self.kind in ("mixer", "mlp") and p.block.mlp_hidden:
+            parts += [f"{n}={numbers[n]}" for n in mixer.fields if n in numbers]
+        if p.block.mlp_hidden:
             parts.append(f"mlp_hidden={p.block.mlp_hidden}")
         parts += [f"{n}={v}" for n, v in self.policy.changes().items()]
         parts += ["relative"] if self.is_relative else []
@@ -99,6 +99,7 @@ def _parse(key: str) -> SubBlock:
         tokens = int(given.get("tokens", side * side))
         numbers = {n: int(given[n]) for n in _NUMBERS if n in given}
         mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
+        mixer = "mbconv" if variant == "inverted" else mixer
         block = Block(
             mixer,
             mlp_hidden=int(given.get("mlp_hidden", 0)),

@@ -120,7 +120,7 @@ class Unit:
             "patch_size": b.patch_size,
             "pool_heads": b.pool_heads,
             "pool_hidden": b.pool_hidden,
-            **(b.mixer.located(place) if b.mixer else {}),
+            **(b.described.located(place) if b.described else {}),
             "mlp_hidden": place.block.mlp_hidden,
         }
         coordinates = dict(

@@ -84,7 +84,7 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
         "no_bias": not a.stem_bias,
     }
     return SubBlock(
-        *("stem", _bare(first), at_run_time(policy), a.norm, a.stem),
+        *("stem", _bare(first, a.act), at_run_time(policy), a.norm, a.stem),
         inputs=a.in_chans,
         patch_size=a.patch_size,
         flags=_names(told),
@@ -93,10 +93,15 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
 
 def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -> SubBlock:
     """The downsampling that leads to the first block of a stage."""
-    before, variant = a.stages[stage - 1].width, a.stages[stage].downsample
+    own, place = a.stages[stage], _bare(first, first.act)
+    if own.downsample == "inverted":
+        hidden, kernel, few = own.inner
+        block = Block("mbconv", mlp_hidden=hidden, kernel_size=kernel, se_hidden=few)
+        place = replace(place, block=block)
     return SubBlock(
-        *("downsample", _bare(first), at_run_time(policy), a.norm, variant),
-        inputs=before,
+        *("downsample", place, at_run_time(policy), a.norm, own.downsample),
+        inputs=a.stages[stage - 1].width,
+        flags=() if own.stride == 2 else ("stride_1",),
     )
 
 
@@ -121,8 +126,11 @@ def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
 def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
     """Last norm, pooling and classifier after the last block."""
     attends = a.global_pool == "map"
+    place = _bare(_after(last), a.act)
+    if a.head_hidden:
+        place = replace(place, block=replace(place.block, mlp_hidden=a.head_hidden))
     unit = SubBlock(
-        *("head", _bare(_after(last)), at_run_time(policy), a.norm, a.global_pool),
+        *("head", place, at_run_time(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
         flags=() if a.final_norm == "tokens" else (a.final_norm,),
     )
@@ -150,11 +158,11 @@ def at_run_time(policy: Policy) -> Policy:
 
 
 @lru_cache(maxsize=1 << 14)
-def _bare(place: Place) -> Place:
+def _bare(place: Place, act: str) -> Place:
     """The place without what stem, downsampling and head do not depend on."""
     layout = Block("pool" if find(place.block.mixer).layout == "grid" else "softmax")
     return Place(layout, place.width, place.grid, place.prefix, place.tokens, place.tokens,
-                 act=place.act, registers=place.registers)  # fmt: skip
+                 act=act, registers=place.registers)  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 14)
@@ -169,9 +177,10 @@ def _mixing(place: Place) -> Place:
 def _plain(place: Place) -> Place:
     """The place without what takes no time: which tokens stand for a class, if none is dropped."""
     ranked = place.kept != place.tokens
-    if place.norm_eps == NORM_EPS and (ranked or not place.registers):
+    if place.norm_eps == NORM_EPS and (ranked or not place.registers) and not place.reparam:
         return place
-    return replace(place, norm_eps=NORM_EPS, registers=place.registers if ranked else 0)
+    registers = place.registers if ranked else 0
+    return replace(place, norm_eps=NORM_EPS, registers=registers, reparam=False)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -12,6 +12,7 @@ from ...cost_models.graphs.folding import folded
 from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
+from ...spaces.networks.branches import merge
 from .applied import Passes, branched, projected, transformed
 from .bias_correction import correct_biases
 from .equalize import equalized
@@ -120,6 +121,7 @@ def _truncated(
 ) -> tuple[Network, Mapping[str, Tensor]]:
     """A copy with whole matrices of low rank, and the directions that each of them reads."""
     network = copy.deepcopy(network)
+    merge(network)
     layers, reads = compressible(network, candidate), dict[str, Tensor]()
     for passes, (path, branch) in branches(layers):
         params = dict(network.named_parameters())

@@ -61,8 +61,9 @@ def pairs(network: Network) -> Iterator[tuple[str, str]]:
         if plain and not shared and isinstance(mixer.get_submodule("norm"), nn.Identity):
             yield f"{path}.{block.mixer_name}.v", f"{path}.{block.mixer_name}.proj"
         mlp = block.mlp
-        relu = network.architecture.act == "relu" and not network.architecture.mlp_norm
-        if relu and block.layout == "tokens" and mlp is not None and mlp.readers == ("fc1",):
+        if mlp is None or not isinstance(mlp.act, nn.ReLU) or mlp.norm is not None:
+            continue
+        if block.layout == "tokens" and mlp.readers == ("fc1",):
             yield f"{path}.mlp.fc1", f"{path}.mlp.fc2"
 
 

@@ -19,6 +19,7 @@ from ...cost_models.graphs.quantize import Limits
 from ...cost_models.units.precision_recipes import Book, recipe_for
 from ...spaces import Candidate
 from ...spaces.networks import Network
+from ...spaces.networks.branches import BranchedConv2d, branches_of, merged
 from .applied import NOTHING, Passes, branched, passes_of, projected, transformed
 from .observe import RANGES, Observer, min_max
 from .quantize import (
@@ -196,10 +197,12 @@ def compressed(
     """All parameters by name, the weights of layers as their policies leave them.
 
     A matrix of low rank is the product of two, each transformed and rounded as it will be stored.
-    Biases change where a convolution adds them to integers.
+    Biases change where a convolution adds them to integers. Of convolutions that are trained in
+    branches the sum is the weight, as it will run.
     """
-    changed = dict(params)
-    with torch.autocast(next(iter(changed.values())).device.type, enabled=False):
+    in_branches = [n for n, v in layers.items() if isinstance(v.module, BranchedConv2d)]
+    with torch.autocast(next(iter(params.values())).device.type, enabled=False):
+        changed = merged(in_branches, params)
         for passes, (path, branch) in branches(layers):
             for name, value in branched(changed, path, branch, passes).items():
                 changed[name] = straight_through(changed[name], value)
@@ -289,6 +292,7 @@ def calibrate(
     """
     rounded = compressible(network.eval(), candidate, recipes)
     layers = {name: layer._replace(scheme=Scheme()) for name, layer in rounded.items()}
+    params = merged(branches_of(network), params)
     weights, (after, first) = params, _watch(network, params, images, layers)
     before = after
     if any(layer.passes != NOTHING for layer in layers.values()):

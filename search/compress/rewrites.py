@@ -198,15 +198,16 @@ def _check_stream(network: Network) -> None:
     a = network.architecture
     if a.norm != "layer":
         raise SpaceError(f"layer_to_rms: needs norm 'layer', got {a.norm!r}")
-    if a.stem == "convs":
-        raise SpaceError("layer_to_rms: the batch norm that ends the stem writes to the stream")
+    if a.stem in ("convs", "mobile"):
+        raise SpaceError("layer_to_rms: the end of the stem is no layer that can be centered")
     if a.stem_norm:
         raise SpaceError("layer_to_rms: the norm after the stem writes to the stream")
     if a.post_norm:
         raise SpaceError("layer_to_rms: norms after mixers and MLPs write to the stream")
     if a.pre_norm:
         raise SpaceError("layer_to_rms: the norm before the blocks writes to the stream")
-    if a.final_norm != "tokens" or a.global_pool == "map" or not a.num_classes:
+    heads = not a.num_classes or a.head_hidden
+    if a.final_norm != "tokens" or a.global_pool == "map" or heads:
         raise SpaceError("layer_to_rms: needs a linear head that reads the norm of all tokens")
     if a.mlp_norm or not a.mlp_bias or not a.stem_bias:
         raise SpaceError("layer_to_rms: needs biases, and no norms inside MLPs")

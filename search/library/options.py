@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...spaces import Architecture, Block, SearchSpace, mixers
 from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.branches import merge
 from .parts import Library, only_mixer, option_name
 from .slices import sliced
 from .start import Wide, blocks_of, shaped, stages_of, tokens, wide
@@ -119,6 +120,7 @@ class Teaching:
                 optimizer.step()
                 schedule.step()
         block.eval().requires_grad_(False)
+        merge(block)
         missed = (_added(block, entering[-held:]) - wanted[-held:]).square().mean()
         share = 1 - (missed / _variance(wanted[-held:])).item()
         own = {name: w for name, w in wide(block).items() if not name.startswith(_FEED)}

@@ -20,6 +20,7 @@ from ...spaces import Candidate
 from ...spaces.mixers import find
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.branches import branches_of
 from ...spaces.networks.norms import LayerScale
 from ...spaces.networks.reduction import TokenReduction
 from ...spaces.networks.routing import TokenRouter, as_column, returned, taken
@@ -110,10 +111,14 @@ class _Walk:
         """Parameters that are not those of the start, or run compressed."""
         state, weights = self.twins.network.state_dict(), self.start.weights
         names = {name: original(name, self.kept) for name in state}
+        # Branches that the start does not have are nothing yet.
+        new = tuple(f"{path}." for path in branches_of(self.twins.network))
+        own = {n for n, theirs in names.items() if theirs not in weights and n.startswith(new)}
         return {f"{layer}.weight" for layer in self.twins.layers} | {
             name
             for name, value in state.items()
-            if names[name] not in weights or not value.equal(weights[names[name]])
+            if name not in own
+            and (names[name] not in weights or not value.equal(weights[names[name]]))
         }
 
     def _still(self, same: bool, *paths: str) -> bool:
@@ -129,7 +134,7 @@ class _Walk:
 
     def _stem(self) -> Tensor:
         ours, theirs = (
-            replace(a, stages=(), num_classes=1, token_reduction="evit")
+            replace(a, stages=(), num_classes=1, token_reduction="evit", reparam=False)
             for a in (self.a, self.start.architecture)
         )
         outside = {
@@ -266,13 +271,13 @@ class _Walk:
 
     def _head(self, x: Tensor) -> None:
         """Fit the head where the stream is narrower than the start's."""
-        if self._still(True, "norm", "head", "head_dist"):
+        if self._still(True, "norm", "pre_logits", "head", "head_dist"):
             return
         network, prefix = self.network, self.a.prefix
         self.twins.settle("norm", lambda: network.norm(x))
         self.twins.compress("head")
         narrow = self.a.stages[-1].width < self.start.architecture.stages[-1].width
-        if narrow and network.head_dist is None:
+        if narrow and network.head_dist is None and network.pre_logits is None:
             normed = network.norm(x)
             pooled = (normed[:, 0] if prefix else normed.mean(1))[:, None]
             wanted = self.start.trace.logits[:, None]

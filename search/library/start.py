@@ -15,6 +15,7 @@ from ...spaces import Architecture
 from ...spaces.errors import SpaceError
 from ...spaces.networks import Network, shared_of
 from ...spaces.networks.block import ResidualBlock
+from ...spaces.networks.branches import branches_of, merged
 from ...spaces.networks.network import NetworkStage, to_grid, to_tokens
 from ...spaces.networks.refit import resized_network
 from ...spaces.supernet import shared_name
@@ -67,8 +68,9 @@ class Start:
 
     @classmethod
     def of(cls, network: Network, images: Tensor) -> Start:
-        """A copy of a network's weights."""
-        weights = {n: v.detach().cpu().clone() for n, v in network.state_dict().items()}
+        """A copy of a network's weights, with branches in them, as plain candidates have none."""
+        state = merged(branches_of(network), network.state_dict())
+        weights = {n: v.detach().cpu().clone() for n, v in state.items()}
         return cls(network.architecture, weights, images)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -182,11 +184,11 @@ def downsampled(stage: NetworkStage, x: Tensor) -> Tensor:
 
 def on_grid(stream: Tensor, theirs: Architecture, ours: Architecture, i: int) -> Tensor:
     """A network's stream (B, N, C) in a stage, on the grid and channels of a smaller network."""
-    side, prefix = ours.grid >> i, ours.prefix
+    side, prefix, theirs_side = ours.side(i), ours.prefix, theirs.side(i)
     stream = stream[:, :, : ours.stages[i].width]
-    if side == theirs.grid >> i:
+    if side == theirs_side:
         return stream
-    grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs.grid >> i,) * 2)
+    grid = stream[:, prefix:].transpose(1, 2).unflatten(-1, (theirs_side,) * 2)
     return torch.cat([stream[:, :prefix], tokens(F.adaptive_avg_pool2d(grid, side))], 1)
 
 

@@ -78,7 +78,8 @@ def columns(candidate: Candidate) -> list[Column]:
             listed.append(Column([stem], f"{a.input_size} px", unit.place.tokens))
         elif unit.kind == "downsample":
             stage += 1
-            listed.append(Column([Rectangle("plain", "halve", unit.variant, bits(unit.policy))]))
+            name = "widen" if "stride_1" in unit.flags else "halve"
+            listed.append(Column([Rectangle("plain", name, unit.variant, bits(unit.policy))]))
         elif unit.kind == "head":
             listed.append(
                 Column([Rectangle("plain", "head", f"{unit.outputs} classes", bits(unit.policy))])

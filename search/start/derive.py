@@ -18,12 +18,13 @@ from ...spaces.convert.vision_transformer import exact_ratio
 from ...spaces.errors import SpaceError
 from ...spaces.mixers import find
 from ...spaces.networks import Network
-from ...spaces.schema import POLICY, in_use, specific
+from ...spaces.schema import INSIDE, POLICY, in_use, specific
 from ...spaces.supernet import Supernet
 from .chosen import with_choices
 
 KEEPS = (1.0, 0.9, 0.7, 0.5)
 MLP_CUTS = (0.0, 0.25, 0.5)
+PARTS = ("mixer", "mlp")  # of a block
 GROUPED = 3  # blocks that share weight bits
 
 
@@ -127,6 +128,12 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
     }
     if index:
         spec["downsample"] = stage.downsample
+        spec |= {"stride": 1} if stage.stride == 1 else {}
+        if stage.downsample == "inverted":
+            (hidden, kernel, few), before = stage.inner, a.stages[index - 1].width
+            numbers = exact_ratio(hidden, before), kernel, exact_ratio(few, before)
+            spec |= dict(zip(INSIDE, numbers, strict=True))
+    spec |= {"stage_act": stage.act} if stage.act else {}
     spec |= _numbers(first, stage.width)
     if "shift" in find(first.mixer).fields and not any(block.shift for block in stage.blocks):
         spec["shift"] = False
@@ -140,8 +147,10 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
         spec["token_keep"] = list(KEEPS)
         if places := _places(least):
             spec["token_keep_at"] = places
-    spec["act_bits"] = [32, 8]
-    spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
+    bits = (in_use(f"{p}_weight_bits", first.mixer, bool(first.mlp_hidden), 32) for p in PARTS)
+    if any(bits):
+        spec["act_bits"] = [32, 8]
+        spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
     spec["blocks"] = {"mixer": _one_or_many(mixers)}
     if "num_heads" in find(first.mixer).fields:
         spec["blocks"]["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
@@ -167,7 +176,7 @@ def _numbers(block: Block, width: int) -> dict[str, Any]:
 def _mixers(a: Architecture, first: Block, index: int) -> list[str]:
     """The mixer that the network has, then cheaper ones that can stand in its place."""
     mixers = [first.mixer]
-    side = a.grid >> index
+    side = a.side(index)
     if first.mixer == "softmax":
         if first.num_heads > 1:
             mixers.append("grouped")

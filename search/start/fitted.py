@@ -21,7 +21,7 @@ from ...spaces import Architecture, Candidate, SearchSpace
 from ...spaces.convert import from_model
 from ...spaces.errors import RunError, SpaceError
 from ...spaces.networks import Network
-from ...spaces.networks.refit import resized_network, with_classes, with_pixels
+from ...spaces.networks.refit import resized_network, with_branches, with_classes, with_pixels
 from ..config import StartConfig
 from ..data.augment import Norm
 from ..data.dataset import Data
@@ -95,7 +95,8 @@ def place(start: Start, space: SearchSpace) -> Architecture:
         start.network.architecture, in_chans=largest.in_chans, num_classes=largest.num_classes
     )
     near = space.repair(Candidate.uncompressed(own)).architecture
-    own = replace(own, input_size=near.input_size, patch_size=near.patch_size)
+    sizes = {"input_size": near.input_size, "patch_size": near.patch_size}
+    own = replace(own, **sizes, reparam=near.reparam)
     near = space.repair(Candidate.uncompressed(own)).architecture
     for what, have, other in (*_differences(own, near), *_differences(own, largest)[:1]):
         size = "larger" if have > other else "smaller"
@@ -137,6 +138,7 @@ def fit(start: Start, config: StartConfig, space: SearchSpace, data: Data) -> tu
     try:
         network = resized_network(start.network, target.input_size, target.patch_size)
         network = with_pixels(network, *_pixels(start, data), data.in_chans)
+        network = with_branches(network) if target.reparam else network
     except SpaceError as error:
         raise SpaceError(f"start.model: {start.name}: {error}") from None
     return with_classes(network, rows), None not in rows

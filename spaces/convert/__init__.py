@@ -36,6 +36,8 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.SwinTransformerV2": ".swin_v2:convert",
         "timm.ConvNeXt": ".convnext:convert",
         "timm.MetaFormer": ".metaformer:convert",
+        "timm.EfficientNet": ".mobilenet:convert",
+        "timm.MobileNetV3": ".mobilenet:convert",
         "torchvision.VisionTransformer": ".torchvision_vit:convert",
         **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
         "transformers.SwinForImageClassification": ".transformers_swin:convert",

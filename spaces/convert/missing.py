@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 MISSING = {
-    "timm.MobileNetV3": "blocks that halve the grid or change the width themselves, activations "
-    "that differ between stages, and a layer before the head",
     "timm.EfficientVit": "MBConv that halves the grid, MBConv with biases for norms, and layers "
     "before the head",
     "timm.EfficientVitMsra": "cascaded heads inside windows with position biases, and convolutions "

@@ -21,6 +21,7 @@ ACTS = {
     "QuickGELU": "quick_gelu",
     "QuickGELUActivation": "quick_gelu",
     "ReLU": "relu",
+    "ReLU6": "relu6",
     "SiLU": "silu",
     "SiLUActivation": "silu",
     "Swish": "silu",

@@ -34,6 +34,7 @@ MIXERS: Registry[Mixer] = Registry(
         "mbconv_act": ".mbconv_act:SPEC",
         "depthwise": ".depthwise:SPEC",
         "identity": ".identity:SPEC",
+        "identity2d": ".identity2d:SPEC",
         "linformer": ".linformer:SPEC",
         "performer": ".performer:SPEC",
         "banded": ".banded:SPEC",

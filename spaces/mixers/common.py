@@ -31,6 +31,11 @@ KERNEL_IS_ODD = Rule(
     lambda kernel: kernel > 0 and kernel % 2 == 1,
     "kernel_size must be odd, not {kernel_size}",
 )
+BRANCHES_DIFFER = Rule(
+    ("kernel_size", "reparam"),
+    lambda kernel, reparam: not reparam or kernel > 1,
+    "reparam adds a kernel of 1x1 to larger ones, so kernel_size cannot be {kernel_size}",
+)
 QKV = ("q", "k", "v")
 
 # What pretrained attention has or lacks beside its heads; none of it is a choice.

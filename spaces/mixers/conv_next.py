@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import KERNEL_IS_ODD, KERNEL_SIZE
+from .common import BRANCHES_DIFFER, KERNEL_IS_ODD, KERNEL_SIZE
 from .spec import Mixer
 
 
@@ -26,9 +26,10 @@ SPEC = Mixer(
     ops=layers,
     example=Block("conv_next", mlp_hidden=256, kernel_size=7),
     numbers=(KERNEL_SIZE,),
-    rules=(KERNEL_IS_ODD,),
+    rules=(KERNEL_IS_ODD, BRANCHES_DIFFER),
     layout="grid",
     pre_norm=False,
+    reparam=True,
     is_mlp=True,
     last="fc2",
     act_elements=lambda place: place.tokens * place.block.mlp_hidden,

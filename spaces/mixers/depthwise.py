@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import KERNEL_IS_ODD, KERNEL_SIZE
+from .common import BRANCHES_DIFFER, KERNEL_IS_ODD, KERNEL_SIZE
 from .spec import Mixer
 
 
@@ -22,9 +22,10 @@ SPEC = Mixer(
     ops=convolution,
     example=Block("depthwise", kernel_size=3),
     numbers=(KERNEL_SIZE,),
-    rules=(KERNEL_IS_ODD,),
+    rules=(KERNEL_IS_ODD, BRANCHES_DIFFER),
     layout="grid",
     pre_norm=False,
+    reparam=True,
     residual=False,
     compresses=False,
     batch_norms={"bn": "conv"},

@@ -5,20 +5,13 @@ from __future__ import annotations
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import KERNEL_IS_ODD, KERNEL_SIZE
-from .spec import Given, Mixer, Number
+from .common import BRANCHES_DIFFER, KERNEL_IS_ODD, KERNEL_SIZE
+from .spec import Given, Mixer, Number, squeezed
 
 
 def convolutions(place: Place) -> list[Op]:
     """Two of 1x1 around a depthwise one, whose channels may be weighed by what they hold."""
-    hidden, squeezed = place.block.mlp_hidden, place.block.se_hidden
-    excited = [
-        ops.pool(place.tokens * hidden, hidden),
-        ops.conv(1, hidden, squeezed, 1),
-        ops.elementwise(squeezed),
-        ops.conv(1, squeezed, hidden, 1),
-        ops.elementwise(place.tokens * hidden, 2),
-    ]
+    hidden = place.block.mlp_hidden
     return [
         ops.conv(place.tokens, place.width, hidden, 1, bias=False),
         ops.norm("batch", place.tokens, hidden),
@@ -26,15 +19,27 @@ def convolutions(place: Place) -> list[Op]:
         ops.depthwise(place.tokens, hidden, place.block.kernel_size, bias=False),
         ops.norm("batch", place.tokens, hidden),
         ops.elementwise(place.tokens * hidden),
-        *(excited if squeezed else []),
+        *excited(place.tokens, hidden, place.block.se_hidden),
         ops.conv(place.tokens, hidden, place.width, 1, bias=False),
         ops.norm("batch", place.tokens, place.width),
     ]
 
 
+def excited(tokens: int, hidden: int, few: int) -> list[Op]:
+    """Squeeze-and-excitation of hidden channels by few; nothing where there are none."""
+    if not few:
+        return []
+    return [
+        ops.pool(tokens * hidden, hidden),
+        ops.conv(1, hidden, few, 1),
+        ops.elementwise(few),
+        ops.conv(1, few, hidden, 1),
+        ops.elementwise(tokens * hidden, 2),
+    ]
+
+
 def _squeezed(ratio: float, given: Given) -> int:
-    """Channels of a share of the width, in whole groups of 8."""
-    return max(8, round(given.width * ratio / 8) * 8) if ratio else 0
+    return squeezed(given.width, ratio)
 
 
 # Channels between which squeeze-and-excitation weighs the hidden ones; none without it.
@@ -45,9 +50,10 @@ SPEC = Mixer(
     ops=convolutions,
     example=Block("mbconv", mlp_hidden=256, kernel_size=3),
     numbers=(KERNEL_SIZE, SE_HIDDEN),
-    rules=(KERNEL_IS_ODD,),
+    rules=(KERNEL_IS_ODD, BRANCHES_DIFFER),
     layout="grid",
     pre_norm=False,
+    reparam=True,
     is_mlp=True,
     last="conv_pwl",
     batch_norms={"bn1": "conv_pw", "bn2": "conv_dw", "bn3": "conv_pwl"},

@@ -141,6 +141,8 @@ class Mixer:
         is_mlp: it expands channels itself, so that no MLP follows.
         relative: it adds a bias by relative position where the network has `pos_embed: relative`.
         has_weights: there is something to train.
+        reparam: some of its convolutions are trained in branches where the network says so, see
+            `networks/branches.py`.
         compresses: some of it are linear layers or dense convolutions, which alone are compressed.
         readers: the linear layers or 1x1 convolutions that read the norm, which can take a
             batch norm in.
@@ -173,6 +175,7 @@ class Mixer:
     is_mlp: bool = False
     relative: bool = False
     has_weights: bool = True
+    reparam: bool = False
     compresses: bool = True
     readers: tuple[str, ...] = ()
     last: str = ""
@@ -231,6 +234,15 @@ def kept_units(units: int, prune_ratio: float) -> int:
     (192, 136)
     """
     return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
+
+
+def squeezed(width: int, ratio: float) -> int:
+    """Channels of a share of the width, in whole groups of 8; 0 for none.
+
+    >>> squeezed(96, 0.25), squeezed(16, 0.25), squeezed(16, 0)
+    (24, 8, 0)
+    """
+    return max(8, round(width * ratio / 8) * 8) if ratio else 0
 
 
 KEPT = {"heads": kept_heads, "hidden": kept_units}

@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
         self.router = ROUTERS[architecture.token_routing](place, index) if routes else None
         self.norm2 = make_norm(norm, width, eps, layout) if has_mlp else None
         self.mlp = _mlp(place, architecture, layout) if has_mlp else None
-        self.ls2 = self._scale(architecture, width, architecture.act) if has_mlp else nn.Identity()
+        self.ls2 = self._scale(architecture, width, place.act) if has_mlp else nn.Identity()
 
     def _scale(self, architecture: Architecture, width: int, branch: str) -> nn.Module:
         if not architecture.layer_scale:
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
 
 def _mlp(place: Place, a: Architecture, layout: str) -> Mlp:
     return Mlp(
-        *(place.width, place.block.mlp_hidden, a.act, layout),
+        *(place.width, place.block.mlp_hidden, place.act, layout),
         gated=a.mlp == "glu",
         norm=a.norm if a.mlp_norm else "",
         eps=a.norm_eps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
+from .branches import convolution
 from .norms import make_act, make_norm
 from .sharing import Shared, center, uncenter
 
@@ -15,7 +16,9 @@ class ConvNext(nn.Module):
     def __init__(self, place: Place) -> None:
         super().__init__()
         width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
-        self.conv_dw = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.conv_dw = convolution(
+            width, width, kernel, groups=width, bias=True, reparam=place.reparam
+        )
         self.norm = make_norm("layer", width, place.norm_eps)
         self.fc1 = nn.Linear(width, hidden)
         self.act = make_act(place.act)

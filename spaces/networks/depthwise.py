@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
+from .branches import convolution
 from .sharing import Shared, center, uncenter
 
 
@@ -14,7 +15,7 @@ class DepthwiseConv(nn.Module):
     def __init__(self, place: Place) -> None:
         super().__init__()
         width, kernel = place.width, place.block.kernel_size
-        self.conv = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width, bias=False)
+        self.conv = convolution(width, width, kernel, groups=width, reparam=place.reparam)
         self.bn = nn.BatchNorm2d(width)
         shape = (width, 1, kernel, kernel)
         rule = Shared(shape, "_ _ whole whole", center(kernel), uncenter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
+from .branches import branch_rules, convolution
 from .norms import make_act
 from .sharing import Shared, center, uncenter
 
@@ -15,7 +16,7 @@ class FusedMBConv(nn.Module):
     def __init__(self, place: Place) -> None:
         super().__init__()
         width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
-        self.conv_exp = nn.Conv2d(width, hidden, kernel, padding=kernel // 2, bias=False)
+        self.conv_exp = convolution(width, hidden, kernel, reparam=place.reparam)
         self.bn1 = nn.BatchNorm2d(hidden)
         self.act = make_act(place.act)
         self.conv_pwl = nn.Conv2d(hidden, width, 1, bias=False)
@@ -25,6 +26,7 @@ class FusedMBConv(nn.Module):
                 (hidden, width, kernel, kernel), "hidden _ whole whole", center(kernel), uncenter
             ),
             "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
+            **branch_rules("conv_exp", hidden, width, "hidden"),
         } | {
             f"bn1.{name}": Shared((hidden,), "hidden")
             for name in ("weight", "bias", "running_mean", "running_var")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
+from .branches import branch_rules, convolution
 from .norms import make_act
 from .sharing import Shared, center, uncenter
 
@@ -24,9 +25,7 @@ class MBConv(nn.Module):
         width, hidden, kernel = place.width, place.block.mlp_hidden, place.block.kernel_size
         self.conv_pw = nn.Conv2d(width, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv_dw = nn.Conv2d(
-            hidden, hidden, kernel, padding=kernel // 2, groups=hidden, bias=False
-        )
+        self.conv_dw = convolution(hidden, hidden, kernel, groups=hidden, reparam=place.reparam)
         self.bn2 = nn.BatchNorm2d(hidden)
         squeezed = place.block.se_hidden
         self.se = SqueezeExcite(hidden, squeezed) if squeezed else nn.Identity()
@@ -39,6 +38,7 @@ class MBConv(nn.Module):
                 (hidden, 1, kernel, kernel), "hidden _ whole whole", center(kernel), uncenter
             ),
             "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
+            **branch_rules("conv_dw", hidden, 1, "hidden"),
         } | {
             f"{bn}.{name}": Shared((hidden,), "hidden")
             for bn in ("bn1", "bn2")
@@ -55,16 +55,16 @@ class MBConv(nn.Module):
 class SqueezeExcite(nn.Module):
     """Channels weighed by two layers on their means (Hu et al., arXiv:1709.01507)."""
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(self, channels: int, squeezed: int, axis: str = "hidden") -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
         self.act = nn.ReLU()
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
         self.gate = nn.Hardsigmoid()
         self.shared = {
-            "conv_reduce.weight": Shared((squeezed, channels), "_ hidden"),
-            "conv_expand.weight": Shared((channels, squeezed), "hidden _"),
-            "conv_expand.bias": Shared((channels,), "hidden"),
+            "conv_reduce.weight": Shared((squeezed, channels), f"_ {axis}"),
+            "conv_expand.weight": Shared((channels, squeezed), f"{axis} _"),
+            "conv_expand.bias": Shared((channels,), axis),
         }
 
     def forward(self, x: Tensor) -> Tensor:

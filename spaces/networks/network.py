@@ -14,7 +14,7 @@ from ..block import Place
 from ..places import places
 from ..rules import check
 from .block import ResidualBlock
-from .norms import make_norm
+from .norms import make_act, make_norm
 from .pooling import AttentionPool
 from .sharing import Shared
 from .stems import ONE_CONVOLUTION, ConvStem, make_downsample
@@ -24,14 +24,14 @@ class NetworkStage(nn.Module):
     """Blocks of one width, after the downsampling that leads to their grid."""
 
     def __init__(
-        self, placed: tuple[Place, ...], before: Place | None, downsample: str, a: Architecture
+        self, placed: tuple[Place, ...], before: Place | None, a: Architecture, i: int
     ) -> None:
         super().__init__()
         self.grid = placed[0].grid
         self.downsample: nn.Module | None = None
         if before:
-            shapes = before.width, placed[0].width, before.grid
-            self.downsample = make_downsample(downsample, *shapes, a.norm, a.norm_eps, a.act)
+            around = before.width, before.grid, a.norm, a.norm_eps, a.act_of(i), a.reparam
+            self.downsample = make_downsample(a.stages[i], *around)
         self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
 
     def modules_in_order(self) -> Iterator[nn.Module]:
@@ -65,7 +65,7 @@ class Network(nn.Module):
         placed = places(a)
         width, last = placed[0][0].width, placed[-1][-1].width
         self.patch_embed = (
-            ConvStem(a.in_chans, width, a.patch_size, a.act, projects=a.stem == "conv")
+            ConvStem(a.in_chans, width, a.patch_size, a.act, kind=a.stem, reparam=a.reparam)
             if a.stem in HALVING
             else ONE_CONVOLUTION[a.stem](a.in_chans, width, a.patch_size, a.stem_bias)
         )
@@ -81,13 +81,15 @@ class Network(nn.Module):
             self.shared["pos_embed"] = _position_rule(width, a.grid, prefix, a.pos_embed)
         self.norm_pre = make_norm(a.norm, width, a.norm_eps) if a.pre_norm else None
         self.stages = nn.ModuleList(
-            NetworkStage(stage, placed[i - 1][-1] if i else None, a.stages[i].downsample, a)
+            NetworkStage(stage, placed[i - 1][-1] if i else None, a, i)
             for i, stage in enumerate(placed)
         )
         self.norm = _final_norm(a, "tokens", last)
         self.attn_pool = AttentionPool(last, a) if a.global_pool == "map" else None
         self.fc_norm = _final_norm(a, "pooled", last)
-        self.head = self._head(last)
+        self.pre_logits = nn.Linear(last, a.head_hidden) if a.head_hidden else None
+        self.act = make_act(a.act) if a.head_hidden else None
+        self.head = self._head(a.head_hidden or last)
         self.head_dist = self._head(last) if a.class_tokens > 1 else None
         if not next(self.parameters()).is_meta:
             self.init_weights()
@@ -147,7 +149,10 @@ class Network(nn.Module):
         """Tokens (B, N, C) -> logits of the class head, and of the distillation head."""
         if self.head_dist is not None:
             return self.head(self.fc_norm(x[:, 0])), self.head_dist(self.fc_norm(x[:, 1]))
-        return (self.head(self.fc_norm(self.pool(x))),)
+        x = self.fc_norm(self.pool(x))
+        if self.pre_logits is not None and self.act is not None:
+            x = self.act(self.pre_logits(x))
+        return (self.head(x),)
 
     def pool(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) -> features (B, C), or (B, 2 C) of class token and mean."""

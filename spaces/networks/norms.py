@@ -139,6 +139,7 @@ ACTS: dict[str, Callable[[], nn.Module]] = {
     "hardswish": nn.Hardswish,
     "gelu_tanh": partial(nn.GELU, approximate="tanh"),
     "quick_gelu": QuickGelu,
+    "relu6": nn.ReLU6,
 }
 
 

@@ -122,6 +122,11 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     return _filled(made, state)
 
 
+def with_branches(network: Network) -> Network:
+    """The network whose convolutions are trained in branches, which says the same at first."""
+    return _filled(emptied(network, reparam=True), network.state_dict())
+
+
 def emptied(network: Network, **fields: Any) -> Network:
     """A new network of its architecture, with other fields of that where they are given."""
     with torch.random.fork_rng(devices=[]):  # its initial weights are never used

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..architecture import Stage
+from .branches import convolution
+from .mbconv import SqueezeExcite
 from .norms import make_act, make_norm
-from .sharing import Shared
+from .sharing import Shared, center, uncenter
 
 
 class PatchEmbed(nn.Module):
@@ -53,11 +56,19 @@ ONE_CONVOLUTION = {"patch": PatchEmbed, "overlap": OverlapEmbed}
 class ConvStem(nn.Module):
     """3x3 convolutions of stride 2 with batch norm, then 1x1 (Xiao et al., arXiv:2106.14881).
 
-    Without the last one they have activations only between them, as in TinyViT.
+    Without the last one they have activations only between them, as in TinyViT, or at the end, too,
+    as in MobileNet. Those of 3x3 are trained in branches where `reparam` says so.
     """
 
     def __init__(
-        self, in_chans: int, width: int, patch_size: int, act: str, *, projects: bool = True
+        self,
+        in_chans: int,
+        width: int,
+        patch_size: int,
+        act: str,
+        *,
+        kind: str = "conv",
+        reparam: bool = False,
     ) -> None:
         super().__init__()
         steps = patch_size.bit_length() - 1
@@ -65,12 +76,12 @@ class ConvStem(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [
-                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+                convolution(inputs, outputs, 3, stride=2, reparam=reparam),
                 nn.BatchNorm2d(outputs),
                 make_act(act),
             ]
-        self.layers = nn.Sequential(*(layers if projects else layers[:-1]))
-        self.proj = nn.Conv2d(widths[-1], width, 1) if projects else nn.Identity()
+        self.layers = nn.Sequential(*(layers[:-1] if kind == "convs" else layers))
+        self.proj = nn.Conv2d(widths[-1], width, 1) if kind == "conv" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, S, S) -> (B, C, S / patch_size, S / patch_size)."""
@@ -82,9 +93,9 @@ class ConvDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 2, reparam: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.conv = convolution(inputs, outputs, 3, stride, reparam=reparam)
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,9 +172,9 @@ class OverlapDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 2, reparam: bool = False) -> None:
         super().__init__()
-        self.overlap = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+        self.overlap = convolution(inputs, outputs, 3, stride, bias=True, reparam=reparam)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
@@ -175,13 +186,13 @@ class MBConvDownsample(nn.Module):
 
     layout = "grid"
 
-    def __init__(self, inputs: int, outputs: int, act: str) -> None:
+    def __init__(self, inputs: int, outputs: int, act: str, reparam: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
             make_act(act),
-            nn.Conv2d(outputs, outputs, 3, stride=2, padding=1, groups=outputs, bias=False),
+            convolution(outputs, outputs, 3, stride=2, groups=outputs, reparam=reparam),
             nn.BatchNorm2d(outputs),
             make_act(act),
             nn.Conv2d(outputs, outputs, 1, bias=False),
@@ -193,22 +204,92 @@ class MBConvDownsample(nn.Module):
         return self.layers(x)
 
 
+class InvertedDownsample(nn.Module):
+    """MobileNet's inverted residual where it changes grid or width, and so has no residual.
+
+    A 1x1 convolution to the hidden channels, if there are others than those that enter, a depthwise
+    one, squeeze-and-excitation, and 1x1 to the outputs (MobileNetV2 and V3, arXiv:1801.04381 and
+    arXiv:1905.02244).
+    """
+
+    layout = "grid"
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        inner: tuple[int, int, int],
+        stride: int,
+        act: str,
+        reparam: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden, kernel, few = inner
+        expands, hidden = hidden > 0, hidden or inputs
+        first = nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), make_act(act)
+        self.inverted = nn.Sequential(
+            *(first if expands else (nn.Identity(), nn.Identity(), nn.Identity())),
+            convolution(hidden, hidden, kernel, stride, groups=hidden, reparam=reparam),
+            nn.BatchNorm2d(hidden),
+            make_act(act),
+            SqueezeExcite(hidden, few, "_") if few else nn.Identity(),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        shape = (hidden, 1, kernel, kernel)
+        rule = Shared(shape, "_ _ whole whole", center(kernel), uncenter)
+        self.shared = {"inverted.3.weight": rule}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        return self.inverted(x)
+
+
+class PointwiseDownsample(nn.Module):
+    """A 1x1 convolution, batch norm and activation, as at the end of MobileNets."""
+
+    layout = "grid"
+
+    def __init__(self, inputs: int, outputs: int, stride: int, act: str) -> None:
+        super().__init__()
+        self.pointwise = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+            nn.BatchNorm2d(outputs),
+            make_act(act),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        return self.pointwise(x)
+
+
 def make_downsample(
-    kind: str, inputs: int, outputs: int, grid: tuple[int, int], norm: str, eps: float, act: str
+    stage: Stage,
+    inputs: int,
+    grid: tuple[int, int],
+    norm: str,
+    eps: float,
+    act: str,
+    reparam: bool = False,
 ) -> nn.Module:
     """Make the layers that lead from one grid to the next.
 
     Args:
-        kind: a name of `architecture.DOWNSAMPLES`.
+        stage: to which they lead.
         inputs: channels in.
-        outputs: channels out.
         grid: rows and columns before it.
         norm: of the network.
         eps: of its norms.
-        act: of the network.
+        act: of the stage.
+        reparam: whether convolutions larger than 1x1 are trained in branches.
     """
+    kind, outputs, stride = stage.downsample, stage.width, stage.stride
+    if kind == "inverted":
+        return InvertedDownsample(inputs, outputs, stage.inner, stride, act, reparam)
+    if kind == "pointwise":
+        return PointwiseDownsample(inputs, outputs, stride, act)
     if kind == "mbconv":
-        return MBConvDownsample(inputs, outputs, act)
+        return MBConvDownsample(inputs, outputs, act, reparam)
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
     if kind == "merge_post":
@@ -216,8 +297,8 @@ def make_downsample(
     if kind == "patch":
         return PatchDownsample(inputs, outputs, norm, eps)
     if kind == "overlap":
-        return OverlapDownsample(inputs, outputs)
-    return ConvDownsample(inputs, outputs)
+        return OverlapDownsample(inputs, outputs, stride, reparam)
+    return ConvDownsample(inputs, outputs, stride, reparam)
 
 
 def _resize(kernel: Tensor, side: int) -> Tensor:

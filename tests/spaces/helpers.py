@@ -64,6 +64,22 @@ def small(*blocks: Block, **fields: Any) -> Architecture:
     return Architecture((Stage(24, blocks),), **settings | fields)
 
 
+def mobile(**fields: Any) -> Architecture:
+    """A tiny network whose stages are led to in all the ways of MobileNets."""
+    nothing, block = Block("identity2d"), Block("mbconv", mlp_hidden=24, kernel_size=3, se_hidden=8)
+    stages = (
+        Stage(8, (nothing,)),
+        Stage(8, (nothing,), "inverted", act="relu", downsample_se=8),
+        Stage(16, (block,), "inverted", 2, "relu", 24, 5),
+        Stage(24, (block, block), "inverted", 1, "", 48, 3, 16),
+        Stage(24, (block,), "conv", 1),
+        Stage(32, (nothing,), "pointwise", 1),
+    )
+    settings = {"input_size": 32, "patch_size": 2, "num_classes": 5, "global_pool": "avg"}
+    settings |= {"stem": "mobile", "act": "hardswish", "pos_embed": "none", "head_hidden": 40}
+    return Architecture(stages, **settings | {"final_norm": "none"} | fields)
+
+
 def difference(left: Tensor, right: Tensor) -> float:
     """Largest absolute difference."""
     assert left.shape == right.shape

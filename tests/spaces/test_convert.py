@@ -273,9 +273,17 @@ class TestMetaFormer(ConverterContract):
     )
 
 
+class TestMobileNets(ConverterContract):
+    models = (
+        makes("mobilenetv3_small_100", num_classes=7),
+        makes("mobilenetv3_small_050", num_classes=0, in_chans=1),
+        makes("mobilenetv2_035", num_classes=7),
+    )
+
+
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
-    tested += (TestMetaFormer, TestSwinV2, TestTinyVit)
+    tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -306,6 +314,11 @@ def test_every_converter_is_tested() -> None:
         ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
+        ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
+        ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
+        ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
+        ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
+        ("mobilenetv3_small_050", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
         ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
         ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
@@ -321,7 +334,7 @@ def test_what_has_no_counterpart_is_refused(
 
 
 UNKNOWN = {
-    **{"mobilenetv3_small_100": "a layer before the head", "efficientvit_b0": "halves the grid"},
+    "efficientvit_b0": "halves the grid",
     **{"efficientvit_m0": "cascaded heads inside windows", "mobilevit_xxs": "another width inside"},
     **{"mobilevitv2_050": "another width inside", "levit_128": "values wider than keys"},
     **{

@@ -146,6 +146,10 @@ class TestIdentity(MixerContract):
     name = "identity"
 
 
+class TestIdentity2d(MixerContract):
+    name = "identity2d"
+
+
 class TestLinformer(MixerContract):
     name = "linformer"
     fields = "{num_heads: [2, 4], head_dim: 8, kv_tokens: [1, 7, 49]}"

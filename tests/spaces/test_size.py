@@ -157,6 +157,38 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
             "forbidden": [{"norm": "batch", "mixer": ["linear"]}],
         },
     ),
+    "branches matter where there is a convolution for them": (
+        (1 + 2) + (2 + 2),
+        {
+            "reparam": [False, True],
+            "stem": ["patch", "conv"],
+            "stages": [stage(mixer=["softmax", "conv_next"], depth=1)],
+        },
+    ),
+    "or where there is one between stages": (
+        (1 + 2) + (2 + 2),
+        {
+            "reparam": [True, False],
+            "downsample": ["merge", "conv"],
+            "stages": [stage(depth=1), stage(depth=1, mixer=["softmax", "depthwise"])],
+        },
+    ),
+    "nor in branches where its condition does not hold": (
+        1 + 2,
+        {
+            **{"reparam": [False, True], "norm": ["layer", "rms"]},
+            "stages": [stage(mixer="conv_next", depth=1)],
+            "conditions": [{"choice": "reparam", "when": {"norm": "rms"}}],
+        },
+    ),
+    "numbers of an inverted residual matter where there is one": (
+        2 + 2 * 2 * 3,
+        {
+            "downsample": ["conv", "inverted"],
+            **{"downsample_kernel": [3, 5], "downsample_ratio": [0, 2, 4]},
+            "stages": [stage(depth=1), stage(depth=1, width=[8, 16])],
+        },
+    ),
     "pruning names what it leaves": (
         3,
         {"num_heads": 4, "mixer_prune_ratio": [0, 0.25, 0.5], "stages": [stage(mlp_ratio=0)]},
@@ -201,6 +233,7 @@ NETWORK = {
     "norm": one_or_more("layer", "rms", "group"),
     "token_reduction": one_or_more("evit", "random"),
     "token_routing": one_or_more("learned", "random"),
+    "reparam": one_or_more(False, True),
     "head_act_bits": one_or_more(32, 8),
     "head_weight_bits": one_or_more(32, 8),
 }

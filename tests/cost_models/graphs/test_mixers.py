@@ -66,6 +66,11 @@ class TestIdentity(MixerCostContract):
     fields = "{layer_scale: true}"
 
 
+class TestIdentity2d(MixerCostContract):
+    name = "identity2d"
+    fields = "{layer_scale: true}"
+
+
 class TestLinformer(MixerCostContract):
     name = "linformer"
     fields = "{num_heads: [2, 4], head_dim: 8, kv_tokens: [7, 49]}"

@@ -20,6 +20,8 @@ from vitpareto.cost_models.units.unit import unit_of
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...spaces.helpers import mobile
+
 pytestmark = pytest.mark.onnx
 CPU = Device.load("cpu-1t")
 PLAIN = """
@@ -70,6 +72,12 @@ def graph_of(candidate: Candidate) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def profiled() -> Profile:
     return take_profile(CPU, plain(), graph_of(plain()).SerializeToString())
+
+
+def test_sub_blocks_that_no_branch_separates_are_refused() -> None:
+    candidate = Candidate.uncompressed(mobile())
+    with pytest.raises(CostError, match=r"stem and downsample \(inverted\) follow each other"):
+        placed_pieces(onnx.ModelProto(), workload(candidate).sub_blocks)
 
 
 def test_counts_are_those_of_the_workload(profiled: Profile) -> None:

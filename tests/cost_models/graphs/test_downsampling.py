@@ -1,0 +1,63 @@
+"""What leads to the stages of MobileNets: counted, keyed, built and folded as it runs."""
+
+import numpy as np
+import pytest
+import torch
+from onnx import numpy_helper
+
+from vitpareto.cost_models import workload
+from vitpareto.cost_models.graphs.folding import folded
+from vitpareto.cost_models.graphs.modules import build
+from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.units.indexer import Indexer
+from vitpareto.cost_models.units.unit import parse_unit, unit_of
+from vitpareto.cost_models.units.workload import SubBlock
+from vitpareto.spaces import Candidate
+
+from ...spaces.helpers import difference, images, mobile, randomized
+
+CANDIDATE = Candidate.uncompressed(mobile())
+UNITS = [unit_of(block, "float") for block in workload(CANDIDATE).sub_blocks]
+
+
+@torch.no_grad()
+def test_folding_is_exact_and_leaves_no_norm() -> None:
+    network, x = randomized(mobile()), images(CANDIDATE)
+    made, expected = folded(network), network(x)
+    assert difference(made(x), expected) < 1e-4 * float(expected.abs().max())
+    assert not [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_keys_say_all_that_matters() -> None:
+    for unit in UNITS:
+        again = parse_unit(unit.key)
+        assert again.key == unit.key
+        assert (again.terms, again.numbers) == (unit.terms, unit.numbers)
+    keys = [unit.key for unit in UNITS if unit.block.kind in ("downsample", "head")]
+    assert len(set(keys)) == 6
+    assert "kernel_size=5" in keys[1] and "act=relu" in keys[1] and "stride_1" in keys[2]
+    assert "mlp_hidden=40" in keys[-1]
+
+
+@torch.no_grad()
+@pytest.mark.onnx
+def test_sub_blocks_follow_each_other_and_hold_what_is_counted() -> None:
+    """Chained they give what the network gives, with the bytes of each."""
+    entering = None
+    for unit in UNITS:
+        module, shape = build(unit.block)
+        tensors = map(numpy_helper.to_array, to_onnx(module, shape).graph.initializer)
+        stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
+        assert stored == unit.weight_bytes
+        assert entering in (None, torch.Size(shape).numel())
+        entering = module(torch.zeros(shape)).numel()
+    assert entering == CANDIDATE.architecture.num_classes
+
+
+def test_many_candidates_are_indexed_as_they_are_walked() -> None:
+    numbers: dict[SubBlock, int] = {}
+    tried = [Candidate.uncompressed(mobile(act=act)) for act in ("hardswish", "relu", "gelu")]
+    found, starts = Indexer(lambda block: numbers.setdefault(block, len(numbers))).index(tried)
+    for candidate, start in zip(tried, starts, strict=True):
+        blocks = workload(candidate).sub_blocks
+        assert [numbers[b] for b in blocks] == list(found[start : start + len(blocks)])

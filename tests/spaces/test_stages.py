@@ -1,0 +1,80 @@
+"""How stages are led to: strides, inverted residuals, and activations of their own."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces.supernet import Supernet
+
+from .helpers import difference, images, mobile, randomize
+
+STAGE: dict[str, Any] = {"depth": 1, "width": 16}
+SPEC: dict[str, Any] = {
+    **{"name": "stages", "input_size": 16, "patch_size": 4, "num_classes": 3},
+    **{"global_pool": "avg", "pos_embed": "none", "mixer": "mbconv", "mlp_ratio": 2.0},
+}
+
+
+def space(*stages: dict[str, Any], **fields: Any) -> SearchSpace:
+    return SearchSpace({**SPEC, "stages": [{**STAGE, **stage} for stage in stages], **fields})
+
+
+def test_only_strides_of_2_halve_the_grid() -> None:
+    """Nine stages on a grid of 4x4."""
+    stays = {"downsample": "inverted", "stride": 1}
+    deep = space({}, *[stays] * 7, {"downsample": "conv"}).largest().architecture
+    assert [deep.side(i) for i in range(9)] == [4] * 8 + [2]
+    with pytest.raises(SpaceError, match="doubled by each stage after the first"):
+        space({}, {}, {}, {})
+
+
+@torch.no_grad()
+def test_choices_of_an_inverted_residual() -> None:
+    """They matter where there is one, and candidates share weights and come back from JSON."""
+    inner: dict[str, Any] = {"downsample_ratio": [0.0, 2.0], "downsample_kernel": [3, 5]}
+    inner["downsample_se_ratio"] = [0.0, 0.5]
+    inner |= {"downsample": ["conv", "inverted"], "stride": 1, "stage_act": "relu"}
+    found = space({}, inner)
+    assert found.size == 1 + 8
+    supernet = Supernet(found)
+    randomize(supernet.state_dict())
+    for candidate in {*found.sample(30)}:
+        assert Candidate.from_json(candidate.to_json()) == candidate
+        assert found.candidate(found.assignment(candidate)) == candidate
+        assert candidate.architecture.act_of(1) == "relu"
+        x = images(candidate)
+        assert difference(supernet(candidate, x), supernet.extract(candidate)(x)) < 1e-5
+
+
+def test_candidates_say_it_all() -> None:
+    candidate = Candidate.uncompressed(mobile())
+    assert Candidate.from_json(candidate.to_json()) == candidate
+    plain = Candidate.uncompressed(mobile(act="relu"))
+    assert '"act":"relu"' not in plain.to_json().partition("stages")[2]  # it is the network's
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stride": 1, "downsample": "merge"}, "downsample 'merge' halves the grid, so its stride"),
+        ({"stride": [1, 2]}, "stride: takes one value, not a choice"),
+        ({"stride": 3}, "stride: must be between 1 and 2, got 3"),
+        ({"stage_act": "swish"}, "stage_act: no such value 'swish'"),
+        ({"downsample": "inverted", "downsample_kernel": 4}, "_kernel must be odd, not 4"),
+        ({"downsample_kernel": [3, 5]}, "downsample_kernel: unreachable"),
+        (
+            {"downsample": "inverted", "downsample_se_ratio": [0.4, 0.5]},
+            "0.4 and 0.5 are both 8 beside a width of 16: two names for one network",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        space({}, fields)
+
+
+def test_a_layer_before_the_head_needs_an_average() -> None:
+    with pytest.raises(SpaceError, match="head_hidden 8 goes with global_pool 'avg', not 'token'"):
+        space({"mixer": "softmax", "num_heads": 2}, head_hidden=8, global_pool="token")
