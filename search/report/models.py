@@ -124,6 +124,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         ),
         time_bar(facts, manifest),
         *_ways(manifest),
+        *_distill_token(manifest),
         _checks(manifest.checks),
         _operators(manifest.inventory),
         class_="card",
@@ -134,6 +135,12 @@ WAYS = {
     "ptq": "in float, rounded after it (PTQ)",
     "qat": "rounded while it trained, bit by bit (QAT)",
     "direct": "rounded from its first step on (QAT)",
+}
+
+
+TOKEN = {
+    "fused": "fused: the mean of both heads",
+    "dropped": "dropped: the class head, without that token and its head",
 }
 
 
@@ -153,6 +160,19 @@ def _ways(manifest: Manifest) -> list[str]:
     words = "Trained in several ways; the first is delivered that none below it beats by more than "
     words += "chance, on the validation images."
     header = ("trained", f"validation {spelled(manifest.goal)}", "in", "delivered")
+    return [tag("p", text(words), class_="note"), table(header, rows)]
+
+
+def _distill_token(manifest: Manifest) -> list[str]:
+    """Both forms of a network with a distillation token."""
+    if not manifest.distill_token:
+        return []
+    rows = [
+        [text(TOKEN[name]), text(share(form, manifest.goal)), yes(form.delivered)]
+        for name, form in manifest.distill_token.items()
+    ]
+    words = "Both forms of its distillation token, which learned from the teacher alone, as trained."
+    header = ("answers", f"validation {spelled(manifest.goal)}", "delivered")
     return [tag("p", text(words), class_="note"), table(header, rows)]
 
 
