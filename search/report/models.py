@@ -171,7 +171,8 @@ def _distill_token(manifest: Manifest) -> list[str]:
         [text(TOKEN[name]), text(share(form, manifest.goal)), yes(form.delivered)]
         for name, form in manifest.distill_token.items()
     ]
-    words = "Both forms of its distillation token, which learned from the teacher alone, as trained."
+    words = "The distillation token learned from the teacher alone. Both forms are as trained; one "
+    words += "that is delivered without the token was trained a little more."
     header = ("answers", f"validation {spelled(manifest.goal)}", "delivered")
     return [tag("p", text(words), class_="note"), table(header, rows)]
 

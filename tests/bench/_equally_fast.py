@@ -62,8 +62,8 @@ def compare(folder: str, seeds: int, steps: int) -> None:
     test = data.split("test")
     print(
         f"{data.name}: {len(data.train_labels)} train images, {steps} steps of "
-        f"{RECIPE.batch_size}, {len(test)} test images, {seeds} seeds; latency in ONNX Runtime on {DEVICE.name}, timed "
-        f"in turn, {ROUNDS} rounds\n"
+        f"{RECIPE.batch_size}, {len(test)} test images, {seeds} seeds; latency in ONNX Runtime on "
+        f"{DEVICE.name}, timed in turn, {ROUNDS} rounds\n"
     )
     print("| family | width | parameters | MACs | latency | of the ViT's | accuracy (seeds) |")
     print("|---|---|---|---|---|---|---|")

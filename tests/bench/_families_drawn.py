@@ -6,13 +6,14 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from vitpareto.search.report.labels import Spot, mark, put
-from vitpareto.search.report.picture import INK, LETTER, LINE, SOFT
+import numpy as np
+
+from vitpareto.search.report.picture import INK, LINE, SOFT
 
 from ._families_cells import Cell, Powers
 
 STEEP = (0.7, 2.0)  # powers at both ends of the colors
-MOST_ROWS = 40  # lines by which a name is moved at most
+BESIDE = 34  # pixels from a line's end to its name
 
 
 def table(cells: Sequence[Cell], powers: Powers, about: str) -> str:
@@ -56,7 +57,10 @@ def _each(texts: Any) -> str:
 
 
 def drawn(cells: Sequence[Cell], powers: Powers) -> bytes:
-    """Draw latency against tokens as PNG, one panel a precision; steep lines are dark."""
+    """Draw latency for a token against tokens as PNG, one panel a precision; steep lines are dark.
+
+    Where latency grows with the number of tokens the line is level.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -87,9 +91,9 @@ def _draw(cells: Sequence[Cell], powers: Powers, axes: Any, norm: Any) -> None:
         own = [c for c in cells if c.mixer == name and c.samples_ms]
         steep = powers.get((name, cells[0].precision), (STEEP[0],))[0]
         color = colormaps["Blues"](0.3 + 0.7 * norm(steep, clip=True))
-        axes.plot([c.side**2 for c in own], [c.latency_ms for c in own], "o-", color=color, ms=4)
+        axes.plot([c.side**2 for c in own], [_for_token(c) for c in own], "o-", color=color, ms=4)
     sides = sorted({c.side for c in cells})
-    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="latency, ms")
+    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="latency for a token, us")
     axes.xaxis.set_major_locator(FixedLocator([side**2 for side in sides]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -101,25 +105,27 @@ def _draw(cells: Sequence[Cell], powers: Powers, axes: Any, norm: Any) -> None:
     axes.spines[:].set_visible(False)
 
 
+def _for_token(cell: Cell) -> float:
+    return 1e3 * cell.latency_ms / cell.side**2
+
+
 def _name(cells: Sequence[Cell], figure: Any, axes: Any) -> None:
-    """Write each mixer's name beside its last point, or farther down or up where one is."""
-    last = {c.mixer: c for c in cells if c.samples_ms}
-    height, taken = figure.bbox.height, []
-    points = {n: axes.transData.transform((c.side**2, c.latency_ms)) for n, c in last.items()}
-    for name, (x, y) in sorted(points.items(), key=lambda item: item[1][1]):
-        taken.append(mark(float(x), float(height - y), 3))
-        rows = sorted(range(-MOST_ROWS, MOST_ROWS + 1), key=abs)
-        beside = [
-            Spot(float(x) + 12, float(height - y) + 4 + LINE * row / 2, "start") for row in rows
-        ]
-        spot = put(name, beside, taken, LETTER, LINE)
+    """Write the names of mixers beside their lines, as near to their ends as they find room."""
+    from sklearn.isotonic import isotonic_regression
+
+    last = {c.mixer: (c.side**2, _for_token(c)) for c in cells if c.samples_ms}
+    ends = {name: axes.transData.transform(point) for name, point in last.items()}
+    ordered = sorted(ends, key=lambda name: ends[name][1])
+    rows = LINE * np.arange(len(ordered))  # names keep their order, a line apart
+    heights = isotonic_regression(np.array([ends[name][1] for name in ordered]) - rows) + rows
+    for name, height in zip(ordered, heights, strict=True):
         axes.annotate(
             name,
-            (float(x), float(y)),
-            (spot.x, height - spot.y),
-            xycoords="figure pixels",
+            last[name],
+            (ends[name][0] + BESIDE, height),
             textcoords="figure pixels",
+            va="center",
             color=SOFT,
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.4, "alpha": 0.6},
+            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.5, "relpos": (0, 0.5)},
         )

@@ -2,7 +2,7 @@
 
 `python -m tests.bench families` times all of them in one interleaved run through ONNX Runtime, in
 float32 and in int8 (with dynamic ranges, of convolutions with static ones), with their memory and
-multiply-accumulates, and fits the power of the number of tokens by which latency grows; some twenty
+multiply-accumulates, and fits the power of the number of tokens by which latency grows; some ten
 minutes of one core. Blocks hold a mixer alone, so that it is seen; those that expand channels
 themselves have that, and the row `mlp` is what follows the others. `identity` is stem and head,
 which are in every row. Table, picture and figures are written to the folder --out.

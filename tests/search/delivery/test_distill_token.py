@@ -66,7 +66,13 @@ def test_both_forms_are_told_and_the_wanted_one_is_delivered(
     (candidate, network), split = taught, made.data.split("validation")
     modest = made.evaluation(made.candidate).metrics | {"accuracy_low": 0.0}
     evaluation = replace(made.evaluation(made.candidate), candidate=candidate, metrics=modest)
-    terms = replace(made.terms(), distill_token=wanted)
+    retrained = list[Candidate]()
+
+    def retrain(candidate: Candidate, network: Network) -> Network:
+        retrained.append(candidate)
+        return network
+
+    terms = replace(made.terms(), distill_token=wanted, retrain=retrain)
     folder = deliver(tmp_path, evaluation, network, terms)
     manifest, told = read_manifest(folder), read_manifest(folder).distill_token
     assert {name: form.delivered for name, form in told.items()} == {
@@ -78,6 +84,7 @@ def test_both_forms_are_told_and_the_wanted_one_is_delivered(
     assert f"{told['dropped'].accuracy:.1%}" in "".join(_distill_token(manifest))
 
     delivered = read_candidate(folder)
+    assert retrained == [delivered] * (wanted == "dropped")
     assert delivered == (candidate if wanted == "fused" else without_token(candidate))
     counted, built = workload(delivered), load_network(folder)
     assert counted.params == sum(p.numel() for p in built.parameters())

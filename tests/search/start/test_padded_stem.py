@@ -77,9 +77,7 @@ def test_it_answers_on_the_images_of_a_run_as_the_original(
 def test_gray_images_have_another_border(poolformer: tuple[Start, nn.Module]) -> None:
     start, _ = poolformer
     gray = derive_space(start.network, "small").replace(in_chans=1)
-    with pytest.raises(
-        SpaceError, match=r"each of its 3 channel\(s\), and the images have 1"
-    ):
+    with pytest.raises(SpaceError, match=r"each of its 3 channel\(s\), and the images have 1"):
         norm_for(start, gray)
 
 
