@@ -34,7 +34,7 @@ from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
 from .run.targeting import targeted_at_all
 from .scoring.predicted_costs import CostPredictor, TogetherPredictor
-from .start.fitted import check_start, open_start
+from .start.fitted import check_start, norm_for, open_start
 from .store.run_folder import RunFolder, RunPaths
 from .training.ready_teacher import check_teacher
 from .training.teacher import open_teacher
@@ -107,14 +107,15 @@ def plan(config: RunConfig, path: Path) -> Plan:
     space, refusals = targeted_at_all(config, open_space(config, RunPaths(path)), devices, begun)
     check_ready_models(config, space)
     start, size = time.perf_counter(), space.largest().architecture.input_size
-    catalog = catalog_of(config.data, size)
+    opened = open_start(config.start) if config.start.model else None
+    catalog = catalog_of(config.data, size, norm=norm_for(opened, space))
     reading_s = time.perf_counter() - start
     judged, started = None, None
     few = None
     if config.start.model or config.teacher.model:
         few = sample_data(config.data, size, catalog)
-    if few and config.start.model:
-        started = check_start(open_start(config.start), config.start, space, few)
+    if few and opened:
+        started = check_start(opened, config.start, space, few)
         said = started or "knows other classes, so that it gets a new head"
         say(f"start: {config.start.model} {said}")
     if few and config.teacher.model:

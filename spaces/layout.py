@@ -242,14 +242,14 @@ class _Reader:
         size = groups.pop("size", None)
         if not isinstance(size, int) or size < 1:
             raise SpaceError(f"{where}.groups.size: need a number of blocks, got {size!r}")
-        blocks = mapping(raw.get("blocks", {}), f"{where}.blocks")
+        turns = _turns(raw.get("blocks", {}), f"{where}.blocks")
         self.stages.append(Site((index,), sources))
         self.blocks.append([])
         group: dict[str, int] = {}
         for j in range(depth):
             if j % size == 0:
                 group = self.position(groups, f"{prefix}groups.{j // size}.", 2)
-            own = self.position(blocks, f"{prefix}blocks.{j}.", 2)
+            own = self.position(turns[j % len(turns)], f"{prefix}blocks.{j}.", 2)
             positions = [own, group, stage, network]
             here = self.sources(schema.BLOCK, positions, f"{prefix}blocks.{j}.")
             self.blocks[index].append(Site((index, j), here))
@@ -389,6 +389,15 @@ def _positions(raw: object, where: str) -> str:
     if not all(part.strip().isdecimal() for part in parts) or not parts:
         raise SpaceError(f'{where}: need block indices such as 3 or "3,6,9", got {raw!r}')
     return ",".join(str(index) for index in sorted({int(part) for part in parts}))
+
+
+def _turns(raw: object, where: str) -> list[Mapping[str, Any]]:
+    """Positions of blocks: one for all of them, or several that take turns."""
+    if not isinstance(raw, list):
+        return [mapping(raw, where)]
+    if not raw:
+        raise SpaceError(f"{where}: an empty list; give what at least one block has")
+    return [mapping(one, f"{where}.{i}") for i, one in enumerate(cast("list[object]", raw))]
 
 
 def _optional_list(spec: Mapping[str, Any], name: str) -> list[Any]:

@@ -82,16 +82,21 @@ def _holders(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for i, stage in enumerate(spec["stages"]):
         yield f"stages.{i}.", stage
         for inner in ("groups", "blocks"):
-            if inner in stage:
+            if isinstance(turns := stage.get(inner), list):
+                yield from ((f"stages.{i}.{inner}.{k}.", one) for k, one in enumerate(turns))
+            elif inner in stage:
                 yield f"stages.{i}.{inner}.", stage[inner]
 
 
 def _holder(spec: dict[str, Any], choice: str) -> tuple[dict[str, Any], str]:
     """Mapping and key of a parameter by its name, such as "stages.0.blocks.3.mixer"."""
-    *path, key = [part for i, part in enumerate(choice.split(".")) if i != 3]
+    *path, key = choice.split(".")
     holder: Any = spec
     for part in path:
-        holder = holder[int(part) if part.isdecimal() else part]
+        if isinstance(holder, list):  # of stages, or of blocks that take turns
+            holder = holder[int(part) % len(holder)]
+        elif not part.isdecimal():  # the number of a block or group, whose position is for all
+            holder = holder[part]
     return holder, key
 
 

@@ -3,7 +3,7 @@
 A field belongs to one level: the network, a stage or a block. In a file it may stand at that
 level or further out; where it stands is what shares it. Standing in `blocks` it is drawn anew
 for every block, in `groups` for every run of blocks, in a stage once for the stage, at the top
-once for the network.
+once for the network. A list of `blocks` is of blocks that take turns.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
 
     def fitted(part: Any, sides: Sequence[int]) -> Any:
         """Part of a stage with windows and bands that fit its grids."""
+        if isinstance(part, list):
+            return [fitted(one, sides) for one in part]
         if not isinstance(part, Mapping):
             return part
         return {

@@ -93,7 +93,7 @@ class Sweep:
         ms |= {self.side: self.base.latency_ms or 0.0} if self.side and ms else {}
         if len(ms) < 3:
             return None
-        return float(np.polyfit(np.log([*ms]), np.log([*ms.values()]), 1)[0])
+        return power_of(ms)
 
     def best_batch(self, limit_ms: float | None) -> Point | None:
         """Batch of the highest throughput whose latency stays within a limit; None for none."""
@@ -165,6 +165,18 @@ class Sweep:
             for name in self.settings()
             if value_of(self.tuned, name) != value_of(self.device, name)
         }
+
+
+def power_of(ms: Mapping[int, float]) -> float:
+    """Power of a size by which latency grows: the slope of the line through their logarithms.
+
+    >>> round(power_of({100: 3.0, 200: 12.0, 400: 48.0}), 6)
+    2.0
+
+    Args:
+        ms: size -> latency, of two sizes or more.
+    """
+    return float(np.polyfit(np.log([*ms]), np.log([*ms.values()]), 1)[0])
 
 
 def faster(base: Point, points: Sequence[Point]) -> Point | None:

@@ -17,6 +17,7 @@ from .section import Positive, Seconds, Section, Share, share_text
 from .trainings import AdaptConfig
 
 Balance = Literal["none", "weight", "sample"]
+TokenForm = Literal["fused", "dropped"]
 
 GONE = ("memory_mb", "workers")  # keys of `data` in 0.2, when images were decoded in training
 OLD_BROKEN = 0.01  # default of `data.broken` then, which their run folders hold
@@ -308,9 +309,14 @@ class ExportConfig(Section):
         max_drop: stage -> by how much accuracy may fall in it: in "rounding" below what training
             reached, in "correction" of norms and biases, and in a "step_back" with its training,
             below the artifact from before, which is restored otherwise.
+        distill_token: form of networks whose space has `global_pool: distill`: "fused" answers with
+            the mean of both heads, "dropped" does without the token and its head, which costs
+            less, and is trained for `finish.retrain_epochs` more. Manifests tell the accuracy of
+            both as they were trained together.
     """
 
     calibration_images: Annotated[int, Field(ge=8)] = 64
     max_drop: dict[
         Literal["rounding", "correction", "step_back"], Annotated[float, Field(ge=0, le=1)]
     ] = Field(default_factory=dict)
+    distill_token: TokenForm = "fused"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...spaces.errors import RunError
 from ..store.atomic_files import read_json, write_atomic, write_json
+from .augment import Norm
 from .pixels import Look
 from .sources.listing import NAMED
 
@@ -59,6 +60,7 @@ class Catalog:
         facts: figures on the files: sizes, modes, duplicates.
         skipped: reason -> how many files and the first of them.
         warnings: lines for the user.
+        norm: of pixels, where a start asks for its own; None for that of the train images.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Catalog:
     facts: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]]
     warnings: Sequence[str]
+    norm: Norm | None = None
 
     @property
     def problem(self) -> str:
@@ -97,6 +100,8 @@ class Catalog:
         write_atomic(table, table_text(self.rows, COLUMNS))
         data = asdict(self)
         del data["rows"]
+        if self.norm is None:  # as before there was any other
+            del data["norm"]
         write_json(about, data)
 
     @classmethod
@@ -111,7 +116,10 @@ class Catalog:
             with table.open(encoding="utf-8", newline="") as handle:
                 rows = [Row(**row) for row in csv.DictReader(handle)]
             names = tuple(data.pop("class_names"))
-            return cls(class_names=names, look=Look(**data.pop("look")), rows=rows, **data)
+            norm = data.pop("norm", None)
+            norm = norm and Norm(*(tuple(norm[name]) for name in ("mean", "std")))
+            look = Look(**data.pop("look"))
+            return cls(class_names=names, look=look, rows=rows, norm=norm, **data)
         except OSError as error:
             raise RunError(f"{table}: cannot be read: {error.strerror}") from error
         except (KeyError, TypeError, ValueError, csv.Error) as error:

@@ -57,7 +57,7 @@ class Data:
         name: of the data set.
         class_names: one a class, in the order of the labels.
         look: how its images are shown.
-        mean: per channel, of the train split with pixels in [0, 1].
+        mean: per channel, of the train split with pixels in [0, 1], or what `norm` says.
         std: per channel, likewise.
         train_labels: of all train images (N,), in the order of `views`.
 
@@ -66,15 +66,21 @@ class Data:
         images: in their splits.
         flip: whether left and right may change sides in a view.
         seal: file that records when the test split was read; `None` keeps it in memory only.
+        norm: of pixels; that of the train split by default.
     """
 
     def __init__(
-        self, name: str, images: Images, flip: bool = False, seal: Path | None = None
+        self,
+        name: str,
+        images: Images,
+        flip: bool = False,
+        seal: Path | None = None,
+        norm: Norm | None = None,
     ) -> None:
         self.name, self.class_names, self.look = name, images.class_names, images.look
         self.train_labels = images.labels["train"]
         self._images = images
-        self._norm = Norm.of(images.rows["train"][self._few(NORM_MB)])
+        self._norm = norm or Norm.of(images.rows["train"][self._few(NORM_MB)])
         self.mean, self.std = self._norm.mean, self._norm.std
         self._views = Kept(images.rows["train"], self._norm, flip)
         self._made: dict[str, Split] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..config import DataConfig
 from ..store.atomic_files import write_atomic
 from ..store.run_folder import RunPaths
 from .assignment import check_counts
+from .augment import Norm
 from .catalog import Catalog, Row
 from .dataset import Data, Images
 from .digits import CLASSES, read_digits
@@ -50,7 +52,7 @@ def load_data(
         catalog = Catalog.load(paths.catalog, paths.images)
         shape = _shape(catalog.look, len(catalog.rows))
         rows = {s: rows_of(paths.pixels, shape, catalog.rows_of(s)) for s in SPLITS}
-        return Data(config.label, _images(catalog, rows), config.flip, seal)
+        return Data(config.label, _images(catalog, rows), config.flip, seal, catalog.norm)
     if paths and paths.teacher.exists() and not config.is_digits:
         raise RunError(
             f"{paths.path}: made before runs recorded their images, so that labels and splits of "
@@ -61,8 +63,16 @@ def load_data(
     return Data(config.label, images, config.flip, seal)
 
 
-def record_images(config: DataConfig, size: int, paths: RunPaths) -> Catalog:
+def record_images(
+    config: DataConfig, size: int, paths: RunPaths, norm: Norm | None = None
+) -> Catalog:
     """Read the images of a run into its folder; a stopped reading goes on where it was.
+
+    Args:
+        config: of the data.
+        size: side in pixels.
+        paths: of the run folder.
+        norm: by which all networks see them; that of the train images by default.
 
     Raises:
         RunError: as `load_data`, or they have no room there.
@@ -78,6 +88,7 @@ def record_images(config: DataConfig, size: int, paths: RunPaths) -> Catalog:
         mapped = open_pixels(paths.pixels, shape, create=True)
         catalog = survey(config, plan, mapped, paths.reading)
         mapped.flush()  # to disk, before the catalog says that they are there
+    catalog = replace(catalog, norm=norm)
     catalog.save(paths.catalog, paths.images)
     paths.reading.unlink(missing_ok=True)
     return catalog
@@ -99,21 +110,24 @@ def channels_and_classes(config: DataConfig, size: int, paths: RunPaths) -> tupl
     return plan.look.channels, len(plan.listing.class_names)
 
 
-def catalog_of(config: DataConfig, size: int, strict: bool = True) -> Catalog:
+def catalog_of(
+    config: DataConfig, size: int, strict: bool = True, norm: Norm | None = None
+) -> Catalog:
     """Catalog of images that are looked at, but not kept.
 
     Args:
         config: of the data.
         size: side in pixels.
         strict: raise what would stop a search; otherwise it is a warning.
+        norm: as for `record_images`.
 
     Raises:
         RunError: the source cannot be read; if strict, also as `load_data`.
     """
     if config.is_digits:
-        return _digits(config, size)[0]
+        return replace(_digits(config, size)[0], norm=norm)
     plan = plan_reading(config, size)  # pyright: ignore[reportArgumentType]
-    return survey(config, plan, strict=strict)
+    return replace(survey(config, plan, strict=strict), norm=norm)
 
 
 def pixels_of(config: DataConfig, size: int, rows: Sequence[int]) -> Pixels:
@@ -136,7 +150,8 @@ def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
         rows[split] = torch.from_numpy(pixels_of(config, size, chosen))
         labels[split] = torch.tensor([numbers[catalog.rows[i].label] for i in chosen])
     rows["test"], labels["test"] = rows["search"], labels["search"]
-    return Data(catalog.name, Images(catalog.class_names, catalog.look, rows, labels))
+    images = Images(catalog.class_names, catalog.look, rows, labels)
+    return Data(catalog.name, images, norm=catalog.norm)
 
 
 def blank_data(catalog: Catalog) -> Data:

@@ -125,6 +125,17 @@ class Trial(Accuracy):
 
 
 @dataclass(frozen=True, slots=True)
+class Form(Accuracy):
+    """A finalist with its distillation token fused or dropped, as it was trained.
+
+    Attributes:
+        delivered: whether it was chosen.
+    """
+
+    delivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One promise and whether it was kept.
 

@@ -13,6 +13,7 @@ from ...cost_models import Device
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError
 from ...spaces.networks import Network
+from ..config.sections import TokenForm
 from ..data.dataset import Data, Split
 from ..pareto.objectives import MAXIMIZED, Objective, goal, violations
 from ..scoring.evaluation import Evaluation
@@ -25,6 +26,7 @@ from .build import Build
 from .checks import floor_on
 from .claims import Accuracy, Check, Promised, Refused, Story, Trial, plain, read_part
 from .decompression import Step, ranked, steps_back
+from .distill_token import settle
 from .export import build_for, chosen_recipes, export_trained
 from .gate import CORRECTION, DROPS, ROUNDING, STEP_BACK, Held, copy_of, hold, share_of, weights_of
 from .manifest import (
@@ -58,9 +60,11 @@ class Terms:
         objectives: with the limits that a delivered model must keep.
         calibration_images: train images from which activation ranges are taken.
         seeds: of everything random that the artifact depends on, by name.
-        retrain: (candidate, network) -> the network trained a little more, after a step back.
+        retrain: (candidate, network) -> the network trained a little more, after a step back or
+            without its distillation token.
         others: predictors of costs on other devices that the run is for, by name.
         drops: stage -> by how much the accuracy of an artifact may fall in it.
+        distill_token: form in which networks with a distillation token are delivered.
     """
 
     data: Data
@@ -72,6 +76,7 @@ class Terms:
     retrain: Callable[[Candidate, Network], Network]
     others: Mapping[str, CostPredictor] = field(default_factory=dict[str, CostPredictor])
     drops: Mapping[str, float] = field(default_factory=lambda: DROPS)
+    distill_token: TokenForm = "fused"
 
     @property
     def goal(self) -> str:
@@ -119,6 +124,9 @@ def deliver(
     that looks finished. Measurements on the device are added to its manifest later, by
     `verify.verify_new`.
 
+    A distillation token is first fused or dropped, as the terms say, and both are judged. What is
+    left without it is trained a little more: one on digits had 96.7% with it, and 89.0% then.
+
     Args:
         pareto: folder of all artifacts.
         evaluation: of the finalist by the search, which promises an accuracy; what training
@@ -137,7 +145,11 @@ def deliver(
         RunError: the folder cannot be written, or there are too few calibration images.
     """
     unfinished, split = pareto / f".{evaluation.key}", terms.data.split("validation")
-    candidate, refused, taken = evaluation.candidate, list[Refused](), list[Step]()
+    settled = settle(evaluation.candidate, network, terms.distill_token, split)
+    candidate, network = settled.candidate, settled.network
+    if candidate != evaluation.candidate:  # the class head learns to do without the other token
+        network = _retrained(candidate, network, terms)
+    refused, taken = list[Refused](), list[Step]()
     ahead: list[Step] = []
     undone, spoils = list[str](), set[Step]()
     compensate = tried = corrected
@@ -214,13 +226,14 @@ def deliver(
         ladder=ladder,
         files=hashes(unfinished, files),
         ways=ways or {},
+        distill_token=settled.forms,
         elsewhere=_elsewhere(candidate, terms),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)
 
 
 def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
-    """The network trained after a step back; as it was, if that gave no numbers."""
+    """The network trained a little more; as it was, if that gave no numbers."""
     before = weights_of(network)
     try:
         trained = terms.retrain(candidate, network)
@@ -229,7 +242,7 @@ def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
         why = "it has weights that are no numbers"
     except RunError as error:  # such as a loss that is no number
         why = str(error)
-    log.warning("%s: training after a step back is undone: %s", candidate.key, why)
+    log.warning("%s: training a little more is undone: %s", candidate.key, why)
     network.load_state_dict(before)
     return network
 

@@ -23,6 +23,7 @@ from .checks import LOCAL
 from .claims import (
     Accuracy,
     Check,
+    Form,
     Metrics,
     Promised,
     Story,
@@ -82,6 +83,8 @@ class Manifest:
         test_classes: likewise on the test split.
         ways: how it was trained, "ptq", "qat" or "direct", and how right each was on the validation
             split; empty where it was trained in one way alone.
+        distill_token: how right it was with its distillation token "fused" and "dropped", in torch
+            on the validation split before any further training; empty where it had none.
         elsewhere: other device of the run -> what its cost model predicts of this candidate there,
             where it has a manifest of its own; None in a run for one device.
     """
@@ -114,6 +117,7 @@ class Manifest:
     classes: Sequence[ClassResult] | None = None
     test_classes: Sequence[ClassResult] | None = None
     ways: Mapping[str, Trial] = field(default_factory=dict[str, Trial])
+    distill_token: Mapping[str, Form] = field(default_factory=dict[str, Form])
     elsewhere: Mapping[str, Mapping[str, float]] | None = None
 
     @property
@@ -226,9 +230,10 @@ class Manifest:
         for story in body["finalists"].values():  # as 0.2 wrote it, which undid nothing
             if not story["undone"]:
                 del story["undone"]
-        body["ways"] = {name: plain(trial) for name, trial in self.ways.items()}
-        if not self.ways:
-            del body["ways"]
+        for name in ("ways", "distill_token"):  # where there was something to choose
+            body[name] = {key: plain(part) for key, part in getattr(self, name).items()}
+            if not body[name]:
+                del body[name]
         for name in ("promised", "trained", "metrics", "test", "answers"):
             if part := getattr(self, name):
                 body[name] = plain(part)
@@ -255,7 +260,8 @@ class Manifest:
         for name, kind in parts.items():
             if name in data:
                 values[name] = read_part(kind, data[name])
-        values["ways"] = {n: read_part(Trial, trial) for n, trial in data.get("ways", {}).items()}
+        for name, kind in {"ways": Trial, "distill_token": Form}.items():
+            values[name] = {key: read_part(kind, part) for key, part in data.get(name, {}).items()}
         for name in ("classes", "test_classes"):
             if name in data:
                 values[name] = read_classes(data[name])

@@ -127,6 +127,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         ),
         time_bar(facts, manifest),
         *_ways(manifest),
+        *_distill_token(manifest),
         _checks(manifest.checks),
         _operators(manifest.inventory),
         class_="card",
@@ -137,6 +138,12 @@ WAYS = {
     "ptq": "in float, rounded after it (PTQ)",
     "qat": "rounded while it trained, bit by bit (QAT)",
     "direct": "rounded from its first step on (QAT)",
+}
+
+
+TOKEN = {
+    "fused": "fused: the mean of both heads",
+    "dropped": "dropped: the class head, without that token and its head",
 }
 
 
@@ -156,6 +163,20 @@ def _ways(manifest: Manifest) -> list[str]:
     words = "Trained in several ways; the first is delivered that none below it beats by more than "
     words += "chance, on the validation images."
     header = ("trained", f"validation {spelled(manifest.goal)}", "in", "delivered")
+    return [tag("p", text(words), class_="note"), table(header, rows)]
+
+
+def _distill_token(manifest: Manifest) -> list[str]:
+    """Both forms of a network with a distillation token."""
+    if not manifest.distill_token:
+        return []
+    rows = [
+        [text(TOKEN[name]), text(share(form, manifest.goal)), yes(form.delivered)]
+        for name, form in manifest.distill_token.items()
+    ]
+    words = "The distillation token learned from the teacher alone. Both forms are as trained; one "
+    words += "that is delivered without the token was trained a little more."
+    header = ("answers", f"validation {spelled(manifest.goal)}", "delivered")
     return [tag("p", text(words), class_="note"), table(header, rows)]
 
 

@@ -33,10 +33,12 @@ from ..pareto.by_device import at
 from ..pareto.objectives import Price
 from ..scoring.predicted_costs import CostPredictor, TogetherPredictor
 from ..start.adapt import Adaptation
+from ..start.fitted import Start as Foreign
 from ..start.fitted import (
     check_start,
     fit,
     load_network,
+    norm_for,
     open_start,
     save_network,
     teacher_of,
@@ -149,9 +151,11 @@ class Ingredients:
         if folder.is_open and not folder.catalog.exists() and not folder.teacher.exists():
             try:
                 with running(folder, Stage.DATA) as facts:
-                    catalog = record_images(config, size, folder)
+                    start = open_start(self.config.start) if self.config.start.model else None
+                    norm = norm_for(start, self.space)
+                    catalog = record_images(config, size, folder, norm)
                     facts |= {split: len(catalog.rows_of(split)) for split in SPLITS}
-                    self._check_ready(load_data(config, size, None, folder))
+                    self._check_ready(load_data(config, size, None, folder), start)
             except VitParetoError:
                 if not folder.begun:
                     folder.discard()  # another start would end here, too
@@ -185,12 +189,10 @@ class Ingredients:
                 measure_rates(self.config, self.space, data, reading_s).save(kept)
         return Rates.load(kept, self.config)
 
-    def _check_ready(self, data: Data) -> None:
+    def _check_ready(self, data: Data, start: Foreign | None) -> None:
         """Look at a ready start and a ready teacher before anything rests on them."""
-        if name := self.config.start.model:
-            start = open_start(self.config.start)
-            if found := check_start(start, self.config.start, self.space, data):
-                log.info("start: %s %s", name, found)
+        if start and (found := check_start(start, self.config.start, self.space, data)):
+            log.info("start: %s %s", start.name, found)
         if name := self.config.teacher.model:
             log.info(
                 "teacher: %s %s", name, check_teacher(open_teacher(data, self.config.teacher), data)

@@ -251,13 +251,24 @@ def open_space(config: RunConfig, paths: RunPaths) -> SearchSpace:
     """The space of a run, with the channels and classes of its images.
 
     Raises:
-        ConfigError: it is to be derived from a start, and there is none.
+        ConfigError: it is to be derived from a start, and there is none, or nothing in it has what
+            `export.distill_token` is about.
         RunError: the images cannot be read, or the start cannot be had.
     """
     space = named_space(config, paths)
     size = space.largest().architecture.input_size
+    if config.export.distill_token != "fused" and not _has_distillation_token(space):
+        raise ConfigError(
+            f"export.distill_token: {config.export.distill_token!r} is for networks with such a "
+            f"token, of which {config.space!r} has none: say global_pool: distill in the space"
+        )
     channels, classes = channels_and_classes(config.data, size, paths)
     return space.replace(in_chans=channels, num_classes=classes)
+
+
+def _has_distillation_token(space: SearchSpace) -> bool:
+    """Whether any of its networks has one."""
+    return any(c.architecture.global_pool == "distill" for c in space.covering())
 
 
 def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace:

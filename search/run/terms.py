@@ -43,4 +43,5 @@ def terms_of(
         train_on,
         others or {},
         {**DROPS, **config.export.max_drop},
+        config.export.distill_token,
     )

@@ -54,8 +54,8 @@ def _choices(spec: Mapping[str, Any]) -> set[str]:
     """Names of what varies in a space file; policies by both of their names."""
     found = set[str]()
     for name, value in spec.items():
-        if name == "stages":
-            found |= {name for stage in value for name in _choices(stage)}
+        if name == "stages" or (name == "blocks" and isinstance(value, list)):
+            found |= {name for one in value for name in _choices(one)}
         elif name in ("blocks", "groups"):
             found |= _choices(value)
         elif _varies(value):
@@ -77,16 +77,21 @@ def _kept(name: str, value: Any, wanted: Collection[str]) -> Any:
 def _stage(
     stage: Mapping[str, Any], wanted: Collection[str], policies: Collection[str]
 ) -> dict[str, Any]:
-    inner = {**stage.get("groups", {}), **stage["blocks"]}
-    inner.pop("size", None)
+    groups = {name: v for name, v in stage.get("groups", {}).items() if name != "size"}
     around = {name: v for name, v in stage.items() if name not in ("groups", "blocks")}
-    said = {name: value for name, value in (around | inner).items() if name in POLICY}
-    outer = {n: _kept(n, value, wanted) for n, value in around.items() if n not in said}
-    blocks = {n: _kept(n, value, wanted) for n, value in inner.items() if n not in said}
-    for field in sorted(policies):
-        name = field.partition("_")[2]
-        blocks[field] = inner.get(field) or said.get(name) or _values(field)
-    return outer | {"blocks": blocks}
+    outer = {n: _kept(n, value, wanted) for n, value in around.items() if n not in POLICY}
+
+    def block(own: Mapping[str, Any]) -> dict[str, Any]:
+        inner = {**groups, **own}
+        said = {name: value for name, value in (around | inner).items() if name in POLICY}
+        kept = {n: _kept(n, value, wanted) for n, value in inner.items() if n not in said}
+        for field in sorted(policies):
+            name = field.partition("_")[2]
+            kept[field] = inner.get(field) or said.get(name) or _values(field)
+        return kept
+
+    own = stage["blocks"]
+    return outer | {"blocks": [block(o) for o in own] if isinstance(own, list) else block(own)}
 
 
 def _values(field: str) -> list[Scalar]:

@@ -47,10 +47,7 @@ def derive_space(network: Network, name: str, search: Sequence[str] = ()) -> Sea
         spec = with_choices(spec, search, policies_of(network.architecture))
     space = SearchSpace(spec)
     if space.largest() != Candidate.uncompressed(network.architecture):
-        stages = network.architecture.stages
-        mixed = any(len({block.mixer for block in stage.blocks}) > 1 for stage in stages)
-        what = "mixers in one stage" if mixed else "sizes"
-        raise SpaceError(f"{name}: its blocks are of different {what}, which no space can say")
+        raise SpaceError(f"{name}: its blocks are of different sizes, which no space can say")
     return space
 
 
@@ -120,8 +117,8 @@ def derived_spec(a: Architecture, name: str) -> dict[str, Any]:
 
 
 def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, Any]:
-    depth, first = len(stage.blocks), stage.blocks[0]
-    least = max(1, ceil(depth * 2 / 3))
+    depth, period = len(stage.blocks), _period(stage)
+    least = max(1, ceil(depth * 2 / 3)) if period == 1 else depth
     spec: dict[str, Any] = {
         "depth": depth if least == depth else {"low": least, "high": depth},
         "width": stage.width,
@@ -134,31 +131,51 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
             numbers = exact_ratio(hidden, before), kernel, exact_ratio(few, before)
             spec |= dict(zip(INSIDE, numbers, strict=True))
     spec |= {"stage_act": stage.act} if stage.act else {}
-    spec |= _numbers(first, stage.width)
-    if "shift" in find(first.mixer).fields and not any(block.shift for block in stage.blocks):
-        spec["shift"] = False
-    spec["mlp_ratio"] = exact_ratio(first.mlp_hidden, stage.width)
-    mixers = _mixers(a, first, index)
-    if "grouped" in mixers and first.mixer != "grouped":
-        spec["kv_heads"] = 1
-    if "pooled" in mixers and first.mixer != "pooled":
-        spec["kv_pool"] = 2
+    turns = [_block(a, index, stage, first) for first in stage.blocks[:period]]
+    if period == 1:
+        spec |= turns[0][0]
     if drops and index == len(a.stages) - 1:
         spec["token_keep"] = list(KEEPS)
         if places := _places(least):
             spec["token_keep_at"] = places
-    bits = (in_use(f"{p}_weight_bits", first.mixer, bool(first.mlp_hidden), 32) for p in PARTS)
-    if any(bits):
+    if any(
+        in_use(f"{part}_weight_bits", b.mixer, b.mlp_hidden > 0, 32)
+        for b in stage.blocks
+        for part in PARTS
+    ):
         spec["act_bits"] = [32, 8]
         spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
-    spec["blocks"] = {"mixer": _one_or_many(mixers)}
-    if "num_heads" in find(first.mixer).fields:
-        spec["blocks"]["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
-    elif "hidden" in find(first.mixer).pruned:
-        spec["blocks"]["mixer_prune_ratio"] = list(MLP_CUTS)
-    if first.mlp_hidden and not find(first.mixer).is_mlp:
-        spec["blocks"]["mlp_prune_ratio"] = list(MLP_CUTS)
+    spec["blocks"] = turns[0][1] if period == 1 else [said | own for said, own in turns]
     return spec
+
+
+def _period(stage: Stage) -> int:
+    """Number of blocks after which the mixers of a stage begin again, all of them at most."""
+    mixers = [block.mixer for block in stage.blocks]
+    return next(n for n in range(1, len(mixers) + 1) if mixers[n:] == mixers[: len(mixers) - n])
+
+
+def _block(
+    a: Architecture, index: int, stage: Stage, first: Block
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What all blocks like the first one have, and what each of them chooses for itself."""
+    said = _numbers(first, stage.width)
+    if "shift" in find(first.mixer).fields and not any(block.shift for block in stage.blocks):
+        said["shift"] = False
+    said["mlp_ratio"] = exact_ratio(first.mlp_hidden, stage.width)
+    mixers = _mixers(a, first, index)
+    if "grouped" in mixers and first.mixer != "grouped":
+        said["kv_heads"] = 1
+    if "pooled" in mixers and first.mixer != "pooled":
+        said["kv_pool"] = 2
+    own: dict[str, Any] = {"mixer": _one_or_many(mixers)}
+    if "num_heads" in find(first.mixer).fields:
+        own["mixer_prune_ratio"] = _one_or_many(_head_cuts(first.num_heads))
+    elif "hidden" in find(first.mixer).pruned:
+        own["mixer_prune_ratio"] = list(MLP_CUTS)
+    if first.mlp_hidden and not find(first.mixer).is_mlp:
+        own["mlp_prune_ratio"] = list(MLP_CUTS)
+    return said, own
 
 
 def _numbers(block: Block, width: int) -> dict[str, Any]:

@@ -115,6 +115,32 @@ def place(start: Start, space: SearchSpace) -> Architecture:
     return own
 
 
+def norm_for(start: Start | None, space: SearchSpace) -> Norm | None:
+    """Mean and deviation by which all networks of a run see pixels; None where any will do.
+
+    A stem that sees the border of images fills it with zeros, which are pixels of the mean that it
+    has learned from. No other weights make them so for pixels that are normalized otherwise.
+
+    Args:
+        start: of the run, if it has one.
+        space: with the channels of the images.
+
+    Raises:
+        SpaceError: it has another number of channels than the images.
+    """
+    largest = space.largest().architecture
+    if start is None or largest.stem == "patch":
+        return None
+    channels = len(start.norm.mean)
+    if channels != largest.in_chans:
+        raise SpaceError(
+            f"start.model: {start.name}: the border that its stem sees has the mean of each of its "
+            f"{channels} channel(s), and the images have {largest.in_chans}: only a patch "
+            "embedding without a border can take others"
+        )
+    return start.norm
+
+
 def fit(start: Start, config: StartConfig, space: SearchSpace, data: Data) -> tuple[Network, bool]:
     """The start with the sizes of a space, and the pixels and classes of the data.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from math import isqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..architecture import HALVING, Architecture
+from ..architecture import CLASS_TOKENS, HALVING, Architecture
 from ..block import Place
 from ..places import places
 from ..rules import check
@@ -78,7 +79,7 @@ class Network(nn.Module):
         if a.pos_embed in ("learned", "patches"):
             prefix = a.prefix if a.pos_embed == "learned" else 0
             self.pos_embed = nn.Parameter(torch.zeros(1, prefix + a.grid**2, width))
-            self.shared["pos_embed"] = _position_rule(width, a.grid, prefix, a.pos_embed)
+            self.shared["pos_embed"] = _position_rule(width, a)
         self.norm_pre = make_norm(a.norm, width, a.norm_eps) if a.pre_norm else None
         self.stages = nn.ModuleList(
             NetworkStage(stage, placed[i - 1][-1] if i else None, a, i)
@@ -200,26 +201,46 @@ def _final_norm(a: Architecture, where: str, width: int) -> nn.Module:
     return make_norm(kind, width, a.final_eps or a.norm_eps)
 
 
-def _position_rule(width: int, side: int, prefix: int, kind: str) -> Shared:
-    """Sharing of a table that starts with `prefix` rows of other tokens."""
-    fold = partial(_resize_positions, prefix=prefix, side=side)
-    unfold = partial(_enlarge_positions, prefix=prefix)
-    branch = "" if kind == "learned" else kind
-    return Shared((1, prefix + side**2, width), "_ whole _", fold, unfold, branch)
+def _position_rule(width: int, a: Architecture) -> Shared:
+    """Sharing of a table that starts with rows of class tokens, then of registers, if of any."""
+    has_others = a.pos_embed == "learned"
+    classes, registers = (a.class_tokens, a.registers) if has_others else (0, 0)
+    fold = partial(_resize_positions, classes=classes, registers=registers, side=a.grid)
+    unfold = partial(_enlarge_positions, registers=registers)
+    branch = "" if has_others else a.pos_embed
+    rows = classes + registers + a.grid**2
+    return Shared((1, rows, width), "_ whole _", fold, unfold, branch)
 
 
-def _resize_positions(table: Tensor, prefix: int, side: int) -> Tensor:
-    """(1, prefix + G * G, C) -> (1, prefix + side * side, C)."""
-    if table.shape[1] == prefix + side**2:
+def _resize_positions(table: Tensor, classes: int, registers: int, side: int) -> Tensor:
+    """(1, K + registers + G * G, C) -> (1, classes + registers + side * side, C).
+
+    Of more class tokens the first stay, those that are missing get rows of zeros.
+    """
+    known, old = _sides(table.shape[1], registers)
+    if (known, old) == (classes, side):
         return table
-    old = round((table.shape[1] - prefix) ** 0.5)
-    grid = table[:, prefix:].transpose(1, 2).unflatten(-1, (old, old))
-    resized = F.interpolate(grid, (side, side), mode="bicubic", antialias=True)
-    return torch.cat([table[:, :prefix], to_tokens(resized)], 1)
+    others, grid = table[:, : known + registers], table[:, known + registers :]
+    if old != side:
+        grid = grid.transpose(1, 2).unflatten(-1, (old, old))
+        grid = to_tokens(F.interpolate(grid, (side, side), mode="bicubic", antialias=True))
+    missing = table.new_zeros(1, max(classes - known, 0), table.shape[2])
+    return torch.cat([others[:, : min(classes, known)], missing, others[:, known:], grid], 1)
 
 
-def _enlarge_positions(table: Tensor, shape: torch.Size, prefix: int) -> Tensor:
-    return _resize_positions(table, prefix, round((shape[1] - prefix) ** 0.5))
+def _enlarge_positions(table: Tensor, shape: torch.Size, registers: int) -> Tensor:
+    classes, side = _sides(shape[1], registers)
+    return _resize_positions(table, classes, registers, side)
+
+
+def _sides(rows: int, registers: int) -> tuple[int, int]:
+    """Class tokens of a table and side of its grid; squares are further apart than these numbers.
+
+    >>> _sides(16, 0), _sides(17, 0), _sides(22, 4)
+    ((0, 4), (1, 4), (2, 4))
+    """
+    known = {classes: rows - registers - classes for classes in CLASS_TOKENS.values()}
+    return next((c, isqrt(n)) for c, n in known.items() if n > 0 and isqrt(n) ** 2 == n)
 
 
 def to_tokens(x: Tensor) -> Tensor:

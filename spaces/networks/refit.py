@@ -43,7 +43,7 @@ def resized_network(network: Network, input_size: int, patch_size: int) -> Netwo
 
 
 def resized_state(network: Network, made: Network) -> dict[str, Tensor]:
-    """The weights of a network for one of other image or patch size, with their gradients.
+    """The weights of a network for one of other size or fewer class tokens, with their gradients.
 
     Raises:
         SpaceError: the network is bound to its size.
@@ -68,7 +68,8 @@ def with_pixels(
     """The network that sees x as the given one sees scale * x + shift, channel by channel.
 
     The change is folded into the patch embedding, or, where that has no bias, into it and the
-    positions of the patches. That is exact, as patches have no border.
+    positions of the patches. That is exact, as patches have no border. A network that is to see
+    its own pixels stays as it is, whatever its stem.
 
     Args:
         network: with a patch embedding.
@@ -81,6 +82,8 @@ def with_pixels(
             bias nor positions.
     """
     a = network.architecture
+    if in_chans == a.in_chans and set(scale) == {1.0} and not any(shift):
+        return network
     if in_chans not in (1, a.in_chans):
         raise SpaceError(f"the network takes {a.in_chans} channel(s), the images have {in_chans}")
     if not isinstance(network.patch_embed, PatchEmbed):
@@ -125,6 +128,24 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
 def with_branches(network: Network) -> Network:
     """The network whose convolutions are trained in branches, which says the same at first."""
     return _filled(emptied(network, reparam=True), network.state_dict())
+
+
+def without_distillation(network: Network) -> Network:
+    """The network without its distillation token, and the head that reads it.
+
+    What is left no longer sees that token, so the class head answers a little differently than it
+    did beside it, and has to be judged anew.
+
+    Raises:
+        SpaceError: it has no such token.
+    """
+    a = network.architecture
+    if network.dist_token is None:
+        raise SpaceError(
+            f"global_pool {a.global_pool!r} has no distillation token to drop: need 'distill'"
+        )
+    made = emptied(network, global_pool="token")
+    return _filled(made, resized_state(network, made))
 
 
 def emptied(network: Network, **fields: Any) -> Network:

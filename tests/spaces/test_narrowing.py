@@ -50,6 +50,24 @@ stages:
 """
 
 
+TURNS = """
+name: turns
+in_chans: 1
+num_classes: 3
+input_size: 16
+patch_size: 4
+global_pool: avg
+stages:
+  - depth: 3
+    width: 16
+    head_dim: 8
+    num_heads: 2
+    blocks:
+      - {mixer: [softmax, linear], mlp_ratio: 0.0}
+      - {mixer: pool, mlp_ratio: [2.0, 1.0]}
+"""
+
+
 def space(text: str = SMALL) -> SearchSpace:
     return SearchSpace.from_text(text)
 
@@ -145,3 +163,17 @@ def test_alternatives_stand_wherever_the_value_stood() -> None:
     assert "window" not in others  # larger than the grid of the stage
     assert dict(alternatives(space(TWO), "act", "gelu"))["relu"].spec["act"] == "relu"
     assert dict(alternatives(space(), "mixer_weight_bits", 8)).keys() == {32, 16, 4}
+
+
+def test_blocks_take_turns() -> None:
+    turns = space(TURNS)
+    (stage,) = turns.largest().architecture.stages
+    assert [block.mixer for block in stage.blocks] == ["softmax", "pool", "softmax"]
+    assert [block.mlp_hidden for block in stage.blocks] == [0, 32, 0]
+    assert turns.size == 2 * 2 * 2 and SearchSpace.from_text(turns.to_yaml()) == turns
+    narrow = without(turns, [{"mixer": "linear"}])
+    assert narrow.size == 2 and narrow.largest() == turns.largest()
+    with pytest.raises(ChoiceError, match="'pool' is the only choice"):
+        without(turns, [{"mixer": "pool"}])
+    with pytest.raises(SpaceError, match=r"stages.0.blocks: an empty list"):
+        space(TURNS.partition("      - {")[0].replace("blocks:", "blocks: []"))

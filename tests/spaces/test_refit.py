@@ -9,7 +9,13 @@ from torch.nn import functional as F
 from vitpareto.spaces import Architecture, Block, SpaceError, Stage
 from vitpareto.spaces.convert import from_timm
 from vitpareto.spaces.networks import Network
-from vitpareto.spaces.networks.refit import resized_network, with_classes, with_pixels
+from vitpareto.spaces.networks.network import to_tokens
+from vitpareto.spaces.networks.refit import (
+    resized_network,
+    with_classes,
+    with_pixels,
+    without_distillation,
+)
 
 from .helpers import difference, images, randomized
 
@@ -48,9 +54,11 @@ def test_channels_and_stems_that_cannot() -> None:
     with pytest.raises(SpaceError, match=r"takes 1 channel\(s\), the images have 3"):
         with_pixels(variant(in_chans=1), [1.0], [0.0], 3)
     with pytest.raises(SpaceError, match="no bias, and there are no positions"):
-        with_pixels(variant(stem_bias=False, pos_embed="none"), [1.0] * 3, [0.0] * 3, 3)
+        with_pixels(variant(stem_bias=False, pos_embed="none"), [2.0] * 3, [0.0] * 3, 3)
     with pytest.raises(SpaceError, match="only a patch embedding"):
-        with_pixels(variant(stem="conv"), [1.0] * 3, [0.0] * 3, 3)
+        with_pixels(variant(stem="conv"), [2.0] * 3, [0.0] * 3, 3)
+    same = variant(stem="conv")
+    assert with_pixels(same, [1.0] * 3, [0.0] * 3, 3) is same
 
 
 @pytest.mark.parametrize("pool", ["token", "distill"])
@@ -61,6 +69,23 @@ def test_other_classes(pool: str) -> None:
         logits, picked = network(x), with_classes(network, [4, None, 0])(x)
     assert torch.allclose(picked[:, [0, 2]], logits[:, [4, 0]], atol=1e-5)
     assert picked[:, 1].equal(torch.zeros(len(x)))
+
+
+@pytest.mark.parametrize("pos_embed", ["learned", "patches"])
+def test_a_dropped_distillation_token_is_cut_out_of_the_stream(pos_embed: str) -> None:
+    network = variant(global_pool="distill", registers=2, pos_embed=pos_embed)
+    made, x = without_distillation(network), images(network.architecture)
+    with torch.no_grad():
+        stream = network.embed(to_tokens(network.patch_embed(x)))
+        stream = torch.cat([stream[:, :1], stream[:, 2:]], 1)
+        for block in network.stages[0].blocks:
+            stream = block(stream)
+        wanted = network.head(network.norm(stream)[:, 0])
+        assert difference(made(x), wanted) < 1e-5
+        assert difference(network.forward_heads(network.forward_features(x))[0], wanted) > 1e-3
+    assert made.architecture.global_pool == "token" and network.head_dist is not None
+    with pytest.raises(SpaceError, match="'token' has no distillation token to drop"):
+        without_distillation(made)
 
 
 def test_larger_patches_see_larger_images_alike() -> None:

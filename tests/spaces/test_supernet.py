@@ -7,9 +7,10 @@ import torch
 
 from vitpareto.spaces import Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.networks import Network
+from vitpareto.spaces.networks.refit import without_distillation
 from vitpareto.spaces.supernet import Supernet, blueprint, shared_name
 
-from .helpers import difference, images, randomize
+from .helpers import difference, images, randomize, randomized
 
 
 @pytest.fixture
@@ -102,6 +103,29 @@ def test_gradients_reach_only_what_was_used(digits: tuple[SearchSpace, Supernet]
         assert total / 2 < unused < total
         assert difference(supernet(candidate, x), logits) < 1e-5
         assert difference(supernet(space.largest(), x), logits) > 1e-3
+
+
+def test_class_tokens_share_their_positions() -> None:
+    """A candidate without the distillation token is the start without it."""
+    stages = [{"depth": 2, "width": 16, "num_heads": 2, "mlp_ratio": 2.0}]
+    fixed = {"input_size": 16, "num_classes": 3, "stages": stages}
+    several = {"global_pool": ["distill", "token", "avg"], "patch_size": [4, 8]}
+    space = SearchSpace({**fixed, **several})
+    start = randomized(choose(space, global_pool="distill", patch_size=4).architecture)
+    supernet = Supernet(space)
+    supernet.load_network(start)
+    x = images(start.architecture)
+    with torch.no_grad():
+        for pool, wanted in {"distill": start, "token": without_distillation(start)}.items():
+            candidate = choose(space, global_pool=pool, patch_size=4)
+            assert difference(supernet(candidate, x), wanted(x)) < 1e-5
+        for candidate in space.sample(8, seed=0):
+            assert torch.isfinite(supernet(candidate, x)).all()
+    small = randomized(choose(space, global_pool="token", patch_size=8).architecture)
+    supernet.load_network(small)
+    with torch.no_grad():
+        found = supernet(choose(space, global_pool="token", patch_size=4), x)
+        assert found.shape == (2, 3) and torch.isfinite(found).all()
 
 
 MERGING = {

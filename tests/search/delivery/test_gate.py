@@ -78,7 +78,7 @@ def test_bad_stages_are_undone(
     folder = deliver(tmp_path, evaluation, network, terms)
     story = read_manifest(folder).finalists[collapsed.key]
     assert story.undone[0].startswith(COMPENSATED) and len(story.undone) >= 2
-    assert caplog.text.count("training after a step back is undone") == 2
+    assert caplog.text.count("training a little more is undone") == 2
     assert len(terms.seen) == 4 and terms.seen["stage 1"] == terms.seen["before"]
     # What is left is the best there was: no accuracy fell, and the file is what was checked.
     left = (folder / "model.onnx").read_bytes()

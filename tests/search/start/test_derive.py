@@ -68,7 +68,10 @@ def test_a_hierarchy_and_a_mixer() -> None:
                              num_heads=(3, 6), img_size=56, num_classes=5)  # fmt: skip
     mixer = timm.create_model("mixer_s32_224", img_size=64)
     convolutions = timm.create_model("convnext_atto", depths=(1, 1, 3, 1), dims=(16, 24, 32, 40))
-    for model in (swin, mixer, convolutions, slim_poolformer()):
+    turns = timm.create_model("tiny_vit_5m_224", embed_dims=(16, 16, 24), depths=(1, 2, 1),
+                              num_heads=(1, 2, 3), window_sizes=(4, 4, 4))  # fmt: skip
+    turns.default_cfg = {"input_size": (3, 64, 64)}
+    for model in (swin, mixer, convolutions, slim_poolformer(), turns):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 
