@@ -14,7 +14,10 @@ from filelock import FileLock
 from vitpareto.spaces.space import PRESETS
 
 # Presets at the size of ImageNet that keep all laws of presets in slow tests; see test_families.
-FAMILIES = ("lightvit", "litevit", "mixer", "mobilenet_hybrid", "poolformer", "swin", "tinyvit")
+FAMILIES = (
+    *("lightvit", "litevit", "mixer", "mobilenet_hybrid", "mobilevit", "poolformer"),
+    *("swin", "tinyvit"),
+)
 BROWSER, NODE = "browser", "node"  # devices
 MODULES = {
     "litert": "ai_edge_litert",
@@ -39,6 +42,26 @@ def slim_poolformer(**settings: Any) -> Any:
     parts |= {"mlp_bias": True, "use_mlp_head": False, "res_scale_init_values": None}
     parts |= {"depths": (1, 2, 1), "dims": (8, 12, 16), "layer_scale_init_values": 0.1}
     model = MetaFormer(**parts | settings)
+    model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
+    return model
+
+
+def slim_mobilevit(**settings: Any) -> Any:
+    """timm's MobileViT with few channels and stages, for small images."""
+    from timm.models.byobnet import ByobNet, ByoModelCfg
+    from timm.models.mobilevit import _inverted_residual_block, _mobilevit_block
+
+    block = _mobilevit_block(1, 16, 2, transformer_dim=24, transformer_depth=2, patch_size=2)
+    config = ByoModelCfg(
+        blocks=(_inverted_residual_block(2, 8, 1), _inverted_residual_block(2, 12, 2), block),
+        stem_chs=8,
+        stem_type="3x3",
+        stem_pool="",
+        downsample="",
+        act_layer="silu",
+        num_features=32,
+    )
+    model = ByobNet(config, **settings)
     model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
     return model
 

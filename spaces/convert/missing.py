@@ -7,8 +7,6 @@ MISSING = {
     "before the head",
     "timm.EfficientVitMsra": "cascaded heads inside windows with position biases, and convolutions "
     "and MLPs with norms after them",
-    "timm.ByobNet": "convolutions that halve the grid inside a block, and transformers of another "
-    "width inside one (MobileViT)",
     "timm.Levit": "attention that halves the grid, and values wider than keys",
     "timm.EfficientFormer": "MLPs with norms inside instead of before, values wider than keys, and "
     "biases by absolute offset",

@@ -42,6 +42,7 @@ MIXERS: Registry[Mixer] = Registry(
         "focal": ".focal:SPEC",
         "aggregate": ".aggregate:SPEC",
         "unfold": ".unfold:SPEC",
+        "mobilevit": ".mobilevit:SPEC",
         "multiscale_linear": ".multiscale_linear:SPEC",
         "cascaded": ".cascaded:SPEC",
         "fused_mbconv": ".fused_mbconv:SPEC",

@@ -16,7 +16,7 @@ from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_tim
 from vitpareto.spaces.convert.contract import ConverterContract, with_noise
 from vitpareto.spaces.supernet import Supernet
 
-from ..shared import slim_poolformer
+from ..shared import slim_mobilevit, slim_poolformer
 from .helpers import difference, images
 
 
@@ -273,6 +273,10 @@ class TestMetaFormer(ConverterContract):
     )
 
 
+class TestMobileVit(ConverterContract):
+    models = (lambda: slim_mobilevit(num_classes=7), lambda: slim_mobilevit(num_classes=0))
+
+
 class TestMobileNets(ConverterContract):
     models = (
         makes("mobilenetv3_small_100", num_classes=7),
@@ -283,7 +287,7 @@ class TestMobileNets(ConverterContract):
 
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
-    tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets)
+    tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets, TestMobileVit)
     tested += (TestTransformers, TestTransformersSwin)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
@@ -315,6 +319,9 @@ def test_every_converter_is_tested() -> None:
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
         ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
+        ("mobilevitv2_050", {}, "only MobileViT converts, not MobileVitV2Block"),
+        ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
+        ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
         ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
         ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
         ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
@@ -335,11 +342,8 @@ def test_what_has_no_counterpart_is_refused(
 
 UNKNOWN = {
     "efficientvit_b0": "halves the grid",
-    **{"efficientvit_m0": "cascaded heads inside windows", "mobilevit_xxs": "another width inside"},
-    **{"mobilevitv2_050": "another width inside", "levit_128": "values wider than keys"},
-    **{
-        "levit_conv_128": "values wider than keys",
-    },
+    **{"efficientvit_m0": "cascaded heads inside windows", "levit_128": "values wider than keys"},
+    "levit_conv_128": "values wider than keys",
     **{"efficientformer_l1": "norms inside", "efficientformerv2_s0": "a coarser grid"},
 }
 

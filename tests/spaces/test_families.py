@@ -14,6 +14,7 @@ from .helpers import difference, images, randomized, run_onnx, to_onnx
 NAMESAKES = {
     "mixer": "mixer_s16_224",
     "mobilenet_hybrid": "mobilenetv3_small_100",
+    "mobilevit": "mobilevit_xxs",
     "poolformer": "poolformer_s12",
     "swin": "swin_tiny_patch4_window7_224",
     "tinyvit": "tiny_vit_5m_224",

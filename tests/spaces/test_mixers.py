@@ -29,6 +29,7 @@ IMPOSSIBLE = {
     "{mixer: banded, band: 64}": "band 64 must be at least 1, and less than the tokens of the 8x8",
     "{mixer: linformer, kv_tokens: 65}": "kv_tokens 65 must be at least 1, and at most the tokens",
     "{mixer: linformer, patch_size: [4, 8]}": "'linformer' has weights for one number of tokens",
+    "{mixer: mobilevit, inner_heads: 5}": "inner_heads that divide inner_width, not 2, 5 and 64",
     "{mixer: unfold, unfold_size: 3}": "unfold_size 3 must divide the token grid of 8x8",
     "{mixer: focal, focal_levels: 5}": "focal_levels 5 must be at least 1, and squares",
     "{mixer: halo, halo: 9}": "halo 9 is larger than the token grid of 8x8",
@@ -148,6 +149,12 @@ class TestIdentity(MixerContract):
 
 class TestIdentity2d(MixerContract):
     name = "identity2d"
+
+
+class TestMobileVit(MixerContract):
+    name = "mobilevit"
+    fields = """{kernel_size: [3, 5], unfold_size: [1, 7], inner_width: [8, 12],
+        inner_heads: [2, 4], inner_layers: [1, 2]}"""
 
 
 class TestLinformer(MixerContract):

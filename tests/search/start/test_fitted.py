@@ -16,7 +16,9 @@ from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.digits import CLASSES, read_digits
 from vitpareto.search.start import adapt
 from vitpareto.search.start.adapt import Adaptation, layer_scale
+from vitpareto.search.start.derive import derived_spec
 from vitpareto.search.start.fitted import (
+    Start,
     check_start,
     fit,
     load_network,
@@ -30,10 +32,11 @@ from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.supernet import shared_from
 from vitpareto.search.training.teacher import make_lessons, predict
-from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
 from vitpareto.spaces.errors import RunError, SpaceError
 from vitpareto.spaces.networks import Network
 
+from ..compress.helpers import random_network
 from ..own_vit import NORM, SIZE, SPACE, Own, new_model, save_model
 
 AS_IT_IS = AdaptConfig(epochs=0)
@@ -62,6 +65,21 @@ def test_a_photo_gives_the_logits_of_the_original(
         seen = (pixels[:20] / 255 - data.mean[0]) / data.std[0]
         logits = fitted(config_of(own), own_space, data)(seen)
     assert torch.allclose(logits, wanted, atol=1e-4 * float(wanted.abs().max()))
+
+
+@torch.no_grad()
+def test_a_space_that_trains_in_branches_takes_a_start_as_it_is(data: Data) -> None:
+    block = Block("conv_next", kernel_size=3, mlp_hidden=32)
+    around = {"pos_embed": "none", "global_pool": "avg", "patch_size": 4}
+    a = Architecture((Stage(16, (block,)),), SIZE, 1, 10, **around)
+    start, config = Start("mine", random_network(a), NORM), StartConfig(model="m", adapt=AS_IT_IS)
+    spec, x = derived_spec(a, "mine"), data.split("search").images[:8]
+    plain, branched = (
+        fit(start, config, SearchSpace(spec | {"reparam": reparam}), data)[0]
+        for reparam in (False, True)
+    )
+    assert branched.architecture.reparam and not plain.architecture.reparam
+    assert torch.allclose(branched(x), plain(x), atol=1e-5)
 
 
 def test_pixels_that_are_given_go_before_those_of_the_model(
