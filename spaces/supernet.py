@@ -35,6 +35,9 @@ class Supernet:
     Attributes:
         params: name -> shared parameter, shaped by named axes.
         buffers: name -> shared running statistics.
+
+    Raises:
+        SpaceError: its networks have heads that cannot be shared.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
@@ -48,6 +51,11 @@ class Supernet:
             for name, (rule, _) in rules.items():
                 shared = shared_name(name, rule)
                 old = shapes.get(shared, (0,) * len(rule.shape))
+                if len(old) != len(rule.shape):
+                    raise SpaceError(
+                        f"space {space.name!r}: its networks cannot share {shared}, which has "
+                        "other axes in some: global_pool 'token_avg' goes with no other one"
+                    )
                 sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
                 shapes[shared] = torch.Size(sizes)
                 if name in buffers:

@@ -128,6 +128,13 @@ def test_class_tokens_share_their_positions() -> None:
         assert found.shape == (2, 3) and torch.isfinite(found).all()
 
 
+def test_heads_of_two_vectors_are_shared_with_no_others() -> None:
+    stages = [{"depth": 1, "width": 16, "num_heads": 2}]
+    space = SearchSpace({"input_size": 16, "global_pool": ["token", "token_avg"], "stages": stages})
+    with pytest.raises(SpaceError, match=r"cannot share head.weight, .* 'token_avg' goes with no"):
+        Supernet(space)
+
+
 MERGING = {
     "input_size": 32,
     "patch_size": 4,
