@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from vitpareto.cost_models import Device, workload
 from vitpareto.cost_models.measure.bench import Bench, TimedGraph
+from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.standalone.runner import CLOCKS
 from vitpareto.cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
@@ -42,6 +43,7 @@ from ._families_drawn import drawn, table
 DEVICE = Device.load("cpu-1t")
 SIDES, WIDTH, DEPTH, PATCH, ROUNDS = (14, 28, 56), 192, 2, 4, 9
 MLP, MLP_RATIO = "mlp", 4
+GROWING = {"num_heads", "token_hidden", "inner_width"}  # numbers of mixers that grow with the width
 PRECISIONS = {"float32": Policy(), "int8": Policy(8, 8)}
 ROOM_MB = 2000.0  # of memory that stays free
 
@@ -141,22 +143,23 @@ def planned(
 
 
 def block_of(name: str, width: int, odd: bool) -> Block:
-    """The example of a mixer at another width: with heads and kernels of its size, and more.
+    """The example of a mixer at another width: what counts channels or heads grows with it.
 
     Args:
         name: of the mixer, or `MLP` for a block of that alone.
-        width: channels, four hidden units for each where the mixer has some.
+        width: channels.
         odd: whether it is the second, fourth, ... block, whose windows are shifted.
     """
     if name == MLP:
         return Block("identity", mlp_hidden=MLP_RATIO * width)
-    mixer = find(name)
+    mixer, known = find(name), examples().get(name)
+    share = width / known.place.width if known else 1.0
     numbers = dict(mixer.example.numbers)
-    if "num_heads" in numbers:
-        numbers["num_heads"] = max(width // numbers["head_dim"], 1)
+    for number in GROWING & numbers.keys():
+        numbers[number] = max(round(numbers[number] * share), 1)
     if "shift" in mixer.fields:
         numbers["shift"] = odd
-    return Block(name, mlp_hidden=MLP_RATIO * width if mixer.is_mlp else 0, **numbers)
+    return Block(name, mlp_hidden=round(mixer.example.mlp_hidden * share), **numbers)
 
 
 def timed(
