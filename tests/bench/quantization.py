@@ -87,7 +87,7 @@ def of_digits() -> tuple[Network, Data]:
 
     chosen = Candidate.uncompressed(SearchSpace.from_yaml("digits").largest().architecture)
     data = load_data(DataConfig(), chosen.architecture.input_size)
-    return trained(chosen, data), data
+    return trained(chosen, data, lr=1e-3), data
 
 
 def of_a_run(folder: Path) -> tuple[Network, Data]:
