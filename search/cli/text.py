@@ -140,7 +140,7 @@ def _rewrite_lines(rows: Sequence[Facts], goal: str) -> list[str]:
     found = changes(rows, goal)
     if not found:
         return []
-    title = "with parts in other operations, each beside the model as it was (exact: before rounding)"
+    title = "with parts in other operations, beside the model as it was (exact: before rounding)"
     return [title] + [
         f"  {c.beside:26}  {c.name:24}  {c.label}: {c.latency:5.2f} of the latency, "
         f"{spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"

@@ -125,8 +125,8 @@ def copy_of_int8(verified: Path, made: Made, to: Path) -> Path:
     return to
 
 
-def trained(candidate: Candidate, data: Data) -> Network:
-    """Knows nearly all digits."""
+def trained(candidate: Candidate, data: Data, lr: float = 4e-3) -> Network:
+    """Knows nearly all digits; deep networks need a smaller learning rate."""
     train = data.split("train")
     torch.manual_seed(0)
     network = Network(candidate.architecture).train()
@@ -134,13 +134,13 @@ def trained(candidate: Candidate, data: Data) -> Network:
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
     for step in range(250):
         picked = torch.randint(len(train), (64,))
         loss = F.cross_entropy(network(train.images[picked]), train.labels[picked])
         optimizer.zero_grad()
         loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = 4e-3 * (1 - step / 250)
+            group["lr"] = lr * (1 - step / 250)
         optimizer.step()
     return network
