@@ -46,7 +46,7 @@ def slim_poolformer(**settings: Any) -> Any:
     return model
 
 
-def slim_mobilevit(**settings: Any) -> Any:
+def slim_mobilevit(stem: int = 8, **settings: Any) -> Any:
     """timm's MobileViT with few channels and stages, for small images."""
     from timm.models.byobnet import ByobNet, ByoModelCfg
     from timm.models.mobilevit import _inverted_residual_block, _mobilevit_block
@@ -54,7 +54,7 @@ def slim_mobilevit(**settings: Any) -> Any:
     block = _mobilevit_block(1, 16, 2, transformer_dim=24, transformer_depth=2, patch_size=2)
     config = ByoModelCfg(
         blocks=(_inverted_residual_block(2, 8, 1), _inverted_residual_block(2, 12, 2), block),
-        stem_chs=8,
+        stem_chs=stem,
         stem_type="3x3",
         stem_pool="",
         downsample="",

@@ -24,6 +24,7 @@ MOBILEVIT = {
     **{"conv_proj.conv.": "conv_proj.", "conv_proj.bn.": "bn2."},
     **{"conv_fusion.conv.": "conv_fusion.", "conv_fusion.bn.": "bn3."},
 }
+NOTHING = Block("identity2d")
 KINDS = ("BottleneckBlock", "MobileVitBlock")
 
 
@@ -43,10 +44,10 @@ def convert(model: Any) -> Network:
     size = side_of(model.default_cfg["input_size"][1:], "images")
     first, *others = stages
     has_last = not isinstance(model.final_conv, nn.Identity)
-    last = Stage(model.num_features, (Block("identity2d"),), "pointwise", stride=1)
+    last = Stage(model.num_features, (NOTHING,), "pointwise", stride=1)
     architecture = Architecture(
         (
-            Stage(model.stem.conv.out_channels, tuple(map(_block, first))),
+            Stage(model.stem.conv.out_channels, _blocks(first)),
             *map(_stage, others),
             *([last] if has_last else []),
         ),
@@ -82,12 +83,17 @@ def _stage(blocks: list[Any]) -> Stage:
     conv, last = entry.conv2_kxk.conv, entry.conv3_1x1.conv
     return Stage(
         last.out_channels,
-        tuple(map(_block, others)) or (Block("identity2d"),),
+        _blocks(others),
         "inverted",
         side_of(conv.stride, "strides"),
         downsample_hidden=conv.out_channels,
         downsample_kernel=side_of(conv.kernel_size, "kernels"),
     )
+
+
+def _blocks(blocks: list[Any]) -> tuple[Block, ...]:
+    """Ours of a stage; one that does nothing where there is none."""
+    return tuple(map(_block, blocks)) or (NOTHING,)
 
 
 def _block(block: Any) -> Block:

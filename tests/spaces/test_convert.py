@@ -274,7 +274,7 @@ class TestMetaFormer(ConverterContract):
 
 
 class TestMobileVit(ConverterContract):
-    models = (lambda: slim_mobilevit(num_classes=7), lambda: slim_mobilevit(num_classes=0))
+    models = (lambda: slim_mobilevit(num_classes=7), lambda: slim_mobilevit(16, num_classes=0))
 
 
 class TestMobileNets(ConverterContract):
