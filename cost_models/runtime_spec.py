@@ -69,6 +69,8 @@ class RuntimeSpec:
         kernel_times: providers with which it tells how long each kernel takes.
         stand_in: what computes answers here in place of the runtime, which only runs elsewhere;
             nothing is timed with it, and no model is verified by it. Empty for runtimes that run.
+        hands_over: whether networks with exits run in it, in ONNX files that hand over: what it
+            compiles has `outputs` beside `run`.
         tested: first and last release with which it was tested, such as ("2.1", "2.3"), each with
             all its corrections: what follows the numbers that are given; empty for any.
         options: by their names in device files.
@@ -94,6 +96,7 @@ class RuntimeSpec:
     outside: bool = False
     kernel_times: tuple[str, ...] = ()
     stand_in: str = ""
+    hands_over: bool = False
     tested: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
 

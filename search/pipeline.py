@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..cost_models.hand_over import expectation
 from ..spaces import Candidate
 from ..spaces.errors import RunError
 from .config import RunConfig
@@ -55,6 +56,8 @@ from .store.run_folder import RunPaths
 from .training.finetune import Finalist, start_network, train_finalists
 from .training.optimizer import torch_device
 from .training.pace import Pace
+
+SEEN = 64  # candidates in which exits are looked for
 
 log = logging.getLogger("vitpareto")
 
@@ -139,6 +142,8 @@ def search_candidates(run: Run) -> None:
     config, search, folder = run.config, run.config.search, run.folder
     objectives, costs = search.resolve(), run.price
     _, expected = expected_best(run)
+    if words := expectation(run.space.sample(SEEN, search.seed)):
+        log.info("search: %s", words)
     if missed := misses(expected, objectives):
         log.warning(
             "search: hardly any candidate can keep the limits: the nearest one that was found "

@@ -42,6 +42,8 @@ class Stage:
             without a first convolution.
         downsample_kernel: side of its depthwise convolution.
         downsample_se: channels of its squeeze-and-excitation; 0 for none.
+        exits: after how many of its blocks a head may answer, "4,8"; "none" for nowhere but at
+            the end of the network. See `exits`.
     """
 
     width: int
@@ -53,6 +55,7 @@ class Stage:
     downsample_hidden: int = field(default=0, repr=False)
     downsample_kernel: int = field(default=3, repr=False)
     downsample_se: int = field(default=0, repr=False)
+    exits: str = field(default="none", repr=False)
 
     @property
     def inner(self) -> tuple[int, int, int]:
@@ -65,9 +68,10 @@ def _canonical(stage: Stage, index: int, act: str) -> Stage:
     blocks = tuple(mixers.canonical(block) for block in stage.blocks)
     own = "" if stage.act == act else stage.act
     if not index:
-        return Stage(stage.width, blocks, act=own)
+        return Stage(stage.width, blocks, act=own, exits=stage.exits)
     inner = stage.inner if stage.downsample == "inverted" else ()
-    return Stage(stage.width, blocks, stage.downsample, stage.stride, own, *inner)
+    led = stage.downsample, stage.stride, own, *inner
+    return Stage(stage.width, blocks, *led, exits=stage.exits)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from .block import Block
 from .codec import from_plain, mapping, policy_from_plain, sequence, to_plain
 from .compression import Compression, Policy, StagePolicy
 from .errors import SpaceError
+from .exits import has_exits, without_exits
 from .rules import check
 
 FORMAT_VERSION = 1
@@ -52,6 +53,12 @@ class Candidate:
         depths = [len(stage.blocks) for stage in architecture.stages]
         plain = tuple(StagePolicy((Policy(),) * n, (Policy(),) * n) for n in depths)
         return cls(architecture, Compression(plain))
+
+    def without_exits(self) -> Candidate:
+        """The same network, which all images run through to the end."""
+        if not has_exits(self.architecture):
+            return self
+        return replace(self, architecture=without_exits(self.architecture))
 
     @cached_property
     def key(self) -> str:

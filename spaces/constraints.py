@@ -13,7 +13,7 @@ from .errors import ChoiceError, SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
 from .mixers import block_defaults, find, numbers
 from .mixers.spec import Rule
-from .rules import GRID_LOST, NETWORK_RULES, block_rules, explain
+from .rules import GRID_LOST, NETWORK_RULES, STAGE_RULES, block_rules, explain
 from .usage import Use, drop, find_uses, in_use, may_drop, remembered, use_parents
 
 Table = dict[tuple[Any, ...], bool]
@@ -37,7 +37,7 @@ class Constraints:
         self.layout = layout
         self.tables: dict[tuple[int, ...], Table] = {}
         for site in layout.sites():
-            for rule in (NETWORK_RULES, (), block_rules())[len(site.where)]:
+            for rule in (NETWORK_RULES, STAGE_RULES, block_rules())[len(site.where)]:
                 self._add_rule(site, rule)
             if site.is_block:
                 self._check_numbers(site)

@@ -18,6 +18,7 @@ from .block import Block
 from .codec import mapping, scalar, sequence
 from .compression import Policy
 from .errors import SpaceError, did_you_mean
+from .exits import NONE
 from .parameter import Choice, Scalar
 
 MAX_BLOCKS = 512
@@ -381,6 +382,8 @@ def _range(raw: dict[str, Any], where: str) -> list[object]:
 def _scalar(name: str, raw: object, where: str) -> Scalar:
     if name == "token_keep_at":
         return _positions(raw, where)
+    if name == "exits":
+        return _exits(raw, where)
     return scalar(schema.plain(name), raw, type(schema.default(name)), where)
 
 
@@ -398,6 +401,19 @@ def _turns(raw: object, where: str) -> list[Mapping[str, Any]]:
     if not raw:
         raise SpaceError(f"{where}: an empty list; give what at least one block has")
     return [mapping(one, f"{where}.{i}") for i, one in enumerate(cast("list[object]", raw))]
+
+
+def _exits(raw: object, where: str) -> str:
+    if raw == NONE:
+        return NONE
+    parts = str(raw).split(",") if isinstance(raw, str | int) else []
+    blocks = sorted({int(part) for part in parts if part.strip().isdecimal()})
+    if len(blocks) < len(parts) or not blocks or blocks[0] < 1:
+        raise SpaceError(
+            f"{where}: need numbers of blocks after which a head may answer, such as 4 or "
+            f'"4,8", or {NONE}, got {raw!r}'
+        )
+    return ",".join(map(str, blocks))
 
 
 def _optional_list(spec: Mapping[str, Any], name: str) -> list[Any]:

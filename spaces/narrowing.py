@@ -68,6 +68,12 @@ def alternatives(
             continue
 
 
+def values_of(space: SearchSpace, name: str) -> list[Scalar]:
+    """All values that a space file gives a name, wherever it stands."""
+    given = (read_values(key, holder[key], path) for path, key, holder in _places(space.spec, name))
+    return list(dict.fromkeys(value for values in given for value in values))
+
+
 def _places(spec: dict[str, Any], name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Path, key and mapping of everything in a space file that settles a name."""
     for prefix, holder in _holders(spec):

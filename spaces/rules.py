@@ -14,6 +14,7 @@ from typing import Any
 
 from .architecture import CLASS_TOKENS, HALVING, NORMS, SAME_GRID, Architecture
 from .errors import SpaceError
+from .exits import NONE, are_inside, is_spelled
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
 
@@ -79,6 +80,25 @@ NETWORK_RULES = (
         ),
         "norm {norm!r} does without pre_norm, mlp_norm, MLPs without biases, final_norm "
         "{final_norm!r}, or global_pool 'map' and 'token_avg'",
+    ),
+)
+
+STAGE_RULES = (
+    Rule(
+        ("exits",),
+        is_spelled,
+        'exits are numbers of blocks from 1 on, ascending, such as "4" or "4,8", not {exits!r}',
+    ),
+    Rule(
+        ("exits", "depth", "stage", "stages"),
+        are_inside,
+        "exits {exits!r} of {depth} blocks: no block follows the last of them, where the network "
+        "answers anyway",
+    ),
+    Rule(
+        ("exits", "num_classes"),
+        lambda exits, classes: exits == NONE or classes > 0,
+        "exits {exits!r} need classes to answer with, not num_classes {num_classes}",
     ),
 )
 
@@ -207,6 +227,8 @@ def problems(architecture: Architecture) -> Iterator[str]:
     for i, stage in enumerate(architecture.stages):
         around = network | {"stage": i, "grid": architecture.side(i)}
         around |= {name: getattr(stage, name) for name in _OF_STAGE}
+        own = {"exits": stage.exits, "depth": len(stage.blocks)}
+        yield from _broken(STAGE_RULES, around | own, f"architecture.stages[{i}]")
         for j, block in enumerate(stage.blocks):
             where = f"architecture.stages[{i}].blocks[{j}]"
             mixer = find(block.mixer)

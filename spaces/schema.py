@@ -18,6 +18,7 @@ from .block import Block
 from .codec import defaults
 from .compression import Policy
 from .errors import ConfigError
+from .exits import NONE
 from .lazy import Lazy
 from .mixers import fields, find, numbers
 from .mixers.spec import Given, kept_units, squeezed
@@ -55,6 +56,7 @@ _STAGE: dict[str, Scalar] = {
     "stride": 2,
     "stage_act": "",  # that of the network
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
+    "exits": NONE,  # numbers of blocks, "4,8"
 }
 
 BLOCK = Lazy[Scalar](lambda: _block_fields())
@@ -178,6 +180,7 @@ def build_stage(given: Mapping[str, Any], before: int, blocks: tuple[Block, ...]
         given["stride"],
         given["stage_act"],
         *(inside(name, given[name], before) for name in INSIDE),
+        exits=given["exits"],
     )
 
 

@@ -18,7 +18,7 @@ LAYERS = ("spaces", "cost_models", "search")  # each may import itself and those
 FLOORS = {
     "cost_models": (
         ("onnx_ranking", "openmp", "runtime_spec", "standalone", "stored_weights", "web"),
-        ("onnx_reading",),
+        ("hand_over", "onnx_reading"),
         ("stored_floats",),
         ("coreml", "mnn", "ncnn", "units", "tflite"),
         ("device", "executorch"),

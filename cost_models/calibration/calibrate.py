@@ -293,7 +293,7 @@ class _Calibration:
         ever validates.
         """
         known = {row.key: row.kind for row in self.table.rows if row.kind in ("model", "fresh")}
-        drawn = (self.space.draw(self.draws) for _ in range(5 * MODELS))
+        drawn = (self.space.draw(self.draws).without_exits() for _ in range(5 * MODELS))
         keyed = {candidate.to_json(): candidate for candidate in drawn}
         chosen = [candidate for key, candidate in keyed.items() if key not in known]
         kinds = Counter(known.values())

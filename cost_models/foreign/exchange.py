@@ -76,6 +76,7 @@ def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict
     Each candidate comes with its sub-blocks, and each of these with its terms and coordinates,
     so that the parts can be tested one by one.
     """
+    candidates = [candidate.without_exits() for candidate in candidates]
     predicted = model.predict(candidates)
     entries: list[dict[str, Any]] = []
     for index, candidate in enumerate(candidates):

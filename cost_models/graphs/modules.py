@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy, Stage
 from ...spaces.architecture import FINAL_NORMS
+from ...spaces.exits import exits_of
 from ...spaces.mixers import attribute_of
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
@@ -125,7 +126,7 @@ def network(candidate: Candidate, seed: int = 0) -> Network:
 
 
 def locate(candidate: Candidate) -> dict[str, SubBlock]:
-    """Module path -> the sub-block that it belongs to.
+    """Module path -> the sub-block that it belongs to; the heads of exits have no policy, and none.
 
     >>> from vitpareto.spaces import SearchSpace
     >>> blocks = locate(SearchSpace.from_yaml("digits").largest())
@@ -142,6 +143,8 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
             blocks[f"stages.{i}.blocks.{j}.{attribute_of(block.mixer)}"] = unit
             if has_mlp(block):
                 blocks[f"stages.{i}.blocks.{j}.mlp"] = next(units)
+            if j + 1 in exits_of(stage.exits):
+                next(units)
     blocks["head"] = next(units)
     if candidate.architecture.head_hidden:
         blocks["pre_logits"] = blocks["head"]

@@ -132,7 +132,8 @@ class Bench:
         return self._timed("unit", unit.key, file, shape, copies)
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> TimedGraph:
-        """A whole network as a graph, in the candidate's own precision."""
+        """A whole network as a graph, in the candidate's own precision, without its exits."""
+        candidate = candidate.without_exits()
         key, shape = candidate.to_json(), input_shape(candidate, self.device.batch)
         with threads(1):
             built = network(candidate)

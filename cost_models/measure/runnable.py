@@ -18,12 +18,14 @@ import numpy as np
 
 from ...spaces import Candidate, Policy, Scalar, SearchSpace, schema
 from ...spaces.errors import ChoiceError, CostError, MissingRuntimeError, SpaceError, first_line
+from ...spaces.exits import NONE
 from ...spaces.mixers import fields
-from ...spaces.narrowing import alternatives, without
+from ...spaces.narrowing import alternatives, values_of, without
 from ..device import Device
 from ..graphs.files import check_answers, unit_file
 from ..graphs.modules import build
 from ..graphs.to_onnx import to_onnx
+from ..hand_over import why_not
 from ..runtime_spec import ONNX, find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.torch import threads
@@ -94,7 +96,7 @@ def runnable(device: Device, space: SearchSpace) -> tuple[SearchSpace, list[Refu
         CostError: nothing is left to choose from, naming operator, block, and what would do.
         MissingRuntimeError: the device's runtime is not installed here.
     """
-    refusals = list(_searched(device, space.to_yaml()))
+    refusals = [*_exits(device, space), *_searched(device, space.to_yaml())]
     if not refusals:
         return space, []
     try:
@@ -107,6 +109,15 @@ def runnable(device: Device, space: SearchSpace) -> tuple[SearchSpace, list[Refu
             f"nothing else{where}. {_remedy(_Tried(device), space, first, refusals)}"
         ) from None
     return narrowed, refusals
+
+
+def _exits(device: Device, space: SearchSpace) -> list[Refusal]:
+    """The exits of a space, where a device cannot run a network in parts."""
+    reason = why_not(device.to_dict())
+    if not reason:
+        return []
+    given = [value for value in values_of(space, "exits") if value != NONE]
+    return [Refusal({"exits": value}, "", reason) for value in given]
 
 
 @lru_cache(maxsize=16)
@@ -280,6 +291,7 @@ def _own(
     for depth in range(len(where) + 1):
         own |= settings[where[:depth]]
     own.pop("token_keep_at", None)
+    own.pop("exits", None)  # their heads run wherever another does
     if len(where) < 2:
         return own
     own["token_keep"] = block.place.block.token_keep  # that of this block, if it drops any

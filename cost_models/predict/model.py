@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.errors import CostError
+from ...spaces.exits import EXPECTED, exits_in, has_exits, reached
 from ...spaces.files import write_atomic
 from ..device import fingerprint
+from ..hand_over import check_hand_over
 from ..tables.anchors import Pace, geometric
 from ..tables.latency_table import LatencyTable, quietest
 from ..units.indexer import Indexer
 from ..units.precision_recipes import Book, group_of, kernel_recipe, recipe_for
 from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit
-from ..units.workload import workload
+from ..units.workload import is_exit, workload
 from . import conformal
 from .correction import LEAST, Correction, fit_correction
 from .energy import EnergyModel, fit_energy
@@ -30,7 +32,7 @@ from .file_size import SizeModel
 from .memory import MemoryModel, fit_memory
 from .regressor import Regressor
 from .unit_costs import COLUMNS, UnitCosts, kind_of
-from .unit_sums import Parts
+from .unit_sums import Leaving, Parts
 
 FORMAT = 1
 NAME = "vitpareto cost model"
@@ -45,7 +47,7 @@ class Prediction:
     """Costs of a batch of candidates, one value each.
 
     Attributes:
-        latency_ms: of one run of the device's batch.
+        latency_ms: of one run of the device's batch; with exits the mean over images.
         low_ms: lower end of the 90% interval.
         high_ms: upper end of the 90% interval.
         peak_memory_mb: growth of a process that loads and runs the model; without the runtime's
@@ -167,7 +169,10 @@ class CostModel:
         )
 
     def predict(
-        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
+        self,
+        candidates: Sequence[Candidate],
+        made: Mapping[str, Book] | None = None,
+        leaving: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Prediction:
         """Costs of candidates; those that share blocks share the work.
 
@@ -175,21 +180,32 @@ class CostModel:
             candidates: of any space.
             made: candidate in canonical JSON -> recipes that it is made with, where they are not
                 the model's own.
+            leaving: the same -> share of the images at each exit that leaves there, where that was
+                measured; `EXPECTED` of them otherwise.
 
         Raises:
-            CostError: a precision that the device cannot run.
+            CostError: a precision that the device cannot run, or exits that it cannot have.
         """
         if not candidates:
             empty = np.zeros(0)
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
-        return self.predict_parts(self._parts(candidates, made))
+        parts = self._parts(candidates, made)
+        if any(has_exits(candidate.architecture) for candidate in candidates):
+            parts = replace(parts, leaving=self._leaving(candidates, parts, leaving or {}))
+        return self.predict_parts(parts)
 
     def predict_parts(self, parts: Parts) -> Prediction:
         """Costs of networks that are given as their sub-blocks."""
-        own = self.parts_ms(parts)
+        own, more = self.parts_ms(parts), 0.0
+        constant_bytes: float | Array = self._size.constant_bytes
+        if parts.leaving:
+            own = own * parts.leaving.reach
+            more = self._more_ms(parts.leaving)
+            constant_bytes = constant_bytes * parts.leaving.files
         loaded_mb, stored_mb, live_mb, counts = parts.storage
         together = parts.total(own)
-        latency = np.maximum(together + self._correction.model_ms(loaded_mb), LEAST * together)
+        whole = together + self._correction.model_ms(loaded_mb) + more
+        latency = np.maximum(whole, LEAST * together)
         width, base = self._interval
         inside = parts.total(1 - parts["inside"]) == 0
         spread = parts.total(own * parts["sd"]) / latency
@@ -200,7 +216,7 @@ class CostModel:
             low_ms=latency * np.exp(-half),
             high_ms=latency * np.exp(half),
             peak_memory_mb=self._memory.predict(loaded_mb, stored_mb, live_mb, counts),
-            size_mb=(parts.graph_bytes + self._size.constant_bytes) / 1e6,
+            size_mb=(parts.graph_bytes + constant_bytes) / 1e6,
             inside=inside,
             **self._energies(latency, loaded_mb, wider),
         )
@@ -215,17 +231,30 @@ class CostModel:
         return self._corrected(parts.rows)[parts.index]
 
     def sub_blocks(self, candidate: Candidate) -> list[tuple[SubBlock, str, float]]:
-        """Sub-blocks, recipe and time of each in ms; with `rest_ms` they add up."""
-        blocks = workload(candidate).sub_blocks
-        numbers = [self._costs.number(block) for block in blocks]
-        ms = self._corrected(self._costs.rows())[numbers]
+        """Sub-blocks, recipe and mean time of each in ms; with `rest_ms` they add up."""
+        blocks, parts = workload(candidate).sub_blocks, self._parts([candidate])
+        ms = self.parts_ms(parts)
+        if has_exits(candidate.architecture):
+            ms = ms * self._leaving([candidate], parts, {}).reach
         recipes = [recipe_for(block, self.recipes) for block in blocks]
         return list(zip(blocks, recipes, ms.tolist(), strict=True))
 
     def rest_ms(self, candidate: Candidate) -> float:
         """Time of a run beside its sub-blocks, in ms."""
-        loaded_mb = self._parts([candidate])["loaded_mb"].sum(keepdims=True)
-        return float(self._correction.model_ms(loaded_mb)[0])
+        parts = self._parts([candidate])
+        rest = float(self._correction.model_ms(parts["loaded_mb"].sum(keepdims=True))[0])
+        if not has_exits(candidate.architecture):
+            return rest
+        return rest + float(self._more_ms(self._leaving([candidate], parts, {}))[0])
+
+    def exit_ms(self, candidate: Candidate) -> list[float]:
+        """Time of one run of each part of a candidate with exits, in ms."""
+        parts = self._parts([candidate])
+        part = np.cumsum([0, *is_exit(candidate)[:-1]])
+        together = np.bincount(part, self.parts_ms(parts))
+        together[0] += self._correction.model_ms(parts["loaded_mb"].sum(keepdims=True))[0]
+        together[1:] += max(self._correction.constant_ms, 0.0)
+        return np.maximum(together, 1e-6).tolist()
 
     def block_ms(self, block: SubBlock, recipe: str) -> float:
         """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
@@ -356,6 +385,29 @@ class CostModel:
         ]
         starts = np.cumsum([0, *map(len, numbers[:-1])])
         return Parts(self._costs.rows(), np.concatenate(numbers), starts)
+
+    def _leaving(
+        self,
+        candidates: Sequence[Candidate],
+        parts: Parts,
+        known: Mapping[str, tuple[float, ...]],
+    ) -> Leaving:
+        check_hand_over(self.identity)
+        reach, runs, files = np.ones(len(parts.index)), list[float](), list[float]()
+        for candidate, start in zip(candidates, parts.starts, strict=True):
+            count = sum(1 for _ in exits_in(candidate.architecture))
+            told = known.get(candidate.to_json()) if known else None
+            shares = reached(told or (EXPECTED,) * count)
+            if count:
+                ends = np.cumsum([0, *is_exit(candidate)[:-1]])
+                reach[start : start + len(ends)] = np.array(shares)[ends]
+            runs.append(sum(shares))
+            files.append(len(shares))
+        return Leaving(reach, np.array(runs), np.array(files, float))
+
+    def _more_ms(self, leaving: Leaving) -> Array:
+        """(candidates,) what running more files than one takes: the constant of each, if any."""
+        return max(self._correction.constant_ms, 0.0) * (leaving.runs - 1)
 
     def _corrected(self, rows: Array) -> Array:
         """(units,) time of each inside a whole model, in ms."""

@@ -15,6 +15,21 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Leaving:
+    """How images leave the networks of a batch of candidates, some of which have exits.
+
+    Attributes:
+        reach: (parts,) share of the images that get to each unit.
+        runs: (candidates,) files that an image runs through on average.
+        files: (candidates,) all of them.
+    """
+
+    reach: Array
+    runs: Array
+    files: Array
+
+
+@dataclass(frozen=True)
 class Parts:
     """Units of a batch of candidates, in the order of execution.
 
@@ -22,11 +37,13 @@ class Parts:
         rows: (units, columns) numbers of every unit that has occurred.
         index: (parts,) row of each part's unit, candidate by candidate.
         starts: (candidates,) where each candidate begins.
+        leaving: how images leave by exits; None where there are none.
     """
 
     rows: Array
     index: NDArray[np.intp]
     starts: NDArray[np.intp]
+    leaving: Leaving | None = None
 
     def __getitem__(self, name: str) -> Array:
         """(parts,) values of a column of `unit_costs.COLUMNS`."""

@@ -62,6 +62,10 @@ class OrtModel:
             return self._bound(images)
         return self._session.run(None, {self._name: images})[0]
 
+    def outputs(self, x: Array) -> list[Array]:
+        """Likewise, all outputs."""
+        return self._session.run(None, {self._name: x})
+
     def fallbacks(self) -> dict[str, int]:
         """Kernels of one run that another provider than the device's executes, by kind."""
         with scratch() as folder:
@@ -167,6 +171,7 @@ SPEC = RuntimeSpec(
     open=open_runtime,
     folds_constants=True,
     packs_zeros=True,
+    hands_over=True,
     kernel_times=(CPU,),  # of a GPU its profile times the calls
     integer_kernels=(
         *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"),

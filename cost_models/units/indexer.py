@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Architecture, Block, Candidate, Policy
+from ...spaces.exits import exits_of
 from ...spaces.mixers import find
 from ...spaces.places import place_of
 from .sub_block import SubBlock
 from .workload import (
     at_run_time,
     downsample_unit,
+    exit_unit,
     has_mlp,
     head_unit,
     mixer_unit,
@@ -92,6 +94,7 @@ class Indexer:
             width, act = stage.width, stage.act or a.act
             side >>= i > 0 and stage.stride == 2
             tokens = side * side
+            exits = exits_of(stage.exits)
             if i:
                 numbers.append(self._downsample(candidate, i, network))
             for j, block in enumerate(stage.blocks):
@@ -121,6 +124,9 @@ class Indexer:
                         number = self._number(mlp_unit(a, place, bits.mlp[j]))
                         mlps[after] = number
                     numbers.append(number)
+                if j + 1 in exits:
+                    place = place_of(a, block, width, side, before, act)
+                    numbers.append(self._number(exit_unit(a, place)))
         numbers.append(self._head(candidate, before, tokens, network))
 
     def _network(self, a: Architecture) -> int:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy
+from ...spaces.exits import exits_of
 from ...spaces.mixers import find
 from ...spaces.places import places
 from .signature import MLP_VARIANTS
 from .sub_block import SubBlock
 
+NORMLESS = "layer"  # what the key of a head without a norm says, whatever the network's is
 NORM_EPS = 1e-6  # of all norms that are measured; it takes no time
 
 
@@ -53,7 +55,8 @@ def workload(candidate: Candidate) -> Workload:
 def walk(candidate: Candidate) -> Iterator[tuple[tuple[int, ...], SubBlock]]:
     """The sub-blocks of a candidate in order, each with its place.
 
-    That is () of stem and head, (stage,) of a downsampling, (stage, block) of mixer and MLP.
+    That is () of stem and head, (stage,) of a downsampling, (stage, block) of mixer and MLP, and of
+    the head of an exit after that block.
     """
     a, compression = candidate.architecture, candidate.compression
     placed = places(a)
@@ -66,6 +69,8 @@ def walk(candidate: Candidate) -> Iterator[tuple[tuple[int, ...], SubBlock]]:
             yield (i, j), mixer_unit(a, place, mixer)
             if has_mlp(place.block):
                 yield (i, j), mlp_unit(a, place, mlp)
+            if j + 1 in exits_of(a.stages[i].exits):
+                yield (i, j), exit_unit(a, place)
     yield (), head_unit(a, placed[-1][-1], compression.head)
 
 
@@ -142,6 +147,22 @@ def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
         pool_heads=a.pool_heads if attends else 0,
         pool_hidden=int(last.width * a.pool_mlp_ratio) if attends else 0,
     )
+
+
+def exit_unit(a: Architecture, place: Place) -> SubBlock:
+    """The head of an exit after a block: pooling and a classifier in float32, without a norm."""
+    variant = "token" if a.class_tokens else "avg"
+    return SubBlock(
+        *("head", _bare(_after(place), a.act), Policy(), NORMLESS, variant),
+        outputs=a.num_classes,
+        flags=("none",),
+    )
+
+
+def is_exit(candidate: Candidate) -> list[bool]:
+    """Of each sub-block of a candidate in order, whether it is the head of an exit."""
+    heads = [block.kind == "head" for _, block in walk(candidate)]
+    return [*heads[:-1], False]
 
 
 def _names(told: dict[str, bool]) -> tuple[str, ...]:

@@ -108,6 +108,7 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
       vitpareto predict cifar.json candidates.json model.onnx
     """  # noqa: D301
     from ...cost_models import CostModel
+    from ...cost_models.hand_over import expectation
     from ..store.candidate_files import read_candidates
     from .text import prediction_lines
 
@@ -121,6 +122,8 @@ def predict(model: Path, files: tuple[Path, ...], as_json: bool) -> None:
             rows.append({"key": str(file), **predict_onnx(opened, file).row()})
             continue
         predicted = opened.predict(read := read_candidates(file))
+        if words := expectation(read):
+            click.echo(f"{file}: {words}", err=True)
         rows += [{"key": candidate.key, **predicted.row(i)} for i, candidate in enumerate(read)]
     print_json(rows) if as_json else echo(prediction_lines(rows))
 

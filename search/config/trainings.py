@@ -150,6 +150,8 @@ class FinishConfig(TrainConfig):
             CoFi gives layers 1 to 9 times their weight (Xia et al., arXiv:2204.00408). The start
             runs in each step, which takes 1.6 times as long: 93 steps on digits with a weight of
             1 reached 76.3%, and in the same time 150 without it 79.0%.
+        exit_drop: by how much the accuracy of a model with exits may fall below that of its whole
+            network on the validation images; it settles from which confidence on exits answer.
     """
 
     epochs: Positive = 10
@@ -160,6 +162,7 @@ class FinishConfig(TrainConfig):
     retrain_epochs: Annotated[int, Field(ge=0)] = 4
     ways: tuple[Way, ...] = ("qat",)
     layers: Annotated[float, Field(ge=0)] = 0.0
+    exit_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005
 
     @field_validator("ways")
     @classmethod

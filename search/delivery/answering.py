@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...cost_models import Device
 from ...cost_models.graphs.files import REFERENCE
 from ...cost_models.runtime_spec import ONNX
 from ...cost_models.runtimes import available, find_runtime
 from ..data.dataset import Split
-from .artifact import Artifact
+from .artifact import Answers, Artifact
 from .build import Build
 from .checks import check_answers
 from .claims import Check
@@ -48,8 +46,8 @@ def answers_here(
     split: Split,
     low: float,
     goal: str,
-) -> tuple[torch.Tensor, list[Check]]:
-    """Logits on a split (N, K), and checks that compare them with torch's.
+) -> tuple[Answers, list[Check]]:
+    """Answers on a split, and checks that compare them with torch's.
 
     Args:
         folder: of the artifact.
@@ -63,4 +61,4 @@ def answers_here(
     if here := stand_in(device, identity):
         return Artifact.load(folder, here).check_answers(build, split, low, goal)
     logits = build.logits(split)
-    return logits, check_answers(build.exact, logits, logits, split.labels, low, goal)
+    return Answers(logits), check_answers(build.exact, logits, logits, split.labels, low, goal)

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ...cost_models import Device
 from ...cost_models.graphs.modules import input_shape
+from ...cost_models.hand_over import check_hand_over
 from ...cost_models.runtimes import Compiled, find_runtime, open_runtime, run_all
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError, SpaceError, first_line
+from ...spaces.exits import has_exits
 from ...spaces.networks import Network
 from ..data.dataset import Split, resized
 from .build import Build
-from .checks import check_answers, float_distance
+from .checks import check_answers, check_exits, float_distance
 from .claims import Check
+from .exit_parts import Rule, names_of, read_rule
 from .formats import Format, format_of
 from .kernel_inventory import Inventory
+from .leaving import answers_of, part_of
+from .model_parts import ModelPart, every_logits
 
 CANDIDATE, WEIGHTS = "candidate.json", "model.safetensors"
+
+
+class Answers(NamedTuple):
+    """Answers of a model to some images.
+
+    Attributes:
+        logits: (N, K).
+        part: that answers each image (N,); None without exits.
+        every: logits of all parts (E, N, K), likewise.
+    """
+
+    logits: torch.Tensor
+    part: torch.Tensor | None = None
+    every: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,7 @@ class Artifact:
         compiled: ready to run.
         batch: images of one run.
         runtime: that compiled it.
+        parts: of a model with exits; empty for any other.
     """
 
     folder: Path
@@ -48,6 +71,7 @@ class Artifact:
     compiled: Compiled
     batch: int
     runtime: str
+    parts: Sequence[ModelPart] = ()
 
     @classmethod
     def load(cls, folder: Path, device: Device) -> Artifact:
@@ -65,12 +89,36 @@ class Artifact:
             compiled = runtime.compile(content)
         except CostError as error:
             raise CostError(f"{folder / form.file}: {error}") from error
-        return cls(folder, candidate, form, content, compiled, device.batch, device.runtime)
+        about = folder, candidate, form, content, compiled, device.batch, device.runtime
+        return cls(*about, open_parts(folder, candidate, device, form))
 
     def logits(self, split: Split) -> torch.Tensor:
         """Logits from the runtime, batch by batch as it will be used: (N, K)."""
-        images = resized(split.images, self.candidate.architecture.input_size).numpy()
-        return torch.from_numpy(run_all(self.compiled, images, self.batch).copy())
+        return self.answers(split).logits
+
+    def answers(self, split: Split) -> Answers:
+        """The same, and with exits which part gave each answer."""
+        if not self.parts:
+            return Answers(self.whole_logits(split))
+        every = every_logits(self.parts, self._images(split))
+        part = part_of(every, self.rule.above)
+        return Answers(answers_of(every, part), part, every)
+
+    def whole_logits(self, split: Split) -> torch.Tensor:
+        """Logits of the whole network, where nobody leaves (N, K)."""
+        return torch.from_numpy(run_all(self.compiled, self._images(split), self.batch).copy())
+
+    def _images(self, split: Split) -> NDArray[np.float32]:
+        return resized(split.images, self.candidate.architecture.input_size).numpy()
+
+    @cached_property
+    def rule(self) -> Rule:
+        """When which part answers.
+
+        Raises:
+            RunError: its file is missing or damaged.
+        """
+        return read_rule(self.folder)
 
     @cached_property
     def kernels(self) -> Mapping[str, int]:
@@ -89,8 +137,11 @@ class Artifact:
 
     def check_answers(
         self, build: Build, split: Split, low: float, goal: str
-    ) -> tuple[torch.Tensor, list[Check]]:
-        """Logits on a split (N, K), and checks that compare them with torch's.
+    ) -> tuple[Answers, list[Check]]:
+        """Answers on a split, and checks that compare them with torch's.
+
+        With exits both the whole network and all parts are compared; the accuracy is that of the
+        parts together.
 
         Args:
             build: from which it was made.
@@ -98,13 +149,23 @@ class Artifact:
             low: least accuracy that is allowed.
             goal: name of that accuracy.
         """
-        logits, expected = self.logits(split), build.logits(split)
+        logits, expected = self.whole_logits(split), build.logits(split)
         distance, bound = float_distance(logits, expected)
         # Some runtimes round by their own choice, which their kernels show.
         exact = build.exact and (
             distance <= bound or not find_runtime(self.runtime).rounds(self.kernels)
         )
-        return logits, check_answers(exact, logits, expected, split.labels, low, goal)
+        checks = check_answers(exact, logits, expected, split.labels, low, goal)
+        if not self.parts:
+            return Answers(logits), checks
+        answers, wanted = self.answers(split), build.every_logits(split)
+        assert answers.part is not None and answers.every is not None
+        told = check_exits(
+            *(exact, answers.every, wanted, answers.part, self.rule.above),
+            *(split.labels, low, goal),
+        )
+        together = told[-1].name  # how right the whole network is, is none of its promises
+        return answers, [*(check for check in checks if check.name != together), *told]
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -113,8 +174,13 @@ class Artifact:
 
     @property
     def size_mb(self) -> float:
-        """Size of the model's file in megabytes of 10^6 bytes."""
-        return len(self.content) / 1e6
+        """Size of the model's file in megabytes of 10^6 bytes; with exits of its parts."""
+        return sum(map(len, self.contents)) / 1e6
+
+    @property
+    def contents(self) -> list[bytes]:
+        """The files that run: that of the model, or its parts."""
+        return [part.content for part in self.parts] or [self.content]
 
 
 def load_network(folder: str | Path) -> Network:
@@ -146,6 +212,20 @@ def read_candidate(folder: Path) -> Candidate:
         return Candidate.from_json(_read(path).decode(errors="replace"))
     except SpaceError as error:
         raise RunError(f"{path}: {error}") from error
+
+
+def open_parts(folder: Path, candidate: Candidate, device: Device, form: Format) -> list[ModelPart]:
+    """The parts of a model with exits; none of any other.
+
+    Raises:
+        RunError: a file is missing, or is not what its name says.
+        CostError: the device cannot run parts, or its runtime refuses one.
+    """
+    if not has_exits(candidate.architecture):
+        return []
+    check_hand_over(device.to_dict())
+    paths = [folder / name for name in names_of(candidate)]
+    return [ModelPart.open(path, read_model(path, form), device) for path in paths]
 
 
 def read_model(path: Path, form: Format) -> bytes:

@@ -12,8 +12,9 @@ from torch import Tensor
 from ...cost_models.units.precision_recipes import Book
 from ...spaces import Candidate
 from ...spaces.networks import Network
+from ...spaces.networks.parts import EveryExit
 from ..compress import calibrate, compensated, deliverable, run_batches
-from ..compress.network import UNCALIBRATED, Calibration, compressible
+from ..compress.network import UNCALIBRATED, Calibration, compressible, run_each
 from ..data.dataset import Split, resized
 from ..training.forward import BATCH
 
@@ -74,7 +75,7 @@ class Build:
 
     @torch.no_grad()
     def logits(self, split: Split) -> Tensor:
-        """Logits that torch expects of the artifact, with the same rounding: (N, K).
+        """Logits that torch expects of the whole network, with the same rounding: (N, K).
 
         Raises:
             CostError: a precision that the device cannot run.
@@ -82,3 +83,16 @@ class Build:
         batches = resized(split.images, self.candidate.architecture.input_size).split(BATCH)
         params = self.ready.state_dict()
         return run_batches(self.ready, params, self.candidate, batches, self.recipes, self.seen)
+
+    @torch.no_grad()
+    def every_logits(self, split: Split) -> Tensor:
+        """The same of every exit, and of the whole network last: (E, N, K).
+
+        Raises:
+            CostError: a precision that the device cannot run.
+        """
+        network = EveryExit.of(self.ready)
+        batches = resized(split.images, self.candidate.architecture.input_size).split(BATCH)
+        layers = compressible(network, self.candidate, self.recipes)
+        params = network.state_dict()
+        return torch.cat([*run_each(network, params, layers, batches, self.seen)], 1)

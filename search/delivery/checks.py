@@ -13,6 +13,7 @@ from ..pareto.objectives import Objective, spelled
 from ..training.accuracy import Z, accuracy, effective_images
 from .claims import Accuracy, Check, Metrics
 from .kernel_inventory import Inventory
+from .leaving import answers_of, part_of
 
 LOGITS = 1e-4  # largest difference of float kernels from torch, for logits up to 1; relative above
 AGREEMENT = 0.98  # share of images that kernels of fewer bits classify as torch does
@@ -60,6 +61,43 @@ def check_answers(
         ]
     name, share = f"{spelled(goal)} of the artifact", found[goal]
     return [*checks, Check(name, share >= low, share, f">= {low:.4f}")]
+
+
+def check_exits(
+    exact: bool,
+    every: Tensor,
+    expected: Tensor,
+    part: Tensor,
+    above: Sequence[float],
+    labels: Tensor,
+    low: float,
+    goal: str = "accuracy",
+) -> list[Check]:
+    """Compare the answers of parts that hand over with torch's, and with the promised accuracy.
+
+    Args:
+        exact: whether all kernels compute in float32.
+        every: logits of all parts from the runtime (E, N, K).
+        expected: from torch, with the same roundings (E, N, K).
+        part: that answers each image (N,) in the runtime.
+        above: confidence of each exit from which on it answers.
+        labels: (N,).
+        low: least value that is allowed of the accuracy that was promised.
+        goal: its name.
+    """
+    alike = (part == part_of(expected, above)).double().mean().item()
+    if exact and torch.isfinite(every).all():
+        distance, bound = float_distance(every, expected)
+        close = Check("logits of exits", distance <= bound, distance, f"<= {bound:.2g}")
+    else:
+        same = (every.argmax(-1) == expected.argmax(-1)).double().mean().item()
+        close = Check("agreement of exits with torch", same >= AGREEMENT, same, f">= {AGREEMENT}")
+    chosen = answers_of(every, part), answers_of(expected, part)
+    return [
+        close,
+        Check("images that leave as in torch", alike >= AGREEMENT, alike, f">= {AGREEMENT}"),
+        check_answers(False, *chosen, labels, low, goal)[-1],
+    ]
 
 
 def float_distance(logits: Tensor, expected: Tensor) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -77,13 +77,14 @@ class Metrics(Accuracy):
     """Measurements of a model on its device; accuracy is on the validation split.
 
     Attributes:
-        latency_ms: median, as read from the clock.
+        latency_ms: median, as read from the clock; with exits the mean over the validation images
+            of the medians of the parts that they run through.
         latency_p10_ms: tenth percentile.
         latency_p90_ms: ninetieth percentile.
         drift: of the machine's speed while it was measured.
         speed: of the machine then, where 1 is that of the calibration.
-        peak_memory_mb: growth of a process that runs it.
-        size_mb: of its file.
+        peak_memory_mb: growth of a process that runs it, or all of its parts.
+        size_mb: of its file, or of these.
         energy_mj: of one run above idle; None where there is no counter.
     """
 
@@ -109,6 +110,43 @@ class Metrics(Accuracy):
     def row(self) -> dict[str, float]:
         """The same, and beside them the latency as it was read from the clock."""
         return self.at_calibrated_speed() | {"latency_read_ms": self.latency_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """How images leave a model with exits.
+
+    Attributes:
+        after: blocks of the whole network that run before each exit.
+        above: confidence of each exit from which on it answers.
+        expected: share of the validation images that each part answers, by torch.
+        whole_accuracy: share of them that is right where nobody leaves.
+        drop: by how much that may fall.
+        curve: what other thresholds come to on them, the cheapest first: accuracy, mean time
+            relative to that of an image that runs through all parts, and shares.
+        shares: of the validation images that each part of the artifact answers; None before they
+            are measured, like all that follows.
+        part_ms: median latency of each part, as read from the clock.
+        whole_ms: the same of `model.onnx`, the network without its exits.
+        low_ms: lower end of the 95% interval of the mean latency for other images like these.
+        high_ms: upper end.
+        test_shares: of the test images that each part answers.
+        test_ms: mean latency of the test images.
+    """
+
+    after: Sequence[int]
+    above: Sequence[float]
+    expected: Sequence[float]
+    whole_accuracy: float
+    drop: float
+    curve: Sequence[Mapping[str, Any]]
+    shares: Sequence[float] | None = None
+    part_ms: Sequence[float] | None = None
+    whole_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
+    test_shares: Sequence[float] | None = None
+    test_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ...cost_models import Device
 from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError
+from ...spaces.exits import has_exits
 from ...spaces.networks import Network
 from ..config.sections import TokenForm
 from ..data.dataset import Data, Split
@@ -27,6 +28,8 @@ from .checks import floor_on
 from .claims import Accuracy, Check, Promised, Refused, Story, Trial, plain, read_part
 from .decompression import Step, ranked, steps_back
 from .distill_token import settle
+from .exit_parts import Rule, read_rule, rule_for, write_rule
+from .exit_promises import exits_of, with_shares
 from .export import build_for, chosen_recipes, export_trained
 from .gate import CORRECTION, DROPS, ROUNDING, STEP_BACK, Held, copy_of, hold, share_of, weights_of
 from .manifest import (
@@ -65,6 +68,7 @@ class Terms:
         others: predictors of costs on other devices that the run is for, by name.
         drops: stage -> by how much the accuracy of an artifact may fall in it.
         distill_token: form in which networks with a distillation token are delivered.
+        exit_drop: by how much exits may lower the accuracy of the whole network.
     """
 
     data: Data
@@ -77,6 +81,7 @@ class Terms:
     others: Mapping[str, CostPredictor] = field(default_factory=dict[str, CostPredictor])
     drops: Mapping[str, float] = field(default_factory=lambda: DROPS)
     distill_token: TokenForm = "fused"
+    exit_drop: float = 0.0
 
     @property
     def goal(self) -> str:
@@ -166,6 +171,8 @@ def deliver(
         low = floor_on(split.labels, terms.goal, evaluation.metrics[f"{terms.goal}_low"], trained)
         if ROUNDING in terms.drops:
             low = max(low, trained.interval(terms.goal)[1] - terms.drops[ROUNDING])
+        if has_exits(candidate.architecture):
+            low -= terms.exit_drop
         build = terms.build(candidate, network, compensate)
         checks, files = attempt(unfinished, build, low, terms)
         failed = [check for check in checks if not check.holds]
@@ -200,6 +207,7 @@ def deliver(
         network = _retrained(candidate, network, terms)
         taken.append(step)
     shutil.rmtree(copy_of(unfinished), ignore_errors=True)
+    rule = read_rule(unfinished) if has_exits(candidate.architecture) else None
     manifest = Manifest(
         key=candidate.key,
         finalists={
@@ -218,7 +226,7 @@ def deliver(
         calibration_images=terms.calibration_images,
         compensated=compensate,
         preprocessing=Preprocessing.of(terms.data),
-        promised=_promised(evaluation, candidate, terms.costs),
+        promised=_promised(evaluation, candidate, terms, rule),
         anchors=terms.costs.model.pace,
         trained=trained,
         limits={o.name: o.limit for o in terms.objectives if o.limit is not None},
@@ -228,6 +236,7 @@ def deliver(
         ways=ways or {},
         distill_token=settled.forms,
         elsewhere=_elsewhere(candidate, terms),
+        exits=rule and exits_of(rule),
     )
     return _settle(unfinished, pareto / candidate.key, manifest)
 
@@ -247,14 +256,20 @@ def _retrained(candidate: Candidate, network: Network, terms: Terms) -> Network:
     return network
 
 
-def _promised(evaluation: Evaluation, candidate: Candidate, costs: CostPredictor) -> Promised:
+def _promised(
+    evaluation: Evaluation, candidate: Candidate, terms: Terms, rule: Rule | None
+) -> Promised:
     """Promises of a candidate that a finalist became."""
-    predicted = costs(candidate)
+    predicted = terms.costs(candidate)
     # The finalist's costs were measured, those of a less compressed candidate were not.
     known = evaluation.metrics if candidate == evaluation.candidate else predicted
     values = {n: evaluation.metrics[n] for n in PROMISED if n in evaluation.metrics}
     values |= {name: known[name] for name in predicted}
-    return read_part(Promised, values | {"predicted_ms": predicted["latency_ms"]})
+    promised = read_part(Promised, values | {"predicted_ms": predicted["latency_ms"]})
+    if rule is None:
+        return promised
+    images = len(terms.data.split("validation"))
+    return with_shares(promised, candidate, rule, terms.costs.model, images)
 
 
 def _elsewhere(candidate: Candidate, terms: Terms) -> dict[str, dict[str, float]] | None:
@@ -279,6 +294,10 @@ def attempt(
     """
     files = export_trained(folder, build, terms.device, Preprocessing.of(terms.data))
     split, identity = terms.data.split("validation"), terms.costs.model.identity
+    if has_exits(build.candidate.architecture):
+        part_ms = terms.costs.model.exit_ms(build.candidate)
+        rule = rule_for(build, split, terms.goal, part_ms, terms.exit_drop)
+        files = (*files, write_rule(folder, rule))
     _, checks = answers_here(folder, terms.device, identity, build, split, low, terms.goal)
     return checks, files
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...cost_models import Device, workload
 from ...cost_models.graphs.modules import input_shape, randomize
+from ...cost_models.hand_over import check_exits
 from ...cost_models.units.precision_recipes import Book, find_recipe, group_of, recipe_for
 from ...spaces import Candidate
 from ...spaces.errors import RunError
@@ -19,6 +20,7 @@ from ..data.dataset import Data, resized
 from ..store.atomic_files import write_atomic
 from .artifact import CANDIDATE, WEIGHTS
 from .build import Build
+from .exit_parts import encode_parts
 from .formats import format_of
 from .preprocessing import Preprocessing
 
@@ -68,7 +70,7 @@ def random_build(device: Device, candidate: Candidate) -> Build:
 def export_trained(
     folder: Path, build: Build, device: Device, preprocessing: Preprocessing
 ) -> tuple[str, ...]:
-    """Write candidate, weights, model and companion files of a trained network.
+    """Write candidate, weights, model, companion files and parts of a trained network.
 
     Args:
         folder: to write to.
@@ -88,22 +90,27 @@ def export_trained(
     write_atomic(folder / WEIGHTS, save(build.network.state_dict()))
     write_atomic(folder / form.file, form.encode(build, device, preprocessing))
     companions = form.companions(build, device, preprocessing)
-    for name, content in companions.items():
+    beside = {**companions, **encode_parts(build, device, preprocessing)}
+    for name, content in beside.items():
         write_atomic(folder / name, content)
-    return CANDIDATE, WEIGHTS, form.file, *companions
+    return CANDIDATE, WEIGHTS, form.file, *beside
 
 
 def export_random(folder: Path, candidate: Candidate, device: Device) -> str:
     """Write candidate and model with random weights, for latency work; name of the model's file.
+
+    Parts of a network with exits are written, too.
 
     Raises:
         CostError: a precision that the device cannot run.
         RunError: the folder cannot be written.
     """
     form = format_of(device)
-    content = form.encode(random_build(device, candidate), device, None)
+    build = random_build(device, candidate)
+    files = {form.file: form.encode(build, device, None), **encode_parts(build, device, None)}
     write_atomic(folder / CANDIDATE, candidate.to_json() + "\n")
-    write_atomic(folder / form.file, content)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
     return form.file
 
 
@@ -131,8 +138,9 @@ def check_runs(candidate: Candidate, device: Device) -> None:
     """Check that a device can run a candidate.
 
     Raises:
-        CostError: a precision that it cannot run.
+        CostError: a precision that it cannot run, or exits.
     """
+    check_exits(candidate, device.to_dict())
     chosen_recipes(candidate, format_of(device).recipes(candidate, device.recipes))
 
 

@@ -35,6 +35,7 @@ from .manifest import (
     versions,
     write_manifest,
 )
+from .program.onnxruntime import PART
 
 RANDOM = "not verified: random weights, for latency work alone"  # status of such exports
 
@@ -52,7 +53,7 @@ def export_picked(
         out: folder in which the model gets its own.
 
     Returns:
-        Path of the model.
+        Path of the model; with exits, of its first part.
 
     Raises:
         ConfigError: no such runtime.
@@ -66,7 +67,7 @@ def export_picked(
             shutil.copytree(source, folder, dirs_exist_ok=True)
             if chosen != read_manifest(source):  # of an old run for another machine
                 write_manifest(folder, chosen)
-            return format_of(chosen.device).file
+            return PART.format(0) if chosen.exits else format_of(chosen.device).file
 
         return fill(out / chosen.key, copy)
     device = device_of(runtime)
@@ -110,7 +111,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
     split, artifact = data.split("validation"), Artifact.load(folder, device)
     goal = chosen.goal
     low = floor_on(split.labels, goal, chosen.promised.interval(goal)[0], chosen.trained)
-    logits, checks = artifact.check_answers(build, split, low, goal)
+    (logits, *_), checks = artifact.check_answers(build, split, low, goal)
     if failed := [check for check in checks if not check.holds]:
         raise RunError(f"{device.runtime}: {failed[0]}: nothing was written")
     manifest = replace(

@@ -82,6 +82,11 @@ def pack(
     for manifest in delivered:
         if changed := changed_file(run.pareto / manifest.key, manifest.files):
             raise RunError(f"{run.pareto / manifest.key / changed}: has changed since delivery")
+        if manifest.exits:
+            raise RunError(
+                f"{run.pareto / manifest.key}: has exits, which kits do not measure: verify it "
+                "where the run is"
+            )
     device = delivered[0].device
     package_of(device)
     return Kit(run, device, space, data, delivered, sub_blocks, NETWORKS if sub_blocks else 0)

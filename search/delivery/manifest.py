@@ -23,6 +23,7 @@ from .checks import LOCAL
 from .claims import (
     Accuracy,
     Check,
+    Exits,
     Form,
     Metrics,
     Promised,
@@ -87,6 +88,7 @@ class Manifest:
             on the validation split before any further training; empty where it had none.
         elsewhere: other device of the run -> what its cost model predicts of this candidate there,
             where it has a manifest of its own; None in a run for one device.
+        exits: how images leave it early; None where they do not.
     """
 
     key: str
@@ -119,6 +121,7 @@ class Manifest:
     ways: Mapping[str, Trial] = field(default_factory=dict[str, Trial])
     distill_token: Mapping[str, Form] = field(default_factory=dict[str, Form])
     elsewhere: Mapping[str, Mapping[str, float]] | None = None
+    exits: Exits | None = None
 
     @property
     def verified(self) -> bool:
@@ -178,7 +181,8 @@ class Manifest:
         right = f"{spelled(self.goal)} on the validation images"
         if self.metrics is not None:
             share, ms = self.metrics.interval(self.goal)[1], self.metrics.calibrated_ms
-            figures = f"{share:.1%} {right} and {ms:.3f} ms, measured in {self.where}"
+            mean = " on average over them" if self.exits else ""
+            figures = f"{share:.1%} {right} and {ms:.3f} ms{mean}, measured in {self.where}"
             failed = next((check for check in self.checks if not check.holds), None)
             return f"{self.state}: {failed}; {figures}" if failed else f"{self.state}: {figures}"
         if self.is_predicted:
@@ -234,7 +238,7 @@ class Manifest:
             body[name] = {key: plain(part) for key, part in getattr(self, name).items()}
             if not body[name]:
                 del body[name]
-        for name in ("promised", "trained", "metrics", "test", "answers"):
+        for name in ("promised", "trained", "metrics", "test", "answers", "exits"):
             if part := getattr(self, name):
                 body[name] = plain(part)
         if self.inventory:
@@ -255,7 +259,7 @@ class Manifest:
             RunError: a part lacks a value.
         """
         parts = {"promised": Promised, "anchors": Pace, "trained": Accuracy}
-        parts |= {"metrics": Metrics, "test": Accuracy, "answers": Accuracy}
+        parts |= {"metrics": Metrics, "test": Accuracy, "answers": Accuracy, "exits": Exits}
         values = dict(data)
         for name, kind in parts.items():
             if name in data:

@@ -17,6 +17,7 @@ from ...cost_models import CostModel, Device
 from ...cost_models.device import fingerprint
 from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph
 from ...cost_models.tables.latency_table import Row, quietest
+from ...spaces.exits import has_exits
 from ..pareto.by_device import at
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
@@ -60,8 +61,16 @@ def measure_shortlist(
     if new and fingerprint(model.identity) == fingerprint(device.identity()):
         bench, predicted = Bench(device), {e.key: e.metrics["latency_ms"] for e in new}
         graphs = [replace(bench.network(e.candidate, model.recipes), key=e.key) for e in new]
+        ended = [e for e in new if has_exits(e.candidate.architecture)]
+        left = {e.key: e.candidate.without_exits() for e in ended}
+        whole = model.predict([*left.values()]).latency_ms.tolist()
+        # The graph runs to the end: what it says of the whole network holds for its parts.
+        share = {key: predicted[key] / ms for key, ms in zip(left, whole, strict=True)}
         rows += [
-            ShortlistRow(key, predicted[key], row.median_ms * row.speed(model.pace))
+            ShortlistRow(
+                *(key, predicted[key]),
+                row.median_ms * row.speed(model.pace) * share.get(key, 1.0),
+            )
             for key, row in time_graphs(bench, graphs).items()
         ]
         write_json(kept, [asdict(row) for row in rows])

@@ -72,7 +72,7 @@ def subject_of(source: str, device: Device | None = None) -> Subject:
 
 
 def delivered(folder: Path, device: Device | None = None, name: str = "") -> Subject:
-    """A delivered or exported model, as its file is.
+    """A delivered or exported model, as its file is; one with exits as it is without them.
 
     Args:
         folder: of its files.
@@ -82,8 +82,8 @@ def delivered(folder: Path, device: Device | None = None, name: str = "") -> Sub
     Raises:
         RunError: a file is missing or damaged, or the device is another machine or reads others.
     """
-    candidate = read_candidate(folder)
-    device = device or _own_device(folder)
+    stored = read_candidate(folder)
+    candidate, device = stored.without_exits(), device or _own_device(folder)
     form = format_of(device)
     if not (folder / form.file).is_file():
         raise RunError(
@@ -91,7 +91,7 @@ def delivered(folder: Path, device: Device | None = None, name: str = "") -> Sub
             f"model for it with --runtime {device.runtime}"
         )
     return Subject(
-        name or candidate.key, candidate, device, lambda: read_model(folder / form.file, form)
+        name or stored.key, candidate, device, lambda: read_model(folder / form.file, form)
     )
 
 
@@ -133,4 +133,5 @@ def random_file(device: Device, candidate: Candidate) -> bytes:
 
 
 def _random(name: str, candidate: Candidate, device: Device) -> Subject:
-    return Subject(name, candidate, device, lambda: random_file(device, candidate))
+    whole = candidate.without_exits()
+    return Subject(name, whole, device, lambda: random_file(device, whole))

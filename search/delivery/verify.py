@@ -21,7 +21,7 @@ from ..pareto.objectives import Objective
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
 from .answering import answers_here, stand_in
-from .artifact import Artifact, load_network, read_candidate
+from .artifact import Answers, Artifact, load_network, read_candidate
 from .build import Build
 from .checks import (
     LOCAL,
@@ -33,11 +33,13 @@ from .checks import (
     check_size,
     floor_on,
 )
-from .claims import Accuracy, Check, Metrics, plain
+from .claims import Accuracy, Check, Exits, Metrics, plain
 from .confusion import class_results
+from .exit_parts import names_of
 from .export import build_for
 from .formats import format_of
 from .kernel_inventory import Inventory
+from .leaving import mean_cost, reach_of, shares_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
 from .shortlist import time_graphs
@@ -102,7 +104,7 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     examined, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for artifact, manifest in zip(artifacts, delivered, strict=True):
         key, build = manifest.key, rebuild(artifact.folder, manifest, device, data)
-        done, wrong[key] = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+        done, wrong[key] = examine(artifact, manifest, build, split, rows, speeds[key], device)
         examined.append(done)
     keep_mistakes(folder, "validation", wrong)
     for done in examined:  # last, as they say that this is done
@@ -133,10 +135,12 @@ def predicted(
         Its manifest with the promises of the search, and its mistakes.
     """
     split, goal = data.split("validation"), manifest.goal
-    size_mb = (artifact / format_of(device).file).stat().st_size / 1e6
+    size_mb = stored_mb(artifact, manifest, device)
     build = rebuild(artifact, manifest, device, data)
-    low = floor_on(split.labels, goal, manifest.promised.interval(goal)[0], manifest.trained)
-    logits, checks = answers_here(artifact, device, manifest.identity, build, split, low, goal)
+    low = least_of(manifest, split)
+    (logits, *_), checks = answers_here(
+        artifact, device, manifest.identity, build, split, low, goal
+    )
     names = manifest.preprocessing.class_names
     told = replace(
         manifest,
@@ -168,12 +172,12 @@ def time_artifacts(
     """
     bench, graphs = Bench(device), list[TimedGraph]()
     for a, manifest in zip(artifacts, delivered, strict=True):
-        graphs.append(graph_of(a))
-        if manifest.promised.was_measured:
+        graphs += [graph_of(a), *part_graphs(a)]
+        if manifest.promised.was_measured and not a.parts:
             graphs.append(twin_of(bench, a.candidate, manifest))
     rows = time_graphs(bench, graphs)
     for artifact in artifacts:
-        if artifact.candidate.key not in rows:
+        if not {artifact.candidate.key, *part_keys(artifact)} <= rows.keys():
             raise CostError(
                 f"{artifact.folder / artifact.format.file}: {device.runtime} cannot time it"
             )
@@ -186,7 +190,10 @@ def twin_of(bench: Bench, candidate: Candidate, manifest: Manifest) -> TimedGrap
 
 
 def speed_of(manifest: Manifest, rows: Mapping[str, Row]) -> float:
-    """Speed of the machine while a model was timed, by its twin or else by the anchors."""
+    """Speed of the machine while a model was timed, by its twin or else by the anchors.
+
+    A model with exits has no twin: what was promised of it hangs on how images leave.
+    """
     if twin := rows.get(TWIN + manifest.key):
         return manifest.promised.latency_ms / twin.median_ms
     return rows[manifest.key].speed(manifest.anchors)
@@ -197,6 +204,28 @@ def graph_of(artifact: Artifact) -> TimedGraph:
     key, content = artifact.candidate.key, artifact.content
     shape, nodes = artifact.input_shape, artifact.inventory.nodes
     return TimedGraph("artifact", key, content, shape, 1, len(content), nodes)
+
+
+def part_keys(artifact: Artifact) -> list[str]:
+    """Names of the parts of an artifact among what is timed; none where it has no exits."""
+    return [f"{artifact.candidate.key} part {number}" for number in range(len(artifact.parts))]
+
+
+def part_graphs(artifact: Artifact) -> list[TimedGraph]:
+    """Make graphs that can be timed of the parts of an artifact with exits."""
+    return [
+        TimedGraph(
+            *("artifact", key, part.content, part.shape, 1, len(part.content)),
+            part.inventory.nodes,
+        )
+        for key, part in zip(part_keys(artifact), artifact.parts, strict=True)
+    ]
+
+
+def stored_mb(folder: Path, manifest: Manifest, device: Device) -> float:
+    """Size of the files in a folder that run, in megabytes of 10^6 bytes."""
+    names = [format_of(device).file] if not manifest.exits else names_of(read_candidate(folder))
+    return sum((folder / name).stat().st_size for name in names) / 1e6
 
 
 def rebuild(folder: Path, manifest: Manifest, device: Device, data: Data) -> Build:
@@ -221,7 +250,7 @@ def examine(
     manifest: Manifest,
     build: Build,
     split: Split,
-    row: Row,
+    rows: Mapping[str, Row],
     speed: float,
     device: Device,
 ) -> tuple[Manifest, list[Mistake]]:
@@ -232,25 +261,78 @@ def examine(
         manifest: its promises and limits.
         build: from which it was made.
         split: images of the validation split.
-        row: measured latency.
+        rows: measured latencies by key, those of parts among them.
         speed: of the machine then, where 1 is that of the calibration.
         device: on which it is measured.
     """
-    promised, goal = manifest.promised, manifest.goal
-    low = floor_on(split.labels, goal, promised.interval(goal)[0], manifest.trained)
-    logits, checks = artifact.check_answers(build, split, low, goal)
-    used = footprint_of(artifact.content, device)
+    low = least_of(manifest, split)
+    answers, checks = artifact.check_answers(build, split, low, manifest.goal)
+    logits, row, exits = answers.logits, rows[artifact.candidate.key], manifest.exits
+    used, inventory = footprint_of(artifact.contents, device), artifact.inventory
+    if exits and answers.part is not None:
+        timed = [rows[key] for key in part_keys(artifact)]
+        exits = measured_exits(exits, answers.part, timed, row)
+        row = mean_row(row, timed, reach_of(exits.shares or ()))
+        all_ms = sum(each.median_ms for each in timed)
+        used = used._replace(energy_mj=used.energy_mj * row.median_ms / all_ms)
+        missing = sum(part.inventory.fallbacks for part in artifact.parts)
+        inventory = replace(inventory, fallbacks=missing)
     metrics = metrics_of(logits, split, row, speed, used, artifact.size_mb)
     examined = replace(
         manifest,
         metrics=metrics,
-        inventory=artifact.inventory,
+        inventory=inventory,
+        exits=exits,
         answers=None,
         kit=None,
-        checks=[*checks, *check_promises(manifest, metrics, artifact.inventory)],
+        checks=[*checks, *check_promises(manifest, metrics, inventory)],
         classes=class_results(logits, split.labels, manifest.preprocessing.class_names),
     )
     return examined, mistakes(logits, split.labels)
+
+
+def least_of(manifest: Manifest, split: Split) -> float:
+    """Least accuracy that keeps what was promised; exits may cost what they were allowed to."""
+    goal = manifest.goal
+    low = floor_on(split.labels, goal, manifest.promised.interval(goal)[0], manifest.trained)
+    return low - manifest.exits.drop if manifest.exits else low
+
+
+def measured_exits(exits: Exits, part: Tensor, timed: Sequence[Row], whole: Row) -> Exits:
+    """What is known of exits, with what was measured.
+
+    Args:
+        exits: what was known before.
+        part: that answers each validation image (N,).
+        timed: latency of each part.
+        whole: latency of the network without exits.
+    """
+    part_ms = [row.median_ms for row in timed]
+    _, low, high = mean_cost(part, part_ms)
+    return replace(
+        exits,
+        shares=shares_of(part, len(timed)),
+        part_ms=part_ms,
+        whole_ms=whole.median_ms,
+        low_ms=low,
+        high_ms=high,
+    )
+
+
+def mean_row(row: Row, timed: Sequence[Row], reach: Sequence[float]) -> Row:
+    """The row of a model with exits: means of its parts' latencies.
+
+    Args:
+        row: of the whole network.
+        timed: of each part.
+        reach: share of the images that run each.
+    """
+
+    def mean(name: str) -> float:
+        pairs = zip(reach, timed, strict=True)
+        return sum(share * getattr(each, name) for share, each in pairs)
+
+    return replace(row, median_ms=mean("median_ms"), p10_ms=mean("p10_ms"), p90_ms=mean("p90_ms"))
 
 
 def metrics_of(
@@ -294,12 +376,13 @@ def check_promises(
     return checks
 
 
-def footprint_of(content: bytes, device: Device) -> Footprint:
-    """Measure memory and energy of a model file in a fresh process."""
+def footprint_of(contents: Sequence[bytes], device: Device) -> Footprint:
+    """Measure memory and energy of a model's files in a fresh process."""
     with scratch() as folder:
-        path = folder / format_of(device).file
-        path.write_bytes(content)
-        return footprint(device, str(path))
+        paths = [folder / f"{n or ''}{format_of(device).file}" for n in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        return footprint(device, *map(str, paths))
 
 
 def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
@@ -340,23 +423,30 @@ def _test(
     tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for manifest in new:
         path, names = folder.pareto / manifest.key, data.class_names
-        logits = test_logits(path, manifest, device, data, split)
+        logits, part, _ = test_answers(path, manifest, device, data, split)
         test = Accuracy(**accuracy(logits, split.labels))
-        rows = class_results(logits, split.labels, names)
-        tested.append(replace(manifest, test=test, test_classes=rows))
+        rows, exits = class_results(logits, split.labels, names), manifest.exits
+        if exits and part is not None:
+            part_ms = exits.part_ms
+            exits = replace(
+                exits,
+                test_shares=shares_of(part, len(exits.expected)),
+                test_ms=mean_cost(part, part_ms)[0] if part_ms else None,
+            )
+        tested.append(replace(manifest, test=test, test_classes=rows, exits=exits))
         wrong[manifest.key] = mistakes(logits, split.labels)
     keep_mistakes(folder, "test", wrong)
     for done in tested:
         write_manifest(folder.pareto / done.key, done)
 
 
-def test_logits(
+def test_answers(
     artifact: Path, manifest: Manifest, device: Device, data: Data, split: Split
-) -> Tensor:
-    """Answers of a model on the test split, by its device or what stands for it here: (N, K)."""
+) -> Answers:
+    """Answers of a model on the test split, by its device or what stands for it here."""
     if here := stand_in(device, manifest.identity):
-        return Artifact.load(artifact, here).logits(split)
-    return rebuild(artifact, manifest, device, data).logits(split)
+        return Artifact.load(artifact, here).answers(split)
+    return Answers(rebuild(artifact, manifest, device, data).logits(split))
 
 
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
@@ -386,7 +476,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             continue
         if artifact := artifacts.get(key):
             build = rebuild(path, manifest, device, data)
-            done, surest = examine(artifact, manifest, build, split, rows[key], speeds[key], device)
+            done, surest = examine(artifact, manifest, build, split, rows, speeds[key], device)
             report = Report(key, [files, *done.checks], done.metrics, done.inside_interval)
         else:
             done, surest = predicted(path, manifest, device, data)

@@ -30,4 +30,5 @@ def ranges_in_half(run: Run, key: str) -> list[HalfRange]:
     batch = min(BATCH, len(images))
     graph = to_onnx(network, (batch, *images.shape[1:]))
     whole = images[: len(images) // batch * batch]
-    return half_ranges(graph, candidate, (some.numpy() for some in whole.split(batch)))
+    whole_network = candidate.without_exits()
+    return half_ranges(graph, whole_network, (some.numpy() for some in whole.split(batch)))

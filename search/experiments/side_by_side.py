@@ -32,6 +32,7 @@ from ...spaces.networks import Network
 from ..compress.rewrites import REWRITES
 from ..data.dataset import Data, resized
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
+from ..delivery.claims import Metrics
 from ..delivery.export import build_for
 from ..delivery.formats import format_of
 from ..delivery.manifest import SEARCHED, Manifest
@@ -162,11 +163,18 @@ def entry_of(pareto: Path, manifest: Manifest) -> Entry:
 def speed_beside(rows: Sequence[LadderRow], delivered: Sequence[Manifest]) -> float:
     """Speed of the machine while rows were measured, by the delivered models among them.
 
-    It is 1 at the speed of the calibration.
+    It is 1 at the speed of the calibration. Rows of models with exits are of their whole network.
     """
-    known = {SEARCHED + m.key: m.metrics.calibrated_ms for m in delivered if m.metrics}
+    known = {SEARCHED + m.key: whole_ms(m, m.metrics) for m in delivered if m.metrics}
     ratios = [known[row.name] / row.latency_ms for row in rows if row.name in known]
     return median(ratios) if ratios else 1.0
+
+
+def whole_ms(manifest: Manifest, metrics: Metrics) -> float:
+    """Latency of a model where every image runs to its end, at the speed of the calibration."""
+    if manifest.exits and manifest.exits.whole_ms:
+        return manifest.exits.whole_ms * metrics.speed
+    return metrics.calibrated_ms
 
 
 def measure_entries(
@@ -271,7 +279,7 @@ def _open(
         content = format_of(target).encode(build, target, None)
         compiled.append(open_runtime(target).compile(content))
         if batch == 1:
-            used = footprint_of(content, target)
+            used = footprint_of([content], target)
             facts = used.growth_mb, len(content) / 1e6, used.energy_mj
     if entry.eager:
         facts = *_eager_facts(entry), 0.0

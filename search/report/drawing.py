@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...cost_models.units.sub_block import SubBlock
-from ...cost_models.units.workload import workload
+from ...cost_models.units.workload import is_exit, workload
 from ...spaces import Candidate
 from ...spaces.mixers.window import side_of
 from .markup import tag
@@ -70,8 +70,8 @@ def draw(candidate: Candidate, width: int) -> str:
 def columns(candidate: Candidate) -> list[Column]:
     """Stem, blocks and head of a candidate in the order in which they run."""
     a, listed = candidate.architecture, list[Column]()
-    stage = 0
-    for unit in workload(candidate).sub_blocks:
+    stage, exits = 0, {number for number, ends in enumerate(is_exit(candidate)) if ends}
+    for number, unit in enumerate(workload(candidate).sub_blocks):
         tokens = unit.place.kept
         if unit.kind == "stem":
             stem = Rectangle("plain", "stem", f"{unit.variant} {a.patch_size}", bits(unit.policy))
@@ -81,8 +81,9 @@ def columns(candidate: Candidate) -> list[Column]:
             name = "widen" if "stride_1" in unit.flags else "halve"
             listed.append(Column([Rectangle("plain", name, unit.variant, bits(unit.policy))]))
         elif unit.kind == "head":
+            name = "exit" if number in exits else "head"
             listed.append(
-                Column([Rectangle("plain", "head", f"{unit.outputs} classes", bits(unit.policy))])
+                Column([Rectangle("plain", name, f"{unit.outputs} classes", bits(unit.policy))])
             )
         elif unit.kind == "mixer":
             first = listed[-1].shapes[0].kind == "plain"

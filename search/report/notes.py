@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...cost_models.calibration.calibrate import complaint
+from ...cost_models.hand_over import expectation
 from ...cost_models.tables.anchors import speed_words
 from ..counted import counted
 from ..data.catalog import without_copies
@@ -34,6 +35,7 @@ def notes(facts: Facts) -> list[str]:
         *_beaten(facts),
         *_rollbacks(facts),
         *_left_out(facts),
+        *_exits(facts),
         *_images(facts),
         *_training(facts),
         *_trust(facts),
@@ -48,6 +50,12 @@ def _left_out(facts: Facts) -> Iterator[str]:
     """What the space goes without, as the device cannot execute it."""
     if line := recorded(facts.folder):
         yield f"{line.removeprefix('space: ')}."
+
+
+def _exits(facts: Facts) -> Iterator[str]:
+    """What the search expected of exits."""
+    if words := expectation(e.candidate for e in facts.evaluations):
+        yield f"{words.capitalize()}."
 
 
 def trust(facts: Facts) -> str:

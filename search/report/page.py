@@ -15,6 +15,7 @@ from .charts import progress_chart
 from .choices import axes
 from .commands import commands
 from .confusion import confusion
+from .exits import exits
 from .facts import Facts
 from .front import SIZES, front_chart, size_edges
 from .images import images
@@ -48,6 +49,7 @@ def page(facts: Facts) -> str:
         *_front(facts),
         *models(facts),
         *_answers(facts),
+        *exits(facts),
         *promises(facts),
         *profiles(facts),
         *ladder(facts),

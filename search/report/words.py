@@ -9,6 +9,7 @@ from typing import Any
 from ...cost_models.tables.anchors import speed_words
 from ...cost_models.units.workload import workload
 from ...spaces import Candidate, Policy
+from ...spaces.exits import blocks_before
 from ...spaces.places import places
 from ..delivery.claims import Accuracy, Metrics
 
@@ -122,6 +123,8 @@ def in_words(candidate: Candidate) -> str:
     kinds = ", ".join(f"{n} {name}" for name, n in mixers.most_common())
     routed = sum(block.mlp_capacity < 1 for block in a.blocks())
     kinds += f", {routed} MLPs routed" if routed else ""
+    after = [str(blocks) for blocks in blocks_before(a)]
+    kinds += f", exits after {' and '.join(after)} blocks" if after else ""
     walk = [place for stage in places(a) for place in stage]
     first, last = walk[0].tokens, walk[-1].kept
     tokens = f"{first} tokens" + (f", {last} at the end" if last != first else "")

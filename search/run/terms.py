@@ -44,4 +44,5 @@ def terms_of(
         others or {},
         {**DROPS, **config.export.max_drop},
         config.export.distill_token,
+        config.finish.exit_drop,
     )

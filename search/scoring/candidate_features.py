@@ -50,6 +50,7 @@ class Traits:
 
 
 def _traits(candidate: Candidate) -> dict[str, float]:
+    candidate = candidate.without_exits()  # which keep the accuracy of the whole network
     traits: defaultdict[str, float] = defaultdict(float)
 
     def add(group: str, prefix: str, settings: Any, weight: float = 1.0) -> None:

@@ -29,6 +29,7 @@ from ..data.dataset import Split, resized
 from ..executors import LocalExecutor
 from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
+from .exits import fit_exits
 from .forward import answer, predict
 from .losses import Lesson
 from .optimizer import Optimizer, check_finite, torch_device
@@ -101,7 +102,8 @@ class FineTuning:
     def recipe(self) -> str:
         """What the configuration says of one training, as JSON."""
         new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
-        return self.config.model_dump_json(exclude={"finalists", "retrain_epochs", "ways", *new})
+        others = {"finalists", "retrain_epochs", "ways", "exit_drop"}
+        return self.config.model_dump_json(exclude={*others, *new})
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
@@ -182,6 +184,11 @@ class FineTuning:
         notes |= {"seconds": state.notes.get("seconds", 0.0) + took}
         notes = {**state.notes, **notes}
         return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
+
+    def fit_exits(self, finalist: Finalist) -> None:
+        """Fit the heads of exits, if any, to a network that is trained."""
+        about = self.lessons, self.validation, self.config.batch_size, self.seed
+        fit_exits(finalist.candidate, finalist.network, *about)
 
     def judge(self, candidate: Candidate, network: Network) -> float:
         """The accuracy by which its weights are compared."""
@@ -299,6 +306,7 @@ def train_finalists(
             if ended:
                 finalist.network.load_state_dict(_part(state.tensors, BEST))
                 finalist.network.eval()
+                tuning.fit_exits(finalist)
                 trained.append(finalist)
             else:
                 running[executor.submit(tuning, finalist.candidate, state)] = finalist

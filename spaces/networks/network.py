@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from ..architecture import CLASS_TOKENS, HALVING, Architecture
 from ..block import Place
+from ..exits import exits_of
 from ..places import places
 from ..rules import check
 from .block import ResidualBlock
+from .exits import ExitHead
 from .norms import make_act, make_norm
 from .pooling import AttentionPool
 from .sharing import Shared
@@ -34,6 +36,10 @@ class NetworkStage(nn.Module):
             around = before.width, before.grid, a.norm, a.norm_eps, a.act_of(i), a.reparam
             self.downsample = make_downsample(a.stages[i], *around)
         self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
+        own = a.stages[i]
+        self.exits = nn.ModuleDict(
+            {str(n): ExitHead(a, own.width) for n in exits_of(own.exits)}
+        )
 
     def modules_in_order(self) -> Iterator[nn.Module]:
         """Downsampling, if any, and blocks; each has a `layout`."""
@@ -109,17 +115,21 @@ class Network(nn.Module):
 
         That is "tokens" (B, prefix + N, C) or "grid" (B, C, H, W), as its last block has it.
         """
-        x, layout = self.patch_embed(x), "grid"
-        if self.embeds:
-            x, layout = self.embed(to_tokens(x)), "tokens"
+        x, layout = self.enter(x)
         for stage in self.stages:
             assert isinstance(stage, NetworkStage)
             for module in stage.modules_in_order():
-                wanted = str(module.layout)
-                if wanted != layout:
-                    x = to_tokens(x) if wanted == "tokens" else to_grid(x)
-                x, layout = module(x), wanted
+                x, layout = passed(module, x, layout)
             yield x, layout
+
+    def enter(self, x: Tensor) -> tuple[Tensor, str]:
+        """Images (B, in_chans, S, S) -> what the first block gets, and its layout."""
+        x = self.patch_embed(x)
+        return (self.embed(to_tokens(x)), "tokens") if self.embeds else (x, "grid")
+
+    def leave(self, x: Tensor, layout: str) -> Tensor:
+        """What the last block gives, in its layout -> logits (B, num_classes)."""
+        return self.forward_head(self.norm(x if layout == "tokens" else to_tokens(x)))
 
     def embed(self, x: Tensor) -> Tensor:
         """Norms, other tokens and positions: (B, N, C) -> (B, prefix + N, C)."""
@@ -187,6 +197,14 @@ class Network(nn.Module):
         for table in tables:
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
+
+
+def passed(module: nn.Module, x: Tensor, layout: str) -> tuple[Tensor, str]:
+    """What a block or downsampling gives, and its layout, from what is before it and its layout."""
+    wanted = str(module.layout)
+    if wanted != layout:
+        x = to_tokens(x) if wanted == "tokens" else to_grid(x)
+    return module(x), wanted
 
 
 def _token(width: int, count: int = 1) -> nn.Parameter:

@@ -69,6 +69,16 @@ def test_as_long_as_nothing_is_cut_it_is_the_start(library: Library, space: Sear
     }
 
 
+def test_exits_change_nothing_else_that_is_assembled(library: Library, space: SearchSpace) -> None:
+    candidate = next(c for c in space.sample(20) if len(c.architecture.stages[0].blocks) == 2)
+    a = candidate.architecture
+    leaving = replace(a, stages=(replace(a.stages[0], exits="1"),))
+    state = assemble(library, replace(candidate, architecture=leaving)).state_dict()
+    plain = assemble(library, candidate).state_dict()
+    assert state.keys() - plain.keys() == {f"stages.0.exits.1.{n}" for n in ("weight", "bias")}
+    assert all(value.equal(state[name]) for name, value in plain.items())
+
+
 @torch.no_grad()
 def test_repair_brings_candidates_closer(library: Library, space: SearchSpace, data: Data) -> None:
     """On images that the repair has not seen; for all kinds of cuts, mixers and compression."""
