@@ -46,12 +46,18 @@ def slim_poolformer(**settings: Any) -> Any:
     return model
 
 
-def slim_mobilevit(stem: int = 8, **settings: Any) -> Any:
+def slim_mobilevit(stem: int = 8, version: int = 1, **settings: Any) -> Any:
     """timm's MobileViT with few channels and stages, for small images."""
     from timm.models.byobnet import ByobNet, ByoModelCfg
-    from timm.models.mobilevit import _inverted_residual_block, _mobilevit_block
+    from timm.models.mobilevit import (
+        _inverted_residual_block,
+        _mobilevit_block,
+        _mobilevitv2_block,
+    )
 
     block = _mobilevit_block(1, 16, 2, transformer_dim=24, transformer_depth=2, patch_size=2)
+    if version == 2:
+        block = _mobilevitv2_block(1, 16, 2, transformer_depth=2)
     config = ByoModelCfg(
         blocks=(_inverted_residual_block(2, 8, 1), _inverted_residual_block(2, 12, 2), block),
         stem_chs=stem,
@@ -59,7 +65,7 @@ def slim_mobilevit(stem: int = 8, **settings: Any) -> Any:
         stem_pool="",
         downsample="",
         act_layer="silu",
-        num_features=32,
+        num_features=32 if version == 1 else 0,
     )
     model = ByobNet(config, **settings)
     model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}

@@ -1,4 +1,4 @@
-"""timm's MobileViT, one of its ByobNets."""
+"""timm's MobileViT and MobileViTv2, which are ByobNets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import act_of, network_of, norm_of, renamed, side_of
+from .parts import act_of, network_of, renamed, side_of
 
 BOTTLENECK = {
     **{"conv1_1x1.conv": "conv_pw", "conv1_1x1.bn": "bn1", "conv2_kxk.conv": "conv_dw"},
@@ -24,18 +24,20 @@ MOBILEVIT = {
     **{"conv_proj.conv.": "conv_proj.", "conv_proj.bn.": "bn2."},
     **{"conv_fusion.conv.": "conv_fusion.", "conv_fusion.bn.": "bn3."},
 }
+SEPARABLE = MOBILEVIT | {".attn.out_proj.": ".attn.proj."}
 NOTHING = Block("identity2d")
-KINDS = ("BottleneckBlock", "MobileVitBlock")
+KINDS = ("BottleneckBlock", "MobileVitBlock", "MobileVitV2Block")
+MIXERS = dict(zip(KINDS, ("mbconv", "mobilevit", "mobilevit2"), strict=True))
 
 
 def convert(model: Any) -> Network:
-    """A MobileViT.
+    """A MobileViT of either version.
 
     Raises:
         SpaceError: another ByobNet, or parts that have no counterpart.
     """
     stages = _grouped(model)
-    transformers = [b for blocks in stages for b in blocks if type(b).__name__ == KINDS[1]]
+    transformers = [b for blocks in stages for b in blocks if type(b).__name__ in KINDS[1:]]
     if not transformers or not hasattr(model.stem, "conv"):
         raise SpaceError("of timm's ByobNets only MobileViT converts")
     if model.head.global_pool.pool_type != "avg":
@@ -60,7 +62,7 @@ def convert(model: Any) -> Network:
         global_pool="avg",
         final_norm="none",
         act=act_of(model.stem.bn.act),
-        **norm_of(transformers[0].norm),
+        norm_eps=transformers[0].norm.eps,
     )
     return network_of(architecture, dict(_named(model, stages)))
 
@@ -97,21 +99,23 @@ def _blocks(blocks: list[Any]) -> tuple[Block, ...]:
 
 
 def _block(block: Any) -> Block:
-    if type(block).__name__ == KINDS[0]:
+    mixer = MIXERS[type(block).__name__]
+    if mixer == "mbconv":
         conv = block.conv2_kxk.conv
         kernel = side_of(conv.kernel_size, "kernels")
-        return Block("mbconv", mlp_hidden=conv.out_channels, kernel_size=kernel)
-    if block.conv_fusion is None:
+        return Block(mixer, mlp_hidden=conv.out_channels, kernel_size=kernel)
+    if mixer == "mobilevit" and block.conv_fusion is None:
         raise SpaceError("a block without fusion has no counterpart")
     first = block.transformer[0]
+    heads = {"inner_heads": first.attn.num_heads} if mixer == "mobilevit" else {}
     return Block(
-        "mobilevit",
-        mlp_hidden=first.mlp.fc1.out_features,
+        mixer,
+        mlp_hidden=len(first.mlp.fc1.weight),
         kernel_size=side_of(block.conv_kxk.conv.kernel_size, "kernels"),
         unfold_size=side_of(block.patch_size, "squares"),
         inner_width=block.conv_1x1.out_channels,
-        inner_heads=first.attn.num_heads,
         inner_layers=len(block.transformer),
+        **heads,
     )
 
 
@@ -129,9 +133,12 @@ def _named(model: Any, stages: list[list[Any]]) -> Iterator[tuple[str, Tensor]]:
     for i, blocks in enumerate(stages):
         for j, block in enumerate(blocks):
             path, state = f"stages.{i}.blocks.{j - bool(i)}.", block.state_dict()
-            if type(block).__name__ == KINDS[1]:
-                for name, value in renamed(state, MOBILEVIT).items():
-                    yield f"{path}mobilevit.{name}", value
+            mixer = MIXERS[type(block).__name__]
+            if mixer == "mobilevit2":
+                state = dict(_parted(state))
+            if mixer != "mbconv":
+                for name, value in renamed(state, SEPARABLE).items():
+                    yield f"{path}{mixer}.{name}", value
                 continue
             for name, value in state.items():
                 part, _, end = name.rpartition(".")
@@ -140,3 +147,15 @@ def _named(model: Any, stages: list[list[Any]]) -> Iterator[tuple[str, Tensor]]:
                     yield f"stages.{i}.downsample.inverted.{ENTRY.get(own, own)}.{end}", value
                 else:
                     yield f"{path}mbconv.{own}.{end}", value
+
+
+def _parted(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Weights with the joint layer of one score, keys and values as two."""
+    for name, value in state.items():
+        start, joint, end = name.partition("qkv_proj.")
+        if not joint:
+            yield name, value
+            continue
+        width = len(value) // 2
+        for own, part in zip(("qk", "v"), value.split((1 + width, width)), strict=True):
+            yield f"{start}{own}.{end}", part

@@ -43,6 +43,7 @@ MIXERS: Registry[Mixer] = Registry(
         "aggregate": ".aggregate:SPEC",
         "unfold": ".unfold:SPEC",
         "mobilevit": ".mobilevit:SPEC",
+        "mobilevit2": ".mobilevit2:SPEC",
         "multiscale_linear": ".multiscale_linear:SPEC",
         "cascaded": ".cascaded:SPEC",
         "fused_mbconv": ".fused_mbconv:SPEC",

@@ -274,7 +274,11 @@ class TestMetaFormer(ConverterContract):
 
 
 class TestMobileVit(ConverterContract):
-    models = (lambda: slim_mobilevit(num_classes=7), lambda: slim_mobilevit(16, num_classes=0))
+    models = (
+        lambda: slim_mobilevit(num_classes=7),
+        lambda: slim_mobilevit(16, num_classes=0),
+        lambda: slim_mobilevit(version=2, num_classes=7, in_chans=1),
+    )
 
 
 class TestMobileNets(ConverterContract):
@@ -319,8 +323,8 @@ def test_every_converter_is_tested() -> None:
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
         ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
-        ("mobilevitv2_050", {}, "only MobileViT converts, not MobileVitV2Block"),
         ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
+        ("repvgg_a0", {}, "only MobileViT converts, not RepVggBlock"),
         ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
         ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
         ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),

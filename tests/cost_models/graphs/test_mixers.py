@@ -77,6 +77,12 @@ class TestMobileVit(MixerCostContract):
         inner_layers: [1, 2]}"""
 
 
+class TestMobileVit2(MixerCostContract):
+    name = "mobilevit2"
+    fields = """{kernel_size: [3, 5], unfold_size: [1, 7], inner_width: [8, 12],
+        inner_layers: [1, 2]}"""
+
+
 class TestLinformer(MixerCostContract):
     name = "linformer"
     fields = "{num_heads: [2, 4], head_dim: 8, kv_tokens: [7, 49]}"
