@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ...spaces.errors import MissingRuntimeError
 from ..onnx_reading import OnnxReading
 from ..stored_weights import StoredWeights
 
@@ -20,9 +21,19 @@ Node = onnx.NodeProto
 
 
 def tools() -> Any:
-    """The library, which otherwise warns of all that it can do on a Mac alone."""
+    """The library, which otherwise warns of all that it can do on a Mac alone.
+
+    Raises:
+        MissingRuntimeError: it cannot be loaded. It loads ExecuTorch where it finds one, and fails
+            where that lacks what its exporter needs.
+    """
     logging.getLogger("coremltools").setLevel(logging.ERROR)
-    return import_module("coremltools")
+    try:
+        return import_module("coremltools")
+    except ImportError as error:
+        raise MissingRuntimeError(
+            f"coremltools cannot be loaded with what is installed beside it: {error}"
+        ) from error
 
 
 class Conversion(OnnxReading):

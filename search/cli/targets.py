@@ -144,20 +144,25 @@ def _shown(work: Callable[[Callable[[float, str], None]], Sequence[Any]]) -> lis
 
 def target_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Models by runtime."""
-    width = max(len("model"), *(len(row["model"]) for row in rows))
+    names = ("model", "runtime", "version")
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     lines = [
-        f"{'model':{width}}  {'runtime':12} {'version':9} {'converts':8} {'runs':4} "
+        f"{_padded({name: name for name in names}, widths)} {'converts':8} {'runs':4} "
         f"{'difference':>10} {'same':>5} {'ms':>10} {'MB':>7}  precision, or what is missing"
     ]
     for row in rows:
         lines.append(
-            f"{row['model']:{width}}  {row['runtime']:12} {row['version'] or '-':9} "
+            f"{_padded(row, widths)} "
             f"{_told(row['converts']):8} {_told(row['runs']):4} "
             f"{_known(row['max_abs_difference'], '.1e'):>10} {_known(row['agreement'], '.0%'):>5} "
             f"{_latency(row):>10} {_known(row['size_mb'], '.3f'):>7}  "
             f"{row['missing'] or row['precision']}"
         )
     return lines
+
+
+def _padded(row: Mapping[str, Any], widths: Mapping[str, int]) -> str:
+    return " ".join(f"{row[name] or '-':{width}}" for name, width in widths.items())
 
 
 def _latency(row: Mapping[str, Any]) -> str:

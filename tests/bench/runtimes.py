@@ -57,7 +57,8 @@ def main(words: Sequence[str] = ()) -> None:
         except CostError as error:
             print(f"{name}: {error}")
             continue
-        print("\n".join(filter(None, [left_out(device, one.left_out), *one.refused])))
+        for line in filter(None, [left_out(device, one.left_out), *one.refused]):
+            print(line)
         done.append(one)
     print(HEADER)
     times = timed_in_turns(done)

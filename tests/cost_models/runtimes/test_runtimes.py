@@ -10,6 +10,7 @@ import pytest
 
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.calibration.bundle import write_bundle
+from vitpareto.cost_models.coreml.conversion import tools
 from vitpareto.cost_models.runtime_spec import RUNTIMES, find_runtime
 from vitpareto.cost_models.runtimes import available, open_runtime
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
@@ -160,6 +161,14 @@ def test_untested_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingRuntimeError) as caught:
             open_runtime(Device.load("cpu-litert"))
         assert str(caught.value) == message == available(Device.load("cpu-litert"))
+
+
+def test_what_cannot_be_loaded_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As coremltools beside an ExecuTorch without what its exporter needs."""
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    words = "^coremltools cannot be loaded with what is installed beside it: import of coremltools"
+    with pytest.raises(MissingRuntimeError, match=words):
+        tools()
 
 
 def test_a_bundle_is_of_a_runtime_that_stands_alone(tmp_path: Path) -> None:

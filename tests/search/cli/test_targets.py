@@ -37,6 +37,8 @@ def test_the_models_of_a_run_in_every_runtime(finished: Path, tmp_path: Path) ->
     lines = result.stdout.splitlines()
     assert len(lines) == 1 + len(rows)
     assert lines[0].split()[:3] == ["model", "runtime", "version"]
+    missing = lines[0].index("precision, or what is missing")
+    assert all(line[missing - 2 : missing] == "  " != line[missing : missing + 2] for line in lines)
     delivered = {path.name for path in (run / "pareto").iterdir() if path.is_dir()}
     assert {row["key"] for row in rows.values()} == delivered
     assert {name for _, name in rows} == {*RUNTIMES}
