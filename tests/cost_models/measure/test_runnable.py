@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vitpareto.cost_models import Device, workload
+from vitpareto.cost_models.measure.capabilities import examples
 from vitpareto.cost_models.measure.runnable import left_out, refused, runnable
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -92,6 +93,12 @@ def test_scales_that_no_kernel_has() -> None:
     policies = {b.policy for c in left.sample(100) for b in workload(c).sub_blocks}
     scales = {(p.weight_bits, p.weight_scales) for p in policies if p.weight_bits < 32}
     assert scales == {(8, "channel"), (4, "channel"), (4, "block64")}
+
+
+@pytest.mark.parametrize("kind", ["head", "stem patch"])
+def test_openvino_answers_as_onnx_runtime_with_one_scale_a_tensor(kind: str) -> None:
+    needs_runtime("openvino")
+    assert not refused(Device.load("cpu-openvino"), examples()[kind], "static8_tensor")
 
 
 def test_operators_that_a_runtime_has_not(litert: Device, space: SearchSpace) -> None:
