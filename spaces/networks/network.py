@@ -37,9 +37,7 @@ class NetworkStage(nn.Module):
             self.downsample = make_downsample(a.stages[i], *around)
         self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
         own = a.stages[i]
-        self.exits = nn.ModuleDict(
-            {str(n): ExitHead(a, own.width) for n in exits_of(own.exits)}
-        )
+        self.exits = nn.ModuleDict({str(n): ExitHead(a, own.width) for n in exits_of(own.exits)})
 
     def modules_in_order(self) -> Iterator[nn.Module]:
         """Downsampling, if any, and blocks; each has a `layout`."""

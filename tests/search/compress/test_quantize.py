@@ -65,7 +65,9 @@ def test_per_channel_is_never_worse_than_per_tensor(trained: Trained) -> None:
             assert channel <= tensor
     grids = (Grid(4, "block"), Grid(4, "block", block=64), Grid(4), Grid(4, "tensor"))
     weights = [layer.weight.detach() for layer in layers]
-    errors = [sum((quantize_weight(w, g) - w).square().sum().item() for w in weights) for g in grids]
+    errors = [
+        sum((quantize_weight(w, g) - w).square().sum().item() for w in weights) for g in grids
+    ]
     assert errors == sorted(errors)
 
 
