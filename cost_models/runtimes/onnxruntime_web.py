@@ -2,7 +2,8 @@
 
 Models run in a process that this one starts once, and are timed by its own clock there, when the
 functions that they need have been compiled by the optimizing compiler: as in a page that runs a
-model again and again.
+model again and again. In a page WebGPU may execute them, on the GPU that the browser gives; what it
+has no kernel for is left to WebAssembly.
 """
 
 from __future__ import annotations
@@ -13,15 +14,26 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces.errors import CostError, MissingRuntimeError
 from ..device import Device
-from ..runtime_spec import ONNX, RuntimeSpec
+from ..runtime_spec import ONNX, Option, RuntimeSpec
 from ..web.host import OWN, Host
-from ..web.packages import CHROMIUM, NODE, dist, host_version, package_version, program
+from ..web.packages import (
+    CHROMIUM,
+    FILES,
+    NODE,
+    WASM,
+    WEBGPU,
+    dist,
+    host_version,
+    package_version,
+    program,
+)
 from . import Runtime, Source, as_bytes
 
 Array = NDArray[np.float32]
@@ -29,10 +41,12 @@ HOSTS: dict[tuple[object, ...], Host] = {}  # by what they are started with
 SERIAL = count()
 MOST_BYTES = 16 << 20  # of inputs that are sent at once
 QUIET = (  # no window, and nothing that works beside the model
-    *("--headless", "--disable-gpu", "--no-first-run", "--no-default-browser-check"),
+    *("--headless", "--no-first-run", "--no-default-browser-check"),
     *("--disable-extensions", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--disable-quic", "--disable-dev-shm-usage", "--mute-audio"),
 )
+SOFTWARE = False  # whether a GPU may be a program of the browser's, which tests the way to others
+GPU = {WASM: ("--disable-gpu",), WEBGPU: ("--enable-unsafe-webgpu",)}  # which Linux asks for
 
 
 class WebModel:
@@ -104,15 +118,17 @@ class WebRuntime(Runtime):
 
     def __init__(self, device: Device) -> None:
         self._device, self._program, self._dist = device, program(device.provider), dist()
+        self._executes = str(dict(device.options).get("provider", WASM))
 
     @property
     def _host(self) -> Host:
-        device, start = self._device, STARTS[self._device.provider]
-        key = (device.provider, device.threads, device.affinity, self._program, self._dist)
+        device, start, executes = self._device, STARTS[self._device.provider], self._executes
+        more = SOFTWARE, self._program, self._dist
+        key = (device.provider, executes, device.threads, device.affinity, *more)
         if key not in HOSTS or not HOSTS[key].alive:
 
             def command(url: str, scratch: Path) -> list[str]:
-                return [self._program, *start(url, self._dist, device.threads, scratch)]
+                return [self._program, *start(url, self._dist, executes, device.threads, scratch)]
 
             name = host_version(device.provider) or device.provider
             HOSTS[key] = Host(name, command, self._dist, device.affinity)
@@ -133,6 +149,15 @@ class WebRuntime(Runtime):
         except CostError as error:
             raise CostError(f"onnxruntime-web refuses the graph: {error}") from error
 
+    def check(self) -> None:
+        """Start the program, where only that tells whether it can execute models.
+
+        Raises:
+            CostError: it cannot.
+        """
+        if self._executes == WEBGPU:
+            _ = self._host
+
     def renew(self) -> None:
         """Begin anew with memory that nothing has used."""
         self._host.renew()
@@ -142,17 +167,21 @@ class WebRuntime(Runtime):
         return self._host.ask("peak")[0]["mb"]
 
 
-def _node(url: str, files: Path, threads: int, scratch: Path) -> list[str]:
+def _node(url: str, files: Path, executes: str, threads: int, scratch: Path) -> list[str]:
     return [str(OWN / "node.mjs"), url, str(files), str(threads)]
 
 
-def _chromium(url: str, files: Path, threads: int, scratch: Path) -> list[str]:
+def _chromium(url: str, files: Path, executes: str, threads: int, scratch: Path) -> list[str]:
     root = hasattr(os, "geteuid") and os.geteuid() == 0
+    script, _, code = FILES[executes]
+    asked = {"threads": threads, "provider": executes, "script": script, "code": code}
+    asked |= {"software": "yes"} if SOFTWARE else {}
     return [
         *QUIET,
+        *GPU[executes],
         *(["--no-sandbox"] if root else []),  # it has none for root
         f"--user-data-dir={scratch / 'profile'}",
-        f"{url}?threads={threads}",
+        f"{url}?{urlencode(asked)}",
     ]
 
 
@@ -164,7 +193,8 @@ def open_runtime(device: Device) -> WebRuntime:
 
     Raises:
         ModuleNotFoundError: npm has not installed it.
-        MissingRuntimeError: the program is not here, or there is none of that name.
+        MissingRuntimeError: the program is not here, or there is none of that name; or it has no
+            GPU for WebGPU, which is asked for.
     """
     if device.provider not in STARTS:
         raise MissingRuntimeError(
@@ -172,8 +202,10 @@ def open_runtime(device: Device) -> WebRuntime:
             f"{device.provider!r}"
         )
     try:
-        return WebRuntime(device)
-    except MissingRuntimeError as error:
+        runtime = WebRuntime(device)
+        runtime.check()
+        return runtime
+    except CostError as error:
         raise MissingRuntimeError(f"device {device.name!r}: {error}") from None
 
 
@@ -195,4 +227,5 @@ SPEC = RuntimeSpec(
         *("QGemm", "ConvInteger", "QLinearConv", "QAttention"),
     ),
     tested=("1.27", "1.30"),
+    options={"provider": Option((WASM, WEBGPU), (CHROMIUM,), (WASM, WEBGPU))},
 )

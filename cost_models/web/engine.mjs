@@ -20,19 +20,30 @@ WebAssembly.Memory = class extends Memory {
   }
 };
 
+/** Why WebGPU cannot execute models here; empty where it can. */
+export async function lacking(software) {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) return "it has no adapter for WebGPU";
+  return adapter.info.isFallbackAdapter && !software
+    ? "it has no adapter for WebGPU but one that computes on the processor"
+    : "";
+}
+
 /**
  * Answers jobs until `renew` is asked for or whoever asks is gone.
  *
- * `clock` tells milliseconds; `settles` says whether models get faster while they run; `listen`
- * gives a function all that is printed, until what it returns is called; `renew` begins a new
- * engine in place of this one; `leave` ends the process.
+ * `provider` executes models, "wasm" or "webgpu"; `lacks` says why it cannot; `clock` tells
+ * milliseconds; `settles` says whether models get faster while they run; `listen` gives a function
+ * all that is printed, until what it returns is called; `renew` begins a new engine in place of
+ * this one; `leave` ends the process.
  */
-export async function serve({ ort, url, threads, clock, settles, listen, renew, leave }) {
+export async function serve(begun) {
+  const { ort, url, provider, lacks, threads, clock, settles, listen, renew, leave } = begun;
   const sessions = new Map();
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
 
-  const options = (more) => ({ executionProviders: ["wasm"], logSeverityLevel: 4, ...more });
+  const options = (more) => ({ executionProviders: [provider], logSeverityLevel: 4, ...more });
   const open = (bytes, more) => ort.InferenceSession.create(bytes, options(more));
   const bytesOf = (session) => session.inputMetadata[0].shape.reduce((a, b) => a * b, 4);
   const given = (session, bytes) => {
@@ -122,8 +133,8 @@ export async function serve({ ort, url, threads, clock, settles, listen, renew, 
   };
 
   // What the runtime takes for itself is there before the first model.
-  const refused = await open(new Uint8Array(4)).catch((error) => error);
-  let answer = memory ? packed([{ ready: true }]) : packed([{ error: `${refused.message}` }]);
+  const refused = lacks ? null : await open(new Uint8Array(4)).catch((error) => error);
+  let answer = packed([memory ? { ready: true } : { error: `${lacks || refused.message}` }]);
   for (;;) {
     let said;
     try {

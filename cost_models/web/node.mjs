@@ -43,5 +43,6 @@ if (isMainThread) {
   };
   const renew = () => process.exit(0); // of this thread
   const leave = () => parentPort.postMessage("gone");
-  await serve({ ort, url, threads, clock, settles: false, listen, renew, leave });
+  const [provider, lacks, settles] = ["wasm", "", false];
+  await serve({ ort, url, provider, lacks, threads, clock, settles, listen, renew, leave });
 }

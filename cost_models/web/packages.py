@@ -15,6 +15,15 @@ from ...spaces.errors import MissingRuntimeError
 PACKAGE = "onnxruntime-web"
 FOLDER = "VITPARETO_NODE_MODULES"  # environment: a folder in which npm has put packages
 NODE, CHROMIUM = "node", "chromium"  # providers
+WASM, WEBGPU = "wasm", "webgpu"  # what executes models there
+FILES = {  # of the package, by what executes models: a script, the module that it loads, its code
+    WASM: ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    WEBGPU: (
+        "ort.webgpu.min.mjs",
+        "ort-wasm-simd-threaded.asyncify.mjs",
+        "ort-wasm-simd-threaded.asyncify.wasm",
+    ),
+}
 PROGRAMS = {
     NODE: ("node", "nodejs"),
     CHROMIUM: ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from ....cost_models import Device
-from ....cost_models.web.packages import dist
+from ....cost_models.web.packages import FILES as RUNTIME
+from ....cost_models.web.packages import WASM, dist
 from ....spaces import Candidate
 from ..preprocessing import Preprocessing, metadata
 
 OWN = Path(__file__).parent
 FILES = ("index.html", "classify.mjs")
-RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 def page(
@@ -28,9 +28,11 @@ def page(
     Raises:
         ModuleNotFoundError: onnxruntime-web is not installed here.
     """
-    about = metadata(candidate, preprocessing) | {"threads": device.threads}
+    executes = str(dict(device.options).get("provider", WASM))
+    runs = {"threads": device.threads, "provider": executes, "script": RUNTIME[executes][0]}
+    about = metadata(candidate, preprocessing) | runs
     return {
         "about.json": json.dumps(about, indent=1) + "\n",
         **{name: (OWN / name).read_text(encoding="utf-8") for name in FILES},
-        **{name: (dist() / name).read_bytes() for name in RUNTIME},
+        **{name: (dist() / name).read_bytes() for name in RUNTIME[executes]},
     }

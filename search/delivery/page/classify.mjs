@@ -1,16 +1,16 @@
 // Classify: from an image file to the probabilities of its classes, as the model was verified.
 // The steps are those that about.json has in words.
 
-import * as ort from "./ort.wasm.min.mjs";
-
 const BITS = 22; // of the weights that resample pixels, after the point
 
 /** A function from an image file to {names, shares, ms}, the likeliest class first. */
 export async function classifier() {
   const about = await (await fetch("about.json")).json();
+  const ort = await import(`./${about.script}`);
   ort.env.wasm.wasmPaths = new URL(".", import.meta.url).href;
   ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? about.threads : 1;
-  const session = await ort.InferenceSession.create("model.onnx", { executionProviders: ["wasm"] });
+  const options = { executionProviders: [about.provider] };
+  const session = await ort.InferenceSession.create("model.onnx", options);
   const [{ name, shape }] = session.inputMetadata;
   return async (file) => {
     const image = await tensor(file, about);

@@ -1,6 +1,7 @@
 """onnxruntime-web: keeps the contract in Node.js, is timed there, and says what is missing."""
 
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.runtime_spec import find_runtime
-from vitpareto.cost_models.runtimes import available, open_runtime, run_all
+from vitpareto.cost_models.runtimes import available, onnxruntime_web, open_runtime, run_all
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
 from vitpareto.cost_models.standalone.timing import ONE_BY_ONE, measure_alone
 from vitpareto.cost_models.tables.anchors import ANCHORS, SMALL
@@ -180,3 +181,30 @@ def test_the_package_can_be_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "onnxruntime-web" / "package.json").write_text('{"version": "1.30.1"}')
     assert packages.package_version() == "1.30.1"
     assert packages.dist() == tmp_path / "onnxruntime-web" / "dist"
+
+
+WEBGPU = replace(Device.load("browser"), options=(("provider", "webgpu"),))
+
+
+def test_a_browser_without_a_gpu_is_refused() -> None:
+    """In one line, before anything is made for it; the same browser still has WebAssembly."""
+    needs_device("browser")
+    if not (missing := available(WEBGPU)):
+        pytest.skip("the browser has a GPU")
+    words = (
+        r"device 'browser': \w+ [\d.]+ does not run onnxruntime-web: it has no adapter for WebGPU"
+    )
+    assert re.match(words, missing)
+    with pytest.raises(MissingRuntimeError, match="it has no adapter for WebGPU"):
+        Bench(WEBGPU)
+
+
+class TestWebGpu(RuntimeContract):
+    device = WEBGPU
+
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        needs_device("browser")
+        monkeypatch.setattr(onnxruntime_web, "SOFTWARE", True)
+        if missing := available(WEBGPU):
+            pytest.skip(missing)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image
 
 from vitpareto.cost_models import Device
-from vitpareto.cost_models.runtimes.onnxruntime_web import QUIET
+from vitpareto.cost_models.runtimes import available, onnxruntime_web
+from vitpareto.cost_models.runtimes.onnxruntime_web import GPU, QUIET
 from vitpareto.search.data.pixels import Look
 from vitpareto.search.delivery.export import export_trained, random_build
 from vitpareto.search.delivery.preprocessing import Preprocessing
@@ -72,13 +74,13 @@ class Server(SimpleHTTPRequestHandler):
         pass
 
 
-def shown(folder: Path, profile: Path) -> dict:
+def shown(folder: Path, profile: Path, executes: str) -> dict:
     """What a user of the page in a folder sees."""
     (folder / "user.html").write_text(USER)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/user.html"
-    command = [CHROMIUM, *QUIET, "--no-sandbox", f"--user-data-dir={profile}", url]
+    command = [CHROMIUM, *QUIET, *GPU[executes], "--no-sandbox", f"--user-data-dir={profile}", url]
     browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         return json.loads(Server.seen.get(timeout=120))
@@ -110,25 +112,36 @@ def images(folder: Path) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize(("channels", "fit", "size"), [(1, "crop", 16), (3, "pad", 24)])
+@pytest.mark.parametrize(
+    ("channels", "fit", "size", "executes"), [(1, "crop", 16, "wasm"), (3, "pad", 24, "webgpu")]
+)
 def test_the_page_answers_as_the_program(
-    tmp_path: Path, channels: int, fit: str, size: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    fit: str,
+    size: int,
+    executes: str,
 ) -> None:
     """Tensors agree, bit by bit where the network has the size of the images."""
     needs_device(BROWSER.name)
+    monkeypatch.setattr(onnxruntime_web, "SOFTWARE", True)
+    device = replace(BROWSER, options=(("provider", executes),))
+    if missing := available(device):
+        pytest.skip(missing)
     blocks = (Block(num_heads=4, head_dim=8, mlp_hidden=64),)
     network = Architecture((Stage(32, blocks),), 16, channels, 10, patch_size=4, global_pool="avg")
     norm = (0.485, 0.456, 0.406)[:channels], (0.229, 0.224, 0.225)[:channels]
     about = Preprocessing(*norm, CLASSES, Look(size, channels, fit))
     folder = tmp_path / "model"
     folder.mkdir()
-    build = random_build(BROWSER, Candidate.uncompressed(network))
-    files = export_trained(folder, build, BROWSER, about)
+    build = random_build(device, Candidate.uncompressed(network))
+    files = export_trained(folder, build, device, about)
     assert {"index.html", "predict.py", "about.json"} < set(files)
     names = list(images(folder))
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "asked.json").write_text(json.dumps([*names, "broken.png"]))
-    seen = shown(folder, tmp_path / "profile")
+    seen = shown(folder, tmp_path / "profile", executes)
 
     program = f"""
 import json, pathlib, runpy
