@@ -65,7 +65,7 @@ def integers(weight: Tensor, grid: Grid) -> Integers:
     """Weights (out, ...) as integers (groups, n), with scales and zero points (groups, 1)."""
     rows = weight.reshape(1, -1) if grid.per == "tensor" else weight.flatten(1)
     if grid.per == "block":
-        rows = F.pad(rows, (0, -rows.shape[1] % grid.block)).view(-1, grid.block)
+        rows = F.pad(rows, (0, -rows.shape[1] % grid.block)).reshape(-1, grid.block)
     if grid.symmetric:
         top = 2 ** (grid.bits - 1) - 1
         scale = (rows.abs().amax(1, keepdim=True) / top).clamp_min(TINY)
