@@ -27,7 +27,7 @@ MOBILEVIT = {
 SEPARABLE = MOBILEVIT | {".attn.out_proj.": ".attn.proj."}
 NOTHING = Block("identity2d")
 KINDS = ("BottleneckBlock", "MobileVitBlock", "MobileVitV2Block")
-MIXERS = dict(zip(KINDS, ("mbconv", "mobilevit", "mobilevit2"), strict=True))
+MIXERS: dict[str, str] = dict(zip(KINDS, ("mbconv", "mobilevit", "mobilevit2"), strict=True))
 
 
 def convert(model: Any) -> Network:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..block import Place
 from ..mixers.mobilevit import inner_place
 from .attention import Attention
+from .branches import convolution
 from .mlp import Mlp
 from .norms import make_act, make_norm
 from .sharing import Shared, center, uncenter
@@ -55,15 +56,14 @@ class MobileVit(nn.Module):
         block, width, kernel = place.block, place.width, place.block.kernel_size
         self.grid, self.size = place.grid, block.unfold_size
         inner, hidden = inner_place(place), block.mlp_hidden
-        around = {"padding": kernel // 2, "bias": False}
-        self.conv_kxk = nn.Conv2d(width, width, kernel, **around)
+        self.conv_kxk = convolution(width, width, kernel)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv_1x1 = nn.Conv2d(width, inner.width, 1, bias=False)
         self.layers = nn.ModuleList(Transformer(inner, hidden) for _ in range(block.inner_layers))
         self.norm = make_norm("layer", inner.width, place.norm_eps)
         self.conv_proj = nn.Conv2d(inner.width, width, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv_fusion = nn.Conv2d(2 * width, width, kernel, **around)
+        self.conv_fusion = convolution(2 * width, width, kernel)
         self.bn3 = nn.BatchNorm2d(width)
         self.act = make_act(place.act)
         self.shared = {

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..block import Place
+from .branches import convolution
 from .mlp import Mlp
 from .norms import make_act
 from .sharing import Shared, center, uncenter
@@ -50,9 +51,7 @@ class MobileVit2(nn.Module):
         super().__init__()
         block, width, kernel = place.block, place.width, place.block.kernel_size
         self.grid, self.size, inner = place.grid, block.unfold_size, block.inner_width
-        self.conv_kxk = nn.Conv2d(
-            width, width, kernel, padding=kernel // 2, groups=width, bias=False
-        )
+        self.conv_kxk = convolution(width, width, kernel, groups=width)
         self.bn1 = nn.BatchNorm2d(width)
         self.act = make_act(place.act)
         self.conv_1x1 = nn.Conv2d(width, inner, 1, bias=False)
