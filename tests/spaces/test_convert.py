@@ -281,11 +281,22 @@ class TestMobileVit(ConverterContract):
     )
 
 
+def for_small_images(name: str, **settings: object) -> Callable[[], nn.Module]:
+    """A model of convolutions, which takes images of every size, for those of 64 pixels."""
+
+    def make() -> nn.Module:
+        model = timm.create_model(name, pretrained=False, **settings)
+        model.default_cfg = {"input_size": (settings.get("in_chans", 3), 64, 64)}
+        return model
+
+    return make
+
+
 class TestMobileNets(ConverterContract):
     models = (
-        makes("mobilenetv3_small_100", num_classes=7),
-        makes("mobilenetv3_small_050", num_classes=0, in_chans=1),
-        makes("mobilenetv2_035", num_classes=7),
+        for_small_images("mobilenetv3_small_100", num_classes=7),
+        for_small_images("mobilenetv3_small_050", num_classes=0, in_chans=1),
+        for_small_images("mobilenetv2_035", num_classes=7),
     )
 
 
@@ -322,14 +333,6 @@ def test_every_converter_is_tested() -> None:
         ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
-        ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
-        ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
-        ("repvgg_a0", {}, "only MobileViT converts, not RepVggBlock"),
-        ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
-        ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
-        ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
-        ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
-        ("mobilenetv3_small_050", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
         ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
         ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
         ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
@@ -342,6 +345,28 @@ def test_what_has_no_counterpart_is_refused(
 ) -> None:
     with pytest.raises(SpaceError, match=reason):
         from_timm(timm.create_model(name, pretrained=False, **settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
+        ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
+        ("repvgg_a0", {}, "only MobileViT converts, not RepVggBlock"),
+        ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
+        ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
+        ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
+        ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
+        ("mobilenetv3_small_050", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
+    ],
+)
+def test_convolutions_without_a_counterpart_are_refused(
+    name: str, settings: dict[str, object], reason: str
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name, pretrained=False, **settings)
+    with pytest.raises(SpaceError, match=reason):
+        from_timm(model)
 
 
 UNKNOWN = {
