@@ -82,9 +82,10 @@ def export_trained(
         Names of the files.
 
     Raises:
-        CostError: a precision that the device cannot run.
+        CostError: a precision that the device cannot run, or exits.
         RunError: the folder cannot be written.
     """
+    check_exits(build.candidate, device.to_dict())
     form = format_of(device)
     write_atomic(folder / CANDIDATE, build.candidate.to_json() + "\n")
     write_atomic(folder / WEIGHTS, save(build.network.state_dict()))
