@@ -28,7 +28,8 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     Its images have the nearest size, and its patches are the divisors of that size, that change
     the number of tokens a side the least, by a factor of at most `NEAR`; smaller patches than a
     stem can have are not missed. Windows become the nearest size that divides the grids of their
-    stage, and bands are cut to its tokens.
+    stage, squares of which each token sees one place the largest that does, and bands are cut to
+    its tokens.
 
     >>> spec = {"name": "mine", "input_size": 32, "patch_size": [4, 8], "stages": [{}]}
     >>> made = at_size(spec, 97)
@@ -68,7 +69,7 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
         return made
 
     def fitted(part: Any, sides: Sequence[int]) -> Any:
-        """Part of a stage with windows and bands that fit its grids."""
+        """Part of a stage with windows, squares and bands that fit its grids."""
         if isinstance(part, list):
             return [fitted(one, sides) for one in part]
         if not isinstance(part, Mapping):
@@ -156,7 +157,16 @@ def _band(wanted: int, grids: Sequence[int]) -> int:
     return min(wanted, min(grids) ** 2 - 1)
 
 
-FITTED: dict[str, Callable[[int, Sequence[int]], int]] = {"window_size": _window, "band": _band}
+def _unfold(wanted: int, grids: Sequence[int]) -> int:
+    """The largest square, of the one that is wanted at most, that divides all grids."""
+    return next(s for s in range(wanted, 0, -1) if all(grid % s == 0 for grid in grids))
+
+
+FITTED: dict[str, Callable[[int, Sequence[int]], int]] = {
+    "window_size": _window,
+    "band": _band,
+    "unfold_size": _unfold,
+}
 
 
 def _off(value: float, ideal: float) -> float:

@@ -35,7 +35,7 @@ def patches(spec: Mapping[str, Any]) -> list[int]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_size_keeps_the_token_grids(name: str) -> None:
     own = read_yaml(PRESETS / f"{name}.yaml")
-    halvings = len(own["stages"]) - 1
+    halvings = sum(stage.get("stride", 2) == 2 for stage in own["stages"][1:])
     grids = [own["input_size"] / patch for patch in patches(own)]
     smallest = LEAST_PATCH[own.get("stem", "patch")]
     least = 4 << halvings if smallest > 1 else 1  # two tokens a side in the last stage
@@ -63,7 +63,7 @@ def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
     assert all(name.rpartition(".")[2] in fitted for name in names)
     for stage, blocks in enumerate(architecture.stages):
         windows = {b.window_size for b in blocks.blocks if b.mixer == "window"}
-        assert all(architecture.grid >> stage >= window for window in windows)
+        assert all(architecture.side(stage) >= window for window in windows)
     work = math.prod(len(choice.values) for choice in own.parameters)
     assert math.prod(len(choice.values) for choice in space.parameters) >= work / 3
 
@@ -72,6 +72,12 @@ def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
 def test_its_own_size_changes_nothing(name: str) -> None:
     own = SearchSpace.from_yaml(name)
     assert SearchSpace.from_yaml(f"{name}@{own.spec['input_size']}") == own
+
+
+def test_squares_divide_the_grid() -> None:
+    """On those of 12x12, 6x6 and 3x3, of which the last has no smaller ones."""
+    stages = at_size(read_yaml(PRESETS / "mobilevit.yaml"), 96)["stages"]
+    assert [stage.get("unfold_size") for stage in stages[2:5]] == [2, 2, 1]
 
 
 def test_windows_divide_the_grid_where_they_can() -> None:
