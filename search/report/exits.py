@@ -14,7 +14,7 @@ from .facts import Facts
 from .labels import around, corners, mark, put, walls
 from .markup import table, tag, text
 from .scale import Scale
-from .svg import NARROW, both, frame, label, path, picture
+from .svg import NARROW, both, diamond, frame, label, path, picture, square
 from .words import ms, percent
 
 WHOLE = "nobody leaves"
@@ -108,31 +108,15 @@ def exit_chart(facts: Facts, manifest: Manifest, known: Exits, metrics: Metrics,
     taken += [mark(*at, 7) for at in marks]
     parts = [frame(x, y, "mean latency, ms", f"{spelled(goal)}, %")]
     parts.append(path([(x(a), y(b)) for a, b in line], "front"))
-    square, diamond = marks[:2]
-    parts.append(
-        tag(
-            "rect",
-            x=square[0] - 5,
-            y=square[1] - 5,
-            width=10,
-            height=10,
-            class_="baseline",
-            data_tip=f"{WHOLE}: {whole[1]:.1f}%, {ms(whole[0])}",
-        )
-    )
-    parts.append(
-        tag(
-            "path",
-            d=f"M{diamond[0]:.1f} {diamond[1] - 9:.1f}l9 9l-9 9l-9 -9z",
-            class_="model" if manifest.verified else "model unverified",
-            data_tip=f"{facts.letter(manifest.key)}: {here[1]:.1f}%, {ms(here[0])} on average",
-            tabindex=0,
-        )
-    )
+    at_whole, at_model = marks[:2]
+    parts.append(square(*at_whole, "baseline", f"{WHOLE}: {whole[1]:.1f}%, {ms(whole[0])}"))
+    words = f"{facts.letter(manifest.key)}: {here[1]:.1f}%, {ms(here[0])} on average"
+    kind = "model" if manifest.verified else "model unverified"
+    parts.append(diamond(*at_model, kind, words))
     for m, at in zip(others, marks[2:], strict=True):
         parts.append(tag("circle", cx=at[0], cy=at[1], r=4, class_="dot s2"))
         spot = put(facts.letter(m.key), corners(*at), taken, 11, 15)
         parts.append(label(spot.x, spot.y, facts.letter(m.key), "letter", spot.anchor))
-    spot = put(WHOLE, around(*square, 6, "end" if square[0] > width / 2 else "start"), taken)
+    spot = put(WHOLE, around(*at_whole, 6, "end" if at_whole[0] > width / 2 else "start"), taken)
     parts.append(label(spot.x, spot.y, WHOLE, "baseline-label", spot.anchor))
     return picture(width, height, f"{spelled(goal).capitalize()} against mean latency", *parts)

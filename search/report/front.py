@@ -15,7 +15,7 @@ from .facts import Facts
 from .labels import Box, Spot, around, corners, mark, put, walls
 from .markup import tag
 from .scale import Scale
-from .svg import NARROW, frame, label, path, picture, steps
+from .svg import NARROW, diamond, frame, label, path, picture, square, steps
 from .words import in_words, interval, latency, mb, ms, percent, share
 
 SIZES = 5  # shades in which sizes are shown
@@ -157,15 +157,7 @@ def _baseline(row: Mapping[str, Any], goal: str, at: tuple[float, float]) -> str
     """A baseline as a square."""
     words = f"{row['name']}, {row['runtime']}\n{interval(row, goal)}\n{ms(row['latency_ms'])}, "
     words += mb(row["size_mb"])
-    return tag(
-        "rect",
-        x=at[0] - 5,
-        y=at[1] - 5,
-        width=10,
-        height=10,
-        class_="baseline",
-        data_tip=words,
-    )
+    return square(*at, "baseline", words)
 
 
 def _model(facts: Facts, manifest: Manifest, place: tuple[float, float], x: Scale, y: Scale) -> str:
@@ -184,12 +176,6 @@ def _model(facts: Facts, manifest: Manifest, place: tuple[float, float], x: Scal
         [
             path([before, (at, level)], "step"),
             tag("line", x1=at, x2=at, y1=low, y2=high, class_="whisker"),
-            tag(
-                "path",
-                d=f"M{at:.1f} {level - 9:.1f}l9 9l-9 9l-9 -9z",
-                class_="model" if manifest.verified else "model unverified",
-                data_tip=words,
-                tabindex=0,
-            ),
+            diamond(at, level, "model" if manifest.verified else "model unverified", words),
         ]
     )

@@ -22,6 +22,17 @@ def path(points: list[tuple[float, float]], class_: str) -> str:
     return tag("path", d=d, class_=class_)
 
 
+def square(x: float, y: float, class_: str, tip: str) -> str:
+    """A square around a point, with words that show when it is pointed at."""
+    return tag("rect", x=x - 5, y=y - 5, width=10, height=10, class_=class_, data_tip=tip)
+
+
+def diamond(x: float, y: float, class_: str, tip: str) -> str:
+    """A diamond around a point, likewise, which the keyboard reaches, too."""
+    d = f"M{x:.1f} {y - 9:.1f}l9 9l-9 9l-9 -9z"
+    return tag("path", d=d, class_=class_, data_tip=tip, tabindex=0)
+
+
 def steps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The corners of a stair through points: along, then up.
 
