@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -106,11 +106,11 @@ def place(start: Start, space: SearchSpace) -> Architecture:
             "the space to the start's sizes"
         )
     if own != near:
-        what = next(f for f in vars(own) if getattr(own, f) != getattr(near, f))
+        what, have, other = _first_difference(own, near)
         raise SpaceError(
             f"start.model: {start.name} is not in the space {space.name!r}, whose nearest network "
-            f"has another {what}: {_short(getattr(near, what))} instead of "
-            f"{_short(getattr(own, what))}; set space to auto"
+            f"has another {what}: {_short(other)} instead of {_short(have)}; add that choice, or "
+            "set space to auto"
         )
     return own
 
@@ -281,6 +281,20 @@ def _differences(own: Architecture, other: Architecture) -> list[tuple[str, int,
             for name in NUMBERS if x.mixer == y.mixer else NUMBERS[-1:]:
                 found.append((f"{name} in block {j}{where}", getattr(x, name), getattr(y, name)))
     return [(what, have, other) for what, have, other in found if have != other]
+
+
+def _first_difference(own: object, other: object, at: str = "") -> tuple[str, object, object]:
+    """The first leaf in which two unequal parts of networks differ: where, in one, in the other."""
+    if is_dataclass(own):
+        for field in fields(own):
+            a, b = getattr(own, field.name), getattr(other, field.name)
+            if a != b:
+                return _first_difference(a, b, f"{at}.{field.name}".lstrip("."))
+    if isinstance(own, tuple) and isinstance(other, tuple) and len(own) == len(other):
+        for i, (a, b) in enumerate(zip(own, other, strict=True)):
+            if a != b:
+                return _first_difference(a, b, f"{at}.{i}")
+    return at, own, other
 
 
 def _short(value: object) -> str:

@@ -147,6 +147,10 @@ def test_what_knows_other_classes_is_not_taken_as_it_is(
         ({"depth: [1, 2]": "depth: [1, 2, 3]"}, "has depth 2, .* 3: the start is smaller"),
         ({"[2.0, 4.0]": "[1.0, 2.0]"}, "has mlp_hidden in block 0 128, .* 64: the start is larger"),
         ({"patch_size: 4": "patch_size: 4\nact: relu"}, "another act: 'relu' instead of 'gelu'"),
+        (
+            {"depth: [1, 2]": "depth: [1, 2]\n    token_keep: [0.7, 0.5]"},
+            r"another stages\.0\.blocks\.\d\.token_keep: 0\.7 instead of 1\.0; add that choice",
+        ),
     ],
 )
 def test_spaces_of_another_size(own: Own, change: dict[str, str], message: str) -> None:
