@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .. import ops
 from ..block import Block, Place
@@ -15,9 +16,15 @@ def _dim_of_head(dim: int, given: Given) -> int:
     return dim or (given.width // heads if heads and given.width % heads == 0 else 0)
 
 
+def _dim_of_values(dim: int, given: Given) -> int:
+    return 0 if dim == _dim_of_head(given.fields["head_dim"], given) else dim
+
+
 NUM_HEADS = Number("num_heads", high=1024, axis="heads", arithmetic=True)
 HEAD_DIM = Number("head_dim", build=_dim_of_head, reads=("num_heads", "width"), arithmetic=True)
 HEADS = (NUM_HEADS, HEAD_DIM)  # heads times their channels need not equal the width
+# Channels of the values of a head, where they are not those of its keys; 0 for as many.
+VALUE_DIM = Number("value_dim", build=_dim_of_values, reads=("num_heads", "head_dim", "width"))
 KV_HEADS = Number("kv_heads", 1, arithmetic=True)  # none means as many as heads
 HEADS_GIVEN = Rule(
     ("num_heads", "head_dim", "width"),
@@ -82,12 +89,17 @@ def softmax_attention(place: Place, rows: int, kv_rows: int, keys: int, kv_heads
     return projected(place, rows, kv_rows, kv_heads, products(place.block, rows, keys))
 
 
+def values_of(block: Block) -> Any:
+    """Channels of the values of a head."""
+    return block.value_dim or block.head_dim
+
+
 def products(block: Block, rows: int, keys: int) -> list[Op]:
     """Scores of `rows` queries for `keys` keys each, softmax, and sums of values."""
     return [
         ops.matmul(block.num_heads, rows, block.head_dim, keys),
         ops.softmax(block.num_heads * rows * keys),
-        ops.matmul(block.num_heads, rows, keys, block.head_dim),
+        ops.matmul(block.num_heads, rows, keys, values_of(block)),
     ]
 
 
@@ -97,11 +109,12 @@ def projected(
     """Layers of `rows` queries and `kv_rows` keys and values, what is between, and projection."""
     block, width = place.block, place.width
     inner, kv_inner = block.num_heads * block.head_dim, kv_heads * block.head_dim
+    gathered, values = block.num_heads * values_of(block), kv_heads * values_of(block)
     has_bias = {name: not lacks_bias(block, name) for name in (*QKV, "proj")}
     operations = [
         ops.linear(rows, width, inner, has_bias["q"]),
         ops.linear(kv_rows, width, kv_inner, has_bias["k"]),
-        ops.linear(kv_rows, width, kv_inner, has_bias["v"]),
+        ops.linear(kv_rows, width, values, has_bias["v"]),
     ]
     if block.qk_norm:
         operations += [
@@ -112,8 +125,8 @@ def projected(
         operations.append(ops.elementwise(2 * (rows * inner + kv_rows * kv_inner), 2))
     operations += between
     if block.out_norm:
-        operations.append(ops.norm(block.out_norm, rows, inner))
-    return [*operations, ops.linear(rows, inner, width, has_bias["proj"])]
+        operations.append(ops.norm(block.out_norm, rows, gathered))
+    return [*operations, ops.linear(rows, gathered, width, has_bias["proj"])]
 
 
 def lacks_bias(block: Block, layer: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..block import Block, Place
 from ..ops import Op
-from .common import HEADS, HEADS_GIVEN, QKV, products, projected
+from .common import HEADS, HEADS_GIVEN, QKV, VALUE_DIM, products, projected
 from .spec import Mixer, Number, Rule
 
 
@@ -66,8 +66,9 @@ def bias_constants(place: Place, seen: int, halo: int = 0) -> Any:
 
 def coordinates(place: Place) -> Mapping[str, Any]:
     """Side of the window as used, instead of as asked for."""
-    heads, dim = place.block.num_heads, place.block.head_dim
-    return {"num_heads": heads, "head_dim": dim, "window": side_of(place)}
+    block = place.block
+    heads = {"num_heads": block.num_heads, "head_dim": block.head_dim}
+    return heads | {"value_dim": block.value_dim, "window": side_of(place)}
 
 
 def flags(place: Place) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ SPEC = Mixer(
     module=".window:WindowAttention",
     ops=attention,
     example=Block("window", num_heads=3, head_dim=64, window_size=7),
-    numbers=(*HEADS, WINDOW_SIZE, SHIFT, SYMMETRIC),
+    numbers=(*HEADS, VALUE_DIM, WINDOW_SIZE, SHIFT, SYMMETRIC),
     rules=(HEADS_GIVEN, WINDOW_FITS),
     attribute="attn",
     relative=True,

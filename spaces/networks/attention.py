@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..block import Place
-from ..mixers.common import QKV, lacks_bias
+from ..mixers.common import QKV, lacks_bias, values_of
 from .norms import make_norm
 from .rotary import rotate, tables
 from .sharing import Shared
@@ -33,22 +33,25 @@ class Attention(nn.Module):
         block = place.block
         self.num_heads, self.head_dim = block.num_heads, block.head_dim
         self.kv_heads = block.kv_heads or block.num_heads
+        self.value_dim = values_of(block)
         inner, kv_inner = self.num_heads * self.head_dim, self.kv_heads * self.head_dim
+        gathered = self.num_heads * self.value_dim
         bias = {name: not lacks_bias(block, name) for name in (*QKV, "proj")}
         self.q = nn.Linear(place.width, inner, bias["q"])
         self.k = nn.Linear(place.width, kv_inner, bias["k"])
-        self.v = nn.Linear(place.width, kv_inner, bias["v"])
+        self.v = nn.Linear(place.width, self.kv_heads * self.value_dim, bias["v"])
         self.q_norm, self.k_norm = (
             _norm(block.qk_norm, self.head_dim, place.norm_eps) for _ in range(2)
         )
-        self.norm = _norm(block.out_norm, inner, place.norm_eps)
-        self.proj = nn.Linear(inner, place.width, bias["proj"])
+        self.norm = _norm(block.out_norm, gathered, place.norm_eps)
+        self.proj = nn.Linear(gathered, place.width, bias["proj"])
         cos, sin = tables(place) if block.rope else (None, None)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.shared = by_heads(place.width, self.num_heads, self.head_dim, self.kv_heads)
+        heads = self.num_heads, self.head_dim, self.kv_heads
+        self.shared = by_heads(place.width, *heads, self.value_dim)
         for part in ("weight", "bias"):
-            self.shared[f"norm.{part}"] = Shared((self.num_heads, self.head_dim), "heads _")
+            self.shared[f"norm.{part}"] = Shared((self.num_heads, self.value_dim), "heads _")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
@@ -69,7 +72,7 @@ class Attention(nn.Module):
         if self.cos is not None and self.sin is not None:
             q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         k = self.repeat(k)  # (B, H, M, D)
-        v = self.repeat(self.split(v, self.kv_heads))
+        v = self.repeat(self.split(v, self.kv_heads, self.value_dim))
         scores = (q * self.head_dim**-0.5 @ k.transpose(-2, -1)).softmax(-1)
         return self.joined(scores @ v), scores
 
@@ -77,9 +80,9 @@ class Attention(nn.Module):
         """What the heads gathered (B, heads, N, D) -> (B, N, C)."""
         return self.proj(self.norm(heads.transpose(1, 2).flatten(2)))
 
-    def split(self, x: Tensor, heads: int) -> Tensor:
-        """(B, N, heads * D) -> (B, heads, N, D)."""
-        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+    def split(self, x: Tensor, heads: int, dim: int = 0) -> Tensor:
+        """(B, N, heads * D) -> (B, heads, N, D); D is that of keys, where none is given."""
+        return x.unflatten(-1, (heads, dim or self.head_dim)).transpose(1, 2)
 
     def repeat(self, x: Tensor) -> Tensor:
         """(B, kv_heads, N, D) -> (B, heads, N, D)."""
@@ -92,7 +95,9 @@ def _norm(kind: str, channels: int, eps: float) -> nn.Module:
     return make_norm(kind, channels, eps) if kind else nn.Identity()
 
 
-def by_heads(width: int, heads: int, head_dim: int, kv_heads: int) -> dict[str, Shared]:
+def by_heads(
+    width: int, heads: int, head_dim: int, kv_heads: int, value_dim: int
+) -> dict[str, Shared]:
     """Sharing of q, k, v and proj head by head, weights and biases alike.
 
     Grouped keys and values are the mean over the heads of their group.
@@ -100,12 +105,12 @@ def by_heads(width: int, heads: int, head_dim: int, kv_heads: int) -> dict[str, 
     shared: dict[str, Shared] = {}
     mean = partial(_mean, kv_heads=kv_heads)
     for name in "qkv":
-        grouped = name != "q" and kv_heads != heads
+        grouped, dim = name != "q" and kv_heads != heads, value_dim if name == "v" else head_dim
         for part, rest, axes in (("weight", (width,), " _"), ("bias", (), "")):
-            shape = (heads, head_dim, *rest)
+            shape = (heads, dim, *rest)
             fold, unfold = (mean, _repeat) if grouped else (None, None)
             shared[f"{name}.{part}"] = Shared(shape, f"heads _{axes}", fold, unfold)
-    shared["proj.weight"] = Shared((width, heads, head_dim), "_ heads _")
+    shared["proj.weight"] = Shared((width, heads, value_dim), "_ heads _")
     return shared
 
 

@@ -34,7 +34,7 @@ class LinearAttention(nn.Module):
         self.dwconv = nn.Conv2d(inner, inner, kernel, padding=kernel // 2, groups=inner)
         self.proj = nn.Linear(inner, place.width)
         heads, fold = (self.num_heads, self.head_dim), partial(_kernel, side=kernel)
-        self.shared = by_heads(place.width, *heads, self.num_heads) | {
+        self.shared = by_heads(place.width, *heads, *heads) | {
             "dwconv.weight": Shared(
                 (*heads, kernel, kernel), "heads _ whole whole", fold, _unkernel
             ),

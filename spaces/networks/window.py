@@ -49,9 +49,9 @@ class WindowAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W, C)."""
         tokens = self.partition(x).flatten(0, 1)  # (B * windows, window^2, C)
-        q, k, v = (
-            self.split(t, self.num_heads) for t in (self.q(tokens), *self.keys(x, tokens))
-        )  # (B * windows, H, window^2 or S, D)
+        q, (k, v) = self.q(tokens), self.keys(x, tokens)
+        q, k = self.split(q, self.num_heads), self.split(k, self.num_heads)
+        v = self.split(v, self.num_heads, self.value_dim)  # (B * windows, H, window^2 or S, D)
         out = self.joined(self.gathered(q, k, v))
         return self.merge(out.unflatten(0, (-1, self.windows)))
 
