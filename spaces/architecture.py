@@ -17,12 +17,18 @@ FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu", "relu6")
-DOWNSAMPLES = ("conv", "merge", "merge_post", "patch", "overlap", "mbconv", "inverted", "pointwise")
+DOWNSAMPLES = (
+    *("conv", "merge", "merge_post", "patch", "overlap", "mbconv", "inverted", "pointwise"),
+    "conv_attention",
+)
 SAME_GRID = ("conv", "overlap", "inverted", "pointwise")  # those that may leave the grid as it is
 TOKEN_REDUCTIONS = ("evit", "random")
 TOKEN_ROUTINGS = ("learned", "random")
 # Stems and downsampling whose convolutions `reparam` trains in branches.
-BRANCHED = {"stem": HALVING, "downsample": ("conv", "mbconv", "overlap", "inverted")}
+BRANCHED = {
+    "stem": HALVING,
+    "downsample": ("conv", "mbconv", "overlap", "inverted", "conv_attention"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,9 @@ class Stage:
         blocks: the blocks in order.
         downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
             "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's), "mbconv"
-            (TinyViT's), "inverted" (MobileNet's inverted residual without the residual) or
-            "pointwise" (1x1, norm and activation); the first stage has the stem.
+            (TinyViT's), "inverted" (MobileNet's inverted residual without the residual),
+            "pointwise" (1x1, norm and activation) or "conv_attention" (EfficientFormerV2's); the
+            first stage has the stem.
         stride: 2, or 1 where the grid stays as it was.
         act: activation, where it is another than the network's; "" for that.
         downsample_hidden: channels of "inverted" between its convolutions; 0 for those that enter,

@@ -166,6 +166,7 @@ FITTED: dict[str, Callable[[int, Sequence[int]], int]] = {
     "window_size": _window,
     "band": _band,
     "unfold_size": _unfold,
+    "attn_stride": _unfold,
 }
 
 

@@ -15,8 +15,8 @@ from vitpareto.spaces.space import PRESETS
 
 # Presets at the size of ImageNet that keep all laws of presets in slow tests; see test_families.
 FAMILIES = (
-    *("lightvit", "litevit", "mixer", "mobilenet_hybrid", "mobilevit", "poolformer"),
-    *("swin", "tinyvit"),
+    *("efficientformer", "efficientformer_v2", "lightvit", "litevit", "mixer"),
+    *("mobilenet_hybrid", "mobilevit", "poolformer", "swin", "tinyvit"),
 )
 BROWSER, NODE = "browser", "node"  # devices
 MODULES = {
@@ -43,6 +43,31 @@ def slim_poolformer(**settings: Any) -> Any:
     parts |= {"depths": (1, 2, 1), "dims": (8, 12, 16), "layer_scale_init_values": 0.1}
     model = MetaFormer(**parts | settings)
     model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
+    return model
+
+
+def slim_efficientformer(**settings: Any) -> Any:
+    """timm's EfficientFormer with few channels, whose attention is bound to a grid of 7x7."""
+    import timm
+
+    small = {"embed_dims": (16, 16, 24, 32), "depths": (1, 1, 1, 2)} | settings
+    return lively(timm.create_model("efficientformer_l1", **small))
+
+
+def lively(model: Any) -> Any:
+    """The model with scales, biases of positions and statistics that are not as it is made."""
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name.endswith(("gamma", "attention_biases", "running_var")):
+                value.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                value.normal_(0, 0.1)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
     return model
 
 

@@ -336,8 +336,11 @@ class _Reader:
         """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""
         dense = [c for c in piece.convolutions if c.kernel == 1]
         if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
-            place = self._place(Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
-            return self._fed("conv", place)
+            mixer = "conv_mlp" if self._lacks_norm(piece) else "pool"
+            place = self._place(Block(mixer, mlp_hidden=dense[0].outputs), piece.enters)
+            if mixer == "pool":
+                return self._fed("conv", place)
+            return self._sub_block("mixer", mixer, place)
         if len(piece.linears) != 2 or piece.products or piece.convolutions:
             return None
         first, second = piece.linears
@@ -349,6 +352,10 @@ class _Reader:
             return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
         place = self._place(Block(mlp_hidden=first.outputs), piece.enters)
         return self._fed("mlp", place)
+
+    def _lacks_norm(self, piece: Piece) -> bool:
+        """Whether there is no norm in it, nor one that its layers could have taken in."""
+        return self.norm in _NORMS and not _NORMS[self.norm] & piece.kinds
 
     def _fed(self, variant: str, place: Place) -> SubBlock:
         """An MLP of all tokens, or of those that were chosen just before."""
@@ -363,8 +370,9 @@ class _Reader:
         if piece.linears or piece.products:
             return None
         if not piece.convolutions and "AveragePool" in piece.kinds:
-            place = self._place(Block("pool"), piece.enters)
-            return self._sub_block("mixer", "pool", place, *_scale(piece))
+            mixer = "pool_raw" if self._lacks_norm(piece) else "pool"
+            place = self._place(Block(mixer), piece.enters)
+            return self._sub_block("mixer", mixer, place, *_scale(piece))
         if len(piece.convolutions) != 3:
             return None
         first, middle, _ = piece.convolutions
@@ -387,9 +395,12 @@ class _Reader:
             block = None
         elif piece.rank >= 6:  # rows and columns of windows, and of tokens in them
             heads = piece.products[0].batch * last.length // last.rows
+            keys, values = piece.products[0].inner, last.inputs // heads
             block = Block(
                 "window",
-                **_heads(heads, last),
+                num_heads=heads,
+                head_dim=keys,
+                value_dim=0 if values == keys else values,
                 window_size=isqrt(last.length),
                 shift="Concat" in piece.kinds,
             )
@@ -417,6 +428,8 @@ class _Reader:
             return None
         heads = piece.products[0].batch // self.batch
         given = _heads(heads, last)
+        if piece.products[0].inner != given["head_dim"]:  # values wider than keys
+            return None
         keys = min(inner, key=lambda layer: (layer.rows, layer.outputs))  # as many, or fewer
         if keys.rows < last.rows:
             pooled = isqrt(keys.length - self.prefix)

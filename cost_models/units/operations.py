@@ -8,6 +8,7 @@ from ...spaces import Policy
 from ...spaces import ops as o
 from ...spaces.mixers import find
 from ...spaces.mixers.mbconv import excited
+from ...spaces.mixers.talking_heads import halving
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
 from .signature import MLP_VARIANTS, Signature
@@ -103,6 +104,9 @@ def _downsample_ops(unit: Signature) -> list[Op]:
         o.conv(place.tokens, unit.inputs, place.width, kernel, stride, bias=False),
         o.norm("batch", place.tokens, place.width),
     ]
+    if unit.variant == "conv_attention":
+        attention = halving(place.tokens, unit.inputs, place.width)
+        return [*layers, *attention, o.elementwise(place.tokens * place.width, 2)]
     return [*layers, o.elementwise(place.tokens * place.width)] if kernel == 1 else layers
 
 

@@ -116,7 +116,8 @@ svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
 .edge.halo, .edge.focal, .edge.aggregate, .edge.banded, .edge.unfold { fill: #e69f00 }
 .edge.cosine_window { fill: #e69f00 } .edge.cascaded { fill: #56b4e9 }
 .edge.token_linear { fill: #b8a900 } .edge.mbconv_act, .edge.depthwise { fill: #d55e00 }
-.edge.fused_mbconv, .edge.conv_next { fill: #d55e00 }
+.edge.fused_mbconv, .edge.conv_next { fill: #d55e00 } .edge.pool_raw { fill: #999999 }
+.edge.conv_mlp { fill: var(--soft) } .edge.talking_heads { fill: #56b4e9 }
 .flow { stroke: var(--soft); opacity: .5 }
 svg .box-title { font-weight: 600; font-size: 13px } svg .box-detail { fill: var(--soft);
   font-size: 10.5px }

@@ -36,6 +36,8 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.SwinTransformerV2": ".swin_v2:convert",
         "timm.ConvNeXt": ".convnext:convert",
         "timm.MetaFormer": ".metaformer:convert",
+        "timm.EfficientFormer": ".efficientformer:convert",
+        "timm.EfficientFormerV2": ".efficientformer_v2:convert",
         "timm.ByobNet": ".mobilevit:convert",
         "timm.EfficientNet": ".mobilenet:convert",
         "timm.MobileNetV3": ".mobilenet:convert",

@@ -11,7 +11,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import act_of, network_of, side_of
+from .parts import BATCH_EPS, act_of, network_of, side_of
 
 NAMES = {
     **{"conv_stem": "patch_embed.layers.0", "bn1": "patch_embed.layers.1"},
@@ -29,7 +29,6 @@ ENTRIES = {
     },
     "ConvBnAct": {"conv": "pointwise.0", "bn1": "pointwise.1"},
 }
-EPS = 1e-5  # of the batch norms of convolutions
 NOTHING = Block("identity2d")
 
 
@@ -48,9 +47,9 @@ def convert(model: Any) -> Network:
         raise SpaceError("no counterpart for a head with a norm")
     if act_of(model.act2 if after else model.bn2.act) != act:
         raise SpaceError("no counterpart for a head with another activation")
-    other = [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.eps != EPS]
+    other = [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.eps != BATCH_EPS]
     if other:
-        raise SpaceError(f"batch norms must have an epsilon of {EPS}, got {other[0]}")
+        raise SpaceError(f"batch norms must have an epsilon of {BATCH_EPS}, got {other[0]}")
     width = model.conv_head.out_channels
     first, *stages = _grouped(model)
     architecture = Architecture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from ..architecture import Architecture
 from ..errors import SpaceError
 from ..networks import Network
 
+BATCH_EPS = 1e-5  # of the batch norms of convolutions
 # Classes of activations in timm, transformers and torch -> ours.
 ACTS = {
     "GELU": "gelu",
@@ -104,6 +105,66 @@ def embed_fields(model: Any, embed: Any) -> dict[str, Any]:
         "num_classes": model.num_classes,
         "patch_size": side_of(embed.patch_size, "patches"),
     }
+
+
+def parted(joint: Tensor, heads: int, key_dim: int) -> list[Tensor]:
+    """Queries, keys and values of a joint layer whose rows stand head by head.
+
+    Args:
+        joint: weight or bias (heads * (2 * key_dim + value_dim), ...).
+        heads: how many.
+        key_dim: channels of the queries and keys of a head; the others are of its values.
+    """
+    by_head = joint.unflatten(0, (heads, -1))
+    sizes = (key_dim, key_dim, by_head.shape[1] - 2 * key_dim)
+    return [part.flatten(0, 1) for part in by_head.split(sizes, 1)]
+
+
+def wider(values: int, keys: int) -> int:
+    """Channels of the values of a head, as a block says them: 0 for as many as of its keys."""
+    return 0 if values == keys else values
+
+
+def check_halving(stages: Sequence[Any]) -> None:
+    """Refuse stages of which one but the first does not halve the grid by a convolution.
+
+    Raises:
+        SpaceError: there is one, or the first does.
+    """
+    if any(hasattr(stage.downsample, "conv") != (i > 0) for i, stage in enumerate(stages)):
+        raise SpaceError("each stage but the first must halve the grid")
+
+
+def normed(
+    conv: Any, norm: Any, own_conv: str, own_norm: str, entering: Tensor | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Weights by our names of a convolution and the batch norm after it, which takes in its bias.
+
+    Args:
+        conv: with a bias.
+        norm: after it.
+        own_conv: our name of the convolution, which has none.
+        own_norm: of the norm.
+        entering: what is to be added to all that enters a 1x1 convolution (inputs,), if anything.
+
+    Raises:
+        SpaceError: an epsilon that is not ours.
+    """
+    if norm.eps != BATCH_EPS:
+        raise SpaceError(f"batch norms must have an epsilon of {BATCH_EPS}, got {norm.eps}")
+    added = conv.bias if entering is None else conv.bias + conv.weight.flatten(1) @ entering
+    yield f"{own_conv}.weight", conv.weight
+    for name, value in norm.state_dict().items():
+        yield f"{own_norm}.{name}", value - added if name == "running_mean" else value
+
+
+def one_head(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """The mean of a classifier and of the one beside it that was distilled, if there is one."""
+    beside = model.head if model.head_dist is None else model.head_dist
+    for (name, value), other in zip(
+        model.head.state_dict().items(), beside.state_dict().values(), strict=True
+    ):
+        yield f"head.{name}", (value + other) / 2
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

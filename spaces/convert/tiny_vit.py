@@ -12,7 +12,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import act_of, network_of, norm_of, side_of
+from .parts import act_of, network_of, norm_of, parted, side_of, wider
 
 STEM = {"conv1.conv": "0", "conv1.bn": "1", "conv2.conv": "3", "conv2.bn": "4"}
 MERGING = STEM | {"conv3.conv": "6", "conv3.bn": "7"}
@@ -26,7 +26,7 @@ def convert(model: Any) -> Network:
     """A TinyViT: each of its blocks is one of attention, and one of a convolution with an MLP.
 
     Raises:
-        SpaceError: its windows do not divide a grid, or its values are wider than its keys.
+        SpaceError: its windows do not divide a grid.
     """
     stem = model.patch_embed
     size = side_of(model.default_cfg["input_size"][1:], "images")
@@ -64,13 +64,12 @@ def _blocks(block: Any, grid: int) -> tuple[Block, ...]:
     attention, window = block.attn, block.window_size
     if grid % window:
         raise SpaceError(f"windows of {window} do not divide the grid of {grid}x{grid}")
-    if attention.val_dim != attention.key_dim:
-        raise SpaceError("values that are wider than keys have no counterpart")
     return (
         Block(
             "window",
             num_heads=attention.num_heads,
             head_dim=attention.key_dim,
+            value_dim=wider(attention.val_dim, attention.key_dim),
             window_size=window,
             symmetric=True,
         ),
@@ -119,9 +118,9 @@ def _of_block(
     if rest.startswith("norm."):
         return {f"{attends}norm1.{rest[5:]}": value}
     if rest.startswith("qkv."):
-        pieces = value.unflatten(0, (block.num_heads, 3, -1)).unbind(1)
+        pieces = parted(value, block.num_heads, block.head_dim)
         return {
-            f"{attends}attn.{own}{rest[3:]}": piece.flatten(0, 1)
+            f"{attends}attn.{own}{rest[3:]}": piece
             for own, piece in zip("qkv", pieces, strict=True)
         }
     return {f"{attends}{name}": value}

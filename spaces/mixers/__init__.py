@@ -30,6 +30,7 @@ MIXERS: Registry[Mixer] = Registry(
         "token_mlp": ".token_mlp:SPEC",
         "token_linear": ".token_linear:SPEC",
         "pool": ".pool:SPEC",
+        "pool_raw": ".pool_raw:SPEC",
         "mbconv": ".mbconv:SPEC",
         "mbconv_act": ".mbconv_act:SPEC",
         "depthwise": ".depthwise:SPEC",
@@ -48,6 +49,8 @@ MIXERS: Registry[Mixer] = Registry(
         "cascaded": ".cascaded:SPEC",
         "fused_mbconv": ".fused_mbconv:SPEC",
         "conv_next": ".conv_next:SPEC",
+        "conv_mlp": ".conv_mlp:SPEC",
+        "talking_heads": ".talking_heads:SPEC",
     },
     __name__,
 )

@@ -14,6 +14,7 @@ from .branches import convolution
 from .mbconv import SqueezeExcite
 from .norms import make_act, make_norm
 from .sharing import Shared, center, uncenter
+from .talking_heads import HalvingAttention
 
 
 class PatchEmbed(nn.Module):
@@ -101,6 +102,20 @@ class ConvDownsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
         return self.bn(self.conv(x))
+
+
+class ConvAttentionDownsample(ConvDownsample):
+    """The same, and attention of new tokens to those of the old grid, as in EfficientFormerV2."""
+
+    def __init__(
+        self, inputs: int, outputs: int, grid: tuple[int, int], act: str, reparam: bool = False
+    ) -> None:
+        super().__init__(inputs, outputs, reparam=reparam)
+        self.attend = HalvingAttention(inputs, outputs, grid, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return super().forward(x) + self.attend(x)
 
 
 class Merging(nn.Module):
@@ -298,6 +313,8 @@ def make_downsample(
         return PatchDownsample(inputs, outputs, norm, eps)
     if kind == "overlap":
         return OverlapDownsample(inputs, outputs, stride, reparam)
+    if kind == "conv_attention":
+        return ConvAttentionDownsample(inputs, outputs, grid, act, reparam)
     return ConvDownsample(inputs, outputs, stride, reparam)
 
 

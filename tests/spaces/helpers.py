@@ -48,7 +48,8 @@ NUMBERS = {
     **{"kv_heads": 1, "kv_pool": 2, "window_size": 3, "kernel_size": 5, "token_hidden": 12},
     **{"kv_tokens": 6, "num_features": 10, "band": 5, "halo": 1, "focal_levels": 2},
     **{"global_tokens": 3, "unfold_size": 1, "num_groups": 3, "key_dim": 4, "se_hidden": 8},
-    **{"inner_width": 16, "inner_heads": 2, "inner_layers": 2},
+    **{"inner_width": 16, "inner_heads": 2, "inner_layers": 2, "value_dim": 12},
+    "attn_stride": 1,
 }
 
 

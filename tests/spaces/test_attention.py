@@ -17,6 +17,7 @@ from vitpareto.spaces.networks.linformer import Linformer
 from vitpareto.spaces.networks.multiscale_linear import MultiscaleLinearAttention
 from vitpareto.spaces.networks.performer import Performer, orthogonal
 from vitpareto.spaces.networks.pooled import PooledAttention
+from vitpareto.spaces.networks.talking_heads import doubled
 
 from .formulas import attention_by_torch, make, tokens
 from .helpers import difference, place, randomized, small
@@ -44,6 +45,12 @@ def test_as_many_groups_as_heads_is_plain_attention() -> None:
     plain = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48)
     x = torch.randn(2, 3, 32, 32)
     assert difference(randomized(small(grouped))(x), randomized(small(plain))(x)) == 0
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 5), (4, 3)])
+def test_grids_are_doubled_bilinearly(grid: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *grid)
+    assert difference(doubled(x, grid), F.interpolate(x, scale_factor=2, mode="bilinear")) < 1e-6
 
 
 @pytest.mark.parametrize(("grid", "pool"), [(6, 2), (7, 2), (7, 3), (6, 6)])

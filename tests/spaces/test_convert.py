@@ -16,7 +16,7 @@ from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_tim
 from vitpareto.spaces.convert.contract import ConverterContract, with_noise
 from vitpareto.spaces.supernet import Supernet
 
-from ..shared import slim_mobilevit, slim_poolformer
+from ..shared import lively, slim_efficientformer, slim_mobilevit, slim_poolformer
 from .helpers import difference, images
 
 
@@ -229,15 +229,7 @@ def tiny_vit(**settings: object) -> nn.Module:
     small |= {"window_sizes": (4, 4, 4)} | settings
     model = timm.create_model("tiny_vit_5m_224", **small)
     model.default_cfg = {"input_size": (model.in_chans, 64, 64)}
-    with torch.no_grad():
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            if name.endswith(("bn.weight", "attention_biases")):
-                value.uniform_(0.5, 1.5)
-            elif name.endswith("running_mean"):
-                value.normal_(0, 0.1)
-            elif name.endswith("running_var"):
-                value.uniform_(0.5, 1.5)
-    return model
+    return lively(model)
 
 
 class TestTinyVit(ConverterContract):
@@ -273,6 +265,43 @@ class TestMetaFormer(ConverterContract):
     )
 
 
+class TestEfficientFormer(ConverterContract):
+    """Batch norms take in the biases before them, and one head is the mean of two."""
+
+    unused = (
+        *("head_dist.weight", "head_dist.bias", "downsample.conv.bias"),
+        *(f"stem.conv{n}.bias" for n in (1, 2)),
+        *(f"stages.{i}.blocks.0.mlp.fc{n}.bias" for i in range(4) for n in (1, 2)),
+    )
+    models = (
+        lambda: slim_efficientformer(num_classes=7),
+        lambda: slim_efficientformer(
+            **{"num_vit": 2, "act_layer": nn.SiLU, "mlp_ratios": 2},
+            **{"num_classes": 0, "in_chans": 1},
+        ),
+    )
+
+
+def efficientformer_v2(**settings: object) -> nn.Module:
+    """One on images of 64 pixels, whose grids are of 16, 8, 4 and 2 tokens a side."""
+    small = {"embed_dims": (16, 16, 24, 32), "depths": (1, 1, 2, 2), "mlp_ratios": 2.0}
+    small |= {"num_vit": 1, "img_size": 64} | settings
+    model = timm.create_model("efficientformerv2_s0", **small)
+    model.default_cfg = {"input_size": (model.in_chans, 64, 64)}
+    return lively(model)
+
+
+class TestEfficientFormerV2(ConverterContract):
+    unused = ("head_dist.weight", "head_dist.bias", "conv.bias", "local.bias")
+    models = (
+        lambda: efficientformer_v2(num_classes=7),
+        lambda: efficientformer_v2(
+            **{"distillation": False, "layer_scale_init_value": None, "act_layer": "relu"},
+            **{"num_vit": 2, "num_classes": 3, "in_chans": 1},
+        ),
+    )
+
+
 class TestMobileVit(ConverterContract):
     models = (
         lambda: slim_mobilevit(num_classes=7),
@@ -303,7 +332,8 @@ class TestMobileNets(ConverterContract):
 def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
     tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets, TestMobileVit)
-    tested += (TestTransformers, TestTransformersSwin)
+    tested += (TestTransformers, TestTransformersSwin, TestEfficientFormer)
+    tested += (TestEfficientFormerV2,)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
     }
@@ -347,9 +377,17 @@ def test_what_has_no_counterpart_is_refused(
         from_timm(timm.create_model(name, pretrained=False, **settings))
 
 
+LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "reason"),
     [
+        ("efficientformer_l1", {"pool_size": 5}, "pooling must be over 3x3 tokens, got 5"),
+        ("efficientformer_l1", {"global_pool": ""}, "the model pools by '', not by 'avg'"),
+        ("efficientformer_l1", {"downsamples": (True,) * 4}, "but the first must halve the grid"),
+        ("efficientformer_l1", LARGER, "of 49 offsets are not those of the grid of 8x8"),
+        ("efficientformerv2_s0", {"norm_eps": 0.1}, "must have an epsilon of 1e-05, got 0.1"),
         ("efficientnet_b0", {}, "squeeze-and-excitation must have ReLU and a hard sigmoid"),
         ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
         ("repvgg_a0", {}, "only MobileViT converts, not RepVggBlock"),
@@ -373,7 +411,6 @@ UNKNOWN = {
     "efficientvit_b0": "halves the grid",
     **{"efficientvit_m0": "cascaded heads inside windows", "levit_128": "values wider than keys"},
     "levit_conv_128": "values wider than keys",
-    **{"efficientformer_l1": "norms inside", "efficientformerv2_s0": "a coarser grid"},
 }
 
 

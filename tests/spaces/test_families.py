@@ -1,5 +1,7 @@
 """Presets of families: the network that gives each its name is a member, and others run."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -7,17 +9,27 @@ import torch
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.convert import converter_of
+from vitpareto.spaces.networks.branches import unbranch
 
 from ..shared import FAMILIES
 from .helpers import difference, images, randomized, run_onnx, to_onnx
 
 NAMESAKES = {
+    "efficientformer": "efficientformer_l1",
+    "efficientformer_v2": "efficientformerv2_s0",
     "mixer": "mixer_s16_224",
     "mobilenet_hybrid": "mobilenetv3_small_100",
     "mobilevit": "mobilevit_xxs",
     "poolformer": "poolformer_s12",
     "swin": "swin_tiny_patch4_window7_224",
     "tinyvit": "tiny_vit_5m_224",
+}
+STARTS = ("efficientformer", "efficientformer_v2", "poolformer")  # largest where they are members
+# Parameters that others take in: the second of two heads, and biases before batch norms.
+TAKEN_IN = {
+    "efficientformer": r"^head_dist|(stem\.conv\d|downsample\.conv)\.bias|"
+    r"stages\.([0-2]\.blocks\.\d|3\.blocks\.[0-2])\.mlp\.fc\d\.bias",
+    "efficientformer_v2": r"^head_dist|(conv|local)\.bias",
 }
 
 
@@ -28,8 +40,12 @@ def test_the_namesake_is_a_member(name: str) -> None:
         model = timm.create_model(NAMESAKES[name], num_classes=1000)
         architecture = converter_of(model)(model).architecture
     candidate = Candidate.uncompressed(architecture)
-    assert candidate in SearchSpace.from_yaml(name)
-    assert workload(candidate).params == sum(p.numel() for p in model.parameters())
+    space = SearchSpace.from_yaml(name)
+    assert candidate in space
+    assert name not in STARTS or candidate == space.largest()
+    taken_in = re.compile(TAKEN_IN.get(name, "$^"))
+    kept = [p for path, p in model.named_parameters() if not taken_in.search(path)]
+    assert workload(candidate).params == sum(p.numel() for p in kept)
 
 
 def test_what_no_package_has_is_as_large_as_it_is_said_to_be() -> None:
@@ -56,7 +72,8 @@ def test_candidates_run_in_onnx_runtime(name: str, count: int) -> None:
     drawn = SearchSpace.from_yaml(name).sample(max(count, 10), seed=1)
     for candidate in sorted(drawn, key=lambda c: workload(c).macs)[:count]:
         network, x = randomized(candidate.architecture), images(candidate, 1)
-        logits, _ = run_onnx(to_onnx(network, x), x)
         with torch.no_grad():
             expected = network(x)
+        unbranch(network)
+        logits, _ = run_onnx(to_onnx(network, x), x)
         assert difference(logits, expected) < 1e-4 * max(1.0, float(expected.abs().max()))

@@ -37,6 +37,7 @@ IMPOSSIBLE = {
     "{mixer: aggregate, global_tokens: 0}": "needs global_tokens above 0",
     "{mixer: performer, num_features: 0}": "needs num_features above 0",
     "{mixer: performer, token_keep: 0.5}": "has no attention map of all tokens to rank them by",
+    "{mixer: talking_heads, input_size: 28, attn_stride: 2}": "must be 1 or 2 and divide the token",
     "{mixer: cascaded, num_groups: 3}": "num_groups that divide the width, not 16, 3 and 16",
     "{mixer: cascaded, key_dim: [8, 16]}": "key_dim: takes one value, not a choice",
 }
@@ -117,7 +118,8 @@ class TestPooled(MixerContract):
 
 class TestWindow(MixerContract):
     name = "window"
-    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: relative}"
+    fields = """{num_heads: [2, 4], head_dim: 8, value_dim: [8, 12], window_size: [3, 5, 7],
+        pos_embed: relative}"""
 
 
 class TestCosineWindow(MixerContract):
@@ -141,6 +143,10 @@ class TestTokenLinear(MixerContract):
 
 class TestPool(MixerContract):
     name = "pool"
+
+
+class TestPoolRaw(MixerContract):
+    name = "pool_raw"
 
 
 class TestIdentity(MixerContract):
@@ -211,6 +217,12 @@ class TestCascaded(MixerContract):
     fields = "{num_groups: [1, 2, 4], key_dim: 4, kernel_size: [3, 5]}"
 
 
+class TestTalkingHeads(MixerContract):
+    name = "talking_heads"
+    fields = """{input_size: 32, num_heads: [2, 4], head_dim: 8, value_dim: [8, 12],
+        attn_stride: [1, 2], mixer_prune_ratio: [0, 0.5]}"""
+
+
 class TestMBConv(MixerContract):
     name = "mbconv"
     fields = """{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], norm: batch,
@@ -235,6 +247,11 @@ class TestFusedMBConv(MixerContract):
 class TestConvNext(MixerContract):
     name = "conv_next"
     fields = "{kernel_size: [3, 7], mixer_prune_ratio: [0, 0.25]}"
+
+
+class TestConvMlp(MixerContract):
+    name = "conv_mlp"
+    fields = "{mixer_prune_ratio: [0, 0.25], act: relu}"
 
 
 def test_every_mixer_has_its_laws() -> None:

@@ -53,6 +53,22 @@ stages:
     mlp_ratio: 2.0
 """
 
+NORMLESS = """
+name: normless
+num_classes: 12
+input_size: 32
+patch_size: 4
+stem: conv
+pos_embed: relative
+global_pool: avg
+layer_scale: true
+stages:
+  - depth: 2
+    width: 32
+    blocks: [{mixer: pool_raw, mlp_ratio: 0.0}, {mixer: conv_mlp, mlp_ratio: 2.0}]
+  - {depth: 1, width: 64, mixer: window, num_heads: 4, value_dim: 32, window_size: 4}
+"""
+
 ROUTED = """
 name: routed
 num_classes: 12
@@ -93,7 +109,8 @@ def alike(unit: Unit) -> str:
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4), (ROUTED, 8)],
+    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4), (ROUTED, 8)]
+    + [(NORMLESS, 1)],
 )
 def test_what_was_exported_is_recognized(name: str, count: int, order: int, tmp_path: Path) -> None:
     """With every precision in the kernels that it was written with."""

@@ -12,7 +12,7 @@ from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.indexer import Indexer
 from vitpareto.cost_models.units.unit import parse_unit, unit_of
 from vitpareto.cost_models.units.workload import SubBlock
-from vitpareto.spaces import Candidate
+from vitpareto.spaces import Architecture, Block, Candidate, Stage
 
 from ...spaces.helpers import difference, images, mobile, randomized
 
@@ -37,6 +37,24 @@ def test_keys_say_all_that_matters() -> None:
     assert len(set(keys)) == 6
     assert "kernel_size=5" in keys[1] and "act=relu" in keys[1] and "stride_1" in keys[2]
     assert "mlp_hidden=40" in keys[-1]
+
+
+@torch.no_grad()
+@pytest.mark.onnx
+def test_attention_that_halves_a_grid_holds_what_is_counted() -> None:
+    block = Block("mbconv", mlp_hidden=16, kernel_size=3)
+    stages = (Stage(16, (block,)), Stage(24, (block,), "conv_attention"))
+    around = {"input_size": 16, "patch_size": 2, "stem": "mobile", "num_classes": 3}
+    a = Architecture(stages, **around, pos_embed="none", global_pool="avg")
+    network, x = randomized(a), images(a)
+    made, expected = folded(network), network(x)
+    assert difference(made(x), expected) < 1e-4 * float(expected.abs().max())
+    assert not [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    [unit] = [b for b in workload(Candidate.uncompressed(a)).sub_blocks if b.kind == "downsample"]
+    tensors = map(numpy_helper.to_array, to_onnx(*build(unit)).graph.initializer)
+    stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
+    assert stored == unit_of(unit, "float").weight_bytes
+    assert parse_unit(unit_of(unit, "float").key).key == unit_of(unit, "float").key
 
 
 @torch.no_grad()

@@ -33,7 +33,8 @@ class TestPooled(MixerCostContract):
 
 class TestWindow(MixerCostContract):
     name = "window"
-    fields = "{num_heads: [2, 4], head_dim: 8, window_size: [3, 5, 7], pos_embed: none}"
+    fields = """{num_heads: [2, 4], head_dim: 8, value_dim: [8, 12], window_size: [3, 5, 7],
+        pos_embed: none}"""
 
 
 class TestCosineWindow(MixerCostContract):
@@ -58,6 +59,11 @@ class TestTokenLinear(MixerCostContract):
 
 class TestPool(MixerCostContract):
     name = "pool"
+    fields = "{layer_scale: true}"
+
+
+class TestPoolRaw(MixerCostContract):
+    name = "pool_raw"
     fields = "{layer_scale: true}"
 
 
@@ -132,6 +138,12 @@ class TestCascaded(MixerCostContract):
     fields = "{num_groups: [1, 2, 4], key_dim: 4, kernel_size: [3, 5], layer_scale: true}"
 
 
+class TestTalkingHeads(MixerCostContract):
+    name = "talking_heads"
+    fields = """{input_size: 32, num_heads: [2, 4], head_dim: 8, value_dim: [8, 12],
+        attn_stride: [1, 2], layer_scale: true}"""
+
+
 class TestMBConv(MixerCostContract):
     name = "mbconv"
     fields = """{kernel_size: [3, 5], se_ratio: [0, 0.5], norm: [batch, layer], layer_scale: true,
@@ -156,6 +168,11 @@ class TestFusedMBConv(MixerCostContract):
 class TestConvNext(MixerCostContract):
     name = "conv_next"
     fields = "{kernel_size: [3, 7], norm: [batch, layer], layer_scale: true}"
+
+
+class TestConvMlp(MixerCostContract):
+    name = "conv_mlp"
+    fields = "{norm: [batch, layer], layer_scale: true}"
 
 
 def test_every_mixer_has_its_laws() -> None:

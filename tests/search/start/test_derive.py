@@ -24,7 +24,7 @@ from vitpareto.spaces.convert.contract import with_noise
 from vitpareto.spaces.errors import RunError, SpaceError
 from vitpareto.spaces.networks import Network
 
-from ...shared import slim_poolformer
+from ...shared import slim_efficientformer, slim_poolformer
 
 NAME = "vit_tiny_patch16_224"
 
@@ -71,7 +71,7 @@ def test_a_hierarchy_and_a_mixer() -> None:
     turns = timm.create_model("tiny_vit_5m_224", embed_dims=(16, 16, 24), depths=(1, 2, 1),
                               num_heads=(1, 2, 3), window_sizes=(4, 4, 4))  # fmt: skip
     turns.default_cfg = {"input_size": (3, 64, 64)}
-    for model in (swin, mixer, convolutions, slim_poolformer(), turns):
+    for model in (swin, mixer, convolutions, slim_poolformer(), slim_efficientformer(), turns):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 
