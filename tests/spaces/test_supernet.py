@@ -296,7 +296,8 @@ def test_initial_weights_let_signals_through(space: SearchSpace) -> None:
     """Scales start at one, biases at zero, in every kind of layer that a space can have."""
     for name, tensor in Supernet(space).state_dict().items():
         last = name.partition("@")[0].rpartition(".")[2]
-        if last in ("gamma", "point_gamma", "running_var") or (last == "weight" and tensor.ndim == 1):
+        scales = ("gamma", "point_gamma", "running_var")
+        if last in scales or (last == "weight" and tensor.ndim == 1):
             assert (tensor == 1).all(), name
         elif last in ("bias", "running_mean", "bias_table", "point"):
             assert (tensor == 0).all(), name

@@ -109,8 +109,10 @@ def alike(unit: Unit) -> str:
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1), (OTHERS, 4), (ROUTED, 8)]
-    + [(NORMLESS, 1)],
+    [
+        *(("digits", 3), ("cifar", 3), ("deit_tiny", 1), ("mobile_hybrid", 1)),
+        *((OTHERS, 4), (ROUTED, 8), (NORMLESS, 1)),
+    ],
 )
 def test_what_was_exported_is_recognized(name: str, count: int, order: int, tmp_path: Path) -> None:
     """With every precision in the kernels that it was written with."""
