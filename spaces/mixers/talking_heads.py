@@ -112,7 +112,7 @@ STRIDE_FITS = Rule(
 SPEC = Mixer(
     module=".talking_heads:TalkingHeads",
     ops=attention,
-    example=Block("talking_heads", num_heads=8, head_dim=16, value_dim=64, attn_stride=2),
+    example=Block("talking_heads", num_heads=4, head_dim=16, value_dim=64, attn_stride=2),
     numbers=(*HEADS, VALUE_DIM, ATTN_STRIDE),
     rules=(HEADS_GIVEN, STRIDE_FITS),
     layout="grid",
