@@ -20,6 +20,7 @@ from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError
 from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
+from ..units.signature import route_flag
 from ..units.sub_block import SubBlock
 from ..units.unit import unit_of
 from .onnx_kinds import WORK
@@ -337,7 +338,7 @@ class _Reader:
         dense = [c for c in piece.convolutions if c.kernel == 1]
         if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
             place = self._place(Block("pool", mlp_hidden=dense[0].outputs), piece.enters)
-            return self._fed("conv", place)
+            return self._fed("mlp", "conv", place)
         if len(piece.linears) != 2 or piece.products or piece.convolutions:
             return None
         first, second = piece.linears
@@ -348,15 +349,16 @@ class _Reader:
             place = self._place(block, piece.enters)
             return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
         place = self._place(Block(mlp_hidden=first.outputs), piece.enters)
-        return self._fed("mlp", place)
+        return self._fed("mlp", "mlp", place)
 
-    def _fed(self, variant: str, place: Place) -> SubBlock:
-        """An MLP of all tokens, or of those that were chosen just before."""
+    def _fed(self, kind: str, variant: str, place: Place) -> SubBlock:
+        """Attention or an MLP of all tokens, or of those that were chosen just before."""
         if not self.routing:
-            return self._sub_block("mlp", variant, place)
-        tokens = self.rows - self.prefix
-        routed = replace(place, tokens=tokens, kept=tokens, routed=place.tokens)
-        return self._sub_block("mlp", variant, routed, self.routing)
+            return self._sub_block(kind, variant, place)
+        tokens, chosen = self.rows - self.prefix, place.tokens
+        among = replace(place, tokens=tokens, kept=tokens)
+        routed = replace(among, mixed=chosen) if kind == "mixer" else replace(among, routed=chosen)
+        return self._sub_block(kind, variant, routed, route_flag(kind, self.routing))
 
     def _grid_mixer(self, piece: Piece) -> SubBlock | None:
         """Average pooling, or an inverted bottleneck."""
@@ -400,7 +402,7 @@ class _Reader:
         if block is None:
             return None
         place = replace(self._place(block, piece.enters), relative=relative)
-        return self._sub_block("mixer", block.mixer, place)
+        return self._fed("mixer", block.mixer, place)
 
     def _linear_attention(self, piece: Piece) -> Block | None:
         if len(piece.products) != 3 or len(piece.convolutions) != 1:
