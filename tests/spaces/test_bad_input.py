@@ -207,8 +207,8 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "mixer_capacity 0.5 shifts the statistics of group norm",
         ),
         (
-            "num_heads: 2",
-            "num_heads: 2\nmixer_capacity: 0.5\ntoken_keep: 0.5",
+            "mixer: [softmax, window]",
+            "mixer: softmax\nmixer_capacity: 0.5\ntoken_keep: 0.5",
             "token_keep 0.5 ranks tokens by .* mixer_capacity 0.5 leaves some out",
         ),
         (
