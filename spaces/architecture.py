@@ -122,8 +122,8 @@ class Architecture:
         layer_scale: a learned scale on every residual branch.
         token_reduction: which tokens are dropped: the least attended ("evit", the dropped
             ones fused into one token) or a fixed "random" subset, the control.
-        token_routing: which tokens get an MLP of capacity below 1: those of the highest "learned"
-            score, or a fixed "random" subset, the control.
+        token_routing: which tokens get a mixer or MLP of capacity below 1: those of the highest
+            "learned" score, or a fixed "random" subset, the control.
         reparam: convolutions that are larger than 1x1 are trained as sums of two, of stems and
             downsampling in `BRANCHED`, and of mixers that say so; they run as one. Which weights
             there are says the same, so it is not in `repr`, by which libraries know their start.
@@ -177,7 +177,7 @@ class Architecture:
             yield "final_eps"
         if all(block.token_keep == 1 for block in self.blocks()):
             yield "token_reduction"
-        if all(block.mlp_capacity == 1 for block in self.blocks()):
+        if all(block.mlp_capacity == block.mixer_capacity == 1 for block in self.blocks()):
             yield "token_routing"
         if self.reparam and not self._has_branches():
             yield "reparam"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 Numbers = tuple[tuple[str, Any], ...]
@@ -21,6 +21,8 @@ class Block:
         token_keep: share of the tokens that leaves the mixer; 1.0 keeps all.
         mlp_capacity: share of the patch tokens that gets the MLP; 1.0 gives it to all.
         numbers: (name, value) of the mixer's numbers that are not 0, by name.
+        mixer_capacity: share of the patch tokens that the mixer mixes, among themselves; 1.0 mixes
+            all.
     """
 
     mixer: str = "softmax"
@@ -28,6 +30,8 @@ class Block:
     token_keep: float = 1.0
     mlp_capacity: float = 1.0
     numbers: Numbers = ()
+    # Not in `repr`, by which libraries of older releases know their start.
+    mixer_capacity: float = field(default=1.0, repr=False)
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Block:
         mlp_hidden: int = 0,
         token_keep: float = 1.0,
         mlp_capacity: float = 1.0,
+        mixer_capacity: float = 1.0,
         numbers: Numbers = (),
         **named: Any,
     ) -> None:
@@ -46,6 +51,7 @@ class Block:
         object.__setattr__(self, "mlp_hidden", mlp_hidden)
         object.__setattr__(self, "token_keep", token_keep)
         object.__setattr__(self, "mlp_capacity", mlp_capacity)
+        object.__setattr__(self, "mixer_capacity", mixer_capacity)
         object.__setattr__(self, "numbers", numbers)
 
     if TYPE_CHECKING:
@@ -89,6 +95,7 @@ class Place:
         norm_eps: epsilon of norms inside mixers.
         routed: patch tokens that get the MLP where they are chosen; 0 where all get it.
         reparam: whether convolutions are trained in branches, which costs nothing at run time.
+        mixed: patch tokens that are mixed where they are chosen; 0 where all are.
     """
 
     block: Block
@@ -103,3 +110,9 @@ class Place:
     norm_eps: float = 1e-6
     routed: int = 0
     reparam: bool = False
+    mixed: int = 0
+
+
+def among_chosen(place: Place) -> Place:
+    """The place as a mixer sees it that gets chosen tokens alone."""
+    return replace(place, tokens=place.mixed, kept=place.mixed, mixed=0)

@@ -32,6 +32,7 @@ CHOICES: dict[str, Collection[str | int]] = {
 RANGES: dict[str, tuple[float, float]] = {
     "token_keep": (0.01, 1),
     "mlp_capacity": (0.01, 1),
+    "mixer_capacity": (0.01, 1),
     "width": (1, 16384),
     "input_size": (1, 4096),
     "patch_size": (1, 1024),

@@ -177,13 +177,33 @@ _LAST = (
         "tokens together",
     ),
     Rule(
+        ("norm", "mixer_capacity"),
+        lambda norm, capacity: capacity == 1 or not norm.startswith("group"),
+        "mixer_capacity {mixer_capacity} shifts the statistics of group norm, which are those of "
+        "all tokens together",
+    ),
+    Rule(
+        ("mixer", "mixer_capacity"),
+        lambda mixer, capacity: capacity == 1 or not find(mixer).needs_grid,
+        "mixer_capacity {mixer_capacity} takes some of the tokens alone, but mixer {mixer!r} "
+        "needs the whole token grid",
+    ),
+    Rule(
+        ("token_keep", "mixer_capacity"),
+        lambda keep, capacity: keep == 1 or capacity == 1,
+        "token_keep {token_keep} ranks tokens by the attention of all of them, of which "
+        "mixer_capacity {mixer_capacity} leaves some out: drop them in another block",
+    ),
+    Rule(
         ("token_keep", "stage", "stages"),
         lambda keep, stage, stages: keep == 1 or stage == stages - 1,
         "token_keep {token_keep} before the last stage: downsampling needs the whole grid",
     ),
 )
 
-_OF_STAGE = ("width", "downsample", "stride", "downsample_kernel")  # what rules look at
+# What rules look at, of a stage and of a block.
+_OF_STAGE = ("width", "downsample", "stride", "downsample_kernel")
+_OF_BLOCK = ("mixer", "mlp_hidden", "token_keep", "mlp_capacity", "mixer_capacity")
 GRID_LOST = "mixer {mixer!r} needs the whole token grid, but tokens were dropped before it"
 
 
@@ -232,7 +252,7 @@ def problems(architecture: Architecture) -> Iterator[str]:
         for j, block in enumerate(stage.blocks):
             where = f"architecture.stages[{i}].blocks[{j}]"
             mixer = find(block.mixer)
-            names = ("mixer", "mlp_hidden", "token_keep", "mlp_capacity", *mixer.fields)
+            names = (*_OF_BLOCK, *mixer.fields)
             values = around | {name: getattr(block, name) for name in names}
             yield from _broken((*_FIRST, *mixer.rules, *_LAST), values, where)
             if reduced and mixer.uses_grid(block):

@@ -60,7 +60,13 @@ _STAGE: dict[str, Scalar] = {
 }
 
 BLOCK = Lazy[Scalar](lambda: _block_fields())
-_BLOCK: dict[str, Scalar] = {"mlp_ratio": 4.0, "mlp_capacity": 1.0, "token_keep": 1.0}
+CAPACITIES = ("mixer_capacity", "mlp_capacity")  # shares of the tokens that are routed
+_BLOCK: dict[str, Scalar] = {
+    "mlp_ratio": 4.0,
+    "mlp_capacity": 1.0,
+    "mixer_capacity": 1.0,
+    "token_keep": 1.0,
+}
 
 INSIDE = ("downsample_ratio", "downsample_kernel", "downsample_se_ratio")  # of "inverted" alone
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
@@ -154,6 +160,8 @@ def in_use(name: str, mixer: str, has_mlp: bool, bits: int) -> bool:
         return True
     if name == "mlp_capacity":
         return has_mlp and not traits.is_mlp
+    if name == "mixer_capacity":
+        return not traits.is_nothing
     rule = plain(name)
     if rule == name:
         return name in traits.spelled
@@ -226,6 +234,7 @@ def build_block(
         ),
         token_keep=given["token_keep"] if may_drop else 1.0,
         mlp_capacity=given["mlp_capacity"] if has_mlp and not traits.is_mlp else 1.0,
+        mixer_capacity=1.0 if traits.is_nothing else given["mixer_capacity"],
     )
     return built, policy["mixer"], policy["mlp"]
 
@@ -241,6 +250,7 @@ def _policy(part: str, mixer: str, has_mlp: bool, bits: int, *values: Any) -> Po
 _FEEDS: dict[str, tuple[str, ...]] = {
     "mlp_hidden": ("mlp_ratio", "width", "mixer", "mixer_prune_ratio", "mlp_prune_ratio"),
     "mlp_capacity": ("mlp_capacity", "mlp_ratio", "mixer"),
+    "mixer_capacity": ("mixer_capacity", "mixer"),
     "token_keep": ("token_keep", "token_keep_at"),
     "grid": ("input_size", "patch_size"),
     "stage": (),

@@ -78,15 +78,13 @@ def uses_at(layout: Layout, site: Site, name: str) -> Iterator[Use]:
     """The uses of the field of one site."""
     if name == "token_routing":
         for block in (b for stage in layout.blocks for b in stage):
-            if any(share != 1 for share in layout.domain(block.sources["mlp_capacity"])):
-                reads = use_parents(layout, block, "mlp_capacity")
-                reads |= layout.parents(block, "mlp_capacity")
-                yield Use(
-                    layout.only_variables(reads),
-                    lambda v, b=block: (
-                        b.get("mlp_capacity", v) != 1 and in_use(layout, b, "mlp_capacity", v)
-                    ),
-                )
+            for part in schema.CAPACITIES:
+                if any(share != 1 for share in layout.domain(block.sources[part])):
+                    reads = use_parents(layout, block, part) | layout.parents(block, part)
+                    yield Use(
+                        layout.only_variables(reads),
+                        lambda v, b=block, p=part: b.get(p, v) != 1 and in_use(layout, b, p, v),
+                    )
     elif name == "reparam":
         yield from branches(layout)
     elif name == "token_reduction":

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 import pytest
+import torch
 
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.rules import problems
@@ -11,6 +12,7 @@ from vitpareto.spaces.rules import problems
 from .bench._families_cells import Cell, exponents
 from .bench._families_drawn import drawn, table
 from .bench.families import MLP, planned
+from .bench.routing import PARTS, arms, macs_of
 
 SIDES = (14, 28, 56)
 
@@ -41,3 +43,14 @@ def test_the_power_is_that_of_the_tokens_and_refusals_are_named() -> None:
     text = table(cells, powers, "here")
     assert "- `window` 14x14 float32: a reason" in text
     assert drawn(cells[:3], powers).startswith(b"\x89PNG")
+
+
+def test_routes_and_dropped_tokens_are_compared_at_equal_work() -> None:
+    named = list(arms(torch.zeros(1, 1, 8, 8), 10, 2, list(PARTS)))
+    whole = macs_of(named[0][1])
+    for at, part in enumerate(PARTS):
+        (learned, random, dropping) = named[1 + 3 * at : 4 + 3 * at]
+        macs = [macs_of(architecture) for _, architecture in (learned, random, dropping)]
+        assert max(macs) < 1.05 * min(macs) and max(macs) < 0.95 * whole
+        assert learned[0].startswith(part) and "dropped" in dropping[0]
+        assert not list(problems(learned[1]))

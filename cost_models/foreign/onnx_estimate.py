@@ -20,6 +20,7 @@ from ...spaces import Block, Place, Policy
 from ...spaces.errors import CostError
 from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
+from ..units.signature import route_flag
 from ..units.sub_block import SubBlock
 from ..units.unit import unit_of
 from .onnx_kinds import WORK
@@ -339,7 +340,7 @@ class _Reader:
             mixer = "conv_mlp" if self._lacks_norm(piece) else "pool"
             place = self._place(Block(mixer, mlp_hidden=dense[0].outputs), piece.enters)
             if mixer == "pool":
-                return self._fed("conv", place)
+                return self._fed("mlp", "conv", place)
             return self._sub_block("mixer", mixer, place)
         if len(piece.linears) != 2 or piece.products or piece.convolutions:
             return None
@@ -351,19 +352,20 @@ class _Reader:
             place = self._place(block, piece.enters)
             return self._sub_block("mixer", "token_mlp", place, *_scale(piece))
         place = self._place(Block(mlp_hidden=first.outputs), piece.enters)
-        return self._fed("mlp", place)
+        return self._fed("mlp", "mlp", place)
 
     def _lacks_norm(self, piece: Piece) -> bool:
         """Whether there is no norm in it, nor one that its layers could have taken in."""
         return self.norm in _NORMS and not _NORMS[self.norm] & piece.kinds
 
-    def _fed(self, variant: str, place: Place) -> SubBlock:
-        """An MLP of all tokens, or of those that were chosen just before."""
+    def _fed(self, kind: str, variant: str, place: Place) -> SubBlock:
+        """Attention or an MLP of all tokens, or of those that were chosen just before."""
         if not self.routing:
-            return self._sub_block("mlp", variant, place)
-        tokens = self.rows - self.prefix
-        routed = replace(place, tokens=tokens, kept=tokens, routed=place.tokens)
-        return self._sub_block("mlp", variant, routed, self.routing)
+            return self._sub_block(kind, variant, place)
+        tokens, chosen = self.rows - self.prefix, place.tokens
+        among = replace(place, tokens=tokens, kept=tokens)
+        routed = replace(among, mixed=chosen) if kind == "mixer" else replace(among, routed=chosen)
+        return self._sub_block(kind, variant, routed, route_flag(kind, self.routing))
 
     def _grid_mixer(self, piece: Piece) -> SubBlock | None:
         """Average pooling, or an inverted bottleneck."""
@@ -411,7 +413,7 @@ class _Reader:
         if block is None:
             return None
         place = replace(self._place(block, piece.enters), relative=relative)
-        return self._sub_block("mixer", block.mixer, place)
+        return self._fed("mixer", block.mixer, place)
 
     def _linear_attention(self, piece: Piece) -> Block | None:
         if len(piece.products) != 3 or len(piece.convolutions) != 1:

@@ -204,6 +204,9 @@ class _Cutter:
                 if name in self.maker:
                     bits |= self.sources[self.maker[name]] | 1 << self.maker[name]
             self.sources.append(bits)
+        # Nodes that made what rows are put back into.
+        scatters = (node for node in self.nodes if node.op_type == "ScatterND")
+        self.filled = {self._origin(node.input[0]) for node in scatters}
 
     def pieces(self) -> list[Piece]:
         """Pieces of the graph, in order."""
@@ -222,7 +225,7 @@ class _Cutter:
             before = sorted(set(waiting) - set(inside))
             leaves = self.shapes.get(stream, [])
             if before:
-                pieces.append(self._piece(before, False, enters, leaves))
+                pieces += self._ahead(before, stream, enters, leaves)
             enters = self.shapes.get(node.output[0], [])
             pieces.append(self._piece(inside, True, leaves, enters))
             start, waiting = end + 1, []
@@ -230,6 +233,39 @@ class _Cutter:
         if waiting:
             pieces.append(self._piece(waiting, False, enters, []))
         return pieces
+
+    def _ahead(
+        self, at: Sequence[int], stream: str, enters: list[int], leaves: list[int]
+    ) -> list[Piece]:
+        """What lies before a branch: layers apart from what chooses among the rows they made."""
+        whole = self._chosen_from(stream)
+        origin = self._origin(whole) if whole else -1
+        chooses = [i for i in at if origin >= 0 and self.sources[i] >> origin & 1]
+        first = [i for i in at if i not in chooses]
+        if not chooses or not any(self._is_layer(self.nodes[i]) for i in first):
+            return [self._piece(at, False, enters, leaves)]
+        rows = self.shapes.get(whole, [])
+        return [self._piece(first, False, enters, rows), self._piece(chooses, False, rows, leaves)]
+
+    def _chosen_from(self, stream: str) -> str:
+        """The value of which a stream has rows that are put back later; "" if there is none."""
+        at = self._origin(stream)
+        if at < 0 or self.nodes[at].op_type != "Gather":
+            return ""
+        whole = self.nodes[at].input[0]
+        if self._origin(whole) not in self.filled:
+            return ""
+        while len(self.shapes.get(whole, [])) == 2:  # rows of all images
+            maker = self.nodes[self.maker[whole]] if whole in self.maker else None
+            if maker is None or maker.op_type not in _MOVES:
+                break
+            whole = maker.input[0]
+        return whole
+
+    def _is_layer(self, node: Any) -> bool:
+        """Whether it is a convolution or a product with constant weights."""
+        kind = node.op_type
+        return kind in _CONVOLUTIONS or (kind in _PRODUCTS and node.input[1] in self.constants)
 
     def _stream(self, node: Any) -> str | None:
         """The input of an Add that the other one is made from."""

@@ -40,7 +40,7 @@ class OnnxLayer:
     @property
     def is_router(self) -> bool:
         """Whether it scores the tokens among which a block chooses."""
-        return "router" in self.module.split(".")
+        return bool({"router", "mixer_router"} & {*self.module.split(".")})
 
     @property
     def source(self) -> str:

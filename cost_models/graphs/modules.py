@@ -223,31 +223,29 @@ def _has_bias(layer: nn.Linear) -> bool:
 def _built_place(unit: SubBlock) -> Place:
     """The place with a block that can be built.
 
-    It drops tokens where fewer leave it than enter, and chooses some for the MLP, of which a key
-    tells how many; and it has a mixer, which an MLP's sub-block does not settle.
+    It drops tokens where fewer leave it than enter, and chooses some for a part of it, of which a
+    key tells how many; and it has a mixer, which an MLP's sub-block does not settle.
     """
-    place = unit.place
-    block = replace(place.block, token_keep=_kept_share(place), mlp_capacity=_fed_share(place))
+    block = _choosing(unit.place)
     if unit.kind != "mixer":
         block = replace(block, num_heads=1, head_dim=1)
-    return replace(place, block=block)
+    return replace(unit.place, block=block)
 
 
-def _kept_share(place: Place) -> float:
-    """A share of tokens by which a block drops some, if it does; the place says how many."""
-    return 0.5 if place.kept != place.tokens else 1.0
-
-
-def _fed_share(place: Place) -> float:
-    """The same of tokens that get the MLP."""
-    return 0.5 if place.routed else 1.0
+def _choosing(place: Place) -> Block:
+    """The block with some share below 1 where tokens are chosen; the place says how many."""
+    return replace(
+        place.block,
+        token_keep=0.5 if place.kept != place.tokens else 1.0,
+        mixer_capacity=0.5 if place.mixed else 1.0,
+        mlp_capacity=0.5 if place.routed else 1.0,
+    )
 
 
 def _architecture(unit: SubBlock) -> Architecture:
     place, flags = unit.place, unit.flags
-    block = replace(place.block, token_keep=_kept_share(place), mlp_capacity=_fed_share(place))
     return Architecture(
-        (Stage(place.width, (block,)),),
+        (Stage(place.width, (_choosing(place),)),),
         norm=unit.norm,
         norm_eps=EPS,
         act=place.act,
@@ -259,7 +257,7 @@ def _architecture(unit: SubBlock) -> Architecture:
         layer_scale="scale" in flags,
         post_norm="post_norm" in flags,
         token_reduction="random" if "random" in flags else "evit",
-        token_routing="random" if "random" in flags else "learned",
+        token_routing=unit.routing or "learned",
     )
 
 

@@ -295,7 +295,7 @@ def _own(
     if len(where) < 2:
         return own
     own["token_keep"] = block.place.block.token_keep  # that of this block, if it drops any
-    mixers_own = {f"mixer_{name}" for name in schema.POLICY} | fields().keys()
+    mixers_own = {"mixer_capacity", *(f"mixer_{name}" for name in schema.POLICY), *fields()}
     mlps_own = {"mlp_capacity", *(f"mlp_{name}" for name in schema.POLICY)}
     dropped = mlps_own if block.kind == "mixer" else mixers_own
     return {name: value for name, value in own.items() if name not in dropped}

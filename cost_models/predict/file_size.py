@@ -110,7 +110,7 @@ def _constant_bytes(unit: Unit) -> float:
     """Constants that are no weights: masks, biases gathered at export, tokens that were drawn."""
     place = unit.block.place
     total = 8.0 * place.kept if "random" in unit.block.flags else 0.0
-    if "random" in unit.block.flags and unit.block.is_routed:
+    if unit.block.routing == "random":
         total = 16.0 * unit.block.fed_rows  # as places to take and as places to put back
     mixer = unit.block.mixer
     return total + 4.0 * mixer.constants(place) if mixer else total

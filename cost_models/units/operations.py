@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from ...spaces import Policy
 from ...spaces import ops as o
+from ...spaces.block import among_chosen
 from ...spaces.mixers import find
 from ...spaces.mixers.mbconv import excited
 from ...spaces.mixers.talking_heads import halving
@@ -132,9 +133,9 @@ def _inverted_ops(unit: Signature, stride: int) -> list[Op]:
 
 def _mixer_ops(unit: Signature) -> list[Op]:
     place, traits = unit.place, find(unit.place.block.mixer)
-    rows = place.prefix + place.tokens
-    ops = [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
-    ops += traits.ops(place)
+    rows, ops = unit.fed_rows, _routing_ops(unit)
+    ops += [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
+    ops += traits.ops(among_chosen(place) if unit.is_routed else place)
     if traits.residual:
         ops += _residual(unit, rows)
     if "evit" in unit.flags:
@@ -174,12 +175,13 @@ def _routing_ops(unit: Signature) -> list[Op]:
     place, width = unit.place, unit.place.width
     rows, chosen = place.prefix + place.tokens, unit.fed_rows
     moves = [o.elementwise(chosen * width), o.elementwise(rows * width)]
-    if "learned" not in unit.flags:
+    if unit.routing != "learned":
         return moves
     # The score is a layer, but of none of the policies: which token is chosen hangs on little.
     score = o.linear(rows, width, 1)
     score = score._replace(weights=0, others=score.weights + score.others)
-    return [score, o.pool(place.tokens, place.routed), o.elementwise(chosen * width, 2), *moves]
+    ranks = o.pool(place.tokens, unit.fed_tokens)
+    return [score, ranks, o.elementwise(chosen * width, 2), *moves]
 
 
 def _residual(unit: Signature, rows: int) -> list[Op]:

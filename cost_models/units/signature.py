@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...spaces import Place, Policy
-from ...spaces.architecture import TOKEN_ROUTINGS
 from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
 
 MLP_VARIANTS = {"plain": ("mlp", "conv"), "glu": ("glu", "glu_conv")}  # on tokens, on a grid
+# Flags of sub-blocks for chosen tokens, and how these are chosen. That of a mixer says more, as
+# "random" tells which tokens it drops.
+ROUTES = {
+    "mixer": {"routed_learned": "learned", "routed_random": "random"},
+    "mlp": {"learned": "learned", "random": "random"},
+}
+
+
+def route_flag(kind: str, how: str) -> str:
+    """Flag of a mixer or MLP for tokens that are chosen in that way."""
+    return next(flag for flag, told in ROUTES[kind].items() if told == how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +40,8 @@ class Signature:
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
             "pre_norm"; of a downsampling "stride_1" (the grid stays); of mixers and MLPs "scale"
             (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
-            or "random"; of MLPs for chosen tokens "learned" or "random"; of a head "pooled" or
-            "none" (place of the norm) and "pool_registers".
+            or "random"; of mixers and MLPs for chosen tokens those of `ROUTES`; of a head "pooled"
+            or "none" (place of the norm) and "pool_registers".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -64,14 +74,27 @@ class Signature:
         return find("mbconv") if self.variant == "inverted" else self.mixer
 
     @property
+    def routing(self) -> str:
+        """How the tokens are chosen that get it, "learned" or "random"; "" where all do."""
+        routes = ROUTES.get(self.kind, {})
+        return next((routes[flag] for flag in self.flags if flag in routes), "")
+
+    @property
     def is_routed(self) -> bool:
-        """Whether it is an MLP that only chosen tokens get."""
-        return self.kind == "mlp" and any(flag in TOKEN_ROUTINGS for flag in self.flags)
+        """Whether it is a mixer or MLP that only chosen tokens get."""
+        return bool(self.routing)
+
+    @property
+    def fed_tokens(self) -> int:
+        """Patch tokens that a mixer or MLP gets."""
+        if not self.is_routed:
+            return self.place.tokens
+        return self.place.mixed if self.kind == "mixer" else self.place.routed
 
     @property
     def fed_rows(self) -> int:
-        """Rows that an MLP gets, class tokens and registers among them."""
-        return self.place.prefix + (self.place.routed if self.is_routed else self.place.tokens)
+        """The same, class tokens and registers among them."""
+        return self.place.prefix + self.fed_tokens
 
     @property
     def is_relative(self) -> bool:

@@ -38,6 +38,7 @@ class SubBlock(Signature):
         if p.tokens != p.grid[0] * p.grid[1] or p.kept != p.tokens:
             parts += [f"tokens={p.tokens}", f"kept={p.kept}"]
         parts += [f"routed={p.routed}"] if p.routed else []
+        parts += [f"mixed={p.mixed}"] if p.mixed else []
         parts += [f"prefix={p.prefix}"] if p.prefix else []
         parts += [f"registers={p.registers}"] if p.registers else []
         if mixer := self.described:
@@ -114,6 +115,7 @@ def _parse(key: str) -> SubBlock:
             act=given["act"],
             registers=int(given.get("registers", 0)),
             routed=int(given.get("routed", 0)),
+            mixed=int(given.get("mixed", 0)),
         )
         return SubBlock(kind, place, policy, given["norm"], variant, flags=flags, **numbers)
     except (KeyError, ValueError) as error:

@@ -21,6 +21,7 @@ from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
 from .operations import count_ops
 from .precision_recipes import Recipe, find_recipe
+from .signature import ROUTES
 from .sub_block import SubBlock
 
 _DENSE = Policy()
@@ -28,6 +29,9 @@ _DENSE = Policy()
 _MACS = {
     kind: (f"{kind}_macs", f"{kind}_elements") for kind in ("linear", "conv", "depthwise", "matmul")
 }
+
+# Flags that say that some tokens are chosen, which takes time of its own.
+_CHOOSING = {"evit", "random", *ROUTES["mixer"], *ROUTES["mlp"]}
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Unit:
             terms[self.block.place.act] = self.act_elements / 1e6
         terms["weight_bytes"] = self.weight_bytes / 1e6
         for flag in self.block.flags:
-            if flag in ("evit", "random", "learned"):
+            if flag in _CHOOSING:
                 terms[flag] = 1.0
         return terms
 
@@ -128,7 +132,7 @@ class Unit:
         )
         coordinates["kept"] = place.kept / place.tokens
         if b.is_routed:
-            coordinates["routed"] = place.routed / place.tokens
+            coordinates["routed"] = b.fed_tokens / place.tokens
         coordinates["rank"] = 1.0  # but for a transform that says otherwise
         for name, value in b.policy.others:
             number = not isinstance(value, str)

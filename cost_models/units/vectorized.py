@@ -19,7 +19,7 @@ from ...spaces.block import Block, Numbers
 from ...spaces.mixers import find
 from .unit import Unit, nodes_of
 
-_PLACE = ("width", "tokens", "kept", "routed")
+_PLACE = ("width", "tokens", "kept", "routed", "mixed")
 _free = attrgetter(*(f"block.place.{name}" for name in _PLACE), "block.place.block.mlp_hidden")
 _structure = attrgetter(
     *("recipe", "block.kind", "block.variant", "block.norm", "block.flags", "block.policy"),

@@ -13,7 +13,7 @@ from ...spaces import Architecture, Block, Candidate, Place, Policy
 from ...spaces.exits import exits_of
 from ...spaces.mixers import find
 from ...spaces.places import places
-from .signature import MLP_VARIANTS
+from .signature import MLP_VARIANTS, route_flag
 from .sub_block import SubBlock
 
 NORMLESS = "layer"  # what the key of a head without a norm says, whatever the network's is
@@ -112,10 +112,11 @@ def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -
 
 def mixer_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     """The mixer of a block, with its token reduction."""
-    drop = (a.token_reduction,) if place.kept != place.tokens else ()
+    chosen = (a.token_reduction,) if place.kept != place.tokens else ()
+    chosen += (route_flag("mixer", a.token_routing),) if place.mixed else ()
     return SubBlock(
         *("mixer", _mixing(place), at_run_time(policy), a.norm, place.block.mixer),
-        flags=(*(_branch(a) if find(place.block.mixer).residual else ()), *drop),
+        flags=(*(_branch(a) if find(place.block.mixer).residual else ()), *chosen),
     )
 
 
@@ -124,7 +125,7 @@ def mlp_unit(a: Architecture, place: Place, policy: Policy) -> SubBlock:
     grid = find(place.block.mixer).layout == "grid"
     variant = MLP_VARIANTS[a.mlp][grid]
     flags = _branch(a) + _names({"mlp_norm": a.mlp_norm, "no_bias": not a.mlp_bias})
-    flags += (a.token_routing,) if place.routed else ()
+    flags += (route_flag("mlp", a.token_routing),) if place.routed else ()
     return SubBlock("mlp", _after(place), at_run_time(policy), a.norm, variant, flags=flags)
 
 
@@ -191,7 +192,7 @@ def _mixing(place: Place) -> Place:
     """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
     if find(place.block.mixer).is_mlp:
         return _plain(place)
-    block = replace(place.block, mlp_hidden=0, mlp_capacity=1.0)
+    block = replace(place.block, mlp_hidden=0, mlp_capacity=1.0, mixer_capacity=1.0)
     return _plain(replace(place, block=block, routed=0))
 
 

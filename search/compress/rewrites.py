@@ -218,8 +218,9 @@ def _check_stream(network: Network) -> None:
             raise SpaceError(f"layer_to_rms: mixer {block.mixer!r} writes what cannot be centered")
         if block.no_bias or block.qk_norm or block.out_norm:
             raise SpaceError("layer_to_rms: needs biases, and no norms inside attention")
-        if block.mlp_capacity < 1 and a.token_routing == "learned":
-            raise SpaceError("layer_to_rms: the scores of routed MLPs need the mean of every token")
+        routed = min(block.mixer_capacity, block.mlp_capacity) < 1
+        if routed and a.token_routing == "learned":
+            raise SpaceError("layer_to_rms: the scores of routers need the mean of every token")
     for path, module in network.named_modules():
         if isinstance(module, WindowAttention) and module.padded != tuple(module.grid):
             raise SpaceError(f"layer_to_rms: {path} pads its windows with zeros after the norm")

@@ -166,4 +166,5 @@ def option_name(stage: int, block: int, mixer: Block) -> str:
 def only_mixer(block: Block) -> Block:
     """The block without what is not of its mixer."""
     hidden = block.mlp_hidden if mixers.find(block.mixer).is_mlp else 0
-    return replace(block, mlp_hidden=hidden, token_keep=1.0, mlp_capacity=1.0)
+    whole = {"token_keep": 1.0, "mixer_capacity": 1.0, "mlp_capacity": 1.0}
+    return replace(block, mlp_hidden=hidden, **whole)

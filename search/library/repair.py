@@ -173,39 +173,84 @@ class _Walk:
     def _mix(self, block: ResidualBlock, at: tuple[int, int], x: Tensor, wanted: Tensor) -> Tensor:
         i, j = at
         path = f"stages.{i}.blocks.{j}"
-        mixer = block.get_submodule(block.mixer_name)
-        own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks
-        alike = self.same and (own.mixer, own.numbers) == (old[j].mixer, old[j].numbers)
-        alike = alike and block.reduction is None
-        if self._still(alike, f"{path}.norm1", f"{path}.{block.mixer_name}", f"{path}.ls1"):
+        names = ("norm1", block.mixer_name, "ls1", "mixer_router")
+        if self._still(self._mixes_alike(block, i, j), *(f"{path}.{name}" for name in names)):
             return self.start.trace.mixed[i][j]
-        self.twins.settle(path, lambda: block.mix(shaped(x, block.layout)))
-        traits = find(block.mixer)
+        target, reduction = self._target(wanted, i), block.reduction
+        if block.mixer_router is not None:
+            return self._routed(
+                *(block.mixer_router, f"{path}.mixer_router", x, target),
+                lambda *chosen: self._branch(block, path, *chosen)[0],
+            )
+        given, scores = self._branch(block, path, x, target - x, self.weights)
+        x = x + given if block.residual else given
+        return x if reduction is None else self._reduced(reduction, x, scores)
+
+    def _mixes_alike(self, block: ResidualBlock, i: int, j: int) -> bool:
+        if not self.same or block.reduction is not None:
+            return False
+        own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks[j]
+        alike = (own.mixer, own.numbers) == (old.mixer, old.numbers)
+        return alike and self._chooses_alike(own.mixer_capacity, old.mixer_capacity)
+
+    def _chooses_alike(self, own: float, old: float) -> bool:
+        """Whether as many tokens are chosen, in the same way; all of them have no choice."""
+        return own == old and (
+            own == 1 or self.a.token_routing == self.start.architecture.token_routing
+        )
+
+    def _branch(
+        self, block: ResidualBlock, path: str, x: Tensor, wanted: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the mixer gives for tokens (B, N, C), moved toward what is wanted, and scores."""
+        mixer, traits = block.get_submodule(block.mixer_name), find(block.mixer)
+
+        def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
+            return block.branch(shaped(part, block.layout))
+
+        self.twins.settle(path, lambda: mixed(x))
         simple = traits.layout == "tokens" and bool(traits.last) and not block.post_norm
         self.twins.compress(
             f"{path}.{block.mixer_name}",
             (lambda: block.norm1(x)) if simple else None,
             traits.readers,
         )
-        target, reduction = self._target(wanted, i), block.reduction
-
-        def mixed(part: Tensor) -> tuple[Tensor, Tensor | None]:
-            return block.branch(shaped(part, block.layout))
-
         if simple and writes_last(mixer, traits.last, block.norm1(x[:2])):
             with bare(mixer, traits.last):
                 parts = [mixed(part) for part in x.split(CHUNK)]
             inner, scale = torch.cat([part[0] for part in parts]), _scale(block.ls1, x)
             name = f"{path}.{block.mixer_name}.{traits.last}"
-            x = x + scale * self.twins.fit(name, inner, target - x, self.weights, scale)
+            given = scale * self.twins.fit(name, inner, wanted, weights, scale)
         else:
             parts = [mixed(part) for part in x.split(CHUNK)]
-            given = torch.cat([part[0] for part in parts])
-            x = x + tokens(block.ls1(given)) if block.residual else tokens(given)
-        if reduction is None:
-            return x
+            whole = torch.cat([part[0] for part in parts])
+            given = tokens(block.ls1(whole) if block.residual else whole)
         scores = [part[1] for part in parts if part[1] is not None]
-        return self._reduced(reduction, x, torch.cat(scores) if scores else None)
+        return given, torch.cat(scores) if scores else None
+
+    def _routed(
+        self,
+        router: nn.Module,
+        path: str,
+        x: Tensor,
+        target: Tensor,
+        branch: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """The stream with a branch for chosen tokens, moved toward the target.
+
+        Args:
+            router: gives places and scales of tokens.
+            path: of the router.
+            x: the stream (B, N, C).
+            target: what it should become.
+            branch: of the chosen tokens, what is missing there, and weights of them -> what is
+                added.
+        """
+        index, gate = self._routes(router, path, x, target)
+        chosen, weights = taken(x, index), taken(self.weights[:, :, None], index)[:, :, 0]
+        missing = (taken(target, index) - chosen) / gate.clamp_min(TINY)
+        added = branch(chosen, missing, weights * gate[:, :, 0].square())
+        return returned(x, index, chosen + gate * added)
 
     def _reduced(self, reduction: nn.Module, x: Tensor, scores: Tensor | None) -> Tensor:
         """The stream without the tokens that are dropped; later targets lose the same ones."""
@@ -226,11 +271,10 @@ class _Walk:
         target = self._target(wanted, i)
         if block.router is None:
             return x + self._added(block, path, x, target - x, self.weights)
-        index, gate = self._routes(block.router, path, x, target)
-        chosen, weights = taken(x, index), taken(self.weights[:, :, None], index)[:, :, 0]
-        missing = (taken(target, index) - chosen) / gate.clamp_min(TINY)
-        added = self._added(block, path, chosen, missing, weights * gate[:, :, 0].square())
-        return returned(x, index, chosen + gate * added)
+        return self._routed(
+            *(block.router, f"{path}.router", x, target),
+            lambda *chosen: self._added(block, path, *chosen),
+        )
 
     def _added(
         self, block: ResidualBlock, path: str, x: Tensor, wanted: Tensor, weights: Tensor
@@ -255,11 +299,10 @@ class _Walk:
     def _routes(
         self, router: nn.Module, path: str, x: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Places of the tokens that get the MLP, and by what it is multiplied for them."""
-        name = f"{path}.router"
-        if isinstance(router, TokenRouter) and f"{name}.score.weight" in self.changed:
+        """Places of the tokens that are chosen, and by what a branch is multiplied for them."""
+        if isinstance(router, TokenRouter) and f"{path}.score.weight" in self.changed:
             teach(router, x, target - x, self.weights)
-            self.twins.network.get_submodule(name).load_state_dict(router.state_dict())
+            self.twins.network.get_submodule(path).load_state_dict(router.state_dict())
         index, gate = router(x)
         return index, x.new_ones(*index.shape, 1) if gate is None else gate
 
@@ -267,7 +310,8 @@ class _Walk:
         if not self.same:
             return False
         own, old = self.a.stages[i].blocks[j], self.start.architecture.stages[i].blocks[j]
-        return (own.mlp_hidden, own.mlp_capacity) == (old.mlp_hidden, old.mlp_capacity)
+        wide = own.mlp_hidden == old.mlp_hidden
+        return wide and self._chooses_alike(own.mlp_capacity, old.mlp_capacity)
 
     def _head(self, x: Tensor) -> None:
         """Fit the head where the stream is narrower than the start's."""

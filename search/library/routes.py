@@ -15,7 +15,7 @@ SPREAD = 0.1  # of the scores that are asked for: few change what a token gets b
 def teach(router: TokenRouter, x: Tensor, wanted: Tensor, weights: Tensor) -> None:
     """Let a router choose the tokens to which most is to be added, as far as a line can tell.
 
-    A token that does not get the MLP misses all that is added there; so the error of the stream is
+    A token that is not chosen misses all that is added there; so the error of the stream is
     least where those stay out to which least is added. The norm of that, beside the mean of its
     image, is what the score is fitted to, by ridge regression.
 

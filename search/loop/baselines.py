@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...spaces import Choice, Scalar
-from ...spaces.schema import POLICY, plain
+from ...spaces.schema import CAPACITIES, POLICY, plain
 from ..pareto.objectives import pareto_front
 from .genetic import Individual
 from .surrogate import Surrogate
@@ -18,7 +18,7 @@ from .task import History, Proposer, Task, Told
 from .uniform_scaling import field, scalings
 
 GROWN = {"depth", "width", "num_heads", "mlp_ratio", "input_size"}
-TOKENS = {"token_keep", "token_keep_at", "token_reduction", "mlp_capacity", "token_routing"}
+TOKENS = {"token_keep", "token_keep_at", "token_reduction", "token_routing", *CAPACITIES}
 SHARES = (0.5, 0.25, 0.25)  # of a sequential search's trials
 
 

@@ -111,6 +111,8 @@ def _mixer(unit: SubBlock) -> Rectangle:
     }
     formats |= {name: f"{name} {{0}}" for name in left if name not in formats}
     words = [text.format(left[name]) for name, text in formats.items() if name in left][:2]
+    if unit.is_routed:
+        words = [*words[:1], f"{unit.fed_rows} tokens"]
     return Rectangle(b.mixer, b.mixer.replace("_", " "), ", ".join(words), bits(unit.policy))
 
 

@@ -121,8 +121,9 @@ def in_words(candidate: Candidate) -> str:
     shape = " + ".join(f"{len(stage.blocks)}x{stage.width}" for stage in a.stages)
     mixers = Counter(block.mixer for block in a.blocks())
     kinds = ", ".join(f"{n} {name}" for name, n in mixers.most_common())
-    routed = sum(block.mlp_capacity < 1 for block in a.blocks())
-    kinds += f", {routed} MLPs routed" if routed else ""
+    for part, what in (("mixer_capacity", "mixers"), ("mlp_capacity", "MLPs")):
+        routed = sum(getattr(block, part) < 1 for block in a.blocks())
+        kinds += f", {routed} {what} routed" if routed else ""
     after = [str(blocks) for blocks in blocks_before(a)]
     kinds += f", exits after {' and '.join(after)} blocks" if after else ""
     walk = [place for stage in places(a) for place in stage]

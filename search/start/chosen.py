@@ -29,7 +29,7 @@ def with_choices(
         names: of choices of the space, or of policies: `weight_bits` is searched for mixer and
             MLP of every block, for stem and head; `mlp_weight_bits` for MLPs alone.
         applies: policies of blocks, such as `mixer_rank_ratio`, that do something to the network,
-            and `mlp_capacity` where it does.
+            and `mixer_capacity` and `mlp_capacity` where they do.
 
     Raises:
         SpaceError: the network has no such choice.

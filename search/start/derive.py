@@ -87,9 +87,11 @@ def derived(
 
 
 def policies_of(a: Architecture) -> set[str]:
-    """Policies that do something to a network, such as `mixer_rank_ratio`, and `mlp_capacity`."""
+    """Policies that do something to a network, such as `mixer_rank_ratio`, and capacities."""
     names = {field for name in POLICY for field in specific(name)}
     names |= set() if a.norm.startswith("group") else {"mlp_capacity"}
+    if not (a.norm.startswith("group") or any(find(b.mixer).uses_grid(b) for b in a.blocks())):
+        names.add("mixer_capacity")
     return {
         field
         for block in a.blocks()

@@ -109,8 +109,8 @@ def fields() -> dict[str, Number]:
 def block_defaults() -> dict[str, Any]:
     """Arguments of `Block` by name, with their defaults."""
     named = {number.name: number.kind() for number in numbers().values()}
-    own = {"mixer": "softmax", "mlp_hidden": 0, "token_keep": 1.0, "mlp_capacity": 1.0}
-    return own | named
+    shares = {"token_keep": 1.0, "mlp_capacity": 1.0, "mixer_capacity": 1.0}
+    return {"mixer": "softmax", "mlp_hidden": 0} | shares | named
 
 
 @lru_cache(maxsize=1 << 16)
@@ -123,6 +123,8 @@ def canonical(block: Block) -> Block:
     mixer = find(block.mixer)
     if block.mlp_capacity != 1 and (mixer.is_mlp or not block.mlp_hidden):
         block = replace(block, mlp_capacity=1.0)
+    if block.mixer_capacity != 1 and mixer.is_nothing:
+        block = replace(block, mixer_capacity=1.0)
     own = mixer.fields
     kept = tuple(pair for pair in block.numbers if pair[0] in own)
     if len(kept) == len(block.numbers):

@@ -76,6 +76,11 @@ ROPE_KEEPS = Rule(
     lambda rope, keep: not rope or keep == 1,
     "token_keep {token_keep} would lose the positions that rope {rope!r} turns tokens by",
 )
+ROPE_MIXES = Rule(
+    ("rope", "mixer_capacity"),
+    lambda rope, capacity: not rope or capacity == 1,
+    "mixer_capacity {mixer_capacity} would lose the positions that rope {rope!r} turns tokens by",
+)
 
 
 def turned(place: Place) -> int:

@@ -11,6 +11,7 @@ from .common import (
     QKV,
     ROPE_FITS,
     ROPE_KEEPS,
+    ROPE_MIXES,
     ROTARY,
     SETTINGS,
     softmax_attention,
@@ -30,7 +31,7 @@ SPEC = Mixer(
     ops=attention,
     example=Block("softmax", num_heads=3, head_dim=64),
     numbers=(*HEADS, *SETTINGS, *ROTARY),
-    rules=(HEADS_GIVEN, BIAS_TAKES_NORM, ROPE_FITS, ROPE_KEEPS),
+    rules=(HEADS_GIVEN, BIAS_TAKES_NORM, ROPE_FITS, ROPE_KEEPS, ROPE_MIXES),
     attribute="attn",  # timm's name, for everything that projects queries, keys and values
     needs_grid=False,
     takes_prefix=True,

@@ -130,7 +130,8 @@ class Mixer:
         attribute: name of the module in its block; mixers of one name share weights. The
             mixer's own name by default.
         layout: "tokens" for (B, N, C), "grid" for (B, C, H, W).
-        needs_grid: it uses the two-dimensional arrangement, so no token may be missing.
+        needs_grid: it uses the two-dimensional arrangement, so no token may be missing: none is
+            dropped before it, and none is left out of it.
         has_positions: of blocks that use it all the same, as with rotary positions.
         takes_prefix: it can carry class tokens and registers beside the grid.
         ranks_tokens: it has an attention map from which tokens can be ranked: its module has
@@ -196,6 +197,11 @@ class Mixer:
     def spelled(self) -> frozenset[str]:
         """Names of its numbers in space files."""
         return frozenset(number.field for number in self.numbers)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it leaves tokens as they are."""
+        return not (self.residual or self.has_weights)
 
     @cached_property
     def pruned(self) -> dict[str, str]:

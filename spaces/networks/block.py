@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ..architecture import Architecture
-from ..block import Place
+from ..block import Place, among_chosen
 from ..mixers import attribute_of, find
 from .mlp import Mlp
 from .norms import LayerScale, make_norm
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
     Args:
         place: block and shapes.
         architecture: for norm, activation and layer scale, which all blocks share.
-        index: of the block in its stage, by which random routers differ.
+        index: of the block in its stage, by which random routers differ; below 4096.
     """
 
     def __init__(self, place: Place, architecture: Architecture, index: int = 0) -> None:
@@ -39,15 +39,18 @@ class ResidualBlock(nn.Module):
         self.ranks_tokens, self.post_norm = traits.ranks_tokens, architecture.post_norm
         self.norm1 = make_norm(norm, width, eps, layout) if traits.pre_norm else nn.Identity()
         self.mixer_name = attribute_of(block.mixer)
-        self.add_module(self.mixer_name, mixer_class(traits.module)(place))
+        seen = among_chosen(place) if place.mixed else place
+        self.add_module(self.mixer_name, mixer_class(traits.module)(seen))
         self.ls1 = (
             self._scale(architecture, width, block.mixer) if traits.residual else nn.Identity()
         )
         reduces = block.token_keep < 1
         self.reduction = REDUCTIONS[architecture.token_reduction](place) if reduces else None
         has_mlp = block.mlp_hidden > 0 and not traits.is_mlp
-        routes = block.mlp_capacity < 1
-        self.router = ROUTERS[architecture.token_routing](place, index) if routes else None
+        router, kept = ROUTERS[architecture.token_routing], place.kept
+        mixing = place.tokens, place.mixed, 1 << 12 | index
+        self.mixer_router = router(place, *mixing) if place.mixed else None
+        self.router = router(place, kept, place.routed, index) if place.routed else None
         self.norm2 = make_norm(norm, width, eps, layout) if has_mlp else None
         self.mlp = _mlp(place, architecture, layout) if has_mlp else None
         self.ls2 = self._scale(architecture, width, place.act) if has_mlp else nn.Identity()
@@ -62,7 +65,13 @@ class ResidualBlock(nn.Module):
         return self.feed(self.mix(x))
 
     def mix(self, x: Tensor) -> Tensor:
-        """The mixer with its norm and residual, then token reduction where there is one."""
+        """The mixer with its norm and residual, then token reduction where there is one.
+
+        Where tokens are chosen, they see each other alone, as keys too (Mixture-of-Depths); and
+        none is dropped.
+        """
+        if self.mixer_router is not None:
+            return route(x, self.mixer_router, lambda chosen: self.ls1(self.branch(chosen)[0]))
         mixed, scores = self.branch(x)
         x = x + self.ls1(mixed) if self.residual else mixed
         return x if self.reduction is None else self.reduction(x, scores)

@@ -23,11 +23,17 @@ class TokenRouter(nn.Module):
     Twice the sigmoid of its score scales what a chosen token gets, so that the score is trained,
     and a token of score 0 gets it as it is. Class tokens and registers are always chosen, and get
     all of it.
+
+    Args:
+        place: of the block.
+        tokens: patch tokens to choose among.
+        top: how many of them to choose.
+        seed: of none.
     """
 
-    def __init__(self, place: Place, index: int = 0) -> None:
+    def __init__(self, place: Place, tokens: int, top: int, seed: int) -> None:
         super().__init__()
-        self.prefix, self.top = place.prefix, place.routed
+        self.prefix, self.top = place.prefix, top
         self.score = nn.Linear(place.width, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -43,15 +49,22 @@ class TokenRouter(nn.Module):
 
 
 class RandomRouter(nn.Module):
-    """Choose a fixed random subset, another one in each block: what any score has to beat."""
+    """Choose a fixed random subset, another one by each seed: what any score has to beat.
+
+    Args:
+        place: of the block.
+        tokens: patch tokens to choose among.
+        top: how many of them to choose.
+        seed: of the subset, below 65536.
+    """
 
     index: Tensor
 
-    def __init__(self, place: Place, index: int = 0) -> None:
+    def __init__(self, place: Place, tokens: int, top: int, seed: int) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(place.kept << 16 | index)
-        order = torch.randperm(place.kept, generator=generator, device="cpu")
-        chosen = order[: place.routed].sort().values + place.prefix
+        generator = torch.Generator().manual_seed(tokens << 16 | seed)
+        order = torch.randperm(tokens, generator=generator, device="cpu")
+        chosen = order[:top].sort().values + place.prefix
         ahead = torch.arange(place.prefix, device="cpu")
         self.register_buffer("index", torch.cat([ahead, chosen]), persistent=False)
 
@@ -72,7 +85,8 @@ def route(x: Tensor, router: nn.Module, branch: Branch) -> Tensor:
     Args:
         x: tokens (B, N, C) or grid (B, C, H, W).
         router: gives places and scales of tokens.
-        branch: same shape in and out, of the same layout as `x`; of a grid it gets (B, C, K, 1).
+        branch: gets the chosen tokens in their order of choice, and gives what is added to each;
+            same shape in and out, of the same layout as `x`; of a grid it gets (B, C, K, 1).
     """
     if x.ndim == 4:
         rows = route(

@@ -189,6 +189,33 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "num_heads: 2\nnorm: group\nmlp_capacity: 0.5",
             "mlp_capacity 0.5 shifts the statistics of group norm",
         ),
+        # Routed mixers: only of sets of tokens.
+        ("num_heads: 2", "num_heads: 2\nmixer_capacity: 1.5", "mixer_capacity: must be between"),
+        (
+            "mixer: [softmax, window]",
+            "mixer: window\nmixer_capacity: [1.0, 0.5]",
+            "mixer_capacity: no candidate can have 0.5: .* mixer 'window' needs the whole token",
+        ),
+        (
+            "mixer: [softmax, window]",
+            "mixer: banded\nband: 4\nmixer_capacity: 0.5",
+            "stages.0.blocks.0: mixer_capacity 0.5 takes some .* mixer 'banded' needs the whole",
+        ),
+        (
+            "num_heads: 2",
+            "num_heads: 2\nnorm: group\nmixer_capacity: 0.5",
+            "mixer_capacity 0.5 shifts the statistics of group norm",
+        ),
+        (
+            "mixer: [softmax, window]",
+            "mixer: softmax\nmixer_capacity: 0.5\ntoken_keep: 0.5",
+            "token_keep 0.5 ranks tokens by .* mixer_capacity 0.5 leaves some out",
+        ),
+        (
+            "mixer: [softmax, window]",
+            "mixer: softmax\nmixer_capacity: 0.5\nrope: index\nrope_base: 100.0",
+            "mixer_capacity 0.5 would lose the positions that rope 'index' turns tokens by",
+        ),
         (
             "weight_bits: [32, 8]",
             "token_keep: [0.5, 1.0]\n    token_keep_at: '7'",

@@ -84,7 +84,8 @@ def test_token_reduction(pool: str, how: str) -> None:
 @pytest.mark.parametrize("how", ["learned", "random"])
 def test_token_routing(how: str) -> None:
     """Whole rows are moved, which no GatherElements does as fast; in batches, too."""
-    routed = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, mlp_capacity=0.4)
+    capacities = {"mlp_capacity": 0.4, "mixer_capacity": 0.6}
+    routed = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, **capacities)
     grid = Block("pool", mlp_hidden=48, mlp_capacity=0.4)
     agree(randomized(small(routed, grid, token_routing=how)))
     network = randomized(small(routed, global_pool="token", token_routing=how))

@@ -54,9 +54,13 @@ def corners() -> Iterator[Architecture]:
         for how in ("evit", "random"):
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
         for how in TOKEN_ROUTINGS:
-            routed = (replace(dropping, mlp_capacity=0.3), replace(plain, mlp_capacity=0.6))
+            both = replace(plain, mlp_capacity=0.6, mixer_capacity=0.4)
+            routed = (replace(dropping, mlp_capacity=0.3), both)
             yield small(*routed, global_pool=pool, token_routing=how)
     yield small(Block("pool", mlp_hidden=48, mlp_capacity=0.5), norm="batch", mlp="glu")
+    heads = {"num_heads": 2, "head_dim": 8, "mlp_hidden": 48, **NUMBERS}
+    chosen = (Block(mixer, mixer_capacity=0.3, **heads) for mixer in ("grouped", "performer"))
+    yield small(*chosen, layer_scale=True)
     yield small(plain, stem="convs")
     yield small(plain, stem="mobile", head_hidden=24)
     yield mobile()

@@ -91,6 +91,22 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
             "stages": [stage(mixer="softmax", depth=[1, 2], blocks={"mlp_ratio": [0, 1]})],
         },
     ),
+    "which tokens are mixed matters if not all are, and where there is anything to mix": (
+        (1 + 2) + 1 + 1,  # and a window needs all
+        {
+            "token_routing": ["learned", "random"],
+            "window_size": 4,
+            "stages": [
+                stage(
+                    depth=1,
+                    blocks={
+                        "mixer": ["softmax", "identity", "window"],
+                        "mixer_capacity": [1.0, 0.5],
+                    },
+                )
+            ],
+        },
+    ),
     "after dropped tokens no mixer of the grid": (
         4 + (4 - 3),
         {
@@ -223,6 +239,7 @@ BLOCK = {
     "prune_ratio": one_or_more(0.0, 0.5),
     "token_keep": one_or_more(1.0, 0.5, 0.7),
     "mlp_capacity": one_or_more(1.0, 0.5),
+    "mixer_capacity": one_or_more(1.0, 0.5),
 }
 STAGE = BLOCK | {
     "token_keep_at": one_or_more("0", "1", "0,1"),

@@ -84,7 +84,7 @@ stages:
     mlp_ratio: 2.0
     token_keep: [1.0, 0.5]
     token_keep_at: ["0", "1"]
-    blocks: {mlp_capacity: [1.0, 0.5, 0.3]}
+    blocks: {mlp_capacity: [1.0, 0.5, 0.3], mixer_capacity: [1.0, 0.5]}
 """
 
 

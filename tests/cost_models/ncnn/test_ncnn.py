@@ -71,6 +71,10 @@ DROPPED = (
     "&head_dim=16&evit@float"
 )
 ROUTED = "mlp/mlp?norm=layer&act=gelu&width=32&grid=4&routed=6&prefix=1&mlp_hidden=16&{}@float"
+MIXED = (
+    "mixer/softmax?norm=layer&act=gelu&width=32&grid=4&mixed=6&prefix=1&num_heads=2&head_dim=16"
+    "&routed_learned@float"
+)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,7 @@ ROUTED = "mlp/mlp?norm=layer&act=gelu&width=32&grid=4&routed=6&prefix=1&mlp_hidd
         (DROPPED, "GatherElements"),
         (ROUTED.format("learned"), "ScatterND"),
         (ROUTED.format("random"), "ScatterND"),
+        (MIXED, "ScatterND"),
     ],
 )
 def test_equal_tokens_keep_their_order(key: str, operator: str) -> None:

@@ -55,7 +55,11 @@ stages:
     downsample: [conv, merge]
     num_heads: 2
     token_keep: [1.0, 0.5]
-    blocks: {mixer: [softmax, grouped, linear], mlp_ratio: [1.0, 2.0], mlp_capacity: [1.0, 0.5]}
+    blocks:
+      mixer: [softmax, grouped, linear]
+      mlp_ratio: [1.0, 2.0]
+      mlp_capacity: [1.0, 0.5]
+      mixer_capacity: [1.0, 0.5]
     kv_heads: 1
 """
 

@@ -102,12 +102,18 @@ def test_tokens_that_rounding_ranks_otherwise() -> None:
     assert unit_file(LITERT, model, unit.recipe, 1).content
 
 
+@pytest.mark.parametrize(
+    ("kind", "chosen", "own"),
+    [
+        ("mlp/mlp", "routed=6", "mlp_hidden=16&{}"),
+        ("mixer/softmax", "mixed=6", "num_heads=2&head_dim=16&routed_{}"),
+    ],
+)
 @pytest.mark.parametrize("how", ["learned", "random"])
-def test_chosen_tokens_are_put_back(how: str) -> None:
+def test_chosen_tokens_are_put_back(kind: str, chosen: str, own: str, how: str) -> None:
     """Answers are compared by `unit_file`; of several images, places are refused by name."""
-    unit = parse_unit(
-        f"mlp/mlp?norm=rms&act=relu&width=32&grid=4&routed=6&prefix=1&mlp_hidden=16&{how}@float"
-    )
+    around = "norm=rms&act=relu&width=32&grid=4"
+    unit = parse_unit(f"{kind}?{around}&{chosen}&prefix=1&{own.format(how)}@float")
     module, shape = build(unit.block)
     assert unit_file(LITERT, to_onnx(module, shape), "float", 1).content
     if how == "learned":

@@ -22,6 +22,7 @@ from vitpareto.cost_models.units.precision_recipes import (
     serving,
     stored_bits,
 )
+from vitpareto.cost_models.units.signature import ROUTES
 from vitpareto.cost_models.units.unit import Unit, unit_of
 from vitpareto.cost_models.units.vectorized import alike
 from vitpareto.spaces import Policy, SearchSpace, UnknownNameError
@@ -177,11 +178,12 @@ stages:
       act_bits: 8
       rank_ratio: [1.0, 0.5, 0.9]
       mlp_capacity: [1.0, 0.5, 0.3]
+      mixer_capacity: [1.0, 0.5]
 """
 
 
 @pytest.mark.onnx
-def test_routed_mlps_are_told_apart() -> None:
+def test_routed_parts_are_told_apart() -> None:
     """By their keys, in the batch walk, and in bytes, of which those of scores stay float."""
     space = SearchSpace.from_text(LOW_RANK)
     candidates = space.sample(12, 3)
@@ -189,12 +191,12 @@ def test_routed_mlps_are_told_apart() -> None:
     index, _ = Indexer(lambda u: numbers.setdefault(u, len(numbers))).index(candidates)
     known, walked = list(numbers), [b for c in candidates for b in workload(c).sub_blocks]
     assert [known[i].key for i in index] == [block.key for block in walked]
-    routed = {f: [b for b in walked if f in b.flags] for f in ("learned", "random")}
-    for how, found in routed.items():
-        block = min(found, key=lambda block: block.macs)
+    flags = {flag: how for routes in ROUTES.values() for flag, how in routes.items()}
+    for flag, how in flags.items():
+        block = min((b for b in walked if flag in b.flags), key=lambda block: block.macs)
         again = SubBlock.parse(block.key)
-        assert (again.key, again.macs) == (block.key, block.macs) and f"&{how}" in block.key
-        plain = replace(block, flags=(), place=replace(block.place, routed=0))
+        assert (again.key, again.macs) == (block.key, block.macs) and f"&{flag}" in block.key
+        plain = replace(block, flags=(), place=replace(block.place, routed=0, mixed=0))
         assert block.macs < plain.macs and block.key != plain.key
         unit = unit_of(replace(block, policy=Policy(8, 8)), "dynamic8")
         module, shape = build(unit.block)
@@ -203,7 +205,8 @@ def test_routed_mlps_are_told_apart() -> None:
         stored = sum(numpy_helper.to_array(t).nbytes for t in floats if int(np.prod(t.dims)) > 1)
         assert stored + 4 * (how == "learned") == unit.weight_bytes  # and a bias of one number
         integers = [t for t in graph.initializer if t.data_type == TensorProto.INT8]
-        assert len([t for t in integers if np.prod(t.dims) > 1]) == 2  # those of the MLP
+        layers = {"mixer": 4, "mlp": 2}[block.kind]
+        assert len([t for t in integers if np.prod(t.dims) > 1]) == layers  # but no score
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, LOW_RANK])

@@ -21,6 +21,7 @@ from ..compress.helpers import images, random_network
 PLAIN = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=32)
 CONV = Block("pool", mlp_hidden=32)
 ROUTED, ROUTED_CONV = (replace(block, mlp_capacity=0.5) for block in (PLAIN, CONV))
+MIXED = replace(PLAIN, mixer_capacity=0.5)
 
 
 def of(*blocks: Block, **fields: object) -> Architecture:
@@ -32,8 +33,8 @@ def library_of(network: Network) -> Library:
     return Library(Start.of(network, images(network.architecture, 24)))
 
 
-def router_of(network: Network, block: int) -> TokenRouter:
-    router = network.get_submodule(f"stages.0.blocks.{block}.router")
+def router_of(network: Network, block: int, name: str = "router") -> TokenRouter:
+    router = network.get_submodule(f"stages.0.blocks.{block}.{name}")
     assert isinstance(router, TokenRouter)
     return router
 
@@ -59,12 +60,13 @@ def test_those_are_chosen_that_miss_most() -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 8])
+@pytest.mark.parametrize("first", [ROUTED, MIXED], ids=["mlp", "mixer"])
 @torch.no_grad()
-def test_a_routed_candidate_is_repaired(bits: int) -> None:
+def test_a_routed_candidate_is_repaired(first: Block, bits: int) -> None:
     """Of tokens and of grids, also with integer weights; its stream comes nearer to the start's."""
     library = library_of(random_network(of(PLAIN, CONV, PLAIN)))
-    a = of(ROUTED, ROUTED_CONV, PLAIN)
-    policies = StagePolicy((Policy(),) * 3, (Policy(bits, min(bits, 8) if bits == 8 else 32),) * 3)
+    a = of(first, ROUTED_CONV, PLAIN)
+    policies = StagePolicy(*((Policy(bits, bits),) * 3 for _ in range(2)))
     candidate = Candidate(a, Compression((policies,)))
     assembled = assemble(library, candidate)
 
@@ -79,11 +81,23 @@ def test_a_routed_candidate_is_repaired(bits: int) -> None:
 
 @torch.no_grad()
 def test_a_routed_start_keeps_its_scores() -> None:
-    network = random_network(of(ROUTED, ROUTED_CONV))
+    both = replace(ROUTED, mixer_capacity=0.5)
+    network = random_network(of(both, ROUTED_CONV))
     library = library_of(network)
     own, wanted = assemble(library, Candidate.uncompressed(network.architecture)), network
     assert all(v.equal(wanted.state_dict()[n]) for n, v in own.state_dict().items())
-    fewer = of(replace(ROUTED, mlp_capacity=0.25), ROUTED_CONV)
+    fewer = of(replace(both, mlp_capacity=0.25, mixer_capacity=0.75), ROUTED_CONV)
     smaller = assemble(library, Candidate.uncompressed(fewer))
-    for block in (0, 1):
-        assert router_of(smaller, block).score.weight.equal(router_of(network, block).score.weight)
+    for block, name in ((0, "router"), (1, "router"), (0, "mixer_router")):
+        scores = [router_of(n, block, name).score.weight for n in (smaller, network)]
+        assert scores[0].equal(scores[1])
+
+
+@torch.no_grad()
+def test_a_random_route_is_none_of_the_start() -> None:
+    """It has no weights by which the two could be told apart."""
+    library = library_of(random_network(of(ROUTED, MIXED, PLAIN)))
+    a = of(ROUTED, MIXED, PLAIN, token_routing="random")
+    repaired = assemble(library, Candidate.uncompressed(a)).state_dict()
+    for name in ("stages.0.blocks.0.mlp.fc2.weight", "stages.0.blocks.1.attn.proj.weight"):
+        assert not repaired[name].equal(library.start.weights[name])  # for the tokens that it gets

@@ -47,9 +47,9 @@ def test_only_what_is_named_varies_layer_by_layer() -> None:
 def test_architecture_alone_and_one_part_alone() -> None:
     assert fields_of(vit_space("depth", "patch_size")) == {"depth", "patch_size"}
     assert fields_of(vit_space("mlp_weight_bits")) == {"mlp_weight_bits"}
-    routed = vit_space("mlp_capacity")
-    assert {c.name: c.values for c in routed.parameters} == {
-        f"stages.0.blocks.{j}.mlp_capacity": (1.0, 0.75, 0.5) for j in range(4)
+    capacities = ("mlp_capacity", "mixer_capacity")
+    assert {c.name: c.values for c in vit_space(*capacities).parameters} == {
+        f"stages.0.blocks.{j}.{name}": (1.0, 0.75, 0.5) for j in range(4) for name in capacities
     }
 
 
@@ -59,8 +59,9 @@ def test_what_a_network_does_not_have_is_refused() -> None:
     with pytest.raises(SpaceError, match=r"no choice 'prune_ration' .*'prune_ratio'"):
         vit_space("prune_ration")
     mixer = with_noise(timm.create_model("mixer_s32_224", img_size=64).eval())
-    with pytest.raises(SpaceError, match="no choice 'token_keep' for this network"):
-        derived(mixer, "mixer", ["token_keep"])
+    for name in ("token_keep", "mixer_capacity"):
+        with pytest.raises(SpaceError, match=f"no choice '{name}' for this network"):
+            derived(mixer, "mixer", [name])
 
 
 def config_of(folder: Path, text: str) -> Path:
