@@ -91,7 +91,10 @@ def needs_device(name: str) -> None:
 
 @contextmanager
 def few_rounds() -> Iterator[pytest.MonkeyPatch]:
-    """Graphs are timed as ever, but in three rounds, and once even on a restless machine."""
+    """Graphs are timed as ever, but in three rounds, and once even on a restless machine.
+
+    Small spaces, as those of tests, show all that they have in fewer candidates.
+    """
     from vitpareto.cost_models.calibration import bundle, calibrate
     from vitpareto.cost_models.measure import bench
     from vitpareto.cost_models.standalone.timing import IN_TURN
@@ -108,6 +111,8 @@ def few_rounds() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(bench.Bench, "time", time)
         for module in (bench, calibrate):
             patch.setattr(module, "UNREST", math.inf)
+        for module in (bundle, calibrate):
+            patch.setattr(module, "SURVEY", 300)
         patch.setattr(bundle, "ROUNDS", 3)
         patch.setattr(calibrate, "SET_FOOTPRINTS", 2)
         yield patch

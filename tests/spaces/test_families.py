@@ -12,6 +12,7 @@ from ..shared import FAMILIES
 from .helpers import difference, images, randomized, run_onnx, to_onnx
 
 NAMESAKES = {
+    "deit_tiny": "deit_tiny_patch16_224",
     "mixer": "mixer_s16_224",
     "mobilenet_hybrid": "mobilenetv3_small_100",
     "mobilevit": "mobilevit_xxs",
