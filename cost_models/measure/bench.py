@@ -347,9 +347,7 @@ def _unit(device: Device, unit: Unit) -> TimedGraph:
     return _timed("unit", unit.key, unit_file(device, model, unit.recipe, copies), shape, copies)
 
 
-def _timed(
-    kind: str, key: str, file: GraphFile, shape: tuple[int, ...], copies: int
-) -> TimedGraph:
+def _timed(kind: str, key: str, file: GraphFile, shape: tuple[int, ...], copies: int) -> TimedGraph:
     content, size, nodes = file.content, file.body_bytes, file.nodes
     return TimedGraph(kind, key, content, shape, copies, size, nodes)
 

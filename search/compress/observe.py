@@ -152,7 +152,8 @@ def _divergence(counts: NDArray[np.float64], start: float, end: float) -> float:
     clipped[-1] += counts[last:].sum()
     begins = -(-np.arange(LEVELS) * len(inside) // LEVELS)  # first bin of each value
     held = inside > 0
-    share = np.add.reduceat(inside, begins) / np.maximum(np.add.reduceat(held, begins, dtype=int), 1)
+    count = np.maximum(np.add.reduceat(held, begins, dtype=int), 1)
+    share = np.add.reduceat(inside, begins) / count
     rounded = np.where(held, np.repeat(share, np.diff(begins, append=len(inside))), 0.0)
     before, after = clipped / clipped.sum(), rounded / max(rounded.sum(), TINY_RANGE)
     told = before > 0

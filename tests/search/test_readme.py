@@ -96,9 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("text", SNIPPETS, ids=range(len(SNIPPETS)))
-def test_snippets(
-    text: str, folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_snippets(text: str, folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has all its names from itself, and warns of nothing."""
     if not (folder / "runs").exists():
         shutil.copytree(finished, folder / "runs" / "digits")
