@@ -91,9 +91,9 @@ def needs_device(name: str) -> None:
 
 @contextmanager
 def few_rounds() -> Iterator[pytest.MonkeyPatch]:
-    """Graphs are timed as ever, but in three rounds, and once even on a restless machine.
+    """Graphs and steps of a run are timed in few rounds, and once even on a restless machine.
 
-    They are timed in this process: how the worker does it in one of its own, and how steady that
+    Graphs are timed in this process: how the worker does it in one of its own, and how steady that
     is, `tests/cost_models` looks at. Small spaces show all that they have in fewer candidates.
     """
     from vitpareto.cost_models.calibration import bundle, calibrate
@@ -104,6 +104,7 @@ def few_rounds() -> Iterator[pytest.MonkeyPatch]:
     from vitpareto.cost_models.standalone.runner import time_folder
     from vitpareto.cost_models.standalone.timing import IN_TURN
     from vitpareto.cost_models.tables.latency_table import Row
+    from vitpareto.search.run import timing as steps
 
     whole = bench.Bench.time
 
@@ -126,6 +127,8 @@ def few_rounds() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(bench, "NETWORK_HEAT_MS", bench.HEAT_MS)
         for name, less in {"ALONE_MS": 15.0, "FEWEST_RUNS": 12, "LOOP_MS": 1.0}.items():
             patch.setattr(timing, name, less)
+        for name, less in {"MOST_S": 0.1, "LIMIT_S": 0.5, "PART_S": 0.5}.items():
+            patch.setattr(steps, name, less)
         for module in (bench, calibrate):
             patch.setattr(module, "UNREST", math.inf)
         for module in (bundle, calibrate):

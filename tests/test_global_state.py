@@ -119,7 +119,8 @@ def look_briefly(folder: Path) -> None:
 def plan_a_run(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(SPACE.to_yaml())
     less = ("executor.threads=1", "forecast.candidates=0")
-    plan(load_config("digits", [f"space={folder / 'tiny.yaml'}", *less]), folder / "run")
+    with few_rounds():
+        plan(load_config("digits", [f"space={folder / 'tiny.yaml'}", *less]), folder / "run")
 
 
 DOES: dict[str, Callable[[Path], object]] = {

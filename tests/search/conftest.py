@@ -11,7 +11,6 @@ from vitpareto.cost_models.profile import kernel_times
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.delivery import kit, targets
 from vitpareto.search.experiments import side_by_side
-from vitpareto.search.run import timing
 from vitpareto.spaces import SearchSpace
 
 from ..shared import few_rounds, made_once
@@ -51,17 +50,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_samples() -> Iterator[None]:
-    """Graphs are timed, but briefly: how steady that is, `tests/cost_models` looks at.
-
-    So are kernels, and the steps of a run.
-    """
+    """Graphs and kernels are timed, but briefly; how steady that is, `tests/cost_models` looks at."""
     with few_rounds() as patch:
         for module in (kit, side_by_side):
             patch.setattr(module, "ROUNDS", 3)
         for name in ("LEAST", "MOST"):
             patch.setattr(kernel_times, name, 4)
         patch.setattr(targets, "TURNS", 1)
-        patch.setattr(timing, "MOST_S", 0.1)
         yield
 
 
