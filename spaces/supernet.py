@@ -8,12 +8,14 @@ it, so that gradients flow back through the views. See `networks/sharing.py` for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 from .architecture import Architecture
 from .candidate import Candidate
@@ -23,6 +25,7 @@ from .networks.branches import branches_of, merged
 from .space import SearchSpace
 
 SORTED_AXES = ("heads", "hidden")
+_DRAWING = (nn.init.kaiming_uniform_, nn.init.uniform_)  # of layers, given `tensor` by its name
 
 
 class Supernet:
@@ -225,9 +228,23 @@ def shared_name(name: str, rule: Shared) -> str:
 @lru_cache(maxsize=512)
 def blueprint(architecture: Architecture) -> tuple[Network, dict[str, tuple[Shared, torch.Size]]]:
     """A network without memory for its parameters, and how each is shared."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         network = Network(architecture).requires_grad_(False)
     return network, shared_of(network)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of initial weights, which takes most of the time without memory."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        return given["tensor"] if func in _DRAWING else func(*args, **given)
 
 
 def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, int]]]:

@@ -116,11 +116,20 @@ def needs_device(name: str) -> None:
 
 @contextmanager
 def few_rounds() -> Iterator[pytest.MonkeyPatch]:
-    """Graphs are timed as ever, but in three rounds, and once even on a restless machine."""
+    """Graphs and steps of a run are timed in few rounds, and once even on a restless machine.
+
+    Graphs are timed in this process: how the worker does it in one of its own, and how steady that
+    is, `tests/cost_models` looks at. Small spaces show all that they have in fewer candidates.
+    """
     from vitpareto.cost_models.calibration import bundle, calibrate
     from vitpareto.cost_models.measure import bench
+    from vitpareto.cost_models.measure.worker import compile_file
+    from vitpareto.cost_models.runtimes.scratch import scratch
+    from vitpareto.cost_models.standalone import timing
+    from vitpareto.cost_models.standalone.runner import time_folder
     from vitpareto.cost_models.standalone.timing import IN_TURN
     from vitpareto.cost_models.tables.latency_table import Row
+    from vitpareto.search.run import timing as steps
 
     whole = bench.Bench.time
 
@@ -129,10 +138,26 @@ def few_rounds() -> Iterator[pytest.MonkeyPatch]:
     ) -> list[Row]:
         return whole(self, graphs, min(rounds, 3), way)
 
+    def here(
+        self: bench.Bench, graphs: Sequence[bench.TimedGraph], rounds: int, way: str
+    ) -> dict[str, Any]:
+        with scratch() as folder:
+            bench.write_plan(folder, self.device, graphs, rounds, self.seed, [way])
+            self._runtime.renew()
+            return time_folder(folder, compile_file, way)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.Bench, "time", time)
+        patch.setattr(bench.Bench, "_outside", here)
+        patch.setattr(bench, "NETWORK_HEAT_MS", bench.HEAT_MS)
+        for name, less in {"ALONE_MS": 15.0, "FEWEST_RUNS": 12, "LOOP_MS": 1.0}.items():
+            patch.setattr(timing, name, less)
+        for name, less in {"MOST_S": 0.1, "LIMIT_S": 0.5, "PART_S": 0.5}.items():
+            patch.setattr(steps, name, less)
         for module in (bench, calibrate):
             patch.setattr(module, "UNREST", math.inf)
+        for module in (bundle, calibrate):
+            patch.setattr(module, "SURVEY", 300)
         patch.setattr(bundle, "ROUNDS", 3)
         patch.setattr(calibrate, "SET_FOOTPRINTS", 2)
         yield patch

@@ -49,8 +49,8 @@ def start(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "script",
-    [HELP.format(words="'--help'"), HELP.format(words="'space', 'size', 'digits'"), MODULES, LOCK],
-    ids=["help", "size", "modules", "run folder"],
+    [HELP.format(words="'--help'"), HELP.format(words="'space', 'size', 'digits'"), MODULES + LOCK],
+    ids=["help", "size", "modules and a run folder"],
 )
 def test_starts(script: str, tmp_path: Path) -> None:
     done = start(script, tmp_path)

@@ -111,16 +111,22 @@ def calibrate_briefly(folder: Path) -> None:
         calibrate(CPU, SPACE, 0.1, out=folder / "m.json")
 
 
+def look_briefly(folder: Path) -> None:
+    with few_rounds():
+        capabilities(CPU, ["mlp"])
+
+
 def plan_a_run(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(SPACE.to_yaml())
     less = ("executor.threads=1", "forecast.candidates=0")
-    plan(load_config("digits", [f"space={folder / 'tiny.yaml'}", *less]), folder / "run")
+    with few_rounds():
+        plan(load_config("digits", [f"space={folder / 'tiny.yaml'}", *less]), folder / "run")
 
 
 DOES: dict[str, Callable[[Path], object]] = {
     "calibrate": calibrate_briefly,
     "calibrate torch": time_torch,
-    "capabilities": lambda folder: capabilities(CPU, ["mlp"]),
+    "capabilities": look_briefly,
     "write_bundle": lambda folder: write_bundle(CPU, SPACE, folder / "b", most=2, networks=2),
     "network": lambda folder: network(SPACE.smallest()),
     "fresh": lambda folder: fresh(SPACE.smallest(), 3),

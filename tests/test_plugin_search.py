@@ -41,7 +41,7 @@ RUN = {
     "supernet": {**TRAIN, "random": 1},
     "forecast": {"candidates": 0},
     "search": {"trials": 24, "sampler": "pareto-local"},
-    "executor": {"threads": 1, "workers": 2},
+    "executor": {"threads": 1},
     "finish": {**TRAIN, "finalists": 1},
 }
 DEVICE = {
@@ -91,10 +91,14 @@ def vitpareto(
 
 
 @pytest.mark.onnx
-def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_search_with_everything_of_the_plugin(
+    python: Path, tmp_path: Path, workers: int
+) -> None:
     (tmp_path / "holes.yaml").write_text(SPACE)
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(DEVICE))
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN))
+    run = RUN | {"executor": {"threads": 1, "workers": workers}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     words = ("search", "run.yaml", "--run-dir", "run", "--json")
     done = vitpareto(python, tmp_path, *words, code=BRIEFLY)
     # So little training and measuring may leave a check unmet, which is not at issue here.

@@ -112,7 +112,7 @@ class Bench:
         self._spec = find_runtime(device.runtime)
         self._run = token_hex(4)
         self._sessions = 0
-        self.anchors = [self.unit(Unit(block, "float")) for block in ANCHORS]
+        self.anchors = [*_anchors(device)]
 
     @property
     def writes_files(self) -> bool:
@@ -121,15 +121,7 @@ class Bench:
 
     def unit(self, unit: Unit) -> TimedGraph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
-        block, batch = unit.block, self.device.batch
-        with threads(1):
-            if not self.writes_files:
-                module, shape = build(block, batch)
-                return TimedGraph("unit", unit.key, module, shape, 1, 0, _leaves(module))
-            model, shape = _exported(block, batch)
-        copies = COPIES if _repeats(block) else 1
-        file = unit_file(self.device, model, unit.recipe, copies)
-        return self._timed("unit", unit.key, file, shape, copies)
+        return _unit(self.device, unit)
 
     def network(self, candidate: Candidate, recipes: Book, kind: str = "model") -> TimedGraph:
         """A whole network as a graph, in the candidate's own precision, without its exits."""
@@ -144,13 +136,7 @@ class Bench:
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
         told = {name: json.dumps(value) for name, value in about.items()}
         file = network_file(self.device, exported, candidate, recipes, told)
-        return self._timed(kind, key, file, shape, 1)
-
-    def _timed(
-        self, kind: str, key: str, file: GraphFile, shape: tuple[int, ...], copies: int
-    ) -> TimedGraph:
-        content, size, nodes = file.content, file.body_bytes, file.nodes
-        return TimedGraph(kind, key, content, shape, copies, size, nodes)
+        return _timed(kind, key, file, shape, 1)
 
     def time(self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
@@ -342,6 +328,28 @@ def _beside(
         "small_anchor_ms": geometric(each[large:]),
         "coarse": coarse,
     }
+
+
+@lru_cache(maxsize=8)
+def _anchors(device: Device) -> tuple[TimedGraph, ...]:
+    """The anchors of a device, which are the same in every bench."""
+    return tuple(_unit(device, Unit(block, "float")) for block in ANCHORS)
+
+
+def _unit(device: Device, unit: Unit) -> TimedGraph:
+    block, batch = unit.block, device.batch
+    with threads(1):
+        if not find_runtime(device.runtime).from_graphs:
+            module, shape = build(block, batch)
+            return TimedGraph("unit", unit.key, module, shape, 1, 0, _leaves(module))
+        model, shape = _exported(block, batch)
+    copies = COPIES if _repeats(block) else 1
+    return _timed("unit", unit.key, unit_file(device, model, unit.recipe, copies), shape, copies)
+
+
+def _timed(kind: str, key: str, file: GraphFile, shape: tuple[int, ...], copies: int) -> TimedGraph:
+    content, size, nodes = file.content, file.body_bytes, file.nodes
+    return TimedGraph(kind, key, content, shape, copies, size, nodes)
 
 
 @lru_cache(maxsize=8)

@@ -59,13 +59,14 @@ def ladder(run: Path, device: str | None, rewrites: bool, as_json: bool) -> None
 @json_option
 def report(run: Path, markdown: bool, as_json: bool) -> None:
     """Build report and picture of RUN again, from its files alone."""
+    from ..store.run_folder import RunFolder
+
+    folder = RunFolder(run, lock=False)  # before what takes seconds to import
     from ..config import load_config
     from ..delivery.manifest import manifests
     from ..report import build_report
-    from ..store.run_folder import RunFolder
     from .text import model_table
 
-    folder = RunFolder(run, lock=False)
     build_report(folder)
     if as_json:
         print_json({"report": str(folder.report), "picture": str(folder.picture)})

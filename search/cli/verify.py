@@ -39,13 +39,13 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
     if measured is not None:
         _verify_measured(run, measured, as_json)
         return
+    folder = open_if_free(run, "it is checked, and ")  # before what takes seconds to import
     from ..delivery.verify import verify_again
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
-    folder = open_if_free(run, "it is checked, and ")
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         checked = {
             name: verify_again(folder.of(name), side.device, opened.data)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .quantize import ACT_TOP, TINY_RANGE, quantize_range
@@ -123,10 +125,11 @@ def entropy(seen: Observer) -> Tensor:
     """
     full, sample = min_max(seen), seen.sample
     low, high = full.tolist()
-    counts = torch.histc(sample, BINS, low, max(high, low + TINY_RANGE)).double()
+    high = max(high, low + TINY_RANGE)
+    counts = torch.histc(sample, BINS, low, high).double().cpu().numpy()
     tried = _narrower(full)
-    losses = [_divergence(counts, (ends - low) / max(high - low, TINY_RANGE)) for ends in tried]
-    return tried[int(torch.tensor(losses).argmin())]
+    parts = ((torch.stack(tried) - low) / (high - low)).tolist()
+    return tried[int(np.argmin([_divergence(counts, *part) for part in parts]))]
 
 
 def _narrower(full: Tensor) -> list[Tensor]:
@@ -135,26 +138,27 @@ def _narrower(full: Tensor) -> list[Tensor]:
     return [full.clamp(-most * share, most * share) for share in SHRINKS]
 
 
-def _divergence(counts: Tensor, part: Tensor) -> float:
+def _divergence(counts: NDArray[np.float64], start: float, end: float) -> float:
     """How far a histogram is from what 256 values leave of a part of it, both ends in [0, 1].
 
     Infinite for a part of fewer bins than values, which the histogram is too coarse to judge.
     """
-    first, last = int(part[0] * BINS), max(int(part[0] * BINS) + 1, round(float(part[1]) * BINS))
+    first, last = int(start * BINS), max(int(start * BINS) + 1, round(end * BINS))
     if last - first < LEVELS:
         return math.inf
     inside = counts[first:last]
-    clipped = inside.clone()  # what saturates is counted at the ends
+    clipped = inside.copy()  # what saturates is counted at the ends
     clipped[0] += counts[:first].sum()
     clipped[-1] += counts[last:].sum()
-    level = torch.arange(len(inside)) * LEVELS // len(inside)
+    begins = -(-np.arange(LEVELS) * len(inside) // LEVELS)  # first bin of each value
     held = inside > 0
-    total = torch.zeros(LEVELS, dtype=counts.dtype).index_add_(0, level, inside)
-    share = torch.zeros_like(total).index_add_(0, level, held.to(counts.dtype))
-    rounded = torch.where(held, (total / share.clamp_min(1))[level], 0.0)
-    before, after = clipped / clipped.sum(), rounded / rounded.sum().clamp_min(TINY_RANGE)
+    count = np.maximum(np.add.reduceat(held, begins, dtype=int), 1)
+    share = np.add.reduceat(inside, begins) / count
+    rounded = np.where(held, np.repeat(share, np.diff(begins, append=len(inside))), 0.0)
+    before, after = clipped / clipped.sum(), rounded / max(rounded.sum(), TINY_RANGE)
     told = before > 0
-    return (before[told] * (before[told] / after[told].clamp_min(TINY_RANGE)).log()).sum().item()
+    ratio = before[told] / np.maximum(after[told], TINY_RANGE)
+    return float((before[told] * np.log(ratio)).sum())
 
 
 RANGES: dict[str, Range] = {

@@ -7,8 +7,9 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+from vitpareto.cost_models.profile import kernel_times
 from vitpareto.search.cli.commands import cli
-from vitpareto.search.delivery import kit
+from vitpareto.search.delivery import kit, targets
 from vitpareto.search.experiments import side_by_side
 from vitpareto.spaces import SearchSpace
 
@@ -49,10 +50,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_samples() -> Iterator[None]:
-    """Graphs are timed, but briefly: how steady that is, `tests/cost_models` looks at."""
+    """Graphs and kernels are timed, but briefly; how steady that is, `tests/cost_models` looks at."""
     with few_rounds() as patch:
         for module in (kit, side_by_side):
             patch.setattr(module, "ROUNDS", 3)
+        for name in ("LEAST", "MOST"):
+            patch.setattr(kernel_times, name, 4)
+        patch.setattr(targets, "TURNS", 1)
         yield
 
 

@@ -191,7 +191,10 @@ def test_a_run_of_something_else_is_refused(
 
 @pytest.mark.parametrize(
     ("limits", "missed"),
-    [("{latency_ms: 0.000001}", "latency_ms"), ("{accuracy: 0.9999}", "accuracy")],
+    [
+        ("{latency_ms: 0.000001}", "latency_ms"),
+        pytest.param("{accuracy: 0.9999}", "accuracy", marks=pytest.mark.slow),
+    ],
 )
 def test_limits_that_nothing_keeps_end_with_the_nearest_candidate_marked(
     finished: Path, run_file: Path, tmp_path: Path, limits: str, missed: str

@@ -24,7 +24,7 @@ from .conftest import invoke
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem not in FAMILIES)
 SIZES = (16, 48, 96, 224, 512)
 QUICK = {"photos@48"}
-STEPS = {f"{name}@{(16, 512)[i % 2]}" for i, name in enumerate(NAMES)}  # a size of each
+STEPS = {f"{name}@{(16, 96)[i % 2]}" for i, name in enumerate(NAMES)}  # a size of each
 IMAGES = 2
 
 

@@ -1,7 +1,10 @@
 """Every preset, some of its candidates, and its supernet, each made once."""
 
+from copy import copy
+
 import pytest
 import torch
+from torch import nn
 
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.supernet import Supernet
@@ -24,9 +27,17 @@ def candidates(space: SearchSpace) -> list[Candidate]:
 
 
 @pytest.fixture(scope="session")
-def supernet(space: SearchSpace) -> Supernet:
+def initial(space: SearchSpace) -> Supernet:
+    """With the weights that it is made with; copy it before changing anything in it."""
+    return Supernet(space)
+
+
+@pytest.fixture(scope="session")
+def supernet(initial: Supernet) -> Supernet:
     """Weights of which none is at its initial value, so that no term is silently zero."""
-    supernet = Supernet(space)
+    supernet = copy(initial)
+    supernet.params = {n: nn.Parameter(p.detach().clone()) for n, p in initial.params.items()}
+    supernet.buffers = {n: value.clone() for n, value in initial.buffers.items()}
     randomize(supernet.state_dict())
     return supernet
 

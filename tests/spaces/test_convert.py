@@ -7,6 +7,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
 from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
@@ -30,10 +31,9 @@ VARIANT = {"init_values": 0.5, "global_pool": "avg", "fc_norm": False, "class_to
 
 class TestVisionTransformer(ConverterContract):
     models = (
-        makes("vit_tiny_patch16_224"),
-        makes("deit_tiny_distilled_patch16_224", **SMALL),
-        makes("vit_small_patch32_224", **SMALL),
-        makes("vit_tiny_patch16_224", in_chans=1, img_size=96, **VARIANT, **SMALL),
+        makes("deit_tiny_distilled_patch16_224", img_size=48, **SMALL),
+        makes("vit_small_patch32_224", img_size=64, **SMALL),
+        makes("vit_tiny_patch16_224", in_chans=1, img_size=48, **VARIANT, **SMALL),
     )
 
 
@@ -194,12 +194,20 @@ class TestTorchvision(ConverterContract):
     models = (lambda: torchvision.models.VisionTransformer(32, 8, 2, 2, 32, 48, num_classes=5),)
 
 
+def slim_mixer(**settings: object) -> Callable[[], nn.Module]:
+    """timm's MlpMixer, whose own functions make no slim ones."""
+    return lambda: MlpMixer(img_size=64, num_blocks=2, embed_dim=48, **settings)
+
+
 class TestMlpMixer(ConverterContract):
-    models = (makes("mixer_s32_224"), makes("resmlp_12_224", img_size=64))
+    models = (
+        slim_mixer(num_classes=7),
+        slim_mixer(mlp_ratio=4, block_layer=ResBlock, norm_layer=Affine),
+    )
 
 
 class TestSwin(ConverterContract):
-    models = (makes("swin_tiny_patch4_window7_224", depths=(2, 1, 2, 1)),)
+    models = (makes("swin_tiny_patch4_window7_224", depths=(2, 1, 2, 1), embed_dim=24),)
 
 
 def swin_v2(**settings: object) -> nn.Module:
@@ -340,21 +348,42 @@ def test_every_converter_is_tested() -> None:
     assert {name.partition(".")[2] for name in CONVERTERS} <= kinds
 
 
+ONE = {"depth": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "reason"),
     [
-        (
-            "resnet18",
-            {},
-            "no converter for timm.ResNet; there are some for timm",
-        ),
         ("vit_tiny_patch16_224", {"global_pool": "max"}, "pools by 'max'; what converts pools by"),
         ("vit_tiny_patch16_224", {"global_pool": "prr"}, "pools by 'prr'"),
         ("vit_tiny_patch16_224", {"attn_layer": "diff"}, "a variant that the voc|no counterpart"),
         ("vit_tiny_patch16_224", {"img_size": (224, 192)}, "images must be square, got 224x192"),
         ("vit_small_patch16_rope_mixed_224", {}, "no counterpart for positions by RotaryEmb"),
         ("eva02_tiny_patch14_224", {"use_post_norm": True}, "its logits would change by"),
-        ("samvit_base_patch16", {"depth": 1}, "there are some for timm.VisionTransformer, timm"),
+        ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
+        ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
+    ],
+)
+def test_transformers_without_a_counterpart_are_refused(
+    name: str, settings: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(SpaceError, match=reason):
+        from_timm(timm.create_model(name, pretrained=False, **ONE, **settings))
+
+
+def test_logits_that_prove_nothing_are_refused() -> None:
+    with pytest.raises(SpaceError, match="all logits are 0, which proves nothing"):
+        from_timm(slim_mixer()())
+
+
+LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("resnet18", {}, "no converter for timm.ResNet; there are some for timm"),
+        ("samvit_base_patch16", ONE, "there are some for timm.VisionTransformer, timm"),
         ("gmixer_12_224", {}, "have no counterpart: stages.0.blocks.0.mlp.fc2.weight"),
         ("gmlp_ti16_224", {}, "only those with MixerBlock or ResBlock"),
         ("convnextv2_atto", {}, r"no counterpart: stages\.\d\.blocks\.\d\..*grn"),
@@ -365,24 +394,6 @@ def test_every_converter_is_tested() -> None:
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
         ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
         ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
-        ("vit_tiny_patch16_224", {"norm_layer": "simplenorm"}, "only LayerNorm and RmsNorm"),
-        ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, "its logits would change by"),
-        ("mixer_s32_224", {}, "all logits are 0, which proves nothing"),
-    ],
-)
-def test_what_has_no_counterpart_is_refused(
-    name: str, settings: dict[str, object], reason: str
-) -> None:
-    with pytest.raises(SpaceError, match=reason):
-        from_timm(timm.create_model(name, pretrained=False, **settings))
-
-
-LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "reason"),
-    [
         ("efficientformer_l1", {"pool_size": 5}, "pooling must be over 3x3 tokens, got 5"),
         ("efficientformer_l1", {"global_pool": ""}, "the model pools by '', not by 'avg'"),
         ("efficientformer_l1", {"downsamples": (True,) * 4}, "but the first must halve the grid"),
@@ -398,9 +409,10 @@ LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
         ("mobilenetv3_small_050", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
     ],
 )
-def test_convolutions_without_a_counterpart_are_refused(
+def test_parts_without_a_counterpart_are_refused(
     name: str, settings: dict[str, object], reason: str
 ) -> None:
+    """Without weights, which take long to draw and are not read."""
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False, **settings)
     with pytest.raises(SpaceError, match=reason):
@@ -436,10 +448,30 @@ def test_half_precision_is_refused() -> None:
         from_timm(model)
 
 
+DEIT = """
+input_size: 64
+patch_size: [16, 32]
+num_classes: 7
+global_pool: token
+stages:
+  - depth: {low: 2, high: 3}
+    width: [32, 48]
+    num_heads: 3
+    head_dim: 16
+    kv_heads: 1
+    mlp_ratio: 4.0
+    blocks:
+      mixer: [softmax, grouped, linear]
+      mixer_prune_ratio: [0.0, 0.33]
+      mlp_prune_ratio: [0.0, 0.25]
+"""
+
+
 def test_supernet_of_a_timm_model_contains_it() -> None:
     """Kernels are kept for the largest patch and heads are sorted; timm's network stays in it."""
-    space = SearchSpace.from_yaml("deit_tiny")
-    model = with_noise(timm.create_model("deit_tiny_patch16_224")).eval()
+    space, slim = SearchSpace.from_text(DEIT), {"depth": 3, "embed_dim": 48, "num_heads": 3}
+    made = timm.create_model("deit_tiny_patch16_224", img_size=64, num_classes=7, **slim)
+    model = with_noise(made).eval()
     network = from_timm(model)
     candidate = Candidate.uncompressed(network.architecture)
     assert candidate in space

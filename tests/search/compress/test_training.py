@@ -18,7 +18,13 @@ def accuracy(trained: Trained, network: Network, chosen: Candidate) -> float:
 
 
 @pytest.mark.parametrize(
-    "policy", [Policy(3, 8), Policy(8, 8, sparsity=0.6), Policy(8, 8, rank_ratio=0.3)], ids=str
+    "policy",
+    [
+        Policy(3, 8),
+        Policy(8, 8, rank_ratio=0.3),
+        pytest.param(Policy(8, 8, sparsity=0.6), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_compression_in_steps_wins_back_accuracy(trained: Trained, policy: Policy) -> None:
     chosen = candidate(trained.network.architecture, policy)

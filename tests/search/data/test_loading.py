@@ -98,8 +98,9 @@ def test_no_room(tmp_path: Path) -> None:
         rows.check_room(tmp_path, load_data(DataConfig(), 8).look, 10**15)
 
 
-def test_a_killed_reading_goes_on(tmp_path: Path) -> None:
-    """Killed twice in the middle, the record is that of a reading in one go."""
+@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_reading_goes_on(tmp_path: Path, kills: int) -> None:
+    """Killed in the middle, also again, the record is that of a reading in one go."""
     root = folder(tmp_path / "set", each=100, classes="abcdefgh")
     config, paths = DataConfig(root=str(root)), RunPaths(tmp_path / "run")
     paths.path.mkdir()
@@ -111,7 +112,7 @@ def test_a_killed_reading_goes_on(tmp_path: Path) -> None:
         "loading.record_images(config, 64, paths)"
     )
     lines = 0
-    for _ in range(2):
+    for _ in range(kills):
         process = subprocess.Popen([sys.executable, "-c", code, str(root), str(paths.path)])
         while process.poll() is None and count(paths.reading) <= lines + 1:
             time.sleep(0.002)

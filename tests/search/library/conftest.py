@@ -1,5 +1,6 @@
 """A small network trained on real digits, and the library of it, made once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data
-from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.executors import LocalExecutor, ProcessExecutor
 from vitpareto.search.library.making import make_library
 from vitpareto.search.library.parts import Library
 from vitpareto.search.library.start import Start
@@ -82,6 +83,13 @@ def network(space: SearchSpace, data: Data) -> Network:
 @pytest.fixture(scope="session")
 def start(network: Network, data: Data) -> Start:
     return Start.of(network, data.split("train").images[:96])
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[ProcessExecutor]:
+    """Another process, which takes seconds to start."""
+    with ProcessExecutor(1, 1) as executor:
+        yield executor
 
 
 @pytest.fixture(scope="session")

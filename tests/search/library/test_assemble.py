@@ -95,18 +95,19 @@ def test_repair_brings_candidates_closer(library: Library, space: SearchSpace, d
     assert all(r < c for r, c in zip(repaired, cut, strict=True))
 
 
-def test_assembling_is_reproducible(library: Library, space: SearchSpace, data: Data) -> None:
+def test_assembling_is_reproducible(
+    library: Library, space: SearchSpace, data: Data, elsewhere: ProcessExecutor
+) -> None:
     """Here, again, and in another process, which gets the library as bytes."""
     scorer = AssembledScorer(library, data.split("validation"))
     candidates = space.sample(3, seed=8)
-    with ProcessExecutor(1, 1) as executor:
-        elsewhere = [executor.submit(scorer.logits, candidate) for candidate in candidates]
-        for candidate, future in zip(candidates, elsewhere, strict=True):
-            first = assemble(library, candidate).state_dict()
-            torch.rand(3)  # the state of torch's generator does not matter
-            second = assemble(library, candidate).state_dict()
-            assert all(value.equal(second[name]) for name, value in first.items())
-            assert scorer.logits(candidate).equal(future.result())
+    there = [elsewhere.submit(scorer.logits, candidate) for candidate in candidates]
+    for candidate, future in zip(candidates, there, strict=True):
+        first = assemble(library, candidate).state_dict()
+        torch.rand(3)  # the state of torch's generator does not matter
+        second = assemble(library, candidate).state_dict()
+        assert all(value.equal(second[name]) for name, value in first.items())
+        assert scorer.logits(candidate).equal(future.result())
 
 
 HYBRID = """

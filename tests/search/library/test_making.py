@@ -79,9 +79,10 @@ def test_a_killed_making_goes_on(few: Start, made: Library, tmp_path: Path, call
     assert again.calls == 0
 
 
-def test_other_processes_make_the_same(few: Start, made: Library, tmp_path: Path) -> None:
-    with ProcessExecutor(1, 1) as executor:
-        library = make_library(few, SMALL, executor, tmp_path / "library.safetensors", STEPS)
+def test_other_processes_make_the_same(
+    few: Start, made: Library, elsewhere: ProcessExecutor, tmp_path: Path
+) -> None:
+    library = make_library(few, SMALL, elsewhere, tmp_path / "library.safetensors", STEPS)
     assert equal(made, library)
 
 
