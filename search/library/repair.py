@@ -9,6 +9,7 @@ Related: CORP, arXiv:2602.05243; variance-based pruning, arXiv:2507.12988.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -23,6 +24,7 @@ from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.branches import branches_of
 from ...spaces.networks.norms import LayerScale
 from ...spaces.networks.reduction import TokenReduction
+from ...spaces.networks.refit import HEADS
 from ...spaces.networks.routing import TokenRouter, as_column, returned, taken
 from ...spaces.networks.stems import PatchEmbed
 from ..compress.network import DEFAULT_RECIPES, compressible
@@ -35,6 +37,7 @@ from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
 Map = Callable[[Tensor], Tensor]
+LEAVING = ("norm", "fc_norm", "attn_pool", "pre_logits", *HEADS)  # what follows the last block
 
 
 @torch.no_grad()
@@ -137,9 +140,8 @@ class _Walk:
             replace(a, stages=(), num_classes=1, token_reduction="evit", reparam=False)
             for a in (self.a, self.start.architecture)
         )
-        outside = {
-            name for name in self.changed if not name.startswith(("stages.", "norm.", "hea"))
-        }
+        behind = ("stages", *LEAVING)
+        outside = {name for name in self.changed if name.partition(".")[0] not in behind}
         target = self.start.trace.enter[0][self.kept[0][0]]
         if self._still(ours == theirs and not outside and self.kept[0][0] == 0):
             return target
@@ -314,19 +316,24 @@ class _Walk:
         return wide and self._chooses_alike(own.mlp_capacity, old.mlp_capacity)
 
     def _head(self, x: Tensor) -> None:
-        """Fit the head where the stream is narrower than the start's."""
-        if self._still(True, "norm", "pre_logits", "head", "head_dist"):
+        """Fit every head to what that of the start says, where the stream is narrower."""
+        if self._still(True, *LEAVING):
             return
-        network, prefix = self.network, self.a.prefix
+        network, start = self.network, self.start.network
         self.twins.settle("norm", lambda: network.norm(x))
-        self.twins.compress("head")
-        narrow = self.a.stages[-1].width < self.start.architecture.stages[-1].width
-        if narrow and network.head_dist is None and network.pre_logits is None:
-            normed = network.norm(x)
-            pooled = (normed[:, 0] if prefix else normed.mean(1))[:, None]
-            wanted = self.start.trace.logits[:, None]
-            even = torch.ones(len(x), 1), torch.ones(wanted.shape[-1])
-            self.twins.fit("head", pooled, wanted, *even)
+        for path in LEAVING:
+            self.twins.compress(path)
+        if self.a.stages[-1].width == self.start.architecture.stages[-1].width:
+            return
+        heads = [name for name in HEADS if getattr(network, name) is not None]
+        with ExitStack() as stack:
+            for name in heads:
+                stack.enter_context(bare(network, name))
+            entering = network.forward_heads(network.norm(x))  # each (B, C)
+        wanted = start.forward_heads(start.norm(self.start.trace.enter[-1][-1]))  # each (B, K)
+        for name, inputs, logits in zip(heads, entering, wanted, strict=True):
+            even = torch.ones(len(x), 1), torch.ones(logits.shape[-1])
+            self.twins.fit(name, inputs[:, None], logits[:, None], *even)
 
     # Where to.
 

@@ -201,6 +201,32 @@ def test_a_larger_patch_sees_what_the_start_sees(library: Library, space: Search
     assert error(repaired) < 0.7 * error(cut)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "fields", [{"global_pool": "distill"}, {"global_pool": "avg", "registers": 2}]
+)
+def test_every_head_of_a_narrow_candidate_reads_its_own_tokens(fields: dict[str, Any]) -> None:
+    """It is moved toward the start's head of its name nearly as far as a linear layer can be."""
+    network = random_network(isotropic(Block(**ATTENTION), **fields))
+    a = network.architecture
+    x = images(a, 64)
+    library = Library(Start.of(network, x))
+    narrow = replace(a, stages=(replace(a.stages[0], width=16),))
+    cut, repaired = sliced(library, narrow), assemble(library, whole(narrow))
+    wanted = network.forward_heads(network.forward_features(x))
+    features = repaired.forward_features(x)
+    patches = features[:, narrow.prefix :].mean(1)
+    read = [features[:, 0], features[:, 1]] if a.class_tokens else [patches]
+    assert len(wanted) == len(read) == len(repaired.forward_heads(features))
+    for name, inputs, logits in zip(("head", "head_dist"), read, wanted, strict=False):
+        rows = torch.cat([inputs, torch.ones(len(x), 1)], 1)
+        nearest = (rows @ torch.linalg.lstsq(rows, logits).solution - logits).square().mean()
+        own, before = (
+            (net.get_submodule(name)(inputs) - logits).square().mean() for net in (repaired, cut)
+        )
+        assert own - nearest < 0.2 * (before - nearest)
+
+
 def test_larger_candidates_are_refused(library: Library) -> None:
     a = library.start.architecture
     stage = a.stages[0]
