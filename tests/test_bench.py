@@ -1,14 +1,24 @@
 """What benchmarks compare is what they say."""
 
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from vitpareto.cost_models import Device
+from vitpareto.cost_models.measure.bench import Bench
+from vitpareto.cost_models.runtimes import find_runtime, open_runtime
+from vitpareto.search.delivery.export import chosen_recipes
+from vitpareto.spaces import Architecture, Block, Candidate, Stage
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.rules import problems
 
+from .bench import _compression_rows as compression
+from .bench import _quantizers
+from .bench._compression_rows import OURS, Row, against, names
+from .bench._compression_ways import WAYS
 from .bench._families_cells import Cell, exponents
 from .bench._families_drawn import drawn, table
 from .bench.families import MLP, planned
@@ -54,3 +64,76 @@ def test_routes_and_dropped_tokens_are_compared_at_equal_work() -> None:
         assert max(macs) < 1.05 * min(macs) and max(macs) < 0.95 * whole
         assert learned[0].startswith(part) and "dropped" in dropping[0]
         assert not list(problems(learned[1]))
+
+
+def small() -> Architecture:
+    block = Block("softmax", num_heads=4, head_dim=8, mlp_hidden=64)
+    return Architecture((Stage(32, (block,) * 2),), 16, 1, 10, patch_size=4, global_pool="avg")
+
+
+def test_every_way_of_compression_is_in_the_precisions_that_it_names() -> None:
+    assert len({way.name for way in WAYS}) == len(WAYS)
+    candidates = [way.candidate(small()) for way in WAYS]
+    for way, candidate in zip(WAYS, candidates, strict=True):
+        chosen = set(chosen_recipes(candidate, way.recipes).values())
+        plain = {"float"} if way.policy.weight_bits < 32 else set[str]()
+        unused = {name for name in way.recipes if name.endswith("4")} - chosen
+        assert chosen <= set(way.recipes) - plain, way
+        assert not unused or way.policy.weight_bits == 8, way
+    keys = [candidate.key for candidate in candidates]
+    assert len(set(keys)) >= len(keys) - 1, "ranges that are fixed or not are the same candidate"
+
+
+def test_models_are_compared_on_the_same_images() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        alike = rng.random(500) < 0.9  # else each is right by chance of its own
+        one, other = (np.where(alike, rng.random(500) < 2, rng.random(500) < p) for p in (0.7, 0.5))
+        gain, low, high = against(one, other)
+        assert low <= gain <= high
+        assert against(other, one) == pytest.approx((-gain, -high, -low))
+        held += low <= 0.1 * 0.2 <= high
+    assert 0.92 <= held / 400 <= 0.99  # of 95% intervals
+    gain, low, high = against(one, one)
+    assert gain == 0 and low < 0 < high
+
+
+def test_the_smallest_and_the_fastest_are_named_of_those_that_are_close(tmp_path: Path) -> None:
+    rows = list[Row]()
+    for name, maker, size, wrong, ms in (
+        ("float", OURS, 1000, 10, 2.0),
+        ("small", OURS, 100, 14, 1.5),
+        ("smaller", OURS, 50, 19, 3.0),
+        ("fast", "others", 500, 12, 0.5),
+    ):
+        path = tmp_path / name
+        path.write_bytes(bytes(size))
+        rows.append(Row(name, maker, "", path, np.arange(1000) >= wrong, (ms, ms, ms)))
+    half, whole = names(rows, 0.5), names(rows, 1.0)
+    assert "smallest of ours: vitpareto: small (100 bytes, 10.00 x smaller; " in half[1]
+    assert "smallest of others': others: fast (500 bytes" in half[2]
+    assert "smallest of ours: vitpareto: smaller" in whole[1] and "-0.90 points" in whole[1]
+    assert "fastest of ours: vitpareto: small" in whole[3] and "4.00 x faster" in whole[4]
+    assert "none" in names(rows, -0.5)[1]
+    assert (
+        "| fast | others |  | 500 | 2.00 x | 98.80% (97.9% to 99.3%) | -0.20% "
+        in compression.table(rows)
+    )
+
+
+@pytest.mark.onnx
+def test_quantizers_of_others_take_our_graphs(tmp_path: Path) -> None:
+    device = Device.load("cpu-1t")
+    graph = Bench(device).network(Candidate.uncompressed(small()), device.recipes)
+    images = np.random.default_rng(0).standard_normal((8, 1, 16, 16)).astype(np.float32)
+    (tmp_path / "model.onnx").write_bytes(graph.model)
+    np.save(tmp_path / "images.npy", images)
+    exact = open_runtime(device).compile(graph.model).run(images[:1])
+    for tool in ("ort_dynamic", "ort_static"):
+        out = tmp_path / tool
+        _quantizers.main(tool, *map(str, (tmp_path / "model.onnx", tmp_path / "images.npy", out)))
+        compiled = open_runtime(device).compile(out.read_bytes())
+        rounded = compiled.run(images[:1])
+        assert 0 < np.linalg.norm(rounded - exact) < 0.3 * np.linalg.norm(exact)
+        assert find_runtime("onnxruntime").integers(compiled.kernels())

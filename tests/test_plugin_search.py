@@ -92,9 +92,7 @@ def vitpareto(
 
 @pytest.mark.onnx
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_search_with_everything_of_the_plugin(
-    python: Path, tmp_path: Path, workers: int
-) -> None:
+def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path, workers: int) -> None:
     (tmp_path / "holes.yaml").write_text(SPACE)
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(DEVICE))
     run = RUN | {"executor": {"threads": 1, "workers": workers}}

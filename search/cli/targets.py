@@ -90,7 +90,7 @@ def _delivered(folder: RunFolder, run: Any) -> list[Model]:
     from ..delivery.targets import Model
 
     data, models = run.data, list[Model]()
-    images = data.split("validation").images[:IMAGES]
+    images = data.split("validation").some(IMAGES).images
     for letter, manifest in zip(ascii_uppercase, manifests(folder.pareto), strict=False):
         source = folder.pareto / manifest.key
         candidate, network = read_candidate(source), load_network(source)

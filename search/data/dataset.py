@@ -32,6 +32,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def some(self, count: int) -> Split:
+        """At most so many of the images, mixed, as a split of folders is sorted by class.
+
+        They are the same ones each time, and the first of those that a larger count gives.
+        """
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
+        return Split(self.images[order], self.labels[order])
+
 
 @dataclass(frozen=True, slots=True)
 class Images:

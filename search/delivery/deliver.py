@@ -15,7 +15,7 @@ from ...spaces.errors import CostError, RunError
 from ...spaces.exits import has_exits
 from ...spaces.networks import Network
 from ..config.sections import TokenForm
-from ..data.dataset import Data, Split
+from ..data.dataset import Data
 from ..pareto.objectives import MAXIMIZED, Objective, goal, violations
 from ..scoring.evaluation import Evaluation
 from ..scoring.predicted_costs import COUNTED, CostPredictor
@@ -304,8 +304,7 @@ def attempt(
 
 def steps_for(candidate: Candidate, network: Network, terms: Terms) -> list[Step]:
     """Rank the steps back from a candidate on the search split."""
-    split = terms.data.split("search")
-    few = Split(split.images[:RANKING], split.labels[:RANKING])
+    few = terms.data.split("search").some(RANKING)
 
     def sureness(candidate: Candidate) -> float:
         """Mean probability of the right class, which changes before the accuracy does."""

@@ -118,13 +118,13 @@ def export_random(folder: Path, candidate: Candidate, device: Device) -> str:
 def calibration(
     data: Data, candidate: Candidate, count: int, recipes: Book | Sequence[str]
 ) -> Tensor:
-    """The first train images, at the candidate's size: (N, C, S, S).
+    """Some train images of all classes, at the candidate's size: (N, C, S, S).
 
     Raises:
         CostError: a precision that the device cannot run.
         RunError: too few for static ranges.
     """
-    images = data.split("train").images[:count]
+    images = data.split("train").some(count).images
     chosen = map(find_recipe, chosen_recipes(candidate, recipes).values())
     static = any(recipe.activations == "static" for recipe in chosen)
     if static and len(images) < FEWEST:

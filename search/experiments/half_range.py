@@ -25,8 +25,8 @@ def ranges_in_half(run: Run, key: str) -> list[HalfRange]:
     folder = run.folder.pareto / key
     candidate = read_candidate(folder)
     network = deliverable(load_network(folder), candidate).eval()
-    split = run.data.split("validation")
-    images = resized(split.images[:IMAGES], candidate.architecture.input_size)
+    images = run.data.split("validation").some(IMAGES).images
+    images = resized(images, candidate.architecture.input_size)
     batch = min(BATCH, len(images))
     graph = to_onnx(network, (batch, *images.shape[1:]))
     whole = images[: len(images) // batch * batch]

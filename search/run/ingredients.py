@@ -141,7 +141,7 @@ class Ingredients:
     @property
     def calibration(self) -> Tensor:
         """Train images by which matrices of low rank are cut."""
-        return self.data.split("train").images[:CALIBRATION]
+        return self.data.split("train").some(CALIBRATION).images
 
     @once
     def ensure_data(self) -> Data:

@@ -39,7 +39,7 @@ class Evaluator:
         recipes: Book | Sequence[str] = DEFAULT_RECIPES,
     ) -> None:
         self.supernet, self._recipes = supernet, recipes
-        self._search, self._train = search, train.images[:STATISTICS]
+        self._search, self._train = search, train.some(STATISTICS).images
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:
         """Accuracies with their 95% intervals."""

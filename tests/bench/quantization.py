@@ -5,11 +5,14 @@ takes the most accurate model and the images of a run folder. Every accuracy is 
 that ONNX Runtime executes, on the validation split, and every error is that of its logits relative
 to the network in float. Calibration images are drawn from the train split. Trainings with rounding
 (QAT) start from the network in float and learn from its answers; beside them is rounding after a
-training (PTQ) of as many steps in float.
+training (PTQ) of as many steps in float. `--tables trainings --bits 4 --seeds 2` is one part of it.
 """
+
+from __future__ import annotations
 
 import copy
 import os
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,17 +68,34 @@ SCALES = (
         for n, name in ((128, "blocks4a8_128"), (64, "blocks4a8_64"), (32, "blocks4a8"))
     ),
 )
-BITS, SEEDS, EPOCHS = (8, 6, 4, 3), 3, 10
+BITS, SEEDS, PASSES = (8, 6, 4, 3), 3, 10
 POLICIES = {"8 bits": Policy(8, 8), "4-bit weights": Policy(4, 8), "3-bit weights": Policy(3, 8)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print the tables of one network."""
+    asked = _options(arguments)
     torch.set_num_threads(1)
-    if folder := os.environ.get("VITPARETO_RUN"):
-        tables(*of_a_run(Path(folder)))
-    else:
-        tables(*of_digits())
+    folder = os.environ.get("VITPARETO_RUN")
+    network, data = of_a_run(Path(folder)) if folder else of_digits()
+    bench = Quantized(network.eval(), data)
+    print(HEADER)
+    row("in float", f"{bench.exact:.2%}", "", f"{len(bench.split)} images")
+    for name in asked.tables:
+        TABLES[name](bench, data, asked)
+
+
+def _options(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(
+        "python -m tests.bench quantization",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--bits", nargs="+", type=int, default=BITS, help="that are trained with")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each")
+    parser.add_argument("--passes", type=int, default=PASSES, help="of a training")
+    return parser.parse_args(arguments)
 
 
 def of_digits() -> tuple[Network, Data]:
@@ -104,36 +124,56 @@ def of_a_run(folder: Path) -> tuple[Network, Data]:
     return network, load_data(config.data, network.architecture.input_size)
 
 
-def tables(network: Network, data: Data) -> None:
-    """Print all tables of a network.
-
-    Args:
-        network: trained, in float.
-        data: its images.
-    """
-    bench = Quantized(network.eval(), data)
-    print(HEADER)
-    row("in float", f"{bench.exact:.2%}", "", f"{len(bench.split)} images")
+def scales(bench: Quantized, data: Data, asked: Namespace) -> None:
+    """What shares a scale, with bytes."""
     print(f"\nwhat shares a scale, {IMAGES} images, {DRAWS} draws; bytes are those of the file")
     for name, policy, recipe in SCALES:
         bench.print(f"  {name}", policy, ("float", recipe), IMAGES)
+
+
+def ranges(bench: Quantized, data: Data, asked: Namespace) -> None:
+    """How ranges of activations are found."""
     choices: dict[str, Choose] = {n: partial(_named, n) for n in RANGES}
     choices["chosen for each layer"] = closest
     print(f"\nranges of activations, 8 bits, {IMAGES} images, {DRAWS} draws")
     for name, choose in choices.items():
         bench.print(f"  {name}", Policy(8, 8), STATIC, IMAGES, choose)
+
+
+def counts(bench: Quantized, data: Data, asked: Namespace) -> None:
+    """Number of calibration images."""
     share = round(0.01 * len(data.split("train")))
     print(f"\nnumber of calibration images, chosen ranges, {DRAWS} draws; 1% are {share}")
     for count in sorted({32, 64, 128, 256, share}):
         bench.print(f"  {count} images", Policy(8, 8), STATIC, count)
+
+
+def corrections(bench: Quantized, data: Data, asked: Namespace) -> None:
+    """Corrections of rounding, alone and together."""
     print(f"\ncorrections, {IMAGES} images, {DRAWS} draws")
     for kind, recipes in (("fixed ranges", STATIC), ("ranges of each image", DYNAMIC)):
         for bits, policy in POLICIES.items():
             for by in COMBINATIONS if recipes is STATIC else DYNAMIC_COMBINATIONS:
                 what = " and ".join(by) or "none"
                 bench.print(f"  {bits}, {kind}: {what}", policy, recipes, IMAGES, by=by)
-    print(f"\ntrained with rounding, {EPOCHS} passes, {SEEDS} seeds; PTQ with corrected biases")
-    bench.trainings(data)
+
+
+def trainings(bench: Quantized, data: Data, asked: Namespace) -> None:
+    """Rounding after a training, and in it."""
+    print(
+        f"\ntrained with rounding, {asked.passes} passes, {asked.seeds} seeds; "
+        "PTQ with corrected biases"
+    )
+    bench.trainings(data, asked.bits, asked.seeds, asked.passes)
+
+
+TABLES = {
+    "scales": scales,
+    "ranges": ranges,
+    "counts": counts,
+    "corrections": corrections,
+    "trainings": trainings,
+}
 
 
 def _named(name: str, readers: object) -> str:
@@ -150,9 +190,9 @@ class Quantized:
 
     def __init__(self, network: Network, data: Data) -> None:
         self.network, self.train = network, data.split("train").images
-        whole, size = data.split("validation"), network.architecture.input_size
+        whole, size = data.split("validation").some(MOST), network.architecture.input_size
         self.size = size
-        self.split = Split(resized(whole.images[:MOST], size), whole.labels[:MOST])
+        self.split = Split(resized(whole.images, size), whole.labels)
         with torch.no_grad():
             self.logits = torch.cat([network(x) for x in self.split.images.split(256)])
         self.exact = self._right(self.logits)
@@ -175,36 +215,44 @@ class Quantized:
         noise = f"sd {right_sd:.2%}; error {error:.4f}, sd {error_sd:.4f}; {kilobytes:.1f} kB"
         row(what, f"{right:.2%}", f"{right - self.exact:+.2%}", noise)
 
-    def trainings(self, data: Data) -> None:
+    def trainings(self, data: Data, bits: Sequence[int], seeds: int, passes: int) -> None:
         """Print accuracy and seconds of rounding after training, at once, and step by step."""
         lessons = Lessons.of(data, self._answers(data))
-        validation = data.split("validation")
-        results: dict[tuple[int, str], list[tuple[float, float]]] = {}
-        for seed in range(SEEDS):
-            config = FinishConfig(epochs=EPOCHS)
-            tuning = FineTuning(lessons, validation, config, seed)
-            plain, seconds = self._trained(Policy(), tuning)
-            for bits in BITS:
-                policy = Policy(bits, 8)
-                images = self._drawn(IMAGES, seed)
-                right = self._once(policy, DYNAMIC, images, closest, ("bias",), plain)
-                results.setdefault((bits, "PTQ"), []).append((right[0], seconds))
-                for way in ("QAT at once", "QAT step by step"):
+        validation, config = data.split("validation"), FinishConfig(epochs=passes)
+        tunings = [FineTuning(lessons, validation, config, seed) for seed in range(seeds)]
+        plain = [self._trained(Policy(), tuning) for tuning in tunings]
+        for each in bits:
+            policy = Policy(each, 8)
+            self._row(f"{each}-bit weights, PTQ", policy, plain, ("bias",))
+            for way in ("QAT at once", "QAT step by step"):
+                trained: list[tuple[Network, float]] = []
+                for tuning in tunings:
                     try:
-                        network, took = self._trained(policy, tuning, way == "QAT at once")
+                        trained.append(self._trained(policy, tuning, way == "QAT at once"))
                     except RunError as error:
-                        print(f"  {bits}-bit weights, {way}, seed {seed}: {error}")
-                        continue
-                    right = self._once(policy, DYNAMIC, images, closest, (), network)
-                    results.setdefault((bits, way), []).append((right[0], took))
-        for (bits, way), found in results.items():
-            rights, seconds = np.array(found).T
-            row(
-                f"  {bits}-bit weights, {way}",
-                f"{rights.mean():.2%}",
-                f"{rights.mean() - self.exact:+.2%}",
-                f"sd {rights.std(ddof=1):.2%}; {seconds.mean():.1f} s",
-            )
+                        print(f"  {each}-bit weights, {way}, seed {tuning.seed}: {error}")
+                self._row(f"{each}-bit weights, {way}", policy, trained)
+
+    def _row(
+        self,
+        what: str,
+        policy: Policy,
+        trained: Sequence[tuple[Network, float]],
+        by: Collection[str] = (),
+    ) -> None:
+        """Print accuracy and seconds of networks that differ in their seeds alone."""
+        if not trained:
+            return
+        rights = np.array(
+            [
+                self._once(policy, DYNAMIC, self._drawn(IMAGES, seed), closest, by, network)[0]
+                for seed, (network, _) in enumerate(trained)
+            ]
+        )
+        spread = f"sd {rights.std(ddof=1):.2%}; " if len(rights) > 1 else ""
+        seconds = np.mean([took for _, took in trained])
+        gain = f"{rights.mean() - self.exact:+.2%}"
+        row(f"  {what}", f"{rights.mean():.2%}", gain, f"{spread}{seconds:.1f} s")
 
     def _answers(self, data: Data) -> Tensor:
         """Logits for two views of every train image (2, N, K)."""
@@ -264,4 +312,6 @@ class Quantized:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    main(sys.argv[1:])

@@ -15,6 +15,9 @@ import torch
 from onnx import external_data_helper
 
 from vitpareto.cost_models import Device
+from vitpareto.search.data.dataset import Data, Images
+from vitpareto.search.data.pixels import Look
+from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.delivery.artifact import Artifact, load_network, read_candidate, read_model
 from vitpareto.search.delivery.deliver import attempt
 from vitpareto.search.delivery.export import build_for, calibration, export_random
@@ -236,3 +239,17 @@ def test_one_calibration_image_is_too_few_for_fixed_ranges(made: Made) -> None:
     with pytest.raises(RunError, match="need at least 8 images, got 1"):
         calibration(made.data, candidate, 1, ("float", "static8"))
     assert len(calibration(made.data, candidate, 1, ("float", "dynamic8"))) == 1
+
+
+def test_few_images_are_of_all_classes_where_a_split_is_sorted_by_class(made: Made) -> None:
+    labels = torch.arange(10).repeat_interleave(40)
+    pixels = labels.byte().view(-1, 1, 1, 1).expand(-1, 1, 16, 16)  # as bright as its class
+    look, classes = Look(16, 1, "squash"), tuple("0123456789")
+    images = Images(classes, look, dict.fromkeys(SPLITS, pixels), dict.fromkeys(SPLITS, labels))
+    data = Data("sorted", images)
+    seen = calibration(data, made.candidate, 64, ("float",))
+    assert len(seen) == 64 and len(seen[:, 0, 0, 0].unique()) == 10
+    few, all_ = (data.split("train").some(count) for count in (8, 1000))
+    assert len(all_) == 400 and few.labels.equal(all_.labels[:8])
+    by_brightness = all_.images[:, 0, 0, 0].argsort(stable=True)
+    assert all_.labels[by_brightness].equal(labels)
