@@ -50,7 +50,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_samples() -> Iterator[None]:
-    """Graphs and kernels are timed, but briefly; `tests/cost_models` looks at how steady that is."""
+    """Graphs and kernels are timed, but briefly; `tests/cost_models` looks at their spread."""
     with few_rounds() as patch:
         for module in (kit, side_by_side):
             patch.setattr(module, "ROUNDS", 3)
