@@ -174,6 +174,7 @@ RUNTIMES: Registry[RuntimeSpec] = Registry(
         "qnn": ".runtimes.qnn:SPEC",
         "torch": ".runtimes.torch:SPEC",
         "onnxruntime-web": ".runtimes.onnxruntime_web:SPEC",
+        "litert-web": ".runtimes.litert_web:SPEC",
     },
     __package__ or "",
 )

@@ -19,6 +19,7 @@ FAMILIES = (
     *("mobilenet_hybrid", "mobilevit", "poolformer", "swin", "tinyvit"),
 )
 BROWSER, NODE = "browser", "node"  # devices
+WEB = {"onnxruntime-web": BROWSER, "litert-web": "browser-litert"}  # of runtimes of the web
 MODULES = {
     "litert": "ai_edge_litert",
     "mnn": "MNN",
@@ -99,8 +100,8 @@ def slim_mobilevit(stem: int = 8, version: int = 1, **settings: Any) -> Any:
 
 def needs_runtime(name: str) -> None:
     """Skip the test where a runtime is not installed."""
-    if name == "onnxruntime-web":
-        needs_device(BROWSER)
+    if name in WEB:
+        needs_device(WEB[name])
     else:
         pytest.importorskip(MODULES.get(name, name))
 

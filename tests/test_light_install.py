@@ -85,7 +85,8 @@ def test_whatever_is_imported_is_installed_by_the_package_or_an_extra() -> None:
     of_these = {"google": "onnx", "sqlalchemy": "optuna"}
     of_these |= {"torchvision": "timm", "huggingface_hub": "timm"}  # bring them
     others = {"pytest", "hypothesis"}  # of laws
-    others |= {"energy_meter", "graph", "run", "runner", "seal", "silence", "timing"}  # of bundles
+    # Of bundles and kits.
+    others |= {"energy_meter", "graph", "kit_files", "runner", "seal", "silence", "timing"}
     others |= {"pynvml", "transformers"}  # used where they are; the latter by folders that it saved
     assert not found - known - {"click", "numpy", "yaml"} - of_these.keys() - others
 

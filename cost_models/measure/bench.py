@@ -34,8 +34,16 @@ from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime
 from ..runtimes.scratch import scratch
 from ..runtimes.torch import threads
-from ..standalone.runner import CLOCKS, PLAN, RESULT, answer_of, time_folder
-from ..standalone.timing import HEAT_MS, IN_TURN, NETWORK_HEAT_MS, measure_session
+from ..standalone.runner import CLOCKS, time_folder
+from ..standalone.timing import (
+    HEAT_MS,
+    IN_TURN,
+    NETWORK_HEAT_MS,
+    PLAN,
+    RESULT,
+    answer_of,
+    measure_session,
+)
 from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
 from ..tables.latency_table import Row
 from ..units.precision_recipes import Book

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..device import Device
 from ..runtimes import open_runtime
-from ..standalone.runner import RESULT, pin, time_folder
+from ..standalone.runner import pin, time_folder
+from ..standalone.timing import RESULT
 
 
 def compile_file(path: str, device: dict[str, Any]) -> Any:

@@ -25,15 +25,28 @@ import numpy as np
 
 if __package__:
     from .energy_meter import energy_mj, find_meter
-    from .onnxruntime_graph import MODULES, Graph, version
-    from .timing import ONE_BY_ONE, Session, Timing, measure_beside, measure_session, stopwatch
-else:  # copied into a bundle, beside the others
-    from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
-    from graph import MODULES, Graph, version  # type: ignore[no-redef]
-    from timing import (  # type: ignore[no-redef]
+    from .onnxruntime_graph import MODULES, PACKAGE, Graph, version
+    from .timing import (
         ONE_BY_ONE,
+        PLAN,
+        RESULT,
         Session,
         Timing,
+        answer_of,
+        measure_beside,
+        measure_session,
+        stopwatch,
+    )
+else:  # copied into a bundle, beside the others
+    from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
+    from graph import MODULES, PACKAGE, Graph, version  # type: ignore[no-redef]
+    from timing import (  # type: ignore[no-redef]
+        ONE_BY_ONE,
+        PLAN,
+        RESULT,
+        Session,
+        Timing,
+        answer_of,
         measure_beside,
         measure_session,
         stopwatch,
@@ -42,7 +55,6 @@ else:  # copied into a bundle, beside the others
 Plan = dict[str, Any]
 REFUSALS = (RuntimeError, ValueError)  # by which runtimes refuse a file, or to run it
 Timings = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; factors of the session
-PLAN, RESULT = "plan.json", "result.json"
 THREAD, WALL = "thread", "wall"
 CLOCKS = {THREAD: time.thread_time, WALL: time.perf_counter}  # in seconds
 # Flags that choose the kernels of CPU runtimes.
@@ -137,19 +149,6 @@ def _anchors(plan: Plan) -> range:
     """Indices of the anchors in a plan: its last graphs."""
     count = len(plan["graphs"])
     return range(count - plan["anchors"], count)
-
-
-def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
-    """Answer of a session about one graph."""
-    return {
-        "median_ms": timing.median_ms,
-        "p10_ms": timing.p10_ms,
-        "p90_ms": timing.p90_ms,
-        "n": timing.n,
-        "stable": timing.stable,
-        "anchors_ms": anchors_ms,
-        "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
-    }
 
 
 def pin(device: dict[str, Any]) -> None:
@@ -257,8 +256,17 @@ def footprint_there(part: Path, index: int) -> tuple[float, float]:
     return (0.0, 0.0) if done.returncode else json.loads(done.stdout)
 
 
+def check_installed() -> None:
+    """End in one line where the runtime is not installed."""
+    try:
+        version()
+    except ModuleNotFoundError:
+        sys.exit(f"Error: {PACKAGE} is not installed: {sys.executable} -m pip install {PACKAGE}")
+
+
 def main(folder: Path) -> None:
     """Measure all sets of a bundle and write a result beside each; finished ones are kept."""
+    check_installed()
     plans = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
     for done, part in enumerate(plans, 1):
         if not (part / RESULT).exists():

@@ -33,6 +33,7 @@ MAX_WARM_UP = 12
 # (readings, runs of each, runs before that are not timed) -> ms of a run, of each reading.
 Stopwatch = Callable[[int, int, int], list[float]]
 IN_TURN, ONE_BY_ONE = "in turn", "one by one"  # the two ways
+PLAN, RESULT = "plan.json", "result.json"  # of a set of graphs: what to time, and what came of it
 ALONE_MS, FEWEST_RUNS, MOST_RUNS = 60.0, 32, 200  # of one by one: timed runs of a graph
 ALONE_ROUNDS = 8  # into which they are divided, to see how steady they are
 
@@ -150,15 +151,36 @@ def measure_session(
         for index in rng.sample(range(len(watches)), len(watches)):
             (row[index],) = watches[index](1, loops[index], heats[index])
         samples.append(row)
-    raw = np.array(samples)  # (rounds, graphs)
-    factors = common_factors(raw)
-    corrected = raw / factors[:, None]
-    p10, p50, p90 = np.percentile(corrected, [10, 50, 90], axis=0)
+    return session_of(np.array(samples), [stable for _, stable in warm])
+
+
+def session_of(samples: NDArray[np.float64], stable: Sequence[bool]) -> Session:
+    """What samples of graphs in turn say of each.
+
+    Args:
+        samples: in ms, (rounds, graphs).
+        stable: whether the warm-up of each settled.
+    """
+    factors = common_factors(samples)
+    p10, p50, p90 = np.percentile(samples / factors[:, None], [10, 50, 90], axis=0)
     timings = [
-        Timing(float(p50[i]), float(p10[i]), float(p90[i]), len(raw), warm[i][1], tuple(raw[:, i]))
-        for i in range(len(watches))
+        Timing(float(p50[i]), float(p10[i]), float(p90[i]), len(raw), stable[i], tuple(raw))
+        for i, raw in enumerate(samples.T.tolist())
     ]
     return Session(timings, factors)
+
+
+def answer_of(timing: Timing, anchors_ms: list[float]) -> dict[str, Any]:
+    """Answer of a session about one graph."""
+    return {
+        "median_ms": timing.median_ms,
+        "p10_ms": timing.p10_ms,
+        "p90_ms": timing.p90_ms,
+        "n": timing.n,
+        "stable": timing.stable,
+        "anchors_ms": anchors_ms,
+        "samples_ms": [round(sample, 6) for sample in timing.samples_ms],
+    }
 
 
 def measure_alone(watch: Stopwatch) -> Timing:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from ...spaces.errors import CostError
+from ..standalone.litert_graph import MULTIPLIES
 
 IDENTIFIER = b"TFL3"
 
@@ -60,6 +62,21 @@ def read_file(content: bytes) -> TfliteFile:
         return _read(schema, schema.ModelT.InitFromPackedBuf(content))
     except (struct.error, IndexError, TypeError, ValueError, AttributeError) as error:
         raise CostError("the TFLite file cannot be read") from error
+
+
+def operators_of(file: TfliteFile) -> dict[str, int]:
+    """Operators that a run executes, with what they multiply, as LiteRT's own counts call them.
+
+    Constants that are made floats are so when a file is loaded.
+    """
+    made = {tensor for operator in file.operators for tensor in operator.outputs}
+    counts: Counter[str] = Counter()
+    for operator in file.operators:
+        if operator.kind == "DEQUANTIZE" and operator.inputs[0] not in made:
+            continue
+        tensor = file.tensors[operator.inputs[1 if operator.kind in MULTIPLIES else 0]]
+        counts[f"{operator.kind}:{tensor.kind}"] += 1
+    return dict(counts)
 
 
 def _read(schema: Any, model: Any) -> TfliteFile:

@@ -1,1 +1,1 @@
-"""Web: where onnxruntime-web, Node.js and Chromium are, and processes that run models in them."""
+"""Web: where runtimes of the web, Node.js and Chromium are, and processes that run models there."""

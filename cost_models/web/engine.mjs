@@ -1,7 +1,8 @@
-// Engine: runs ONNX models in onnxruntime-web for a program that asks over HTTP.
+// Engine: runs models in a runtime of the web for a program that asks over HTTP, or for a page.
 //
-// It posts the answer to the last job and is given the next one. Both are a line of JSON, then
-// bytes. Node.js and pages of a browser run the same.
+// It hands over the answer to the last job and is given the next one. Both are a line of JSON, then
+// bytes. Node.js and pages of a browser run the same. A runtime is a file beside this one, whose
+// `load` gives what opens models.
 
 const LEAST_MS = 0.25; // of what is timed: clocks of browsers tick every 5 us
 // Functions begin in a baseline compiler and are compiled again, beside the runs, when they have
@@ -11,7 +12,7 @@ const BURSTS = 3;
 const FASTER = 0.97;
 const MOST_MS = 3000;
 const Memory = WebAssembly.Memory;
-let memory = null; // of the WebAssembly module, which has no other way to tell its size
+let memory = null; // of a WebAssembly module that is given one, and has no other way to tell its size
 
 WebAssembly.Memory = class extends Memory {
   constructor(asked) {
@@ -29,60 +30,68 @@ export async function lacking(software) {
     : "";
 }
 
+/** What hands an answer over to a program's address, and is given the next job. */
+export function poster(url) {
+  return async (answer) => {
+    const reply = await fetch(`${url}next`, { method: "POST", body: answer });
+    return reply.arrayBuffer();
+  };
+}
+
 /**
  * Answers jobs until `renew` is asked for or whoever asks is gone.
  *
- * `provider` executes models, "wasm" or "webgpu"; `lacks` says why it cannot; `clock` tells
- * milliseconds; `settles` says whether models get faster while they run; `listen` gives a function
- * all that is printed, until what it returns is called; `renew` begins a new engine in place of
- * this one; `leave` ends the process.
+ * `load` gives the runtime; `next` takes an answer and gives the next job; `lacks` says why models
+ * cannot be executed; `clock` tells milliseconds; `settles` says whether models get faster while
+ * they run; `listen` gives a function all that is printed, until what it returns is called; `renew`
+ * begins a new engine in place of this one; `leave` ends the process.
  */
-export async function serve(begun) {
-  const { ort, url, provider, lacks, threads, clock, settles, listen, renew, leave } = begun;
-  const sessions = new Map();
-  ort.env.wasm.numThreads = threads;
-  ort.env.logLevel = "error";
-
-  const options = (more) => ({ executionProviders: [provider], logSeverityLevel: 4, ...more });
-  const open = (bytes, more) => ort.InferenceSession.create(bytes, options(more));
-  const bytesOf = (session) => session.inputMetadata[0].shape.reduce((a, b) => a * b, 4);
-  const given = (session, bytes) => {
-    const [{ shape }] = session.inputMetadata;
-    const values = new Float32Array(bytes.slice().buffer); // aligned
-    return { [session.inputNames[0]]: new ort.Tensor("float32", values, shape) };
-  };
+export async function serve({ load, next, lacks, clock, settles, listen, renew, leave }) {
+  const models = new Map();
+  let runtime = null;
+  let refused = lacks;
+  try {
+    if (!lacks) {
+      runtime = await load();
+      await runtime.open(new Uint8Array(4)); // what it takes for itself is there before any model
+    }
+  } catch (error) {
+    refused = words(error);
+  }
+  const buffer = () => runtime?.memory?.() ?? memory?.buffer;
+  const sizeOf = (model) => model.shape.reduce((a, b) => a * b, 4);
+  const given = (model, bytes) => model.given(new Float32Array(bytes.slice().buffer)); // aligned
 
   const jobs = {
     async open({ id }, bytes) {
-      const session = await open(bytes);
-      sessions.set(id, { session, feeds: null });
-      return [{ shape: session.inputMetadata[0].shape }];
+      const model = await runtime.open(bytes);
+      models.set(id, { model, feeds: null });
+      return [{ shape: model.shape }];
     },
     async close({ ids }) {
       for (const id of ids) {
-        await sessions.get(id).session.release();
-        sessions.delete(id);
+        await models.get(id).model.close();
+        models.delete(id);
       }
       return [{}];
     },
     /** One run after the other, of as many inputs as there are. */
     async run({ id }, bytes) {
-      const { session } = sessions.get(id);
-      const size = bytesOf(session);
+      const { model } = models.get(id);
+      const size = sizeOf(model);
       const answers = [];
       let shape = [];
       for (let start = 0; start < bytes.length; start += size) {
-        const outputs = await session.run(given(session, bytes.subarray(start, start + size)));
-        const { data, dims } = outputs[session.outputNames[0]];
+        const { data, dims } = await model.run(given(model, bytes.subarray(start, start + size)));
         shape = dims;
         answers.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice());
       }
       return [{ shape }, new Blob(answers)];
     },
     async take({ id }, bytes) {
-      const entry = sessions.get(id);
-      entry.feeds = given(entry.session, bytes);
-      if (settles) await settled(() => entry.session.run(entry.feeds), clock);
+      const entry = models.get(id);
+      entry.feeds = given(entry.model, bytes);
+      if (settles) await settled(() => entry.model.run(entry.feeds), clock);
       return [{}];
     },
     /**
@@ -92,8 +101,8 @@ export async function serve(begun) {
      * while they have the core.
      */
     async time({ id, readings, runs, before }) {
-      const { session, feeds } = sessions.get(id);
-      const run = () => session.run(feeds);
+      const { model, feeds } = models.get(id);
+      const run = () => model.run(feeds);
       for (let i = 0; i < before; i++) await run();
       const ms = [];
       for (let reading = 0; reading < readings; reading++) {
@@ -108,23 +117,15 @@ export async function serve(begun) {
       }
       return [{ ms }];
     },
-    /** How often each operator is executed, as ONNX Runtime's profiler prints it. */
+    /** Names of the operators that are executed, where the runtime tells them. */
     async kernels(_, bytes) {
-      const session = await open(bytes, { enableProfiling: true });
-      await session.run(given(session, new Uint8Array(bytesOf(session))));
-      const lines = [];
-      const unheard = listen((line) => lines.push(line));
-      session.endProfiling();
-      unheard();
-      await session.release();
-      const names = lines.join("\n").matchAll(/"op_name"\s*:\s*"([^"]+)"/g);
-      return [{ names: Array.from(names, ([, name]) => name) }];
+      return [{ names: (await runtime.kernels?.(bytes, listen)) ?? [] }];
     },
     /** Megabytes up to the last byte that was ever written: memory begins as zeros. */
     async peak() {
-      const words = new Uint32Array(memory.buffer);
-      let last = words.length - 1;
-      while (last > 0 && words[last] === 0) last--;
+      const values = new Uint32Array(buffer());
+      let last = values.length - 1;
+      while (last > 0 && values[last] === 0) last--;
       return [{ mb: ((last + 1) * 4) / 1e6 }];
     },
     async wait() {
@@ -132,14 +133,11 @@ export async function serve(begun) {
     },
   };
 
-  // What the runtime takes for itself is there before the first model.
-  const refused = lacks ? null : await open(new Uint8Array(4)).catch((error) => error);
-  let answer = packed([memory ? { ready: true } : { error: `${lacks || refused.message}` }]);
+  let answer = packed([buffer() ? { ready: true } : { error: refused }]);
   for (;;) {
     let said;
     try {
-      const reply = await fetch(`${url}next`, { method: "POST", body: answer });
-      said = new Uint8Array(await reply.arrayBuffer());
+      said = new Uint8Array(await next(answer));
     } catch {
       return leave();
     }
@@ -149,9 +147,13 @@ export async function serve(begun) {
     try {
       answer = packed(await jobs[job.do](job, said.subarray(end + 1)));
     } catch (error) {
-      answer = packed([{ error: `${error?.message ?? error}` }]);
+      answer = packed([{ error: words(error) }]);
     }
   }
+}
+
+function words(error) {
+  return `${error?.message ?? error}`;
 }
 
 /** How often something ran in so many milliseconds or a little more, and how long a run took. */

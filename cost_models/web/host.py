@@ -1,4 +1,4 @@
-"""Host: a process that runs models in onnxruntime-web, and lives as long as this one.
+"""Host: a process that runs models in a runtime of the web, and lives as long as this one.
 
 It asks for jobs over HTTP on the loopback interface, at an address that nobody else knows, since
 that is what a page of a browser can do. `engine.mjs` is the other end.
@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +30,8 @@ IDLE_S = 20.0  # after which the other end asks again
 LOOK_S = 1.0  # between two looks at whether the process lives
 JOB_S = 300.0  # a job that takes longer hangs
 END_S = 5.0
-TYPES = {".html": "text/html", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+SCRIPT = "text/javascript"
+TYPES = {".html": "text/html", ".mjs": SCRIPT, ".js": SCRIPT, ".wasm": "application/wasm"}
 # What makes a page cross-origin isolated, so that it has threads and a clock of 5 us.
 ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -44,8 +45,9 @@ class Host:
 
     Args:
         name: for messages.
+        runtime: likewise.
         command: (URL, scratch folder) -> command line that starts it.
-        dist: files of onnxruntime-web.
+        files: of the runtime, by the names that a page has for them.
         affinity: cores on which it runs, empty for any.
 
     Attributes:
@@ -58,12 +60,13 @@ class Host:
     def __init__(
         self,
         name: str,
+        runtime: str,
         command: Callable[[str, Path], Sequence[str]],
-        dist: Path,
+        files: Mapping[str, Path],
         affinity: Sequence[int] = (),
     ) -> None:
         self.name, self.generation = name, 0
-        self._dist, self._lock, self._forgotten = dist, threading.RLock(), deque[int]()
+        self._files, self._lock, self._forgotten = files, threading.RLock(), deque[int]()
         self._jobs: queue.Queue[bytes] = queue.Queue()
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._scratch = tempfile.TemporaryDirectory(prefix="vitpareto-", ignore_cleanup_errors=True)
@@ -89,7 +92,7 @@ class Host:
             self._wait()
         except CostError as error:
             self.close()
-            raise CostError(f"{name} does not run onnxruntime-web: {error}") from None
+            raise CostError(f"{name} does not run {runtime}: {error}") from None
 
     @property
     def alive(self) -> bool:
@@ -154,11 +157,10 @@ class Host:
             return b'{"do": "wait"}\n'
 
     def file(self, name: str) -> Path | None:
-        """A file that a page may load: ours, or one of onnxruntime-web."""
-        folder, _, last = name.rpartition("/")
-        place = {"": OWN, "ort": self._dist}.get(folder)
-        known = place is not None and Path(last).suffix in TYPES and Path(last).name == last
-        return place / last if place and known and (place / last).is_file() else None
+        """A file that a page may load: one of the runtime's, or ours."""
+        path = self._files.get(name, OWN / name)
+        known = path.suffix in TYPES and Path(name).name == name
+        return path if known and path.is_file() else None
 
     def _do(self, job: str, content: bytes, **about: Any) -> tuple[dict[str, Any], bytes]:
         self._jobs.put(json.dumps({"do": job, **about}).encode() + b"\n" + content)

@@ -25,8 +25,9 @@ if (isMainThread) {
   begin();
 } else {
   const { url, dist, threads } = workerData;
-  const { serve } = await import("./engine.mjs");
-  const ort = await import(pathToFileURL(join(dist, "ort.node.min.mjs")));
+  const { poster, serve } = await import("./engine.mjs");
+  const { load } = await import("./onnxruntime.mjs");
+  const script = pathToFileURL(join(dist, "ort.node.min.mjs"));
   // One thread works as long as its run takes on an idle machine, however often others have the
   // core in between; in milliseconds.
   const used = () => {
@@ -43,6 +44,7 @@ if (isMainThread) {
   };
   const renew = () => process.exit(0); // of this thread
   const leave = () => parentPort.postMessage("gone");
-  const [provider, lacks, settles] = ["wasm", "", false];
-  await serve({ ort, url, provider, lacks, threads, clock, settles, listen, renew, leave });
+  const ready = () => load({ script, provider: "wasm", threads });
+  const [lacks, settles] = ["", false];
+  await serve({ load: ready, next: poster(url), lacks, clock, settles, listen, renew, leave });
 }

@@ -1,4 +1,4 @@
-"""Packages: where npm has put onnxruntime-web, and where the programs are that run it."""
+"""Packages: where npm has put the runtimes of the web, and where the programs are that run them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,10 @@ from pathlib import Path
 
 from ...spaces.errors import MissingRuntimeError
 
-PACKAGE = "onnxruntime-web"
+ORT, LITERT, LITERT_UTILS = "onnxruntime-web", "@litertjs/core", "@litertjs/wasm-utils"
 FOLDER = "VITPARETO_NODE_MODULES"  # environment: a folder in which npm has put packages
 NODE, CHROMIUM = "node", "chromium"  # providers
 WASM, WEBGPU = "wasm", "webgpu"  # what executes models there
-FILES = {  # of the package, by what executes models: a script, the module that it loads, its code
-    WASM: ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
-    WEBGPU: (
-        "ort.webgpu.min.mjs",
-        "ort-wasm-simd-threaded.asyncify.mjs",
-        "ort-wasm-simd-threaded.asyncify.wasm",
-    ),
-}
 PROGRAMS = {
     NODE: ("node", "nodejs"),
     CHROMIUM: ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
@@ -33,8 +25,8 @@ CALLED = {NODE: "Node.js 18 or later", CHROMIUM: "Chromium or Chrome"}
 ANSWERS_S = 30.0  # in which a program tells its version
 
 
-def dist() -> Path:
-    """The folder of the package's files.
+def package(name: str) -> Path:
+    """The folder of a package.
 
     It is in the folder that `VITPARETO_NODE_MODULES` names, or in the `node_modules` of the
     current folder or of the nearest one above it that has the package.
@@ -46,15 +38,15 @@ def dist() -> Path:
     here = Path.cwd()
     places = [Path(named)] if named else [at / "node_modules" for at in (here, *here.parents)]
     for place in places:
-        if (place / PACKAGE / "package.json").is_file():
-            return place / PACKAGE / "dist"
-    raise ModuleNotFoundError(f"no {PACKAGE} in {' or '.join(map(str, places[:1]))} or above")
+        if (place / name / "package.json").is_file():
+            return place / name
+    raise ModuleNotFoundError(f"no {name} in {' or '.join(map(str, places[:1]))} or above")
 
 
-def package_version() -> str:
-    """Version of the package; empty where there is none."""
+def package_version(name: str) -> str:
+    """Version of a package; empty where there is none."""
     try:
-        about = dist().parent / "package.json"
+        about = package(name) / "package.json"
         return str(json.loads(about.read_text(encoding="utf-8"))["version"])
     except (ModuleNotFoundError, OSError, ValueError, KeyError):
         return ""

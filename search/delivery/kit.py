@@ -2,7 +2,8 @@
 
 It holds the models as they were delivered, images with the answers that are expected to them,
 sub-blocks to calibrate, and programs that need numpy and the runtime alone: `python run.py` there
-measures everything. `kit_results` takes the results in.
+measures everything, or for browsers a page that `python page.py` serves. `kit_results` takes the
+results in.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ...cost_models.calibration.bundle import copy_program, maker_of, package_of
 from ...cost_models.graphs.modules import input_shape
 from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph, write_plan
 from ...cost_models.runtimes import find_runtime
-from ...cost_models.standalone import kit_runner
+from ...cost_models.standalone import kit_files
 from ...cost_models.standalone.seal import hashes_of, write_sealed
 from ...cost_models.standalone.timing import IN_TURN
 from ...spaces import SearchSpace
@@ -31,7 +32,8 @@ from ..store.run_folder import RunPaths
 from .artifact import read_candidate, read_model
 from .formats import format_of
 from .handover import fill
-from .kit_words import read_me, shell_script
+from .kit_page import check_page, in_browser, write_page
+from .kit_words import IN_BROWSER, on_machine, read_me, shell_script
 from .manifest import Manifest, changed_file, manifests, now
 from .verify import rebuild, twin_of
 
@@ -39,6 +41,7 @@ IMAGES_MB = 32  # of images in one size, which is as many as they need be
 FEWEST = 8  # images that tell whether answers are the same
 SUB_BLOCKS, NETWORKS = 200, 40  # to calibrate with
 INPUTS, EXPECTED = "inputs", "expected"  # folders
+README = "README.txt"
 PHONE_FORMATS = ("tflite",)  # whose benchmark program is told an input and tells its answer
 Progress = Callable[[float, str], None]
 
@@ -77,6 +80,7 @@ def pack(
     Raises:
         RunError: nothing was delivered, or a file has changed since.
         CostError: nothing measures the runtime alone.
+        MissingRuntimeError: it is one for browsers, which is not installed here.
     """
     delivered = manifests(run.pareto)
     for manifest in delivered:
@@ -88,7 +92,7 @@ def pack(
                 "where the run is"
             )
     device = delivered[0].device
-    package_of(device)
+    check_page(device) if in_browser(device) else package_of(device)
     return Kit(run, device, space, data, delivered, sub_blocks, NETWORKS if sub_blocks else 0)
 
 
@@ -114,11 +118,11 @@ def write_kit(kit: Kit, out: Path, progress: Progress | None = None) -> Path:
         for key, about in models.items():
             _questions(kit, folder, key, about, images)
         if kit.sub_blocks:
-            blocks, most = folder / kit_runner.BLOCKS, kit.sub_blocks
+            blocks, most = folder / kit_files.BLOCKS, kit.sub_blocks
             write_sets(kit.device, kit.space, blocks, most, kit.networks, 0, progress)
         _programs(kit, folder, models)
         _sealed(kit, folder, models, images)
-        return kit_runner.KIT
+        return kit_files.KIT
 
     return fill(out, make).parent
 
@@ -130,7 +134,7 @@ def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
     each = 2 if any(m.promised.was_measured for m in kit.delivered) else 1
     for start in range(0, len(kit.delivered), MODELS // each):
         chosen = kit.delivered[start : start + MODELS // each]
-        part, graphs = f"{kit_runner.MODELS}/{start:03d}", list[TimedGraph]()
+        part, graphs = f"{kit_files.MODELS}/{start:03d}", list[TimedGraph]()
         for index, manifest in enumerate(chosen):
             source = kit.run.pareto / manifest.key
             content, candidate = read_model(source / form.file, form), read_candidate(source)
@@ -183,7 +187,7 @@ def _questions(
     pixels = resized(split.images, about["size"]).numpy()
     np.save(folder / about["input"], pixels)
     np.save(folder / about["expected"], build.logits(split).numpy())
-    if format_of(kit.device).file.endswith(PHONE_FORMATS):
+    if on_phone(kit.device):
         _for_phones(folder / INPUTS / str(about["size"]), pixels, kit.device.batch)
 
 
@@ -197,9 +201,13 @@ def _for_phones(folder: Path, pixels: np.ndarray, batch: int) -> None:
 
 def _programs(kit: Kit, folder: Path, models: dict[str, dict[str, Any]]) -> None:
     """Write what runs there, and what to type."""
-    others = {"kit_runner": "run", "runner": "runner", "seal": "seal"}
-    on_phone = format_of(kit.device).file.endswith(PHONE_FORMATS)
-    if on_phone:
+    if in_browser(kit.device):
+        write_page(kit.device, folder)
+        text = read_me(kit.delivered[0], IN_BROWSER, kit.run.path)
+        (folder / README).write_text(text, encoding="utf-8")
+        return
+    others = {name: name for name in ("kit_files", "runner", "seal")} | {"kit_runner": "run"}
+    if on_phone(kit.device):
         others["phone"] = "phone"
         script = folder / "run.sh"
         shapes = {
@@ -209,8 +217,9 @@ def _programs(kit: Kit, folder: Path, models: dict[str, dict[str, Any]]) -> None
         script.write_text(shell_script(kit.device, models, shapes), encoding="utf-8")
         script.chmod(0o755)
     copy_program(kit.device, folder, others)
-    text = read_me(kit.delivered[0], package_of(kit.device), kit.run.path, on_phone)
-    (folder / "README.txt").write_text(text, encoding="utf-8")
+    how = on_machine(kit.delivered[0], package_of(kit.device), on_phone(kit.device))
+    text = read_me(kit.delivered[0], how, kit.run.path)
+    (folder / README).write_text(text, encoding="utf-8")
 
 
 def _sealed(
@@ -219,7 +228,7 @@ def _sealed(
     """Write kit.json, with the hash of every other file."""
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
     body = {
-        "format": kit_runner.KIT_FORMAT,
+        "format": kit_files.KIT_FORMAT,
         "version": 1,
         "run": run_id(kit.run),
         "name": kit.run.path.resolve().name,
@@ -230,7 +239,12 @@ def _sealed(
         "models": models,
         "files": hashes_of(folder, names),
     }
-    write_sealed(folder / kit_runner.KIT, body)
+    write_sealed(folder / kit_files.KIT, body)
+
+
+def on_phone(device: Device) -> bool:
+    """Whether a kit can be measured on a phone without Python."""
+    return format_of(device).file.endswith(PHONE_FORMATS) and not in_browser(device)
 
 
 def run_id(run: RunPaths) -> str:

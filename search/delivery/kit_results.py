@@ -20,15 +20,15 @@ from torch import Tensor
 from ...cost_models.measure.bench import rows_of
 from ...cost_models.measure.footprint import Footprint
 from ...cost_models.runtimes import find_runtime
-from ...cost_models.standalone.kit_runner import (
+from ...cost_models.standalone.kit_files import (
     ANSWERS,
     KIT,
     KIT_FORMAT,
     MEASURED,
     MEASURED_FORMAT,
 )
-from ...cost_models.standalone.runner import PLAN, RESULT
 from ...cost_models.standalone.seal import SealError, check_files, read_sealed
+from ...cost_models.standalone.timing import PLAN, RESULT
 from ...cost_models.tables.latency_table import Row, different, quietest
 from ...spaces.errors import RunError, VitParetoError
 from ..config import load_config

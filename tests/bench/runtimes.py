@@ -26,7 +26,7 @@ from ._row import HEADER, row
 
 ORIGIN = "cpu-1t"
 CPU = ("litert", "ncnn", "executorch", "mnn", "openvino")
-DEVICES = (*(f"cpu-{name}" for name in CPU), "node", "browser")
+DEVICES = (*(f"cpu-{name}" for name in CPU), "node", "browser", "browser-litert")
 COMPARED, ROUNDS = 12, 12  # networks whose latency is compared, and rounds of them
 # What is printed: its name in `figures_of`, unit, and how far from ONNX Runtime's the bar is.
 FIGURES = (

@@ -16,13 +16,12 @@ from ....cost_models.graphs.to_onnx import to_onnx
 from ....spaces.errors import RunError
 from ..build import Build
 from ..kernel_inventory import inventory_of
-from ..page import page
+from ..page import RUNTIMES, page
 from ..preprocessing import Preprocessing, metadata
 from ..program import onnxruntime, openvino, predict
 from ..program.assemble import program
 from . import PREDICT, Format
 
-WEB = "onnxruntime-web"
 PARTS = {"openvino": openvino}  # of the program; any other runtime of such files is ONNX Runtime's
 
 
@@ -55,10 +54,11 @@ def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
     """Give a program that classifies images with the file, and for browsers a page, too."""
-    if device.runtime != WEB:
+    if device.runtime not in RUNTIMES:
         return {PREDICT: program(device, PARTS.get(device.runtime, onnxruntime))}
     here = replace(device, provider=predict.PROVIDER)
-    return {PREDICT: program(here, onnxruntime), **page(build.candidate, device, preprocessing)}
+    shown = page(build.candidate, device, preprocessing, ONNX.file)
+    return {PREDICT: program(here, onnxruntime), **shown}
 
 
 def check(content: bytes) -> None:

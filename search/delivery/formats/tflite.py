@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ....cost_models import Device
 from ....cost_models.runtimes import find_runtime
@@ -11,6 +12,7 @@ from ....cost_models.tflite.reading import TfliteFile, read_file
 from ....spaces.errors import CostError, RunError
 from ..build import Build
 from ..kernel_inventory import Inventory, Linear
+from ..page import RUNTIMES, page
 from ..preprocessing import Preprocessing
 from ..program import litert
 from ..program.assemble import program
@@ -19,13 +21,18 @@ from .onnx import encode
 
 LINEAR = ("FULLY_CONNECTED", "CONV_2D")
 INTEGERS = ("int8", "int4")
+CPU = "CPU"  # where the program runs what a page does
 
 
 def companions(
     build: Build, device: Device, preprocessing: Preprocessing | None
 ) -> dict[str, bytes | str]:
-    """Give a program that classifies images with the file."""
-    return {PREDICT: program(device, litert)}
+    """Give a program that classifies images with the file, and for browsers a page, too."""
+    if device.runtime not in RUNTIMES:
+        return {PREDICT: program(device, litert)}
+    here = replace(device, provider=CPU)
+    shown = page(build.candidate, device, preprocessing, TFLITE.file)
+    return {PREDICT: program(here, litert), **shown}
 
 
 def inspect(content: bytes, executed: Mapping[str, int], runtime: str) -> Inventory:

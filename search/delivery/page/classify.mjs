@@ -6,25 +6,32 @@ const BITS = 22; // of the weights that resample pixels, after the point
 /** A function from an image file to {names, shares, ms}, the likeliest class first. */
 export async function classifier() {
   const about = await (await fetch("about.json")).json();
-  const ort = await import(`./${about.script}`);
-  ort.env.wasm.wasmPaths = new URL(".", import.meta.url).href;
-  ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? about.threads : 1;
-  const options = { executionProviders: [about.provider] };
-  const session = await ort.InferenceSession.create("model.onnx", options);
-  const [{ name, shape }] = session.inputMetadata;
+  const { load } = await import("./runtime.mjs");
+  const folder = new URL(".", import.meta.url).href;
+  const threads = globalThis.crossOriginIsolated ? about.threads : 1;
+  const script = `${folder}${about.script}`;
+  const runtime = await load({ script, folder, provider: about.provider, threads });
+  const stored = await (await fetch(about.model)).arrayBuffer();
+  const model = await runtime.open(new Uint8Array(stored));
   return async (file) => {
-    const image = await tensor(file, about);
-    const batch = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    const image = laid(await tensor(file, about), about);
+    const batch = new Float32Array(model.shape.reduce((a, b) => a * b, 1));
     for (let start = 0; start < batch.length; start += image.length) batch.set(image, start);
     const begun = performance.now();
-    const outputs = await session.run({ [name]: new ort.Tensor("float32", batch, shape) });
+    const { data } = await model.run(model.given(batch));
     const ms = performance.now() - begun;
-    const logits = outputs[session.outputNames[0]].data.subarray(0, about.class_names.length);
+    const logits = data.subarray(0, about.class_names.length);
     const raised = Array.from(logits, (logit) => Math.exp(logit - Math.max(...logits)));
     const all = raised.reduce((a, b) => a + b, 0);
     const found = about.class_names.map((label, i) => ({ label, share: raised[i] / all }));
     return { classes: found.sort((a, b) => b.share - a.share), ms };
   };
+}
+
+/** The same values as the model's file has them, which may be channels last. */
+function laid(image, { channels_last: last, mean: { length: channels } }) {
+  const size = image.length / channels;
+  return last ? image.map((_, i) => image[(i % channels) * size + Math.floor(i / channels)]) : image;
 }
 
 /** The input of the network for an image file: channels x size x size. */

@@ -12,15 +12,16 @@ import pytest
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.runtime_spec import find_runtime
-from vitpareto.cost_models.runtimes import available, onnxruntime_web, open_runtime, run_all
+from vitpareto.cost_models.runtimes import available, open_runtime, web
 from vitpareto.cost_models.runtimes.contract import RuntimeContract
-from vitpareto.cost_models.standalone.timing import ONE_BY_ONE, measure_alone
+from vitpareto.cost_models.standalone.timing import ONE_BY_ONE
 from vitpareto.cost_models.tables.anchors import ANCHORS, SMALL
 from vitpareto.cost_models.units.unit import Unit
 from vitpareto.cost_models.web import host, packages
 from vitpareto.spaces.errors import CostError, MissingRuntimeError
 
 from ...shared import needs_device
+from .web_laws import WebLaws
 
 pytestmark = pytest.mark.onnx
 NODE = Device.load("node")
@@ -32,55 +33,8 @@ def node() -> Device:
     return NODE
 
 
-class TestNode(RuntimeContract):
+class TestNode(WebLaws):
     device = NODE
-
-    @pytest.fixture(autouse=True)
-    def installed(self) -> None:
-        needs_device(self.device.name)
-
-    def test_it_is_timed_where_it_runs(self) -> None:
-        """The way there takes longer than the network, and is not in its time."""
-        compiled = self.compiled()
-        watch = compiled.stopwatch(np.zeros(compiled.input_shape, np.float32))
-        few, many = watch(3, 1, 50), watch(3, 400, 0)
-        assert len(few) == len(many) == 3
-        assert 0.2 < min(few) / min(many) < 5 and max(many) < 1.0
-        assert measure_alone(watch).median_ms < 1.0
-
-    def test_fresh_memory_holds_nothing_and_models_open_again(self) -> None:
-        """The peak begins anew and grows with a model; what was compiled before still answers."""
-        runtime, compiled = self.runtime, self.compiled()
-        images = np.ones(compiled.input_shape, np.float32)
-        answer = compiled.run(images).copy()
-        runtime.renew()
-        first = runtime.peak_mb()
-        assert (compiled.run(images) == answer).all()
-        grown = runtime.peak_mb()
-        assert 1 < first < grown
-        runtime.renew()
-        assert runtime.peak_mb() == first
-
-    def test_several_runs_are_one_job(self) -> None:
-        """Any number of inputs in one call gives what each gives alone, other shapes none."""
-        compiled = self.compiled()
-        images = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
-        alone = np.concatenate([compiled.run(x) for x in np.split(images, 3)])
-        assert (compiled.run(images) == alone).all()
-        assert (run_all(compiled, images, 2) == alone).all()
-        for shape in ((3, 3, 8, 8), (2, 3, 8, 9)):
-            with pytest.raises(CostError, match=r"takes inputs of \[2, 3, 8, 8\], got \["):
-                compiled.run(np.zeros(shape, np.float32))
-
-    def test_forgotten_models_are_closed(self) -> None:
-        """Memory does not grow with every model that was ever opened."""
-        runtime, content = self.runtime, self.encoded()
-        runtime.renew()
-        peaks = []
-        for _ in range(40):
-            runtime.compile(content).run(np.ones((2, 3, 8, 8), np.float32))
-            peaks.append(runtime.peak_mb())
-        assert peaks[-1] - peaks[4] < 0.1 * (peaks[4] - peaks[0] + 1)
 
 
 class TestNodeOnTwoThreads(RuntimeContract):
@@ -91,7 +45,7 @@ class TestNodeOnTwoThreads(RuntimeContract):
         needs_device(NODE.name)
 
 
-class TestChromium(TestNode):
+class TestChromium(WebLaws):
     device = Device.load("browser")
 
 
@@ -134,10 +88,10 @@ def test_a_package_that_is_damaged(
     node: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the program says is in the message."""
-    whole = packages.dist()
+    whole = packages.package(packages.ORT)
     broken = tmp_path / "onnxruntime-web" / "dist"
     broken.mkdir(parents=True)
-    (broken.parent / "package.json").write_text((whole.parent / "package.json").read_text())
+    (broken.parent / "package.json").write_text((whole / "package.json").read_text())
     monkeypatch.setenv(packages.FOLDER, str(tmp_path))
     with pytest.raises(CostError, match=r"does not run onnxruntime-web: .*ended: .*ENOENT"):
         open_runtime(node).compile(b"")
@@ -176,11 +130,11 @@ def test_what_is_missing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_package_can_be_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(packages.FOLDER, str(tmp_path))
-    assert packages.package_version() == ""
+    assert packages.package_version(packages.ORT) == ""
     (tmp_path / "onnxruntime-web").mkdir()
     (tmp_path / "onnxruntime-web" / "package.json").write_text('{"version": "1.30.1"}')
-    assert packages.package_version() == "1.30.1"
-    assert packages.dist() == tmp_path / "onnxruntime-web" / "dist"
+    assert packages.package_version(packages.ORT) == "1.30.1"
+    assert packages.package(packages.ORT) == tmp_path / "onnxruntime-web"
 
 
 WEBGPU = replace(Device.load("browser"), options=(("provider", "webgpu"),))
@@ -205,6 +159,6 @@ class TestWebGpu(RuntimeContract):
     @pytest.fixture(autouse=True)
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         needs_device("browser")
-        monkeypatch.setattr(onnxruntime_web, "SOFTWARE", True)
+        monkeypatch.setattr(web, "SOFTWARE", True)
         if missing := available(WEBGPU):
             pytest.skip(missing)

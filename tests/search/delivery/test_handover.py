@@ -55,7 +55,15 @@ MODELS = {  # of a runtime; any other has model.onnx
     "mnn": {"model.mnn"},
     "coreml": {"model.mlpackage.zip"},
     "qnn": {"model.qnn.onnx", "model.sm8550.onnx"},
-    "onnxruntime-web": {"model.onnx", "about.json", *FILES, *RUNTIME},
+    "onnxruntime-web": {
+        *("model.onnx", "about.json", *FILES, RUNTIME),
+        *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    },
+    "litert-web": {
+        *("model.tflite", "about.json", *FILES, RUNTIME, "litert.js", "wasm-utils.js"),
+        *("litert_wasm_internal.js", "litert_wasm_internal.wasm"),
+        *("litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm"),
+    },
 }
 BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
 
@@ -73,6 +81,7 @@ BESIDE = {"candidate.json", "model.safetensors", "manifest.json", "predict.py"}
         "qnn",
         "torch",
         "onnxruntime-web",
+        "litert-web",
     ],
 )
 def test_the_folder_holds_what_the_readme_says(
@@ -114,8 +123,8 @@ def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
 def test_a_runtime_that_is_not_there_writes_nothing(run: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such runtime 'onxruntime'\. Did you mean"):
         picked(run, "onxruntime", tmp_path / "out")
-    known = r"Known: coreml, executorch, litert, mnn, ncnn, onnxruntime, onnxruntime-web, "
-    known += r"openvino, qnn, torch\."
+    known = r"Known: coreml, executorch, litert, litert-web, mnn, ncnn, onnxruntime, "
+    known += r"onnxruntime-web, openvino, qnn, torch\."
     with pytest.raises(ConfigError, match=rf"'x'\. {known}"):
         picked(run, "x", tmp_path / "out")
     with pytest.raises(ConfigError, match=rf"'rknn'\. {known}"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vitpareto.cost_models import CostModel, calibrate
-from vitpareto.cost_models.standalone.kit_runner import KIT, MEASURED
+from vitpareto.cost_models.standalone.kit_files import KIT, MEASURED
 from vitpareto.cost_models.standalone.seal import sha256, write_sealed
 from vitpareto.search.delivery import kit as kits
 from vitpareto.search.delivery import verify
@@ -77,6 +77,16 @@ def test_it_holds_what_its_readme_says(run: Path, back: Path) -> None:
         ).read_bytes()
     csv = (back / "measured.csv").read_text().splitlines()
     assert len(csv) == 3 and csv[0].startswith("key,latency_ms")
+
+
+def test_without_its_runtime_it_ends_in_one_line(back: Path, tmp_path: Path) -> None:
+    packages = Path(np.__file__).parents[1]
+    for name in ("numpy", "numpy.libs"):
+        (tmp_path / name).symlink_to(packages / name)
+    command, alone = [sys.executable, "-S", "run.py"], {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=back, env=alone, capture_output=True, text=True)
+    missing = f"onnxruntime is not installed: {sys.executable} -m pip install onnxruntime"
+    assert (done.returncode, done.stderr) == (1, f"Error: {missing}\n")
 
 
 def test_what_comes_back_verifies_the_run(made: Made, copied: tuple[Path, Path]) -> None:

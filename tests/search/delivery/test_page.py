@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from vitpareto.cost_models import Device
-from vitpareto.cost_models.runtimes import available, onnxruntime_web
-from vitpareto.cost_models.runtimes.onnxruntime_web import GPU, QUIET
+from vitpareto.cost_models.runtimes import available, web
+from vitpareto.cost_models.runtimes.web import GPU, QUIET
 from vitpareto.search.data.pixels import Look
 from vitpareto.search.delivery.export import export_trained, random_build
 from vitpareto.search.delivery.preprocessing import Preprocessing
@@ -27,7 +27,6 @@ from ...shared import needs_device
 from ..chromium import CHROMIUM, needs_chromium
 
 pytestmark = [pytest.mark.onnx, needs_chromium]
-BROWSER = Device.load("browser")
 CLASSES = tuple(f"class {i}" for i in range(10))
 # What a user does: waits, chooses a file, reads. The tensors are asked of the module itself.
 USER = """<!doctype html><iframe src="index.html"></iframe><script type="module">
@@ -113,20 +112,28 @@ def images(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("channels", "fit", "size", "executes"), [(1, "crop", 16, "wasm"), (3, "pad", 24, "webgpu")]
+    ("name", "channels", "fit", "size", "executes"),
+    [
+        ("browser", 1, "crop", 16, "wasm"),
+        ("browser", 3, "pad", 24, "webgpu"),
+        ("browser-litert", 3, "squash", 16, "wasm"),
+    ],
 )
 def test_the_page_answers_as_the_program(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
     channels: int,
     fit: str,
     size: int,
     executes: str,
 ) -> None:
     """Tensors agree, bit by bit where the network has the size of the images."""
-    needs_device(BROWSER.name)
-    monkeypatch.setattr(onnxruntime_web, "SOFTWARE", True)
-    device = replace(BROWSER, options=(("provider", executes),))
+    needs_device(name)
+    monkeypatch.setattr(web, "SOFTWARE", True)
+    device = Device.load(name)
+    if executes == "webgpu":
+        device = replace(device, options=(("provider", executes),))
     if missing := available(device):
         pytest.skip(missing)
     blocks = (Block(num_heads=4, head_dim=8, mlp_hidden=64),)

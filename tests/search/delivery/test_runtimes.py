@@ -16,6 +16,7 @@ from vitpareto.cost_models.runtime_spec import find_runtime
 from vitpareto.search.delivery import handover, verify
 from vitpareto.search.delivery import kit as kits
 from vitpareto.search.delivery.artifact import Artifact
+from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.store.run_folder import RunFolder
@@ -102,14 +103,14 @@ def test_what_converts_from_end_to_end(made: Made, tmp_path: Path, runtime: str,
 
 @pytest.mark.slow
 @pytest.mark.onnx
-@pytest.mark.parametrize("name", ["node", "browser"])
+@pytest.mark.parametrize("name", ["node", "browser", "browser-litert"])
 def test_the_web_from_end_to_end(made: Made, tmp_path: Path, name: str) -> None:
     """Calibrated, predicted, delivered with a page and verified, in float32 and in int8."""
     needs_device(name)
     device, space = Device.load(name), SearchSpace.from_text(SPACE)
     there = made._replace(device=device, model=calibrate(device, space, 15.0, 0))
-    assert there.model.identity["runtime"] == "onnxruntime-web"
-    assert there.model.identity["host"].startswith({"node": "node", "browser": "chrom"}[name])
+    assert there.model.identity["runtime"] == device.runtime
+    assert there.model.identity["host"].startswith("node" if name == "node" else "chrom")
     (tmp_path / "config.yaml").write_text("")
     run = RunFolder(tmp_path, lock=False)
     keys = [
@@ -120,7 +121,8 @@ def test_the_web_from_end_to_end(made: Made, tmp_path: Path, name: str) -> None:
     delivered = {manifest.key: manifest for manifest in manifests(run.pareto)}
     for key, integers in zip(keys, (False, True), strict=True):
         manifest = delivered[key]
-        assert {"model.onnx", "index.html", "about.json", "predict.py"} < set(manifest.files)
+        page = {"index.html", "about.json", "predict.py"}
+        assert {format_of(device).file, *page} < set(manifest.files)
         checks = {check.name: check for check in manifest.checks}
         names = {"silent fallbacks", "size_mb", "peak_memory_mb"}
         names |= {"agreement with torch"} if integers else {"logits against torch"}
@@ -154,6 +156,7 @@ POLICIES = {"float": Policy(), "int8": Policy(8, 8), "sparse": Policy(8, 8, spar
         "coreml",
         "qnn",
         "onnxruntime-web",
+        "litert-web",
     ],
 )
 @pytest.mark.onnx
