@@ -18,6 +18,8 @@ from . import Source
 from .converting import Converting
 from .web import WebModel, WebRuntime, in_chromium
 
+STARTS = {CHROMIUM: in_chromium}
+
 
 class LiteRtWebModel(WebModel):
     """A model of LiteRT.js."""
@@ -32,8 +34,7 @@ class LiteRtWebModel(WebModel):
 class LiteRtWebRuntime(Converting, WebRuntime):
     """Converts ONNX graphs as for LiteRT, and runs them in a page."""
 
-    title, writer = "LiteRT.js", "..tflite.convert:to_tflite"
-    starts = {CHROMIUM: in_chromium}
+    title, writer, starts = "LiteRT.js", "..tflite.convert:to_tflite", STARTS
 
     def compile(self, model: Source) -> WebModel:
         """Open a file.

@@ -149,9 +149,7 @@ def test_from_predicted_to_verified(made: Made, tmp_path: Path, name: str) -> No
     with RunFolder(run) as opened, pytest.raises(RunError, match="another device than browser"):
         verify_measured(opened, kit, made.data)
     (manifest,) = manifests(run / "pareto")
-    write_manifest(
-        run / "pareto" / manifest.key, replace(manifest, identity=measured["identity"])
-    )
+    write_manifest(run / "pareto" / manifest.key, replace(manifest, identity=measured["identity"]))
     with RunFolder(run) as opened:
         (report,) = verify_measured(opened, kit, made.data)
     (manifest,) = manifests(run / "pareto")
