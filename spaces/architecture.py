@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from . import mixers
@@ -11,16 +11,19 @@ from .block import Block
 STEMS = ("patch", "conv", "convs", "mobile", "overlap")
 HALVING = ("conv", "convs", "mobile")  # stems that halve the image again and again
 POS_EMBEDS = ("learned", "patches", "relative", "none")
-GLOBAL_POOLS = ("token", "distill", "avg", "token_avg", "map")
-CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "token_avg": 1, "map": 0}
+GLOBAL_POOLS = ("token", "distill", "avg", "avg_distill", "token_avg", "map")
+CLASS_TOKENS = {"token": 1, "distill": 2, "avg": 0, "avg_distill": 0, "token_avg": 1, "map": 0}
+TWO_HEADS = ("distill", "avg_distill")  # the second learns from a teacher alone
 FINAL_NORMS = ("tokens", "pooled", "none")
 MLPS = ("plain", "glu")
 NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu", "relu6")
 DOWNSAMPLES = (
     *("conv", "merge", "merge_post", "patch", "overlap", "mbconv", "inverted", "pointwise"),
-    "conv_attention",
+    *("conv_attention", "attention"),
 )
+INNER = {"inverted": "mbconv", "attention": "levit"}  # mixers whose numbers they have
+ROUNDED = ("attention",)  # those that take grids of odd sides, of which halves are rounded up
 SAME_GRID = ("conv", "overlap", "inverted", "pointwise")  # those that may leave the grid as it is
 TOKEN_REDUCTIONS = ("evit", "random")
 TOKEN_ROUTINGS = ("learned", "random")
@@ -29,6 +32,39 @@ BRANCHED = {
     "stem": HALVING,
     "downsample": ("conv", "mbconv", "overlap", "inverted", "conv_attention"),
 }
+
+# Numbers of a stage that one kind of downsampling has alone.
+LED_BY = {
+    "downsample_hidden": "inverted",
+    "downsample_kernel": "inverted",
+    "downsample_se": "inverted",
+    "downsample_head_dim": "attention",
+}
+
+
+def halved(side: int, times: int) -> int:
+    """Side of a grid that was halved some times, rounded up.
+
+    >>> halved(14, 1), halved(14, 2)
+    (7, 4)
+    """
+    return -(-side >> times)
+
+
+def even_halvings(led: Iterable[tuple[int, Iterable[object]]]) -> int:
+    """How often a grid is halved up to the last time that its side must be even.
+
+    Args:
+        led: stride, and kinds of downsampling that there may be, of each stage but the first.
+
+    >>> even_halvings([(2, ["conv"]), (1, ["conv"]), (2, ["attention"])])
+    1
+    """
+    times = needed = 0
+    for stride, kinds in led:
+        times += stride == 2
+        needed = times if stride == 2 and set(kinds) - set(ROUNDED) else needed
+    return needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +77,15 @@ class Stage:
         downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
             "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's), "mbconv"
             (TinyViT's), "inverted" (MobileNet's inverted residual without the residual),
-            "pointwise" (1x1, norm and activation) or "conv_attention" (EfficientFormerV2's); the
-            first stage has the stem.
+            "pointwise" (1x1, norm and activation), "conv_attention" (EfficientFormerV2's) or
+            "attention" (LeViT's); the first stage has the stem.
         stride: 2, or 1 where the grid stays as it was.
         act: activation, where it is another than the network's; "" for that.
         downsample_hidden: channels of "inverted" between its convolutions; 0 for those that enter,
             without a first convolution.
         downsample_kernel: side of its depthwise convolution.
         downsample_se: channels of its squeeze-and-excitation; 0 for none.
+        downsample_head_dim: channels of queries and keys of a head of "attention".
         exits: after how many of its blocks a head may answer, "4,8"; "none" for nowhere but at
             the end of the network. See `exits`.
     """
@@ -62,6 +99,7 @@ class Stage:
     downsample_hidden: int = field(default=0, repr=False)
     downsample_kernel: int = field(default=3, repr=False)
     downsample_se: int = field(default=0, repr=False)
+    downsample_head_dim: int = field(default=16, repr=False)
     exits: str = field(default="none", repr=False)
 
     @property
@@ -76,9 +114,9 @@ def _canonical(stage: Stage, index: int, act: str) -> Stage:
     own = "" if stage.act == act else stage.act
     if not index:
         return Stage(stage.width, blocks, act=own, exits=stage.exits)
-    inner = stage.inner if stage.downsample == "inverted" else ()
-    led = stage.downsample, stage.stride, own, *inner
-    return Stage(stage.width, blocks, *led, exits=stage.exits)
+    kept = {name: getattr(stage, name) for name, by in LED_BY.items() if by == stage.downsample}
+    led = stage.downsample, stage.stride, own
+    return Stage(stage.width, blocks, *led, exits=stage.exits, **kept)
 
 
 @dataclass(frozen=True)
@@ -103,13 +141,15 @@ class Architecture:
         post_norm: the norms of blocks are after mixer and MLP instead of before, on what is added
             to the stream, as in SwinV2.
         global_pool: class "token", class and "distill" tokens with a head each, "avg" of the
-            patches, "token_avg" with both side by side, or "map", attention of a learned query.
+            patches, "avg_distill" with a head more for what a teacher says, "token_avg" with class
+            token and average side by side, or "map", attention of a learned query.
         pool_registers: whether "avg" and "map" see the registers too.
         pool_heads: heads of "map".
         pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
         head_hidden: units of a layer with activation before the head, as in MobileNetV3; 0 for
             none.
-        final_norm: where the last norm is: on all "tokens", after pooling ("pooled"), or "none".
+        final_norm: where the last norm is: on all "tokens", after pooling ("pooled"; of
+            "avg_distill" one for each head), or "none".
         final_eps: epsilon of the last norm, where it is another; 0 for that of all.
         norm: "layer", "rms", "batch", "group" (of 8 channels), "group1" (one group of all channels
             and tokens, as in PoolFormer) or "affine" (scale and shift alone).
@@ -196,8 +236,20 @@ class Architecture:
         return self.input_size // self.patch_size
 
     def side(self, stage: int) -> int:
-        """Side of the token grid of a stage."""
-        return self.grid >> sum(one.stride == 2 for one in self.stages[1 : stage + 1])
+        """Side of the token grid of a stage; halves of odd ones are rounded up."""
+        return halved(self.grid, self._halvings(stage))
+
+    def stride(self, stage: int) -> int:
+        """Pixels of the image from one token of a stage to the next."""
+        return self.patch_size << self._halvings(stage)
+
+    def _halvings(self, stage: int) -> int:
+        return sum(one.stride == 2 for one in self.stages[1 : stage + 1])
+
+    @property
+    def halvings(self) -> int:
+        """How often the grid is halved up to the last time that its side must be even."""
+        return even_halvings((stage.stride, (stage.downsample,)) for stage in self.stages[1:])
 
     def act_of(self, stage: int) -> str:
         """Activation of the blocks of a stage, and of what leads to it."""
@@ -207,6 +259,11 @@ class Architecture:
     def class_tokens(self) -> int:
         """Number of class and distillation tokens, which stand before all others."""
         return CLASS_TOKENS[self.global_pool]
+
+    @property
+    def heads(self) -> int:
+        """Number of heads, whose mean is the answer."""
+        return 2 if self.global_pool in TWO_HEADS else 1
 
     @property
     def prefix(self) -> int:

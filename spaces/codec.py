@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "downsample_ratio": (0, 16),
     "downsample_kernel": (1, 31),
     "downsample_se_ratio": (0, 16),
+    "downsample_head_dim": (1, 1024),
 }
 KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
 

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from . import schema
-from .architecture import HALVING
+from .architecture import HALVING, halved
 from .counting import FactorGraph
 from .errors import ChoiceError, SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
@@ -114,10 +114,10 @@ class Constraints:
             elif name == "stage":
                 numbers[name] = site.where[0]
             elif name == "halvings":
-                numbers[name] = layout.halvings(len(layout.stages) - 1)
+                numbers[name] = layout.even_halvings()
             elif name == "grid":
                 size, patch = (layout.get(site, n, values) for n in ("input_size", "patch_size"))
-                numbers[name] = size // patch >> layout.halvings(site.where[0])
+                numbers[name] = halved(size // patch, layout.halvings(site.where[0]))
             elif block is not None and name in block_defaults():
                 numbers[name] = getattr(block, name)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import schema
+from .architecture import LED_BY
 from .candidate import Candidate
 from .layout import Layout, Site
 from .mixers import find
@@ -78,12 +79,12 @@ class Distances:
         return _distance(getattr(stage, name), value)
 
     def _inside(self, i: int, name: str, value: Any) -> float | None:
-        """Distance of a number of the downsampling by an inverted residual."""
+        """Distance of a number of a downsampling."""
         before, stage = self.architecture.stages[i - 1].width, self.architecture.stages[i]
-        if not i or stage.downsample != "inverted":
+        field = schema.INSIDE[name]
+        if not i or stage.downsample != LED_BY[field]:
             return None
-        own = stage.inner[schema.INSIDE.index(name)]
-        return _distance(own, schema.inside(name, value, before))
+        return _distance(getattr(stage, field), schema.inside(name, value, before))
 
     def _block(self, where: tuple[int, ...], name: str, value: Any) -> float | None:
         i, j = where

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from . import schema
+from .architecture import even_halvings
 from .block import Block
 from .codec import mapping, scalar, sequence
 from .compression import Policy
@@ -132,6 +133,13 @@ class Layout:
     def halvings(self, stage: int) -> int:
         """How often the grid was halved before a stage; no choice says that."""
         return sum(self.start[s.sources["stride"]] == 2 for s in self.stages[1 : stage + 1])
+
+    def even_halvings(self) -> int:
+        """How often the grid is halved up to the last time that its side must be even."""
+        return even_halvings(
+            (self.start[s.sources["stride"]], self.domain(s.sources["downsample"]))
+            for s in self.stages[1:]
+        )
 
     def exists(self, site: Site, values: Values) -> bool:
         """Whether a block's site is within the depth of its stage."""

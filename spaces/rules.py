@@ -18,10 +18,10 @@ from .exits import NONE, are_inside, is_spelled
 from .mixers import MIXERS, find
 from .mixers.spec import Rule
 
-_PLAIN_POOLS = ("token", "distill", "avg")
+_PLAIN_POOLS = ("token", "distill", "avg", "avg_distill")
 # Places of the last norm; that of one pooled vector is a layer norm where all is one group.
 _FINALS: dict[str, tuple[str, ...]] = dict.fromkeys(NORMS, ("tokens",))
-_FINALS["group1"] = ("tokens", "pooled")
+_FINALS["group1"] = _FINALS["batch"] = ("tokens", "pooled")
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 
@@ -239,7 +239,7 @@ def problems(architecture: Architecture) -> Iterator[str]:
         field.name: getattr(architecture, field.name) for field in fields(architecture)
     }
     network["stages"] = stages
-    network["halvings"] = sum(stage.stride == 2 for stage in architecture.stages[1:])
+    network["halvings"] = architecture.halvings
     yield from _broken(NETWORK_RULES, network, "architecture")
     if network["patch_size"] < 1:
         return

@@ -53,6 +53,7 @@ _STAGE: dict[str, Scalar] = {
     "downsample_ratio": 4.0,
     "downsample_kernel": 3,
     "downsample_se_ratio": 0.0,
+    "downsample_head_dim": 16,
     "stride": 2,
     "stage_act": "",  # that of the network
     "token_keep_at": "",  # block indices, "3,6,9"; empty means every block
@@ -68,7 +69,13 @@ _BLOCK: dict[str, Scalar] = {
     "token_keep": 1.0,
 }
 
-INSIDE = ("downsample_ratio", "downsample_kernel", "downsample_se_ratio")  # of "inverted" alone
+# Numbers that one kind of downsampling has alone, as `Stage` names them.
+INSIDE = {
+    "downsample_ratio": "downsample_hidden",
+    "downsample_kernel": "downsample_kernel",
+    "downsample_se_ratio": "downsample_se",
+    "downsample_head_dim": "downsample_head_dim",
+}
 ARCHITECTURE = tuple(name for name, value in defaults(Architecture).items() if value is not MISSING)
 LEVELS = (NETWORK, STAGE, BLOCK)
 # One value a space: they have no effect on cost, or none that a search should trade.
@@ -187,13 +194,13 @@ def build_stage(given: Mapping[str, Any], before: int, blocks: tuple[Block, ...]
         given["downsample"],
         given["stride"],
         given["stage_act"],
-        *(inside(name, given[name], before) for name in INSIDE),
         exits=given["exits"],
+        **{field: inside(name, given[name], before) for name, field in INSIDE.items()},
     )
 
 
 def inside(name: str, value: Any, before: int) -> int:
-    """A number of the downsampling by an inverted residual, from a field of `INSIDE`.
+    """A number of a downsampling, from a field of `INSIDE`.
 
     Args:
         name: of the field.

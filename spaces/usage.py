@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from . import schema
-from .architecture import BRANCHED
+from .architecture import BRANCHED, LED_BY
 from .errors import ChoiceError, SpaceError
 from .layout import Layout, Site, Test, Values
 from .mixers import MIXERS, find
@@ -111,7 +111,7 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
         return False
     if site.where == (0,) and name.startswith("downsample"):
         return False  # the first stage has the stem instead
-    if name in schema.INSIDE and site.get("downsample", values) != "inverted":
+    if name in schema.INSIDE and site.get("downsample", values) != LED_BY[schema.INSIDE[name]]:
         return False
     most = schema.most_bits(name)
     bits = layout.get(site, _weight_bits(name), values) if most < 32 else 0

@@ -34,15 +34,21 @@ def presets() -> list[Any]:
     return [pytest.param(n, marks=pytest.mark.slow) if n in FAMILIES else n for n in names]
 
 
-def slim_poolformer(**settings: Any) -> Any:
+def slim_poolformer(version: int = 1, **settings: Any) -> Any:
     """timm's PoolFormer, whose own functions make no slim ones, with few channels."""
-    from timm.models.metaformer import GroupNorm1, MetaFormer
+    from timm.models.metaformer import GroupNorm1, GroupNorm1NoBias, MetaFormer
     from torch import nn
 
-    parts = {"norm_layers": GroupNorm1, "downsample_norm": None, "mlp_act": nn.GELU}
-    parts |= {"mlp_bias": True, "use_mlp_head": False, "res_scale_init_values": None}
-    parts |= {"depths": (1, 2, 1), "dims": (8, 12, 16), "layer_scale_init_values": 0.1}
+    parts = {"depths": (1, 2, 1), "dims": (8, 12, 16), "use_mlp_head": False}
+    if version == 1:
+        parts |= {"norm_layers": GroupNorm1, "downsample_norm": None, "mlp_act": nn.GELU}
+        parts |= {"mlp_bias": True, "res_scale_init_values": None, "layer_scale_init_values": 0.1}
+    else:
+        parts |= {"norm_layers": GroupNorm1NoBias, "res_scale_init_values": (None, 0.7, 1.3)}
     model = MetaFormer(**parts | settings)
+    for name, value in model.named_parameters():
+        if name.endswith(("norm.weight", "norm1.weight", "act.scale", "act.bias")):
+            value.data.uniform_(0.5, 1.5)
     model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
     return model
 
@@ -53,6 +59,15 @@ def slim_efficientformer(**settings: Any) -> Any:
 
     small = {"embed_dims": (16, 16, 24, 32), "depths": (1, 1, 1, 2)} | settings
     return lively(timm.create_model("efficientformer_l1", **small))
+
+
+def slim_levit(name: str = "levit_128", **settings: Any) -> Any:
+    """timm's LeViT with few channels on grids of 7x7, 4x4 and 2x2."""
+    import timm
+
+    small = {"img_size": 56, "stem_type": "s8", "embed_dim": (32, 40, 48), "key_dim": 8}
+    small |= {"depth": (1, 2, 1), "num_heads": (2, 3, 4)} | settings
+    return lively(timm.create_model(name, **small))
 
 
 def lively(model: Any) -> Any:
@@ -67,7 +82,7 @@ def lively(model: Any) -> Any:
             elif name.endswith("running_mean"):
                 value.normal_(0, 0.1)
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5)
     return model
 

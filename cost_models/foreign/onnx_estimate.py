@@ -326,7 +326,8 @@ class _Reader:
     def _head(self, piece: Piece) -> SubBlock | None:
         if piece.convolutions or piece.products or len(piece.linears) not in (1, 2):
             return None
-        plain = "distill" if len(piece.linears) == 2 else "avg"
+        two = "distill" if self.prefix else "avg_distill"
+        plain = two if len(piece.linears) == 2 else "avg"
         variant = "token" if plain == "avg" and "Gather" in piece.kinds else plain
         enters = piece.enters
         place = self._bare([enters[0], self.rows, enters[2]] if piece.scattered else enters)

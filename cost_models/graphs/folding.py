@@ -7,16 +7,18 @@ copy before export and before measurement, so that both see the same graph.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...spaces.architecture import INNER
 from ...spaces.mixers import find
 from ...spaces.networks import Network
 from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.branches import unbranch
+from ...spaces.networks.levit import AttentionDownsample
 from ...spaces.networks.norms import Affine, LayerScale
 from ...spaces.networks.stems import ConvDownsample, PatchDownsample, PatchMerging
 from ...spaces.networks.window import WindowAttention
@@ -40,24 +42,35 @@ def folded(module: M) -> M:
             elif isinstance(part, ConvDownsample):
                 _after(part.conv, *_affine(part.bn))
                 part.add_module("bn", nn.Identity())
+            elif isinstance(part, AttentionDownsample):
+                _fold_norms(part.attention, find(INNER["attention"]).batch_norms)
             elif isinstance(part, PatchMerging) and _is_affine(part.norm):
                 _before([part.reduction], *_affine(part.norm))
                 part.norm = nn.Identity()
             elif isinstance(part, PatchDownsample) and _is_affine(part.norm_in):
                 _before([part.proj], *_affine(part.norm_in))
                 part.norm_in = nn.Identity()
-            elif isinstance(part, Network) and _is_affine(part.norm):
-                readers = (part.pre_logits,) if part.pre_logits else (part.head, part.head_dist)
-                _before([r for r in readers if isinstance(r, nn.Linear)], *_affine(part.norm))
-                part.norm = nn.Identity()
+            elif isinstance(part, Network):
+                _fold_heads(part)
     return module
+
+
+def _fold_heads(network: Network) -> None:
+    """Norms of tokens or of what is pooled, into the layers that read them."""
+    heads = (network.pre_logits,) if network.pre_logits else (network.head, network.head_dist)
+    own = {"fc_norm": heads[:1], "fc_norm_dist": heads[1:]}
+    if network.fc_norm_dist is None:
+        own = {"fc_norm": heads}
+    for name, parts in {"norm": heads, **own}.items():
+        norm, readers = getattr(network, name), [p for p in parts if isinstance(p, nn.Linear)]
+        if _is_affine(norm) and readers:
+            _before(readers, *_affine(norm))
+            setattr(network, name, nn.Identity())
 
 
 def _fold_block(block: ResidualBlock) -> None:
     mixer, traits = block.get_submodule(block.mixer_name), find(block.mixer)
-    for bn, conv in traits.batch_norms.items():
-        _after(mixer.get_submodule(conv), *_affine(mixer.get_submodule(bn)))
-        mixer.add_module(bn, nn.Identity())
+    _fold_norms(mixer, traits.batch_norms)
     last = _layers(mixer, traits.last)
     if isinstance(block.ls1, LayerScale) and last:
         _scale(last[0], block.ls1.gamma)
@@ -74,6 +87,13 @@ def _fold_block(block: ResidualBlock) -> None:
     if block.norm2 is not None and _is_affine(block.norm2) and block.mlp is not None:
         _before(_layers(block.mlp, *block.mlp.readers), *_affine(block.norm2))
         block.norm2 = nn.Identity()
+
+
+def _fold_norms(module: nn.Module, batch_norms: Mapping[str, str]) -> None:
+    """Batch norms of a module, each into the layer before it."""
+    for bn, layer in batch_norms.items():
+        _after(module.get_submodule(layer), *_affine(module.get_submodule(bn)))
+        module.add_module(bn, nn.Identity())
 
 
 def _layers(mixer: nn.Module, *names: str) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isqrt
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
         module = Head(_network(unit), tokens)
     elif unit.kind == "downsample":
         stage = _stage(unit)
-        grid = (stage.stride * place.grid[0], stage.stride * place.grid[1])
+        grid = _grid_before(place, stage.stride)
         module = make_downsample(stage, unit.inputs, grid, unit.norm, EPS, place.act)
         merges = module.layout == "tokens"
         shape = (batch, grid[0] * grid[1], unit.inputs) if merges else (batch, unit.inputs, *grid)
@@ -148,7 +149,7 @@ def locate(candidate: Candidate) -> dict[str, SubBlock]:
     blocks["head"] = next(units)
     if candidate.architecture.head_hidden:
         blocks["pre_logits"] = blocks["head"]
-    if candidate.architecture.class_tokens > 1:
+    if candidate.architecture.heads > 1:
         blocks["head_dist"] = blocks["head"]
     if candidate.architecture.global_pool == "map":
         blocks["attn_pool"] = blocks["head"]
@@ -264,8 +265,15 @@ def _architecture(unit: SubBlock) -> Architecture:
 def _stage(unit: SubBlock) -> Stage:
     """The stage that a downsampling leads to, as far as that matters."""
     block, stride = unit.place.block, 1 if "stride_1" in unit.flags else 2
-    inner = block.mlp_hidden, block.kernel_size, block.se_hidden
+    inner = block.mlp_hidden, block.kernel_size, block.se_hidden, block.head_dim
     return Stage(unit.place.width, (), unit.variant, stride, "", *inner)
+
+
+def _grid_before(place: Place, stride: int) -> tuple[int, int]:
+    """Rows and columns of what enters a downsampling."""
+    if place.tokens != place.kept:
+        return isqrt(place.tokens), isqrt(place.tokens)
+    return stride * place.grid[0], stride * place.grid[1]
 
 
 def _ratio(hidden: int, width: int) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Architecture, Block, Candidate, Policy
+from ...spaces.architecture import halved
 from ...spaces.exits import exits_of
 from ...spaces.mixers import find
 from ...spaces.places import place_of
@@ -92,7 +93,7 @@ class Indexer:
         numbers.append(self._stem(candidate, network))
         for i, (stage, bits) in enumerate(zip(a.stages, compression.stages, strict=True)):
             width, act = stage.width, stage.act or a.act
-            side >>= i > 0 and stage.stride == 2
+            side = halved(side, i > 0 and stage.stride == 2)
             tokens = side * side
             exits = exits_of(stage.exits)
             if i:
@@ -161,8 +162,10 @@ class Indexer:
     def _downsample(self, candidate: Candidate, i: int, network: int) -> int:
         a, policy = candidate.architecture, candidate.compression.stages[i].downsample
         stage, before = a.stages[i], a.stages[i - 1].width
-        side, act, inner = a.side(i), a.act_of(i), (stage.downsample, stage.stride, *stage.inner)
-        key = (side, act, network, policy, before, stage.width, *inner, stage.blocks[0].mixer)
+        inner = stage.downsample, stage.stride, *stage.inner, stage.downsample_head_dim
+        side, act, entered = a.side(i), a.act_of(i), a.side(i - 1)
+        around = side, entered, act, network, policy, before
+        key = (*around, stage.width, *inner, stage.blocks[0].mixer)
         if key not in self._others:
             place = place_of(a, stage.blocks[0], stage.width, side, side * side, act)
             self._others[key] = self._number(downsample_unit(a, i, place, policy))

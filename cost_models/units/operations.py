@@ -6,8 +6,10 @@ from functools import lru_cache
 
 from ...spaces import Policy
 from ...spaces import ops as o
+from ...spaces.architecture import TWO_HEADS
 from ...spaces.block import among_chosen
 from ...spaces.mixers import find
+from ...spaces.mixers.levit import attend
 from ...spaces.mixers.mbconv import excited
 from ...spaces.mixers.talking_heads import halving
 from ...spaces.ops import Op
@@ -100,6 +102,8 @@ def _downsample_ops(unit: Signature) -> list[Op]:
         return [o.conv(place.tokens, unit.inputs, place.width, 3, stride)]
     if unit.variant == "inverted":
         return _inverted_ops(unit, stride)
+    if unit.variant == "attention":
+        return attend(place.block, place.kept, place.tokens, unit.inputs, place.width)
     kernel = 1 if unit.variant == "pointwise" else 3
     layers = [
         o.conv(place.tokens, unit.inputs, place.width, kernel, stride, bias=False),
@@ -196,13 +200,14 @@ def _head_ops(unit: Signature) -> list[Op]:
     moved = "pooled" in unit.flags or "none" in unit.flags
     ops = [] if moved else [o.norm(unit.norm, rows, width)]
     pooled = rows if "pool_registers" in unit.flags else place.tokens
-    if unit.variant in ("avg", "token_avg"):
+    if unit.variant in ("avg", "avg_distill", "token_avg"):
         ops.append(o.pool(pooled * width, width))
     elif unit.variant == "map":
         ops += _attention_pool_ops(unit, pooled)
-    heads = 2 if unit.variant == "distill" else 1
+    heads = 2 if unit.variant in TWO_HEADS else 1
     if "pooled" in unit.flags:
-        ops += [o.norm(unit.norm, heads, width)]
+        each = unit.variant == "avg_distill"  # of both heads a norm of its own
+        ops += [o.norm(unit.norm, 1, width)] * 2 if each else [o.norm(unit.norm, heads, width)]
     features = 2 * width if unit.variant == "token_avg" else width
     if hidden := place.block.mlp_hidden:
         ops += [o.linear(1, width, hidden), o.elementwise(hidden)]

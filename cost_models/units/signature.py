@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...spaces import Place, Policy
+from ...spaces.architecture import INNER
 from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
 
@@ -29,7 +30,8 @@ class Signature:
     Attributes:
         kind: stem, mixer, mlp, downsample or head.
         place: shapes; of a stem or head, those of the block beside it. Its block holds the numbers
-            of "inverted" downsampling, and the units of a layer before the head.
+            of downsampling like a mixer, and the units of a layer before the head. Tokens that
+            enter a downsampling are told where their grid may have an odd side.
         policy: compression of its weights.
         norm: norm of the network.
         variant: mixer name, stem, downsampling or pooling, by kind.
@@ -70,8 +72,9 @@ class Signature:
 
     @property
     def described(self) -> Mixer | None:
-        """Description of the mixer whose numbers it has: its own, or those of "inverted"."""
-        return find("mbconv") if self.variant == "inverted" else self.mixer
+        """Description of the mixer whose numbers it has: its own, or those of a downsampling."""
+        inner = INNER.get(self.variant) if self.kind == "downsample" else None
+        return find(inner) if inner else self.mixer
 
     @property
     def routing(self) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from math import ceil
 
 from ...spaces import Block, Place, Policy
+from ...spaces.architecture import INNER
 from ...spaces.errors import CostError
 from ...spaces.mixers import find
 from ...spaces.ops import Op
@@ -100,7 +101,7 @@ def _parse(key: str) -> SubBlock:
         tokens = int(given.get("tokens", side * side))
         numbers = {n: int(given[n]) for n in _NUMBERS if n in given}
         mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
-        mixer = "mbconv" if variant == "inverted" else mixer
+        mixer = INNER.get(variant, mixer) if kind == "downsample" else mixer
         block = Block(
             mixer,
             mlp_hidden=int(given.get("mlp_hidden", 0)),

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from ...spaces import Architecture, Block, Candidate, Place, Policy
 from ...spaces.exits import exits_of
 from ...spaces.mixers import find
+from ...spaces.mixers.levit import halving
 from ...spaces.places import places
 from .signature import MLP_VARIANTS, route_flag
 from .sub_block import SubBlock
@@ -103,6 +104,9 @@ def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -
         hidden, kernel, few = own.inner
         block = Block("mbconv", mlp_hidden=hidden, kernel_size=kernel, se_hidden=few)
         place = replace(place, block=block)
+    elif own.downsample == "attention":
+        block = halving(a.stages[stage - 1].width, own.downsample_head_dim)
+        place = replace(place, block=block, tokens=a.side(stage - 1) ** 2)
     return SubBlock(
         *("downsample", place, at_run_time(policy), a.norm, own.downsample),
         inputs=a.stages[stage - 1].width,

@@ -74,7 +74,7 @@ class DistillConfig(Section):
 
     Attributes:
         loss: "soft" its probabilities, "hard" its decision, "token" its decision on a head of
-            its own (with global_pool: distill).
+            its own (with global_pool: distill or avg_distill).
         features: weight of the loss on which images it finds alike.
         attention: weight of the loss on where it looks.
     """

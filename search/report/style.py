@@ -112,6 +112,8 @@ svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
 .edge.softmax { fill: #0072b2 } .edge.grouped { fill: #56b4e9 } .edge.pooled { fill: #009e73 }
 .edge.window { fill: #e69f00 } .edge.linear { fill: #cc79a7 } .edge.token_mlp { fill: #b8a900 }
 .edge.pool { fill: #999999 } .edge.mbconv { fill: #d55e00 } .edge.mlp { fill: var(--soft) }
+.edge.levit { fill: #0072b2 } .edge.normed_mlp { fill: var(--soft) }
+.edge.pool_scaled, .edge.norm2d { fill: #999999 } .edge.star_mlp { fill: var(--soft) }
 .edge.linformer, .edge.performer { fill: #009e73 } .edge.multiscale_linear { fill: #cc79a7 }
 .edge.halo, .edge.focal, .edge.aggregate, .edge.banded, .edge.unfold { fill: #e69f00 }
 .edge.cosine_window { fill: #e69f00 } .edge.cascaded { fill: #56b4e9 }

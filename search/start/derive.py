@@ -12,6 +12,7 @@ from torch import nn
 
 from ...cost_models import workload
 from ...spaces import Architecture, Block, Candidate, SearchSpace, Stage
+from ...spaces.architecture import LED_BY
 from ...spaces.compression import INTEGER_BITS
 from ...spaces.convert import answer_of, from_model
 from ...spaces.convert.vision_transformer import exact_ratio
@@ -128,10 +129,11 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
     if index:
         spec["downsample"] = stage.downsample
         spec |= {"stride": 1} if stage.stride == 1 else {}
-        if stage.downsample == "inverted":
-            (hidden, kernel, few), before = stage.inner, a.stages[index - 1].width
-            numbers = exact_ratio(hidden, before), kernel, exact_ratio(few, before)
-            spec |= dict(zip(INSIDE, numbers, strict=True))
+        before = a.stages[index - 1].width
+        for name, own in INSIDE.items():
+            if LED_BY[own] == stage.downsample:
+                value = getattr(stage, own)
+                spec[name] = value if name == own else exact_ratio(value, before)
     spec |= {"stage_act": stage.act} if stage.act else {}
     turns = [_block(a, index, stage, first) for first in stage.blocks[:period]]
     if period == 1:

@@ -35,6 +35,7 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.TinyVit": ".tiny_vit:convert",
         "timm.SwinTransformerV2": ".swin_v2:convert",
         "timm.ConvNeXt": ".convnext:convert",
+        "timm.Levit": ".levit:convert",
         "timm.MetaFormer": ".metaformer:convert",
         "timm.EfficientFormer": ".efficientformer:convert",
         "timm.EfficientFormerV2": ".efficientformer_v2:convert",

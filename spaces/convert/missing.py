@@ -7,5 +7,4 @@ MISSING = {
     "before the head",
     "timm.EfficientVitMsra": "cascaded heads inside windows with position biases, and convolutions "
     "and MLPs with norms after them",
-    "timm.Levit": "attention that halves the grid, and values wider than keys",
 }

@@ -31,6 +31,9 @@ MIXERS: Registry[Mixer] = Registry(
         "token_linear": ".token_linear:SPEC",
         "pool": ".pool:SPEC",
         "pool_raw": ".pool_raw:SPEC",
+        "pool_scaled": ".pool_scaled:SPEC",
+        "star_mlp": ".star_mlp:SPEC",
+        "norm2d": ".norm2d:SPEC",
         "mbconv": ".mbconv:SPEC",
         "mbconv_act": ".mbconv_act:SPEC",
         "depthwise": ".depthwise:SPEC",
@@ -51,6 +54,8 @@ MIXERS: Registry[Mixer] = Registry(
         "conv_next": ".conv_next:SPEC",
         "conv_mlp": ".conv_mlp:SPEC",
         "talking_heads": ".talking_heads:SPEC",
+        "levit": ".levit:SPEC",
+        "normed_mlp": ".normed_mlp:SPEC",
     },
     __name__,
 )

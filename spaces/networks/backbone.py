@@ -44,7 +44,7 @@ def feature_maps(architecture: Architecture) -> list[FeatureMap]:
                 f"stage {number}: {last.kept} of {rows * columns} tokens are left, which are no "
                 "map: need a model with token_keep 1"
             )
-        stride = architecture.input_size // rows
+        stride = architecture.stride(number - 1)
         found.append(FeatureMap(f"stage_{number}", stride, last.width, last.grid))
     return found
 

@@ -92,10 +92,12 @@ class Network(nn.Module):
         self.norm = _final_norm(a, "tokens", last)
         self.attn_pool = AttentionPool(last, a) if a.global_pool == "map" else None
         self.fc_norm = _final_norm(a, "pooled", last)
+        own = a.global_pool == "avg_distill" and a.final_norm == "pooled"
+        self.fc_norm_dist = _final_norm(a, "pooled", last) if own else None
         self.pre_logits = nn.Linear(last, a.head_hidden) if a.head_hidden else None
         self.act = make_act(a.act) if a.head_hidden else None
         self.head = self._head(a.head_hidden or last)
-        self.head_dist = self._head(last) if a.class_tokens > 1 else None
+        self.head_dist = self._head(last) if a.heads > 1 else None
         if not next(self.parameters()).is_meta:
             self.init_weights()
 
@@ -157,7 +159,10 @@ class Network(nn.Module):
     def forward_heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Tokens (B, N, C) -> logits of the class head, and of the distillation head."""
         if self.head_dist is not None:
-            return self.head(self.fc_norm(x[:, 0])), self.head_dist(self.fc_norm(x[:, 1]))
+            tokens = self.dist_token is not None
+            own, other = (x[:, 0], x[:, 1]) if tokens else (self.pool(x),) * 2
+            norm = self.fc_norm_dist or self.fc_norm
+            return self.head(self.fc_norm(own)), self.head_dist(norm(other))
         x = self.fc_norm(self.pool(x))
         if self.pre_logits is not None and self.act is not None:
             x = self.act(self.pre_logits(x))
@@ -172,7 +177,7 @@ class Network(nn.Module):
         if self.attn_pool is not None:
             return self.attn_pool(patches)
         mean = patches.mean(1)
-        return mean if a.global_pool == "avg" else torch.cat([x[:, 0], mean], 1)
+        return torch.cat([x[:, 0], mean], 1) if a.global_pool == "token_avg" else mean
 
     def _head(self, width: int) -> nn.Module:
         a = self.architecture

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..rules import GROUP_CHANNELS
 from .sharing import Shared
 
+BATCH_PARTS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm
+
 
 class LayerNorm(nn.LayerNorm):
     """Layer norm of tokens."""
@@ -103,8 +105,7 @@ class GroupNorm(GroupNorm2d):
 
 def own_branch(branch: str, channels: int) -> dict[str, Shared]:
     """Scale, shift and statistics that no other kind of norm shares."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    names = names if branch == "batch" else names[:2]
+    names = BATCH_PARTS if branch == "batch" else BATCH_PARTS[:2]
     return {name: Shared((channels,), "_", branch=branch) for name in names}
 
 

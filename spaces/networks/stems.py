@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..architecture import Stage
 from .branches import convolution
+from .levit import AttentionDownsample
 from .mbconv import SqueezeExcite
 from .norms import make_act, make_norm
 from .sharing import Shared, center, uncenter
@@ -305,6 +306,8 @@ def make_downsample(
         return PointwiseDownsample(inputs, outputs, stride, act)
     if kind == "mbconv":
         return MBConvDownsample(inputs, outputs, act, reparam)
+    if kind == "attention":
+        return AttentionDownsample(inputs, outputs, grid, stage.downsample_head_dim, act)
     if kind == "merge":
         return PatchMerging(inputs, outputs, grid, norm, eps)
     if kind == "merge_post":

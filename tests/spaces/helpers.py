@@ -50,6 +50,7 @@ NUMBERS = {
     **{"global_tokens": 3, "unfold_size": 1, "num_groups": 3, "key_dim": 4, "se_hidden": 8},
     **{"inner_width": 16, "inner_heads": 2, "inner_layers": 2, "value_dim": 12},
     "attn_stride": 1,
+    "res_scale": True,
 }
 
 
@@ -80,6 +81,20 @@ def mobile(**fields: Any) -> Architecture:
     settings = {"input_size": 32, "patch_size": 2, "num_classes": 5, "global_pool": "avg"}
     settings |= {"stem": "mobile", "act": "hardswish", "pos_embed": "none", "head_hidden": 40}
     return Architecture(stages, **settings | {"final_norm": "none"} | fields)
+
+
+def levit(**fields: Any) -> Architecture:
+    """A tiny network whose attention halves grids of 7x7 and 4x4, with two heads."""
+    mix = Block("levit", num_heads=2, head_dim=4, value_dim=8)
+    feed = Block("normed_mlp", mlp_hidden=24)
+    stages = (
+        Stage(16, (mix, feed)),
+        Stage(24, (feed, mix, feed), "attention", downsample_head_dim=8),
+        Stage(32, (feed,), "attention", downsample_head_dim=12),
+    )
+    settings = {"input_size": 28, "patch_size": 4, "num_classes": 5, "global_pool": "avg_distill"}
+    settings |= {"stem": "convs", "act": "hardswish", "pos_embed": "none", "norm": "batch"}
+    return Architecture(stages, **settings | {"final_norm": "pooled"} | fields)
 
 
 def difference(left: Tensor, right: Tensor) -> float:

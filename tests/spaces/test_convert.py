@@ -1,6 +1,7 @@
 """With timm's settings and weights, our networks give timm's logits."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import timm
@@ -14,11 +15,11 @@ from torch import nn
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_timm
-from vitpareto.spaces.convert.contract import ConverterContract, with_noise
+from vitpareto.spaces.convert.contract import ConverterContract, macs_of, with_noise
 from vitpareto.spaces.supernet import Supernet
 
-from ..shared import lively, slim_efficientformer, slim_mobilevit, slim_poolformer
-from .helpers import difference, images
+from ..shared import lively, slim_efficientformer, slim_levit, slim_mobilevit, slim_poolformer
+from .helpers import difference, images, run_onnx, to_onnx
 
 
 def makes(name: str, **settings: object) -> Callable[[], nn.Module]:
@@ -270,6 +271,7 @@ class TestMetaFormer(ConverterContract):
     models = (
         lambda: slim_poolformer(num_classes=7),
         lambda: slim_poolformer(num_classes=0, in_chans=1, layer_scale_init_values=None),
+        lambda: slim_poolformer(2, num_classes=7),
     )
 
 
@@ -310,6 +312,45 @@ class TestEfficientFormerV2(ConverterContract):
     )
 
 
+class TestLevit(ConverterContract):
+    """Layers as linear ones and as convolutions, with two heads, one and none."""
+
+    models = (
+        lambda: slim_levit(num_classes=7),
+        lambda: slim_levit("levit_conv_128", distilled=False, attn_ratio=1, num_classes=7),
+        lambda: slim_levit(num_classes=0, in_chans=1, act_layer="silu", mlp_ratio=1),
+    )
+
+
+def whole_levit(name: str) -> nn.Module:
+    """One of the sizes that it has."""
+    own = timm.models.levit.model_cfgs[name.replace("_conv", "")]
+    return slim_levit(name, img_size=224, stem_type="s16", **own)
+
+
+WHOLE = {
+    **{n: partial(whole_levit, n) for n in ("levit_128", "levit_conv_128", "levit_384")},
+    "poolformerv2_s12": makes("poolformerv2_s12"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.onnx
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_hierarchies(name: str) -> None:
+    """At their own size, in ONNX Runtime, too."""
+    model = WHOLE[name]().eval()
+    network = from_timm(model)
+    candidate = Candidate.uncompressed(network.architecture)
+    assert workload(candidate).params == sum(p.numel() for p in model.parameters())
+    assert workload(candidate).macs == macs_of(model, network)
+    x = images(candidate, 1)
+    logits, _ = run_onnx(to_onnx(network, x), x)
+    with torch.no_grad():
+        expected = model(x)
+    assert difference(logits, expected) < 1e-4 * expected.abs().max()
+
+
 class TestMobileVit(ConverterContract):
     models = (
         lambda: slim_mobilevit(num_classes=7),
@@ -341,7 +382,7 @@ def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
     tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets, TestMobileVit)
     tested += (TestTransformers, TestTransformersSwin, TestEfficientFormer)
-    tested += (TestEfficientFormerV2,)
+    tested += (TestEfficientFormerV2, TestLevit)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
     }
@@ -389,7 +430,6 @@ LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
         ("convnextv2_atto", {}, r"no counterpart: stages\.\d\.blocks\.\d\..*grn"),
         ("convnext_tiny", {"stem_type": "overlap"}, "a stem of overlapping convolutions"),
         ("convnext_atto", {"global_pool": "max"}, "the model pools by 'max', not by 'avg'"),
-        ("poolformerv2_s12", {}, "PoolFormerV2 has activations with learned scales"),
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
         ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
@@ -403,6 +443,8 @@ LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
         ("resnext26ts", {}, "of timm's ByobNets only MobileViT converts"),
         ("repvgg_a0", {}, "only MobileViT converts, not RepVggBlock"),
         ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
+        ("levit_128", {"global_pool": ""}, "the model pools by '', not by 'avg'"),
+        ("levit_128s", {"attn_act_layer": "silu"}, "must be the same, got hardswish, silu"),
         ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
         ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
         ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
@@ -421,8 +463,7 @@ def test_parts_without_a_counterpart_are_refused(
 
 UNKNOWN = {
     "efficientvit_b0": "halves the grid",
-    **{"efficientvit_m0": "cascaded heads inside windows", "levit_128": "values wider than keys"},
-    "levit_conv_128": "values wider than keys",
+    "efficientvit_m0": "cascaded heads inside windows",
 }
 
 

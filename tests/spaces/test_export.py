@@ -11,7 +11,7 @@ from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import NUMBERS, difference, images, randomized, run_onnx, small, to_onnx
+from .helpers import NUMBERS, difference, images, levit, randomized, run_onnx, small, to_onnx
 
 DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 
@@ -104,6 +104,11 @@ def test_stages(downsample: str) -> None:
     size = {"input_size": 32, "num_classes": 5, "stem": "conv", "patch_size": 4}
     kinds = {"stem_norm": True, "pos_embed": "relative", "global_pool": "avg"}
     agree(randomized(Architecture(stages, **size, **kinds)))
+
+
+@pytest.mark.onnx
+def test_attention_that_halves_grids_of_odd_sides() -> None:
+    agree(randomized(levit()))
 
 
 @pytest.mark.onnx

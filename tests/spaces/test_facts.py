@@ -13,7 +13,7 @@ from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS, TOKEN_ROUTINGS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
-from .helpers import NUMBERS, images, mobile, small
+from .helpers import NUMBERS, images, levit, mobile, small
 
 
 def hooked(architecture: Architecture) -> tuple[int, int]:
@@ -64,6 +64,7 @@ def corners() -> Iterator[Architecture]:
     yield small(plain, stem="convs")
     yield small(plain, stem="mobile", head_hidden=24)
     yield mobile()
+    yield levit()
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):

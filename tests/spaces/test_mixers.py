@@ -149,6 +149,20 @@ class TestPoolRaw(MixerContract):
     name = "pool_raw"
 
 
+class TestPoolScaled(MixerContract):
+    name = "pool_scaled"
+    fields = "{res_scale: true}"
+
+
+class TestStarMlp(MixerContract):
+    name = "star_mlp"
+    fields = "{res_scale: true, mixer_prune_ratio: [0, 0.25]}"
+
+
+class TestNorm2d(MixerContract):
+    name = "norm2d"
+
+
 class TestIdentity(MixerContract):
     name = "identity"
 
@@ -252,6 +266,16 @@ class TestConvNext(MixerContract):
 class TestConvMlp(MixerContract):
     name = "conv_mlp"
     fields = "{mixer_prune_ratio: [0, 0.25], act: relu}"
+
+
+class TestLevit(MixerContract):
+    name = "levit"
+    fields = "{num_heads: [2, 4], head_dim: 8, value_dim: [8, 16], mixer_prune_ratio: [0, 0.5]}"
+
+
+class TestNormedMlp(MixerContract):
+    name = "normed_mlp"
+    fields = "{mixer_prune_ratio: [0, 0.25]}"
 
 
 def test_every_mixer_has_its_laws() -> None:

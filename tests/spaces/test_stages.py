@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces import Architecture, Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.supernet import Supernet
 
-from .helpers import difference, images, mobile, randomize
+from .helpers import difference, images, levit, mobile, randomize
 
 STAGE: dict[str, Any] = {"depth": 1, "width": 16}
 SPEC: dict[str, Any] = {
@@ -48,9 +48,37 @@ def test_choices_of_an_inverted_residual() -> None:
         assert difference(supernet(candidate, x), supernet.extract(candidate)(x)) < 1e-5
 
 
-def test_candidates_say_it_all() -> None:
-    candidate = Candidate.uncompressed(mobile())
+def test_attention_halves_grids_of_odd_sides() -> None:
+    """7x7 becomes 4x4, which no other downsampling may be given."""
+    attends = {"downsample": "attention", "downsample_head_dim": [8, 16]}
+    found = space({}, attends, {"downsample": "attention", "width": 24}, input_size=28)
+    assert found.size == 2
+    assert [found.largest().architecture.side(i) for i in range(3)] == [7, 4, 2]
+    with pytest.raises(SpaceError, match="doubled by each stage after the first"):
+        space({}, attends | {"downsample": ["attention", "conv"]}, input_size=28)
+
+
+@torch.no_grad()
+def test_choices_of_attention_that_halves_the_grid() -> None:
+    """They matter where there is one; heads of other sizes share weights."""
+    found = space({}, {"downsample": ["conv", "attention"], "downsample_head_dim": [8, 16]})
+    assert found.size == 1 + 2
+    supernet = Supernet(found)
+    randomize(supernet.state_dict())
+    for candidate in {*found.sample(10)}:
+        assert Candidate.from_json(candidate.to_json()) == candidate
+        assert found.candidate(found.assignment(candidate)) == candidate
+        x = images(candidate)
+        assert difference(supernet(candidate, x), supernet.extract(candidate)(x)) < 1e-5
+
+
+@pytest.mark.parametrize("architecture", [mobile(), levit()], ids=lambda _: "")
+def test_candidates_say_it_all(architecture: Architecture) -> None:
+    candidate = Candidate.uncompressed(architecture)
     assert Candidate.from_json(candidate.to_json()) == candidate
+
+
+def test_an_activation_is_said_where_it_differs() -> None:
     plain = Candidate.uncompressed(mobile(act="relu"))
     assert '"act":"relu"' not in plain.to_json().partition("stages")[2]  # it is the network's
 

@@ -67,6 +67,20 @@ class TestPoolRaw(MixerCostContract):
     fields = "{layer_scale: true}"
 
 
+class TestPoolScaled(MixerCostContract):
+    name = "pool_scaled"
+    fields = "{res_scale: true}"
+
+
+class TestStarMlp(MixerCostContract):
+    name = "star_mlp"
+    fields = "{res_scale: true, norm: [batch, layer]}"
+
+
+class TestNorm2d(MixerCostContract):
+    name = "norm2d"
+
+
 class TestIdentity(MixerCostContract):
     name = "identity"
     fields = "{layer_scale: true}"
@@ -172,6 +186,16 @@ class TestConvNext(MixerCostContract):
 
 class TestConvMlp(MixerCostContract):
     name = "conv_mlp"
+    fields = "{norm: [batch, layer], layer_scale: true}"
+
+
+class TestLevit(MixerCostContract):
+    name = "levit"
+    fields = "{num_heads: [2, 4], head_dim: 8, value_dim: [8, 16], layer_scale: true}"
+
+
+class TestNormedMlp(MixerCostContract):
+    name = "normed_mlp"
     fields = "{norm: [batch, layer], layer_scale: true}"
 
 

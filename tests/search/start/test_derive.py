@@ -25,7 +25,7 @@ from vitpareto.spaces.convert.contract import with_noise
 from vitpareto.spaces.errors import RunError, SpaceError
 from vitpareto.spaces.networks import Network
 
-from ...shared import slim_efficientformer, slim_poolformer
+from ...shared import slim_efficientformer, slim_levit, slim_poolformer
 
 NAME, VIT = "test_vit", "vit_tiny_patch16_224"  # timm's smallest, and a usual one
 
@@ -72,7 +72,9 @@ def test_a_hierarchy_and_a_mixer() -> None:
     turns = timm.create_model("tiny_vit_5m_224", embed_dims=(16, 16, 24), depths=(1, 2, 1),
                               num_heads=(1, 2, 3), window_sizes=(4, 4, 4))  # fmt: skip
     turns.default_cfg = {"input_size": (3, 64, 64)}
-    for model in (swin, mixer, convolutions, slim_poolformer(), slim_efficientformer(), turns):
+    pools = slim_poolformer(), slim_poolformer(2)
+    others = swin, mixer, convolutions, turns, slim_efficientformer(), slim_levit()
+    for model in (*others, *pools):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 
@@ -310,8 +312,8 @@ def test_folders_whose_weights_do_not_fit(
 def test_what_is_no_vision_transformer() -> None:
     with pytest.raises(RunError, match=r"no converter for .* there are some for timm\.VisionTr"):
         open_model("resnet18", random_weights=True)
-    with pytest.raises(RunError, match=r"Levit does not convert: the vocabulary lacks"):
-        open_model("levit_128s", random_weights=True)
+    with pytest.raises(RunError, match=r"EfficientVitMsra does not convert: the vocabulary lacks"):
+        open_model("efficientvit_m0", random_weights=True)
 
 
 def test_whose_weights_look_like() -> None:
