@@ -50,19 +50,17 @@ def test_choices_of_an_inverted_residual() -> None:
 
 def test_attention_halves_grids_of_odd_sides() -> None:
     """7x7 becomes 4x4, which no other downsampling may be given."""
-    attends = {"downsample": "attention", "downsample_head_dim": [8, 16]}
+    attends = {"downsample": "attention", "downsample_head_dim": 8}
     found = space({}, attends, {"downsample": "attention", "width": 24}, input_size=28)
-    assert found.size == 2
     assert [found.largest().architecture.side(i) for i in range(3)] == [7, 4, 2]
     with pytest.raises(SpaceError, match="doubled by each stage after the first"):
         space({}, attends | {"downsample": ["attention", "conv"]}, input_size=28)
 
 
 @torch.no_grad()
-def test_choices_of_attention_that_halves_the_grid() -> None:
-    """They matter where there is one; heads of other sizes share weights."""
-    found = space({}, {"downsample": ["conv", "attention"], "downsample_head_dim": [8, 16]})
-    assert found.size == 1 + 2
+def test_attention_that_halves_the_grid_is_a_choice() -> None:
+    found = space({"width": [8, 16]}, {"downsample": ["conv", "attention"]}, downsample_head_dim=8)
+    assert found.size == 4
     supernet = Supernet(found)
     randomize(supernet.state_dict())
     for candidate in {*found.sample(10)}:
@@ -92,6 +90,7 @@ def test_an_activation_is_said_where_it_differs() -> None:
         ({"stage_act": "swish"}, "stage_act: no such value 'swish'"),
         ({"downsample": "inverted", "downsample_kernel": 4}, "_kernel must be odd, not 4"),
         ({"downsample_kernel": [3, 5]}, "downsample_kernel: unreachable"),
+        ({"downsample_head_dim": [8, 16]}, "downsample_head_dim: takes one value, not a choice"),
         (
             {"downsample": "inverted", "downsample_se_ratio": [0.4, 0.5]},
             "0.4 and 0.5 are both 8 beside a width of 16: two names for one network",
