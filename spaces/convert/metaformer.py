@@ -79,9 +79,7 @@ def _second(stage: Any, first: bool, last: bool) -> Stage:
         hidden = block.mlp.fc1.out_channels
         blocks += [
             Block("pool_scaled", res_scale=hasattr(block.res_scale1, "scale")),
-            Block(
-                "star_mlp", mlp_hidden=hidden, res_scale=hasattr(block.res_scale2, "scale")
-            ),
+            Block("star_mlp", mlp_hidden=hidden, res_scale=hasattr(block.res_scale2, "scale")),
         ]
     blocks += [NORM] * (not last)
     return Stage(stage.blocks[0].mlp.fc1.in_channels, tuple(blocks), downsample="overlap")
@@ -109,9 +107,7 @@ def _named(model: Any) -> Iterator[tuple[str, Tensor]]:
         end = start + 2 * len(stage.blocks)
 
 
-def _of_block(
-    block: Any, path: str, names: Mapping[str, str]
-) -> Iterator[tuple[str, Tensor]]:
+def _of_block(block: Any, path: str, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
     """Weights of a half of a block."""
     for name, value in block.state_dict().items():
         for old, new in names.items():

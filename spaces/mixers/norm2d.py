@@ -26,4 +26,5 @@ SPEC = Mixer(
     pre_norm=False,
     residual=False,
     compresses=False,
+    constants=lambda place: place.width,  # zeros for the shift that an exported norm has
 )

@@ -67,7 +67,6 @@ def test_attention_that_halves_a_grid_holds_what_is_counted() -> None:
     assert parse_unit(unit_of(unit, "float").key).key == unit_of(unit, "float").key
 
 
-
 @torch.no_grad()
 @pytest.mark.onnx
 @pytest.mark.parametrize("architecture", NETWORKS, ids=lambda _: "")
