@@ -20,25 +20,29 @@ NORMS = ("layer", "rms", "batch", "group", "group1", "affine")
 ACTS = ("gelu", "relu", "silu", "hardswish", "gelu_tanh", "quick_gelu", "relu6")
 DOWNSAMPLES = (
     *("conv", "merge", "merge_post", "patch", "overlap", "mbconv", "inverted", "pointwise"),
-    *("conv_attention", "attention"),
+    *("conv_attention", "attention", "inverted_bias"),
 )
-INNER = {"inverted": "mbconv", "attention": "levit"}  # mixers whose numbers they have
-ROUNDED = ("attention",)  # those that take grids of odd sides, of which halves are rounded up
-SAME_GRID = ("conv", "overlap", "inverted", "pointwise")  # those that may leave the grid as it is
+INVERTED = ("inverted", "inverted_bias")
+# Mixers whose numbers they have.
+INNER = {"attention": "levit"} | dict.fromkeys(INVERTED, "mbconv")
+# Those that take grids of odd sides, of which halves are rounded up.
+ROUNDED = ("attention", *INVERTED)
+SAME_GRID = ("conv", "overlap", *INVERTED, "pointwise")  # those that may leave the grid as it is
+SE_GATES = ("hard_sigmoid", "sigmoid")
 TOKEN_REDUCTIONS = ("evit", "random")
 TOKEN_ROUTINGS = ("learned", "random")
 # Stems and downsampling whose convolutions `reparam` trains in branches.
 BRANCHED = {
     "stem": HALVING,
-    "downsample": ("conv", "mbconv", "overlap", "inverted", "conv_attention"),
+    "downsample": ("conv", "mbconv", "overlap", *INVERTED, "conv_attention"),
 }
 
-# Numbers of a stage that one kind of downsampling has alone.
+# Numbers of a stage that some kinds of downsampling have alone.
 LED_BY = {
-    "downsample_hidden": "inverted",
-    "downsample_kernel": "inverted",
-    "downsample_se": "inverted",
-    "downsample_head_dim": "attention",
+    "downsample_hidden": INVERTED,
+    "downsample_kernel": INVERTED,
+    "downsample_se": INVERTED,
+    "downsample_head_dim": ("attention",),
 }
 
 
@@ -77,11 +81,12 @@ class Stage:
         downsample: how the grid was halved before the stage, "conv", "merge" (Swin's),
             "merge_post" (SwinV2's), "patch" (ConvNeXt's), "overlap" (PoolFormer's), "mbconv"
             (TinyViT's), "inverted" (MobileNet's inverted residual without the residual),
-            "pointwise" (1x1, norm and activation), "conv_attention" (EfficientFormerV2's) or
-            "attention" (LeViT's); the first stage has the stem.
+            "inverted_bias" (EfficientViT's, with biases for its first two norms), "pointwise"
+            (1x1, norm and activation), "conv_attention" (EfficientFormerV2's) or "attention"
+            (LeViT's); the first stage has the stem.
         stride: 2, or 1 where the grid stays as it was.
         act: activation, where it is another than the network's; "" for that.
-        downsample_hidden: channels of "inverted" between its convolutions; 0 for those that enter,
+        downsample_hidden: channels of `INVERTED` between its convolutions; 0 for those that enter,
             without a first convolution.
         downsample_kernel: side of its depthwise convolution.
         downsample_se: channels of its squeeze-and-excitation; 0 for none.
@@ -114,7 +119,7 @@ def _canonical(stage: Stage, index: int, act: str) -> Stage:
     own = "" if stage.act == act else stage.act
     if not index:
         return Stage(stage.width, blocks, act=own, exits=stage.exits)
-    kept = {name: getattr(stage, name) for name, by in LED_BY.items() if by == stage.downsample}
+    kept = {name: getattr(stage, name) for name, by in LED_BY.items() if stage.downsample in by}
     led = stage.downsample, stage.stride, own
     return Stage(stage.width, blocks, *led, exits=stage.exits, **kept)
 
@@ -148,6 +153,8 @@ class Architecture:
         pool_mlp_ratio: hidden units of the MLP of "map", as a multiple of the width.
         head_hidden: units of a layer with activation before the head, as in MobileNetV3; 0 for
             none.
+        head_norm: a norm of these units in place of biases, as in EfficientViT.
+        se_gate: of squeeze-and-excitation, "hard_sigmoid" as in MobileNetV3, or "sigmoid".
         final_norm: where the last norm is: on all "tokens", after pooling ("pooled"; of
             "avg_distill" one for each head), or "none".
         final_eps: epsilon of the last norm, where it is another; 0 for that of all.
@@ -198,6 +205,8 @@ class Architecture:
     token_routing: str = "learned"
     reparam: bool = field(default=False, repr=False)
     head_hidden: int = field(default=0, repr=False)
+    head_norm: bool = field(default=False, repr=False)
+    se_gate: str = field(default="hard_sigmoid", repr=False)
 
     def __post_init__(self) -> None:
         stages = tuple(_canonical(s, index, self.act) for index, s in enumerate(self.stages))
@@ -213,6 +222,10 @@ class Architecture:
             yield "pool_registers"
         if self.stem in HALVING:
             yield "stem_bias"
+        if not self.head_hidden:
+            yield "head_norm"
+        if self.se_gate != SE_GATES[0] and not self._squeezes():
+            yield "se_gate"
         if self.final_norm == "none" or self.final_eps == self.norm_eps:
             yield "final_eps"
         if all(block.token_keep == 1 for block in self.blocks()):
@@ -221,6 +234,11 @@ class Architecture:
             yield "token_routing"
         if self.reparam and not self._has_branches():
             yield "reparam"
+
+    def _squeezes(self) -> bool:
+        """Whether there is any squeeze-and-excitation."""
+        numbers = (name for block in self.blocks() for name, _ in block.numbers)
+        return any(stage.downsample_se for stage in self.stages) or "se_hidden" in numbers
 
     def _has_branches(self) -> bool:
         """Whether any convolution could be trained in branches."""

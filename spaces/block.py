@@ -96,6 +96,7 @@ class Place:
         routed: patch tokens that get the MLP where they are chosen; 0 where all get it.
         reparam: whether convolutions are trained in branches, which costs nothing at run time.
         mixed: patch tokens that are mixed where they are chosen; 0 where all are.
+        se_gate: of squeeze-and-excitation.
     """
 
     block: Block
@@ -111,6 +112,7 @@ class Place:
     routed: int = 0
     reparam: bool = False
     mixed: int = 0
+    se_gate: str = "hard_sigmoid"
 
 
 def among_chosen(place: Place) -> Place:

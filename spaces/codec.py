@@ -26,6 +26,7 @@ CHOICES: dict[str, Collection[str | int]] = {
     "act": a.ACTS,
     "downsample": a.DOWNSAMPLES,
     "stage_act": a.ACTS,
+    "se_gate": a.SE_GATES,
     "token_reduction": a.TOKEN_REDUCTIONS,
     "token_routing": a.TOKEN_ROUTINGS,
 }

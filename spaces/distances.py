@@ -82,7 +82,7 @@ class Distances:
         """Distance of a number of a downsampling."""
         before, stage = self.architecture.stages[i - 1].width, self.architecture.stages[i]
         field = schema.INSIDE[name]
-        if not i or stage.downsample != LED_BY[field]:
+        if not i or stage.downsample not in LED_BY[field]:
             return None
         return _distance(getattr(stage, field), schema.inside(name, value, before))
 

@@ -64,6 +64,7 @@ def place_of(
         routed=0 if block.mlp_capacity == 1 else _top(kept, block.mlp_capacity),
         reparam=architecture.reparam,
         mixed=0 if block.mixer_capacity == 1 else _top(tokens, block.mixer_capacity),
+        se_gate=architecture.se_gate,
     )
 
 

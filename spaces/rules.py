@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from .architecture import CLASS_TOKENS, HALVING, NORMS, SAME_GRID, Architecture
+from .architecture import CLASS_TOKENS, HALVING, INVERTED, NORMS, SAME_GRID, Architecture
 from .errors import SpaceError
 from .exits import NONE, are_inside, is_spelled
 from .mixers import MIXERS, find
@@ -68,6 +68,12 @@ NETWORK_RULES = (
         "head_hidden {head_hidden} goes with global_pool 'avg', not {global_pool!r}",
     ),
     Rule(
+        ("head_norm", "head_hidden", "norm"),
+        lambda normed, hidden, norm: not normed or (hidden > 0 and norm in ("layer", "rms")),
+        "head_norm needs head_hidden above 0 and norm 'layer' or 'rms', not {head_hidden} and "
+        "{norm!r}",
+    ),
+    Rule(
         ("post_norm", "norm", "layer_scale"),
         lambda post, norm, scale: not post or (norm in ("layer", "rms") and not scale),
         "post_norm does with norm 'layer' or 'rms' and without layer_scale, not norm {norm!r}",
@@ -116,13 +122,13 @@ _FIRST = (
     ),
     Rule(
         ("stage", "downsample", "downsample_kernel"),
-        lambda stage, downsample, kernel: not stage or downsample != "inverted" or kernel % 2 == 1,
+        lambda stage, downsample, kernel: not stage or downsample not in INVERTED or kernel % 2 == 1,
         "downsample_kernel must be odd, not {downsample_kernel}",
     ),
     Rule(
         ("stage", "downsample", "downsample_kernel", "reparam"),
         lambda stage, downsample, kernel, reparam: (
-            not stage or downsample != "inverted" or not reparam or kernel > 1
+            not stage or downsample not in INVERTED or not reparam or kernel > 1
         ),
         "reparam adds a kernel of 1x1 to larger ones, so downsample_kernel cannot be "
         "{downsample_kernel}",

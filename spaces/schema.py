@@ -83,7 +83,7 @@ FIXED = (
     *("in_chans", "num_classes", "norm_eps", "layer_scale", "stem_bias", "stem_norm"),
     *("pre_norm", "post_norm", "registers", "pool_registers", "pool_heads", "pool_mlp_ratio"),
     *("final_norm", "final_eps", "mlp", "mlp_norm", "mlp_bias"),
-    *("stride", "stage_act", "head_hidden", "downsample_head_dim"),
+    *("stride", "stage_act", "head_hidden", "head_norm", "se_gate", "downsample_head_dim"),
 )
 
 

@@ -111,7 +111,7 @@ def in_use(layout: Layout, site: Site, name: str, values: Values) -> bool:
         return False
     if site.where == (0,) and name.startswith("downsample"):
         return False  # the first stage has the stem instead
-    if name in schema.INSIDE and site.get("downsample", values) != LED_BY[schema.INSIDE[name]]:
+    if name in schema.INSIDE and site.get("downsample", values) not in LED_BY[schema.INSIDE[name]]:
         return False
     most = schema.most_bits(name)
     bits = layout.get(site, _weight_bits(name), values) if most < 32 else 0

@@ -87,6 +87,26 @@ def lively(model: Any) -> Any:
     return model
 
 
+def slim_efficientvit(**settings: Any) -> Any:
+    """timm's EfficientViT of MIT with few channels and blocks, for images of 64 pixels."""
+    import timm
+
+    small: dict[str, Any] = {"widths": (8, 8, 16, 16, 24), "depths": (1, 2, 1, 1, 2)}
+    small |= {"head_dim": 8, "head_widths": (24, 40)}
+    model = lively(timm.create_model("efficientvit_b0", **small | settings))
+    model.default_cfg = {"input_size": (model.in_chans, 64, 64)}
+    return model
+
+
+def slim_efficientvit_msra(**settings: Any) -> Any:
+    """timm's EfficientViT of MSRA with few blocks, whose grids are of 7, 4 and 2 tokens a side."""
+    import timm
+
+    small: dict[str, Any] = {"embed_dim": (64, 72, 80), "depth": (1, 1, 1), "num_heads": (4, 3, 2)}
+    small |= {"key_dim": (4, 8, 4), "kernels": (3,) * 4, "img_size": 112}
+    return lively(timm.create_model("efficientvit_m0", **small | settings))
+
+
 def slim_mobilevit(stem: int = 8, version: int = 1, **settings: Any) -> Any:
     """timm's MobileViT with few channels and stages, for small images."""
     from timm.models.byobnet import ByobNet, ByoModelCfg

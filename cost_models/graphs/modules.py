@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isqrt
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +96,8 @@ def _build(unit: SubBlock, batch: int) -> tuple[nn.Module, tuple[int, ...]]:
     elif unit.kind == "head":
         module = Head(_network(unit), tokens)
     elif unit.kind == "downsample":
-        stage = _stage(unit)
-        grid = _grid_before(place, stage.stride)
-        module = make_downsample(stage, unit.inputs, grid, unit.norm, EPS, place.act)
+        grid = (unit.side_before, unit.side_before)
+        module = make_downsample(_stage(unit), unit.inputs, grid, unit.norm, EPS, place.act)
         merges = module.layout == "tokens"
         shape = (batch, grid[0] * grid[1], unit.inputs) if merges else (batch, unit.inputs, *grid)
     else:
@@ -269,13 +267,6 @@ def _stage(unit: SubBlock) -> Stage:
     return Stage(unit.place.width, (), unit.variant, stride, "", *inner)
 
 
-def _grid_before(place: Place, stride: int) -> tuple[int, int]:
-    """Rows and columns of what enters a downsampling."""
-    if place.tokens != place.kept:
-        return isqrt(place.tokens), isqrt(place.tokens)
-    return stride * place.grid[0], stride * place.grid[1]
-
-
 def _ratio(hidden: int, width: int) -> float:
     """A ratio that makes this number of hidden units."""
     return (hidden + 0.5) / width if hidden else 4.0
@@ -305,6 +296,7 @@ def _network(unit: SubBlock) -> Network:
             pool_heads=unit.pool_heads or 8,
             pool_mlp_ratio=_ratio(unit.pool_hidden, place.width),
             head_hidden=0 if stem else place.block.mlp_hidden,
+            head_norm="head_norm" in unit.flags,
             final_norm=next((where for where in FINAL_NORMS if where in unit.flags), "tokens"),
             norm=unit.norm,
             norm_eps=EPS,

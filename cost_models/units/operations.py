@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from ...spaces import Policy
 from ...spaces import ops as o
-from ...spaces.architecture import TWO_HEADS
+from ...spaces.architecture import INVERTED, TWO_HEADS
 from ...spaces.block import among_chosen
 from ...spaces.mixers import find
 from ...spaces.mixers.levit import attend
-from ...spaces.mixers.mbconv import excited
+from ...spaces.mixers.mbconv import activated, excited
 from ...spaces.mixers.talking_heads import halving
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
@@ -100,8 +100,8 @@ def _downsample_ops(unit: Signature) -> list[Op]:
         ]
     if unit.variant == "overlap":
         return [o.conv(place.tokens, unit.inputs, place.width, 3, stride)]
-    if unit.variant == "inverted":
-        return _inverted_ops(unit, stride)
+    if unit.variant in INVERTED:
+        return _inverted_ops(unit)
     if unit.variant == "attention":
         return attend(place.block, place.kept, place.tokens, unit.inputs, place.width)
     kernel = 1 if unit.variant == "pointwise" else 3
@@ -115,20 +115,19 @@ def _downsample_ops(unit: Signature) -> list[Op]:
     return [*layers, o.elementwise(place.tokens * place.width)] if kernel == 1 else layers
 
 
-def _inverted_ops(unit: Signature, stride: int) -> list[Op]:
+def _inverted_ops(unit: Signature) -> list[Op]:
     place, block = unit.place, unit.place.block
-    hidden, positions = block.mlp_hidden or unit.inputs, stride**2 * place.tokens
+    hidden, positions = block.mlp_hidden or unit.inputs, unit.side_before**2
+    biased = unit.variant == "inverted_bias"
     expanding = [
-        o.conv(positions, unit.inputs, hidden, 1, bias=False),
-        o.norm("batch", positions, hidden),
-        o.elementwise(positions * hidden),
+        o.conv(positions, unit.inputs, hidden, 1, bias=biased),
+        *activated(positions, hidden, biased),
     ]
-    depthwise = o.depthwise(place.tokens, hidden, block.kernel_size, bias=False)
+    depthwise = o.depthwise(place.tokens, hidden, block.kernel_size, bias=biased)
     return [
         *(expanding if block.mlp_hidden else []),
         depthwise._replace(reads=positions * hidden),
-        o.norm("batch", place.tokens, hidden),
-        o.elementwise(place.tokens * hidden),
+        *activated(place.tokens, hidden, biased),
         *excited(place.tokens, hidden, block.se_hidden),
         o.conv(place.tokens, hidden, place.width, 1, bias=False),
         o.norm("batch", place.tokens, place.width),
@@ -210,7 +209,9 @@ def _head_ops(unit: Signature) -> list[Op]:
         ops += [o.norm(unit.norm, 1, width)] * 2 if each else [o.norm(unit.norm, heads, width)]
     features = 2 * width if unit.variant == "token_avg" else width
     if hidden := place.block.mlp_hidden:
-        ops += [o.linear(1, width, hidden), o.elementwise(hidden)]
+        normed = "head_norm" in unit.flags
+        ops.append(o.linear(1, width, hidden, not normed))
+        ops += [*([o.norm(unit.norm, 1, hidden)] * normed), o.elementwise(hidden)]
         features = hidden
     return ops + [o.linear(1, features, unit.outputs)] * (heads if unit.outputs else 0)
 

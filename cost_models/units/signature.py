@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 
 from ...spaces import Place, Policy
 from ...spaces.architecture import INNER
@@ -40,10 +41,10 @@ class Signature:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of a downsampling "stride_1" (the grid stays); of mixers and MLPs "scale"
+            "pre_norm"; of a downsampling "stride_1" (the grid stays) or "odd" (it had an odd side); of mixers and MLPs "scale"
             (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
             or "random"; of mixers and MLPs for chosen tokens those of `ROUTES`; of a head "pooled"
-            or "none" (place of the norm) and "pool_registers".
+            or "none" (place of the norm), "pool_registers" and "head_norm".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -81,6 +82,14 @@ class Signature:
         """How the tokens are chosen that get it, "learned" or "random"; "" where all do."""
         routes = ROUTES.get(self.kind, {})
         return next((routes[flag] for flag in self.flags if flag in routes), "")
+
+    @property
+    def side_before(self) -> int:
+        """Side of the grid before a downsampling."""
+        if self.place.tokens != self.place.kept:
+            return isqrt(self.place.tokens)
+        side = self.place.grid[0]
+        return side if "stride_1" in self.flags else 2 * side - ("odd" in self.flags)
 
     @property
     def is_routed(self) -> bool:

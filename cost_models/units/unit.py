@@ -223,7 +223,8 @@ def _is_folded(block: SubBlock) -> bool:
     if mixer:
         takes = bool(mixer.readers) and not mixer.pads(block.place)
     else:
-        takes = block.outputs > 0 if block.kind == "head" else block.kind != "stem"
+        layers = block.outputs > 0 or block.place.block.mlp_hidden > 0
+        takes = layers if block.kind == "head" else block.kind != "stem"
     return block.norm in ("batch", "affine") and takes
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ...spaces import Architecture, Block, Candidate, Place, Policy
+from ...spaces.architecture import INVERTED, SE_GATES
 from ...spaces.exits import exits_of
 from ...spaces.mixers import find
 from ...spaces.mixers.levit import halving
@@ -19,6 +20,7 @@ from .sub_block import SubBlock
 
 NORMLESS = "layer"  # what the key of a head without a norm says, whatever the network's is
 NORM_EPS = 1e-6  # of all norms that are measured; it takes no time
+SE_GATE = SE_GATES[0]  # likewise of squeeze-and-excitation: one number a channel
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,19 @@ def stem_unit(a: Architecture, first: Place, policy: Policy) -> SubBlock:
 def downsample_unit(a: Architecture, stage: int, first: Place, policy: Policy) -> SubBlock:
     """The downsampling that leads to the first block of a stage."""
     own, place = a.stages[stage], _bare(first, first.act)
-    if own.downsample == "inverted":
+    if own.downsample in INVERTED:
         hidden, kernel, few = own.inner
         block = Block("mbconv", mlp_hidden=hidden, kernel_size=kernel, se_hidden=few)
         place = replace(place, block=block)
     elif own.downsample == "attention":
         block = halving(a.stages[stage - 1].width, own.downsample_head_dim)
         place = replace(place, block=block, tokens=a.side(stage - 1) ** 2)
+    halves, odd = own.stride == 2, a.side(stage - 1) % 2 == 1
+    told = {"stride_1": not halves, "odd": halves and odd and own.downsample in INVERTED}
     return SubBlock(
         *("downsample", place, at_run_time(policy), a.norm, own.downsample),
         inputs=a.stages[stage - 1].width,
-        flags=() if own.stride == 2 else ("stride_1",),
+        flags=_names(told),
     )
 
 
@@ -139,16 +143,12 @@ def head_unit(a: Architecture, last: Place, policy: Policy) -> SubBlock:
     place = _bare(_after(last), a.act)
     if a.head_hidden:
         place = replace(place, block=replace(place.block, mlp_hidden=a.head_hidden))
-    unit = SubBlock(
+    where = () if a.final_norm == "tokens" else (a.final_norm,)
+    told = {"pool_registers": a.pool_registers, "head_norm": a.head_norm}
+    return SubBlock(
         *("head", place, at_run_time(policy), a.norm, a.global_pool),
         outputs=a.num_classes,
-        flags=() if a.final_norm == "tokens" else (a.final_norm,),
-    )
-    if not attends and not a.pool_registers:
-        return unit
-    return replace(
-        unit,
-        flags=(*unit.flags, *_names({"pool_registers": a.pool_registers})),
+        flags=(*where, *_names(told)),
         pool_heads=a.pool_heads if attends else 0,
         pool_hidden=int(last.width * a.pool_mlp_ratio) if attends else 0,
     )
@@ -202,11 +202,11 @@ def _mixing(place: Place) -> Place:
 
 def _plain(place: Place) -> Place:
     """The place without what takes no time: which tokens stand for a class, if none is dropped."""
-    ranked = place.kept != place.tokens
-    if place.norm_eps == NORM_EPS and (ranked or not place.registers) and not place.reparam:
+    registers = place.registers if place.kept != place.tokens else 0
+    timed = {"norm_eps": NORM_EPS, "registers": registers, "reparam": False, "se_gate": SE_GATE}
+    if all(getattr(place, name) == value for name, value in timed.items()):
         return place
-    registers = place.registers if ranked else 0
-    return replace(place, norm_eps=NORM_EPS, registers=registers, reparam=False)
+    return replace(place, **timed)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -37,7 +37,8 @@ from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
 Map = Callable[[Tensor], Tensor]
-LEAVING = ("norm", "fc_norm", "attn_pool", "pre_logits", *HEADS)  # what follows the last block
+# What follows the last block.
+LEAVING = ("norm", "fc_norm", "fc_norm_dist", "attn_pool", "pre_logits", "norm_head", *HEADS)
 
 
 @torch.no_grad()
@@ -321,6 +322,9 @@ class _Walk:
             return
         network, start = self.network, self.start.network
         self.twins.settle("norm", lambda: network.norm(x))
+        for path in ("fc_norm", "fc_norm_dist"):
+            if getattr(network, path) is not None:
+                self.twins.settle(path, lambda: network.forward_heads(network.norm(x)))
         for path in LEAVING:
             self.twins.compress(path)
         if self.a.stages[-1].width == self.start.architecture.stages[-1].width:

@@ -116,10 +116,11 @@ svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
 .edge.pool_scaled, .edge.norm2d { fill: #999999 } .edge.star_mlp { fill: var(--soft) }
 .edge.linformer, .edge.performer { fill: #009e73 } .edge.multiscale_linear { fill: #cc79a7 }
 .edge.halo, .edge.focal, .edge.aggregate, .edge.banded, .edge.unfold { fill: #e69f00 }
-.edge.cosine_window { fill: #e69f00 } .edge.cascaded { fill: #56b4e9 }
+.edge.cosine_window, .edge.cascaded_window { fill: #e69f00 } .edge.cascaded { fill: #56b4e9 }
 .edge.token_linear { fill: #b8a900 } .edge.mbconv_act, .edge.depthwise { fill: #d55e00 }
 .edge.fused_mbconv, .edge.conv_next { fill: #d55e00 } .edge.pool_raw { fill: #999999 }
 .edge.conv_mlp { fill: var(--soft) } .edge.talking_heads { fill: #56b4e9 }
+.edge.mbconv_bias, .edge.separable, .edge.depthwise_residual { fill: #d55e00 }
 .flow { stroke: var(--soft); opacity: .5 }
 svg .box-title { font-weight: 600; font-size: 13px } svg .box-detail { fill: var(--soft);
   font-size: 10.5px }

@@ -131,7 +131,7 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
         spec |= {"stride": 1} if stage.stride == 1 else {}
         before = a.stages[index - 1].width
         for name, own in INSIDE.items():
-            if LED_BY[own] == stage.downsample:
+            if stage.downsample in LED_BY[own]:
                 value = getattr(stage, own)
                 spec[name] = value if name == own else exact_ratio(value, before)
     spec |= {"stage_act": stage.act} if stage.act else {}

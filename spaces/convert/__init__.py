@@ -42,6 +42,8 @@ CONVERTERS: Registry[Callable[[Any], Network]] = Registry(
         "timm.ByobNet": ".mobilevit:convert",
         "timm.EfficientNet": ".mobilenet:convert",
         "timm.MobileNetV3": ".mobilenet:convert",
+        "timm.EfficientVit": ".efficientvit_mit:convert",
+        "timm.EfficientVitMsra": ".efficientvit_msra:convert",
         "torchvision.VisionTransformer": ".torchvision_vit:convert",
         **{f"transformers.{name}": ".transformers_vit:convert" for name in TRANSFORMERS},
         "transformers.SwinForImageClassification": ".transformers_swin:convert",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 MISSING = {
-    "timm.EfficientVit": "MBConv that halves the grid, MBConv with biases for norms, and layers "
-    "before the head",
-    "timm.EfficientVitMsra": "cascaded heads inside windows with position biases, and convolutions "
-    "and MLPs with norms after them",
+    "timm.EfficientVitLarge": "pairs of 3x3 convolutions with a residual, and fused MBConv that "
+    "halves the grid",
 }

@@ -1,4 +1,4 @@
-"""timm's MobileNetV2 and V3, where only blocks that expand have a residual (V3: the small)."""
+"""timm's MobileNetV2 and V3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import BATCH_EPS, act_of, network_of, side_of
+from .parts import act_of, check_batch_norms, network_of, side_of
 
 NAMES = {
     **{"conv_stem": "patch_embed.layers.0", "bn1": "patch_embed.layers.1"},
@@ -30,6 +30,8 @@ ENTRIES = {
     "ConvBnAct": {"conv": "pointwise.0", "bn1": "pointwise.1"},
 }
 NOTHING = Block("identity2d")
+# Blocks that may have a residual.
+MIXERS = {"InvertedResidual": "mbconv", "DepthwiseSeparableConv": "separable"}
 
 
 def convert(model: Any) -> Network:
@@ -47,9 +49,7 @@ def convert(model: Any) -> Network:
         raise SpaceError("no counterpart for a head with a norm")
     if act_of(model.act2 if after else model.bn2.act) != act:
         raise SpaceError("no counterpart for a head with another activation")
-    other = [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.eps != BATCH_EPS]
-    if other:
-        raise SpaceError(f"batch norms must have an epsilon of {BATCH_EPS}, got {other[0]}")
+    check_batch_norms(model)
     width = model.conv_head.out_channels
     first, *stages = _grouped(model)
     architecture = Architecture(
@@ -77,7 +77,7 @@ def _grouped(model: Any) -> list[list[Any]]:
     stages: list[list[Any]] = [[]]
     for block in (block for stage in model.blocks for block in stage):
         kind = type(block).__name__
-        if kind not in ENTRIES or (block.has_skip and kind != "InvertedResidual"):
+        if kind not in ENTRIES or (block.has_skip and kind not in MIXERS):
             raise SpaceError(f"no counterpart for {kind}{' and its residual' * block.has_skip}")
         if not block.has_skip:
             stages.append([])
@@ -87,16 +87,17 @@ def _grouped(model: Any) -> list[list[Any]]:
 
 def _blocks(blocks: Sequence[Any]) -> tuple[Block, ...]:
     """Ours of a stage; one that does nothing where there is none."""
-    made = (
-        Block(
-            "mbconv",
-            mlp_hidden=block.conv_pw.out_channels,
-            kernel_size=side_of(block.conv_dw.kernel_size, "kernels"),
-            se_hidden=_squeezed(block),
-        )
-        for block in blocks
+    return tuple(map(_block, blocks)) or (NOTHING,)
+
+
+def _block(block: Any) -> Block:
+    mixer = MIXERS[type(block).__name__]
+    return Block(
+        mixer,
+        mlp_hidden=block.conv_pw.out_channels if mixer == "mbconv" else 0,
+        kernel_size=side_of(block.conv_dw.kernel_size, "kernels"),
+        se_hidden=_squeezed(block),
     )
-    return tuple(made) or (NOTHING,)
 
 
 def _stage(blocks: Sequence[Any]) -> Stage:
@@ -156,10 +157,10 @@ def _named(model: Any, last: int, after: bool) -> Iterator[tuple[str, Tensor]]:
             yield f"{names[part]}.{rest}", value.flatten(1) if flat else value
     for i, blocks in enumerate(_grouped(model)):
         for j, block in enumerate(blocks):
-            entry = ENTRIES[type(block).__name__]
+            kind = type(block).__name__
             for name, value in block.state_dict().items():
                 layer, _, rest = name.partition(".")
                 if i and not j:
-                    yield f"stages.{i}.downsample.{entry[layer]}.{rest}", value
+                    yield f"stages.{i}.downsample.{ENTRIES[kind][layer]}.{rest}", value
                 else:
-                    yield f"stages.{i}.blocks.{j - bool(i)}.mbconv.{name}", value
+                    yield f"stages.{i}.blocks.{j - bool(i)}.{MIXERS[kind]}.{name}", value

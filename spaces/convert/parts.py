@@ -85,6 +85,17 @@ def kind_of_norm(norm: nn.Module) -> str:
     return "rms" if names & {"rmsnorm"} else "affine" if "affine" in names else ""
 
 
+def check_batch_norms(model: nn.Module) -> None:
+    """Refuse norms of convolutions that differ from ours in what no weight tells.
+
+    Raises:
+        SpaceError: their epsilon is another one.
+    """
+    other = [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.eps != BATCH_EPS]
+    if other:
+        raise SpaceError(f"batch norms must have an epsilon of {BATCH_EPS}, got {other[0]}")
+
+
 def side_of(size: Any, what: str) -> int:
     """Side of a square.
 

@@ -9,20 +9,29 @@ from .common import BRANCHES_DIFFER, KERNEL_IS_ODD, KERNEL_SIZE
 from .spec import Given, Mixer, Number, squeezed
 
 
-def convolutions(place: Place) -> list[Op]:
-    """Two of 1x1 around a depthwise one, whose channels may be weighed by what they hold."""
+def convolutions(place: Place, biased: bool = False) -> list[Op]:
+    """Two of 1x1 around a depthwise one, whose channels may be weighed by what they hold.
+
+    Args:
+        place: of the block.
+        biased: whether the first two have biases instead of batch norms.
+    """
     hidden = place.block.mlp_hidden
     return [
-        ops.conv(place.tokens, place.width, hidden, 1, bias=False),
-        ops.norm("batch", place.tokens, hidden),
-        ops.elementwise(place.tokens * hidden),
-        ops.depthwise(place.tokens, hidden, place.block.kernel_size, bias=False),
-        ops.norm("batch", place.tokens, hidden),
-        ops.elementwise(place.tokens * hidden),
+        ops.conv(place.tokens, place.width, hidden, 1, bias=biased),
+        *activated(place.tokens, hidden, biased),
+        ops.depthwise(place.tokens, hidden, place.block.kernel_size, bias=biased),
+        *activated(place.tokens, hidden, biased),
         *excited(place.tokens, hidden, place.block.se_hidden),
         ops.conv(place.tokens, hidden, place.width, 1, bias=False),
         ops.norm("batch", place.tokens, place.width),
     ]
+
+
+def activated(tokens: int, channels: int, biased: bool = False) -> list[Op]:
+    """Batch norm, where the convolution before it has no bias, and activation."""
+    norms = [] if biased else [ops.norm("batch", tokens, channels)]
+    return [*norms, ops.elementwise(tokens * channels)]
 
 
 def excited(tokens: int, hidden: int, few: int) -> list[Op]:

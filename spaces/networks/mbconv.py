@@ -28,7 +28,7 @@ class MBConv(nn.Module):
         self.conv_dw = convolution(hidden, hidden, kernel, groups=hidden, reparam=place.reparam)
         self.bn2 = nn.BatchNorm2d(hidden)
         squeezed = place.block.se_hidden
-        self.se = SqueezeExcite(hidden, squeezed) if squeezed else nn.Identity()
+        self.se = SqueezeExcite(hidden, squeezed, gate=place.se_gate) if squeezed else nn.Identity()
         self.conv_pwl = nn.Conv2d(hidden, width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
         self.act = make_act(place.act)
@@ -53,14 +53,23 @@ class MBConv(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighed by two layers on their means (Hu et al., arXiv:1709.01507)."""
+    """Channels weighed by two layers on their means (Hu et al., arXiv:1709.01507).
 
-    def __init__(self, channels: int, squeezed: int, axis: str = "hidden") -> None:
+    Args:
+        channels: that are weighed.
+        squeezed: channels between the layers.
+        axis: name of the axis of the channels.
+        gate: one of `architecture.SE_GATES`.
+    """
+
+    def __init__(
+        self, channels: int, squeezed: int, axis: str = "hidden", gate: str = "hard_sigmoid"
+    ) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
         self.act = nn.ReLU()
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
-        self.gate = nn.Hardsigmoid()
+        self.gate = nn.Sigmoid() if gate == "sigmoid" else nn.Hardsigmoid()
         self.shared = {
             "conv_reduce.weight": Shared((squeezed, channels), f"_ {axis}"),
             "conv_expand.weight": Shared((channels, squeezed), f"{axis} _"),

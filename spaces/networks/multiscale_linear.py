@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from ..block import Place
 from .sharing import Shared, center, uncenter
 
+EPS = 1e-5  # of sums over tokens
+TINY = 1e-7  # fp16 can hold it
+
 
 class MultiscaleLinearAttention(nn.Module):
     """ReLU linear attention of tokens, and of sums over their neighborhoods.
@@ -20,14 +23,13 @@ class MultiscaleLinearAttention(nn.Module):
     follows.
     """
 
-    eps = 1e-6
-
     def __init__(self, place: Place) -> None:
         super().__init__()
         width, kernel = place.width, place.block.kernel_size
         heads, dim = place.block.num_heads, place.block.head_dim
         inner = heads * dim
         self.head_dim, self.grid = dim, place.grid
+        self.eps = max(EPS / place.tokens, TINY)  # of means over tokens
         self.qkv = nn.Conv2d(width, 3 * inner, 1, bias=False)
         self.dwconv = nn.Conv2d(
             3 * inner, 3 * inner, kernel, padding=kernel // 2, groups=3 * inner, bias=False

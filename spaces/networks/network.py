@@ -33,8 +33,8 @@ class NetworkStage(nn.Module):
         self.grid = placed[0].grid
         self.downsample: nn.Module | None = None
         if before:
-            around = before.width, before.grid, a.norm, a.norm_eps, a.act_of(i), a.reparam
-            self.downsample = make_downsample(a.stages[i], *around)
+            around = before.width, before.grid, a.norm, a.norm_eps, a.act_of(i)
+            self.downsample = make_downsample(a.stages[i], *around, a.reparam, a.se_gate)
         self.blocks = nn.ModuleList(ResidualBlock(place, a, j) for j, place in enumerate(placed))
         own = a.stages[i]
         self.exits = nn.ModuleDict({str(n): ExitHead(a, own.width) for n in exits_of(own.exits)})
@@ -94,8 +94,10 @@ class Network(nn.Module):
         self.fc_norm = _final_norm(a, "pooled", last)
         own = a.global_pool == "avg_distill" and a.final_norm == "pooled"
         self.fc_norm_dist = _final_norm(a, "pooled", last) if own else None
-        self.pre_logits = nn.Linear(last, a.head_hidden) if a.head_hidden else None
-        self.act = make_act(a.act) if a.head_hidden else None
+        has_layer = a.head_hidden > 0
+        self.pre_logits = nn.Linear(last, a.head_hidden, not a.head_norm) if has_layer else None
+        self.norm_head = make_norm(a.norm, a.head_hidden, a.norm_eps) if a.head_norm else None
+        self.act = make_act(a.act) if has_layer else None
         self.head = self._head(a.head_hidden or last)
         self.head_dist = self._head(last) if a.heads > 1 else None
         if not next(self.parameters()).is_meta:
@@ -165,7 +167,8 @@ class Network(nn.Module):
             return self.head(self.fc_norm(own)), self.head_dist(norm(other))
         x = self.fc_norm(self.pool(x))
         if self.pre_logits is not None and self.act is not None:
-            x = self.act(self.pre_logits(x))
+            x = self.pre_logits(x)
+            x = self.act(x if self.norm_head is None else self.norm_head(x))
         return (self.head(x),)
 
     def pool(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..architecture import Stage
+from ..architecture import INVERTED, Stage
 from .branches import convolution
 from .levit import AttentionDownsample
 from .mbconv import SqueezeExcite
@@ -226,9 +226,13 @@ class InvertedDownsample(nn.Module):
     A 1x1 convolution to the hidden channels, if there are others than those that enter, a depthwise
     one, squeeze-and-excitation, and 1x1 to the outputs (MobileNetV2 and V3, arXiv:1801.04381 and
     arXiv:1905.02244).
+
+    Attributes:
+        name: of its layers.
+        biased: whether all convolutions but the last have biases instead of batch norms.
     """
 
-    layout = "grid"
+    layout, name, biased = "grid", "inverted", False
 
     def __init__(
         self,
@@ -238,27 +242,40 @@ class InvertedDownsample(nn.Module):
         stride: int,
         act: str,
         reparam: bool = False,
+        se_gate: str = "hard_sigmoid",
     ) -> None:
         super().__init__()
         hidden, kernel, few = inner
         expands, hidden = hidden > 0, hidden or inputs
-        first = nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), make_act(act)
-        self.inverted = nn.Sequential(
+        first = nn.Conv2d(inputs, hidden, 1, bias=self.biased), self.norm(hidden), make_act(act)
+        layers = nn.Sequential(
             *(first if expands else (nn.Identity(), nn.Identity(), nn.Identity())),
-            convolution(hidden, hidden, kernel, stride, groups=hidden, reparam=reparam),
-            nn.BatchNorm2d(hidden),
+            convolution(hidden, hidden, kernel, stride, hidden, self.biased, reparam),
+            self.norm(hidden),
             make_act(act),
-            SqueezeExcite(hidden, few, "_") if few else nn.Identity(),
+            SqueezeExcite(hidden, few, "_", se_gate) if few else nn.Identity(),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
+        self.add_module(self.name, layers)
         shape = (hidden, 1, kernel, kernel)
         rule = Shared(shape, "_ _ whole whole", center(kernel), uncenter)
-        self.shared = {"inverted.3.weight": rule}
+        self.shared = {f"{self.name}.3.weight": rule}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
-        return self.inverted(x)
+        return self.get_submodule(self.name)(x)
+
+    def norm(self, channels: int) -> nn.Module:
+        """What follows a convolution before its activation."""
+        return nn.Identity() if self.biased else nn.BatchNorm2d(channels)
+
+
+class BiasedDownsample(InvertedDownsample):
+    """The same with fewer norms, as in EfficientViT (Cai et al., arXiv:2205.14756)."""
+
+    # Names of their own: kernels before biases are of another size than those before norms.
+    name, biased = "inverted_bias", True
 
 
 class PointwiseDownsample(nn.Module):
@@ -287,6 +304,7 @@ def make_downsample(
     eps: float,
     act: str,
     reparam: bool = False,
+    se_gate: str = "hard_sigmoid",
 ) -> nn.Module:
     """Make the layers that lead from one grid to the next.
 
@@ -298,10 +316,12 @@ def make_downsample(
         eps: of its norms.
         act: of the stage.
         reparam: whether convolutions larger than 1x1 are trained in branches.
+        se_gate: of squeeze-and-excitation.
     """
     kind, outputs, stride = stage.downsample, stage.width, stage.stride
-    if kind == "inverted":
-        return InvertedDownsample(inputs, outputs, stage.inner, stride, act, reparam)
+    if kind in INVERTED:
+        inverted = InvertedDownsample if kind == "inverted" else BiasedDownsample
+        return inverted(inputs, outputs, stage.inner, stride, act, reparam, se_gate)
     if kind == "pointwise":
         return PointwiseDownsample(inputs, outputs, stride, act)
     if kind == "mbconv":

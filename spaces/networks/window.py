@@ -41,7 +41,7 @@ class WindowAttention(Attention):
             rule = Shared(shape, "heads whole whole", center(span), uncenter)
             rule = Shared(shape, "heads _ _", branch="symmetric") if symmetric else rule
             self.shared["bias_table"] = rule
-        offsets = _distances(self.window) if symmetric else _offsets(self.window, self.halo)
+        offsets = distances(self.window) if symmetric else _offsets(self.window, self.halo)
         self.register_buffer("offsets", offsets, persistent=False)
         mask = _mask(self.padded, self.window, self.shift) if self.shift else None
         self.register_buffer("mask", mask, persistent=False)
@@ -110,7 +110,7 @@ def _offsets(window: int, halo: int) -> Tensor:
         return (rows * (2 * (window + halo) - 1) + columns).flatten(2).flatten(0, 1)
 
 
-def _distances(window: int) -> Tensor:
+def distances(window: int) -> Tensor:
     """Index of each pair into a symmetric table, by how far they are apart."""
     with torch.device("cpu"):
         position = torch.arange(window)

@@ -23,7 +23,7 @@ def randomize(state: Mapping[str, Tensor], seed: int = 0) -> None:
         if not tensor.is_floating_point():
             continue
         if tensor.ndim == 1 or "norm" in name or "running" in name:
-            low, high = (-0.5, 0.5) if "bias" in name or "mean" in name else (0.5, 1.5)
+            low, high = (-0.5, 0.5) if name.endswith(("bias", "mean")) else (0.5, 1.5)
             tensor.uniform_(low, high, generator=generator)
         else:
             tensor.normal_(0, (tensor.numel() / tensor.shape[0]) ** -0.5, generator=generator)
@@ -49,7 +49,7 @@ NUMBERS = {
     **{"kv_tokens": 6, "num_features": 10, "band": 5, "halo": 1, "focal_levels": 2},
     **{"global_tokens": 3, "unfold_size": 1, "num_groups": 3, "key_dim": 4, "se_hidden": 8},
     **{"inner_width": 16, "inner_heads": 2, "inner_layers": 2, "value_dim": 12},
-    "attn_stride": 1,
+    **{"attn_stride": 1, "kernel_step": 2},
     "res_scale": True,
 }
 
@@ -81,6 +81,25 @@ def mobile(**fields: Any) -> Architecture:
     settings = {"input_size": 32, "patch_size": 2, "num_classes": 5, "global_pool": "avg"}
     settings |= {"stem": "mobile", "act": "hardswish", "pos_embed": "none", "head_hidden": 40}
     return Architecture(stages, **settings | {"final_norm": "none"} | fields)
+
+
+def efficient(**fields: Any) -> Architecture:
+    """A tiny network with all parts of both EfficientViTs, whose odd grids are halved."""
+    convolution = {"mlp_hidden": 24, "kernel_size": 3}
+    window = {"num_groups": 2, "key_dim": 4, "kernel_size": 3, "window_size": 3}
+    stages = (
+        Stage(8, (Block("separable", kernel_size=3),)),
+        Stage(16, (Block("mbconv_bias", **convolution),), "inverted_bias", 2, "", 24, 3, 8),
+        Stage(
+            *(24, (Block("cascaded_window", **window), Block("conv_mlp", mlp_hidden=40))),
+            *("inverted_bias", 1, "relu", 0, 5),
+        ),
+        Stage(32, (Block("depthwise_residual", kernel_size=3),), "inverted", 2, "", 40, 3, 16),
+    )
+    settings = {"input_size": 28, "patch_size": 4, "num_classes": 5, "global_pool": "avg"}
+    settings |= {"stem": "mobile", "act": "hardswish", "pos_embed": "relative", "head_hidden": 40}
+    settings |= {"head_norm": True, "se_gate": "sigmoid", "final_norm": "none"}
+    return Architecture(stages, **settings | fields)
 
 
 def levit(**fields: Any) -> Architecture:

@@ -15,7 +15,7 @@ from vitpareto.spaces.convert import from_timm
 from vitpareto.spaces.errors import SpaceError
 from vitpareto.spaces.networks.backbone import Backbone, feature_maps
 
-from .helpers import difference, images, randomize, randomized, small
+from .helpers import difference, efficient, images, randomize, randomized, small
 
 
 def swin() -> nn.Module:
@@ -63,6 +63,11 @@ def test_a_detector_stands_on_them() -> None:
     found = Backbone.of(network)(images(network.architecture))
     levels = pyramid(OrderedDict(zip((m.name for m in maps), found, strict=True)))
     assert [level.shape[1:] for level in levels.values()] == [(12, *m.size) for m in maps]
+
+
+def test_strides_of_odd_grids() -> None:
+    maps = feature_maps(efficient())
+    assert [(m.stride, *m.size) for m in maps] == [(4, 7, 7), (8, 4, 4), (8, 4, 4), (16, 2, 2)]
 
 
 def test_dropped_tokens_leave_no_map() -> None:

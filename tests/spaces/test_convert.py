@@ -2,23 +2,35 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import pytest
 import timm
 import torch
 import torchvision
 import transformers
+from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
+from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
 from vitpareto.cost_models import workload
-from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces import Architecture, Candidate, SearchSpace, SpaceError
 from vitpareto.spaces.convert import CONVERTERS, answer_of, from_model, from_timm
 from vitpareto.spaces.convert.contract import ConverterContract, macs_of, with_noise
+from vitpareto.spaces.places import places
 from vitpareto.spaces.supernet import Supernet
 
-from ..shared import lively, slim_efficientformer, slim_levit, slim_mobilevit, slim_poolformer
+from ..shared import (
+    lively,
+    slim_efficientformer,
+    slim_efficientvit,
+    slim_efficientvit_msra,
+    slim_levit,
+    slim_mobilevit,
+    slim_poolformer,
+)
 from .helpers import difference, images, run_onnx, to_onnx
 
 
@@ -328,9 +340,16 @@ def whole_levit(name: str) -> nn.Module:
     return slim_levit(name, img_size=224, stem_type="s16", **own)
 
 
+def whole_efficientvit(size: str) -> Callable[[], nn.Module]:
+    """One whose statistics and biases are not as it is made."""
+    return lambda: with_noise(lively(timm.create_model(f"efficientvit_{size}")))
+
+
 WHOLE = {
     **{n: partial(whole_levit, n) for n in ("levit_128", "levit_conv_128", "levit_384")},
     "poolformerv2_s12": makes("poolformerv2_s12"),
+    "mobilenetv3_large_100": makes("mobilenetv3_large_100"),
+    **{n: whole_efficientvit(n) for n in ("b0", "b1", "m0", "m1", "m5")},
 }
 
 
@@ -343,7 +362,8 @@ def test_whole_hierarchies(name: str) -> None:
     network = from_timm(model)
     candidate = Candidate.uncompressed(network.architecture)
     assert workload(candidate).params == sum(p.numel() for p in model.parameters())
-    assert workload(candidate).macs == macs_of(model, network)
+    macs = workload(candidate).macs + keys_summed(network.architecture)
+    assert macs == macs_of(model, network)
     x = images(candidate, 1)
     logits, _ = run_onnx(to_onnx(network, x), x)
     with torch.no_grad():
@@ -370,11 +390,58 @@ def for_small_images(name: str, **settings: object) -> Callable[[], nn.Module]:
     return make
 
 
+def slim_mobilenet(**settings: object) -> nn.Module:
+    """A MobileNetV3 that begins as the large one, with a residual around what expands nothing."""
+    blocks = decode_arch_def([["ds_r1_k3_s1_e1_c16_nre"], ["ir_r1_k3_s2_e2_c24"]])
+    model = MobileNetV3(blocks, num_features=32, act_layer=nn.Hardswish, **settings)
+    model.default_cfg = {"input_size": (3, 32, 32)}
+    return model
+
+
 class TestMobileNets(ConverterContract):
     models = (
         for_small_images("mobilenetv3_small_100", num_classes=7),
         for_small_images("mobilenetv3_small_050", num_classes=0, in_chans=1),
         for_small_images("mobilenetv2_035", num_classes=7),
+        lambda: slim_mobilenet(num_classes=2),
+    )
+
+
+def keys_summed(a: Architecture) -> int:
+    """Products with ones by which timm sums the keys of multi-scale attention, as we do not."""
+    return sum(
+        2 * place.tokens * place.block.num_heads * place.block.head_dim
+        for place in chain.from_iterable(places(a))
+        if place.block.mixer == "multiscale_linear"
+    )
+
+
+class TestEfficientVit(ConverterContract):
+    """With blocks of all kinds, and without expansion."""
+
+    models = (
+        lambda: slim_efficientvit(num_classes=7),
+        lambda: slim_efficientvit(num_classes=0, in_chans=1, expand_ratio=1),
+    )
+
+    def test_work_is_the_same(self) -> None:
+        """But for sums that are products there."""
+        for make in self.models:
+            model = make().eval()
+            network = from_model(model)
+            own = macs_of(network, network) + keys_summed(network.architecture)
+            assert own == macs_of(model, network)
+
+
+KERNELS = {"window_size": (4, 2, 1), "kernels": (7, 5, 3, 3)}
+
+
+class TestEfficientVitMsra(ConverterContract):
+    """Windows that cover the grids, and others that are filled."""
+
+    models = (
+        lambda: slim_efficientvit_msra(num_classes=7, depth=(1, 1, 2)),
+        lambda: slim_efficientvit_msra(num_classes=0, in_chans=1, img_size=80, **KERNELS),
     )
 
 
@@ -382,7 +449,7 @@ def test_every_converter_is_tested() -> None:
     tested = (TestVisionTransformer, TestMlpMixer, TestSwin, TestConvNext, TestTorchvision)
     tested += (TestMetaFormer, TestSwinV2, TestTinyVit, TestMobileNets, TestMobileVit)
     tested += (TestTransformers, TestTransformersSwin, TestEfficientFormer)
-    tested += (TestEfficientFormerV2, TestLevit)
+    tested += (TestEfficientFormerV2, TestLevit, TestEfficientVit, TestEfficientVitMsra)
     kinds = {*REGISTERED, "Eva"} | {
         kind.__name__ for t in tested for make in t.models for kind in type(make()).__mro__
     }
@@ -445,7 +512,10 @@ LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
         ("mobilevit_xxs", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
         ("levit_128", {"global_pool": ""}, "the model pools by '', not by 'avg'"),
         ("levit_128s", {"attn_act_layer": "silu"}, "must be the same, got hardswish, silu"),
-        ("mobilenetv3_large_100", {}, "no counterpart for DepthwiseSeparableConv and its res"),
+        ("efficientnet_es", {}, "no counterpart for EdgeResidual"),
+        ("efficientvit_b0", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
+        ("efficientvit_m0", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
+        ("efficientvit_m1", {"kernels": (5, 7, 3)}, r"heads with kernels of \[5, 7\]"),
         ("mobilenetv4_conv_small_035", {}, "no counterpart for a head with a norm"),
         ("tf_mobilenetv3_small_100", {}, "an epsilon of 1e-05, got 0.001"),
         ("mobilenetv3_small_050", {"global_pool": "max"}, "pools by 'max', not by 'avg'"),
@@ -461,10 +531,7 @@ def test_parts_without_a_counterpart_are_refused(
         from_timm(model)
 
 
-UNKNOWN = {
-    "efficientvit_b0": "halves the grid",
-    "efficientvit_m0": "cascaded heads inside windows",
-}
+UNKNOWN = {"efficientvit_l1": "fused MBConv that halves the grid"}
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

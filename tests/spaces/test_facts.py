@@ -13,7 +13,7 @@ from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS, TOKEN_ROUTINGS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
-from .helpers import NUMBERS, images, levit, mobile, small
+from .helpers import NUMBERS, efficient, images, levit, mobile, small
 
 
 def hooked(architecture: Architecture) -> tuple[int, int]:
@@ -65,6 +65,10 @@ def corners() -> Iterator[Architecture]:
     yield small(plain, stem="mobile", head_hidden=24)
     yield mobile()
     yield levit()
+    yield efficient()
+    one = Block("separable", kernel_size=3)  # token a grid, of which the half is itself
+    yield Architecture((Stage(8, (one,)), Stage(8, (one,), "inverted")), 4, 3, 5, patch_size=4,
+                       pos_embed="none", global_pool="avg")  # fmt: skip
     window = Block("window", num_heads=2, head_dim=8, window_size=4, shift=True, mlp_hidden=48)
     for downsample in DOWNSAMPLES:
         for pos_embed in ("learned", "relative", "none"):

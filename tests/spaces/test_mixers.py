@@ -40,6 +40,8 @@ IMPOSSIBLE = {
     "{mixer: talking_heads, input_size: 28, attn_stride: 2}": "must be 1 or 2 and divide the token",
     "{mixer: cascaded, num_groups: 3}": "num_groups that divide the width, not 16, 3 and 16",
     "{mixer: cascaded, key_dim: [8, 16]}": "key_dim: takes one value, not a choice",
+    "{mixer: cascaded, key_dim: 4, num_groups: 2, kernel_step: 1}": "kernel_step must be even",
+    "{mixer: cascaded_window, window_size: 9}": "window_size 9 is larger than the token grid",
 }
 
 
@@ -228,7 +230,12 @@ class TestMultiscaleLinear(MixerContract):
 
 class TestCascaded(MixerContract):
     name = "cascaded"
-    fields = "{num_groups: [1, 2, 4], key_dim: 4, kernel_size: [3, 5]}"
+    fields = "{num_groups: [1, 2, 4], key_dim: 4, kernel_size: [3, 5], kernel_step: 2}"
+
+
+class TestCascadedWindow(MixerContract):
+    name = "cascaded_window"
+    fields = "{num_groups: [1, 4], key_dim: 4, window_size: [3, 7], pos_embed: relative}"
 
 
 class TestTalkingHeads(MixerContract):
@@ -248,8 +255,23 @@ class TestActivatedMBConv(MixerContract):
     fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], act: relu}"
 
 
+class TestBiasedMBConv(MixerContract):
+    name = "mbconv_bias"
+    fields = "{kernel_size: [3, 5], mixer_prune_ratio: [0, 0.25], act: hardswish}"
+
+
+class TestSeparable(MixerContract):
+    name = "separable"
+    fields = "{kernel_size: [3, 5]}"
+
+
 class TestDepthwise(MixerContract):
     name = "depthwise"
+    fields = "{kernel_size: [3, 5]}"
+
+
+class TestDepthwiseResidual(MixerContract):
+    name = "depthwise_residual"
     fields = "{kernel_size: [3, 5]}"
 
 

@@ -26,6 +26,8 @@ def test_only_strides_of_2_halve_the_grid() -> None:
     stays = {"downsample": "inverted", "stride": 1}
     deep = space({}, *[stays] * 7, {"downsample": "conv"}).largest().architecture
     assert [deep.side(i) for i in range(9)] == [4] * 8 + [2]
+
+
     with pytest.raises(SpaceError, match="doubled by each stage after the first"):
         space({}, {}, {}, {})
 
@@ -35,9 +37,9 @@ def test_choices_of_an_inverted_residual() -> None:
     """They matter where there is one, and candidates share weights and come back from JSON."""
     inner: dict[str, Any] = {"downsample_ratio": [0.0, 2.0], "downsample_kernel": [3, 5]}
     inner["downsample_se_ratio"] = [0.0, 0.5]
-    inner |= {"downsample": ["conv", "inverted"], "stride": 1, "stage_act": "relu"}
-    found = space({}, inner)
-    assert found.size == 1 + 8
+    inner |= {"downsample": ["conv", "inverted", "inverted_bias"], "stride": 1}
+    found = space({}, inner | {"stage_act": "relu"})
+    assert found.size == 1 + 8 + 8
     supernet = Supernet(found)
     randomize(supernet.state_dict())
     for candidate in {*found.sample(30)}:
@@ -48,13 +50,14 @@ def test_choices_of_an_inverted_residual() -> None:
         assert difference(supernet(candidate, x), supernet.extract(candidate)(x)) < 1e-5
 
 
-def test_attention_halves_grids_of_odd_sides() -> None:
+@pytest.mark.parametrize("kind", ["attention", "inverted", "inverted_bias"])
+def test_some_halve_grids_of_odd_sides(kind: str) -> None:
     """7x7 becomes 4x4, which no other downsampling may be given."""
-    attends = {"downsample": "attention", "downsample_head_dim": 8}
-    found = space({}, attends, {"downsample": "attention", "width": 24}, input_size=28)
+    attends: dict[str, Any] = {"downsample": kind}
+    found = space({}, attends, {**attends, "width": 24}, input_size=28)
     assert [found.largest().architecture.side(i) for i in range(3)] == [7, 4, 2]
     with pytest.raises(SpaceError, match="doubled by each stage after the first"):
-        space({}, attends | {"downsample": ["attention", "conv"]}, input_size=28)
+        space({}, attends | {"downsample": [kind, "conv"]}, input_size=28)
 
 
 @torch.no_grad()
@@ -100,6 +103,13 @@ def test_an_activation_is_said_where_it_differs() -> None:
 def test_what_cannot_work_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         space({}, fields)
+
+
+def test_a_norm_before_the_head_needs_a_layer() -> None:
+    assert space({}, head_hidden=8, head_norm=True).largest().architecture.head_norm
+    for fields in ({}, {"head_hidden": 8, "norm": "batch"}):
+        with pytest.raises(SpaceError, match="head_norm needs head_hidden above 0 and norm"):
+            space({}, head_norm=True, **fields)
 
 
 def test_a_layer_before_the_head_needs_an_average() -> None:

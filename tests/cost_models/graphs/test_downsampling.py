@@ -1,4 +1,4 @@
-"""What leads to the stages of MobileNets and LeViT: counted, keyed, built and folded as it runs."""
+"""What leads to the stages of MobileNets, LeViT, ...: counted, keyed, built and folded as it runs."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from vitpareto.cost_models.units.unit import Unit, parse_unit, unit_of
 from vitpareto.cost_models.units.workload import SubBlock
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
 
-from ...spaces.helpers import difference, images, levit, mobile, randomized
+from ...spaces.helpers import difference, efficient, images, levit, mobile, randomized
 
-NETWORKS = [mobile(), levit()]
+NETWORKS = [mobile(), levit(), efficient()]
 
 
 def units_of(architecture: Architecture) -> list[Unit]:
@@ -43,10 +43,13 @@ def test_keys_say_all_that_matters() -> None:
         assert again.key == unit.key
         assert (again.terms, again.numbers) == (unit.terms, unit.numbers)
     keys = [unit.key for unit in units if unit.block.kind in ("downsample", "head")]
-    assert len(set(keys)) == 9
+    assert len(set(keys)) == 13
     assert "kernel_size=5" in keys[1] and "act=relu" in keys[1] and "stride_1" in keys[2]
     assert "mlp_hidden=40" in keys[5]
     assert "grid=4&inputs=16&tokens=49&kept=16&num_heads=2&head_dim=8&value_dim=32" in keys[6]
+    first, second, third, head = keys[9:]
+    assert first.startswith("downsample/inverted_bias?") and first.endswith("&odd@float")
+    assert "odd" not in second + third and head.endswith("none&head_norm@float")
 
 
 @torch.no_grad()
@@ -77,7 +80,9 @@ def test_sub_blocks_follow_each_other_and_hold_what_is_counted(architecture: Arc
         module, shape = build(unit.block)
         tensors = map(numpy_helper.to_array, to_onnx(module, shape).graph.initializer)
         stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
-        assert stored == unit.weight_bytes
+        mixer = unit.block.mixer
+        gathered = 4 * mixer.constants(unit.block.place) if mixer else 0
+        assert stored == unit.weight_bytes + gathered
         assert entering in (None, torch.Size(shape).numel())
         entering = module(torch.zeros(shape)).numel()
     assert entering == architecture.num_classes
@@ -87,6 +92,7 @@ def test_many_candidates_are_indexed_as_they_are_walked() -> None:
     numbers: dict[SubBlock, int] = {}
     tried = [Candidate.uncompressed(mobile(act=act)) for act in ("hardswish", "relu", "gelu")]
     tried += [Candidate.uncompressed(levit(input_size=size)) for size in (24, 28, 32)]
+    tried += [Candidate.uncompressed(efficient(input_size=size)) for size in (28, 32, 36)]
     found, starts = Indexer(lambda block: numbers.setdefault(block, len(numbers))).index(tried)
     for candidate, start in zip(tried, starts, strict=True):
         blocks = workload(candidate).sub_blocks

@@ -158,6 +158,12 @@ class TestTalkingHeads(MixerCostContract):
         attn_stride: [1, 2], layer_scale: true}"""
 
 
+class TestCascadedWindow(MixerCostContract):
+    name = "cascaded_window"
+    fields = """{num_groups: 2, key_dim: 4, window_size: [3, 7], pos_embed: relative,
+        layer_scale: true}"""
+
+
 class TestMBConv(MixerCostContract):
     name = "mbconv"
     fields = """{kernel_size: [3, 5], se_ratio: [0, 0.5], norm: [batch, layer], layer_scale: true,
@@ -172,6 +178,21 @@ class TestActivatedMBConv(MixerCostContract):
 class TestDepthwise(MixerCostContract):
     name = "depthwise"
     fields = "{kernel_size: [3, 5], norm: [batch, layer], layer_scale: true}"
+
+
+class TestBiasedMBConv(MixerCostContract):
+    name = "mbconv_bias"
+    fields = "{norm: [batch, layer], layer_scale: true}"
+
+
+class TestSeparable(MixerCostContract):
+    name = "separable"
+    fields = "{layer_scale: true}"
+
+
+class TestDepthwiseResidual(MixerCostContract):
+    name = "depthwise_residual"
+    fields = "{layer_scale: true}"
 
 
 class TestFusedMBConv(MixerCostContract):

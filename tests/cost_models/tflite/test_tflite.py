@@ -45,7 +45,7 @@ LITERT = Device.load("cpu-litert")
 
 
 PICKING = ("banded", "halo", "focal")  # tokens by their places
-UNROUNDED = ("depthwise",)  # kernels of one channel have no bits
+UNROUNDED = ("depthwise", "depthwise_residual")  # kernels of one channel have no bits
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

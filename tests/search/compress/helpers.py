@@ -40,7 +40,7 @@ def random_network(a: Architecture, seed: int = 0) -> Network:
         if not value.is_floating_point():
             continue
         if value.ndim == 1 or "norm" in name:
-            low, high = (-0.5, 0.5) if "bias" in name or "mean" in name else (0.5, 1.5)
+            low, high = (-0.5, 0.5) if name.endswith(("bias", "mean")) else (0.5, 1.5)
             value.uniform_(low, high, generator=generator)
         else:
             value.normal_(0, (value.numel() / len(value)) ** -0.5, generator=generator)

@@ -25,7 +25,13 @@ from vitpareto.spaces.convert.contract import with_noise
 from vitpareto.spaces.errors import RunError, SpaceError
 from vitpareto.spaces.networks import Network
 
-from ...shared import slim_efficientformer, slim_levit, slim_poolformer
+from ...shared import (
+    slim_efficientformer,
+    slim_efficientvit,
+    slim_efficientvit_msra,
+    slim_levit,
+    slim_poolformer,
+)
 
 NAME, VIT = "test_vit", "vit_tiny_patch16_224"  # timm's smallest, and a usual one
 
@@ -74,7 +80,7 @@ def test_a_hierarchy_and_a_mixer() -> None:
     turns.default_cfg = {"input_size": (3, 64, 64)}
     pools = slim_poolformer(), slim_poolformer(2)
     others = swin, mixer, convolutions, turns, slim_efficientformer(), slim_levit()
-    for model in (*others, *pools):
+    for model in (*others, *pools, slim_efficientvit(), slim_efficientvit_msra()):
         _, found = derived(with_noise(model.eval()), "start")
         assert found["max_abs_difference"] < 1e-4
 
@@ -312,8 +318,8 @@ def test_folders_whose_weights_do_not_fit(
 def test_what_is_no_vision_transformer() -> None:
     with pytest.raises(RunError, match=r"no converter for .* there are some for timm\.VisionTr"):
         open_model("resnet18", random_weights=True)
-    with pytest.raises(RunError, match=r"EfficientVitMsra does not convert: the vocabulary lacks"):
-        open_model("efficientvit_m0", random_weights=True)
+    with pytest.raises(RunError, match=r"EfficientVitLarge does not convert: the vocabulary lacks"):
+        open_model("efficientvit_l1", random_weights=True)
 
 
 def test_whose_weights_look_like() -> None:
