@@ -122,7 +122,9 @@ _FIRST = (
     ),
     Rule(
         ("stage", "downsample", "downsample_kernel"),
-        lambda stage, downsample, kernel: not stage or downsample not in INVERTED or kernel % 2 == 1,
+        lambda stage, downsample, kernel: (
+            not stage or downsample not in INVERTED or kernel % 2 == 1
+        ),
         "downsample_kernel must be odd, not {downsample_kernel}",
     ),
     Rule(

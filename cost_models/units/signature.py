@@ -41,10 +41,11 @@ class Signature:
         outputs: classes of a head.
         patch_size: of a stem.
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
-            "pre_norm"; of a downsampling "stride_1" (the grid stays) or "odd" (it had an odd side); of mixers and MLPs "scale"
-            (layer scale), "post_norm", "mlp_norm" and "no_bias"; of mixers that drop tokens "evit"
-            or "random"; of mixers and MLPs for chosen tokens those of `ROUTES`; of a head "pooled"
-            or "none" (place of the norm), "pool_registers" and "head_norm".
+            "pre_norm"; of a downsampling "stride_1" (the grid stays) or "odd" (it had an odd side);
+            of mixers and MLPs "scale" (layer scale), "post_norm", "mlp_norm" and "no_bias"; of
+            mixers that drop tokens "evit" or "random"; of mixers and MLPs for chosen tokens those
+            of `ROUTES`; of a head "pooled" or "none" (place of the norm), "pool_registers" and
+            "head_norm".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """

@@ -27,7 +27,6 @@ def test_only_strides_of_2_halve_the_grid() -> None:
     deep = space({}, *[stays] * 7, {"downsample": "conv"}).largest().architecture
     assert [deep.side(i) for i in range(9)] == [4] * 8 + [2]
 
-
     with pytest.raises(SpaceError, match="doubled by each stage after the first"):
         space({}, {}, {}, {})
 
