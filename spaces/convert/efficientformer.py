@@ -15,10 +15,10 @@ from ..networks import Network
 from .parts import (
     act_of,
     check_halving,
+    heads_of,
     network_of,
     norm_of,
     normed,
-    one_head,
     parted,
     side_of,
     wider,
@@ -32,8 +32,7 @@ MLP = {"fc1": "norm1", "fc2": "norm2"}  # convolutions -> batch norms
 def convert(model: Any) -> Network:
     """An EfficientFormer.
 
-    Biases of convolutions before batch norms go into the means of these, and the two heads, which
-    read one vector, become their mean.
+    Biases of convolutions before batch norms go into the means of these.
 
     Raises:
         SpaceError: other pooling or norms, stages that do not halve the grid, or attention on
@@ -51,7 +50,7 @@ def convert(model: Any) -> Network:
         stem="mobile",
         patch_size=4,
         pos_embed="relative",
-        global_pool="avg",
+        global_pool="avg_distill" if len(heads_of(model)) > 1 else "avg",
         act=act_of(model.stem.act1),
         layer_scale=True,
         **norm_of(model.norm),
@@ -116,8 +115,8 @@ def _named(model: Any) -> Iterator[tuple[str, Tensor]]:
         for block in _blocks_of(stage):
             yield from _of_block(block, i, j)
             j += 1 + _pools(block)
-    yield from ((f"norm.{name}", value) for name, value in model.norm.state_dict().items())
-    yield from one_head(model)
+    for part, module in {"norm": model.norm, **heads_of(model)}.items():
+        yield from ((f"{part}.{name}", value) for name, value in module.state_dict().items())
 
 
 def _of_block(block: Any, stage: int, index: int) -> Iterator[tuple[str, Tensor]]:

@@ -12,7 +12,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import act_of, check_halving, network_of, normed, one_head, side_of, wider
+from .parts import act_of, check_halving, heads_of, network_of, normed, side_of, wider
 
 LAYERS = {"stride_conv": "coarser", "q": "q", "k": "k", "v": "v", "v_local": "local"}
 MIXING = {"talking_head1": "mix_scores", "talking_head2": "mix_weights"}
@@ -23,8 +23,7 @@ MLP = {"fc1": ("conv_pw", "bn1"), "mid": ("conv_dw", "bn2"), "fc2": ("conv_pwl",
 def convert(model: Any) -> Network:
     """An EfficientFormerV2.
 
-    Biases of convolutions before batch norms go into the means of these, and the two heads, which
-    read one vector, become their mean.
+    Biases of convolutions before batch norms go into the means of these.
 
     Raises:
         SpaceError: other pooling or norms, or stages that do not halve the grid.
@@ -41,7 +40,7 @@ def convert(model: Any) -> Network:
         stem="mobile",
         patch_size=4,
         pos_embed="none",
-        global_pool="avg",
+        global_pool="avg_distill" if len(heads_of(model)) > 1 else "avg",
         norm="batch",
         norm_eps=model.norm.eps,
         act=act_of(stem.conv1.bn.act),
@@ -96,8 +95,8 @@ def _named(model: Any) -> Iterator[tuple[str, Tensor]]:
                 own = f"{path}.mbconv.{conv}", f"{path}.mbconv.{norm}"
                 yield from normed(layer.conv, layer.bn, *own)
             j += 1
-    yield from ((f"norm.{name}", value) for name, value in model.norm.state_dict().items())
-    yield from one_head(model)
+    for part, module in {"norm": model.norm, **heads_of(model)}.items():
+        yield from ((f"{part}.{name}", value) for name, value in module.state_dict().items())
 
 
 def _scale(scale: Any, path: str) -> Iterator[tuple[str, Tensor]]:

@@ -169,13 +169,10 @@ def normed(
         yield f"{own_norm}.{name}", value - added if name == "running_mean" else value
 
 
-def one_head(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """The mean of a classifier and of the one beside it that was distilled, if there is one."""
-    beside = model.head if model.head_dist is None else model.head_dist
-    for (name, value), other in zip(
-        model.head.state_dict().items(), beside.state_dict().values(), strict=True
-    ):
-        yield f"head.{name}", (value + other) / 2
+def heads_of(model: Any) -> dict[str, Any]:
+    """The classifier, and the one beside it that was distilled, if there is one, by our names."""
+    names = ("head", "head_dist") if model.head_dist is not None else ("head",)
+    return {name: getattr(model, name) for name in names}
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

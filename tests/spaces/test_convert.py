@@ -288,10 +288,10 @@ class TestMetaFormer(ConverterContract):
 
 
 class TestEfficientFormer(ConverterContract):
-    """Batch norms take in the biases before them, and one head is the mean of two."""
+    """Batch norms take in the biases before them."""
 
     unused = (
-        *("head_dist.weight", "head_dist.bias", "downsample.conv.bias"),
+        "downsample.conv.bias",
         *(f"stem.conv{n}.bias" for n in (1, 2)),
         *(f"stages.{i}.blocks.0.mlp.fc{n}.bias" for i in range(4) for n in (1, 2)),
     )
@@ -314,7 +314,7 @@ def efficientformer_v2(**settings: object) -> nn.Module:
 
 
 class TestEfficientFormerV2(ConverterContract):
-    unused = ("head_dist.weight", "head_dist.bias", "conv.bias", "local.bias")
+    unused = ("conv.bias", "local.bias")
     models = (
         lambda: efficientformer_v2(num_classes=7),
         lambda: efficientformer_v2(

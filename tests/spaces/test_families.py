@@ -26,11 +26,11 @@ NAMESAKES = {
     "tinyvit": "tiny_vit_5m_224",
 }
 STARTS = ("efficientformer", "efficientformer_v2", "poolformer")  # largest where they are members
-# Parameters that others take in: the second of two heads, and biases before batch norms.
+# Parameters that others take in: biases before batch norms.
 TAKEN_IN = {
-    "efficientformer": r"^head_dist|(stem\.conv\d|downsample\.conv)\.bias|"
+    "efficientformer": r"(stem\.conv\d|downsample\.conv)\.bias|"
     r"stages\.([0-2]\.blocks\.\d|3\.blocks\.[0-2])\.mlp\.fc\d\.bias",
-    "efficientformer_v2": r"^head_dist|(conv|local)\.bias",
+    "efficientformer_v2": r"(conv|local)\.bias",
 }
 
 
