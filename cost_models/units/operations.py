@@ -7,7 +7,6 @@ from functools import lru_cache
 from ...spaces import Policy
 from ...spaces import ops as o
 from ...spaces.architecture import INVERTED, TWO_HEADS
-from ...spaces.block import among_chosen
 from ...spaces.mixers import find
 from ...spaces.mixers.levit import attend
 from ...spaces.mixers.mbconv import activated, excited
@@ -138,7 +137,7 @@ def _mixer_ops(unit: Signature) -> list[Op]:
     place, traits = unit.place, find(unit.place.block.mixer)
     rows, ops = unit.fed_rows, _routing_ops(unit)
     ops += [o.norm(unit.norm, rows, place.width)] if traits.pre_norm else []
-    ops += traits.ops(among_chosen(place) if unit.is_routed else place)
+    ops += traits.ops(unit.seen)
     if traits.residual:
         ops += _residual(unit, rows)
     if "evit" in unit.flags:

@@ -7,6 +7,7 @@ from math import isqrt
 
 from ...spaces import Place, Policy
 from ...spaces.architecture import INNER
+from ...spaces.block import among_chosen
 from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
 
@@ -108,6 +109,11 @@ class Signature:
     def fed_rows(self) -> int:
         """The same, class tokens and registers among them."""
         return self.place.prefix + self.fed_tokens
+
+    @property
+    def seen(self) -> Place:
+        """The place as its mixer sees it, which may get chosen tokens alone."""
+        return among_chosen(self.place) if self.is_routed else self.place
 
     @property
     def is_relative(self) -> bool:

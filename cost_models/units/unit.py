@@ -148,7 +148,7 @@ class Unit:
         place, mixer = self.block.place, self.block.mixer
         if self.block.kind == "mlp":
             return self.block.fed_rows * place.block.mlp_hidden
-        return mixer.act_elements(place) if mixer else 0
+        return mixer.act_elements(self.block.seen) if mixer else 0
 
     @property
     def flags(self) -> tuple[str, ...]:

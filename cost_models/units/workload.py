@@ -194,9 +194,9 @@ def _bare(place: Place, act: str) -> Place:
 @lru_cache(maxsize=1 << 14)
 def _mixing(place: Place) -> Place:
     """The place as the mixer sees it: the MLP does not matter unless it is one itself."""
-    if find(place.block.mixer).is_mlp:
-        return _plain(place)
-    block = replace(place.block, mlp_hidden=0, mlp_capacity=1.0, mixer_capacity=1.0)
+    block = replace(place.block, mlp_capacity=1.0, mixer_capacity=1.0)
+    if not find(block.mixer).is_mlp:
+        block = replace(block, mlp_hidden=0)
     return _plain(replace(place, block=block, routed=0))
 
 
