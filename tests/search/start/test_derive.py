@@ -215,8 +215,9 @@ def test_folders_of_transformers(kind: str, tmp_path: Path) -> None:
     assert type(open_model(str(tmp_path), random_weights=True)).__name__ == kind
 
 
-def test_a_folder_of_timm(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    about = {"architecture": NAME, "num_classes": 3, "pretrained_cfg": {"classifier": "head"}}
+def test_a_folder_of_timm(tmp_path: Path) -> None:
+    trained = with_noise(timm.create_model(VIT, num_classes=3)).state_dict()
+    about = {"architecture": VIT, "num_classes": 3, "pretrained_cfg": {"classifier": "head"}}
     (tmp_path / "config.json").write_text(json.dumps(about))
     save_file(trained, tmp_path / "model.safetensors")
     for name in (str(tmp_path), f"local-dir:{tmp_path}"):
