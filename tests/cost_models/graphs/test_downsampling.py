@@ -1,4 +1,4 @@
-"""What leads to the stages of MobileNets, LeViT, ...: counted, keyed, built, folded as it runs."""
+"""What leads to the stages of hierarchies: counted, keyed, built and folded as it runs."""
 
 import numpy as np
 import pytest
