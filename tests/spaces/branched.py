@@ -6,7 +6,10 @@ from typing import Any
 from vitpareto.spaces import Architecture, Candidate, SearchSpace
 
 BLOCKS: dict[str, Any] = {
-    "mixer": ["mbconv", "fused_mbconv", "mbconv_act", "conv_next", "depthwise", "pool"],
+    "mixer": [
+        *("mbconv", "fused_mbconv", "mbconv_act", "mbconv_bias", "conv_next"),
+        *("depthwise", "depthwise_residual", "separable", "pool"),
+    ],
     "kernel_size": [3, 5],
     "mlp_ratio": [1.0, 2.0],
 }

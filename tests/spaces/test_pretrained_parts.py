@@ -206,7 +206,7 @@ ONE = {"depth": 1, "width": 24, "num_heads": 3, "head_dim": 8}
             "cannot carry registers, got 2",
         ),
         ({"global_pool": "avg", "pos_embed": "patches"}, "'patches' is 'learned' where"),
-        ({"final_norm": "pooled", "norm": "batch"}, "norm 'batch' does without"),
+        ({"final_norm": "pooled", "norm": "group"}, "norm 'group' does without"),
         ({"final_norm": "pooled", "global_pool": "token_avg"}, "which pools two vectors"),
         ({"global_pool": "map", "pool_heads": 5}, "pool_heads 5 must divide the width, 24"),
         ({"rope": "index"}, "needs rope_base above 1"),

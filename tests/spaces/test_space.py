@@ -60,8 +60,7 @@ def test_neighbors(space: SearchSpace, candidates: list[Candidate]) -> None:
             assert neighbor in space
     # What a choice alone can change, it can change back.
     near = space.neighbors(candidates[0])
-    some = near[:: len(near) // 6]
-    assert sum(candidates[0] in space.neighbors(other) for other in some) > len(some) / 2
+    assert sum(candidates[0] in space.neighbors(other) for other in near[:20]) > 10
 
 
 def test_repair_leaves_valid_candidates_alone(
