@@ -85,11 +85,12 @@ def _head(facts: Facts, name: str) -> list[str]:
 
 
 def device_words(facts: Facts) -> str:
-    """Processor, runtime and threads of the device."""
+    """Processor, GPU, runtime and threads of the device."""
     device = facts.cost_model.identity
     host = f" in {device['host']}" if device.get("host") else ""
+    gpu = f"{device['gpu']} beside " if device.get("gpu") else ""
     return (
-        f"{device.get('processor', 'unknown processor')}, {device.get('runtime')} "
+        f"{gpu}{device.get('processor', 'unknown processor')}, {device.get('runtime')} "
         f"{device.get('version', '')}{host}, {counted(device.get('threads', 1), 'thread')}"
     )
 
