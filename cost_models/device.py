@@ -19,6 +19,7 @@ from ..spaces.safe_yaml import read_yaml
 from ..spaces.space import find_file
 from .runtime_spec import RUNTIMES, find_runtime
 from .standalone.energy_meter import PROCESSOR
+from .standalone.gpu import gpu_name, on_gpu
 from .standalone.runner import THREAD, WALL, machine
 from .units.precision_recipes import RECIPES
 
@@ -130,11 +131,12 @@ class Device:
         return {**{k: v for k, v in plain.items() if k != "options"}, **given}
 
     def identity(self) -> dict[str, Any]:
-        """Wanted settings with what this machine has: processor, versions, provider's own name."""
+        """Wanted settings with what this machine has: processor, GPU and versions."""
         wanted = {k: v for k, v in self.to_dict().items() if k not in ("name", "recipes")}
         spec = find_runtime(self.runtime)
         host = {"host": spec.host(self.provider)} if spec.host else {}
-        return wanted | {"version": spec.version} | host | machine()
+        gpu = on_gpu(spec.gpu(self) if spec.gpu else gpu_name(self.chip))
+        return wanted | {"version": spec.version} | host | gpu | machine()
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the identity; numbers of different ones never mix."""

@@ -64,6 +64,8 @@ class RuntimeSpec:
             not installed.
         host: provider -> name and version of the program that runs the library, if it is another
             one than Python; it belongs to identities.
+        gpu: device -> name of the GPU that executes its models, where that is not NVIDIA's, which
+            `standalone.gpu` names; "" for none. It belongs to identities.
         outside: whether graphs run in a process that it keeps beside this one, so that nobody
             else has to start one to measure them.
         kernel_times: providers with which it tells how long each kernel takes.
@@ -93,6 +95,7 @@ class RuntimeSpec:
     installer: str = "pip"
     find_version: Callable[[], str] | None = None
     host: Callable[[str], str] | None = None
+    gpu: Callable[[Any], str] | None = None
     outside: bool = False
     kernel_times: tuple[str, ...] = ()
     stand_in: str = ""

@@ -6,5 +6,9 @@ from joblib import cpu_count
 
 
 def core_count() -> int:
-    """Number of cores, as far as affinity and containers allow, on every system."""
+    """Number of cores, as far as affinity and quota of a container allow, on every system.
+
+    OMP_NUM_THREADS does not count: clusters and shells set it for programs that have no number of
+    threads of their own, as `executor.threads` is.
+    """
     return cpu_count()

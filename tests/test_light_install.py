@@ -86,7 +86,8 @@ def test_whatever_is_imported_is_installed_by_the_package_or_an_extra() -> None:
     of_these |= {"torchvision": "timm", "huggingface_hub": "timm"}  # bring them
     others = {"pytest", "hypothesis"}  # of laws
     # Of bundles and kits.
-    others |= {"energy_meter", "graph", "kit_files", "runner", "seal", "silence", "timing"}
+    others |= {"energy_meter", "gpu", "graph", "kit_files", "runner", "seal"}
+    others |= {"silence", "timing"}
     others |= {"pynvml", "transformers"}  # used where they are; the latter by folders that it saved
     assert not found - known - {"click", "numpy", "yaml"} - of_these.keys() - others
 

@@ -128,7 +128,7 @@ def copy_program(device: Device, folder: Path, others: Mapping[str, str]) -> Non
         folder: to write to.
         others: files of `standalone` -> their names there, beside those that all need.
     """
-    names = {name: name for name in ("timing", "energy_meter", "silence")}
+    names = {name: name for name in ("timing", "energy_meter", "gpu", "silence")}
     names |= {f"{device.runtime}_graph": "graph", **others}
     for source, name in names.items():
         shutil.copy(STANDALONE / f"{source}.py", folder / f"{name}.py")

@@ -227,9 +227,10 @@ class _Reader:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._choosing = {id(pieces[i]): rows for i, rows in choosing(pieces).items()}
         plain = [piece for piece in pieces if id(piece) not in self._choosing]
-        self.kinds: set[str] = set().union(*(piece.kinds for piece in plain))
-        self.norm = next((n for n, kinds in _NORMS.items() if kinds & self.kinds), "batch")
-        self.act = next((a for a, kinds in _ACTS.items() if kinds & self.kinds), "gelu")
+        kinds: set[str] = set().union(*(piece.kinds for piece in plain))
+        self.norm = next((n for n, own in _NORMS.items() if own & kinds), "batch")
+        self._acts = {id(p): act for p, act in zip(plain, acts_of(plain), strict=True)}
+        self.act = "gelu"  # around the piece that is read
         self.batch = pieces[0].enters[0] if pieces else 1
         self.side = self.prefix = 0
         self.recognized: list[tuple[Piece, SubBlock | None, str]] = []
@@ -242,6 +243,7 @@ class _Reader:
         if id(piece) in self._choosing:
             self._choose(piece)
             return
+        self.act = self._acts[id(piece)]
         if piece.is_branch:
             block = self._mlp(piece) or self._grid_mixer(piece) or self._attention(piece)
             self.routing = ""
@@ -442,6 +444,19 @@ class _Reader:
         return Block("softmax", **given)
 
 
+def acts_of(pieces: Sequence[Piece]) -> list[str]:
+    """Activation of each piece, or where it has none that of its stage: of the next, or the last.
+
+    It is the one that most elements pass through: a gate of squeeze-and-excitation, a sigmoid too,
+    sees one a channel. ReLU before a product of activations belongs to linear attention.
+    """
+    acts = ["" if p.products or not p.acts else p.acts.most_common(1)[0][0] for p in pieces]
+    for order, act in ((reversed(range(len(acts))), ""), (range(len(acts)), "gelu")):
+        for i in order:
+            acts[i] = act = acts[i] or act
+    return acts
+
+
 def _heads(heads: int, last: Linear) -> dict[str, Any]:
     """Numbers of attention whose last layer reads the heads side by side."""
     return {"num_heads": heads, "head_dim": last.inputs // heads}
@@ -462,10 +477,4 @@ _NORMS = {
     "layer": {"LayerNormalization"},
     "group": {"InstanceNormalization", "GroupNormalization"},
     "rms": {"RMSNormalization", "Sqrt", "Reciprocal"},
-}
-_ACTS = {
-    "gelu": {"Gelu", "Erf"},
-    "hardswish": {"HardSwish", "HardSigmoid"},
-    "silu": {"Sigmoid"},
-    "relu": {"Relu"},
 }

@@ -28,6 +28,16 @@ _LIGHT = """
     ReduceMin ReduceProd ReduceSum ReduceSumSquare RMSNormalization Softmax TopK
 """
 LIGHT = set(_LIGHT.split())
+# Activation functions, by the operator that they have alone.
+ACTIVATIONS = {
+    "Gelu": "gelu",
+    "Erf": "gelu",
+    "HardSwish": "hardswish",
+    "HardSigmoid": "hardswish",
+    "Swish": "silu",
+    "Sigmoid": "silu",
+    "Relu": "relu",
+}
 STANDARD = ("", "ai.onnx")  # domains of ONNX's own operators
 
 

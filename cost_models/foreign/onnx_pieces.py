@@ -7,6 +7,7 @@ stem, downsampling, dropping of tokens, head.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...spaces.errors import CostError
-from .onnx_kinds import LIGHT, WORK, kind_of
+from .onnx_kinds import ACTIVATIONS, LIGHT, WORK, kind_of
 from .onnx_plain import PlainGraph
 
 _PRODUCTS = ("MatMul", "Gemm", "MatMulInteger")
@@ -62,6 +63,7 @@ class Piece:
         enters: shape of what it is made from; of the first, the input of the graph.
         leaves: shape of what it makes.
         kinds: of its nodes.
+        acts: elements that pass through each activation function, those of gates like them too.
         linears: in their order.
         products: in their order.
         convolutions: in their order.
@@ -84,6 +86,7 @@ class Piece:
     enters: list[int]
     leaves: list[int]
     kinds: set[str] = field(default_factory=set)
+    acts: Counter[str] = field(default_factory=Counter[str])
     linears: list[Linear] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
@@ -297,6 +300,8 @@ class _Cutter:
     def _count(self, piece: Piece, node: Any) -> None:
         kind = kind_of(node)
         piece.kinds.add(kind)
+        if kind in ACTIVATIONS:
+            piece.acts[ACTIVATIONS[kind]] += prod(self.shapes.get(node.output[0], []))
         piece.values += [name for name in node.output if name]
         piece.constants.update(*(self.constants.get(name, set()) for name in node.input))
         piece.rank = max(piece.rank, len(self.shapes.get(node.output[0], [])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from ...spaces.mixers import MIXERS, find
 from ..device import Device, presets
 from ..runtime_spec import find_runtime
 from ..standalone.energy_meter import find_meter
+from ..units.precision_recipes import kernel_recipe
 from ..units.sub_block import SubBlock
 from ..units.unit import Unit
 
@@ -111,6 +112,8 @@ def capabilities(
 ) -> list[Capability]:
     """Measure every recipe of a device on every kind of sub-block.
 
+    Of recipes that only store weights in other ways, and run the same kernels, one is timed.
+
     Args:
         device: which must be usable here.
         kinds: names of `examples`; all by default.
@@ -134,25 +137,36 @@ def capabilities(
             progress(done / len(chosen), kind)
         units = [Unit(block, recipe) for recipe in dict.fromkeys(("float", *device.recipes))]
         graphs: dict[Unit, TimedGraph] = {}
+        kernels: dict[Unit, dict[str, int]] = {}
         for unit in units:
             with suppress(CostError):  # the runtime cannot hold it
-                graphs[unit] = bench.unit(unit)
-        level = {row.key: row.median_ms for row in bench.time(list(graphs.values()))}
+                graph = bench.unit(unit)
+                kernels[unit] = runtime.compile(graph.model).kernels()
+                graphs[unit] = graph
+        files: dict[bytes, Unit] = {}  # convolutions have no blocks, whatever their size
+        same = {
+            unit: files.setdefault(graph.model, _runs_as(unit, kernels, device.runtime))
+            for unit, graph in graphs.items()
+        }
+        timed = bench.time([graphs[unit] for unit in dict.fromkeys(same.values())])
+        level = {row.key: row.median_ms for row in timed}
         if units[0].key not in level:
             continue  # `refused_blocks` says why
         base = level[units[0].key]
         for unit, graph in graphs.items():
-            if unit.key not in level:
+            if (ms := level.get(same[unit].key)) is None:
                 continue  # the runtime has no such kernel
-            try:
-                kernels = runtime.compile(graph.model).kernels()
-            except CostError:
-                continue
             rows.append(
                 Capability(
-                    *(kind, unit.recipe, level[unit.key], base / level[unit.key]),
-                    {name: count // graph.copies for name, count in kernels.items()},
+                    *(kind, unit.recipe, ms, base / ms),
+                    {name: count // graph.copies for name, count in kernels[unit].items()},
                     unit.weight_bytes / units[0].weight_bytes,
                 )
             )
     return rows
+
+
+def _runs_as(unit: Unit, kernels: Mapping[Unit, dict[str, int]], runtime: str) -> Unit:
+    """The unit whose kernels a unit runs; itself where the runtime does not do so here."""
+    other = unit.run_as(kernel_recipe(unit.recipe, runtime))
+    return other if kernels.get(other) == kernels[unit] else unit

@@ -146,13 +146,14 @@ SPEC = RuntimeSpec(
 
 @contextlib.contextmanager
 def threads(count: int) -> Generator[None]:
-    """Set the number of threads inside torch's operators; restore it afterward."""
+    """Set the number of threads inside torch's operators; restore it afterward.
+
+    Also where torch has as many by itself: only what is set makes its libraries keep to it, so that
+    all is as it is where OMP_NUM_THREADS asks for another number.
+    """
     import torch
 
     before = torch.get_num_threads()
-    if before == count:
-        yield
-        return
     torch.set_num_threads(count)
     try:
         yield

@@ -60,13 +60,14 @@ def measure(folder: Path, kit: dict[str, Any], blocks: bool) -> None:
     for part in parts_of(folder, MODELS):
         _measured_set(part)
     kernels = {key: answer(folder, key, about, kit) for key, about in kit["models"].items()}
-    write_results(folder, kit, identity(kit["device"]), {PACKAGE: version()}, kernels)
+    here = identity(kit["device"], kit["chip"])
+    write_results(folder, kit, here, {PACKAGE: version()}, kernels)
     if blocks:
         sets = parts_of(folder, BLOCKS)
         for done, part in enumerate(sets, 1):
             _measured_set(part)
             _say(f"{done} of {len(sets)} sets of sub-blocks")
-        write_results(folder, kit, identity(kit["device"]), {PACKAGE: version()}, kernels)
+        write_results(folder, kit, here, {PACKAGE: version()}, kernels)
 
 
 def _measured_set(part: Path) -> None:

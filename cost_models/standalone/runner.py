@@ -3,9 +3,9 @@
 The folder holds `plan.json` and the files it names; the answer goes into `result.json`. A fresh
 process starts from the same memory every time, as the application that will use a model does.
 
-This file, timing.py, energy_meter.py, silence.py and the graph of a runtime need numpy and that
-runtime only, and nothing of this package. They are copied into bundles, where `python run.py` (this
-file) measures another machine, and into kits, where run.py (kit_runner.py here) uses it.
+This file, timing.py, energy_meter.py, gpu.py, silence.py and the graph of a runtime need numpy and
+that runtime only, and nothing of this package. They are copied into bundles, where `python run.py`
+(this file) measures another machine, and into kits, where run.py (kit_runner.py here) uses it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 if __package__:
     from .energy_meter import energy_mj, find_meter
+    from .gpu import gpu_name, on_gpu
     from .onnxruntime_graph import MODULES, PACKAGE, Graph, version
     from .timing import (
         ONE_BY_ONE,
@@ -39,6 +40,7 @@ if __package__:
     )
 else:  # copied into a bundle, beside the others
     from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
+    from gpu import gpu_name, on_gpu  # type: ignore[no-redef]
     from graph import MODULES, PACKAGE, Graph, version  # type: ignore[no-redef]
     from timing import (  # type: ignore[no-redef]
         ONE_BY_ONE,
@@ -173,10 +175,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def identity(device: dict[str, Any]) -> dict[str, Any]:
+def identity(device: dict[str, Any], chip: str) -> dict[str, Any]:
     """The identity of a device on this machine, in the words of `Device.identity`."""
     kept = {key: value for key, value in device.items() if key not in ("name", "recipes")}
-    return kept | {"version": version()} | machine()
+    return kept | {"version": version()} | on_gpu(gpu_name(chip)) | machine()
 
 
 def peak_mb() -> float:
@@ -279,7 +281,7 @@ def measure_set(part: Path) -> None:
     plan = json.loads((part / PLAN).read_text(encoding="utf-8"))
     pin(plan["device"])
     answer = {
-        "identity": identity(plan["device"]),
+        "identity": identity(plan["device"], plan["chip"]),
         "sessions": [time_folder(part, Graph, way) for way in plan["ways"]],
         "footprints": [footprint_there(part, i) for i in range(plan["footprints"])],
     }

@@ -287,8 +287,8 @@ class ExecutorConfig(Section):
     Attributes:
         kind: "local" trains and scores on this machine, "ray" on a Ray cluster.
         workers: processes or Ray actors; a single local one is this process itself.
-        threads: of torch in this process and in each worker; 0 is every core in this process,
-            and one in a worker.
+        threads: of torch in this process and in each worker, whatever OMP_NUM_THREADS is; 0 is
+            every core that may be used in this process, and one in a worker.
         address: of a running Ray cluster; empty starts one here.
         gpus: that Ray reserves for each actor.
     """

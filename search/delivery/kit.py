@@ -225,6 +225,7 @@ def _sealed(
         "name": kit.run.path.resolve().name,
         "made": now(),
         "device": kit.device.to_dict(),
+        "chip": kit.device.chip,
         "identity": dict(kit.delivered[0].identity),
         "images": list(images),
         "models": models,

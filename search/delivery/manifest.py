@@ -164,8 +164,9 @@ class Manifest:
 
     @property
     def machine(self) -> str:
-        """Device and its processor, in words."""
-        return f"{self.device.name} ({self.identity.get('processor') or 'unknown processor'})"
+        """Device and its GPU or processor, in words."""
+        chips = (self.identity.get(name) for name in ("gpu", "processor"))
+        return f"{self.device.name} ({next(filter(None, chips), 'unknown processor')})"
 
     @property
     def state(self) -> str:

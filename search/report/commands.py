@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from ..delivery.pick import pick_model
 from .facts import Facts
 from .markup import tag, text
 
@@ -33,7 +32,7 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Purpose and command line of each."""
     if not facts.shown_models:
         return []
-    run, chosen = facts.folder.path, pick_model(facts.shown_models, "good")
+    run, chosen = facts.folder.path, facts.taken
     letter, out = facts.letter(chosen.key), f"{APP}/{chosen.key}"
     device = ["--device", facts.folder.device] if facts.folder.device else []
     lines = [

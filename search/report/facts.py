@@ -16,6 +16,7 @@ from ..config import RunConfig, load_config
 from ..data.catalog import Catalog
 from ..delivery.artifact import read_candidate
 from ..delivery.manifest import SEARCHED, Manifest, manifests
+from ..delivery.pick import pick_model
 from ..library.overview import Overview, read_overview
 from ..pareto.objectives import Objective, pareto_front
 from ..run.refreshing import Refresh, refresh_of
@@ -119,6 +120,11 @@ class Facts:
         """The shown model of the highest accuracy on validation."""
         return max(self.shown_models, key=lambda m: m.figures.interval(self.goal)[1])
 
+    @property
+    def taken(self) -> Manifest:
+        """The shown model that `vitpareto export` takes if it is not told which."""
+        return pick_model(self.shown_models)
+
     def letter(self, key: str) -> str:
         """Letter of a delivered model in pictures: A is the fastest."""
         index = [m.key for m in self.delivered].index(key)
@@ -153,6 +159,17 @@ class Facts:
     def origin(self) -> str:
         """The model of the references, in words."""
         return "start" if self.config.start.model else "largest network of the space"
+
+    @property
+    def yardsticks(self) -> dict[str, float]:
+        """Accuracies on the validation split to compare with: of the start, and of the teacher."""
+        start = bool(self.config.start.model)
+        rows = self.references if start else ()
+        own = next((row[self.goal] for row in rows if self.goal in row), None)
+        # A start is its own teacher, unless another one is named.
+        teacher = "start" if start and not self.config.teacher.model else "teacher"
+        known = {"start": own, teacher: self.teacher_accuracy}
+        return {name: share for name, share in known.items() if share is not None}
 
     @property
     def teacher_accuracy(self) -> float | None:

@@ -85,46 +85,65 @@ def _head(facts: Facts, name: str) -> list[str]:
 
 
 def device_words(facts: Facts) -> str:
-    """Processor, runtime and threads of the device."""
+    """Processor, GPU, runtime and threads of the device."""
     device = facts.cost_model.identity
     host = f" in {device['host']}" if device.get("host") else ""
+    gpu = f"{device['gpu']} beside " if device.get("gpu") else ""
     return (
-        f"{device.get('processor', 'unknown processor')}, {device.get('runtime')} "
+        f"{gpu}{device.get('processor', 'unknown processor')}, {device.get('runtime')} "
         f"{device.get('version', '')}{host}, {counted(device.get('threads', 1), 'thread')}"
     )
 
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:
-    """Figures at the top of the page, each with a caption."""
-    measured = facts.shown_models
-    if not measured:
+    """Figures at the top of the page, each with a caption; first of the model that is exported."""
+    if not facts.shown_models:
         return []
-    best, fastest, name = facts.best, measured[0], spelled(facts.goal)
-    teacher, verified = facts.teacher_accuracy, sum(m.verified for m in measured)
-    letter, own = facts.letter(best.key), best.figures.interval(facts.goal)[1]
-    beside = f"; the teacher has {percent(teacher)} on it" if teacher else ""
-    chosen = f"of {letter}, the best on the validation split"
-    caption = f"validation {name} {chosen}{beside}"
-    if best.test:
-        caption = f"test {name} {chosen} with {percent(own)}{beside}"
-    return [
-        (percent((best.test or best.figures).interval(facts.goal)[1]), caption),
+    taken, best, fastest = facts.taken, facts.best, facts.shown_models[0]
+    found = [
+        (_right(facts, taken), _taken_words(facts)),
         (
-            ms(best.figures.calibrated_ms),
-            f"{_known(best)} of {letter}, in {mb(best.figures.size_mb)}{_speeds(facts, best)}",
+            ms(taken.figures.calibrated_ms),
+            f"{_run_of(facts, taken)}, in {mb(taken.figures.size_mb)}{_speeds(facts, taken)}",
         ),
-        (
-            ms(fastest.figures.calibrated_ms),
-            f"{_known(fastest)} of {facts.letter(fastest.key)}, the fastest, with "
-            f"{percent(fastest.figures.interval(facts.goal)[1])} on validation",
-        ),
-        (f"{verified} of {len(measured)}", verified_words(facts)),
     ]
+    if best.key != taken.key:
+        words = f"{_split(facts, best)} of {facts.letter(best.key)}, the best on the validation "
+        found.append((_right(facts, best), f"{words}split, in {ms(best.figures.calibrated_ms)}"))
+    if fastest.key not in (taken.key, best.key):
+        own = percent(fastest.figures.interval(facts.goal)[1])
+        words = f"{_run_of(facts, fastest)}, the fastest, with {own} on validation"
+        found.append((ms(fastest.figures.calibrated_ms), words))
+    verified = sum(m.verified for m in facts.shown_models)
+    return [*found, (f"{verified} of {len(facts.shown_models)}", verified_words(facts))]
 
 
-def _known(manifest: Manifest) -> str:
+def _right(facts: Facts, manifest: Manifest) -> str:
+    """How right a model is, on the test split if that was read."""
+    return percent((manifest.test or manifest.figures).interval(facts.goal)[1])
+
+
+def _split(facts: Facts, manifest: Manifest) -> str:
+    """Split and name of that share."""
+    return f"{'test' if manifest.test else 'validation'} {spelled(facts.goal)}"
+
+
+def _taken_words(facts: Facts) -> str:
+    """Which model is exported, and how right it is beside what it is compared with."""
+    taken = facts.taken
+    found = [f"it has {percent(taken.figures.interval(facts.goal)[1])}"] if taken.test else []
+    found += [f"the {name} has {percent(share)}" for name, share in facts.yardsticks.items()]
+    beside = f", where {' and '.join(found)}" if found else ""
+    return (
+        f"{_split(facts, taken)} of {facts.letter(taken.key)}, which vitpareto export takes: the "
+        f"fastest within a point of the best on the validation split{beside}"
+    )
+
+
+def _run_of(facts: Facts, manifest: Manifest) -> str:
     """A run of a model, measured or predicted."""
-    return f"a run, as predicted for {manifest.device.name}," if manifest.is_predicted else "a run"
+    how = f", as predicted for {manifest.device.name}," if manifest.is_predicted else ""
+    return f"a run{how} of {facts.letter(manifest.key)}"
 
 
 def verified_words(facts: Facts) -> str:

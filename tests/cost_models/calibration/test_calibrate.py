@@ -258,11 +258,17 @@ def test_an_arbitrary_file_is_estimated(calibrated, tiny: SearchSpace, tmp_path:
 
 
 def test_capabilities_show_executed_kernels(device: Device) -> None:
-    found = {(c.kind, c.recipe): c for c in capabilities(device, kinds=["mlp"])}
+    recipes = (*device.recipes, "stored8", "dynamic8_tensor", "blocks4", "blocks4_64")
+    tried = replace(device, recipes=tuple(dict.fromkeys(recipes)))
+    found = {(c.kind, c.recipe): c for c in capabilities(tried, kinds=["mlp"])}
     assert found["mlp", "float"].speedup == 1
     assert found["mlp", "dynamic8"].kernels["DynamicQuantizeMatMul"] == 2
     assert found["mlp", "static8"].kernels["MatMulIntegerToFloat"] == 2
     assert found["mlp", "dynamic8"].size_ratio < 0.3
+    ms = {recipe: capability.latency_ms for (_, recipe), capability in found.items()}
+    assert ms["stored8"] == ms["float"] and ms["dynamic8_tensor"] == ms["dynamic8"]  # timed once
+    others = ("float", "dynamic8", "static8", "blocks4", "blocks4_64")
+    assert len({ms[name] for name in others}) == len(others)
     presets = {entry["name"]: entry for entry in devices()}
     assert presets["cpu-1t"]["available"]
     assert "pip install" in presets["cuda"]["reason"]

@@ -15,7 +15,7 @@ from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.precision_recipes import Book, kernel_recipe, recipe_for
 from vitpareto.cost_models.units.unit import Unit, unit_of
-from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
 from vitpareto.spaces.errors import CostError
 
 from ..conftest import law_ms
@@ -127,6 +127,25 @@ def test_what_was_exported_is_recognized(name: str, count: int, order: int, tmp_
         ]
         seen = [alike(unit_of(block, recipe)) for _, block, recipe in found if block is not None]
         assert seen == [alike(unit) for unit in wanted] and len(seen) == len(found)
+
+
+def test_activations_are_told_from_gates_stage_by_stage(tmp_path: Path) -> None:
+    """Those of squeeze-and-excitation are sigmoids as well, and no reason to call it hardswish."""
+    bottle = {"mlp_hidden": 32, "kernel_size": 3}
+    excited, plain = Block("mbconv", **bottle, se_hidden=8), Block("mbconv", **bottle)
+    first = Stage(16, (excited, plain), act="relu")
+    second = Stage(32, (excited, Block(num_heads=2, head_dim=16, mlp_hidden=64)))
+    fields = {"input_size": 32, "patch_size": 4, "num_classes": 5, "stem": "conv", "norm": "layer"}
+    for act in ("gelu", "silu", "hardswish"):
+        stages = (first, second)
+        a = Architecture(stages, **fields, act=act, global_pool="avg", pos_embed="none")
+        candidate = Candidate.uncompressed(a)
+        pieces = recognize(read_pieces(write(tmp_path / "x.onnx", candidate, DEVICE)))
+        found = [(block.variant, block.place.act) for _, block, _ in pieces if block]
+        units = workload(candidate).sub_blocks
+        recognizable = [u for u in units if "se_hidden" not in u.key]
+        assert found == [(unit.variant, unit.place.act) for unit in recognizable]
+        assert ("mlp", act) in found and ("mbconv", "relu") in found
 
 
 def test_the_estimate_is_the_prediction(

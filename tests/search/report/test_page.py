@@ -20,6 +20,7 @@ from vitpareto.search.data.survey import as_image
 from vitpareto.search.delivery.claims import Story
 from vitpareto.search.delivery.manifest import Manifest, read_manifest, write_manifest
 from vitpareto.search.delivery.mistakes import KEPT
+from vitpareto.search.delivery.pick import pick_model
 from vitpareto.search.report import build_report, words
 from vitpareto.search.report.bars import spent_ms
 from vitpareto.search.report.charts import progress_of
@@ -257,8 +258,8 @@ def test_a_model_of_the_ladder_is_marked_and_drawn_once(run: Path) -> None:
 def test_speeds_are_told_against_float32_in_the_same_runtime_first(run: Path) -> None:
     facts = gather(RunFolder(run, lock=False))
     own, eager = facts.references
-    assert own["runtime"] == facts.best.device.runtime and "eager" in eager["runtime"]
-    ms = facts.best.measured().calibrated_ms
+    assert own["runtime"] == facts.taken.device.runtime and "eager" in eager["runtime"]
+    ms = facts.taken.measured().calibrated_ms
     fair, other = (f"{row['latency_ms'] / ms:.1f}x" for row in (own, eager))
     caption = tiles(facts)[1][1]
     assert (
@@ -266,7 +267,7 @@ def test_speeds_are_told_against_float32_in_the_same_runtime_first(run: Path) ->
         in caption
     )
     assert caption.index(fair) < caption.index(f"{other} in PyTorch eager")
-    assert speed(facts, facts.best) == fair
+    assert speed(facts, facts.taken) == fair
     (run / "reference.json").write_text(json.dumps(eager))  # as runs before had it
     old = gather(RunFolder(run, lock=False))
     assert [row["runtime"] for row in old.references] == ["PyTorch eager"]
@@ -276,16 +277,55 @@ def test_speeds_are_told_against_float32_in_the_same_runtime_first(run: Path) ->
     )
 
 
-def test_the_best_is_said_to_be_the_best_of_the_split_that_chose_it(facts: Facts) -> None:
-    share, caption = tiles(facts)[0]
-    assert share == words.percent(facts.best.test.accuracy)
-    chosen = words.percent(facts.best.measured().accuracy)
-    letter = facts.letter(facts.best.key)
-    assert f"test accuracy of {letter}, the best on the validation split with {chosen}" in caption
-    unread = [replace(m, test=None) for m in facts.delivered]
-    (share, caption), *_ = tiles(replace(facts, delivered=unread))
-    assert share == chosen
-    assert f"validation accuracy of {letter}, the best on the validation split" in caption
+def right(manifest: Manifest, share: float) -> Manifest:
+    """The model as right as this on both splits."""
+    metrics, test = manifest.measured(), manifest.test
+    assert test is not None
+    return replace(
+        manifest,
+        metrics=replace(metrics, accuracy=share),
+        test=replace(test, accuracy=share - 0.1),
+    )
+
+
+def test_the_first_figures_are_of_the_model_that_is_exported(facts: Facts) -> None:
+    """A slower one that is hardly better stands behind it, even if it is the start itself."""
+    fast = facts.delivered[0]
+    twice = replace(fast.measured(), latency_ms=2 * fast.measured().latency_ms)
+    slow = replace(fast, key="slow", metrics=twice)
+    near = replace(facts, delivered=[right(fast, 0.95), right(slow, 0.955)])
+    assert pick_model(near.delivered).key == fast.key
+    (share, first), (latency, second), (best, third), *_ = tiles(near)
+    assert (share, best) == ("85.0%", "85.5%")
+    assert first.startswith("test accuracy of A, which vitpareto export takes: ")
+    teacher = words.percent(facts.teacher_accuracy)
+    assert first.endswith(f" split, where it has 95.0% and the teacher has {teacher}")
+    assert latency == words.ms(fast.measured().calibrated_ms) and "of A, in " in second
+    assert third.startswith("test accuracy of B, the best on the validation split, in ")
+    far = replace(near, delivered=[right(fast, 0.9), right(slow, 0.955)])
+    (share, first), _, (latency, third), *_ = tiles(far)
+    assert share == "85.5%" and "of B, which" in first
+    assert latency == words.ms(fast.measured().calibrated_ms)
+    assert third.startswith("a run of A, the fastest, with 90.0% on validation")
+    unread = [replace(m, test=None) for m in near.delivered]
+    (share, first), *_ = tiles(replace(near, delivered=unread))
+    assert share == "95.0%" and first.startswith("validation accuracy of A, which ")
+
+
+def test_a_start_is_what_its_models_are_compared_with(facts: Facts) -> None:
+    teacher, goal = facts.teacher_accuracy, facts.goal
+
+    def yardsticks(**models: str) -> dict[str, float]:
+        named = {
+            name: getattr(facts.config, name).model_copy(update={"model": model})
+            for name, model in models.items()
+        }
+        config = facts.config.model_copy(update=named)
+        return replace(facts, config=config, references=[{goal: 0.8}]).yardsticks
+
+    assert yardsticks() == {"teacher": teacher}
+    assert yardsticks(start="vit") == {"start": teacher}
+    assert yardsticks(start="vit", teacher="vit") == {"start": 0.8, "teacher": teacher}
 
 
 def test_times_of_sub_blocks_add_up_to_the_promise(facts: Facts) -> None:
