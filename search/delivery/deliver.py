@@ -203,7 +203,7 @@ def deliver(
         step = following[0]
         log.info("%s takes back %s", candidate.key, step)
         ahead = [other for other in following if other.path != step.path]
-        candidate, compensate = step.apply(candidate), False
+        candidate = step.apply(candidate)
         network = _retrained(candidate, network, terms)
         taken.append(step)
     shutil.rmtree(copy_of(unfinished), ignore_errors=True)

@@ -142,15 +142,23 @@ def _stage(a: Architecture, index: int, stage: Stage, drops: bool) -> dict[str, 
         spec["token_keep"] = list(KEEPS)
         if places := _places(least):
             spec["token_keep_at"] = places
-    if any(
-        in_use(f"{part}_weight_bits", b.mixer, b.mlp_hidden > 0, 32)
+    weighed = [
+        any(in_use(f"{part}_weight_bits", b.mixer, b.mlp_hidden > 0, 32) for part in PARTS)
         for b in stage.blocks
-        for part in PARTS
-    ):
+    ]
+    if any(weighed):
         spec["act_bits"] = [32, 8]
-        spec["groups"] = {"size": GROUPED, "weight_bits": [32, 8, 4]}
+        spec["groups"] = {"size": _group_size(weighed), "weight_bits": [32, 8, 4]}
     spec["blocks"] = turns[0][1] if period == 1 else [said | own for said, own in turns]
     return spec
+
+
+def _group_size(weighed: Sequence[bool]) -> int:
+    """Neighbors that share bits: `GROUPED`, or as many more as leave no group without weights."""
+    for size in range(GROUPED, len(weighed)):
+        if all(any(weighed[i : i + size]) for i in range(0, len(weighed), size)):
+            return size
+    return max(GROUPED, len(weighed))
 
 
 def _period(stage: Stage) -> int:

@@ -45,7 +45,8 @@ LITERT = Device.load("cpu-litert")
 
 
 PICKING = ("banded", "halo", "focal")  # tokens by their places
-UNROUNDED = ("depthwise", "depthwise_residual")  # kernels of one channel have no bits
+# Kernels of one channel have no bits, and pooling and norms no weights that could.
+UNROUNDED = ("depthwise", "depthwise_residual", "pool_scaled", "norm2d")
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
