@@ -95,11 +95,12 @@ def test_a_collapse_to_two_bits_is_refused_and_rolled_back(
     assert artifact.candidate != collapsed
     split = made.data.split("validation")
     right = accuracy(artifact.logits(split), split.labels)["accuracy"]
-    assert right >= manifest.promised.accuracy_low > 0.8
-    # What costs nothing was tried first, then one step at a time: all but the last did not hold.
+    assert right > 0.9
+    # What costs nothing was tried first and kept, then one step at a time until it held.
     tried = [(r.key, r.compensated) for r in story.refused]
     assert tried[:2] == [(collapsed.key, False), (collapsed.key, True)]
-    assert len(dict(tried)) == len(tried) - 1 == len(story.taken_back)
+    assert story.taken_back[-1] == COMPENSATED and manifest.compensated
+    assert len(dict(tried)) == len(tried) - 1 == len(story.taken_back) - 1
     assert delivered(tmp_path, collapsed.key)
     assert not delivered(tmp_path, made.candidate.key)
     assert [p.name for p in tmp_path.iterdir()] == [artifact.candidate.key]
