@@ -158,6 +158,7 @@ def deliver(
     ahead: list[Step] = []
     undone, spoils = list[str](), set[Step]()
     compensate = tried = corrected
+    stage = ROUNDING
     held: Held | None = None
     while True:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -180,7 +181,7 @@ def deliver(
             break
         log.info("%s does not hold: %s", candidate.key, failed[0])
         refused.append(Refused(candidate.key, compensate, tuple(checks)))
-        share, stage = share_of(checks), CORRECTION if compensate else STEP_BACK
+        share = share_of(checks)
         if held is not None and share < held.share - terms.drops[stage]:
             what = COMPENSATED if stage == CORRECTION else str(taken[-1])
             spoils |= {taken[-1]} if stage == STEP_BACK else set()
@@ -194,7 +195,7 @@ def deliver(
             held = hold(unfinished, network, *about)
         if not tried and steps_back(candidate):
             log.info("%s again: %s", candidate.key, COMPENSATED)
-            compensate = tried = True
+            stage, compensate, tried = CORRECTION, True, True
             continue
         ahead = ahead or steps_for(candidate, network, terms)
         following = [s for s in ahead if s not in spoils and terms.allows(s.apply(candidate))]
@@ -203,7 +204,7 @@ def deliver(
         step = following[0]
         log.info("%s takes back %s", candidate.key, step)
         ahead = [other for other in following if other.path != step.path]
-        candidate = step.apply(candidate)
+        stage, candidate = STEP_BACK, step.apply(candidate)
         network = _retrained(candidate, network, terms)
         taken.append(step)
     shutil.rmtree(copy_of(unfinished), ignore_errors=True)
