@@ -20,8 +20,10 @@ from .mixers.spec import Rule
 
 _PLAIN_POOLS = ("token", "distill", "avg", "avg_distill")
 # Places of the last norm; that of one pooled vector is a layer norm where all is one group.
-_FINALS: dict[str, tuple[str, ...]] = dict.fromkeys(NORMS, ("tokens",))
-_FINALS |= {"group1": ("tokens", "pooled"), "batch": ("tokens", "pooled", "none")}
+_FINALS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(NORMS, ("tokens",)),
+    **{"group1": ("tokens", "pooled"), "batch": ("tokens", "pooled", "none")},
+}
 GROUP_CHANNELS = 8  # channels that share statistics in group norm
 
 

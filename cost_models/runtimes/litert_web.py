@@ -36,7 +36,7 @@ class LiteRtWebRuntime(Converting, WebRuntime):
 
     title, writer, starts = "LiteRT.js", "..tflite.convert:to_tflite", STARTS
 
-    def compile(self, model: Source) -> WebModel:
+    def compile(self, model: Source) -> LiteRtWebModel:
         """Open a file.
 
         Raises:

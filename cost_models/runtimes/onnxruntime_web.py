@@ -30,7 +30,7 @@ class OrtWebRuntime(WebRuntime):
 
     title, starts = "onnxruntime-web", STARTS
 
-    def compile(self, model: Source) -> WebModel:
+    def compile(self, model: Source) -> OrtWebModel:
         """Open a session.
 
         Raises:

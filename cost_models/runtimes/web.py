@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import numpy as np
@@ -134,6 +134,9 @@ class WebModel:
         return self._shape
 
 
+M = TypeVar("M", bound=WebModel)
+
+
 class WebRuntime(Runtime):
     """Runs models in a program, which is started for the first of them.
 
@@ -186,7 +189,7 @@ class WebRuntime(Runtime):
             HOSTS[key] = Host(name, self.title, command, parts.files, device.affinity)
         return HOSTS[key]
 
-    def opened(self, model: bytes | str, make: Callable[[bytes, Host], WebModel]) -> WebModel:
+    def opened(self, model: bytes | str, make: Callable[[bytes, Host], M]) -> M:
         """Open a file's content, or the file of a path.
 
         Raises:
