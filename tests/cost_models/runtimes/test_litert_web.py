@@ -89,5 +89,5 @@ def test_a_package_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "package.json").write_text('{"version": "2.5.3"}')
     monkeypatch.setenv(packages.FOLDER, str(tmp_path))
-    with pytest.raises(CostError, match=r"does not run LiteRT\.js: .*fetch.*litert/index\.js"):
+    with pytest.raises(CostError, match=r"does not run LiteRT\.js: .*fetch.*/litert\.js"):
         open_runtime(BROWSER).compile(b"")
