@@ -47,4 +47,9 @@ def policy_at(policy: Policy, done: float) -> Policy:
     [32, 32, 8, 8, 6, 6, 4]
     """
     known = policy_transforms()
-    return Policy(**{name: known[name].at(v, done) for name, v in policy.changes().items()})
+    applied = {name: known[name].at(v, done) for name, v in policy.changes().items()}
+    if (
+        applied.get("weight_bits") != policy.weight_bits
+    ):  # kernels of blocks know the last bits alone
+        applied.pop("weight_scales", None)
+    return Policy(**applied)

@@ -101,6 +101,16 @@ def test_candidates_start_plain_and_end_as_they_are(trained: Trained) -> None:
         assert not run(trained.network, state, chosen, x).allclose(exact, rtol=1e-2)
 
 
+@pytest.mark.parametrize("scales", ["channel", "tensor", "block32", "block128"])
+def test_every_step_of_bits_has_a_recipe(trained: Trained, scales: str) -> None:
+    """There are kernels of blocks for 4 bits alone, and training comes from more."""
+    chosen = candidate(trained.network.architecture, Policy(4, weight_scales=scales))
+    seen = {candidate_at(chosen, step / 12, 0.5) for step in range(12)}
+    assert len(seen) == 4  # float, 8, 6 and 4 bits
+    for now in seen:
+        assert compressible(trained.network, now)
+
+
 @pytest.mark.onnx
 def test_a_pattern_survives_folding_and_integers(trained: Trained) -> None:
     """What sparse kernels would multiply by is still 2:4 in the file."""
