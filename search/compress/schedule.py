@@ -48,8 +48,6 @@ def policy_at(policy: Policy, done: float) -> Policy:
     """
     known = policy_transforms()
     applied = {name: known[name].at(v, done) for name, v in policy.changes().items()}
-    if (
-        applied.get("weight_bits") != policy.weight_bits
-    ):  # kernels of blocks know the last bits alone
+    if applied.get("weight_bits", 32) != policy.weight_bits:  # kernels of blocks know the last ones
         applied.pop("weight_scales", None)
     return Policy(**applied)
