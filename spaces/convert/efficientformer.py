@@ -20,6 +20,7 @@ from .parts import (
     norm_of,
     normed,
     parted,
+    pool_of,
     side_of,
     wider,
 )
@@ -50,7 +51,7 @@ def convert(model: Any) -> Network:
         stem="mobile",
         patch_size=4,
         pos_embed="relative",
-        global_pool="avg_distill" if len(heads_of(model)) > 1 else "avg",
+        global_pool=pool_of(model),
         act=act_of(model.stem.act1),
         layer_scale=True,
         **norm_of(model.norm),

@@ -12,7 +12,7 @@ from ..architecture import Architecture, Stage
 from ..block import Block
 from ..errors import SpaceError
 from ..networks import Network
-from .parts import act_of, check_halving, heads_of, network_of, normed, side_of, wider
+from .parts import act_of, check_halving, heads_of, network_of, normed, pool_of, side_of, wider
 
 LAYERS = {"stride_conv": "coarser", "q": "q", "k": "k", "v": "v", "v_local": "local"}
 MIXING = {"talking_head1": "mix_scores", "talking_head2": "mix_weights"}
@@ -40,7 +40,7 @@ def convert(model: Any) -> Network:
         stem="mobile",
         patch_size=4,
         pos_embed="none",
-        global_pool="avg_distill" if len(heads_of(model)) > 1 else "avg",
+        global_pool=pool_of(model),
         norm="batch",
         norm_eps=model.norm.eps,
         act=act_of(stem.conv1.bn.act),

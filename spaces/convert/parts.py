@@ -175,6 +175,11 @@ def heads_of(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
+def pool_of(model: Any) -> str:
+    """How a model with these heads, of which each reads the mean of all tokens, pools."""
+    return "avg_distill" if len(heads_of(model)) > 1 else "avg"
+
+
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     """Our names, with joint layers of queries, keys and values split."""
     tensors: dict[str, Tensor] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..block import Place
-from .norms import make_act
+from .norms import BATCH_PARTS, make_act
 from .sharing import Shared
 
 
@@ -23,10 +23,7 @@ class ConvMlp(nn.Module):
         self.shared = {
             "fc1.weight": Shared((hidden, width), "hidden _"),
             "fc2.weight": Shared((width, hidden), "_ hidden"),
-        } | {
-            f"bn1.{name}": Shared((hidden,), "hidden")
-            for name in ("weight", "bias", "running_mean", "running_var")
-        }
+        } | {f"bn1.{name}": Shared((hidden,), "hidden") for name in BATCH_PARTS}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

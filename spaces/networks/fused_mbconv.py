@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..block import Place
 from .branches import branch_rules, convolution
-from .norms import make_act
+from .norms import BATCH_PARTS, make_act
 from .sharing import Shared, center, uncenter
 
 
@@ -27,10 +27,7 @@ class FusedMBConv(nn.Module):
             ),
             "conv_pwl.weight": Shared((width, hidden), "_ hidden"),
             **branch_rules("conv_exp", hidden, width, "hidden"),
-        } | {
-            f"bn1.{name}": Shared((hidden,), "hidden")
-            for name in ("weight", "bias", "running_mean", "running_var")
-        }
+        } | {f"bn1.{name}": Shared((hidden,), "hidden") for name in BATCH_PARTS}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

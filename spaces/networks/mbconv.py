@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..block import Place
 from .branches import branch_rules, convolution
-from .norms import make_act
+from .norms import BATCH_PARTS, make_act
 from .sharing import Shared, center, uncenter
 
 
@@ -42,7 +42,7 @@ class MBConv(nn.Module):
         } | {
             f"{bn}.{name}": Shared((hidden,), "hidden")
             for bn in ("bn1", "bn2")
-            for name in ("weight", "bias", "running_mean", "running_var")
+            for name in BATCH_PARTS
         }
 
     def forward(self, x: Tensor) -> Tensor:

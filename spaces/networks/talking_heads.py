@@ -14,10 +14,8 @@ from ..block import Block, Place
 from ..mixers.common import values_of
 from ..mixers.talking_heads import HALVING, LOCAL
 from .branches import convolution
-from .norms import make_act
+from .norms import BATCH_PARTS, make_act
 from .sharing import Shared
-
-BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 class TalkingHeads(nn.Module):
@@ -135,7 +133,7 @@ def _rules(block: Block, width: int) -> dict[str, Shared]:
     for name, dim in (("q", key), ("k", key), ("v", value), ("local", value)):
         if name != "local":
             shared[f"{name}.conv.weight"] = Shared((heads, dim, width), "heads _ _")
-        for part in BATCH_NORM:
+        for part in BATCH_PARTS:
             shared[f"{name}.bn.{part}"] = Shared((heads, dim), "heads _")
     return shared
 
