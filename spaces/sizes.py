@@ -22,6 +22,25 @@ LEAST_PATCH = {"patch": 1, "conv": 2, "convs": 2, "mobile": 2, "overlap": 2}  # 
 AROUND = 5  # multiples of the patches that are tried below and above a size
 
 
+def split_size(name: str) -> tuple[str, int | None]:
+    """What stands before the @ of NAME@PIXELS, and the pixels; None without.
+
+    >>> split_size("mobile_hybrid@96"), split_size("digits")
+    (('mobile_hybrid', 96), ('digits', None))
+
+    Raises:
+        ConfigError: no pixels, or not in `SIZES`.
+    """
+    own, at, pixels = name.partition("@")
+    if not at:
+        return own, None
+    if not pixels.isdecimal():
+        raise ConfigError(f"{name}: need pixels behind @, such as {own}@96, got {pixels!r}")
+    if int(pixels) not in SIZES:
+        raise ConfigError(f"{name}: a size is {SIZES[0]} to {SIZES[-1]} pixels, got {pixels}")
+    return own, int(pixels)
+
+
 def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     """A space with images of another size, and what that changes as its `description`.
 
@@ -38,15 +57,8 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
 
     Args:
         spec: mapping of a space file with one `input_size`.
-        asked: side of the images in pixels.
-
-    Raises:
-        ConfigError: it is not in `SIZES`.
+        asked: side of the images in pixels, in `SIZES`.
     """
-    if asked not in SIZES:
-        raise ConfigError(
-            f"{spec['name']}@{asked}: a size is {SIZES[0]} to {SIZES[-1]} pixels, got {asked}"
-        )
     own, patches = int(spec["input_size"]), _listed(spec["patch_size"])
     if asked == own:
         return dict(spec)

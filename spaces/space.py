@@ -20,7 +20,7 @@ from .errors import ConfigError, SizeError, SpaceError, did_you_mean
 from .layout import Values, read_layout
 from .parameter import Choice, Scalar
 from .safe_yaml import dump_yaml, parse_yaml, read_yaml
-from .sizes import at_size, sizes_near
+from .sizes import at_size, sizes_near, split_size
 from .solver import Order, solve
 from .usage import in_use
 
@@ -72,14 +72,12 @@ class SearchSpace:
             ConfigError: the file cannot be read or is not YAML, or a preset has no such size.
             SpaceError: naming file, key, rule and what was given.
         """
-        name, at, pixels = (str(path), "", "") if is_file_name(path) else str(path).partition("@")
-        if at and is_file_name(name):
+        name, size = (str(path), None) if is_file_name(path) else split_size(str(path))
+        if size and is_file_name(name):
             raise ConfigError(f"{path}: only presets have other sizes: set input_size in {name}")
-        if at and not pixels.isdecimal():
-            raise ConfigError(f"{path}: need pixels behind @, such as {name}@96, got {pixels!r}")
         file = find_file(name, PRESETS, "space")
         spec = {"name": file.stem} | read_yaml(file)
-        return cls._read_from(at_size(spec, int(pixels)) if at else spec, str(file))
+        return cls._read_from(at_size(spec, size) if size else spec, str(file))
 
     @classmethod
     def from_text(cls, text: str, source: str = "space") -> SearchSpace:

@@ -47,9 +47,9 @@ class RunConfig(Section):
     """Everything a run needs to know.
 
     Attributes:
-        space: file or preset, preset@pixels for images of another size, or "auto" for the space
-            that is derived from the start. `{from: MODEL, search: [...]}` in a file names the
-            start and the only choices of its space.
+        space: file or preset, or "auto" for the space that is derived from the start; preset or
+            auto@pixels is one for images of another size. `{from: MODEL, search: [...]}` in a file
+            names the start and the only choices of its space, and `input_size` the pixels.
         budget: wall time of the whole job, such as 15min, from which every length follows that
             is not given; "none" keeps the lengths as they are. Where no training has a length,
             images other than digits have one of `BUDGET`.
@@ -88,10 +88,13 @@ class RunConfig(Section):
         """A space from a model is `auto`, and the model is the start."""
         if not isinstance(raw, Mapping) or not isinstance(space := raw.get("space"), Mapping):
             return raw
-        if space.keys() - {"from", "search"} or not isinstance(space.get("from"), str):
+        known = {"from", "search", "input_size"}
+        if space.keys() - known or not isinstance(space.get("from"), str):
             raise ValueError(
-                f"space: is a name, a file, or {{from: MODEL, search: [...]}}, got {dict(space)!r}"
+                "space: is a name, a file, or {from: MODEL, search: [...], input_size: PIXELS}, "
+                f"got {dict(space)!r}"
             )
+        size = f"@{space['input_size']}" if "input_size" in space else ""
         start = raw.get("start") or {}
         given = {"model": space["from"]} | {k: v for k, v in space.items() if k == "search"}
         if isinstance(start, Mapping) and start.get("model", space["from"]) != space["from"]:
@@ -99,7 +102,7 @@ class RunConfig(Section):
                 f"space.from: is the start, got {space['from']!r} beside start.model "
                 f"{start['model']!r}"
             )
-        return {**raw, "space": AUTO, "start": {**start, **given}}
+        return {**raw, "space": AUTO + size, "start": {**start, **given}}
 
     @field_validator("budget")
     @classmethod
@@ -184,12 +187,17 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _choices_of_a_derived_space(self) -> RunConfig:
         """Only a space that is derived here can be told what to search."""
-        if self.start.search and self.space != AUTO:
+        if self.start.search and not self.derives_space:
             raise ValueError(
                 f"start.search: is about the space that is derived from the start: set "
                 f"space={AUTO}, or name its choices in {self.space!r}"
             )
         return self
+
+    @property
+    def derives_space(self) -> bool:
+        """Whether the space is derived from the start."""
+        return self.space.partition("@")[0] == AUTO
 
     @property
     def devices(self) -> tuple[DeviceConfig, ...]:

@@ -20,7 +20,9 @@ from ...cost_models.runtimes import find_runtime, open_runtime
 from ...cost_models.standalone.energy_meter import find_meter
 from ...cost_models.standalone.runner import machine
 from ...spaces import SearchSpace
-from ...spaces.errors import ConfigError, CostError, RunError, VitParetoError
+from ...spaces.errors import ConfigError, CostError, RunError, SpaceError, VitParetoError
+from ...spaces.networks.refit import resized_network
+from ...spaces.sizes import split_size
 from ..config import AUTO, RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
@@ -281,16 +283,13 @@ def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace
     Raises:
         ConfigError: it is to be derived from a start, and there is none.
         RunError: the start cannot be had.
+        SpaceError: the start is bound to its image size, and another is asked for.
     """
-    if config.space.startswith(f"{AUTO}@"):
-        raise ConfigError(
-            f"space: {AUTO} has the size of its start, got {config.space!r}: `vitpareto space "
-            "derive` writes a space of another size with --input-size"
-        )
-    if config.space != AUTO:
+    if not config.derives_space:
         return SearchSpace.from_yaml(config.space)
     if not config.start.model:
         raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
+    size = split_size(config.space)[1]
     if paths and paths.begun:
         return SearchSpace.from_yaml(paths.space)
     from ..start.derive import derive_space  # timm takes a second to load
@@ -298,7 +297,13 @@ def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace
 
     with torch.random.fork_rng(devices=[]):
         start = config.start
-        return derive_space(open_start(start).network, start.model, start.search)
+        network = open_start(start).network
+        try:
+            if size:
+                network = resized_network(network, size, network.architecture.patch_size)
+        except SpaceError as error:
+            raise SpaceError(f"space: {config.space}: {start.model}: {error}") from None
+        return derive_space(network, start.model, start.search)
 
 
 def environment() -> dict[str, Any]:

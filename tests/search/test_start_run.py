@@ -331,6 +331,17 @@ def test_a_space_is_derived_from_the_start(own: Own, tmp_path: Path) -> None:
     assert found["largest_params"] == params and found["smallest_params"] < 0.8 * params
 
 
+def test_a_derived_space_has_the_size_that_is_asked_for(own: Own, tmp_path: Path) -> None:
+    result = invoke("data", "show", run_of(own, tmp_path, space=f"auto@{2 * SIZE}"))
+    assert f"Networks see {2 * SIZE} x {2 * SIZE} pixels" in result.stdout, result.output
+    result = invoke("search", run_of(own, tmp_path, space=f"auto@{2 * SIZE}"), "--dry-run")
+    assert result.exit_code == 0, result.output
+    for pixels, message in ((SIZE + 1, f"space: auto@{SIZE + 1}: "), ("big", "need pixels")):
+        result = invoke("search", run_of(own, tmp_path, space=f"auto@{pixels}"), "--dry-run")
+        assert isinstance(result.exception, VitParetoError), result.output
+        assert message in str(result.exception) and "\n" not in str(result.exception)
+
+
 def test_a_dry_run_says_how_good_the_start_is(own: Own, tmp_path: Path) -> None:
     result = invoke("search", run_of(own, tmp_path), "--dry-run", "--json")
     assert result.exit_code == 0, result.output

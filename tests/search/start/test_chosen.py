@@ -83,10 +83,15 @@ def test_a_run_file_says_it_in_a_line(tmp_path: Path) -> None:
     assert load_config(written) == config
 
 
+def test_a_run_file_says_of_which_size(tmp_path: Path) -> None:
+    config = load_config(config_of(tmp_path, "space: {from: ./net/vit, input_size: 96}\n"))
+    assert config.space == "auto@96" and config.derives_space
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("space: {search: [depth]}\n", r"space: .*\{from: MODEL, search: \[...\]\}, got"),
+        ("space: {search: [depth]}\n", r"space: .*\{from: MODEL, .*\}, got"),
         ("space: {from: vit, searched: [depth]}\n", "space: is a name, a file, or"),
         ("space: {from: vit}\nstart: {model: deit}\n", "got 'vit' beside start.model 'deit'"),
         ("space: cifar\nstart: {model: vit, search: [depth]}\n", "start.search: .*space=auto"),
