@@ -11,7 +11,7 @@ in every recipe that serves them, and each network in one of several books of re
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,8 @@ STANDALONE_RUNTIMES = {  # runtime -> what pip installs of it
     "mnn": mnn_graph.PACKAGE,
     "executorch": f"torch {executorch_graph.PACKAGE}",  # which does not say that it needs torch
 }
+# How files of `standalone` import each other; the graph is that of ONNX Runtime in all but copies.
+_BESIDE = re.compile(r"^from \.(?:onnxruntime_(?=graph))?(\w+) import", re.MULTILINE)
 SURVEY = 1000
 SET = 40
 FOOTPRINTS = 4  # networks of a set whose memory and energy are measured
@@ -123,6 +125,8 @@ def package_of(device: Device) -> str:
 def copy_program(device: Device, folder: Path, others: Mapping[str, str]) -> None:
     """Copy what measures with the device's runtime alone into a folder.
 
+    There they are no package, so each imports the others by their names alone.
+
     Args:
         device: with that runtime.
         folder: to write to.
@@ -131,7 +135,9 @@ def copy_program(device: Device, folder: Path, others: Mapping[str, str]) -> Non
     names = {name: name for name in ("timing", "energy_meter", "gpu", "silence")}
     names |= {f"{device.runtime}_graph": "graph", **others}
     for source, name in names.items():
-        shutil.copy(STANDALONE / f"{source}.py", folder / f"{name}.py")
+        text = (STANDALONE / f"{source}.py").read_text(encoding="utf-8")
+        text = _BESIDE.sub(r"from \1 import", text)
+        (folder / f"{name}.py").write_text(text, encoding="utf-8", newline="\n")
 
 
 def maker_of(device: Device) -> Device:

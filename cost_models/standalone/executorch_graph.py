@@ -14,10 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-if __package__:
-    from .silence import silent
-else:  # copied into a bundle, beside the others
-    from silence import silent  # type: ignore[no-redef]
+from .silence import silent
 
 PACKAGE = "executorch"
 MODULE = "executorch.extension.pybindings._C"  # without what only exporters need

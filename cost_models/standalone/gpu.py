@@ -16,10 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-if __package__:
-    from .energy_meter import NVIDIA
-else:  # copied into a bundle, beside the others
-    from energy_meter import NVIDIA  # type: ignore[no-redef]
+from .energy_meter import NVIDIA
 
 ANSWERS_S = 60.0  # a driver that no program has open is loaded first
 VISIBLE, ORDER, AS_LISTED = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PCI_BUS_ID"

@@ -15,12 +15,8 @@ from typing import Any
 
 import numpy as np
 
-if __package__:
-    from .seal import hashes_of, read_sealed, write_sealed
-    from .timing import PLAN, RESULT
-else:  # copied into a kit, beside the others
-    from seal import hashes_of, read_sealed, write_sealed  # type: ignore[no-redef]
-    from timing import PLAN, RESULT  # type: ignore[no-redef]
+from .seal import hashes_of, read_sealed, write_sealed
+from .timing import PLAN, RESULT
 
 KIT, MEASURED = "kit.json", "measured.json"
 KIT_FORMAT, MEASURED_FORMAT = "vitpareto kit", "vitpareto measured"

@@ -15,38 +15,21 @@ from typing import Any
 
 import numpy as np
 
-if __package__:
-    from .kit_files import (
-        ANSWERS,
-        BLOCKS,
-        KIT,
-        KIT_FORMAT,
-        MEASURED,
-        MODELS,
-        lines,
-        parts_of,
-        write_results,
-    )
-    from .onnxruntime_graph import PACKAGE, Graph, version
-    from .runner import REFUSALS, check_installed, identity
-    from .seal import SealError, check_files, read_sealed
-    from .timing import RESULT
-else:  # copied into a kit, beside the others
-    from graph import PACKAGE, Graph, version  # type: ignore[no-redef]
-    from kit_files import (  # type: ignore[no-redef]
-        ANSWERS,
-        BLOCKS,
-        KIT,
-        KIT_FORMAT,
-        MEASURED,
-        MODELS,
-        lines,
-        parts_of,
-        write_results,
-    )
-    from runner import REFUSALS, check_installed, identity  # type: ignore[no-redef]
-    from seal import SealError, check_files, read_sealed  # type: ignore[no-redef]
-    from timing import RESULT  # type: ignore[no-redef]
+from .kit_files import (
+    ANSWERS,
+    BLOCKS,
+    KIT,
+    KIT_FORMAT,
+    MEASURED,
+    MODELS,
+    lines,
+    parts_of,
+    write_results,
+)
+from .onnxruntime_graph import PACKAGE, Graph, version
+from .runner import REFUSALS, check_installed, identity
+from .seal import SealError, check_files, read_sealed
+from .timing import RESULT
 
 
 def measure(folder: Path, kit: dict[str, Any], blocks: bool) -> None:

@@ -9,10 +9,7 @@ from collections import Counter
 from importlib import import_module, metadata
 from typing import Any
 
-if __package__:
-    from .silence import silent
-else:  # copied into a bundle, beside the others
-    from silence import silent  # type: ignore[no-redef]
+from .silence import silent
 
 PACKAGE = MODULE = "MNN"
 MODULES = (MODULE,)  # that are loaded before a model is

@@ -19,36 +19,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-if __package__:
-    from .kit_files import (
-        ANSWERS,
-        BLOCKS,
-        KIT,
-        KIT_FORMAT,
-        MEASURED,
-        MODELS,
-        lines,
-        parts_of,
-        write_results,
-    )
-    from .runner import ISA
-    from .seal import SealError, check_files, read_sealed, sha256
-    from .timing import ONE_BY_ONE, PLAN, RESULT
-else:  # copied into a kit, beside the others
-    from kit_files import (  # type: ignore[no-redef]
-        ANSWERS,
-        BLOCKS,
-        KIT,
-        KIT_FORMAT,
-        MEASURED,
-        MODELS,
-        lines,
-        parts_of,
-        write_results,
-    )
-    from runner import ISA  # type: ignore[no-redef]
-    from seal import SealError, check_files, read_sealed, sha256  # type: ignore[no-redef]
-    from timing import ONE_BY_ONE, PLAN, RESULT  # type: ignore[no-redef]
+from .kit_files import (
+    ANSWERS,
+    BLOCKS,
+    KIT,
+    KIT_FORMAT,
+    MEASURED,
+    MODELS,
+    lines,
+    parts_of,
+    write_results,
+)
+from .runner import ISA
+from .seal import SealError, check_files, read_sealed, sha256
+from .timing import ONE_BY_ONE, PLAN, RESULT
 
 PHONE = "phone"  # folder of what was saved
 TENTH = 1.2816  # standard deviations from the middle of a normal distribution to its tenth

@@ -23,36 +23,20 @@ from typing import Any
 
 import numpy as np
 
-if __package__:
-    from .energy_meter import energy_mj, find_meter
-    from .gpu import gpu_name, on_gpu
-    from .onnxruntime_graph import MODULES, PACKAGE, Graph, version
-    from .timing import (
-        ONE_BY_ONE,
-        PLAN,
-        RESULT,
-        Session,
-        Timing,
-        answer_of,
-        measure_beside,
-        measure_session,
-        stopwatch,
-    )
-else:  # copied into a bundle, beside the others
-    from energy_meter import energy_mj, find_meter  # type: ignore[no-redef]
-    from gpu import gpu_name, on_gpu  # type: ignore[no-redef]
-    from graph import MODULES, PACKAGE, Graph, version  # type: ignore[no-redef]
-    from timing import (  # type: ignore[no-redef]
-        ONE_BY_ONE,
-        PLAN,
-        RESULT,
-        Session,
-        Timing,
-        answer_of,
-        measure_beside,
-        measure_session,
-        stopwatch,
-    )
+from .energy_meter import energy_mj, find_meter
+from .gpu import gpu_name, on_gpu
+from .onnxruntime_graph import MODULES, PACKAGE, Graph, version
+from .timing import (
+    ONE_BY_ONE,
+    PLAN,
+    RESULT,
+    Session,
+    Timing,
+    answer_of,
+    measure_beside,
+    measure_session,
+    stopwatch,
+)
 
 Plan = dict[str, Any]
 REFUSALS = (RuntimeError, ValueError)  # by which runtimes refuse a file, or to run it
