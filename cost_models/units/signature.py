@@ -25,6 +25,11 @@ def route_flag(kind: str, how: str) -> str:
     return next(flag for flag, told in ROUTES[kind].items() if told == how)
 
 
+def described_by(kind: str, variant: str) -> str:
+    """Name of the mixer whose numbers a sub-block has, which a downsampling may; "" for none."""
+    return variant if kind == "mixer" else INNER.get(variant, "") if kind == "downsample" else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """Kind, shapes and policy of a sub-block; equal ones cost the same.
@@ -76,8 +81,8 @@ class Signature:
     @property
     def described(self) -> Mixer | None:
         """Description of the mixer whose numbers it has: its own, or those of a downsampling."""
-        inner = INNER.get(self.variant) if self.kind == "downsample" else None
-        return find(inner) if inner else self.mixer
+        name = described_by(self.kind, self.variant)
+        return find(name) if name else None
 
     @property
     def routing(self) -> str:

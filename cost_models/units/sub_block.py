@@ -12,13 +12,12 @@ from functools import lru_cache
 from math import ceil
 
 from ...spaces import Block, Place, Policy
-from ...spaces.architecture import INNER
 from ...spaces.errors import CostError
 from ...spaces.mixers import find
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
 from .operations import ops_of
-from .signature import Signature
+from .signature import Signature, described_by
 
 FLOAT_BYTES = 4
 LONG = 1 << 12  # inputs of a layer whose share of zeros is that of any
@@ -100,8 +99,8 @@ def _parse(key: str) -> SubBlock:
         width, side = int(given["width"]), int(given["grid"])
         tokens = int(given.get("tokens", side * side))
         numbers = {n: int(given[n]) for n in _NUMBERS if n in given}
-        mixer = variant if kind == "mixer" else "pool" if "layout" in given else "softmax"
-        mixer = INNER.get(variant, mixer) if kind == "downsample" else mixer
+        beside = "pool" if "layout" in given else "softmax"  # in a block of that layout
+        mixer = described_by(kind, variant) or beside
         block = Block(
             mixer,
             mlp_hidden=int(given.get("mlp_hidden", 0)),
