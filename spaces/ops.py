@@ -93,6 +93,13 @@ def conv(
     )
 
 
+def layer(layout: str, rows: int, inputs: int, outputs: int, bias: bool = True) -> Op:
+    """A layer from each token to itself: linear on tokens, a 1x1 convolution on a grid."""
+    if layout == "grid":
+        return conv(rows, inputs, outputs, 1, bias=bias)
+    return linear(rows, inputs, outputs, bias)
+
+
 def depthwise(grid: int, channels: int, kernel: int, bias: bool = True) -> Op:
     """A depthwise convolution of stride 1."""
     return Op(

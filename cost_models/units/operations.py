@@ -153,10 +153,7 @@ def _mlp_ops(unit: Signature) -> list[Op]:
     place, hidden = unit.place, unit.place.block.mlp_hidden
     rows, width = unit.fed_rows, place.width
     bias = "no_bias" not in unit.flags
-    first, second = o.linear(rows, width, hidden, bias), o.linear(rows, hidden, width, bias)
-    if unit.layout == "grid":  # 1x1 convolutions, which are not factored
-        first = o.conv(rows, width, hidden, 1, bias=bias)
-        second = o.conv(rows, hidden, width, 1, bias=bias)
+    first = o.layer(unit.layout, rows, width, hidden, bias)
     gated = unit.variant in MLP_VARIANTS["glu"]
     return [
         *_routing_ops(unit),
@@ -165,7 +162,7 @@ def _mlp_ops(unit: Signature) -> list[Op]:
         o.elementwise(rows * hidden),
         *([o.elementwise(rows * hidden, 2)] * gated),
         *([o.norm(unit.norm, rows, hidden)] if "mlp_norm" in unit.flags else []),
-        second,
+        o.layer(unit.layout, rows, hidden, width, bias),
         *_residual(unit, rows),
     ]
 

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from .. import ops
-from ..block import Block, Place
-from ..ops import Op
-from .spec import Mixer
+from dataclasses import replace
+from functools import partial
 
+from ..block import Block
+from .normed_mlp import SPEC as NORMED_MLP
+from .normed_mlp import layers
 
-def convolutions(place: Place) -> list[Op]:
-    """Two of 1x1, and an activation between them."""
-    tokens, width, hidden = place.tokens, place.width, place.block.mlp_hidden
-    return [
-        ops.conv(tokens, width, hidden, 1, bias=False),
-        ops.norm("batch", tokens, hidden),
-        ops.elementwise(tokens * hidden),
-        ops.conv(tokens, hidden, width, 1, bias=False),
-        ops.norm("batch", tokens, width),
-    ]
-
-
-SPEC = Mixer(
-    module=".conv_mlp:ConvMlp",
-    ops=convolutions,
+SPEC = replace(
+    NORMED_MLP,
+    module=".normed_mlp:ConvMlp",
+    ops=partial(layers, layout="grid"),
     example=Block("conv_mlp", mlp_hidden=256),
     layout="grid",
-    pre_norm=False,
-    is_mlp=True,
-    last="fc2",
+    needs_grid=True,
+    takes_prefix=False,
     batch_norms={"bn1": "fc1", "bn2": "fc2"},
-    act_elements=lambda place: place.tokens * place.block.mlp_hidden,
 )

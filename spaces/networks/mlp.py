@@ -43,10 +43,10 @@ class Mlp(nn.Module):
         super().__init__()
         self.readers = ("fc1_g", "fc1_x") if gated else ("fc1",)
         for name in self.readers:
-            self.add_module(name, _layer(width, hidden, layout, bias))
+            self.add_module(name, make_layer(width, hidden, layout, bias))
         self.act = make_act(act)
         self.norm = make_norm(norm, hidden, eps, layout) if norm else None
-        self.fc2 = _layer(hidden, width, layout, bias)
+        self.fc2 = make_layer(hidden, width, layout, bias)
         self.shared = {"fc2.weight": Shared((width, hidden), "_ hidden")}
         for name in self.readers:
             self.shared[f"{name}.weight"] = Shared((hidden, width), "hidden _")
@@ -62,7 +62,8 @@ class Mlp(nn.Module):
         return self.fc2(x if self.norm is None else self.norm(x))
 
 
-def _layer(inputs: int, outputs: int, layout: str, bias: bool) -> nn.Module:
+def make_layer(inputs: int, outputs: int, layout: str, bias: bool) -> nn.Module:
+    """A layer from each token to itself: linear on tokens, a 1x1 convolution on a grid."""
     if layout == "grid":
         return nn.Conv2d(inputs, outputs, 1, bias=bias)
     return nn.Linear(inputs, outputs, bias=bias)
