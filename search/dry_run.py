@@ -24,12 +24,12 @@ from .loop.nearest_feasible import misses, nearest
 from .pareto.by_device import AT, at
 from .pareto.objectives import METRICS
 from .pipeline import steps_of
-from .run.budget import check_budget
-from .run.budget import planned as planned_config
 from .run.devices import given_model
 from .run.inheriting import RECIPE
 from .run.lengths import KEYS, open_keys, with_workers
 from .run.opening import check_ready_models, check_setup, open_space
+from .run.planning import check_budget
+from .run.planning import planned as planned_config
 from .run.rates import main_threads, measure_rates
 from .run.stages import Stage
 from .run.targeting import targeted_at_all

@@ -11,16 +11,10 @@ import torch
 from vitpareto.search.config import RunConfig, TrainConfig, load_config
 from vitpareto.search.durations import duration_text, parse_duration
 from vitpareto.search.pipeline import STEPS, steps_of
-from vitpareto.search.run.budget import (
-    LEAST,
-    allotted_s,
-    check_budget,
-    choose,
-    planned,
-)
 from vitpareto.search.run.estimates import SECONDS, finalist_s
 from vitpareto.search.run.inheriting import READY, begin_anew, without_supernet
-from vitpareto.search.run.lengths import KEYS, MOST, open_keys
+from vitpareto.search.run.lengths import KEYS, LEAST, MOST, open_keys
+from vitpareto.search.run.planning import allotted_s, check_budget, choose, planned
 from vitpareto.search.run.rates import TIMED, Rates
 from vitpareto.search.run.stages import Stage
 from vitpareto.search.training import pace as module
