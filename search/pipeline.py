@@ -21,7 +21,8 @@ from .config import RunConfig
 from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
 from .delivery.shortlist import SHORT
-from .delivery.verify import test_all_once, verify_new
+from .delivery.tested import test_all_once
+from .delivery.verify import verify_new
 from .executors import open_executor
 from .experiments.reference import measure_reference
 from .loop.nearest_feasible import misses, nearest

@@ -29,11 +29,12 @@ from ..data.dataset import Data, Split, resized
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunPaths
 from .artifact import read_candidate, read_model
+from .artifact_timing import twin_of
 from .formats import format_of
 from .handover import fill
 from .kit_words import read_me, shell_script
 from .manifest import Manifest, changed_file, manifests, now
-from .verify import rebuild, twin_of
+from .verify import rebuild
 
 IMAGES_MB = 32  # of images in one size, which is as many as they need be
 FEWEST = 8  # images that tell whether answers are the same

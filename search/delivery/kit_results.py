@@ -35,6 +35,7 @@ from ..config import load_config
 from ..data.dataset import Data
 from ..store.run_folder import RunFolder
 from .artifact import read_model
+from .artifact_timing import speed_of
 from .build import Build
 from .checks import check_answers, float_distance, floor_on
 from .claims import Check
@@ -43,7 +44,7 @@ from .formats import format_of
 from .kit import FEWEST, run_id
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
-from .verify import Report, check_promises, metrics_of, rebuild, speed_of
+from .verify import Report, check_promises, metrics_of, rebuild
 
 
 @dataclass(frozen=True)

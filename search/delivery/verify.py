@@ -10,18 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from ...cost_models import Device
-from ...cost_models.measure.bench import Bench, TimedGraph
 from ...cost_models.measure.footprint import Footprint, footprint
 from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.tables.latency_table import Row
-from ...spaces import Candidate
-from ...spaces.errors import CostError
 from ..data.dataset import Data, Split
 from ..pareto.objectives import Objective
 from ..store.run_folder import RunFolder
 from ..training.accuracy import accuracy
-from .answering import answers_here, stand_in
-from .artifact import Answers, Artifact, load_network, read_candidate
+from .answering import answers_here
+from .artifact import Artifact, load_network, read_candidate
+from .artifact_timing import part_keys, time_artifacts
 from .build import Build
 from .checks import (
     LOCAL,
@@ -42,9 +40,6 @@ from .kernel_inventory import Inventory
 from .leaving import mean_cost, reach_of, shares_of
 from .manifest import Manifest, changed_file, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
-from .shortlist import time_graphs
-
-TWIN = "twin of "  # prefix of an artifact's key, for its graph with random weights
 
 
 @dataclass(frozen=True)
@@ -151,75 +146,6 @@ def predicted(
     figures = replace(told.figures, size_mb=size_mb)
     checks += [c for c in check_promises(manifest, figures, None) if c.name not in LOCAL]
     return replace(told, checks=checks), mistakes(logits, split.labels)
-
-
-def time_artifacts(
-    artifacts: Sequence[Artifact], delivered: Sequence[Manifest], device: Device
-) -> tuple[dict[str, Row], dict[str, float]]:
-    """Time artifacts; rows and speeds of the machine by key, where 1 is the calibration's speed.
-
-    A measured promise was measured on the candidate's graph with random weights (see
-    `shortlist`). That graph is timed again beside the artifact and gives the speed: anchors are
-    other kernels, which a busy host slows by more or less. For a predicted promise the anchors do.
-
-    Args:
-        artifacts: of one run.
-        delivered: their manifests.
-        device: that runs them.
-
-    Raises:
-        CostError: the runtime refuses one.
-    """
-    bench, graphs = Bench(device), list[TimedGraph]()
-    for a, manifest in zip(artifacts, delivered, strict=True):
-        graphs += [graph_of(a), *part_graphs(a)]
-        if manifest.promised.was_measured and not a.parts:
-            graphs.append(twin_of(bench, a.candidate, manifest))
-    rows = time_graphs(bench, graphs)
-    for artifact in artifacts:
-        if not {artifact.candidate.key, *part_keys(artifact)} <= rows.keys():
-            raise CostError(
-                f"{artifact.folder / artifact.format.file}: {device.runtime} cannot time it"
-            )
-    return rows, {manifest.key: speed_of(manifest, rows) for manifest in delivered}
-
-
-def twin_of(bench: Bench, candidate: Candidate, manifest: Manifest) -> TimedGraph:
-    """The graph of a candidate with random weights, stored as its artifact is."""
-    return replace(bench.network(candidate, manifest.recipes), key=TWIN + candidate.key)
-
-
-def speed_of(manifest: Manifest, rows: Mapping[str, Row]) -> float:
-    """Speed of the machine while a model was timed, by its twin or else by the anchors.
-
-    A model with exits has no twin: what was promised of it hangs on how images leave.
-    """
-    if twin := rows.get(TWIN + manifest.key):
-        return manifest.promised.latency_ms / twin.median_ms
-    return rows[manifest.key].speed(manifest.anchors)
-
-
-def graph_of(artifact: Artifact) -> TimedGraph:
-    """Make a graph that can be timed of an artifact."""
-    key, content = artifact.candidate.key, artifact.content
-    shape, nodes = artifact.input_shape, artifact.inventory.nodes
-    return TimedGraph("artifact", key, content, shape, 1, len(content), nodes)
-
-
-def part_keys(artifact: Artifact) -> list[str]:
-    """Names of the parts of an artifact among what is timed; none where it has no exits."""
-    return [f"{artifact.candidate.key} part {number}" for number in range(len(artifact.parts))]
-
-
-def part_graphs(artifact: Artifact) -> list[TimedGraph]:
-    """Make graphs that can be timed of the parts of an artifact with exits."""
-    return [
-        TimedGraph(
-            *("artifact", key, part.content, part.shape, 1, len(part.content)),
-            part.inventory.nodes,
-        )
-        for key, part in zip(part_keys(artifact), artifact.parts, strict=True)
-    ]
 
 
 def stored_mb(folder: Path, manifest: Manifest, device: Device) -> float:
@@ -383,70 +309,6 @@ def footprint_of(contents: Sequence[bytes], device: Device) -> Footprint:
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
         return footprint(device, *map(str, paths))
-
-
-def test_once(folder: RunFolder, device: Device, data: Data) -> list[Manifest]:
-    """Measure the delivered artifacts on the test split that were not yet.
-
-    Returns:
-        The manifests, the fastest model first.
-    """
-    test_all_once([(folder, device)], data)
-    return manifests(folder.pareto)
-
-
-def test_all_once(places: Sequence[tuple[RunFolder, Device]], data: Data) -> None:
-    """Measure the artifacts of a run on the test split that were not yet, on all its devices.
-
-    It is read once for all of them. A run that was killed between reading and writing, or to which
-    `ladder` adds a model, reads again; the seal records that.
-
-    Args:
-        places: the folder of the run as each device has it, and the device.
-        data: images of the run.
-    """
-    waiting = [
-        (folder, device, new)
-        for folder, device in places
-        if (new := [m for m in manifests(folder.pareto) if not m.test])
-    ]
-    if waiting:
-        split = data.split("test", force=waiting[0][0].test_seal.exists())
-        for folder, device, new in waiting:
-            _test(folder, device, data, new, split)
-
-
-def _test(
-    folder: RunFolder, device: Device, data: Data, new: Sequence[Manifest], split: Split
-) -> None:
-    """Write into manifests how accurate their models are on the test split."""
-    tested, wrong = list[Manifest](), dict[str, list[Mistake]]()
-    for manifest in new:
-        path, names = folder.pareto / manifest.key, data.class_names
-        logits, part, _ = test_answers(path, manifest, device, data, split)
-        test = Accuracy(**accuracy(logits, split.labels))
-        rows, exits = class_results(logits, split.labels, names), manifest.exits
-        if exits and part is not None:
-            part_ms = exits.part_ms
-            exits = replace(
-                exits,
-                test_shares=shares_of(part, len(exits.expected)),
-                test_ms=mean_cost(part, part_ms)[0] if part_ms else None,
-            )
-        tested.append(replace(manifest, test=test, test_classes=rows, exits=exits))
-        wrong[manifest.key] = mistakes(logits, split.labels)
-    keep_mistakes(folder, "test", wrong)
-    for done in tested:
-        write_manifest(folder.pareto / done.key, done)
-
-
-def test_answers(
-    artifact: Path, manifest: Manifest, device: Device, data: Data, split: Split
-) -> Answers:
-    """Answers of a model on the test split, by its device or what stands for it here."""
-    if here := stand_in(device, manifest.identity):
-        return Artifact.load(artifact, here).answers(split)
-    return Answers(rebuild(artifact, manifest, device, data).logits(split))
 
 
 def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:

@@ -28,7 +28,8 @@ from ..delivery.deliver import PROMISED, deliver
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..delivery.pick import pick_model
 from ..delivery.shortlist import corrected, measure_shortlist
-from ..delivery.verify import test_once, verify_new
+from ..delivery.tested import test_once
+from ..delivery.verify import verify_new
 from ..executors import open_executor
 from ..loop.uniform_scaling import field, scalings
 from ..pareto.objectives import pareto_front

@@ -14,10 +14,10 @@ from tests.search.delivery.parity import pairs
 from vitpareto.cost_models import CostModel, Device, calibrate
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.search.delivery.artifact import CANDIDATE, Artifact
+from vitpareto.search.delivery.artifact_timing import graph_of
 from vitpareto.search.delivery.export import random_build
 from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.delivery.shortlist import time_graphs
-from vitpareto.search.delivery.verify import graph_of
 from vitpareto.spaces import Candidate, SearchSpace
 
 from ._row import HEADER, row

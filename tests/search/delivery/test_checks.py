@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vitpareto.search.data.dataset import Split
-from vitpareto.search.delivery import verify
+from vitpareto.search.delivery import artifact_timing, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.checks import (
     accuracy_floor,
@@ -178,10 +178,10 @@ def test_a_measured_promise_is_held_against_the_same_graph(made: Made, run: Path
     manifest = manifests(run / "pareto")[0]
     key, promised = manifest.key, replace(manifest.promised, latency_ms=100.0)
     artifact = Artifact.load(run / "pareto" / key, made.device)
-    rows, speeds = verify.time_artifacts(
+    rows, speeds = artifact_timing.time_artifacts(
         [artifact], [replace(manifest, promised=promised)], made.device
     )
-    own, twin = rows[key].median_ms, rows[verify.TWIN + key].median_ms
+    own, twin = rows[key].median_ms, rows[artifact_timing.TWIN + key].median_ms
     assert speeds[key] == 100.0 / twin  # and not what anchors say
     assert 0.6 < own / twin < 1.6
 

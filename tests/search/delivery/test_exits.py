@@ -14,7 +14,7 @@ from PIL import Image
 from vitpareto.cost_models import Device
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data.loading import load_data
-from vitpareto.search.delivery import verify
+from vitpareto.search.delivery import tested, verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.exit_parts import read_rule
@@ -62,7 +62,7 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
             deliver(folder / "pareto", Evaluation(candidate, "complete", metrics), network, terms)
         with RunFolder(folder) as kept:
             verify.verify_new(kept, made.device, made.data)
-            verify.test_once(kept, made.device, load_data(DataConfig(), 16))  # sealed on its own
+            tested.test_once(kept, made.device, load_data(DataConfig(), 16))  # sealed on its own
 
     return made_once(tmp_path_factory, "exits", make)
 

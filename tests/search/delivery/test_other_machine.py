@@ -11,7 +11,7 @@ import pytest
 from vitpareto.cost_models import CostModel, Device
 from vitpareto.search.cli.text import choice_lines, model_lines, model_table
 from vitpareto.search.config import load_config
-from vitpareto.search.delivery import verify
+from vitpareto.search.delivery import tested, verify
 from vitpareto.search.delivery.answering import stand_in
 from vitpareto.search.delivery.handover import export_picked
 from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
@@ -45,7 +45,7 @@ def run(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
         there.deliver(path / "pareto", everywhere(made.candidate, policy))
     with RunFolder(path) as folder:
         verify.verify_new(folder, made.device, made.data)
-        verify.test_once(folder, made.device, made.data)
+        tested.test_once(folder, made.device, made.data)
     return path
 
 
