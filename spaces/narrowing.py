@@ -14,9 +14,9 @@ from typing import Any
 from . import schema
 from .codec import CHOICES
 from .errors import ChoiceError, SpaceError
-from .layout import read_values
 from .parameter import Scalar
 from .space import SearchSpace
+from .space_file import read_values
 
 Clause = Mapping[str, Scalar]  # names of a space file, each with a value, that meet in a block
 BITS = (32, 16, 8, 4)

@@ -17,11 +17,12 @@ from .compression import Compression, Policy, StagePolicy
 from .constraints import Constraints
 from .distances import Distances
 from .errors import ConfigError, SizeError, SpaceError, did_you_mean
-from .layout import Values, read_layout
+from .layout import Values
 from .parameter import Choice, Scalar
 from .safe_yaml import dump_yaml, parse_yaml, read_yaml
 from .sizes import at_size, sizes_near, split_size
 from .solver import Order, solve
+from .space_file import read_layout
 from .usage import in_use
 
 PRESETS = Path(__file__).parents[1] / "configs" / "spaces"
