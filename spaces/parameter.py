@@ -31,14 +31,6 @@ class Choice:
     def __contains__(self, value: object) -> bool:
         return value in self.values
 
-    def to_unit(self, value: Scalar) -> float:
-        """Map a value to the middle of its cell in [0, 1)."""
-        return (self.values.index(value) + 0.5) / len(self.values)
-
-    def from_unit(self, unit: float) -> Scalar:
-        """Inverse of `to_unit` for any point of the cell."""
-        return self.values[int(unit * len(self.values))]
-
     def nearest(self, value: Scalar) -> tuple[Scalar, ...]:
         """All values, the closest to `value` first; numbers by distance, others as listed.
 

@@ -256,11 +256,6 @@ class CostModel:
         together[1:] += max(self._correction.constant_ms, 0.0)
         return np.maximum(together, 1e-6).tolist()
 
-    def block_ms(self, block: SubBlock, recipe: str) -> float:
-        """Time of one sub-block with the kernels of a recipe, inside a network, in ms."""
-        number = self._costs.number(block, {group_of(block): recipe})
-        return float(self._corrected(self._costs.rows()[number : number + 1])[0])
-
     def block_mj(self, block: SubBlock, recipe: str) -> tuple[float, float, float] | None:
         """Energy of one sub-block inside a network in mJ, and the ends of its 90% interval.
 
