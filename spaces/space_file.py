@@ -198,7 +198,16 @@ class _Reader:
 
 
 def read_values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:
-    """`a`, `[a, b]` or `{low, high, step}` as a tuple of values of the field's type."""
+    """`a`, `[a, b]` or `{low, high, step}` as a tuple of values of the field's type.
+
+    Args:
+        name: of the field.
+        raw: what the file says.
+        where: path of the key, for errors.
+
+    Raises:
+        SpaceError: no value, one twice, several of a fixed field, or one of another type.
+    """
     if isinstance(raw, dict):
         raw = _range(cast("dict[str, Any]", raw), where)
     listed = cast("list[object]", raw) if isinstance(raw, list) else [raw]

@@ -254,9 +254,14 @@ def write_plan(
 ) -> None:
     """Write graphs and the plan that `runner` reads.
 
-    The memory and the energy of the first few are measured.
-
-    The anchors come last among the graphs.
+    Args:
+        folder: to write to.
+        device: that runs them.
+        graphs: the anchors last.
+        rounds: samples of each.
+        seed: of inputs and order.
+        ways: of timing, each in a session of its own.
+        footprints: of how many, from the first, memory and energy are measured.
     """
     spec, entries = find_runtime(device.runtime), list[dict[str, Any]]()
     for index, graph in enumerate(graphs):

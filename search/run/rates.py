@@ -250,7 +250,19 @@ def candidate_durations(
     names: Collection[str],
     crowding: float,
 ) -> dict[str, dict[str, float]]:
-    """Durations of the training of candidates alone in a worker, by key and name."""
+    """Durations of the training of candidates alone in a worker, by key and name.
+
+    Args:
+        config: of the run.
+        space: that it searches.
+        data: as large as that of the run.
+        candidates: to train.
+        names: in `KINDS`.
+        crowding: factor by which workers slow each other.
+
+    Returns:
+        Seconds by the key of a candidate and the name of what takes them.
+    """
     kinds = {name: KINDS[name] for name in names}
     works = alone(config, space, data, candidates, {*kinds.values()})
     with threads(worker_threads(config)):
