@@ -85,8 +85,12 @@ def test_files_are_what_they_show(text: str, tmp_path: Path) -> None:
 def test_links_lead_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
     files = re.findall(r"`((?:configs|tests|search|spaces)/[\w./]+)`", TEXT)
-    for name in [*links, *files, "CONTRIBUTING.md", "CHANGELOG.md"]:
+    others = [link for link in links if not link.startswith("#")]
+    for name in [*others, *files, "CONTRIBUTING.md", "CHANGELOG.md"]:
         assert (ROOT / name).exists(), name
+    titles = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
 
 
 @pytest.fixture(scope="module")
