@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..block import Block, Place
 from ..ops import Op
-from .common import (
-    BIAS_TAKES_NORM,
-    HEADS,
-    HEADS_GIVEN,
-    KV_HEADS,
-    QKV,
-    ROPE_FITS,
-    ROPE_KEEPS,
-    ROPE_MIXES,
-    ROTARY,
-    SETTINGS,
-    softmax_attention,
-    turned,
-)
-from .spec import Mixer, Rule
+from .common import HEADS, KV_HEADS, ROTARY, SETTINGS, softmax_attention
+from .softmax import SPEC as SOFTMAX
+from .spec import Rule
 
 
 def attention(place: Place) -> list[Op]:
@@ -38,19 +28,11 @@ KV_HEADS_DIVIDE = Rule(
     "kv_heads {kv_heads} must divide num_heads {num_heads}",
 )
 
-SPEC = Mixer(
-    module=".attention:Attention",
+SPEC = replace(
+    SOFTMAX,
     ops=attention,
     example=Block("grouped", num_heads=3, head_dim=64, kv_heads=1),
     numbers=(*HEADS, KV_HEADS, *SETTINGS, *ROTARY),
-    rules=(HEADS_GIVEN, KV_HEADS_DIVIDE, BIAS_TAKES_NORM, ROPE_FITS, ROPE_KEEPS, ROPE_MIXES),
-    attribute="attn",
-    needs_grid=False,
-    takes_prefix=True,
-    ranks_tokens=True,
-    readers=QKV,
-    last="proj",
+    rules=(*SOFTMAX.rules, KV_HEADS_DIVIDE),
     nodes=nodes,
-    has_positions=lambda block: bool(block.rope),
-    constants=turned,
 )
