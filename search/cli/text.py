@@ -19,8 +19,7 @@ Facts = Mapping[str, Any]
 
 def model_lines(manifests: Sequence[Manifest]) -> list[str]:
     """Delivered models, and the failed checks of those that are not verified."""
-    name = spelled(manifests[0].goal).partition(" ")[0]
-    lines = [f"{'model':16}  {name:>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
+    lines = [f"{'model':16}  {_right(manifests):>8}  {'test':>6}  {'ms':>8}  {'MB':>7}  verified"]
     for m in manifests:
         metrics, words = m.figures, speed_words(m.figures.speed)
         share = f"{metrics.interval(m.goal)[1]:8.1%}"
@@ -38,7 +37,7 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
 
 def choice_lines(manifests: Sequence[Manifest], chosen: Manifest) -> list[str]:
     """Delivered models, the fastest first, with a mark at the one that was chosen."""
-    lines = [f"   {'model':16}  {'accuracy':>8}  {'ms':>8}  {'MB':>7}  verified"]
+    lines = [f"   {'model':16}  {_right(manifests):>8}  {'ms':>8}  {'MB':>7}  verified"]
     for letter, m in zip(ascii_uppercase, manifests, strict=False):
         metrics, mark = m.figures, "->" if m.key == chosen.key else "  "
         lines.append(
@@ -46,6 +45,11 @@ def choice_lines(manifests: Sequence[Manifest], chosen: Manifest) -> list[str]:
             f"{metrics.calibrated_ms:8.3f}  {metrics.size_mb:7.3f}  {verified(m)}"
         )
     return lines
+
+
+def _right(manifests: Sequence[Manifest]) -> str:
+    """Word for how right models are: accuracy, or balanced where classes count alike."""
+    return spelled(manifests[0].goal).partition(" ")[0]
 
 
 def model_table(manifests: Sequence[Manifest]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from vitpareto.search.cli.text import model_lines, model_table
+from vitpareto.search.cli.text import choice_lines, model_lines, model_table
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.manifest import manifests
 from vitpareto.search.delivery.pick import pick_model
@@ -91,6 +91,8 @@ def test_the_choice_goes_by_it(run: Path) -> None:
     assert pick_model([manifest], "best").key == results.best(**{GOAL: 0.01}).key
     value = manifest.measured().balanced_accuracy
     assert f"{value:.1%}" in model_lines([manifest])[1]
+    for lines in (model_lines([manifest]), choice_lines([manifest], manifest)):
+        assert lines[0].split()[1] == "balanced"
     assert "| model | test balanced accuracy (95% interval) |" in model_table([manifest])[0]
     row = results.results()[0]
     assert row[GOAL] == value and f"test_{GOAL}" in row
