@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..device import Device, presets
-from ..foreign.onnx_estimate import recipe_of
 from ..foreign.onnx_pieces import Piece
+from ..foreign.onnx_recognition import recipe_of
 from ..graphs.modules import locate
 from ..runtime_spec import find_runtime
 from ..runtimes import open_runtime

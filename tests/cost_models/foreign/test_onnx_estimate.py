@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx, workload
-from vitpareto.cost_models.foreign.onnx_estimate import recognize
 from vitpareto.cost_models.foreign.onnx_pieces import read_pieces
+from vitpareto.cost_models.foreign.onnx_recognition import recognize
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx

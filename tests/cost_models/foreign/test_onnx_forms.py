@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 from onnxruntime import quantization
 
 from vitpareto.cost_models import CostModel, Device, LatencyTable, predict_onnx
-from vitpareto.cost_models.foreign.onnx_estimate import recognize
 from vitpareto.cost_models.foreign.onnx_pieces import pieces_of, read_pieces
 from vitpareto.cost_models.foreign.onnx_plain import PlainGraph
+from vitpareto.cost_models.foreign.onnx_recognition import recognize
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.unit import unit_of
