@@ -20,8 +20,9 @@ from ..predict.model import CostModel
 from ..predict.unit_costs import COLUMNS, UNKNOWN_SD
 from ..units.sub_block import SubBlock
 from ..units.unit import unit_of
+from .onnx_counting import Piece
 from .onnx_kinds import WORK
-from .onnx_pieces import Piece, read_pieces, stored_bytes
+from .onnx_pieces import read_pieces, stored_bytes
 from .onnx_recognition import recognize
 
 _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")

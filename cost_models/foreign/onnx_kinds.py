@@ -28,6 +28,11 @@ _LIGHT = """
     ReduceMin ReduceProd ReduceSum ReduceSumSquare RMSNormalization Softmax TopK
 """
 LIGHT = set(_LIGHT.split())
+# What only moves values, or codes them as integers.
+MOVES = (
+    *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"),
+    *("QuantizeLinear", "DequantizeLinear"),
+)
 # Activation functions, by the operator that they have alone.
 ACTIVATIONS = {
     "Gelu": "gelu",

@@ -10,7 +10,8 @@ from typing import Any
 from ...spaces import Block, Place, Policy
 from ..units.signature import route_flag
 from ..units.sub_block import SubBlock
-from .onnx_pieces import Linear, Piece, choosing
+from .onnx_counting import Linear, Piece
+from .onnx_pieces import choosing
 
 _NORMS = {
     "layer": {"LayerNormalization"},

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...spaces.errors import CostError
-from ..foreign.onnx_pieces import Piece, choosing, pieces_of
+from ..foreign.onnx_counting import Piece
+from ..foreign.onnx_pieces import choosing, pieces_of
 from ..runtimes.kernel import Kernel
 from ..units.sub_block import SubBlock
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..device import Device, presets
-from ..foreign.onnx_pieces import Piece
+from ..foreign.onnx_counting import Piece
 from ..foreign.onnx_recognition import recipe_of
 from ..graphs.modules import locate
 from ..runtime_spec import find_runtime
