@@ -6,9 +6,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,17 +17,17 @@ from ...spaces.errors import CostError, VitParetoError
 from ..device import Device
 from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
 from ..measure.runnable import left_out, runnable
-from ..predict.error_figures import accuracy, noise_floor, storage
 from ..predict.file_size import untold
-from ..predict.model import CostModel, Prediction, fit_groups
+from ..predict.model import CostModel, fit_groups
 from ..predict.regressor import Regressor
 from ..standalone.timing import ALARM, IN_TURN, ONE_BY_ONE
-from ..tables.latency_table import LatencyTable, Row, different, quietest, with_footprints
+from ..tables.latency_table import LatencyTable, Row, different, with_footprints
 from ..units.precision_recipes import Book, recipe_for
 from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit, unit_of
 from .bundle import collect, recipes_of, sets_in
 from .selection import choose, fastest, occurring, trials
+from .validation import complaint, validated
 
 log = logging.getLogger("vitpareto")
 Progress = Callable[[float, str], None]
@@ -107,59 +106,6 @@ def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostMo
     model = CostModel.fit(table, recipes, made)
     model.validation = validated(model, table, made)
     return model
-
-
-def validated(
-    model: CostModel, table: LatencyTable, made: Mapping[str, Book] | None = None
-) -> dict[str, Any]:
-    """Figures on the networks of a table that were kept out of fitting, and what was measured.
-
-    Args:
-        model: fitted.
-        table: with rows of kind "fresh", and all others.
-        made: as in `CostModel.fit`.
-    """
-    figures: dict[str, Any] = {}
-    fitted = {row.key for row in table.of_kind("model")}
-    every = [row for row in table.of_kind("fresh") if row.key not in fitted]
-    if rows := quietest(every):
-        levels = np.array(table.levels(rows))
-        figures |= accuracy(levels, _predicted(model, rows, made))
-        figures |= storage(every, _predicted(model, every, made))
-        figures["noise_floor"] = noise_floor(
-            [row.key for row in every], np.array(table.levels(every))
-        )
-    else:
-        log.warning(
-            "the cost model is not validated: no network was measured that it was not fitted to"
-        )
-    return figures | {
-        "sub_blocks": sum(1 for _ in table.of_kind("unit")),
-        "networks_fitted": len(fitted),
-        "networks_fresh": len({row.key for row in rows}),
-    }
-
-
-def _predicted(
-    model: CostModel, rows: Sequence[Row], made: Mapping[str, Book] | None
-) -> Prediction:
-    return model.predict([Candidate.from_json(row.key) for row in rows], made)
-
-
-def complaint(unsettled: int, alarms: int, sessions: int) -> str:
-    """Warning about a machine that was too restless; empty if it was not.
-
-    Args:
-        unsettled: measurements whose warm-up never ended.
-        alarms: sessions within which the machine changed its speed.
-        sessions: all.
-    """
-    complaints = [f"measurements that never settled: {unsettled}"] if unsettled else []
-    if alarms > sessions / 3:
-        complaints.append(
-            f"the speed changed by more than {ALARM:.0%} in {alarms} of {sessions} sessions"
-        )
-    return f"the machine was restless: {', '.join(complaints)}; all is kept" if complaints else ""
 
 
 def _silent(share: float, text: str) -> None:

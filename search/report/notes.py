@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...cost_models.calibration.calibrate import complaint
+from ...cost_models.calibration.validation import complaint
 from ...cost_models.hand_over import expectation
 from ...cost_models.tables.anchors import speed_words
 from ..counted import counted

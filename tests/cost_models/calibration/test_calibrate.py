@@ -23,8 +23,9 @@ from vitpareto.cost_models import (
 )
 from vitpareto.cost_models.calibration import calibrate as module
 from vitpareto.cost_models.calibration.bundle import collect, package_of, recipes_of, write_bundle
-from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed, complaint
+from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed
 from vitpareto.cost_models.calibration.selection import fastest, trials
+from vitpareto.cost_models.calibration.validation import complaint
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
