@@ -54,7 +54,8 @@ from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog
 from .store.atomic_files import read_json
 from .store.run_folder import RunPaths
-from .training.finetune import Finalist, start_network, train_finalists
+from .training.finalists import train_finalists
+from .training.finetune import Finalist, start_network
 from .training.optimizer import torch_device
 from .training.pace import Pace
 

@@ -37,7 +37,8 @@ from ..run.assets import Run
 from ..run.terms import terms_of
 from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import write_atomic, write_json
-from ..training.finetune import Finalist, start_network, train_finalists
+from ..training.finalists import train_finalists
+from ..training.finetune import Finalist, start_network
 from .side_by_side import Entry, LadderRow, entry_of, measure_entries, speed_beside
 
 STEPS = 17  # sizes that are tried by pruning alone

@@ -9,7 +9,7 @@ from ..config import RunConfig
 from ..cores import core_count
 from ..store.atomic_files import read_json, write_json
 from ..store.run_folder import RunFolder
-from ..training.finetune import LONGEST
+from ..training.finalists import LONGEST
 from .inheriting import RECIPE
 from .stages import Stage
 

@@ -9,7 +9,8 @@ from ...spaces.networks import Network
 from ..delivery.deliver import Terms
 from ..delivery.gate import DROPS
 from ..scoring.predicted_costs import CostPredictor
-from ..training.finetune import Finalist, retrain
+from ..training.finalists import retrain
+from ..training.finetune import Finalist
 from .assets import Run
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,25 +22,19 @@ from ...spaces.networks import Network
 from ..compress import calibrate, candidate_at, prepared
 from ..compress.network import compressible
 from ..config import FinishConfig
-from ..console import progress
 from ..data.dataset import Split, resized
-from ..executors import LocalExecutor
 from .accuracy import accuracy
 from .checkpoint import Checkpoint, State
 from .exits import fit_exits
 from .forward import answer, predict
 from .losses import Lesson
 from .optimizer import Optimizer, check_finite, torch_device
-from .pace import Pace
-from .pace import resized as resized_state
 from .parts import Parts
 from .supernet import fresh
 from .teacher import Lessons
 
 SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
 PATIENCE = 6, 0.25  # passes without a gain after which it stops: at least, and as a share of all
-LONGEST = 100  # passes, where time and not the recipe says how many
-RETRAIN_LR = 0.25  # of the usual learning rate, for weights that are nearly right
 CALIBRATION = 64  # train images that say where low rank hurts least
 BEST, NOW = "best.", "now."
 
@@ -185,6 +177,11 @@ class FineTuning:
         notes = {**state.notes, **notes}
         return State(optimizer.done, {n: t.detach().cpu() for n, t in tensors.items()}, notes)
 
+    def finish(self, finalist: Finalist, state: State) -> Network:
+        """Give a network the best weights of a training, in place; in eval mode."""
+        finalist.network.load_state_dict(_part(state.tensors, BEST))
+        return finalist.network.eval()
+
     def fit_exits(self, finalist: Finalist) -> None:
         """Fit the heads of exits, if any, to a network that is trained."""
         about = self.lessons, self.validation, self.config.batch_size, self.seed
@@ -250,73 +247,6 @@ def start_network(
     return prepared(network, candidate, seen)
 
 
-def train_finalists(
-    finalists: Sequence[Finalist],
-    tuning: FineTuning,
-    executor: Executor | None = None,
-    at_once: int = 1,
-    label: str = "finishing",
-    pace: Pace | None = None,
-) -> list[Finalist]:
-    """Train networks in place; at the end they are in eval mode and have their best weights.
-
-    The weights are float, rounding is the export's.
-
-    Args:
-        finalists: with different checkpoints; put the slowest one first.
-        tuning: recipe and images.
-        executor: runs the slices; this thread does by default.
-        at_once: trainings under way at a time.
-        label: of the progress, before the names of those under way.
-        pace: keeps them to a time; without one each makes the passes of the recipe.
-
-    Returns:
-        Finalists that were trained to the end, in any order; the log names the others.
-
-    Raises:
-        RunError: no training ended, or a checkpoint is of another training or cannot be written.
-    """
-    executor = executor or LocalExecutor()
-    waiting, running = deque(finalists), dict[Future[State], Finalist]()
-    steps, trained, failed = dict[str, int](), list[Finalist](), list[str]()
-    left = {f.key: tuning.steps for f in finalists}
-    with progress(len(finalists) * tuning.steps, label) as bar:
-        while waiting or running:
-            if waiting and len(running) < at_once:
-                finalist = waiting.popleft()
-                state = tuning.checkpoint(finalist).load() or tuning.start(finalist)
-            else:
-                future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
-                finalist = running.pop(future)
-                try:
-                    state = future.result()
-                except (RunError, BrokenExecutor) as error:
-                    failed.append(f"{finalist.candidate.key} is not delivered: {error}")
-                    log.warning(failed[-1])
-                    left[finalist.key] = 0
-                    continue
-                if pace and not tuning.ended(state):
-                    state = _paced(finalist, state, tuning, pace, left, waiting, at_once)
-                tuning.checkpoint(finalist).save(state)
-            key, ended = finalist.key, tuning.ended(state)
-            whole = tuning.steps_of(state)
-            left[key] = 0 if ended else whole - state.step
-            steps[key] = tuning.steps if ended else round(tuning.steps * state.step / whole)
-            bar.update(sum(steps.values()) - bar.n)
-            if ended:
-                finalist.network.load_state_dict(_part(state.tensors, BEST))
-                finalist.network.eval()
-                tuning.fit_exits(finalist)
-                trained.append(finalist)
-            else:
-                running[executor.submit(tuning, finalist.candidate, state)] = finalist
-                names = [f.name for f in running.values() if f.name]
-                bar.set_description_str(f"{label} {'; '.join(names)}".strip(), refresh=False)
-    if not trained:
-        raise RunError(failed[0])
-    return trained
-
-
 def train_alone(finalist: Finalist, tuning: FineTuning) -> Network:
     """Train one network in place, without a word; it goes on where a killed one was.
 
@@ -335,50 +265,7 @@ def train_alone(finalist: Finalist, tuning: FineTuning) -> Network:
     while not tuning.ended(state):
         state = tuning(finalist.candidate, state)
         checkpoint.save(state)
-    finalist.network.load_state_dict(_part(state.tensors, BEST))
-    return finalist.network.eval()
-
-
-def _paced(
-    finalist: Finalist,
-    state: State,
-    tuning: FineTuning,
-    pace: Pace,
-    left: Mapping[str, int],
-    waiting: Iterable[Finalist],
-    at_once: int,
-) -> State:
-    """The state with as many steps left as there is time for."""
-    key, steps = finalist.key, tuning.steps_of(state)
-    pace.seen[key] = state.notes["step_s"]
-    later = {f.key: left[f.key] for f in waiting}
-    others = {k: n for k, n in left.items() if n and k not in later and k != key}
-    factor = pace.factor({**others, key: steps - state.step}, later, at_once)
-    if factor == 1:
-        return state
-    size = tuning.config.batch_size
-    each, most = tuning.lessons.steps(size, 1), tuning.lessons.steps(size, LONGEST)
-    return resized_state(state, factor, steps, each, most)
-
-
-def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
-    """Train a network a little more after a step back, in place; it never gets worse.
-
-    Args:
-        finalist: the candidate after the step, with the weights from before it; its checkpoint
-            is removed at the end.
-        tuning: of the first training; `config.retrain_epochs` says how long.
-
-    Raises:
-        RunError: as `train_finalists`.
-    """
-    config = tuning.config
-    if config.retrain_epochs:
-        changes = {"epochs": config.retrain_epochs, "lr": config.lr * RETRAIN_LR, "ramp": 0.0}
-        again = replace(tuning, config=config.model_copy(update=changes))
-        train_finalists([finalist], again, label="training after a step back")
-        finalist.kept.unlink(missing_ok=True)
-    return finalist.network
+    return tuning.finish(finalist, state)
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.accuracy import accuracy
-from vitpareto.search.training.finetune import Finalist, FineTuning, retrain
+from vitpareto.search.training.finalists import retrain
+from vitpareto.search.training.finetune import Finalist, FineTuning
 from vitpareto.search.training.teacher import make_lessons
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.networks import Network

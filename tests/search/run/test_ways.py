@@ -9,7 +9,8 @@ from vitpareto.search.config import FinishConfig
 from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.manifest import read_manifest
 from vitpareto.search.run.ways import choose, simplest, trained_as
-from vitpareto.search.training.finetune import Finalist, FineTuning, train_finalists
+from vitpareto.search.training.finalists import train_finalists
+from vitpareto.search.training.finetune import Finalist, FineTuning
 from vitpareto.search.training.teacher import make_lessons
 from vitpareto.spaces import Policy
 from vitpareto.spaces.networks import Network

@@ -17,6 +17,7 @@ from vitpareto.search.pareto.objectives import MAXIMIZED
 from vitpareto.search.training import finetune as finish
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.checkpoint import State
+from vitpareto.search.training.finalists import retrain, train_finalists
 from vitpareto.search.training.finetune import Best, Finalist, FineTuning
 from vitpareto.search.training.forward import predict
 from vitpareto.search.training.teacher import Lessons, make_lessons
@@ -55,7 +56,7 @@ def train(
 ) -> dict[str, Tensor]:
     candidate = everywhere(made.candidate, policy)
     finalist = Finalist(candidate, copy(made), kept)
-    finish.train_finalists([finalist], tuning(made, lessons, config))
+    train_finalists([finalist], tuning(made, lessons, config))
     assert not finalist.network.training
     return finalist.network.state_dict()
 
@@ -108,7 +109,7 @@ def test_processes_train_what_is_trained_here(
     finalists = [Finalist(c, copy(made), tmp_path / c.key) for c in wanted]
     mortal = Mortal(lessons, made.data.split("validation"), CONFIG, 0)
     with ProcessExecutor(2, 1) as executor:
-        trained = finish.train_finalists(finalists, mortal, executor, 2)
+        trained = train_finalists(finalists, mortal, executor, 2)
     assert {one.key for one in trained} == {one.key for one in finalists}
     assert not (tmp_path / "flag").exists()
     for finalist, policy in zip(finalists, (LOW, Policy()), strict=True):
@@ -129,9 +130,9 @@ def test_one_that_diverges_does_not_keep_the_others(
 
     monkeypatch.setattr(FineTuning, "__call__", diverging)
     bad, good = (Finalist(c, copy(made), tmp_path / c.key) for c in (broken, made.candidate))
-    assert finish.train_finalists([bad, good], tuning(made, lessons)) == [good]
+    assert train_finalists([bad, good], tuning(made, lessons)) == [good]
     with pytest.raises(RunError, match=f"{broken.key} is not delivered: the loss is nan"):
-        finish.train_finalists([bad], tuning(made, lessons))
+        train_finalists([bad], tuning(made, lessons))
 
 
 def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_training_on_is_never_for_the_worse(made: Made, lessons: Lessons, tmp_pa
         config = FinishConfig(batch_size=128, lr=lr, retrain_epochs=epochs)
         network = copy(made)
         finalist = Finalist(made.candidate, network, kept)
-        found = finish.retrain(finalist, tuning(made, lessons, config))
+        found = retrain(finalist, tuning(made, lessons, config))
         assert found is network and not kept.exists()
         logits = predict(made.candidate, network, split)
         return network, accuracy(logits, split.labels)["accuracy"]
