@@ -1,5 +1,20 @@
 """Style: CSS of the page, light and dark, and the script that shows tips."""
 
+# Color of a block's edge -> mixers, by what a token sees: all others, some, neighbors, or itself.
+EDGES = {
+    "#0072b2": "softmax levit",
+    "#56b4e9": "grouped cascaded talking_heads",
+    "#009e73": "pooled linformer performer",
+    "#cc79a7": "linear multiscale_linear",
+    "#b8a900": "token_mlp token_linear",
+    "#e69f00": "window cosine_window cascaded_window halo focal aggregate banded unfold mobilevit "
+    "mobilevit2",
+    "#d55e00": "mbconv mbconv_act mbconv_bias fused_mbconv separable depthwise depthwise_residual "
+    "conv_next",
+    "#999999": "pool pool_raw pool_scaled norm2d",
+    "var(--soft)": "mlp conv_mlp normed_mlp star_mlp",
+}
+
 STYLE = """
 :root {
   color-scheme: light dark;
@@ -109,18 +124,6 @@ svg .teacher-label { fill: var(--soft); font-size: 12px; paint-order: stroke;
 .hit { fill: transparent } .hit:hover { fill: var(--calm); opacity: .12 }
 
 .box { fill: var(--paper); stroke: var(--line) } .edge { fill: var(--line) }
-.edge.softmax { fill: #0072b2 } .edge.grouped { fill: #56b4e9 } .edge.pooled { fill: #009e73 }
-.edge.window { fill: #e69f00 } .edge.linear { fill: #cc79a7 } .edge.token_mlp { fill: #b8a900 }
-.edge.pool { fill: #999999 } .edge.mbconv { fill: #d55e00 } .edge.mlp { fill: var(--soft) }
-.edge.levit { fill: #0072b2 } .edge.normed_mlp { fill: var(--soft) }
-.edge.pool_scaled, .edge.norm2d { fill: #999999 } .edge.star_mlp { fill: var(--soft) }
-.edge.linformer, .edge.performer { fill: #009e73 } .edge.multiscale_linear { fill: #cc79a7 }
-.edge.halo, .edge.focal, .edge.aggregate, .edge.banded, .edge.unfold { fill: #e69f00 }
-.edge.cosine_window, .edge.cascaded_window { fill: #e69f00 } .edge.cascaded { fill: #56b4e9 }
-.edge.token_linear { fill: #b8a900 } .edge.mbconv_act, .edge.depthwise { fill: #d55e00 }
-.edge.fused_mbconv, .edge.conv_next { fill: #d55e00 } .edge.pool_raw { fill: #999999 }
-.edge.conv_mlp { fill: var(--soft) } .edge.talking_heads { fill: #56b4e9 }
-.edge.mbconv_bias, .edge.separable, .edge.depthwise_residual { fill: #d55e00 }
 .flow { stroke: var(--soft); opacity: .5 }
 svg .box-title { font-weight: 600; font-size: 13px } svg .box-detail { fill: var(--soft);
   font-size: 10.5px }
@@ -173,7 +176,10 @@ a { color: var(--calm) }
   .choice { grid-template-columns: 1fr }
 }
 @media print { body { max-width: none } .card, figure { break-inside: avoid } }
-"""
+""" + "\n".join(
+    f".edge:is({', '.join(f'.{name}' for name in names.split())}) {{ fill: {color} }}"
+    for color, names in EDGES.items()
+)
 
 SCRIPT = """
 const tip = document.getElementById("tip");

@@ -34,11 +34,13 @@ from vitpareto.search.report.models import speed
 from vitpareto.search.report.notes import notes, trust
 from vitpareto.search.report.page import page, tiles
 from vitpareto.search.report.promises import promises
+from vitpareto.search.report.style import EDGES
 from vitpareto.search.report.svg import NARROW, WIDE
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.mixers import MIXERS, find
 
 from ..conftest import invoke
 
@@ -528,3 +530,9 @@ def test_pictures_in_color_are_made_small() -> None:
     image = Image.open(io.BytesIO(content))
     assert max(image.size) < 200
     assert np.abs(np.asarray(image, int).mean((0, 1)) - [200, 0, 0]).max() < 5
+
+
+def test_blocks_of_every_mixer_have_one_color() -> None:
+    colored = [name for names in EDGES.values() for name in names.split()]
+    assert len(set(colored)) == len(colored)
+    assert {*colored} - {"mlp"} == {name for name in MIXERS if not find(name).is_nothing}
