@@ -73,7 +73,7 @@ class MixerCase:
     def candidates(cls) -> list[Candidate]:
         """The largest, those that cover every choice, and random ones."""
         space = cls.space()
-        return list(dict.fromkeys([*space.covering(), *space.sample(8)]))
+        return list(dict.fromkeys([*space.covering(), *space.sample(4)]))
 
     @classmethod
     @cache

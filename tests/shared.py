@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ FAMILIES = (
     *("efficientformer", "efficientformer_v2", "lightvit", "litevit", "mixer"),
     *("mobilenet_hybrid", "mobilevit", "poolformer", "swin", "tinyvit"),
 )
+# Kinds of sub-blocks that runtimes other than ONNX Runtime are tried with by default; of each mixer
+# the laws are kept in ONNX Runtime, and what it is in the others is looked at by slow tests.
+STAND_INS = ("stem patch", "softmax", "mbconv", "mlp", "head")
 BROWSER, NODE = "browser", "node"  # devices
 WEB = {"onnxruntime-web": BROWSER, "litert-web": "browser-litert"}  # of runtimes of the web
 MODULES = {
@@ -28,10 +31,15 @@ MODULES = {
 }  # of runtimes whose module is called otherwise
 
 
+def slow_but(kept: Container[str], names: Iterable[str]) -> list[Any]:
+    """All names, those that are not kept for the default tests marked as slow."""
+    return [n if n in kept else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
 def presets() -> list[Any]:
     """Names of all presets of spaces, those of families marked as slow."""
     names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    return [pytest.param(n, marks=pytest.mark.slow) if n in FAMILIES else n for n in names]
+    return slow_but({*names} - {*FAMILIES}, names)
 
 
 def slim_poolformer(version: int = 1, **settings: Any) -> Any:

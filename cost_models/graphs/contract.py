@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 
 from ...spaces.contract import MixerCase, first_with_each, images, traits
-from ...spaces.networks import Network
+from ...spaces.supernet import blueprint
 from ..device import Device
 from ..runtimes import open_runtime
 from ..units.sub_block import SubBlock
@@ -27,13 +27,13 @@ class MixerCostContract(MixerCase):
     def test_counts_are_those_of_the_network(self) -> None:
         """Parameters of all sub-blocks are those of the whole."""
         for candidate in self.candidates():
-            network = Network(candidate.architecture)
+            network, _ = blueprint(candidate.architecture)
             assert workload(candidate).params == sum(p.numel() for p in network.parameters())
 
     def test_sub_blocks_are_found_in_the_network(self) -> None:
         """Every sub-block has its module."""
         for candidate in self.candidates():
-            network, units = Network(candidate.architecture), locate(candidate)
+            (network, _), units = blueprint(candidate.architecture), locate(candidate)
             for path, unit in units.items():
                 network.get_submodule(path)
                 assert (path.rpartition(".")[2] == "mlp") == (unit.kind == "mlp")

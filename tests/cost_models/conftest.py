@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from vitpareto.cost_models import LatencyTable, workload
+from vitpareto.cost_models import CostModel, LatencyTable, workload
 from vitpareto.cost_models.calibration.selection import trials
 from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.cost_models.units.precision_recipes import kernel_recipe, recipe_for
@@ -53,6 +53,12 @@ def table(space: SearchSpace, recipes: dict[str, str]) -> LatencyTable:
     ]  # fmt: skip
     rows += [network_row(c, recipes, rng) for c in space.sample(40, 2)]
     return LatencyTable(IDENTITY, rows)
+
+
+@pytest.fixture(scope="session")
+def fitted(table: LatencyTable, recipes: dict[str, str]) -> CostModel:
+    """The cost model of the table, which takes a second to fit; nobody changes it."""
+    return CostModel.fit(table, recipes)
 
 
 def network_ms(candidate: Candidate, recipes: dict[str, str]) -> float:

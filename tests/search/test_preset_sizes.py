@@ -18,7 +18,7 @@ from vitpareto.spaces.errors import SpaceError
 from vitpareto.spaces.safe_yaml import read_yaml
 from vitpareto.spaces.space import PRESETS
 
-from ..shared import FAMILIES, made_once
+from ..shared import FAMILIES, made_once, slow_but
 from .conftest import invoke
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem not in FAMILIES)
@@ -30,8 +30,7 @@ IMAGES = 2
 
 def presets(quick: set[str]) -> list[object]:
     """Every preset at every size, all but some of them slow."""
-    names = [f"{name}@{size}" for name in NAMES for size in SIZES]
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return slow_but(quick, (f"{name}@{size}" for name in NAMES for size in SIZES))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 @pytest.fixture(scope="session")
 def candidates(space: SearchSpace) -> list[Candidate]:
     """The two extremes and some random candidates."""
-    return [space.largest(), space.smallest(), *space.sample(8, seed=0)]
+    return [space.largest(), space.smallest(), *space.sample(4, seed=0)]
 
 
 @pytest.fixture(scope="session")

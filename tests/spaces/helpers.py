@@ -1,7 +1,7 @@
 """What several tests of spaces need."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -114,6 +114,17 @@ def levit(**fields: Any) -> Architecture:
     settings = {"input_size": 28, "patch_size": 4, "num_classes": 5, "global_pool": "avg_distill"}
     settings |= {"stem": "convs", "act": "hardswish", "pos_embed": "none", "norm": "batch"}
     return Architecture(stages, **settings | {"final_norm": "pooled"} | fields)
+
+
+def makes(name: str, **settings: Any) -> Callable[[], nn.Module]:
+    """Makes a model of timm with random weights."""
+
+    def make() -> nn.Module:
+        import timm  # whoever needs no foreign models does not wait for it
+
+        return timm.create_model(name, pretrained=False, **settings)
+
+    return make
 
 
 def difference(left: Tensor, right: Tensor) -> float:

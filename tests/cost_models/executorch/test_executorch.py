@@ -18,6 +18,7 @@ from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...shared import STAND_INS, slow_but
 from ..graph_cases import (
     CASES,
     EXAMPLES,
@@ -36,7 +37,7 @@ WITHOUT = {"performer": ": operator REDUCE_MAX has no conversion"}  # sub-blocks
 REFUSED = {"mean over all, and a maximum": "REDUCE_MAX"}  # of the cases, and for what
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", slow_but((*STAND_INS, "performer"), EXAMPLES))
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; layers with weights multiply integers where they are."""

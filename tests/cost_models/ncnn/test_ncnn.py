@@ -25,6 +25,7 @@ from vitpareto.cost_models.units.unit import parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...shared import STAND_INS, slow_but
 from ..graph_cases import (
     CASES,
     EXAMPLES,
@@ -53,7 +54,7 @@ def test_convolutions_inside_windows_are_refused() -> None:
         unit_file(NCNN, example(WINDOWED), "float", 1)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind != WINDOWED])
+@pytest.mark.parametrize("kind", slow_but(STAND_INS, (k for k in EXAMPLES if k != WINDOWED)))
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; linear layers multiply integers, convolutions floats."""

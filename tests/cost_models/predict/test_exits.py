@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vitpareto.cost_models import CostModel, Device, LatencyTable
+from vitpareto.cost_models import CostModel, Device
 from vitpareto.cost_models.measure.runnable import runnable
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -14,8 +14,8 @@ DEEP = 3
 
 
 @pytest.fixture(scope="module")
-def model(table: LatencyTable, recipes: dict[str, str]) -> CostModel:
-    return CostModel.fit(table, recipes)
+def model(fitted: CostModel) -> CostModel:
+    return fitted
 
 
 @pytest.fixture(scope="module")

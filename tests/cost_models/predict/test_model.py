@@ -20,8 +20,8 @@ from ..conftest import network_ms
 
 
 @pytest.fixture(scope="module")
-def model(table: LatencyTable, recipes: dict[str, str]) -> CostModel:
-    return CostModel.fit(table, recipes)
+def model(fitted: CostModel) -> CostModel:
+    return fitted
 
 
 def test_a_known_law_is_found(model: CostModel, space: SearchSpace, recipes) -> None:

@@ -141,7 +141,7 @@ def metered(table: LatencyTable) -> LatencyTable:
 
 
 def test_a_cost_model_predicts_energy_where_it_was_measured(
-    metered: LatencyTable, table: LatencyTable, recipes, space: SearchSpace, tmp_path: Path
+    metered: LatencyTable, fitted: CostModel, recipes, space: SearchSpace, tmp_path: Path
 ) -> None:
     candidates = space.sample(20, 77)
     CostModel.fit(metered, recipes).save(tmp_path / "m.json")
@@ -157,24 +157,23 @@ def test_a_cost_model_predicts_energy_where_it_was_measured(
     assert parts[1] < parts[0] < parts[2]
     (line,) = prediction_lines([{"key": "k", **found.row(0)}])[1:]
     assert f"{found.row(0)['energy_mj']:.3g}" in line
-    without = CostModel.fit(table, recipes)
-    assert without.to_dict()["energy"] is None
-    assert without.predict(candidates).energy_mj is None
-    assert without.block_mj(block, recipe) is None
-    assert not set(ENERGIES) & without.predict(candidates).row(0).keys()
-    assert not set(ENERGIES) & CostPredictor(without)(candidates[0]).keys()
+    assert fitted.to_dict()["energy"] is None
+    assert fitted.predict(candidates).energy_mj is None
+    assert fitted.block_mj(block, recipe) is None
+    assert not set(ENERGIES) & fitted.predict(candidates).row(0).keys()
+    assert not set(ENERGIES) & CostPredictor(fitted)(candidates[0]).keys()
     assert CostPredictor(model)(candidates[0])["energy_mj"] == found.row(0)["energy_mj"]
 
 
 @pytest.mark.parametrize("override", ["search.objectives=[accuracy, energy_mj]",
                                       "search.limits={energy_mj: 3}"])  # fmt: skip
 def test_a_search_for_energy_needs_a_counter(
-    table: LatencyTable, metered: LatencyTable, recipes, tmp_path: Path, override: str
+    fitted: CostModel, metered: LatencyTable, recipes, tmp_path: Path, override: str
 ) -> None:
     config = load_config("digits", [override])
     require_energy(config, CostModel.fit(metered, recipes))
     with pytest.raises(CostError, match="the cost model says nothing of energy_mj: fewer than 4"):
-        require_energy(config, CostModel.fit(table, recipes))
+        require_energy(config, fitted)
     if find_meter(PROCESSOR)[0] is None:
         with pytest.raises(CostError, match="nothing here can measure energy_mj: "):
             open_run(config, tmp_path / "run", resume=False)

@@ -24,6 +24,7 @@ from vitpareto.cost_models.units.unit import parse_unit
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...shared import STAND_INS, slow_but
 from ..graph_cases import (
     CASES,
     EXAMPLES,
@@ -49,7 +50,7 @@ PICKING = ("banded", "halo", "focal")  # tokens by their places
 UNROUNDED = ("depthwise", "depthwise_residual", "pool_scaled", "norm2d")
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", slow_but((*STAND_INS, "halo", "depthwise"), EXAMPLES))
 @pytest.mark.parametrize("recipe", ["float", "dynamic8"])
 def test_every_sub_block_converts(kind: str, recipe: str) -> None:
     """`unit_file` compares its answers; all but picking tokens runs in the kernels of XNNPACK."""

@@ -14,7 +14,7 @@ from vitpareto.search.delivery.confusion import class_results
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.search.report import build_report
 from vitpareto.search.report.confusion import confusion, confusion_chart, short
-from vitpareto.search.report.facts import Facts, gather
+from vitpareto.search.report.facts import Facts
 from vitpareto.search.report.svg import NARROW, WIDE
 from vitpareto.search.store.run_folder import RunFolder
 
@@ -64,11 +64,6 @@ def rows_of(classes: int):
     labels, answers = answered(classes)
     names = [*NAMES, *(f"class {i}" for i in range(classes))][:classes]
     return class_results(F.one_hot(answers, classes).float(), labels, names)
-
-
-@pytest.fixture(scope="module")
-def facts(finished: Path) -> Facts:
-    return gather(RunFolder(finished, lock=False))
 
 
 def shown(facts: Facts, classes: int) -> Parsed:
