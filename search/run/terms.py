@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ...spaces import Candidate
 from ...spaces.networks import Network
-from ..delivery.deliver import Terms
 from ..delivery.gate import DROPS
+from ..delivery.terms import Terms
 from ..scoring.predicted_costs import CostPredictor
 from ..training.finalists import retrain
 from ..training.finetune import Finalist

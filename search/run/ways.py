@@ -19,7 +19,7 @@ from ...spaces.networks import Network
 from ..config.trainings import Way
 from ..delivery.claims import Trial
 from ..delivery.decompression import policies, with_policy
-from ..delivery.deliver import Terms
+from ..delivery.terms import Terms
 from ..training.accuracy import Z, accuracy
 
 

@@ -16,7 +16,8 @@ from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery import verify
 from vitpareto.search.delivery.decompression import policies, with_policy
-from vitpareto.search.delivery.deliver import Terms, deliver
+from vitpareto.search.delivery.deliver import deliver
+from vitpareto.search.delivery.terms import Terms
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.predicted_costs import CostPredictor

@@ -19,9 +19,9 @@ from vitpareto.search.data.dataset import Data, Images
 from vitpareto.search.data.pixels import Look
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.delivery.artifact import Artifact, load_network, read_candidate, read_model
-from vitpareto.search.delivery.deliver import attempt
 from vitpareto.search.delivery.export import build_for, calibration, export_random
 from vitpareto.search.delivery.formats import FORMATS
+from vitpareto.search.delivery.holding import attempt
 from vitpareto.search.delivery.manifest import (
     changed_file,
     manifests,

@@ -14,7 +14,8 @@ from vitpareto.search.delivery import verify
 from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.claims import Story
 from vitpareto.search.delivery.decompression import policies, ranked, steps_back, with_policy
-from vitpareto.search.delivery.deliver import COMPENSATED, deliver, delivered
+from vitpareto.search.delivery.deliver import deliver, delivered
+from vitpareto.search.delivery.holding import COMPENSATED
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.store.run_folder import RunFolder

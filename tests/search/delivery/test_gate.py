@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from vitpareto.search.delivery.build import Build
 from vitpareto.search.delivery.decompression import with_policy
-from vitpareto.search.delivery.deliver import COMPENSATED, Terms, deliver
+from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.gate import CORRECTION, STEP_BACK
+from vitpareto.search.delivery.holding import COMPENSATED
 from vitpareto.search.delivery.manifest import read_manifest
+from vitpareto.search.delivery.terms import Terms
 from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.networks import Network

@@ -22,7 +22,7 @@ from vitpareto.search.data.dataset import Split, resized
 from vitpareto.search.data.pixels import FITS, Look, open_image, to_pixels
 from vitpareto.search.delivery import handover
 from vitpareto.search.delivery.artifact import Artifact
-from vitpareto.search.delivery.deliver import attempt
+from vitpareto.search.delivery.holding import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.search.delivery.program import executorch, litert, mnn, ncnn, onnxruntime, openvino
