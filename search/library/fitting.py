@@ -68,6 +68,18 @@ class Twins:
         """The compressed layers of a sub-block."""
         return {n: v for n, v in self.layers.items() if v.branch[0] == path}
 
+    def state(self, path: str) -> list[dict[str, Tensor]]:
+        """Copies of what a module holds, in both networks."""
+        return [
+            {n: v.clone() for n, v in network.get_submodule(path).state_dict().items()}
+            for network in (self.network, self.running)
+        ]
+
+    def restore(self, path: str, states: list[dict[str, Tensor]]) -> None:
+        """Inverse of `state`."""
+        for network, state in zip((self.network, self.running), states, strict=True):
+            network.get_submodule(path).load_state_dict(state)
+
     def settle(self, path: str, run: Callable[[], object]) -> None:
         """Take the statistics of batch norms from the candidate's own activations.
 
@@ -109,7 +121,7 @@ class Twins:
         """
         movable = scale.abs() > TINY
         goal = torch.where(movable, wanted / torch.where(movable, scale, 1.0), 0.0)
-        kept, layer = self._state(name), self.network.get_submodule(name)
+        kept, layer = self.state(name), self.network.get_submodule(name)
         biased = "bias" in layer.state_dict()
         before = self._outputs(name, inputs)
         rows, row_weights = inputs.flatten(0, -2), weights.flatten()
@@ -123,6 +135,8 @@ class Twins:
             if self.layers[name].passes.inputs:
                 self._lower(name, _gram(inputs))
             self._write(self.layers[name].branch[0])
+        elif self.running is not self.network:  # others are compressed, this layer is not
+            self.running.get_submodule(name).load_state_dict(layer.state_dict())
         after = self._outputs(name, inputs)
         if name in self.layers and biased:  # what rounding has moved on average
             left = row_weights @ ((goal - after).flatten(0, -2) * movable) / row_weights.sum()
@@ -135,7 +149,7 @@ class Twins:
 
         if loss(after) < loss(before):
             return after
-        self._restore(name, kept)
+        self.restore(name, kept)
         return before
 
     def _matrix(self, name: str) -> Tensor:
@@ -154,27 +168,15 @@ class Twins:
         """Bring what the compression makes of a sub-block into the twin."""
         if not (layers := self._layers(path)):
             return
-        params = {
-            name: value
-            for name, value in self.network.state_dict().items()
-            if name.startswith(f"{path}.")
-        }
-        own = self.running.state_dict()
+        params, own = (
+            network.get_submodule(path).state_dict(prefix=f"{path}.")
+            for network in (self.network, self.running)
+        )
         for name, value in compressed(params, layers).items():
             own[name].copy_(value)
 
     def _outputs(self, name: str, inputs: Tensor) -> Tensor:
         return _apply(self.running.get_submodule(name), inputs)
-
-    def _state(self, name: str) -> list[dict[str, Tensor]]:
-        return [
-            {n: v.clone() for n, v in network.get_submodule(name).state_dict().items()}
-            for network in (self.network, self.running)
-        ]
-
-    def _restore(self, name: str, states: list[dict[str, Tensor]]) -> None:
-        for network, state in zip((self.network, self.running), states, strict=True):
-            network.get_submodule(name).load_state_dict(state)
 
 
 def _apply(layer: nn.Module, inputs: Tensor) -> Tensor:

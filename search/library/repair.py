@@ -146,24 +146,36 @@ class _Walk:
         target = self.start.trace.enter[0][self.kept[0][0]]
         if self._still(ours == theirs and not outside and self.kept[0][0] == 0):
             return target
-        network, images = self.network, resized(self.start.images, self.a.input_size)
-        self.twins.settle("patch_embed", lambda: network.patch_embed(images))
+        images = resized(self.start.images, self.a.input_size)
+        # Of candidates that see alike the patch embedding is repaired once: it has the most inputs
+        # of all layers, and there are few kinds of it in a space.
+        layers = [
+            (name, layer.passes, layer.scheme)
+            for name, layer in self.twins.layers.items()
+            if layer.branch[0] == "patch_embed"
+        ]
+        kind = (ours, self.a.reparam, self.a.stages[0].width, self.kept[0][0], *layers)
+        if kind in self.start.stems:
+            self.twins.restore("patch_embed", self.start.stems[kind])
+        else:
+            self._fit_stem(images, target)
+            self.start.stems[kind] = self.twins.state("patch_embed")
+        return chunked(lambda part: stem(self.network, part), images)
+
+    def _fit_stem(self, images: Tensor, wanted: Tensor) -> None:
+        """Repair the patch embedding toward a stream of the start (B, N, C)."""
+        network, embed = self.network, self.network.patch_embed
+        self.twins.settle("patch_embed", lambda: embed(images))
         self.twins.compress("patch_embed")
-        embed = network.patch_embed
-        if isinstance(embed, PatchEmbed) and network.norm_pre is None:
-            side = self.a.patch_size
-            patches = F.unfold(images, side, stride=side).transpose(1, 2)  # (B, N, C * side^2)
-            width, prefix = embed.proj.out_channels, self.a.prefix
-            blank = network.embed(images.new_zeros(1, patches.shape[1], width))
-            wanted = (self._target(target, 0) - blank)[:, prefix:]
-            self.twins.fit(
-                "patch_embed.proj",
-                patches,
-                wanted,
-                torch.ones(patches.shape[:2]),
-                torch.ones(width),
-            )
-        return chunked(lambda part: stem(network, part), images)
+        if not isinstance(embed, PatchEmbed) or network.norm_pre is not None:
+            return
+        side = self.a.patch_size
+        patches = F.unfold(images, side, stride=side).transpose(1, 2)  # (B, N, C * side^2)
+        width, prefix = embed.proj.out_channels, self.a.prefix
+        blank = network.embed(images.new_zeros(1, patches.shape[1], width))
+        missing = (self._target(wanted, 0) - blank)[:, prefix:]
+        even = torch.ones(patches.shape[:2]), torch.ones(width)
+        self.twins.fit("patch_embed.proj", patches, missing, *even)
 
     def _downsample(self, i: int, x: Tensor) -> Tensor:
         path, stage = f"stages.{i}.downsample", stages_of(self.network)[i]

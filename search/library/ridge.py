@@ -28,10 +28,11 @@ def ridge_step(
     total = row_weights.sum()
     mean_input = row_weights @ inputs / total * biased
     mean_error = row_weights @ errors / total * biased
-    scaled = inputs * row_weights[:, None]
-    gram = (scaled.T @ inputs).double() - total * torch.outer(mean_input, mean_input).double()
-    cross = (scaled.T @ errors).double() - total * torch.outer(mean_input, mean_error).double()
+    centered = inputs - mean_input
+    scaled = centered * row_weights[:, None]
+    gram, cross = (scaled.T @ centered).double(), (scaled.T @ (errors - mean_error)).double()
     held = RIDGE * gram.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
     gram.diagonal().add_(held)
-    change = torch.linalg.solve(gram, cross).T.to(inputs)
+    factor = torch.linalg.cholesky(gram)  # positive definite, as it is held far above rounding
+    change = torch.cholesky_solve(cross, factor).T.to(inputs)
     return change, mean_error - change @ mean_input

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -101,6 +101,11 @@ class Start:
     @cached_property
     def _through(self) -> dict[int, Start]:
         return {self.architecture.patch_size: self}
+
+    @cached_property
+    def stems(self) -> dict[Hashable, Any]:
+        """Patch embeddings that were repaired toward it, by what they depend on."""
+        return {}
 
     @cached_property
     def wide(self) -> dict[str, Wide]:

@@ -69,6 +69,20 @@ def test_as_long_as_nothing_is_cut_it_is_the_start(library: Library, space: Sear
     }
 
 
+def test_candidates_do_not_depend_on_those_before_them(
+    library: Library, space: SearchSpace
+) -> None:
+    """Of each kind of patch embedding the first is repaired, and serves all others."""
+    candidates = space.sample(12, seed=3)
+    for candidate in candidates:
+        assemble(library, candidate)
+    for candidate in candidates:
+        fresh = replace(library, start=replace(library.start))
+        wanted = assemble(fresh, candidate).state_dict()
+        got = assemble(library, candidate).state_dict()
+        assert all(value.equal(wanted[name]) for name, value in got.items())
+
+
 def test_exits_change_nothing_else_that_is_assembled(library: Library, space: SearchSpace) -> None:
     candidate = next(c for c in space.sample(20) if len(c.architecture.stages[0].blocks) == 2)
     a = candidate.architecture

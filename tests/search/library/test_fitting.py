@@ -74,3 +74,16 @@ def test_without_a_bias_nothing_is_shifted() -> None:
     change, shift = ridge_step(inputs, errors, torch.ones(50), biased=False)
     assert (shift == 0).all()
     assert (errors - inputs @ change.T).square().sum() < errors.square().sum()
+
+
+def test_a_layer_in_float_moves_beside_compressed_ones() -> None:
+    network, both = twins(Policy(weight_bits=4))
+    others = {name: layer for name, layer in both.layers.items() if name != NAME}
+    both = Twins(network, others)
+    inputs, wanted = draw(0, 6, 17, 48).relu(), draw(1, 6, 17, 32)
+    layers = [n.get_submodule(NAME) for n in (both.network, both.running)]
+    left = (layers[0](inputs) - wanted).square().sum()
+    outputs = both.fit(NAME, inputs, wanted, torch.ones(6, 17), torch.ones(32))
+    assert both.running is not both.network
+    assert all(layer(inputs).equal(outputs) for layer in layers)
+    assert (outputs - wanted).square().sum() < 0.9 * left
