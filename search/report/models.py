@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ...cost_models.tables.anchors import speed_words
-from ..delivery.claims import Check
+from ..delivery.claims import Check, Metrics
 from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
@@ -17,7 +17,7 @@ from .facts import Facts
 from .markup import table, tag, text, yes
 from .rewrites import rewrites
 from .svg import both
-from .words import interval, latency, mb, ms, number, precisions, share
+from .words import interval, latency, mb, ms, number, precisions, read_as, share
 
 
 def models(facts: Facts) -> list[str]:
@@ -45,7 +45,7 @@ def model_table(facts: Facts) -> list[str]:
             tag("span", facts.letter(m.key), class_="badge"),
             text(share(m.test, facts.goal) if m.test else "not read"),
             text(share(m.figures, facts.goal)),
-            text("not measured" if m.is_predicted else latency(m.figures)),
+            text("not measured") if m.is_predicted else _latency(m.figures),
             text(ms(m.promised.latency_ms)),
             text(speed(facts, m)),
             text(mb(m.figures.size_mb)),
@@ -60,10 +60,17 @@ def model_table(facts: Facts) -> list[str]:
             words += f" {facts.letter(m.key)} is {m.ladder} of the ladder, which no search found."
     if any(speed_words(m.measured().speed) for m in facts.measured):
         words += " Latencies and promises are at the speed that the machine had when it was "
-        words += "calibrated; beside them stands what was read while it had another."
+        words += "calibrated; below them stands what was read while it had another."
     if facts.references:
         words += f" Speed is beside {_reference_words(facts)}."
     return [tag("p", text(words), class_="note"), table(header, rows)]
+
+
+def _latency(metrics: Metrics) -> str:
+    """A latency, and below it what was read where the machine had another speed."""
+    read = read_as(metrics)
+    below = f"<br>{tag('small', text(read))}" if read else ""
+    return text(ms(metrics.calibrated_ms)) + below
 
 
 def _reference_words(facts: Facts) -> str:

@@ -39,9 +39,13 @@ def _between(low: float, share: float, high: float) -> str:
 
 def latency(metrics: Metrics) -> str:
     """A measured latency at the calibrated speed, and what was read where the speed was another."""
+    return ", ".join(filter(None, (ms(metrics.calibrated_ms), read_as(metrics))))
+
+
+def read_as(metrics: Metrics) -> str:
+    """The latency that was read where the machine had another speed; else nothing."""
     words = speed_words(metrics.speed)
-    read = f", read as {ms(metrics.latency_ms)} {words}" if words else ""
-    return f"{ms(metrics.calibrated_ms)}{read}"
+    return f"read as {ms(metrics.latency_ms)} {words}" if words else ""
 
 
 def ms(value: float) -> str:
