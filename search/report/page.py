@@ -180,7 +180,7 @@ def _front(facts: Facts) -> list[str]:
     if facts.baselines:
         marks.append(tag("span", tag("i", class_="square"), "baseline"))
     squares = (
-        f"Squares are the {facts.origin}, not fine-tuned. "
+        f"Squares are the {facts.origin} without further training. "
         if facts.baselines and not facts.ladder
         else ""
     )
