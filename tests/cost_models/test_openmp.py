@@ -34,6 +34,7 @@ def test_who_chose_otherwise_is_left_alone(free: pytest.MonkeyPatch, name: str) 
     assert usual_environment()[name] == "7"
 
 
+@pytest.mark.slow  # a process that imports torch, of which only another release can change this
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
 def test_torch_takes_it() -> None:
     program = "from vitpareto.cost_models.openmp import wait_briefly\nwait_briefly()\nimport torch"

@@ -274,9 +274,7 @@ class TestEfficientVit(ConverterContract):
 
     def test_work_is_the_same(self) -> None:
         """But for sums that are products there."""
-        for make in self.models:
-            model = make().eval()
-            network = from_model(model)
+        for model, network in self.converted():
             own = macs_of(network, network) + keys_summed(network.architecture)
             assert own == macs_of(model, network)
 

@@ -66,10 +66,10 @@ def test_every_sub_block_converts(kind: str, recipe: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "count"), [(ISOTROPIC, 6), (HYBRID, 4)])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_whatever_a_space_holds_converts(text: str, count: int, batch: int) -> None:
+def test_whatever_a_space_holds_converts(text: str, count: int) -> None:
     """Tokens that are ranked, windows and grids, which need more axes than ncnn has, included."""
-    for candidate in SearchSpace.from_text(text).sample(count, 3):
+    for place, candidate in enumerate(SearchSpace.from_text(text).sample(count, 3)):
+        batch = 1 + place % 2
         graph = to_onnx(network(candidate), input_shape(candidate, batch))
         compiled = open_runtime(NCNN).compile(converted(NCNN, graph, {}))
         assert tuple(compiled.input_shape) == input_shape(candidate, batch)

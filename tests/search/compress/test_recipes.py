@@ -183,8 +183,14 @@ def test_a_network_computes_what_its_artifact_does(
     assert relative(wanted, exact) > 1e-3, "nothing was compressed"
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
-@pytest.mark.parametrize("kind", NETWORKS)
+def pairs() -> Iterator[object]:
+    """Every network and every policy; pairs beyond that are slow."""
+    for (i, kind), (j, policy) in product(enumerate(NETWORKS), enumerate(POLICIES)):
+        marks = pytest.mark.slow if (i + j) % len(POLICIES) else ()
+        yield pytest.param(kind, policy, marks=marks, id=f"{kind}-{policy}")
+
+
+@pytest.mark.parametrize(("kind", "policy"), list(pairs()))
 def test_training_sees_nearly_that(kind: str, policy: Policy) -> None:
     """Weights are compressed as they are, before norms are folded into them."""
     chosen = candidate(NETWORKS[kind], policy)
