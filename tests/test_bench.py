@@ -196,8 +196,9 @@ def test_distillation_changes_weights_and_no_operation() -> None:
     named = dict(distillation.ways(told, teacher))
     assert list(named) == [distillation.LABELS, *distillation.LOSSES]
     graphs = list[onnx.GraphProto]()
+    config = FinishConfig(lr=3e-3, ramp=0)
     for lessons in named.values():
-        tuning = FineTuning(lessons, data.split("validation"), FinishConfig(ramp=0), 0, length=2)
+        tuning = FineTuning(lessons, data.split("validation"), config, 0, length=30)
         network = distillation.trained(candidate, tuning)
         content = distillation.exported(candidate, network, data)
         graphs.append(onnx.load_model_from_string(content).graph)

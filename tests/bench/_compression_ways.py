@@ -90,4 +90,5 @@ WAYS = (
     Way("a quarter cut, int8, fixed ranges", STATIC, W8A8, cut=0.25),
     Way("a quarter cut, 4 bits, int8 kernels", STATIC, Policy(4, 8), W8A8, cut=0.25),
     Way("half cut, int8, fixed ranges", STATIC, W8A8, cut=0.5),
+    Way("half cut, 4 bits, int8 kernels", STATIC, Policy(4, 8), W8A8, cut=0.5),
 )
