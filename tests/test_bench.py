@@ -4,23 +4,31 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 
 from vitpareto.cost_models import Device
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.runtimes import find_runtime, open_runtime
+from vitpareto.search.config import DataConfig, FinishConfig
+from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.export import chosen_recipes
+from vitpareto.search.training.finetune import FineTuning
+from vitpareto.search.training.teacher import Teacher, make_lessons
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
+from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.rules import problems
 
 from .bench import _compression_rows as compression
-from .bench import _quantizers
-from .bench._compression_rows import OURS, Row, against, names
+from .bench import _quantizers, distillation
+from .bench._compression_rows import OURS, Failed, Row, against, names
 from .bench._compression_ways import WAYS
 from .bench._families_cells import Cell, exponents
 from .bench._families_drawn import drawn, table
+from .bench.compression import Maker, options
 from .bench.families import MLP, planned
 from .bench.routing import PARTS, arms, macs_of
 
@@ -80,7 +88,7 @@ def test_every_way_of_compression_is_in_the_precisions_that_it_names() -> None:
         unused = {name for name in way.recipes if name.endswith("4")} - chosen
         assert chosen <= set(way.recipes) - plain, way
         assert not unused or way.policy.weight_bits == 8, way
-    keys = [candidate.key for candidate in candidates]
+    keys = [(way.cut, candidate.key) for way, candidate in zip(WAYS, candidates, strict=True)]
     assert len(set(keys)) >= len(keys) - 1, "ranges that are fixed or not are the same candidate"
 
 
@@ -123,6 +131,46 @@ def test_the_smallest_and_the_fastest_are_named_of_those_that_are_close(tmp_path
 
 
 @pytest.mark.onnx
+def test_what_does_not_run_is_a_row_that_says_so(tmp_path: Path) -> None:
+    maker = Maker(options(["--images", "20", "--out", str(tmp_path)]))
+    whole, broken, made = (tmp_path / f"{name}.onnx" for name in ("whole", "broken", "made"))
+
+    def written(path: Path, weights: int) -> str:
+        """A layer of ten integer rows with one scale each, of which some may be missing."""
+        rows, scales = np.eye(10, 1024, dtype=np.int8), np.ones(weights, np.float32)
+        constants = {"w": rows, "s": scales, "z": np.zeros(weights, np.int8)}
+        nodes = [
+            helper.make_node("DequantizeLinear", ["w", "s", "z"], ["float"], axis=0),
+            helper.make_node("Flatten", ["images"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "float"], ["logits"], transB=1),
+        ]
+        ends = [
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
+            for name, shape in (("images", (1, 1, 32, 32)), ("logits", (1, 10)))
+        ]
+        stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        graph = helper.make_graph(nodes, "layer", *ends, stored)
+        opsets = [helper.make_opsetid("", 20)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+        return "PTQ"
+
+    def nothing() -> str:
+        raise RunError("KeyError: 'a | b'")
+
+    row = maker.attempt(whole, "layer", "NNCF", lambda: written(whole, 10))
+    assert isinstance(row, Row) and len(row.right) == 20
+    tried = (
+        maker.attempt(broken, "int8", "NNCF", lambda: written(broken, 9)),
+        maker.attempt(made, "int4", "others", nothing),
+    )
+    failed = [one for one in tried if isinstance(one, Failed)]
+    first, second = compression.table([row], failed).splitlines()[-2:]
+    assert first.startswith("| int8 | NNCF | does not run: ONNX Runtime refuses the graph: ")
+    assert "DequantizeLinear" in first and first.count("|") == second.count("|") == 10
+    assert second.startswith("| int4 | others | is not made: KeyError: 'a / b' |")
+
+
+@pytest.mark.onnx
 def test_quantizers_of_others_take_our_graphs(tmp_path: Path) -> None:
     device = Device.load("cpu-1t")
     graph = Bench(device).network(Candidate.uncompressed(small()), device.recipes)
@@ -137,3 +185,27 @@ def test_quantizers_of_others_take_our_graphs(tmp_path: Path) -> None:
         rounded = compiled.run(images[:1])
         assert 0 < np.linalg.norm(rounded - exact) < 0.3 * np.linalg.norm(exact)
         assert find_runtime("onnxruntime").integers(compiled.kernels())
+
+
+@pytest.mark.onnx
+def test_distillation_changes_weights_and_no_operation() -> None:
+    data = load_data(DataConfig(), distillation.SIZE)
+    candidate = distillation.student(data)
+    teacher = Teacher(candidate.architecture).eval()
+    told = make_lessons(data, teacher, 1)
+    named = dict(distillation.ways(told, teacher))
+    assert list(named) == [distillation.LABELS, *distillation.LOSSES]
+    graphs = list[onnx.GraphProto]()
+    config = FinishConfig(lr=3e-3, ramp=0)
+    for lessons in named.values():
+        tuning = FineTuning(lessons, data.split("validation"), config, 0, length=30)
+        network = distillation.trained(candidate, tuning)
+        content = distillation.exported(candidate, network, data)
+        graphs.append(onnx.load_model_from_string(content).graph)
+    plain = [
+        ([*graph.node], [(t.name, t.dims, t.data_type) for t in graph.initializer])
+        for graph in graphs
+    ]
+    assert all(one == plain[0] for one in plain)
+    weights = {b"".join(t.raw_data for t in graph.initializer) for graph in graphs}
+    assert len(weights) == len(graphs), "each loss teaches something else"

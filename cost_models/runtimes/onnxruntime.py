@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ from ..standalone.onnxruntime_graph import (
     set_options,
 )
 from . import Runtime, Source, as_bytes
-from .converting import refusing
+from .converting import refusal
 from .kernel import Kernel
 from .node_names import with_names
 from .onnxruntime_profile import read_fallbacks, read_profile
@@ -36,13 +38,28 @@ if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[np.float32]
+P = ParamSpec("P")
+T = TypeVar("T")
 _FATAL_ONLY = 4
 _FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
 
 
+def _told(does: Callable[P, T]) -> Callable[P, T]:
+    """What raises a CostError where ONNX Runtime refuses: some graphs only once they run."""
+
+    @wraps(does)
+    def tells(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            return does(*given, **named)
+        except refusals() as error:
+            raise refusal("ONNX Runtime", "graph", error) from error
+
+    return tells
+
+
 class OrtModel:
-    """One inference session."""
+    """One inference session; what it does raises a CostError where ONNX Runtime refuses."""
 
     def __init__(self, model: Source, device: Device) -> None:
         self._source, self._device = as_bytes(model), device
@@ -56,16 +73,19 @@ class OrtModel:
         """Shape of the one input."""
         return self._shape
 
+    @_told
     def run(self, images: Array) -> Array:
         """Inputs of the compiled shape -> outputs."""
         if self._bound:
             return self._bound(images)
         return self._session.run(None, {self._name: images})[0]
 
+    @_told
     def outputs(self, x: Array) -> list[Array]:
         """Likewise, all outputs."""
         return self._session.run(None, {self._name: x})
 
+    @_told
     def fallbacks(self) -> dict[str, int]:
         """Kernels of one run that another provider than the device's executes, by kind."""
         with scratch() as folder:
@@ -74,6 +94,7 @@ class OrtModel:
             told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         return read_fallbacks(told, self._device.provider)
 
+    @_told
     def kernels(self) -> dict[str, int]:
         """Operators of the graph that is executed, after all optimization."""
         import onnx
@@ -101,6 +122,7 @@ class OrtWatched:
             self._files = stack.pop_all()
         self._name = self._session.get_inputs()[0].name
 
+    @_told
     def run(self, images: Array) -> Array:
         """Inputs of the compiled shape -> outputs."""
         return self._session.run(None, {self._name: images})[0]
@@ -121,23 +143,23 @@ class OrtRuntime(Runtime):
     def __init__(self, device: Device) -> None:
         self._device = device
 
+    @_told
     def compile(self, model: Source) -> OrtModel:
         """Open a session.
 
         Raises:
             CostError: ONNX Runtime refuses the graph.
         """
-        with refusing("ONNX Runtime", "graph", refusals()):
-            return OrtModel(model, self._device)
+        return OrtModel(model, self._device)
 
+    @_told
     def watched(self, model: Source) -> OrtWatched:
         """Open a session that tells how long each of its kernels takes.
 
         Raises:
             CostError: ONNX Runtime refuses the graph.
         """
-        with refusing("ONNX Runtime", "graph", refusals()):
-            return OrtWatched(model, self._device)
+        return OrtWatched(model, self._device)
 
 
 def open_runtime(device: Device) -> OrtRuntime:

@@ -71,10 +71,12 @@ def time_folder(
 
     def opened(index: int) -> Any:
         try:
-            return compile_file(str(folder / graphs[index]["file"]), device)
+            graph = compile_file(str(folder / graphs[index]["file"]), device)
+            stopwatch(graph, inputs[index], CLOCKS[plan["clock"]])(1, 1, 0)  # some are refused then
         except REFUSALS as error:
             answers[index] = {"refused": (str(error).splitlines() or [""])[0]}
             return None
+        return graph
 
     order = rng.permutation(len(graphs)).tolist()
     time_them = _one_by_one if way == ONE_BY_ONE else _in_turn

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from vitpareto.search.training.accuracy import Z, wilson
 
 OURS = "vitpareto"
+WHY = 240  # characters, of what stopped a model
 HEAD = (
     "model",
     "made by",
@@ -55,6 +57,21 @@ class Row:
         return f"{self.maker}: {self.name}"
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A model that there is not.
+
+    Attributes:
+        name: of the way in which it was to be compressed.
+        maker: program that was to do it.
+        why: in one line.
+    """
+
+    name: str
+    maker: str
+    why: str
+
+
 def against(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[float, float, float]:
     """By how much one model is more often right than another on the same images, with its interval.
 
@@ -68,8 +85,8 @@ def against(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[float, 
     return (gained - lost) / n, middle - half, middle + half
 
 
-def table(rows: Sequence[Row]) -> str:
-    """All rows as Markdown; the first is the network in float."""
+def table(rows: Sequence[Row], failed: Sequence[Failed] = ()) -> str:
+    """All rows as Markdown; the first is the network in float, those that failed come last."""
     exact = rows[0]
     lines = [_line(HEAD), _line(["---"] * len(HEAD))]
     for row in rows:
@@ -92,6 +109,9 @@ def table(rows: Sequence[Row]) -> str:
                 )
             )
         )
+    for one in failed:
+        why = shorten(one.why.replace("|", "/"), WHY, placeholder=" ...")
+        lines.append(_line((one.name, one.maker, why, *[""] * (len(HEAD) - 3))))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Ways in which the benchmark of compression makes a network smaller: bits, ranks, zeros."""
+"""Ways in which the benchmark of compression makes a network smaller: bits, ranks, zeros, cuts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class Way(NamedTuple):
         recipes: by which numbers are rounded, one for each precision.
         policy: of all blocks.
         ends: of stem and head, which are small and lose most; that of the blocks by default.
+        cut: share of all heads and of all hidden units that are cut away, the least important.
     """
 
     name: str
     recipes: tuple[str, ...]
     policy: Policy
     ends: Policy | None = None
+    cut: float = 0.0
 
     def candidate(self, architecture: Architecture) -> Candidate:
-        """A network with that compression."""
+        """A network with that compression, of an architecture that is cut already."""
         chosen = everywhere(Candidate.uncompressed(architecture), self.policy)
         for path in ("stem", "head") if self.ends is not None else ():
             chosen = with_policy(chosen, path, self.ends)
@@ -38,7 +40,8 @@ class Way(NamedTuple):
 W8, W4, W8A8 = Policy(8), Policy(4), Policy(8, 8)
 TENSOR8, TENSOR4 = ("float", "stored8_tensor"), ("float", "stored8", "stored4_tensor")
 
-# Kernels of ONNX Runtime do not add up zeros or wider scales: only ranks and integers make faster.
+# Kernels of ONNX Runtime do not add up zeros or wider scales: only cuts, ranks and integers make
+# faster.
 WAYS = (
     Way(REFERENCE, FLOAT, Policy()),
     Way("8-bit weights, a scale a channel", STORED, W8),
@@ -83,4 +86,9 @@ WAYS = (
         Policy(4, 8, rank_ratio=0.5, sparsity=0.5),
         W8A8,
     ),
+    Way("a quarter of heads and hidden units cut", FLOAT, Policy(), cut=0.25),
+    Way("a quarter cut, int8, fixed ranges", STATIC, W8A8, cut=0.25),
+    Way("a quarter cut, 4 bits, int8 kernels", STATIC, Policy(4, 8), W8A8, cut=0.25),
+    Way("half cut, int8, fixed ranges", STATIC, W8A8, cut=0.5),
+    Way("half cut, 4 bits, int8 kernels", STATIC, Policy(4, 8), W8A8, cut=0.5),
 )

@@ -118,7 +118,9 @@ TOOLS: dict[str, Tool] = {
     "ort_dynamic": Tool(ORT, "dynamic int8, defaults", ORT, ort_dynamic),
     "ort_static": Tool(ORT, "static QDQ int8, defaults", ORT, ort_static),
     "ort_static_advised": Tool(ORT, ADVISED, ORT, ort_static_advised),
-    "ort_blocks": Tool(ORT, "4-bit weights, a scale for 128 inputs", ORT, ort_blocks),
+    "ort_blocks": Tool(
+        ORT, "4-bit weights, a scale for 128 inputs", ORT, ort_blocks, prepared=False
+    ),
     "nncf_int8": Tool("NNCF", "static int8 of transformers", "nncf", nncf_int8, prepared=False),
     "nncf_weights": Tool(
         "NNCF", "4-bit weights, a scale for 32 inputs", "nncf", nncf_weights, prepared=False

@@ -4,12 +4,14 @@
 own means, hands the same network in float to the quantizers of ONNX Runtime, NNCF and Neural
 Compressor (as far as they are installed here, or where the interpreters of --python are), and
 times all files in turn in ONNX Runtime on one thread: a quarter of an hour of one core. `--train
-PATH` takes the images of PATH/CLASS, or of a table.
+PATH` takes the images of PATH/CLASS, or of a table, and `--start MODEL` a network that is trained
+already and knows their classes. What a quantizer cannot make, or ONNX Runtime not run, is a row
+that says why.
 
-The network in float and each one with ranks or zeros are trained from one start for the same number
-of steps. Numbers are rounded after that (PTQ), with or without corrected norms and biases; where
-that loses more than 0.2 points on validation images, a network is trained with the rounding, too
-(QAT), and taken if it is better by more than chance. Bytes are those of the file on disk. Which
+The network in float and each one with ranks, zeros or cuts are trained from one start for the same
+number of steps. Numbers are rounded after that (PTQ), with or without corrected norms and biases;
+where that loses more than 0.2 points on validation images, a network is trained with the rounding,
+too (QAT), and taken if it is better by more than chance. Bytes are those of the file on disk. Which
 images a model is right on is asked of ONNX Runtime, image by image, on test images that nothing
 looked at before. What is done is kept in the folder --out, where a run that was stopped goes on.
 """
@@ -20,8 +22,9 @@ import copy
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +32,32 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn import functional as F
 
 from vitpareto.cost_models.runtimes import open_runtime, run_all
 from vitpareto.cost_models.standalone.runner import CLOCKS
 from vitpareto.cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
-from vitpareto.search.config import DataConfig, FinishConfig
+from vitpareto.search.compress.importance import allot, prune, taylor
+from vitpareto.search.config import AdaptConfig, DataConfig, FinishConfig, StartConfig
 from vitpareto.search.data.dataset import Data, Split
 from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery.build import Build
 from vitpareto.search.delivery.export import build_for, export_trained
 from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.search.run.ways import simplest, trained_as
+from vitpareto.search.start.derive import derive_space
+from vitpareto.search.start.fitted import Start, fit, open_start
 from vitpareto.search.store.atomic_files import read_json, write_atomic, write_json
 from vitpareto.search.training.finetune import Finalist, FineTuning, start_network, train_alone
 from vitpareto.search.training.forward import predict
+from vitpareto.search.training.supernet import SCORED
 from vitpareto.search.training.teacher import make_lessons
-from vitpareto.spaces import Candidate
-from vitpareto.spaces.errors import CostError, RunError
+from vitpareto.spaces import Architecture, Candidate
+from vitpareto.spaces.errors import CostError, RunError, last_line
 from vitpareto.spaces.networks import Network
 
 from . import _quantizers
-from ._compression_rows import OURS, Row, names, table
+from ._compression_rows import OURS, Failed, Row, names, table
 from ._compression_ways import REFERENCE, WAYS, Way
 from ._equally_fast import DEVICE, FAMILIES, SIZE, VIT_WIDTH, trained
 
@@ -58,35 +66,41 @@ VALIDATION = 2000  # images that choose between PTQ and QAT
 LOSS = 0.002  # of them, by rounding, from which on a training with it is tried
 CALIBRATION, VIEWS, LR, ROUNDS = 64, 2, 5e-4, 25
 MODEL = "model.onnx"
+ABOUT = ("train", "start", "steps", "tune", "images")  # what a folder is made with
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the table, and the smallest and fastest models that lose little."""
-    asked = _options(arguments)
+    asked = options(arguments)
     torch.set_num_threads(1)
     maker = Maker(asked)
-    rows = [maker.row(way) for way in WAYS]
-    rows += maker.others()
+    made = [*map(maker.row, WAYS), *maker.others()]
+    rows = [one for one in made if isinstance(one, Row)]
+    failed = [one for one in made if isinstance(one, Failed)]
     drift = time_in_turn(rows, maker.test.images[:1].numpy())
+    base = asked.start or f"{asked.steps} steps"
     text = [
-        f"{maker.data.name}: {len(maker.data.train_labels):,} train images, {asked.steps} steps "
-        f"and {asked.tune} more, {len(maker.test):,} test images; {DEVICE.name}, {ROUNDS} rounds "
+        f"{maker.data.name}: {len(maker.data.train_labels):,} train images, {base} and "
+        f"{asked.tune} steps more, {len(maker.test):,} test images; {DEVICE.name}, {ROUNDS} rounds "
         f"in turn, whose speed varied by {drift:.0%}; intervals of 95%, of latencies the 10th to "
         "90th percentile\n",
-        table(rows),
+        table(rows, failed),
         *(line for points in (0.5, 1.0) for line in ("", *names(rows, points))),
     ]
     print("\n".join(text))
     write_atomic(asked.out / "compression.md", "\n".join(text) + "\n")
 
 
-def _options(arguments: Sequence[str]) -> Namespace:
+def options(arguments: Sequence[str]) -> Namespace:
+    """What is asked on the command line."""
     parser = ArgumentParser(
         "python -m tests.bench compression",
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--train", default="", metavar="PATH", help="images, in place of digits")
+    help_ = "trained network, as start.model of a run names one, in place of one from scratch"
+    parser.add_argument("--start", default="", metavar="MODEL", help=help_)
     parser.add_argument("--steps", type=int, default=1000, help="of 64 images, from scratch")
     parser.add_argument("--tune", type=int, default=150, help="steps of each network after those")
     parser.add_argument("--images", type=int, default=4000, help="test images, at most")
@@ -106,22 +120,27 @@ class Maker:
     """Makes models of one network, and keeps them in a folder.
 
     Args:
-        asked: see `_options`.
+        asked: see `options`.
 
     Raises:
-        RunError: the folder holds models of another network.
+        RunError: the folder holds models of another network, or the start does not know the classes
+            of the images.
     """
 
     def __init__(self, asked: Namespace) -> None:
         self.out, self._asked = asked.out, asked
-        about = {name: getattr(asked, name) for name in ("train", "steps", "tune", "images")}
+        about = {name: getattr(asked, name) for name in ABOUT}
         kept = self.out / "about.json"
         if kept.exists() and read_json(kept) != about:
             raise RunError(f"{kept}: made with {read_json(kept)}, not {about}; name another --out")
         write_json(kept, about)
         own = DataConfig(root=asked.train, flip=True, **SHARES) if asked.train else None
-        self.data: Data = load_data(own or DataConfig(**SHARES), SIZE)
-        self.plain = Candidate.uncompressed(FAMILIES["ViT"](VIT_WIDTH, self.data))
+        start = open_start(_as_it_is(asked.start)) if asked.start else None
+        size = start.network.architecture.input_size if start else SIZE
+        self.data: Data = load_data(own or DataConfig(**SHARES), size)
+        self._given = _fitted(start, self.data) if start else None
+        given = self._given.architecture if self._given else None
+        self.plain = Candidate.uncompressed(given or FAMILIES["ViT"](VIT_WIDTH, self.data))
 
     @cached_property
     def test(self) -> Split:
@@ -149,18 +168,20 @@ class Maker:
 
         return self._kept(folder / MODEL, way.name, OURS, make)
 
-    def others(self) -> list[Row]:
-        """Models that others make of the network in float; a line for each that makes none."""
-        rows: list[Row] = []
+    def others(self) -> Iterator[Row | Failed]:
+        """Models that others make of the network in float, or why there is none."""
         for key, tool in _quantizers.TOOLS.items():
             path = self.out / "others" / f"{key}.onnx"
-            try:
-                row = self._kept(path, tool.name, tool.maker, partial(self._hand_over, key, path))
-            except (RunError, CostError) as error:
-                print(f"{tool.maker}, {tool.name}: {error}")
-                continue
-            rows.append(row)
-        return rows
+            yield self.attempt(path, tool.name, tool.maker, partial(self._hand_over, key, path))
+
+    def attempt(self, path: Path, name: str, maker: str, make: Callable[[], str]) -> Row | Failed:
+        """The row of a file that others make, or why it is not made or does not run."""
+        try:
+            return self._kept(path, name, maker, make)
+        except RunError as error:
+            return Failed(name, maker, f"is not made: {error}")
+        except CostError as error:
+            return Failed(name, maker, f"does not run: {error}")
 
     def _kept(self, path: Path, name: str, maker: str, make: Callable[[], str]) -> Row:
         """The row of a file, which is made now if it was not; `make` says how it was trained."""
@@ -190,13 +211,13 @@ class Maker:
             if done.returncode == 0:
                 return "PTQ"
             if done.returncode != _quantizers.MISSING:
-                raise RunError(done.stderr.strip().splitlines()[-1])
+                raise RunError(last_line(done.stderr))
         package = _quantizers.TOOLS[tool].package
         raise RunError(f"not installed; pip install {package}, and name its Python by --python")
 
     def _chosen(self, way: Way) -> tuple[Build, str]:
         """A network that is ready for export, and how it was trained."""
-        candidate = way.candidate(self.plain.architecture)
+        candidate = way.candidate(self._cut(way.cut))
         apart = trained_as(candidate, ("ptq", "qat"))
         network = self._network(apart.get("ptq", candidate))
         if "ptq" not in apart:  # nothing is rounded
@@ -239,13 +260,29 @@ class Maker:
 
         return _loaded(self.out / f"{candidate.key}.safetensors", candidate, make)
 
+    def _cut(self, share: float) -> Architecture:
+        """The base's architecture without the least important heads and hidden units."""
+        return allot(self._base, self._importance, share) if share else self.plain.architecture
+
     def _copied(self, candidate: Candidate) -> Network:
-        """A copy of the base, whose architecture all candidates have."""
-        return copy.deepcopy(self._base)
+        """A copy of the base, or of what is most important in it."""
+        if candidate.architecture == self.plain.architecture:
+            return copy.deepcopy(self._base)
+        return prune(self._base, candidate.architecture, self._importance)
+
+    @cached_property
+    def _importance(self) -> dict[str, Tensor]:
+        """By how much the base's loss on labels would change without each of its weights."""
+        network = copy.deepcopy(self._base)
+        batches = islice(self._tuning.lessons.batches(SCORED[1], 1, 0), SCORED[0])
+        losses = (F.cross_entropy(network(lesson.images), lesson.labels) for lesson in batches)
+        return taylor(dict(network.named_parameters()), losses)
 
     @cached_property
     def _base(self) -> Network:
-        """The network that all others start from, trained on labels alone."""
+        """The network that all others start from, trained on labels alone if it is not given."""
+        if self._given:
+            return self._given
         made = partial(trained, self.plain, self.data, self._asked.steps, 0)
         return _loaded(self.out / "base.safetensors", self.plain, made)
 
@@ -266,6 +303,17 @@ def time_in_turn(rows: Sequence[Row], image: NDArray[np.float32]) -> float:
     for row, timing in zip(rows, session.timings, strict=True):
         row.latency_ms = timing.median_ms, timing.p10_ms, timing.p90_ms
     return session.drift
+
+
+def _as_it_is(model: str) -> StartConfig:
+    """A start that is not adapted to the images, whose classes it must know."""
+    return StartConfig(model=model, adapt=AdaptConfig(epochs=0))
+
+
+def _fitted(start: Start, data: Data) -> Network:
+    """A start that sees the images as it saw its own."""
+    network, _ = fit(start, _as_it_is(start.name), derive_space(start.network, start.name), data)
+    return network
 
 
 def _loaded(path: Path, candidate: Candidate, make: Callable[[], Network]) -> Network:
