@@ -1,4 +1,4 @@
-// Engine: runs models in a runtime of the web for a program that asks over HTTP.
+// Engine: runs models in a runtime of the web for a program that asks over HTTP, or for a page.
 //
 // It hands over the answer to the last job and is given the next one. Both are a line of JSON, then
 // bytes. Node.js and pages of a browser run the same. A runtime is a file beside this one, whose
