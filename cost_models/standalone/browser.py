@@ -240,7 +240,7 @@ def main() -> None:
     folder = Path(__file__).resolve().parent
     try:
         if asked.saved:
-            _read_saved(folder, asked.saved)
+            read_saved(folder, asked.saved)
         else:
             _serve_kit(folder, asked.port)
     except SealError as error:
@@ -249,7 +249,16 @@ def main() -> None:
         _say(line)
 
 
-def _read_saved(folder: Path, path: Path) -> None:
+def read_saved(folder: Path, path: Path) -> None:
+    """Make measured.json of a file that the page gave to be saved.
+
+    Args:
+        folder: of the kit.
+        path: of the file.
+
+    Raises:
+        SealError: it cannot be read, or `read_browser` refuses it.
+    """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -57,10 +57,12 @@ Keep the page in front, and the machine quiet and cool. What is stopped goes on 
 the same command and page. It ends when all is measured, and writes measured.json,
 measured.csv and measured/, and a result.json in each set.
 
-Any other web server shows the page as well, with a coarser clock. It then gives a
-file to save, of which the same results are made by
+Any other web server shows the page as well, with a coarser clock, so that it takes
+longer. It then gives a file to save, of which the same results are made by
 
     env/bin/python page.py browser.json
+
+or, where it lies in this folder, back here with DIR/browser.json in place of DIR.
 """
 PHONE = """
 ON A PHONE WITHOUT PYTHON, from a computer with adb (apt install adb) and numpy, with the

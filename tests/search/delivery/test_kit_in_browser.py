@@ -2,11 +2,16 @@
 
 import base64
 import json
+import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,7 @@ from vitpareto.cost_models.standalone.seal import (
 )
 from vitpareto.cost_models.web import packages
 from vitpareto.search.delivery import kit as kits
-from vitpareto.search.delivery.kit_results import verify_measured
+from vitpareto.search.delivery.kit_results import folder_of, verify_measured
 from vitpareto.search.delivery.manifest import manifests, write_manifest
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import SearchSpace
@@ -38,6 +43,7 @@ from ..chromium import CHROMIUM, needs_chromium
 from ..made import SPACE, Made
 
 pytestmark = pytest.mark.onnx
+LATE_S = 240  # after which a page has hung
 MACHINE = {"host": "Chrome 140.0.1", "processor": "Pixel 8", "cores": 8, "system": "Android 15"}
 DEVICE = {"name": "phone", "runtime": "onnxruntime-web", "threads": 1, "recipes": ["float"]}
 
@@ -78,7 +84,7 @@ def said(kit: Path) -> dict[str, Any]:
 
 def test_what_a_page_says_becomes_results(kit: Path) -> None:
     (kit / "browser.json").write_text(json.dumps(said(kit)))
-    browser._read_saved(kit, kit / "browser.json")
+    browser.read_saved(kit, kit / "browser.json")
     measured = read_sealed(kit / MEASURED, MEASURED_FORMAT)
     own = {"runtime": "onnxruntime-web", "threads": 1, "version": "1.30.0", "isa": ""}
     assert measured["identity"] == own | MACHINE
@@ -123,33 +129,39 @@ def test_a_kit_without_the_runtime_of_the_browser(
         kits.check_page(Device.load("browser"))
 
 
+def test_what_was_saved_is_taken_where_it_lies_in_the_kit(kit: Path, tmp_path: Path) -> None:
+    saved = kit / "browser (1).json"
+    saved.write_text(json.dumps(said(kit)))
+    assert folder_of(saved) == kit == folder_of(kit) and (kit / MEASURED).is_file()
+    saved.write_text(json.dumps(said(kit) | {"kit": "0"}))
+    before = (kit / MEASURED).read_bytes()
+    with pytest.raises(RunError, match=r"browser\.json: was measured with another kit"):
+        folder_of(saved)
+    assert (kit / MEASURED).read_bytes() == before
+    alone = tmp_path / "downloads" / "browser.json"
+    alone.parent.mkdir()
+    alone.write_text("{}")
+    with pytest.raises(RunError, match=r"downloads/kit\.json: cannot be read"):
+        folder_of(alone)
+
+
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("name", ["browser", "browser-litert"])
 def test_from_predicted_to_verified(made: Made, tmp_path: Path, name: str) -> None:
     needs_device(name)
-    run, device, model = tmp_path / "run", Device.load(name), copy(made.model)
-    run.mkdir()
-    (run / "config.yaml").write_text("")
-    (run / "environment.json").write_text('{"run": "12ab"}')
-    model.identity = device.identity() | {"processor": "another"}
-    made._replace(device=device, model=model).deliver(run / "pareto", made.candidate)
-    folder, space = RunFolder(run, lock=False), SearchSpace.from_text(SPACE)
-    packed = kits.pack(folder, space, made.data, 4)
-    packed = replace(packed, device=replace(packed.device, recipes=("float",)), networks=2)
-    kit = kits.write_kit(packed, tmp_path / "kit")
+    run, kit = delivered_and_packed(made, tmp_path, name, sub_blocks=4)
     text = (kit / "README.txt").read_text()
     assert "env/bin/python page.py" in text and "run.py" not in text
 
-    measured_in(kit, tmp_path / "profile")
+    measured_with_its_program(kit, tmp_path / "profile")
     measured = read_sealed(kit / MEASURED, MEASURED_FORMAT)
     assert measured["identity"]["host"] and measured["identity"]["cores"] >= 1
     table = collect(sets_in(kit))
     assert table.identity == measured["identity"] and len(table.of_kind("unit")) >= 4
     with RunFolder(run) as opened, pytest.raises(RunError, match="another device than browser"):
         verify_measured(opened, kit, made.data)
-    (manifest,) = manifests(run / "pareto")
-    write_manifest(run / "pareto" / manifest.key, replace(manifest, identity=measured["identity"]))
+    promised_for(run, measured["identity"])
     with RunFolder(run) as opened:
         (report,) = verify_measured(opened, kit, made.data)
     (manifest,) = manifests(run / "pareto")
@@ -168,22 +180,87 @@ def test_from_predicted_to_verified(made: Made, tmp_path: Path, name: str) -> No
         verify_measured(opened, kit, made.data)
 
 
-def measured_in(kit: Path, profile: Path) -> None:
+@pytest.mark.slow
+@needs_chromium
+def test_from_any_other_server(made: Made, tmp_path: Path) -> None:
+    needs_device("browser")
+    run, kit = delivered_and_packed(made, tmp_path, "browser", sub_blocks=0)
+    saved = kit / "browser.json"
+    saved.write_bytes(said_to_another_server(kit, tmp_path / "profile"))
+    assert folder_of(saved) == kit
+    promised_for(run, read_sealed(kit / MEASURED, MEASURED_FORMAT)["identity"])
+    with RunFolder(run) as opened:
+        verify_measured(opened, kit, made.data)
+    (manifest,) = manifests(run / "pareto")
+    assert "verified on browser" in manifest.status
+
+
+def delivered_and_packed(made: Made, folder: Path, name: str, sub_blocks: int) -> tuple[Path, Path]:
+    """A run with one model that is predicted for another browser, and its kit."""
+    run, device, model = folder / "run", Device.load(name), copy(made.model)
+    run.mkdir()
+    (run / "config.yaml").write_text("")
+    (run / "environment.json").write_text('{"run": "12ab"}')
+    model.identity = device.identity() | {"processor": "another"}
+    made._replace(device=device, model=model).deliver(run / "pareto", made.candidate)
+    space = SearchSpace.from_text(SPACE)
+    packed = kits.pack(RunFolder(run, lock=False), space, made.data, sub_blocks)
+    packed = replace(packed, device=replace(packed.device, recipes=("float",)), networks=2)
+    return run, kits.write_kit(packed, folder / "kit")
+
+
+def promised_for(run: Path, identity: dict[str, Any]) -> None:
+    """Have the model of a run predicted for the browser that was measured."""
+    (manifest,) = manifests(run / "pareto")
+    write_manifest(run / "pareto" / manifest.key, replace(manifest, identity=identity))
+
+
+@contextmanager
+def opened_in_chromium(url: str, profile: Path) -> Iterator[None]:
+    """A page while it is open."""
+    command = [CHROMIUM, *QUIET, *GPU["wasm"], "--no-sandbox", f"--user-data-dir={profile}", url]
+    page = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        page.terminate()
+        page.wait()
+
+
+def measured_with_its_program(kit: Path, profile: Path) -> None:
     """Measure a kit as its README says: the program in its folder, the page in Chromium."""
     program = subprocess.Popen(
         [sys.executable, "page.py", "--port", "0"], cwd=kit, stderr=subprocess.PIPE, text=True
     )
     assert program.stderr
     url = program.stderr.readline().split()[1]
-    command = [CHROMIUM, *QUIET, *GPU["wasm"], "--no-sandbox", f"--user-data-dir={profile}", url]
-    page = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    late = threading.Timer(300, program.kill)
+    late = threading.Timer(LATE_S, program.kill)
     late.start()
     try:
-        printed = program.stderr.read()
+        with opened_in_chromium(url, profile):
+            printed = program.stderr.read()
         assert program.wait() == 0 and "Bring this folder back" in printed, printed
     finally:
         late.cancel()
-        for process in (page, program):
-            process.terminate()
-            process.wait()
+        program.kill()
+        program.wait()
+
+
+def said_to_another_server(kit: Path, profile: Path) -> bytes:
+    """What the page gives to be saved, of a server that takes nothing and isolates no page."""
+    told = queue.Queue[bytes]()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_error(501)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(kit))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with opened_in_chromium(f"http://localhost:{server.server_address[1]}", profile):
+            found = told.get(timeout=LATE_S)
+        server.shutdown()
+    return found
