@@ -41,6 +41,7 @@ from ..standalone.timing import IN_TURN, ONE_BY_ONE, PLAN, RESULT
 from ..tables.latency_table import LatencyTable, Row, with_footprints
 from ..units.precision_recipes import recipe_for
 from ..units.unit import Unit, parse_unit, unit_of
+from ..web.parts import RUNTIMES
 from .selection import choose, fastest, occurring, trials
 
 Progress = Callable[[float, str], None]
@@ -115,9 +116,10 @@ def package_of(device: Device) -> str:
         CostError: nothing measures the runtime alone.
     """
     if device.runtime not in STANDALONE_RUNTIMES:
+        pages = ", which a kit of a run measures in browsers" if device.runtime in RUNTIMES else ""
         raise CostError(
             f"what measures another machine is written for {', '.join(STANDALONE_RUNTIMES)}; "
-            f"device {device.name!r} has {device.runtime}"
+            f"device {device.name!r} has {device.runtime}{pages}"
         )
     return STANDALONE_RUNTIMES[device.runtime]
 
@@ -133,7 +135,11 @@ def copy_program(device: Device, folder: Path, others: Mapping[str, str]) -> Non
         others: files of `standalone` -> their names there, beside those that all need.
     """
     names = {name: name for name in ("timing", "energy_meter", "gpu", "silence")}
-    names |= {f"{device.runtime}_graph": "graph", **others}
+    copy_modules(folder, {**names, f"{device.runtime}_graph": "graph", **others})
+
+
+def copy_modules(folder: Path, names: Mapping[str, str]) -> None:
+    """Copy files of `standalone` into a folder, by their names there."""
     for source, name in names.items():
         text = (STANDALONE / f"{source}.py").read_text(encoding="utf-8")
         text = _BESIDE.sub(r"from \1 import", text)

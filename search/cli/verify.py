@@ -17,7 +17,7 @@ from .output import echo, json_option, print_json
 @click.option(
     "--measured",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="DIR|FILE",
     help="Take in what a kit of RUN measured on the machine that the models are for.",
 )
 @json_option
@@ -28,7 +28,8 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
     before, in the manifests, in the report and in everything that reads them. Of models for another
     machine only files and answers are checked.
 
-    With --measured, DIR is the kit that came back. Run, files, machine and answers are checked;
+    With --measured, DIR is the kit that came back, or FILE what the page of a kit for browsers gave
+    to be saved, put into the folder of that kit. Run, files, machine and answers are checked;
     only then the measurements are written, and the models verified, on that machine. Whatever
     does not fit is told in one line, and nothing is overwritten.
 
@@ -64,12 +65,13 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
 
 
 def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
-    from ..delivery.kit_results import kit_device, verify_measured
+    from ..delivery.kit_results import folder_of, kit_device, verify_measured
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
     from .text import check_lines
 
+    measured = folder_of(measured)
     with RunFolder(run) as folder, Run(RunFolder(run, lock=False)) as opened:
         reports = verify_measured(folder.of(kit_device(folder, measured)), measured, opened.data)
         if folder.report.exists():

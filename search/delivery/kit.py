@@ -2,7 +2,8 @@
 
 It holds the models as they were delivered, images with the answers that are expected to them,
 sub-blocks to calibrate, and programs that need numpy and the runtime alone: `python run.py` there
-measures everything. `kit_results` takes the results in.
+measures everything, or for browsers a page that `python page.py` serves. `kit_results` takes the
+results in.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from .artifact import read_candidate, read_model
 from .artifact_timing import twin_of
 from .formats import format_of
 from .handover import fill
-from .kit_words import read_me, shell_script
+from .kit_page import check_page, in_browser, write_page
+from .kit_words import IN_BROWSER, on_machine, read_me, shell_script
 from .manifest import Manifest, changed_file, manifests, now
 from .verify import rebuild
 
@@ -40,6 +42,7 @@ IMAGES_MB = 32  # of images in one size, which is as many as they need be
 FEWEST = 8  # images that tell whether answers are the same
 SUB_BLOCKS, NETWORKS = 200, 40  # to calibrate with
 INPUTS, EXPECTED = "inputs", "expected"  # folders
+README = "README.txt"
 PHONE_FORMATS = ("tflite",)  # whose benchmark program is told an input and tells its answer
 Progress = Callable[[float, str], None]
 
@@ -78,6 +81,7 @@ def pack(
     Raises:
         RunError: nothing was delivered, or a file has changed since.
         CostError: nothing measures the runtime alone.
+        MissingRuntimeError: it is one for browsers, which is not installed here.
     """
     delivered = manifests(run.pareto)
     for manifest in delivered:
@@ -89,7 +93,7 @@ def pack(
                 "where the run is"
             )
     device = delivered[0].device
-    package_of(device)
+    check_page(device) if in_browser(device) else package_of(device)
     return Kit(run, device, space, data, delivered, sub_blocks, NETWORKS if sub_blocks else 0)
 
 
@@ -198,6 +202,11 @@ def _for_phones(folder: Path, pixels: np.ndarray, batch: int) -> None:
 
 def _programs(kit: Kit, folder: Path, models: dict[str, dict[str, Any]]) -> None:
     """Write what runs there, and what to type."""
+    if in_browser(kit.device):
+        write_page(kit.device, folder)
+        text = read_me(kit.delivered[0], IN_BROWSER, kit.run.path)
+        (folder / README).write_text(text, encoding="utf-8")
+        return
     others = {name: name for name in ("kit_files", "runner", "seal")} | {"kit_runner": "run"}
     if on_phone(kit.device):
         others["phone"] = "phone"
@@ -209,9 +218,9 @@ def _programs(kit: Kit, folder: Path, models: dict[str, dict[str, Any]]) -> None
         script.write_text(shell_script(kit.device, models, shapes), encoding="utf-8")
         script.chmod(0o755)
     copy_program(kit.device, folder, others)
-    package = package_of(kit.device)
-    text = read_me(kit.delivered[0], package, kit.run.path, on_phone(kit.device))
-    (folder / "README.txt").write_text(text, encoding="utf-8")
+    how = on_machine(kit.delivered[0], package_of(kit.device), on_phone(kit.device))
+    text = read_me(kit.delivered[0], how, kit.run.path)
+    (folder / README).write_text(text, encoding="utf-8")
 
 
 def _sealed(
@@ -237,7 +246,7 @@ def _sealed(
 
 def on_phone(device: Device) -> bool:
     """Whether a kit can be measured on a phone without Python."""
-    return format_of(device).file.endswith(PHONE_FORMATS)
+    return format_of(device).file.endswith(PHONE_FORMATS) and not in_browser(device)
 
 
 def run_id(run: RunPaths) -> str:

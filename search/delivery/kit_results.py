@@ -20,6 +20,7 @@ from torch import Tensor
 from ...cost_models.measure.bench import rows_of
 from ...cost_models.measure.footprint import Footprint
 from ...cost_models.runtimes import find_runtime
+from ...cost_models.standalone.browser import read_saved
 from ...cost_models.standalone.kit_files import (
     ANSWERS,
     KIT,
@@ -123,7 +124,9 @@ def read_results(source: Path, run: RunFolder) -> Results:
         if kit["run"] != run_id(run):
             raise RunError(f"{source}: is a kit of another run, {kit['name']!r}")
         if not (source / MEASURED).is_file():
-            raise RunError(f"{source}: has no {MEASURED}; run `python run.py` there first")
+            raise RunError(
+                f"{source}: has no {MEASURED}; run there first what README.txt in it says"
+            )
         measured = read_sealed(source / MEASURED, MEASURED_FORMAT)
         check_files(source, measured["files"])
     except SealError as error:
@@ -131,6 +134,24 @@ def read_results(source: Path, run: RunFolder) -> Results:
     if measured["kit"] != kit["digest"]:
         raise RunError(f"{source / MEASURED}: was measured with another kit")
     return Results(source, kit, measured)
+
+
+def folder_of(source: Path) -> Path:
+    """The folder of a kit that came back.
+
+    Args:
+        source: that folder; or what the page of the kit gave to be saved, put into the folder.
+
+    Raises:
+        RunError: the page did not measure this kit.
+    """
+    if source.is_dir() or not source.exists():
+        return source
+    try:
+        read_saved(source.parent, source)
+    except SealError as error:
+        raise RunError(str(error)) from error
+    return source.parent
 
 
 def kit_device(run: RunFolder, source: Path) -> str:

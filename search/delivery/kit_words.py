@@ -15,15 +15,7 @@ FOLDER = "/data/local/tmp/vitpareto"  # on the phone
 README = """Kit of the run {run}: {count} for {device}, to be measured there.
 {machine}
 
-ON THE MACHINE ITSELF, with Python 3.10 or later and {runtime} alone:
-
-    python -m venv env
-    env/bin/pip install numpy {package}
-    env/bin/python run.py             # all; or run.py --models, a minute or less
-
-Keep it quiet, and cool. What is stopped goes on with the same command. It writes
-measured.json, measured.csv and measured/, and a result.json in each set.
-{phone}
+{how}
 BACK HERE, with the whole folder as DIR:
 
     vitpareto verify {path} --measured DIR
@@ -38,6 +30,39 @@ To search for that machine: vitpareto search CONFIG --set device.name=DEVICE.yam
 --set device.cost_model=MODEL.json
 
 kit.json has the hash of every file. Edit none.
+"""
+ON_MACHINE = """\
+ON THE MACHINE ITSELF, with Python 3.10 or later and {runtime} alone:
+
+    python -m venv env
+    env/bin/pip install numpy {package}
+    env/bin/python run.py             # all; or run.py --models, a minute or less
+
+Keep it quiet, and cool. What is stopped goes on with the same command. It writes
+measured.json, measured.csv and measured/, and a result.json in each set.
+{phone}"""
+IN_BROWSER = """\
+IN THE BROWSER, whose page a computer with Python 3.10 or later and numpy serves:
+
+    python -m venv env
+    env/bin/pip install numpy
+    env/bin/python page.py            # or page.py --port 8080
+
+Open the address that it prints in the browser that the models are for. For one on
+a phone, connected by USB, give it that address first (apt install adb):
+
+    adb reverse tcp:8000 tcp:8000
+
+Keep the page in front, and the machine quiet and cool. What is stopped goes on with
+the same command and page. It ends when all is measured, and writes measured.json,
+measured.csv and measured/, and a result.json in each set.
+
+Any other web server shows the page as well, with a coarser clock, so that it takes
+longer. It then gives a file to save, of which the same results are made by
+
+    env/bin/python page.py browser.json
+
+or, where it lies in this folder, back here with DIR/browser.json in place of DIR.
 """
 PHONE = """
 ON A PHONE WITHOUT PYTHON, from a computer with adb (apt install adb) and numpy, with the
@@ -115,29 +140,38 @@ python3 phone.py "$BINARY"
 """
 
 
-def read_me(manifest: Manifest, package: str, run: Path, on_phone: bool) -> str:
+def read_me(manifest: Manifest, how: str, run: Path) -> str:
     """README.txt of a kit.
 
     Args:
         manifest: of one of its models.
-        package: what pip installs of the runtime.
+        how: it is measured there.
         run: folder of the run.
-        on_phone: whether a phone without Python can run it.
     """
-    device, identity = manifest.device, manifest.identity
-    version = str(identity.get("version", ""))
-    pinned = f"{package}=={version}" if version[:1].isdigit() else package
-    phone = PHONE.format(folder=FOLDER, command=benchmark(device, "GRAPH.tflite"))
     return README.format(
         run=run.resolve().name,
         count="the delivered models",
-        device=device.name,
+        device=manifest.device.name,
         machine=f"It is promised for {manifest.machine}.",
-        runtime=device.runtime,
-        package=pinned,
-        phone=phone if on_phone else "",
+        how=how,
         path=run,
-        identity=", ".join(f"{name} {value}" for name, value in identity.items() if value),
+        identity=", ".join(f"{name} {value}" for name, value in manifest.identity.items() if value),
+    )
+
+
+def on_machine(manifest: Manifest, package: str, on_phone: bool) -> str:
+    """How a kit is measured by Python.
+
+    Args:
+        manifest: of one of its models.
+        package: what pip installs of the runtime.
+        on_phone: whether a phone without Python can run it, too.
+    """
+    device, version = manifest.device, str(manifest.identity.get("version", ""))
+    pinned = f"{package}=={version}" if version[:1].isdigit() else package
+    phone = PHONE.format(folder=FOLDER, command=benchmark(device, "GRAPH.tflite"))
+    return ON_MACHINE.format(
+        runtime=device.runtime, package=pinned, phone=phone if on_phone else ""
     )
 
 
