@@ -21,27 +21,9 @@ from typing import Any
 
 import numpy as np
 
-if __package__:
-    from .kit_files import ANSWERS, KIT, KIT_FORMAT, MEASURED, lines, write_results
-    from .seal import SealError, check_files, read_sealed
-    from .timing import IN_TURN, PLAN, RESULT, answer_of, session_of
-else:  # copied into a kit, beside the others
-    from kit_files import (  # type: ignore[no-redef]
-        ANSWERS,
-        KIT,
-        KIT_FORMAT,
-        MEASURED,
-        lines,
-        write_results,
-    )
-    from seal import SealError, check_files, read_sealed  # type: ignore[no-redef]
-    from timing import (  # type: ignore[no-redef]
-        IN_TURN,
-        PLAN,
-        RESULT,
-        answer_of,
-        session_of,
-    )
+from .kit_files import ANSWERS, KIT, KIT_FORMAT, MEASURED, lines, write_results
+from .seal import SealError, check_files, read_sealed
+from .timing import IN_TURN, PLAN, RESULT, answer_of, session_of
 
 PAGE = "page.json"  # what the page runs, with the version of the runtime that the kit brings
 SAVED, SAVED_FORMAT = "browser.json", "vitpareto browser"
