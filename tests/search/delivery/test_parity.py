@@ -11,12 +11,14 @@ from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.scoring.inherited import batch_statistics
 from vitpareto.spaces import Candidate, SearchSpace
 
+from ...shared import slow_but
 from .parity import HEADER, pairs
 
 pytestmark = pytest.mark.onnx
+PRESETS = ("digits", "cifar", "mobile_hybrid", "deit_tiny")
 
 
-@pytest.mark.parametrize("preset", ["digits", "cifar", "mobile_hybrid", "deit_tiny"])
+@pytest.mark.parametrize("preset", slow_but(("digits", "mobile_hybrid"), PRESETS))
 @pytest.mark.parametrize("count", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_every_float32_export_gives_torchs_logits(preset: str, count: int) -> None:
     """Random weights, with the batch statistics that go with them: the folded network in ONNX
