@@ -9,13 +9,22 @@ from ...cost_models.profile.half_range import HIGHEST, HalfRange
 from ...cost_models.profile.profile import MB, Profile, ProfiledBlock
 from ...cost_models.profile.roofline import COMPUTE, MEMORY, OVERHEAD
 from ...cost_models.profile.tensors import BLOCK, EMBEDDING, MAP, Tensor
+from ...cost_models.units.precision_recipes import RECIPES
 from ..counted import counted
 
 TOP = 10
 ROUGH, SEEN = 1.1, 0.95  # factor by which kernels were slowed, share that is to be seen of them
+# What is multiplied less by, in each kind of sub-block. Larger patches save a stem nothing: there
+# are fewer of them, and each has more pixels.
+FEWER = {
+    "stem": "smaller images, a narrower network",
+    "mixer": "fewer heads or tokens, a cheaper mixer, a lower rank",
+    "mlp": "fewer hidden units or tokens, a lower rank",
+    "downsample": "a narrower stage",
+    "head": "a narrower network",
+}
+INTEGERS = "or int8 where its kernels are faster, which `vitpareto devices {device}` measures"
 REMEDIES = {
-    COMPUTE: "fewer hidden units or heads, a lower rank, or int8 where its kernels are faster, "
-    "which `vitpareto devices {device}` measures",
     MEMORY: "fewer tokens, larger patches, or weights of fewer bits",
     OVERHEAD: "fewer and larger operations: a mixer of fewer kernels, fewer and wider blocks",
 }
@@ -96,8 +105,17 @@ def _first(profile: Profile) -> list[str]:
     return [
         f"Change first: {names}, {ms:.4g} ms, {ms / of:.0%} of the time in blocks; {words}.",
         f"  {bound}-bound: {MEANINGS[bound]}.",
-        f"  What helps: {REMEDIES[bound].format(device=profile.device.name)}.",
+        f"  What helps: {_remedy(largest[0], bound, profile.device.name)}.",
     ]
+
+
+def _remedy(block: ProfiledBlock, bound: str, device: str) -> str:
+    """What makes a block faster, of which it has nothing yet."""
+    if bound != COMPUTE:
+        return REMEDIES[bound]
+    fewer = FEWER[block.block.kind]
+    in_floats = RECIPES[block.recipe].activations == "float"
+    return f"{fewer}, {INTEGERS.format(device=device)}" if in_floats else fewer
 
 
 def _alike(blocks: Sequence[ProfiledBlock]) -> list[list[ProfiledBlock]]:

@@ -58,6 +58,23 @@ def test_the_blocks_that_take_most_together_come_first(profile: Profile) -> None
     assert "rough" not in text and "energy: not known" in text
 
 
+def test_what_helps_is_what_the_block_has_not_yet(profile: Profile) -> None:
+    """Only MLPs have hidden units, only attention has heads, and int8 is no news where it is."""
+
+    def told(kind: str, recipe: str) -> str:
+        blocks = [
+            replace(b, recipe=recipe, ms=9.0 if b.block.kind == kind else 0.1, bound="compute")
+            for b in profile.blocks
+        ]
+        lines = profile_lines("x", replace(profile, blocks=blocks))
+        return next(line for line in lines if line.startswith("  What helps: "))
+
+    for kind, word in {"mlp": "hidden units", "mixer": "heads", "stem": "smaller images"}.items():
+        assert word in told(kind, "float") and "int8" in told(kind, "stored8")
+        assert word in told(kind, "dynamic8") and "int8" not in told(kind, "static4")
+    assert "heads" not in told("stem", "float") and "hidden" not in told("stem", "float")
+
+
 def test_what_is_rough_says_so(profile: Profile) -> None:
     slow = "\n".join(profile_lines("x", replace(profile, slowed=1.3)))
     assert "rough, is the machine busy? Kernels that were timed one by one took 1.30 times" in slow
