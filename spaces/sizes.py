@@ -44,11 +44,11 @@ def split_size(name: str) -> tuple[str, int | None]:
 def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     """A space with images of another size, and what that changes as its `description`.
 
-    Its images have the nearest size, and its patches are the divisors of that size, that change
-    the number of tokens a side the least, by a factor of at most `NEAR`; smaller patches than a
-    stem can have are not missed. Windows become the nearest size that divides the grids of their
-    stage, squares of which each token sees one place the largest that does, and bands are cut to
-    its tokens.
+    Its images have the nearest size, and no other where there were several. Its patches are the
+    divisors of that size that change the number of tokens a side the least, by a factor of at most
+    `NEAR`; smaller patches than a stem can have are not missed. Windows become the nearest size
+    that divides the grids of their stage, squares of which each token sees one place the largest
+    that does, and bands are cut to its tokens.
 
     >>> spec = {"name": "mine", "input_size": 32, "patch_size": [4, 8], "stages": [{}]}
     >>> made = at_size(spec, 97)
@@ -56,10 +56,10 @@ def at_size(spec: Mapping[str, Any], asked: int) -> dict[str, Any]:
     (96, [12, 24], 'mine@97: input_size 96, patch_size [12, 24] instead of [4, 8]')
 
     Args:
-        spec: mapping of a space file with one `input_size`.
+        spec: mapping of a space file.
         asked: side of the images in pixels, in `SIZES`.
     """
-    own, patches = int(spec["input_size"]), _listed(spec["patch_size"])
+    own, patches = max(_listed(spec["input_size"])), _listed(spec["patch_size"])
     if asked == own:
         return dict(spec)
     halved, stem = _halvings(spec), str(spec.get("stem", "patch"))

@@ -13,7 +13,7 @@ DRAWS, ENDS = 400, (5, 95)  # resampled rounds, and percentiles of their exponen
 Powers = Mapping[tuple[str, str], tuple[float, float, float]]
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """One mixer on one grid in one precision.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from vitpareto.cost_models.standalone.timing import NETWORK_HEAT_MS, measure_ses
 from vitpareto.cost_models.sweep.taking import available_mb
 from vitpareto.search.experiments.ladder import everywhere
 from vitpareto.spaces import Architecture, Block, Candidate, Policy, Stage
-from vitpareto.spaces.errors import CostError
+from vitpareto.spaces.errors import CostError, first_line
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.rules import problems
 
@@ -92,34 +92,70 @@ def measured(
     mixers: Sequence[str], sides: Sequence[int], width: int, depth: int, rounds: int
 ) -> list[Cell]:
     """All cells, those that run timed in turn; the others say why they do not."""
-    bench, runtime = Bench(DEVICE), open_runtime(DEVICE)
+    cells, graphs = made(mixers, sides, width, depth)
+    timed(graphs, rounds)
+    weigh(graphs)
+    return cells
+
+
+def made(
+    mixers: Sequence[str], sides: Sequence[int], width: int, depth: int
+) -> tuple[list[Cell], dict[Cell, TimedGraph]]:
+    """All cells, and the graphs of those that can be made."""
+    bench = Bench(DEVICE)
     cells: list[Cell] = []
-    live: list[tuple[Cell, TimedGraph, Any]] = []
+    graphs: dict[Cell, TimedGraph] = {}
     for cell, candidate in planned(mixers, sides, width, depth):
         cells.append(cell)
         cell.refused = next(problems(candidate.architecture), "").rpartition("]: ")[2]
-        free_mb = available_mb()
-        if not cell.refused and free_mb is not None and free_mb < ROOM_MB:
-            cell.refused = f"{free_mb:.0f} MB of memory are left"
         if cell.refused:
             continue
         cell.macs = workload(candidate).macs
         try:
-            graph = bench.network(candidate, DEVICE.recipes)
-            compiled = runtime.compile(graph.model)
-            compiled.run(np.zeros(graph.shape, np.float32))
-        except (CostError, RuntimeError) as error:
-            cell.refused = str(error).splitlines()[0]
+            graphs[cell] = bench.network(candidate, DEVICE.recipes)
+        except CostError as error:
+            cell.refused = first_line(error)
             continue
-        live.append((cell, graph, compiled))
         print(f"made {cell.mixer} {cell.side}x{cell.side} {cell.precision}", flush=True)
-    for (cell, *_), samples in zip(live, timed(live, rounds), strict=True):
-        cell.samples_ms = tuple(float(ms) for ms in samples)
-    graphs = [(cell, graph) for cell, graph, _ in live]
-    live.clear()  # whose memory others need
-    for cell, graph in graphs:
-        cell.memory_mb = bench.footprint(graph).growth_mb
-    return cells
+    return cells, graphs
+
+
+def timed(graphs: Mapping[Cell, TimedGraph], rounds: int) -> None:
+    """Time all that run, and that there is room for, in turn.
+
+    Samples are in ms, without what slowed a whole round.
+    """
+    rng, runtime = np.random.default_rng(0), open_runtime(DEVICE)
+    cells: list[Cell] = []
+    compiled: list[Any] = []
+    inputs: list[NDArray[np.float32]] = []
+    for cell, graph in graphs.items():
+        free_mb = available_mb()
+        if free_mb is not None and free_mb < ROOM_MB:
+            cell.refused = f"{free_mb:.0f} MB of memory are left"
+            continue
+        images = rng.standard_normal(graph.shape).astype(np.float32)
+        try:
+            one = runtime.compile(graph.model)
+            one.run(images)
+        except (CostError, RuntimeError) as error:
+            cell.refused = first_line(error)
+            continue
+        cells.append(cell)
+        compiled.append(one)
+        inputs.append(images)
+    clock = CLOCKS[DEVICE.clock]
+    session = measure_session(compiled, inputs, rounds, clock=clock, heat_ms=NETWORK_HEAT_MS)
+    for cell, timing in zip(cells, session.timings, strict=True):
+        cell.samples_ms += tuple((np.array(timing.samples_ms) / session.factors).tolist())
+
+
+def weigh(graphs: Mapping[Cell, TimedGraph]) -> None:
+    """Measure the memory of all that run, each in a fresh process."""
+    bench = Bench(DEVICE)
+    for cell, graph in graphs.items():
+        if not cell.refused:
+            cell.memory_mb = bench.footprint(graph).growth_mb
 
 
 def planned(
@@ -160,17 +196,6 @@ def block_of(name: str, width: int, odd: bool) -> Block:
     if "shift" in mixer.fields:
         numbers["shift"] = odd
     return Block(name, mlp_hidden=round(mixer.example.mlp_hidden * share), **numbers)
-
-
-def timed(
-    live: Sequence[tuple[Cell, TimedGraph, Any]], rounds: int
-) -> Sequence[NDArray[np.float64]]:
-    """Latencies of each in every round, in ms, without what slowed the whole round."""
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal(graph.shape).astype(np.float32) for _, graph, _ in live]
-    clock, compiled = CLOCKS[DEVICE.clock], [each for *_, each in live]
-    session = measure_session(compiled, inputs, rounds, clock=clock, heat_ms=NETWORK_HEAT_MS)
-    return [np.array(timing.samples_ms) / session.factors for timing in session.timings]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ CASES = {
     "registers": small(PLAIN, PLAIN, PLAIN, registers=2),
     "two class tokens": small(PLAIN, PLAIN, PLAIN, global_pool="distill"),
     "dropped tokens": small(replace(PLAIN, token_keep=0.5), PLAIN, PLAIN),
+    "weights for each token": small(*[Block("token_mlp", token_hidden=12, mlp_hidden=48)] * 3),
     "convolutions": small(GRID, GRID, PLAIN, pos_embed="none", norm="batch"),
 }
 SPACE = """

@@ -81,6 +81,25 @@ def test_corners(architecture: Architecture) -> None:
     assert counted(Candidate.uncompressed(architecture)) == hooked(architecture)
 
 
+LINEAR = (
+    *("linformer", "performer", "linear", "multiscale_linear", "pool", "mbconv"),
+    *("window", "cosine_window", "cascaded_window", "halo", "banded", "focal", "aggregate"),
+)
+
+
+@pytest.mark.parametrize("mixer", [*LINEAR, "softmax", "grouped", "token_linear"])
+def test_work_of_some_mixers_grows_with_the_tokens(mixer: str) -> None:
+    """With their own numbers as they are; others have the square of the tokens in it."""
+    block = Block(mixer, num_heads=2, head_dim=8, mlp_hidden=48, **NUMBERS)
+    made = (small(block, input_size=4 * side, pos_embed="none") for side in (6, 12, 24))
+    work = [
+        sum(unit.macs for unit in workload(Candidate.uncompressed(a)).sub_blocks[1:-1])
+        for a in made
+    ]
+    slopes = (work[1] - work[0]) / (144 - 36), (work[2] - work[1]) / (576 - 144)
+    assert (slopes[1] == pytest.approx(slopes[0], rel=0.02)) == (mixer in LINEAR), slopes
+
+
 def test_bytes_follow_bits(candidates: list[Candidate]) -> None:
     for candidate in candidates:
         plain = workload(Candidate.uncompressed(candidate.architecture))

@@ -10,6 +10,7 @@ from vitpareto.cost_models import workload
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.convert import converter_of
 from vitpareto.spaces.networks.branches import unbranch
+from vitpareto.spaces.space import PRESETS
 
 from ..shared import FAMILIES
 from .helpers import difference, images, randomized, run_onnx, to_onnx
@@ -58,6 +59,17 @@ def test_what_no_package_has_is_as_large_as_it_is_said_to_be() -> None:
     blocks = [block for some in tried for block in some]
     assert any(block.token_keep < 1 for block in blocks)
     assert any(block.mixer == "banded" for block in blocks)
+
+
+def test_some_preset_searches_what_a_network_can_be_said_to_have() -> None:
+    searched: dict[str, set[object]] = {}
+    for path in PRESETS.glob("*.yaml"):
+        for choice in SearchSpace.from_yaml(path.stem).parameters:
+            searched.setdefault(choice.name.rpartition(".")[2], set()).update(choice.values)
+    assert searched["norm"] >= {"layer", "rms", "group", "group1"}
+    bits = {f"{part}_weight_bits" for part in ("stem", "downsample", "mixer", "mlp", "head")}
+    others = {"input_size", "patch_size", "rank_ratio", "sparsity", "token_keep", "reparam"}
+    assert all(len(searched[name]) > 1 for name in bits | others)
 
 
 @pytest.mark.onnx

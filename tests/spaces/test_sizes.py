@@ -27,16 +27,20 @@ stages:
 """
 
 
-def patches(spec: Mapping[str, Any]) -> list[int]:
-    given = spec["patch_size"]
+def patches(spec: Mapping[str, Any], name: str = "patch_size") -> list[int]:
+    given = spec[name]
     return given if isinstance(given, list) else [given]
+
+
+def own_size(spec: Mapping[str, Any]) -> int:
+    return max(patches(spec, "input_size"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_size_keeps_the_token_grids(name: str) -> None:
     own = read_yaml(PRESETS / f"{name}.yaml")
     halvings = sum(stage.get("stride", 2) == 2 for stage in own["stages"][1:])
-    grids = [own["input_size"] / patch for patch in patches(own)]
+    grids = [own_size(own) / patch for patch in patches(own)]
     smallest = LEAST_PATCH[own.get("stem", "patch")]
     least = 4 << halvings if smallest > 1 else 1  # two tokens a side in the last stage
     for asked in (*SIZES[:60], *SIZES[60::7]):
@@ -47,7 +51,7 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
             assert size % (patch << halvings) == 0 and size // patch >> halvings >= 2
             factor = min(max(size / patch / grid, grid * patch / size) for grid in grids)
             assert factor < NEAR * 1.001 or patch in (2, smallest)  # a stem has none smaller
-        if asked != own["input_size"]:
+        if asked != own_size(own):
             assert f"{name}@{asked}: input_size {size}" in spec["description"]
 
 
@@ -56,10 +60,10 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
 def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
     space, own = SearchSpace.from_yaml(f"{name}@{size}"), SearchSpace.from_yaml(name)
     architecture = space.largest().architecture
-    assert space.name == f"{name}@{architecture.input_size}" or size == own.spec["input_size"]
+    assert space.name == f"{name}@{architecture.input_size}" or size == own_size(own.spec)
     assert SearchSpace.from_text(space.to_yaml()) == space
     names = {choice.name for choice in own.parameters} - {c.name for c in space.parameters}
-    fitted = ("patch_size", *FITTED)  # what became one size is no choice
+    fitted = ("patch_size", "input_size", *FITTED)  # what became one size is no choice
     assert all(name.rpartition(".")[2] in fitted for name in names)
     for stage, blocks in enumerate(architecture.stages):
         windows = {b.window_size for b in blocks.blocks if b.mixer == "window"}
@@ -71,7 +75,7 @@ def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_its_own_size_changes_nothing(name: str) -> None:
     own = SearchSpace.from_yaml(name)
-    assert SearchSpace.from_yaml(f"{name}@{own.spec['input_size']}") == own
+    assert SearchSpace.from_yaml(f"{name}@{own_size(own.spec)}") == own
 
 
 def test_squares_divide_the_grid() -> None:
