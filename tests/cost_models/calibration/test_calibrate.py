@@ -95,7 +95,7 @@ def stopped(tiny: SearchSpace, device: Device, tmp_path_factory) -> tuple[Path, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate(device, tiny, 10.0, out=out, progress=stop)
+        calibrate(device, tiny, 20.0, out=out, progress=stop)
     assert not out.exists()
     return out, LatencyTable.load(out.with_suffix(".csv"))
 

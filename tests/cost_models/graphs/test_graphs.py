@@ -158,7 +158,7 @@ def test_each_sub_block_has_its_own_precision(runtime) -> None:
 def test_calibration_images_give_better_scales(runtime) -> None:
     """On the whole: where a norm comes before, the fixed range is already a good one."""
     errors: list[list[float]] = []
-    for candidate in SearchSpace.from_yaml("digits").sample(12, 3):
+    for candidate in SearchSpace.from_yaml("digits").sample(24, 3):
         if any(p.weight_bits != 8 for p in candidate.compression.stages[0].mlp):
             continue
         made, recipes = network(candidate), ["static8", "float"]
