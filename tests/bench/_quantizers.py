@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -132,20 +133,19 @@ TOOLS: dict[str, Tool] = {
 
 def main(tool: str, model: str, images: str, out: str) -> None:
     """Quantize a model by one of `TOOLS`."""
+    chosen = TOOLS[tool]
+    if not find_spec(chosen.package.replace("-", "_")):  # before anything that it may need fails
+        sys.exit(MISSING)
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    chosen, name = TOOLS[tool], onnx.load(model).graph.input[0].name
+    name = onnx.load(model).graph.input[0].name
     given = [{name: image[None]} for image in np.load(images)]
     with TemporaryDirectory() as folder:
         if chosen.prepared:
             source, model = model, str(Path(folder) / "prepared.onnx")
             quant_pre_process(source, model)
-        try:
-            chosen.quantize(model, given, out)
-        except ModuleNotFoundError as error:
-            print(error, file=sys.stderr)
-            sys.exit(MISSING)
+        chosen.quantize(model, given, out)
 
 
 if __name__ == "__main__":
