@@ -189,7 +189,7 @@ def test_a_kit_of_another_run_or_machine(made: Made, copied: tuple[Path, Path]) 
     resealed(kit / MEASURED, identity=identity, kit="0")
     refused(run, kit, made, "was measured with another kit")
     (kit / MEASURED).unlink()
-    refused(run, kit, made, r"has no measured\.json; run `python run\.py` there first")
+    refused(run, kit, made, r"has no measured\.json; run there first what README\.txt in it says")
     refused(run, kit / "nowhere", made, "no such folder")
 
 
@@ -217,5 +217,7 @@ def test_its_sub_blocks_make_a_cost_model(
     with pytest.raises(CostError, match=r"result\.json: was edited"):
         calibrate(made.device, space, tables=[kit])
     (kit / MEASURED).unlink()
-    with pytest.raises(CostError, match=r"has no measured\.json; run `python run\.py` there first"):
+    with pytest.raises(
+        CostError, match=r"has no measured\.json; run there first what README\.txt in it says"
+    ):
         calibrate(made.device, space, tables=[kit])
