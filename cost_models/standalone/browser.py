@@ -74,9 +74,9 @@ def read_browser(folder: Path, said: Any) -> None:
         if said["kit"] != kit["digest"]:
             raise SealError(f"{SAVED}: was measured with another kit")
         _keep(folder, kit, said)
+    except SealError:  # a ValueError, too
+        raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, SealError):
-            raise
         why = error if type(error) is ValueError else repr(error)
         raise SealError(f"{SAVED}: is not what the page says: {why}") from error
 

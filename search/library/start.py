@@ -103,8 +103,8 @@ class Start:
         return {self.architecture.patch_size: self}
 
     @cached_property
-    def stems(self) -> dict[Hashable, Any]:
-        """Patch embeddings that were repaired toward it, by what they depend on."""
+    def stems(self) -> dict[Hashable, list[dict[str, Tensor]]]:
+        """Patch embeddings repaired toward it, as `Twins.state`, by what they depend on."""
         return {}
 
     @cached_property

@@ -289,9 +289,9 @@ def named_space(config: RunConfig, paths: RunPaths | None = None) -> SearchSpace
         return SearchSpace.from_yaml(config.space)
     if not config.start.model:
         raise ConfigError(f"space: {AUTO} is derived from a start: name one in start.model")
-    size = split_size(config.space)[1]
     if paths and paths.begun:
         return SearchSpace.from_yaml(paths.space)
+    size = split_size(config.space)[1]
     from ..start.derive import derive_space  # timm takes a second to load
     from ..start.fitted import open_start
 
