@@ -228,7 +228,7 @@ def sets_in(folder: Path) -> Path:
     if not (folder / KIT).is_file():
         return folder
     if not (folder / MEASURED).is_file():
-        raise CostError(f"{folder}: has no {MEASURED}; run `python run.py` there first")
+        raise CostError(f"{folder}: has no {MEASURED}; run there first what README.txt in it says")
     try:
         kit = read_sealed(folder / KIT, KIT_FORMAT)
         measured = read_sealed(folder / MEASURED, MEASURED_FORMAT)

@@ -343,7 +343,7 @@ def test_anchors_are_timed_around_a_graph() -> None:
     graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
     watches = [stopwatch(one, np.zeros(1), lambda: clock[0]) for one in (graph, anchor)]
     timing, (anchor_ms,) = measure_beside(watches[0], watches[1:])
-    assert timing.median_ms > 1.1  # by how much everything was slowed
+    assert timing.median_ms > 1.02  # by how much everything was slowed, in however few runs
     assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
 
 
