@@ -26,8 +26,9 @@ from ...spaces.sizes import split_size
 from ..config import AUTO, RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
+from ..library.repair import EDITION
 from ..scoring.evaluation_log import read_evaluations
-from ..store.atomic_files import write_atomic, write_json
+from ..store.atomic_files import read_json, write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
 from ..training.distribute import check_workers
 from .devices import given_model, load_device
@@ -120,6 +121,13 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
         raise RunError(
             f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
             "not fit; name another folder with --run-dir"
+        )
+    scored = folder.evaluations.exists() or folder.short_trainings.exists()
+    edition = read_json(folder.environment).get("assembled", 1)
+    if config.start.model and scored and edition != EDITION:
+        raise RunError(
+            f"{path}: cannot be resumed: another release scored its candidates, and assembled "
+            "them in another way; name another folder with --run-dir"
         )
     if unknown := _unmeasured(folder, config):
         raise RunError(
@@ -315,5 +323,6 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": machine(),
+        "assembled": EDITION,
         "versions": {name: metadata.version(name) for name in VERSIONS},
     }

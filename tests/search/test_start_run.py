@@ -27,6 +27,7 @@ from vitpareto.search.scoring.cut_forecast import CutForecast
 from vitpareto.search.scoring.evaluation_log import read_evaluations
 from vitpareto.search.scoring.forecast import expit, logit
 from vitpareto.search.scoring.lift import Lifted
+from vitpareto.search.store.atomic_files import read_json, write_json
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
 from vitpareto.search.training.teacher import predict
 from vitpareto.spaces import Candidate
@@ -234,6 +235,10 @@ def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) ->
     other = ("--set", "start.adapt.epochs=3")
     result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume", *other)
     assert "cannot be resumed with another start" in str(result.exception)
+    about = read_json(run / "environment.json")
+    write_json(run / "environment.json", about | {"assembled": about["assembled"] - 1})
+    result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume")
+    assert "another release scored its candidates, and assembled them" in str(result.exception)
 
 
 def test_a_run_from_before_there_were_starts_is_not_continued(
