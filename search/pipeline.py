@@ -41,7 +41,7 @@ from .run.budget import (
     refuse_too_small,
     settle,
 )
-from .run.choosing import finalists, measure_front, scored
+from .run.choosing import chosen_before, finalists, measure_front, scored
 from .run.devices import given_model
 from .run.estimates import SECONDS
 from .run.progress import Job, following
@@ -60,6 +60,8 @@ from .training.optimizer import torch_device
 from .training.pace import Pace
 
 SEEN = 64  # candidates in which exits are looked for
+# Stages that lead to the choice of finalists, after which whoever needs more loads it.
+CHOOSING = (Stage.LIBRARY, Stage.SUPERNET, Stage.FORECAST, Stage.SEARCH, Stage.SHORTLIST)
 
 log = logging.getLogger("vitpareto")
 
@@ -98,7 +100,7 @@ def search(run: Run) -> list[Manifest]:
     with following(_job(run)) as job:
         for step in STEPS:
             allot(run, step.stage)
-            if not step.wanted(run.config):
+            if not step.wanted(run.config) or (step.stage in CHOOSING and chosen_before(run)):
                 continue
             if run.folder.rates.exists():
                 rates = expected_rates(run)
@@ -190,9 +192,10 @@ def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:
 
 def finish(run: Run) -> None:
     """Train each finalist alone, and make its artifact for each device."""
-    chosen = finalists(run)
+    waiting = [e for e in finalists(run) if sides_without(run, e)]
+    if waiting:
+        _ = run.inherited  # what it loads has stages of its own
     with running(run.folder, Stage.FINISHING):
-        waiting = [e for e in chosen if sides_without(run, e)]
         _finish(run, waiting, finishing_pace(run, waiting) if waiting else None)
 
 

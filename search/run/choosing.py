@@ -65,8 +65,6 @@ def shortlisted(
 
 def measure_front(run: Run) -> None:
     """Measure the latency of the shortlist on each device, before any of it is trained."""
-    if chosen_before(run):
-        return
     known = candidates_now(run)
     front = pareto_front(known, run.config.search.resolve())
     if not front:
@@ -110,7 +108,7 @@ def _measured(run: Run, chosen: Sequence[Evaluation]) -> dict[str, list[Shortlis
 
 
 def chosen_before(run: Run) -> list[Evaluation]:
-    """Finalists that were chosen of the same candidates; none if there is something to choose."""
+    """Finalists that were chosen after the same search; none if there is something to choose."""
     kept = run.folder.finalists
     if not kept.exists() or (known := read_json(kept))["of"] != _choice(run):
         return []
@@ -119,9 +117,9 @@ def chosen_before(run: Run) -> list[Evaluation]:
 
 def _choice(run: Run) -> dict[str, Any]:
     """What a choice of finalists is made of."""
-    search = run.config.search
-    asked = {"objectives": list(search.objectives), "limits": dict(search.limits)}
-    return asked | {"finalists": run.config.finish.finalists, "scored": len(scored(run))}
+    config = run.config
+    made_of = {"search": config.search.model_dump(mode="json"), "scored": len(scored(run))}
+    return made_of | {"finalists": config.finish.finalists}
 
 
 def _dominant(run: Run, chosen: Sequence[Evaluation], count: int) -> list[Evaluation]:
