@@ -1,6 +1,8 @@
 # Five words to remember: demo, test, lint, bench, and test-slow for the patient.
 PYTHON ?= python3
 BIN := .venv/bin
+# Images of containers like to forbid these files; every process then compiles torch and all else anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow lint bench install
 
