@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..spaces.packages import needed
 from .device import Device
-from .predict.model import CostModel, Prediction
+from .predict.model import CostModel
+from .predict.prediction import Prediction
 from .tables.latency_table import LatencyTable
 from .units.sub_block import SubBlock
 from .units.workload import Workload, workload

@@ -18,7 +18,8 @@ from ..device import Device
 from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
 from ..measure.runnable import left_out, runnable
 from ..predict.file_size import untold
-from ..predict.model import CostModel, fit_groups
+from ..predict.groups import fit_groups
+from ..predict.model import CostModel
 from ..predict.regressor import Regressor
 from ..standalone.timing import ALARM, IN_TURN, ONE_BY_ONE
 from ..tables.latency_table import LatencyTable, Row, different, with_footprints

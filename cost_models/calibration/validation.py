@@ -10,7 +10,8 @@ import numpy as np
 
 from ...spaces import Candidate
 from ..predict.error_figures import accuracy, noise_floor, storage
-from ..predict.model import CostModel, Prediction
+from ..predict.model import CostModel
+from ..predict.prediction import Prediction
 from ..standalone.timing import ALARM
 from ..tables.latency_table import LatencyTable, Row, quietest
 from ..units.precision_recipes import Book

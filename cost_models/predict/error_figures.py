@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .prediction import Prediction
+
 if TYPE_CHECKING:
     from ..tables.latency_table import Row
-    from .model import Prediction
 
 Array = NDArray[np.float64]
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.errors import CostError
@@ -18,61 +16,26 @@ from ...spaces.exits import EXPECTED, exits_in, has_exits, reached
 from ...spaces.files import write_atomic
 from ..device import fingerprint
 from ..hand_over import check_hand_over
-from ..tables.anchors import Pace, geometric
+from ..tables.anchors import Pace
 from ..tables.latency_table import LatencyTable, quietest
 from ..units.indexer import Indexer
-from ..units.precision_recipes import Book, group_of, kernel_recipe, recipe_for
+from ..units.precision_recipes import Book, group_of, recipe_for
 from ..units.sub_block import SubBlock
-from ..units.unit import Unit, parse_unit
 from ..units.workload import is_exit, workload
 from . import conformal
 from .correction import LEAST, Correction, fit_correction
 from .energy import EnergyModel, fit_energy
 from .file_size import SizeModel
+from .groups import fit_groups
 from .memory import MemoryModel, fit_memory
+from .model_file import FORMAT, NAME, check_model, read_model
+from .prediction import Array, Prediction
 from .regressor import Regressor
 from .unit_costs import COLUMNS, UnitCosts, kind_of
 from .unit_sums import Leaving, Parts
 
-FORMAT = 1
-NAME = "vitpareto cost model"
 LEVEL = 0.9
 _OUTSIDE = 2.0  # an interval is this much wider outside of what was measured
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Costs of a batch of candidates, one value each.
-
-    Attributes:
-        latency_ms: of one run of the device's batch; with exits the mean over images.
-        low_ms: lower end of the 90% interval.
-        high_ms: upper end of the 90% interval.
-        peak_memory_mb: growth of a process that loads and runs the model; without the runtime's
-            own part where no process was measured.
-        size_mb: of the model's file, in 10^6 bytes.
-        inside: whether every sub-block is within the range of what was measured.
-        energy_mj: of one run above idle; None where no counter told.
-        energy_low_mj: lower end of its 90% interval.
-        energy_high_mj: upper end.
-    """
-
-    latency_ms: Array
-    low_ms: Array
-    high_ms: Array
-    peak_memory_mb: Array
-    size_mb: Array
-    inside: NDArray[np.bool_]
-    energy_mj: Array | None = None
-    energy_low_mj: Array | None = None
-    energy_high_mj: Array | None = None
-
-    def row(self, index: int) -> dict[str, float | bool]:
-        """All costs of one candidate that are known, under their names, as plain numbers."""
-        columns = {name: values for name, values in vars(self).items() if values is not None}
-        return {name: values[index].item() for name, values in columns.items()}
 
 
 class CostModel:
@@ -324,13 +287,9 @@ class CostModel:
         Raises:
             CostError: no such file, not a cost model, or of a newer version.
         """
+        data = read_model(path)
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls.from_dict(data)
-        except OSError as error:
-            raise CostError(f"{path}: cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CostError(f"{path}: not JSON: {error}") from error
         except CostError as error:
             raise CostError(f"{path}: {error}") from None
 
@@ -341,14 +300,7 @@ class CostModel:
         Raises:
             CostError: not a cost model, or of a newer version.
         """
-        if not isinstance(data, Mapping) or data.get("format") != NAME:
-            raise CostError("not a cost model: it has no name 'format' that says so")
-        if data.get("version") != FORMAT:
-            raise CostError(
-                f"version must be {FORMAT}, got {data.get('version')!r}: the model was written "
-                "by another release of vitpareto"
-            )
-        _check_numbers(data)
+        check_model(data)
         try:
             return cls(
                 data["device"],
@@ -420,54 +372,3 @@ class CostModel:
             "energy_low_mj": energy_mj / factor,
             "energy_high_mj": energy_mj * factor,
         }
-
-
-def is_model_file(path: str | Path) -> bool:
-    """Whether a file is one that `CostModel.save` wrote, whole or damaged."""
-    if Path(path).suffix != ".json":
-        return False
-    try:
-        return f'"{NAME}"' in Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def fit_groups(table: LatencyTable) -> dict[str, Regressor]:
-    """A regressor for every group of units in a table."""
-    rows = list(table.of_kind("unit"))
-    groups: dict[str, dict[str, tuple[Unit, list[float]]]] = {}
-    for row, level in zip(rows, table.levels(rows), strict=True):
-        unit = parse_unit(row.key)
-        if kernel_recipe(unit.recipe, str(table.identity.get("runtime"))) != unit.recipe:
-            continue  # runs the kernels of another recipe, which has rows of its own
-        groups.setdefault(unit.group, {}).setdefault(unit.key, (unit, []))[1].append(level)
-    return {
-        name: Regressor.fit(
-            [unit.terms for unit, _ in members.values()],
-            [unit.numbers for unit, _ in members.values()],
-            [geometric(levels) for _, levels in members.values()],
-        )
-        for name, members in groups.items()
-    }
-
-
-def _check_numbers(data: Mapping[str, Any]) -> None:
-    """Check that what predicts is there and finite: from NaN follow NaNs, without a word.
-
-    Raises:
-        CostError: it is not.
-    """
-    if data.get("groups") == {}:
-        raise CostError("a cost model of no sub-blocks: groups is empty")
-    for name in ("correction", "interval", "memory", "size", "groups", "energy"):
-        if not _is_finite(data.get(name)):
-            raise CostError(f"{name} holds a number that is not finite")
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether all numbers in plain data are."""
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...cost_models import CostModel, Device
-from ...cost_models.predict.model import is_model_file
+from ...cost_models.predict.model_file import is_model_file
 from ...spaces.errors import ConfigError, did_you_mean
 from ..config import DeviceConfig, load_config
 from ..store.run_folder import RunFolder
