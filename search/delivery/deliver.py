@@ -21,16 +21,9 @@ from .distill_token import settle
 from .exit_parts import Rule, read_rule
 from .exit_promises import exits_of, with_shares
 from .export import chosen_recipes
+from .hashes import hashes
 from .holding import make_hold, retrained
-from .manifest import (
-    MANIFEST,
-    Manifest,
-    hashes,
-    now,
-    read_manifest,
-    versions,
-    write_manifest,
-)
+from .manifest import MANIFEST, Manifest, now, read_manifest, versions, write_manifest
 from .preprocessing import Preprocessing
 from .terms import Terms
 

@@ -28,7 +28,8 @@ from .build import Build
 from .export import build_for
 from .formats.onnx import encode_graph
 from .handover import device_of, fill, verified_folder
-from .manifest import Manifest, hashes
+from .hashes import hashes
+from .manifest import Manifest
 from .preprocessing import metadata
 
 ABOUT = "features.json"

@@ -13,7 +13,7 @@ from ...spaces import Candidate
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
 from .claims import Accuracy, Check
-from .manifest import changed_file, hashes
+from .hashes import changed_file, hashes
 
 ROUNDING, CORRECTION, STEP_BACK = "rounding", "correction", "step_back"
 # Stages, and by how much accuracy may fall in each: of the artifact against what came before it.

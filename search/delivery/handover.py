@@ -26,15 +26,8 @@ from .claims import Accuracy
 from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
-from .manifest import (
-    Manifest,
-    changed_file,
-    hashes,
-    now,
-    read_manifest,
-    versions,
-    write_manifest,
-)
+from .hashes import changed_file, hashes
+from .manifest import Manifest, now, read_manifest, versions, write_manifest
 from .program.onnxruntime import PART
 
 RANDOM = "not verified: random weights, for latency work alone"  # status of such exports

@@ -33,9 +33,10 @@ from .artifact import read_candidate, read_model
 from .artifact_timing import twin_of
 from .formats import format_of
 from .handover import fill
+from .hashes import changed_file
 from .kit_page import check_page, in_browser, write_page
 from .kit_words import IN_BROWSER, on_machine, read_me, shell_script
-from .manifest import Manifest, changed_file, manifests, now
+from .manifest import Manifest, manifests, now
 from .verify import rebuild
 
 IMAGES_MB = 32  # of images in one size, which is as many as they need be

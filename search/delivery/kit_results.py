@@ -42,8 +42,9 @@ from .checks import check_answers, float_distance, floor_on
 from .claims import Check
 from .confusion import class_results
 from .formats import format_of
+from .hashes import changed_file
 from .kit import FEWEST, run_id
-from .manifest import Manifest, changed_file, manifests, write_manifest
+from .manifest import Manifest, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
 from .verify import Report, check_promises, metrics_of, rebuild
 

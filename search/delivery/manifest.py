@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ from .claims import (
     read_story,
 )
 from .confusion import ClassResult, read_classes
+from .hashes import digest
 from .kernel_inventory import Inventory
 from .preprocessing import Preprocessing
 
@@ -296,7 +296,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         RunError: the folder cannot be written.
     """
     body = manifest.to_dict()
-    write_json(folder / MANIFEST, body | {"digest": _digest(body)})
+    write_json(folder / MANIFEST, body | {"digest": digest(body)})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -321,7 +321,7 @@ def read_manifest(folder: Path) -> Manifest:
     for name in (*NEEDED, "digest"):
         if name not in data:
             raise RunError(f"{path}: not a manifest: lacks {name!r}")
-    if data["digest"] != _digest({k: v for k, v in data.items() if k != "digest"}):
+    if data["digest"] != digest({k: v for k, v in data.items() if k != "digest"}):
         raise RunError(f"{path}: was edited: its content does not have the hash that it names")
     if data["key"] != folder.name:
         raise RunError(f"{path}: is that of {data['key']!r}, not of its folder")
@@ -383,29 +383,6 @@ def _as_promised(manifest: Manifest, calibrated: Mapping[str, Any] | None) -> Ma
     )
 
 
-def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of files by name."""
-    return {name: _sha256((folder / name).read_bytes()) for name in names}
-
-
-def changed_file(folder: Path, wanted: Mapping[str, str]) -> str:
-    """Name of the first file that has changed; empty if none has.
-
-    Raises:
-        RunError: a file is missing, or is outside of the folder.
-    """
-    for name, digest in wanted.items():
-        path = folder / name
-        # The manifest may have been edited, so its names are not trusted.
-        if Path(name).name != name or path.is_symlink():
-            raise RunError(f"{folder}: the manifest names {name!r}, which is outside of the folder")
-        if not path.is_file():
-            raise RunError(f"{path}: missing")
-        if _sha256(path.read_bytes()) != digest:
-            return name
-    return ""
-
-
 def versions() -> dict[str, str]:
     """Versions of the packages that make an artifact."""
     return {name: metadata.version(name) for name in PACKAGES}
@@ -414,11 +391,3 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """Local time with its zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    return _sha256(json.dumps(body, sort_keys=True).encode())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

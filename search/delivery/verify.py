@@ -36,9 +36,10 @@ from .confusion import class_results
 from .exit_parts import names_of
 from .export import build_for
 from .formats import format_of
+from .hashes import changed_file
 from .kernel_inventory import Inventory
 from .leaving import mean_cost, reach_of, shares_of
-from .manifest import Manifest, changed_file, manifests, write_manifest
+from .manifest import Manifest, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
 
 

@@ -18,7 +18,8 @@ import yaml
 from onnx import external_data_helper
 
 from vitpareto.search.cli import commands as cli
-from vitpareto.search.delivery.manifest import hashes, read_manifest, write_manifest
+from vitpareto.search.delivery.hashes import hashes
+from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
 from ..made import SPACE, Made, copy_of_int8, everywhere
