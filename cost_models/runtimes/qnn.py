@@ -51,8 +51,13 @@ class QnnModel:
         self.input_shape = [int(n) for n in given.shape]
 
     def run(self, images: Array) -> Array:
-        """Inputs of the compiled shape -> what the NPU would answer."""
-        return self._session.run(None, {self._name: images})[0]
+        """Inputs of the compiled shape -> what the NPU would answer.
+
+        Raises:
+            CostError: QNN refuses the graph only now.
+        """
+        with refusing(QnnRuntime.title, "graph", refusals()):
+            return self._session.run(None, {self._name: images})[0]
 
     def kernels(self) -> dict[str, int]:
         """Operators of the graph, with what the NPU multiplies: it has no float32."""

@@ -72,6 +72,8 @@ def test_the_binary_of_a_chip_answers_alike(chip: str) -> None:
     assert [n.op_type for n in nodes] == ["EPContext"]
     x = np.random.default_rng(0).standard_normal((1, 4, 3)).astype(np.float32)
     assert np.array_equal(runtime.compile(binary).run(x), runtime.compile(content).run(x))
+    with pytest.raises(CostError, match=r"^QNN refuses the graph: "):
+        runtime.compile(content).run(x[:, :2])
 
 
 def test_what_the_processor_would_have_to_do_is_named() -> None:
