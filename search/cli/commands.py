@@ -48,7 +48,9 @@ def main() -> None:
         with needed(" ".join(sys.argv[1:2])):
             cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the second into the first
-        click.echo("Interrupted. What was finished is kept: the same command goes on.", err=True)
+        click.echo(
+            "Interrupted. Run folders keep what is in them: the same command goes on.", err=True
+        )
         sys.exit(FAILED)
     except click.ClickException as error:
         error.show()

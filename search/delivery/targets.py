@@ -102,15 +102,20 @@ def try_targets(
     Args:
         models: what to try.
         own: device that stands for its runtime; the runtime's first preset by default.
-        progress: called with the share that is done, and the runtime that is tried.
+        progress: called with the share that is done, and the runtime that is tried or timed.
     """
     names = [ORIGIN, *(name for name in RUNTIMES if name != ORIGIN)]
+    steps = len(names) * (1 + TURNS)
+
+    def tell(done: int, words: str) -> None:
+        if progress:
+            progress(done / steps, words)
+
     answers: dict[str, Array] = {}
     rows: dict[tuple[int, str], Target] = {}
     waiting: dict[Device, list[TimedGraph]] = {}
     for done, name in enumerate(names):
-        if progress:
-            progress(done / len(names), name)
+        tell(done, name)
         device = own if own and own.runtime == name else device_of(name)
         reason, spec = available(device), find_runtime(name)
         for index, model in enumerate(models):
@@ -123,8 +128,9 @@ def try_targets(
                     graph = TimedGraph("model", key, content, shape, 1, len(content))
                     waiting.setdefault(device, []).append(graph)
             rows[index, name] = row
-    for _ in range(TURNS):  # in turn, as the machine may be slow while one is timed
+    for turn in range(1, 1 + TURNS):  # in turn, as the machine may be slow while one is timed
         for device, graphs in waiting.items():
+            tell(turn * len(names) + names.index(device.runtime), f"timing {device.runtime}")
             for key, ms in _timed(device, graphs).items():
                 row = rows[int(key), device.runtime]
                 best = min(ms, row.latency_ms or ms)

@@ -52,4 +52,4 @@ def test_ctrl_c_in_every_stage(finished: Path, run_file: Path, tmp_path: Path) -
 def test_ctrl_c_elsewhere(run_file: Path, tmp_path: Path) -> None:
     command = [str(BIN / "vitpareto"), "proxy", str(run_file), "--run-dir", str(tmp_path / "run")]
     said = interrupted(command, "teacher")
-    assert said == "Interrupted. What was finished is kept: the same command goes on."
+    assert said == "Interrupted. Run folders keep what is in them: the same command goes on."
