@@ -78,13 +78,13 @@ class MixerCase:
     @classmethod
     @cache
     def telling(cls) -> list[Candidate]:
-        """The first candidates in which every choice for a number of the mixer occurs."""
+        """Few candidates in which every choice for a number of the mixer occurs."""
 
         def choices(c: Candidate) -> set[Hashable]:
             a = c.architecture
             return set[Hashable]([a.norm]).union(*map(traits, a.blocks()))
 
-        return first_with_each(cls.candidates(), choices)
+        return few_with_each([*cls.candidates(), *cls.space().sample(40, 1)], choices)
 
     @classmethod
     def places(cls) -> Iterator[Place]:
@@ -211,13 +211,14 @@ def traits(block: Block) -> set[Hashable]:
     return {*block.numbers, tuple(name for name, _ in block.numbers)}
 
 
-def first_with_each(items: Iterable[T], traits: Callable[[T], set[Hashable]]) -> list[T]:
-    """The items that have a trait which none before them has."""
-    seen, found = set[Hashable](), list[T]()
-    for item in items:
-        if not traits(item) <= seen:
-            seen |= traits(item)
-            found.append(item)
+def few_with_each(items: Iterable[T], traits: Callable[[T], set[Hashable]]) -> list[T]:
+    """Items that together have every trait: at each turn the first of those that add most."""
+    left = [(traits(item), item) for item in items]
+    missing, found = set[Hashable]().union(*(own for own, _ in left)), list[T]()
+    while missing:
+        most, item = max(left, key=lambda pair: len(pair[0] & missing))
+        missing -= most
+        found.append(item)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from onnx import numpy_helper
 
-from ...spaces.contract import MixerCase, first_with_each, images, traits
+from ...spaces.contract import MixerCase, few_with_each, images, traits
 from ...spaces.supernet import blueprint
 from ..device import Device
 from ..runtimes import open_runtime
@@ -62,7 +62,7 @@ class MixerCostContract(MixerCase):
         if not find_spec("onnxruntime"):
             return
         mixers = [unit for unit in self.units() if unit.block.kind == "mixer"]
-        for unit in first_with_each(mixers, lambda u: {u.block.norm, *traits(u.block.place.block)}):
+        for unit in few_with_each(mixers, lambda u: {u.block.norm, *traits(u.block.place.block)}):
             module, shape = build(unit.block)
             tensors = map(numpy_helper.to_array, to_onnx(module, shape).graph.initializer)
             stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
