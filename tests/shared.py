@@ -196,7 +196,7 @@ def few_rounds() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(bench, "NETWORK_HEAT_MS", bench.HEAT_MS)
         for name, less in {"ALONE_MS": 15.0, "FEWEST_RUNS": 12, "LOOP_MS": 1.0}.items():
             patch.setattr(timing, name, less)
-        for name, less in {"MOST_S": 0.1, "LIMIT_S": 0.5, "PART_S": 0.5}.items():
+        for name, less in {"MOST_S": 0.1, "LIMIT_S": 0.2, "PART_S": 0.2}.items():
             patch.setattr(steps, name, less)
         for module in (bench, calibrate):
             patch.setattr(module, "UNREST", math.inf)

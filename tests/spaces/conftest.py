@@ -1,6 +1,7 @@
 """Every preset, some of its candidates, and its supernet, each made once."""
 
 from copy import copy
+from functools import cache
 
 import pytest
 import torch
@@ -15,9 +16,23 @@ from .helpers import images, randomize
 torch.set_num_threads(1)
 
 
+# Kept when tests come in an order that mixes presets, and pytest makes fixtures again.
+preset = cache(SearchSpace.from_yaml)
+
+
+@cache
+def made(name: str) -> Supernet:
+    return Supernet(preset(name))
+
+
 @pytest.fixture(scope="session", params=presets())
-def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return SearchSpace.from_yaml(request.param)
+def preset_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def space(preset_name: str) -> SearchSpace:
+    return preset(preset_name)
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +42,9 @@ def candidates(space: SearchSpace) -> list[Candidate]:
 
 
 @pytest.fixture(scope="session")
-def initial(space: SearchSpace) -> Supernet:
+def initial(preset_name: str) -> Supernet:
     """With the weights that it is made with; copy it before changing anything in it."""
-    return Supernet(space)
+    return made(preset_name)
 
 
 @pytest.fixture(scope="session")

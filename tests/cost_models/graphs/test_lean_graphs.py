@@ -17,15 +17,13 @@ STEPS = ("_unalias", "_fold_transposes", "without_idle")  # that change a graph 
 OF_TRAINING = ("Dropout", "Identity")
 
 
-@pytest.fixture(params=["digits", "cifar", "mobile_hybrid@64"])
-def graphs(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+@pytest.fixture(scope="module", params=["digits", "cifar", "mobile_hybrid@64"])
+def graphs(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """A network as the exporter writes it, and as it is delivered."""
     (candidate,) = SearchSpace.from_yaml(request.param).sample(1, 2)
     built, shape = network(candidate), input_shape(candidate, 1)
     lean = exporting.to_onnx(built, shape)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for name in STEPS:
             patch.setattr(exporting, name, lambda graph: None)
         patch.setattr(exporting, "simplify", lambda model: model)

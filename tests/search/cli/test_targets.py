@@ -86,6 +86,8 @@ def test_what_a_runtime_refuses_is_a_row(monkeypatch: pytest.MonkeyPatch) -> Non
     from vitpareto.cost_models.tflite import operators
 
     monkeypatch.delitem(operators.OPERATORS, "Softmax")
+    few = {name: RUNTIMES[name] for name in ("onnxruntime", "litert", "torch")}
+    monkeypatch.setattr(targets, "RUNTIMES", few)
     candidate = SearchSpace.from_yaml("digits@16").largest()
     rows = {row.runtime: row for row in targets.try_targets([_random("x", candidate)])}
     row = rows["litert"]

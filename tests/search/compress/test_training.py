@@ -21,7 +21,7 @@ def accuracy(trained: Trained, network: Network, chosen: Candidate) -> float:
     "policy",
     [
         Policy(3, 8),
-        Policy(8, 8, rank_ratio=0.3),
+        pytest.param(Policy(8, 8, rank_ratio=0.3), marks=pytest.mark.slow),
         pytest.param(Policy(8, 8, sparsity=0.6), marks=pytest.mark.slow),
     ],
     ids=str,
