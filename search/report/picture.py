@@ -23,11 +23,15 @@ def front_png(*sides: Facts) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9 * len(sides), 5.4), dpi=110, layout="constrained")
-    for i, facts in enumerate(sides, 1):
-        axes = figure.add_subplot(1, len(sides), i)
+    shown = [(facts, figure.add_subplot(1, len(sides), i)) for i, facts in enumerate(sides, 1)]
+    for facts, axes in shown:
         if len(sides) > 1:
             axes.set_title(facts.config.device_label, color=INK)
         _draw(facts, figure, axes)
+    figure.draw_without_rendering()  # settles where everything is ...
+    figure.set_layout_engine("none")  # ... once, as the layout takes most of the time
+    for facts, axes in shown:
+        _name(facts, figure, axes)
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_png(stream)
     return stream.getvalue()
@@ -101,7 +105,6 @@ def _draw(facts: Facts, figure: Any, axes: Any) -> None:
     axes.grid(alpha=0.25, linewidth=0.7)
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower right", fontsize=8, framealpha=0.85, edgecolor="none")
-    _name(facts, figure, axes)
 
 
 def _name(facts: Facts, figure: Any, axes: Any) -> None:
@@ -112,7 +115,6 @@ def _name(facts: Facts, figure: Any, axes: Any) -> None:
     at += [(row["latency_ms"], 100 * row[facts.goal]) for row in baselines]
     if not at:
         return
-    figure.draw_without_rendering()  # settles where everything is
     height = figure.bbox.height
     spots = [(float(x), float(height - y)) for x, y in axes.transData.transform(at)]
     taken = [*walls(figure.bbox.width, height), *(mark(*spot, 8) for spot in spots)]
