@@ -123,7 +123,8 @@ def finishing_s(rates: Rates) -> float:
     count, workers = config.finish.finalists, config.executor.workers
     turns = math.ceil(count * len(config.finish.ways) / workers)
     artifacts = count * len(config.devices)
-    return started_s(rates) + turns * finalist_s(rates) + DELIVER * rates.process_s * artifacts
+    delivered = (DELIVER * rates.process_s + rates.judge_s) * artifacts
+    return started_s(rates) + turns * finalist_s(rates) + delivered
 
 
 def finalist_s(rates: Rates) -> float:
@@ -135,9 +136,12 @@ def finalist_s(rates: Rates) -> float:
 
 
 def verification_s(rates: Rates) -> float:
-    """Of running the artifacts on their devices."""
+    """Of running the artifacts on their devices, also on all validation and test images."""
     config = rates.config
-    return VERIFY * rates.process_s * config.finish.finalists * len(config.devices)
+    others = rates.train_images + rates.search_images  # all but these are answered
+    answered = rates.judge_s * max(1.0, (rates.images - others) / rates.validation_images)
+    each = VERIFY * rates.process_s + answered
+    return each * config.finish.finalists * len(config.devices)
 
 
 def reference_s(rates: Rates) -> float:
