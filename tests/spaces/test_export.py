@@ -1,6 +1,7 @@
 """Every candidate exports with static shapes, and ONNX Runtime gives the same logits."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
 from vitpareto.spaces.architecture import DOWNSAMPLES
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
+from vitpareto.spaces.networks.branches import unbranch
 from vitpareto.spaces.supernet import Supernet
 
 from .helpers import NUMBERS, difference, images, levit, randomized, run_onnx, small, to_onnx
@@ -19,7 +21,9 @@ DYNAMIC = {"Shape", "NonZero", "Range", "Loop", "If", "Scan"}
 def agree(network: Network, dynamo: bool = False) -> None:
     """ONNX Runtime gives the network's logits, from a graph that looks at no shape."""
     x = images(network.architecture, 1)
-    model = to_onnx(network, x, dynamo)
+    whole = deepcopy(network)
+    unbranch(whole)  # branches are for training
+    model = to_onnx(whole, x, dynamo)
     # The fast exporter does not always infer the shape of its output.
     for value in (*model.graph.input, *model.graph.output)[: 1 + dynamo]:
         assert all(d.dim_value > 0 for d in value.type.tensor_type.shape.dim)
