@@ -17,6 +17,7 @@ from vitpareto.search.delivery.manifest import Manifest, read_manifests
 from vitpareto.search.pipeline import search_candidates, steps_of
 from vitpareto.search.report.facts import gather
 from vitpareto.search.report.models import ladder
+from vitpareto.search.run import choosing
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.choosing import chosen_before, finalists
 from vitpareto.search.run.opening import open_run
@@ -159,8 +160,12 @@ def test_finished_models_move_the_forecasts_of_the_others(searched: Path) -> Non
     assert "and moved by what" in report and "Accuracy: forecast and finished" in report
 
 
-def test_more_finalists_are_chosen_by_moved_forecasts(searched: Path, tmp_path: Path) -> None:
+def test_more_finalists_are_chosen_by_moved_forecasts(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was scored before stays, and a choice is made once."""
+    # By predicted latencies: those that are measured of so little work may leave few on the front.
+    monkeypatch.setattr(choosing, "corrected", lambda chosen, *_: chosen)
     path = tmp_path / "run"
     shutil.copytree(searched, path)
     before = (path / "evaluations.jsonl").read_text()
@@ -175,8 +180,7 @@ def test_more_finalists_are_chosen_by_moved_forecasts(searched: Path, tmp_path: 
         assert folder.evaluations.read_text().startswith(before)
         assert not chosen_before(run)
         chosen = finalists(run)
-        # How many there are depends on the latency that is measured.
-        assert chosen and finalists(run) == chosen == chosen_before(run)
+        assert len(chosen) > 2 and finalists(run) == chosen == chosen_before(run)
     known = [e for e in chosen if e.key in moved]
     assert known
     for e in known:

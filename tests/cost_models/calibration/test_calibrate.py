@@ -32,6 +32,7 @@ from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.measure.bench import Bench, TimedGraph
 from vitpareto.cost_models.measure.capabilities import capabilities, devices
 from vitpareto.cost_models.measure.footprint import Footprint
+from vitpareto.cost_models.standalone import timing as protocol
 from vitpareto.cost_models.standalone.timing import (
     ALONE_MS,
     ALONE_ROUNDS,
@@ -332,8 +333,10 @@ def test_the_protocol_divides_slow_spells_out() -> None:
         measure_session(graphs, [], 3)
 
 
-def test_anchors_are_timed_around_a_graph() -> None:
+def test_anchors_are_timed_around_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that gets slower from run to run: the anchor's time is that of the middle."""
+    for name, usual in {"ALONE_MS": 60.0, "FEWEST_RUNS": 32, "LOOP_MS": 2.5}.items():
+        monkeypatch.setattr(protocol, name, usual)  # searches in the same process time fewer
 
     class Slowing(Counting):
         def run(self, x: np.ndarray) -> None:
@@ -343,7 +346,7 @@ def test_anchors_are_timed_around_a_graph() -> None:
     graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
     watches = [stopwatch(one, np.zeros(1), lambda: clock[0]) for one in (graph, anchor)]
     timing, (anchor_ms,) = measure_beside(watches[0], watches[1:])
-    assert timing.median_ms > 1.02  # by how much everything was slowed, in however few runs
+    assert timing.median_ms > 1.1  # by how much everything was slowed
     assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
 
 
