@@ -19,7 +19,7 @@ from ..scoring.evaluation import Evaluation
 from ..store.atomic_files import read_json, write_json
 from ..training.pace import Limit, Pace, makespan
 from .assets import Run
-from .estimates import DELIVER, SECONDS, lessons_s, started_s
+from .estimates import SECONDS, artifact_s, lessons_s, started_s
 from .inheriting import READY, begin_anew, is_spare, rate_of_new, without_supernet
 from .lengths import KEYS, MOST
 from .planning import (
@@ -191,7 +191,7 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
         for key, s in each.items()
     }
     left = run.config.budget_s - spent_s(run) - _after_s(rates)
-    left -= started_s(rates) + DELIVER * rates.process_s * len(chosen)
+    left -= started_s(rates) + artifact_s(rates) * len(chosen)
     training = (1 - AGAIN) * left
     if Stage.FINISHING not in known["chosen"]:
         slow_first = sorted([*passes.values()] * len(config.finish.ways), reverse=True)

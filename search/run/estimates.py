@@ -123,8 +123,12 @@ def finishing_s(rates: Rates) -> float:
     count, workers = config.finish.finalists, config.executor.workers
     turns = math.ceil(count * len(config.finish.ways) / workers)
     artifacts = count * len(config.devices)
-    delivered = (DELIVER * rates.process_s + rates.judge_s) * artifacts
-    return started_s(rates) + turns * finalist_s(rates) + delivered
+    return started_s(rates) + turns * finalist_s(rates) + artifact_s(rates) * artifacts
+
+
+def artifact_s(rates: Rates) -> float:
+    """Of making one artifact and comparing its answers."""
+    return DELIVER * rates.process_s + rates.judge_s
 
 
 def finalist_s(rates: Rates) -> float:
