@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def hashes_of(folder: Path, names: list[str]) -> dict[str, str]:
+def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of files in a folder, by their names there with slashes."""
     return {name: sha256(folder / name) for name in sorted(names)}
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ...cost_models.standalone.seal import hashes_of
 from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ...spaces.exits import has_exits
@@ -21,7 +22,6 @@ from .distill_token import settle
 from .exit_parts import Rule, read_rule
 from .exit_promises import exits_of, with_shares
 from .export import chosen_recipes
-from .hashes import hashes
 from .holding import make_hold, retrained
 from .manifest import MANIFEST, Manifest, now, read_manifest, versions, write_manifest
 from .preprocessing import Preprocessing
@@ -93,7 +93,7 @@ def deliver(
         limits={o.name: o.limit for o in terms.objectives if o.limit is not None},
         goal=terms.goal,
         ladder=ladder,
-        files=hashes(unfinished, made.files),
+        files=hashes_of(unfinished, made.files),
         ways=ways or {},
         distill_token=settled.forms,
         elsewhere=_elsewhere(candidate, terms),

@@ -17,6 +17,7 @@ from ...cost_models.graphs.modules import input_shape
 from ...cost_models.graphs.to_onnx import to_onnx
 from ...cost_models.runtime_spec import ONNX, find_runtime
 from ...cost_models.runtimes.onnxruntime import outputs_of
+from ...cost_models.standalone.seal import hashes_of
 from ...spaces.errors import ConfigError, RunError
 from ...spaces.networks.backbone import Backbone, feature_maps
 from ...spaces.networks.refit import resized_network
@@ -28,7 +29,6 @@ from .build import Build
 from .export import build_for
 from .formats.onnx import encode_graph
 from .handover import device_of, fill, verified_folder
-from .hashes import hashes
 from .manifest import Manifest
 from .preprocessing import metadata
 
@@ -97,7 +97,7 @@ def _write(build: Build, device: Device, data: Data, chosen: Manifest, folder: P
         "distance_to_torch": distance,
         "verified": False,
         "status": STATUS,
-        "files": hashes(folder, ["model.onnx", CANDIDATE, WEIGHTS]),
+        "files": hashes_of(folder, ["model.onnx", CANDIDATE, WEIGHTS]),
     }
     write_atomic(folder / ABOUT, json.dumps(facts, indent=1) + "\n")
     return "model.onnx"

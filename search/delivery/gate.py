@@ -9,11 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...cost_models.standalone.seal import hashes_of
 from ...spaces import Candidate
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
+from .changed_files import changed_file
 from .claims import Accuracy, Check
-from .hashes import changed_file, hashes
 
 ROUNDING, CORRECTION, STEP_BACK = "rounding", "correction", "step_back"
 # Stages, and by how much accuracy may fall in each: of the artifact against what came before it.
@@ -84,7 +85,7 @@ def hold(
     except OSError as error:
         raise RunError(f"{kept}: cannot be written: {error}") from error
     weights = weights_of(network)
-    return Held(kept, candidate, compensate, weights, trained, hashes(kept, files), share, steps)
+    return Held(kept, candidate, compensate, weights, trained, hashes_of(kept, files), share, steps)
 
 
 def copy_of(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from ...cost_models import Device
 from ...cost_models.device import presets
 from ...cost_models.runtime_spec import RUNTIMES
 from ...cost_models.runtimes import find_runtime, open_runtime
+from ...cost_models.standalone.seal import hashes_of
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import RECIPES
 from ...spaces.errors import ConfigError, RunError, did_you_mean
@@ -21,12 +22,12 @@ from ..store.atomic_files import sync_folder
 from ..store.candidate_files import read_candidates
 from ..training.accuracy import accuracy
 from .artifact import Artifact, load_network, read_candidate
+from .changed_files import changed_file
 from .checks import floor_on
 from .claims import Accuracy
 from .confusion import class_results
 from .export import build_for, check_runs, chosen_recipes, export_random, export_trained
 from .formats import format_of
-from .hashes import changed_file, hashes
 from .manifest import Manifest, now, read_manifest, versions, write_manifest
 from .program.onnxruntime import PART
 
@@ -114,7 +115,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         device=device,
         identity=device.identity(),
         recipes=chosen_recipes(candidate, build.recipes),
-        files=hashes(folder, files),
+        files=hashes_of(folder, files),
         answers=Accuracy(**accuracy(logits, split.labels)),
         made_from=chosen.where
         if chosen.metrics

@@ -31,9 +31,9 @@ from ..store.atomic_files import read_json
 from ..store.run_folder import RunPaths
 from .artifact import read_candidate, read_model
 from .artifact_timing import twin_of
+from .changed_files import changed_file
 from .formats import format_of
 from .handover import fill
-from .hashes import changed_file
 from .kit_page import check_page, in_browser, write_page
 from .kit_words import IN_BROWSER, on_machine, read_me, shell_script
 from .manifest import Manifest, manifests, now

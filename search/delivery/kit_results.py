@@ -38,11 +38,11 @@ from ..store.run_folder import RunFolder
 from .artifact import read_model
 from .artifact_timing import speed_of
 from .build import Build
+from .changed_files import changed_file
 from .checks import check_answers, float_distance, floor_on
 from .claims import Check
 from .confusion import class_results
 from .formats import format_of
-from .hashes import changed_file
 from .kit import FEWEST, run_id
 from .manifest import Manifest, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes

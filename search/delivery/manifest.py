@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from ...cost_models import Device
 from ...cost_models.runtime_spec import find_runtime
+from ...cost_models.standalone.seal import digest
 from ...cost_models.tables.anchors import Pace
 from ...cost_models.units.precision_recipes import Book
 from ...spaces.errors import RunError, VitParetoError
@@ -34,7 +35,6 @@ from .claims import (
     read_story,
 )
 from .confusion import ClassResult, read_classes
-from .hashes import digest
 from .kernel_inventory import Inventory
 from .preprocessing import Preprocessing
 
@@ -321,7 +321,7 @@ def read_manifest(folder: Path) -> Manifest:
     for name in (*NEEDED, "digest"):
         if name not in data:
             raise RunError(f"{path}: not a manifest: lacks {name!r}")
-    if data["digest"] != digest({k: v for k, v in data.items() if k != "digest"}):
+    if data["digest"] != digest(data):
         raise RunError(f"{path}: was edited: its content does not have the hash that it names")
     if data["key"] != folder.name:
         raise RunError(f"{path}: is that of {data['key']!r}, not of its folder")

@@ -21,6 +21,7 @@ from .answering import answers_here
 from .artifact import Artifact, load_network, read_candidate
 from .artifact_timing import part_keys, time_artifacts
 from .build import Build
+from .changed_files import changed_file
 from .checks import (
     LOCAL,
     check_energy,
@@ -36,7 +37,6 @@ from .confusion import class_results
 from .exit_parts import names_of
 from .export import build_for
 from .formats import format_of
-from .hashes import changed_file
 from .kernel_inventory import Inventory
 from .leaving import mean_cost, reach_of, shares_of
 from .manifest import Manifest, manifests, write_manifest

@@ -19,9 +19,9 @@ from vitpareto.search.data.dataset import Data, Images
 from vitpareto.search.data.pixels import Look
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.delivery.artifact import Artifact, load_network, read_candidate, read_model
+from vitpareto.search.delivery.changed_files import changed_file
 from vitpareto.search.delivery.export import build_for, calibration, export_random
 from vitpareto.search.delivery.formats import FORMATS
-from vitpareto.search.delivery.hashes import changed_file
 from vitpareto.search.delivery.holding import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing

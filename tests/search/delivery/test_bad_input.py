@@ -17,8 +17,8 @@ import pytest
 import yaml
 from onnx import external_data_helper
 
+from vitpareto.cost_models.standalone.seal import hashes_of
 from vitpareto.search.cli import commands as cli
-from vitpareto.search.delivery.hashes import hashes
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
@@ -112,7 +112,7 @@ def points_outside(path: Path) -> None:
 def reseal(folder: Path) -> None:
     """What somebody would do who edits a model and then the manifest."""
     manifest = read_manifest(folder)
-    write_manifest(folder, replace(manifest, files=hashes(folder, list(manifest.files))))
+    write_manifest(folder, replace(manifest, files=hashes_of(folder, list(manifest.files))))
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,12 @@
-"""Hashes: by which files that must not change are known."""
+"""Changed files: whether a delivered folder is what its manifest says."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from ...cost_models.standalone.seal import sha256
 from ...spaces.errors import RunError
-
-
-def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of files by name."""
-    return {name: _sha256((folder / name).read_bytes()) for name in names}
 
 
 def changed_file(folder: Path, wanted: Mapping[str, str]) -> str:
@@ -29,15 +22,6 @@ def changed_file(folder: Path, wanted: Mapping[str, str]) -> str:
             raise RunError(f"{folder}: the manifest names {name!r}, which is outside of the folder")
         if not path.is_file():
             raise RunError(f"{path}: missing")
-        if _sha256(path.read_bytes()) != digest:
+        if sha256(path) != digest:
             return name
     return ""
-
-
-def digest(body: Mapping[str, Any]) -> str:
-    """SHA-256 of plain data, whatever their order."""
-    return _sha256(json.dumps(body, sort_keys=True).encode())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
