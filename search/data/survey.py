@@ -86,7 +86,7 @@ def survey(
         warnings=[f"{STOPS}{problem}" for problem in problems],
     )
     found = [*listing.warnings, *_copy_warnings(catalog, readable, copies)]
-    found += _split_warnings(listing, splits)
+    found += _split_warnings(config, listing, splits)
     found += _gaps(catalog, listing)
     if config.balance == "none":
         found += filter(
@@ -140,14 +140,24 @@ def _duplicates(
     return {"exact": about(copies.exact), "near": about(copies.near)}
 
 
-def _split_warnings(listing: Listing, splits: Mapping[int, str]) -> list[str]:
-    """Lines on declared splits of which nothing is left, and on groups that they tear apart."""
+def _split_warnings(config: DataConfig, listing: Listing, splits: Mapping[int, str]) -> list[str]:
+    """Lines on declared splits, and on groups that they tear apart.
+
+    Of the splits those are named of which nothing is left, and those for which the configuration
+    asks for a share, which nobody cuts.
+    """
     declared = {entry.split for entry in listing.entries}
     left = {listing.entries[i].split for i in splits}
     lines = [
         f"no image of the {split} split is left: another one is cut from the train split"
         for split in DECLARED
         if split in declared - left
+    ]
+    usual = type(config)().shares
+    lines += [
+        f"{split}: {share:g} is not used, as the images bring a {split} split of their own"
+        for split, share in config.shares.items()
+        if split in left and share != usual[split]
     ]
     where = defaultdict[str, set[str]](set)
     for i, split in splits.items():

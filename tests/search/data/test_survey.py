@@ -171,6 +171,17 @@ def test_a_declared_split_of_which_nothing_is_left_is_said(tmp_path: Path) -> No
     assert "no image of the test split is left" in " ".join(catalog.warnings)
 
 
+def test_a_share_of_a_split_that_the_images_bring_is_told_to_be_unused(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    noisy(root / "train")
+    noisy(root / "validation", 3)
+    asked = DataConfig(root=str(root), validation=0.35, test=0.2)
+    (line,) = [w for w in catalog_of(asked, 16).warnings if "is not used" in w]
+    assert line.startswith("validation: 0.35 is not used")
+    silent = catalog_of(DataConfig(root=str(root), test=0.2), 16).warnings
+    assert not [w for w in silent if "is not used" in w]
+
+
 def test_one_gray_file_that_comes_first_decides_nothing(tmp_path: Path) -> None:
     folder(tmp_path)
     picture(tmp_path / "a" / "0.png", 5, mode="L")
