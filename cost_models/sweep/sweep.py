@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
+from .growth import Growth
 from .variants import BATCH, SIZE, Value, value_of
 
 LEAST = 0.02  # by which a setting must be faster to be kept, or slower to be called so
@@ -89,11 +90,18 @@ class Sweep:
     @property
     def exponent(self) -> float | None:
         """Power of the side of an image by which latency grows; None of less than three sizes."""
+        ms = self._by_side()
+        return power_of(ms) if len(ms) >= 3 else None
+
+    @property
+    def growth(self) -> Growth | None:
+        """Law by which latency grows with the side of an image; None of less than four sizes."""
+        return Growth.fit(self._by_side(), self.side) if self.side else None
+
+    def _by_side(self) -> dict[int, float]:
+        """Latency by the side of an image, that as given among them if others were measured."""
         ms = {int(p.value): p.latency_ms or 0.0 for p in self.of(SIZE)}
-        ms |= {self.side: self.base.latency_ms or 0.0} if self.side and ms else {}
-        if len(ms) < 3:
-            return None
-        return power_of(ms)
+        return ms | ({self.side: self.base.latency_ms or 0.0} if self.side and ms else {})
 
     def best_batch(self, limit_ms: float | None) -> Point | None:
         """Batch of the highest throughput whose latency stays within a limit; None for none."""
@@ -144,13 +152,14 @@ class Sweep:
 
     def to_dict(self, limit_ms: float | None = None) -> dict[str, Any]:
         """Everything, as plain data."""
-        best = self.best_batch(limit_ms)
+        best, growth = self.best_batch(limit_ms), self.growth
         return {
             "device": self.device.to_dict(),
             "rounds": self.rounds,
             "rows": [asdict(p) | {"images_per_s": p.throughput} for p in self.points],
             "ended": dict(self.ended),
             "size_exponent": self.exponent,
+            "size_growth": asdict(growth) if growth else None,
             "best_batch": best.batch if best else None,
             "settings": self.settings(),
             "tuned": self.changes(),

@@ -31,6 +31,13 @@ def sweep_lines(
     lines += [f"{axis} ends: {why}" for axis, why in sweep.ended.items()]
     if sweep.exponent is not None:
         lines.append(f"latency grows with the side of an image to the power {sweep.exponent:.2f}")
+    if growth := sweep.growth:
+        lines.append(
+            f"of {growth.side} px {growth.fixed_ms:.3g} ms are the same for all sizes, "
+            f"{growth.tokens_ms:.3g} ms grow with the tokens and {growth.pairs_ms:.3g} ms with "
+            f"their square: {growth.quadratic_error:.1%} off about a size left out, an exponential "
+            f"{growth.exponential_error:.1%}"
+        )
     if sweep.of(BATCH):
         best = sweep.best_batch(limit_ms)
         within = f" within {limit_ms:g} ms" if limit_ms else ""

@@ -1,10 +1,12 @@
 """Sweeps: what is varied is what it says, and settings are kept only where they are faster."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.sweep.growth import Growth
 from vitpareto.cost_models.sweep.sweep import Point, Sweep, faster
 from vitpareto.cost_models.sweep.variants import axes_of, check_axes, variants, with_value
 from vitpareto.spaces import Candidate, SearchSpace
@@ -67,6 +69,19 @@ def test_exponent_and_best_batch() -> None:
     assert replace(swept(*sizes[:2]), side=224).exponent == pytest.approx(2.5)
     assert found.best_batch(None).batch == 8 and found.best_batch(31.0).batch == 4
     assert found.best_batch(5.0) is None
+
+
+def test_growth_tells_a_quadratic_from_an_exponential() -> None:
+    """Parts of a known latency, at the side that is asked for."""
+    tokens = {side: (side / 224) ** 2 for side in (112, 160, 224, 288, 384)}
+    grown = Growth.fit({side: 2 + 20 * n + 5 * n**2 for side, n in tokens.items()}, 224)
+    assert (grown.fixed_ms, grown.tokens_ms, grown.pairs_ms) == pytest.approx((2, 20, 5), rel=1e-3)
+    assert grown.quadratic_error < 1e-3 < 0.1 < grown.exponential_error
+    blown = Growth.fit({side: 3 * math.exp(2 * n) for side, n in tokens.items()}, 224)
+    assert blown.exponential_error < 1e-6 < 0.1 < blown.quadratic_error
+    flat = Growth.fit(dict.fromkeys(tokens, 7.0), 224)
+    assert (flat.fixed_ms, flat.tokens_ms, flat.pairs_ms) == pytest.approx((7, 0, 0), abs=0.01)
+    assert Growth.fit({112: 1.0, 168: 2.0, 224: 3.0}, 224) is None
 
 
 def test_a_setting_that_lost_is_named() -> None:
