@@ -122,7 +122,7 @@ def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) ->
 
 def _stage_lines(rows: Sequence[Facts], goal: str) -> list[str]:
     """What each stage made of the one before, and of the original."""
-    from ..experiments.cumulative import stages
+    from ..report.cumulative import stages
 
     applied = stages(rows, goal)
     if not applied:

@@ -12,6 +12,7 @@ from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
 from .bars import time_bar
+from .cumulative import cumulative
 from .drawing import draw
 from .facts import Facts
 from .markup import table, tag, text, yes
@@ -227,6 +228,7 @@ def ladder(facts: Facts) -> list[str]:
     plain = [row for row in facts.ladder if not row.get("rewrite")]
     return [
         *_beside(facts, "Before and after", plain),
+        *cumulative(facts),
         *rewrites(facts),
         *_beside(facts, "The start, and nothing changed but its precision", start),
     ]

@@ -102,6 +102,8 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     assert "6.0x" in text
     letter = gather(RunFolder(run, lock=False)).letter(key)
     assert f"searched: {letter} layer_to_rms exact 0.80x +0.0 points 3.0e-07" in text
+    assert "Stage by stage" in text
+    assert f"searched: {letter} 0.17x (0.17x) 1.00x 1.00x +0.0 points (+0.0)" in text
     assert not any("layer_to_rms" in tip for tip in found.tips)
     assert "tau 0.80 (0.70 to 0.90)" in text
     assert "never checked" not in text

@@ -7,6 +7,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..delivery.manifest import SEARCHED
+from ..pareto.objectives import spelled
+from .facts import Facts
+from .markup import table, tag, text
 
 STAGES = ("original", "float32", "float16", "int8")  # of the ladder, of the same trained weights
 
@@ -63,6 +66,30 @@ def stages(rows: Sequence[Mapping[str, Any]], goal: str) -> list[Stage]:
         )
         for before, now in pairwise(kept)
     ]
+
+
+def cumulative(facts: Facts) -> list[str]:
+    """What each stage made of a model as a table; nothing if none were measured."""
+    found = stages(facts.ladder, facts.goal)
+    if not found:
+        return []
+    words = (
+        "Each row beside the one before, and in brackets beside the original: first the same "
+        "weights exported and in fewer bits, where that made them faster, then the most accurate "
+        "searched model."
+    )
+    header = ("stage", "latency", "size", "memory", spelled(facts.goal))
+    rows = [
+        [
+            text(facts.shown_as(s.name)),
+            f"{s.latency:.2f}x ({s.latency_so_far:.2f}x)",
+            f"{s.size:.2f}x",
+            f"{s.memory:.2f}x",
+            f"{100 * s.accuracy:+.1f} points ({100 * s.accuracy_so_far:+.1f})",
+        ]
+        for s in found
+    ]
+    return [tag("h2", "Stage by stage"), tag("p", words, class_="note"), table(header, rows)]
 
 
 def _ratio(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> float:

@@ -5,7 +5,7 @@ from math import prod
 import pytest
 
 from vitpareto.search.cli.text import ladder_lines
-from vitpareto.search.experiments.cumulative import stages
+from vitpareto.search.report.cumulative import stages
 
 
 def row(name: str, ms: float, mb: float, accuracy: float, **others: object) -> dict:
