@@ -36,10 +36,10 @@ KINDS = [
 def test_masked_is_sliced(block: Block) -> None:
     """Zeroing what the least important units write is the same as not having them."""
     a = architecture(block, block)
-    network, x = random_network(a), images(a)
+    network, x = random_network(a).double(), images(a).double()
     scores = {name: torch.rand_like(p) for name, p in network.named_parameters()}
     smaller = resized(a, 2, 24)
-    masked = Network(a)
+    masked = Network(a).double()
     masked.load_state_dict(network.state_dict())
     with torch.no_grad():
         for units, values in unit_scores(network, scores).items():
@@ -48,8 +48,8 @@ def test_masked_is_sliced(block: Block) -> None:
             module = masked.get_submodule(units.module)
             last = module.proj if units.axis == "heads" else module.fc2
             last.weight.view(32, units.length, -1)[:, gone] = 0
-        pruned = prune(network, smaller, scores)
-        assert largest(pruned(x), masked.eval()(x)) < 1e-5
+        pruned = prune(network, smaller, scores).double()
+        assert largest(pruned(x), masked.eval()(x)) < 1e-6
         assert largest(pruned(x), network(x)) > 1e-2
     shapes = {name: p.shape for name, p in pruned.named_parameters()}
     assert shapes["stages.0.blocks.0.attn.q.weight"] == (16, 32)

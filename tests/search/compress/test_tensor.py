@@ -71,11 +71,13 @@ def test_dense_and_thin_layers_agree(block: Block, kind: str) -> None:
     assert found == factors.params - given.numel()
 
 
-def test_training_recovers_what_was_lost(trained: Trained) -> None:
+@pytest.mark.parametrize("kind", ["tucker", "cp"])
+def test_training_recovers_what_was_lost(trained: Trained, kind: str) -> None:
     thin = copy.deepcopy(trained.network)
     for i in range(2):
         prefix = f"stages.0.blocks.{i}.attn"
-        factors = tucker(qkv_tensor(thin.state_dict(), prefix, 8), (3, 3, 6))
+        given = qkv_tensor(thin.state_dict(), prefix, 8)
+        factors = tucker(given, (3, 3, 6)) if kind == "tucker" else cp(given, 3)
         decompose(thin.get_submodule(prefix), factors)  # type: ignore[arg-type]
     before = trained.accuracy(thin)
     optimizer = torch.optim.AdamW(thin.parameters(), lr=1e-3)
