@@ -1,5 +1,7 @@
 """Profiles: what is counted equals the rest of the product, what is timed adds up."""
 
+import math
+import random
 from functools import cache
 
 import numpy as np
@@ -10,6 +12,7 @@ from vitpareto.cost_models import Device, workload
 from vitpareto.cost_models.graphs.modules import input_shape, locate, network
 from vitpareto.cost_models.graphs.quantize import apply_recipe, apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
+from vitpareto.cost_models.profile.liveness import Step, best_order
 from vitpareto.cost_models.profile.operator_classes import OTHER, classes_of
 from vitpareto.cost_models.profile.placement import place_kernels, placed_pieces
 from vitpareto.cost_models.profile.profile import Profile
@@ -178,6 +181,38 @@ def test_random_candidates_are_placed_and_planned(seed: int) -> None:
     assert found.reordered >= max(
         sum(sizes[n] for n in {*step.reads, *step.writes}) for step in steps
     )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_answers_are_the_same_in_the_order_that_needs_the_least_memory(seed: int) -> None:
+    """The planned order is one in which the graph runs, and so is one drawn at random."""
+    candidate = SearchSpace.from_text(HYBRID).sample(1, seed)[0]
+    given = onnx.shape_inference.infer_shapes(graph_of(candidate)).graph
+    shapes = {v.name: v.type.tensor_type.shape for v in (*given.input, *given.value_info)}
+    shapes |= {v.name: v.type.tensor_type.shape for v in given.output}
+    sizes = {name: 4 * math.prod(d.dim_value for d in s.dim) for name, s in shapes.items()}
+    steps = [
+        Step(tuple(n for n in node.input if n in sizes), tuple(n for n in node.output if n))
+        for node in given.node
+    ]
+    sizes |= {name: 4 for step in steps for name in step.writes if name not in sizes}
+    rng, ready, drawn = random.Random(seed), {given.input[0].name}, list[int]()
+    while len(drawn) < len(steps):
+        free = [i for i, s in enumerate(steps) if i not in drawn and ready >= {*s.reads}]
+        drawn.append(rng.choice(free))
+        ready |= {*steps[drawn[-1]].writes}
+    x = np.random.default_rng(seed).normal(size=input_shape(candidate, 1)).astype(np.float32)
+    answers = list[np.ndarray]()
+    for order in (range(len(steps)), best_order(steps, sizes), drawn):
+        model = graph_of(candidate)
+        nodes = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend(nodes[i] for i in order)
+        onnx.checker.check_model(model)
+        (logits,) = open_runtime(CPU).compile(model.SerializeToString()).run(x)
+        answers.append(logits)
+    assert drawn != sorted(drawn)
+    assert np.array_equal(answers[0], answers[1]) and np.array_equal(answers[0], answers[2])
 
 
 @pytest.mark.parametrize("seed", range(3))
