@@ -37,8 +37,6 @@ from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
 Map = Callable[[Tensor], Tensor]
-# Is raised with whatever changes what becomes of a candidate: its scores no longer compare.
-EDITION = 2
 # What follows the last block.
 LEAVING = ("norm", "fc_norm", "fc_norm_dist", "attn_pool", "pre_logits", "norm_head", *HEADS)
 

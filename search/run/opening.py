@@ -26,7 +26,7 @@ from ...spaces.sizes import split_size
 from ..config import AUTO, RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
-from ..library.repair import EDITION
+from ..scoring.evaluation import EDITION
 from ..scoring.evaluation_log import read_evaluations
 from ..store.atomic_files import read_json, write_atomic, write_json
 from ..store.run_folder import RunFolder, RunPaths
@@ -126,8 +126,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
     edition = read_json(folder.environment).get("assembled", 1)
     if config.start.model and scored and edition != EDITION:
         raise RunError(
-            f"{path}: cannot be resumed: another release scored its candidates, and assembled "
-            "them in another way; name another folder with --run-dir"
+            f"{path}: cannot be resumed: another release scored its candidates in another way; "
+            "name another folder with --run-dir"
         )
     if unknown := _unmeasured(folder, config):
         raise RunError(

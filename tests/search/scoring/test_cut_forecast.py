@@ -45,9 +45,9 @@ class Judge:
 
 
 def truth(candidate: Candidate) -> float:
-    """The nearer and the larger, the better."""
-    far = Judge()(candidate)["divergence"]
-    return expit(0.3 * math.log(workload(candidate).macs) - 2 * math.sqrt(far) - 3)
+    """The nearer, the larger, and the more tokens, the better."""
+    far, tokens = Judge()(candidate)["divergence"], candidate.architecture.grid
+    return expit(0.2 * math.log(workload(candidate).macs) + 0.3 * math.log(tokens) - 2 * far - 2)
 
 
 def finished(candidates: list[Candidate], noise: float, seed: int = 0) -> list[Evaluation]:

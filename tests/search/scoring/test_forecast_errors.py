@@ -25,7 +25,7 @@ def test_off_by_and_inside() -> None:
 def test_each_example_is_forecast_by_others() -> None:
     rng = np.random.default_rng(0)
     examples = [
-        Evaluation(candidate, "complete", {"divergence": far**2} | dict.fromkeys(SCORES, share))
+        Evaluation(candidate, "complete", {"divergence": far} | dict.fromkeys(SCORES, share))
         for candidate, far in zip(
             spread_examples(SearchSpace.from_yaml("digits"), 20, 0), rng.random(20), strict=True
         )
