@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from ..pareto.objectives import spelled
+
+SIMPLE = {"macs": "MACs", "params": "parameters"}  # scores that look at no image, for people
 
 
 def scatter(figures: Mapping[str, Any]) -> bytes:
@@ -17,6 +20,7 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -28,17 +32,23 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     highs = [100 * (max(c["by_seed"]) - c["accuracy"]) for c in candidates]
     axes.errorbar(x, y, (lows, highs), fmt="none", ecolor="0.7", linewidth=1, zorder=1)
     dots = axes.scatter(x, y, c=[c["macs"] / 1e6 for c in candidates], norm="log", zorder=2)
-    figure.colorbar(dots, label="million MACs")
+    plain = LogFormatter(minor_thresholds=(2, 0.4))
+    bar = figure.colorbar(dots, label="million MACs", format=plain)
+    bar.ax.yaxis.set_minor_formatter(plain)
     trained = "finished" if "assembled" in figures else "trained alone"
-    axes.set_xlabel(f"{share} as scored, search split, %")
+    scored = "scored, search split"
+    if "forecast" in figures:  # of the same split, so that points on the line are right
+        scored = "forecast"
+        axes.axline((fmean(y), fmean(y)), slope=1, color="0.8", linewidth=1, zorder=0)
+    axes.set_xlabel(f"{share} as {scored}, %")
     axes.set_ylabel(f"{share} when {trained}, validation split, %")
     best = figures["best_baseline"]
-    tau, bar = figures["kendall_tau"], figures["baselines"][best]["kendall_tau"]
+    tau, simple = figures["kendall_tau"], figures["baselines"][best]["kendall_tau"]
     ceiling = figures["noise_ceiling"]
     limit = "" if ceiling is None else f", seeds allow {ceiling:.2f}"
     axes.set_title(
         f"{figures['space']}: Kendall's tau {tau:.2f} over {figures['n']} candidates\n"
-        f"({best} alone {bar:.2f}{limit})",
+        f"({SIMPLE.get(best, best)} alone {simple:.2f}{limit})",
         fontsize=10,
     )
     buffer = io.BytesIO()
