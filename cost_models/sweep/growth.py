@@ -2,7 +2,9 @@
 
 A transformer has work that does not depend on the number of tokens, work for each token, and
 attention for each pair of tokens, so that latency is a polynomial of the number of tokens. It is
-often called exponential, which is fitted as well: the data tell which it is.
+often called exponential, which is fitted as well: the data tell which it is. Tokens are counted by
+the pixels of an image, as a plain transformer has them; windows have no part that grows with their
+square.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ class Sweep:
     def _by_side(self) -> dict[int, float]:
         """Latency by the side of an image, that as given among them if others were measured."""
         ms = {int(p.value): p.latency_ms or 0.0 for p in self.of(SIZE)}
-        return ms | ({self.side: self.base.latency_ms or 0.0} if self.side and ms else {})
+        known = self.side and ms and self.base.latency_ms
+        return ms | ({self.side: self.base.latency_ms or 0.0} if known else {})
 
     def best_batch(self, limit_ms: float | None) -> Point | None:
         """Batch of the highest throughput whose latency stays within a limit; None for none."""

@@ -33,8 +33,8 @@ def sweep_lines(
         lines.append(f"latency grows with the side of an image to the power {sweep.exponent:.2f}")
     if growth := sweep.growth:
         lines.append(
-            f"of {growth.side} px {growth.fixed_ms:.3g} ms are the same for all sizes, "
-            f"{growth.tokens_ms:.3g} ms grow with the tokens and {growth.pairs_ms:.3g} ms with "
+            f"of {growth.side} px {growth.fixed_ms:.4g} ms are the same for all sizes, "
+            f"{growth.tokens_ms:.4g} ms grow with the tokens and {growth.pairs_ms:.4g} ms with "
             f"their square: {growth.quadratic_error:.1%} off about a size left out, an exponential "
             f"{growth.exponential_error:.1%}"
         )

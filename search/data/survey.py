@@ -144,7 +144,7 @@ def _split_warnings(config: DataConfig, listing: Listing, splits: Mapping[int, s
     """Lines on declared splits, and on groups that they tear apart.
 
     Of the splits those are named of which nothing is left, and those for which the configuration
-    asks for a share, which nobody cuts.
+    asks for another share than usual, which nobody cuts.
     """
     declared = {entry.split for entry in listing.entries}
     left = {listing.entries[i].split for i in splits}
@@ -153,9 +153,9 @@ def _split_warnings(config: DataConfig, listing: Listing, splits: Mapping[int, s
         for split in DECLARED
         if split in declared - left
     ]
-    usual = type(config)().shares
+    usual = DataConfig().shares
     lines += [
-        f"{split}: {share:g} is not used, as the images bring a {split} split of their own"
+        f"data.{split} {share:g} is not used, as the images bring a {split} split of their own"
         for split, share in config.shares.items()
         if split in left and share != usual[split]
     ]

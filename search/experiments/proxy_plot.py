@@ -37,7 +37,8 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     bar.ax.yaxis.set_minor_formatter(plain)
     trained = "finished" if "assembled" in figures else "trained alone"
     scored = "scored, search split"
-    if "forecast" in figures:  # of the same split, so that points on the line are right
+    if figures.get("forecast", {}).get("refreshed_by") == 0 and "assembled" in figures:
+        # They are of the same split and length, so that points on the line are right.
         scored = "forecast"
         axes.axline((fmean(y), fmean(y)), slope=1, color="0.8", linewidth=1, zorder=0)
     axes.set_xlabel(f"{share} as {scored}, %")

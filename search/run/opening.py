@@ -90,7 +90,14 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         raise
     keep_open(config, folder)
     write_atomic(folder.config, continued.to_yaml())
+    if not _is_scored(folder):  # what is now scored is so in the way of this release
+        write_json(folder.environment, read_json(folder.environment) | {"assembled": EDITION})
     return folder
+
+
+def _is_scored(folder: RunFolder) -> bool:
+    """Whether anything in a run folder depends on how candidates are scored."""
+    return folder.evaluations.exists() or folder.short_trainings.exists()
 
 
 def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunConfig:
@@ -122,9 +129,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
             f"{path}: cannot be resumed with another {', '.join(changed)}: what it holds would "
             "not fit; name another folder with --run-dir"
         )
-    scored = folder.evaluations.exists() or folder.short_trainings.exists()
     edition = read_json(folder.environment).get("assembled", 1)
-    if config.start.model and scored and edition != EDITION:
+    if config.start.model and _is_scored(folder) and edition != EDITION:
         raise RunError(
             f"{path}: cannot be resumed: another release scored its candidates in another way; "
             "name another folder with --run-dir"
@@ -323,6 +329,6 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": machine(),
-        "assembled": EDITION,
+        "assembled": EDITION,  # and forecast; the key is as old as the first of them
         "versions": {name: metadata.version(name) for name in VERSIONS},
     }

@@ -14,7 +14,7 @@ from ..pareto.by_device import on_device
 Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
 Status = Literal["complete", "failed"]
 # Of the scores beside a start: is raised with whatever changes how candidates are assembled or what
-# is forecast of them, as scores of both kinds do not compare.
+# is forecast of them, as scores from before and after it do not compare.
 EDITION = 3
 
 

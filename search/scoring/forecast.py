@@ -187,4 +187,4 @@ def logit(share: float) -> float:
 
 def expit(logit: float) -> float:
     """Inverse of `logit`."""
-    return 1 / (1 + math.exp(-logit))
+    return (1 + math.tanh(logit / 2)) / 2  # which does not overflow

@@ -244,6 +244,11 @@ def test_a_finished_run_is_resumed_in_no_time(searched: Path, tmp_path: Path) ->
     write_json(run / "environment.json", about | {"assembled": about["assembled"] - 1})
     result = invoke("search", searched.parent / "run.yaml", "--run-dir", run, "--resume")
     assert "another release scored its candidates in another way" in str(result.exception)
+    for path in (run / "evaluations.jsonl", run / "short_trainings.jsonl"):
+        path.unlink()
+    config = load_config(run / "config.yaml")
+    open_run(config, run, True).close()  # nothing that it holds was scored
+    assert read_json(run / "environment.json")["assembled"] == about["assembled"]
 
 
 def test_a_run_from_before_there_were_starts_is_not_continued(

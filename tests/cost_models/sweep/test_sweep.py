@@ -67,6 +67,8 @@ def test_exponent_and_best_batch() -> None:
     found = swept(*sizes, *batches)
     assert found.exponent == pytest.approx(2.5) and swept(*sizes[:2]).exponent is None
     assert replace(swept(*sizes[:2]), side=224).exponent == pytest.approx(2.5)
+    assert found.growth is None and replace(found, side=224).growth.side == 224
+    assert replace(found, side=224).to_dict()["size_growth"]["side"] == 224
     assert found.best_batch(None).batch == 8 and found.best_batch(31.0).batch == 4
     assert found.best_batch(5.0) is None
 

@@ -177,7 +177,7 @@ def test_a_share_of_a_split_that_the_images_bring_is_told_to_be_unused(tmp_path:
     noisy(root / "validation", 3)
     asked = DataConfig(root=str(root), validation=0.35, test=0.2)
     (line,) = [w for w in catalog_of(asked, 16).warnings if "is not used" in w]
-    assert line.startswith("validation: 0.35 is not used")
+    assert line.startswith("data.validation 0.35 is not used")
     silent = catalog_of(DataConfig(root=str(root), test=0.2), 16).warnings
     assert not [w for w in silent if "is not used" in w]
 

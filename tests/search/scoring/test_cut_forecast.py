@@ -46,8 +46,8 @@ class Judge:
 
 def truth(candidate: Candidate) -> float:
     """The nearer, the larger, and the more tokens, the better."""
-    far, tokens = Judge()(candidate)["divergence"], candidate.architecture.grid
-    return expit(0.2 * math.log(workload(candidate).macs) + 0.3 * math.log(tokens) - 2 * far - 2)
+    far, tokens = Judge()(candidate)["divergence"], candidate.architecture.grid**2
+    return expit(0.2 * math.log(workload(candidate).macs) + 0.15 * math.log(tokens) - 2 * far - 2)
 
 
 def finished(candidates: list[Candidate], noise: float, seed: int = 0) -> list[Evaluation]:
@@ -76,6 +76,32 @@ def test_few_examples_tell_what_the_others_become(digits: SearchSpace) -> None:
     for candidate, metrics in zip(others, found, strict=True):
         assert 0 < metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"] < 1
         assert metrics["divergence"] == Judge()(candidate)["divergence"]
+
+
+def test_collapsed_examples_do_not_spoil_the_others(digits: SearchSpace) -> None:
+    """At chance, and far away as few bits take them; a broken network is not even a number."""
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    examples = finished(spread_examples(digits, 20, 0), 0.03)
+    chance = dict.fromkeys(("accuracy", "balanced_accuracy"), 0.1)
+    for i in (3, 9, 15):
+        examples[i] = replace(examples[i], metrics={**chance, "divergence": 2.0 + 0.2 * i})
+    forecast = CutForecast.fit(examples, judge)
+    others = digits.sample(60, 99)
+    told = np.array([forecast(candidate)["accuracy"] for candidate in others])
+    assert kendall_tau(told, np.array([truth(candidate) for candidate in others])) > 0.85
+    broken = forecast.judged_by(lambda candidate: {"divergence": 1e6})
+    assert broken(others[0])["accuracy"] == 0.0
+
+
+def test_one_number_of_tokens_says_nothing() -> None:
+    space = SearchSpace.from_text(
+        "input_size: 16\npatch_size: 4\nstages: [{depth: [1, 2, 3], width: [16, 24, 32, 48], "
+        "num_heads: 2, mlp_ratio: [1.0, 2.0, 4.0]}]"
+    )
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    forecast = CutForecast.fit(finished(spread_examples(space, 16, 0), 0.0), judge)
+    for candidate in space.sample(5, 7):
+        assert forecast(candidate)["accuracy"] == pytest.approx(truth(candidate), abs=0.01)
 
 
 def test_a_harder_split_is_told_by_the_start(digits: SearchSpace) -> None:
