@@ -139,24 +139,28 @@ def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Difference between two networks in where they look in an image.
 
-    The squared distance of their normalized maps of activation energy (Zagoruyko and Komodakis,
-    arXiv:1612.03928), at the coarser of the two grids. It is defined for every mixer; a student
-    that has dropped tokens has no grid and loses nothing.
+    The squared distance of their normalized maps, at the coarser of the two grids, of what each
+    place has to do with the whole: the product of its token and the mean of all, which a pooled
+    classifier goes by (as class activation maps, arXiv:1512.04150, but for no class in particular).
+    Maps of the energy of activations (arXiv:1612.03928) would tell nothing, as the last norm gives
+    every token the same. It is defined for every mixer; a student that has dropped tokens has no
+    grid and loses nothing.
 
     Args:
         student: tokens (B, N, C).
         teacher: tokens (B, M, D), a square grid.
     """
-    maps = [tokens.float().square().mean(-1) for tokens in (student, teacher)]
+    both = student.float(), teacher.float()
+    maps = [(tokens * tokens.mean(1, keepdim=True)).mean(-1) for tokens in both]  # (B, N)
     sides = [round(energy.shape[1] ** 0.5) for energy in maps]
     if sides[0] ** 2 != maps[0].shape[1]:
         return maps[0].sum() * 0
     side = min(sides)
     a, b = (
         F.normalize(
-            F.adaptive_avg_pool2d(energy.unflatten(1, (1, own, own)), side).flatten(1), dim=1
+            F.adaptive_avg_pool2d(places.unflatten(1, (1, own, own)), side).flatten(1), dim=1
         )
-        for energy, own in zip(maps, sides, strict=True)
+        for places, own in zip(maps, sides, strict=True)
     )
     return (a - b).square().sum(1).mean()
 

@@ -79,6 +79,15 @@ def test_attention_is_about_places_and_relations_about_images() -> None:
     assert relation_loss(tokens.flip(0), tokens) > 1e-3
 
 
+def test_where_a_network_looks_is_told_behind_its_last_norm() -> None:
+    """Which gives all tokens the same length, so that their energy is no map."""
+    given = random(8, 16, 12).requires_grad_()
+    normed, told = F.layer_norm(given, (12,)), F.layer_norm(random(8, 4, 20, seed=1), (20,))
+    loss = attention_loss(normed, told)
+    (gradient,) = torch.autograd.grad(loss, given)
+    assert loss > 1e-2 and gradient.norm() > 1e-3
+
+
 def test_dropped_tokens_have_no_grid() -> None:
     assert attention_loss(random(8, 15, 12), random(8, 16, 12)) == 0
 
