@@ -101,8 +101,9 @@ class Sweep:
     def _by_side(self) -> dict[int, float]:
         """Latency by the side of an image, that as given among them if others were measured."""
         ms = {int(p.value): p.latency_ms or 0.0 for p in self.of(SIZE)}
-        known = self.side and ms and self.base.latency_ms
-        return ms | ({self.side: self.base.latency_ms or 0.0} if known else {})
+        if ms and self.side and self.base.latency_ms:
+            ms[self.side] = self.base.latency_ms
+        return ms
 
     def best_batch(self, limit_ms: float | None) -> Point | None:
         """Batch of the highest throughput whose latency stays within a limit; None for none."""

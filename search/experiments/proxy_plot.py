@@ -9,8 +9,6 @@ from typing import Any
 
 from ..pareto.objectives import spelled
 
-SIMPLE = {"macs": "MACs", "params": "parameters"}  # scores that look at no image, for people
-
 
 def scatter(figures: Mapping[str, Any]) -> bytes:
     """Draw a proxy check as PNG: score against accuracy, with bars over the range of seeds.
@@ -49,7 +47,7 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
     limit = "" if ceiling is None else f", seeds allow {ceiling:.2f}"
     axes.set_title(
         f"{figures['space']}: Kendall's tau {tau:.2f} over {figures['n']} candidates\n"
-        f"({SIMPLE.get(best, best)} alone {simple:.2f}{limit})",
+        f"({best} alone {simple:.2f}{limit})",
         fontsize=10,
     )
     buffer = io.BytesIO()

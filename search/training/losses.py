@@ -152,7 +152,7 @@ def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     both = student.float(), teacher.float()
     maps = [(tokens * tokens.mean(1, keepdim=True)).mean(-1) for tokens in both]  # (B, N)
-    sides = [round(energy.shape[1] ** 0.5) for energy in maps]
+    sides = [round(places.shape[1] ** 0.5) for places in maps]
     if sides[0] ** 2 != maps[0].shape[1]:
         return maps[0].sum() * 0
     side = min(sides)
