@@ -187,6 +187,7 @@ def test_quantizers_of_others_take_our_graphs(tmp_path: Path) -> None:
         assert find_runtime("onnxruntime").integers(compiled.kernels())
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_distillation_changes_weights_and_no_operation() -> None:
     data = load_data(DataConfig(), distillation.SIZE)

@@ -34,7 +34,7 @@ from vitpareto.search.training.supernet import fresh, train_supernet
 from vitpareto.search.training.teacher import Lessons, train_teacher
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
-from .shared import few_rounds
+from .shared import few_rounds, slow_but
 
 pytestmark = pytest.mark.onnx
 THREADS = 2
@@ -163,7 +163,7 @@ def loaded() -> None:
         import_module(name)
 
 
-@pytest.mark.parametrize("name", DOES)
+@pytest.mark.parametrize("name", slow_but({*DOES} - {"calibrate", "plan"}, DOES))
 def test_nothing_global_is_changed(name: str, tmp_path: Path) -> None:
     before_all = torch.get_num_threads()
     torch.set_num_threads(THREADS)

@@ -128,6 +128,7 @@ print("searched")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_a_space_with_its_mixer(site: Path, tmp_path: Path) -> None:
     """Sampled, counted, shared, calibrated, predicted and drawn, beside the product's own."""

@@ -90,8 +90,9 @@ def vitpareto(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_with_everything_of_the_plugin(python: Path, tmp_path: Path, workers: int) -> None:
     (tmp_path / "holes.yaml").write_text(SPACE)
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(DEVICE))

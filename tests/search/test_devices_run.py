@@ -49,6 +49,7 @@ def crossed(devices_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return search_once(tmp_path_factory, "crossed", devices_file)
 
 
+@pytest.mark.slow
 def test_each_device_has_its_own_files_and_all_share_the_rest(crossed: Path) -> None:
     assert not any((crossed / name).exists() for name in ("pareto", "cost_model.json"))
     assert {path.name for path in (crossed / "devices").iterdir()} == set(DEVICES)
@@ -66,6 +67,7 @@ def test_each_device_has_its_own_files_and_all_share_the_rest(crossed: Path) -> 
     assert len(json.loads((crossed / "test_readings.json").read_text())) == 1
 
 
+@pytest.mark.slow
 def test_every_candidate_is_priced_on_every_device(crossed: Path) -> None:
     lines = (crossed / "evaluations.jsonl").read_text().splitlines()
     model = CostModel.load(crossed / "devices" / PHONE / "cost_model.json")
@@ -83,6 +85,7 @@ def test_every_candidate_is_priced_on_every_device(crossed: Path) -> None:
     assert [row["latency_ms"] for row in rows] == pytest.approx(expected.tolist())
 
 
+@pytest.mark.slow
 def test_results_of_each_device_and_of_all(crossed: Path) -> None:
     run = load_run(crossed)
     rows = run.results()
@@ -114,6 +117,7 @@ def test_results_of_each_device_and_of_all(crossed: Path) -> None:
     assert same["candidates"] == same["on_both"] and same["most_slower"] == 0
 
 
+@pytest.mark.slow
 def test_the_report_has_the_front_of_each_and_crosses_them(crossed: Path) -> None:
     page = (crossed / "report.html").read_text()
     for name in DEVICES:
@@ -131,6 +135,7 @@ def test_the_report_has_the_front_of_each_and_crosses_them(crossed: Path) -> Non
     )
 
 
+@pytest.mark.slow
 def test_commands_ask_which_device(crossed: Path, tmp_path: Path) -> None:
     for words in (
         ("export", crossed, "--out", tmp_path / "app"),
@@ -149,6 +154,7 @@ def test_commands_ask_which_device(crossed: Path, tmp_path: Path) -> None:
     assert all(row.get("status", "").startswith(WORDS) == (row["device"] == PHONE) for row in told)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_for_the_same_devices_alone(
     crossed: Path, devices_file: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from .conftest import invoke
 WORDS = "predicted for cpu-1t, not verified on it"
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_a_search_for_another_machine(finished: Path, run_file: Path, tmp_path: Path) -> None:
     model = CostModel.load(finished / "cost_model.json")

@@ -20,7 +20,7 @@ from vitpareto.spaces.errors import RunError
 
 from .conftest import invoke
 
-pytestmark = pytest.mark.onnx
+pytestmark = [pytest.mark.slow, pytest.mark.onnx]
 GOAL = "balanced_accuracy"
 COUNTS = {0: 60, 1: 12, 2: 24}  # images by digit
 NAMES = {0: "the frequent one", 1: "<b>rare & bold", 2: "übrig geblieben"}

@@ -28,6 +28,7 @@ def table(*words: str | Path) -> dict[tuple[str, str], dict[str, object]]:
     return {(row["model"], row["runtime"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_the_models_of_a_run_in_every_runtime(finished: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
     result = invoke("targets", run)

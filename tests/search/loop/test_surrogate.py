@@ -70,6 +70,7 @@ def test_it_needs_a_small_part_of_what_others_need(table: Table) -> None:
     assert needed(table, "random", 2, 5 * surrogate) >= 5 * surrogate
 
 
+@pytest.mark.slow
 def test_so_it_does_with_scores_of_a_real_supernet() -> None:
     table = recorded()
     surrogate = needed(table, "surrogate", 3)

@@ -55,6 +55,7 @@ def without(run_file: Path, finished: Path, tmp_path_factory: pytest.TempPathFac
     return paths.path
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_a_run_without_a_supernet_has_all_but_that(without: Path) -> None:
     paths = RunPaths(without)
@@ -67,6 +68,7 @@ def test_a_run_without_a_supernet_has_all_but_that(without: Path) -> None:
         Run(RunFolder(without, lock=False)).ensure_supernet()
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_a_reference_that_learned_nothing_has_no_accuracy(without: Path) -> None:
     paths = RunPaths(without)
@@ -79,6 +81,7 @@ def test_a_reference_that_learned_nothing_has_no_accuracy(without: Path) -> None
     assert "Squares are" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.onnx
 def test_proxy_does_without(without: Path) -> None:
     file = without.parent / "run.yaml"

@@ -90,6 +90,7 @@ def test_what_keeps_to_its_share_has_a_limit(budgeted: RunConfig, tmp_path: Path
         assert run.limit is None, "it has ended"
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_teacher_are_the_passes_that_it_made(
     budgeted: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_what_is_told_of_a_teacher_are_the_passes_that_it_made(
         assert run.config.teacher.epochs == made
 
 
+@pytest.mark.slow
 def test_a_forecast_whose_time_is_over_is_content_with_what_it_has(
     budgeted: RunConfig, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def test_one_worker_slows_nobody(space: SearchSpace, data: Data) -> None:
     assert measured(config.model_copy(update={"executor": elsewhere}), space, data) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_workers_on_one_core_take_twice_as_long(
     space: SearchSpace, data: Data, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_what_is_trained(made: Made) -> None:
     assert FinishConfig(ways=("direct", "ptq")).ways == ("ptq", "direct")
 
 
+@pytest.mark.slow
 def test_each_way_is_trained_judged_and_told(made: Made, tmp_path: Path) -> None:
     """Eight bits need no training with rounding; two bits do."""
     config = FinishConfig(epochs=2, batch_size=128, lr=1e-3)

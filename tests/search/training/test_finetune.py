@@ -98,6 +98,7 @@ class Mortal(FineTuning):
         return found
 
 
+@pytest.mark.slow
 def test_processes_train_what_is_trained_here(
     made: Made, lessons: Lessons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,12 +123,8 @@ def test_sampling_gives_each_class_its_share_of_every_pass_and_goes_on_where_it_
     assert all(a.equal(b) for a, b in zip(resumed, batches[steps + 3 :], strict=True))
 
 
-def or_slow(usual: str, other: str) -> pytest.MarkDecorator:
-    """A way of balancing, and one that slow tests look at, too."""
-    return pytest.mark.parametrize("way", [usual, pytest.param(other, marks=pytest.mark.slow)])
-
-
-@or_slow("weight", "sample")
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["weight", "sample"])
 def test_a_teacher_learns_the_classes_of_few_images(thin: Data, way: Balance) -> None:
     """Measured: 0.49 without, 0.66 to 0.71 with weights, 0.67 to 0.83 drawn equally."""
     split, config = thin.split("validation"), TeacherConfig(epochs=3, batch_size=32)
@@ -141,7 +137,8 @@ def test_a_teacher_learns_the_classes_of_few_images(thin: Data, way: Balance) ->
     assert found[way] > found["none"] + 0.08
 
 
-@or_slow("sample", "weight")
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["weight", "sample"])
 def test_a_student_learns_the_classes_of_few_images(
     thin: Data, space: SearchSpace, way: Balance
 ) -> None:
