@@ -1,7 +1,8 @@
 """What benchmarks compare is what they say."""
 
-from math import prod
+from math import log, prod
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from vitpareto.cost_models import Device
+from vitpareto.cost_models import Device, workload
 from vitpareto.cost_models.measure.bench import Bench
 from vitpareto.cost_models.runtimes import find_runtime, open_runtime
 from vitpareto.search.config import DataConfig, FinishConfig
@@ -23,6 +24,7 @@ from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.rules import problems
 
 from .bench import _compression_rows as compression
+from .bench import _equally_fast as equally_fast
 from .bench import _quantizers, distillation
 from .bench._compression_rows import OURS, Failed, Row, against, names
 from .bench._compression_ways import WAYS
@@ -61,6 +63,32 @@ def test_the_power_is_that_of_the_tokens_and_refusals_are_named() -> None:
     text = table(cells, powers, "here")
     assert "- `window` 14x14 float32: a reason" in text
     assert drawn(cells[:3], powers).startswith(b"\x89PNG")
+
+
+def test_families_are_compared_at_the_width_that_takes_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine on which each operation takes as long as any other."""
+    data, step = load_data(DataConfig(), equally_fast.SIZE), equally_fast.STEP
+
+    def macs(candidate: Candidate) -> int:
+        return workload(candidate).macs
+
+    def timed(candidates: list[Candidate]) -> list[SimpleNamespace]:
+        return [SimpleNamespace(median_ms=macs(candidate)) for candidate in candidates]
+
+    monkeypatch.setattr(equally_fast, "timed", timed)
+    make_vit = equally_fast.FAMILIES["ViT"]
+    goal = Candidate.uncompressed(make_vit(equally_fast.VIT_WIDTH, data))
+    for name, make in equally_fast.FAMILIES.items():
+        found = equally_fast.as_fast_as(goal, make, data)
+        a = found.architecture
+        assert not list(problems(a)) and len(list(a.blocks())) == equally_fast.DEPTH, name
+        width = a.stages[-1].width
+        others = [Candidate.uncompressed(make(width + by, data)) for by in (-step, step)]
+        off = [abs(log(macs(each) / macs(goal))) for each in (found, *others)]
+        assert off[0] == min(off), name
+        assert name != "ViT" or found == goal
 
 
 def test_routes_and_dropped_tokens_are_compared_at_equal_work() -> None:

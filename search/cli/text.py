@@ -13,6 +13,7 @@ from ..pareto.objectives import spelled
 if TYPE_CHECKING:
     from ..delivery.manifest import Manifest
     from ..delivery.verify import Report
+    from ..report.rewrites import Change
 
 Facts = Mapping[str, Any]
 
@@ -86,6 +87,13 @@ def check_lines(reports: Sequence[Report]) -> list[str]:
     ] + [f"{report.key}  {report.status}" for report in reports if report.status]
 
 
+def history_lines(history: Mapping[str, Sequence[Facts]]) -> list[str]:
+    """What models measured each time, of those that were measured more than once."""
+    from ..delivery.history import told
+
+    return [f"{key}  measured {words}" for key, rows in history.items() if (words := told(rows))]
+
+
 def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) -> list[str]:
     """Models measured side by side, and those of them that were delivered.
 
@@ -138,18 +146,29 @@ def _stage_lines(rows: Sequence[Facts], goal: str) -> list[str]:
 
 
 def _rewrite_lines(rows: Sequence[Facts], goal: str) -> list[str]:
-    """What each rewrite made of a model."""
+    """What other bits and other operations made of a model."""
     from ..report.rewrites import changes
 
-    found = changes(rows, goal)
-    if not found:
-        return []
-    title = "with parts in other operations, beside the model as it was (exact: before rounding)"
-    return [title] + [
-        f"  {c.beside:26}  {c.name:24}  {c.label}: {c.latency:5.2f} of the latency, "
-        f"{spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"
-        for c in found
+    bits, operations = changes(rows, goal)
+    titles = (
+        "in one precision throughout, beside the bits that were chosen",
+        "with parts in other operations, beside the model as it was (exact: before rounding)",
+    )
+    return [
+        line
+        for title, found in zip(titles, (bits, operations), strict=True)
+        if found
+        for line in (title, *(_change_line(change, goal) for change in found))
     ]
+
+
+def _change_line(c: Change, goal: str) -> str:
+    """A model in other bits or operations, beside itself."""
+    name = f"{c.name}, {c.label}" if c.label else c.name
+    return (
+        f"  {c.beside:26}  {name:25}  {c.latency:5.2f} of the latency, {c.size:5.2f} of the size, "
+        f"{spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"
+    )
 
 
 def proxy_lines(figures: Facts) -> list[str]:

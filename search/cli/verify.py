@@ -41,11 +41,12 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
         _verify_measured(run, measured, as_json)
         return
     folder = open_if_free(run, "it is checked, and ")  # before what takes seconds to import
+    from ..delivery.history import read_history
     from ..delivery.verify import verify_again
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
-    from .text import check_lines
+    from .text import check_lines, history_lines
 
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         checked = {
@@ -54,12 +55,20 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
         }
         if folder.is_open and folder.report.exists():
             build_report(folder)
+    history = {name: read_history(folder.of(name)) for name in checked}
     if as_json:
         on = {name: {"device": name} if name else {} for name in checked}
-        print_json([r.to_dict() | on[name] for name, reports in checked.items() for r in reports])
+        print_json(
+            [
+                r.to_dict() | on[name] | {"history": history[name].get(r.key, [])}
+                for name, reports in checked.items()
+                for r in reports
+            ]
+        )
     else:
         for name, reports in checked.items():
-            echo([*([f"{name}:"] if name else []), *check_lines(reports)])
+            lines = [*check_lines(reports), *history_lines(history[name])]
+            echo([*([f"{name}:"] if name else []), *lines])
     holds = all(r.holds for reports in checked.values() for r in reports)
     sys.exit(0 if holds else NOT_VERIFIED)
 

@@ -211,6 +211,25 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What a stage of delivery did to the accuracy that the run goes by, on the validation split.
+
+    Attributes:
+        what: the stage, in words.
+        before: of the trained network, or of the artifact before it.
+        after: of the artifact that it gave.
+    """
+
+    what: str
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        """The stage, and accuracy before and after it."""
+        return f"{self.what}: {self.after:.1%} after {self.before:.1%}"
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """History of a finalist, from the search to the delivered model.
 
@@ -218,11 +237,13 @@ class Story:
         refused: models that failed, in the order of trying.
         taken_back: steps that were taken then, in words.
         undone: stages after which the artifact was less right than before, in words.
+        changes: what every stage did, in the order of trying; empty in runs of 0.2.
     """
 
     refused: tuple[Refused, ...] = ()
     taken_back: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def plain(part: Any) -> dict[str, Any]:
@@ -262,4 +283,5 @@ def read_story(data: Mapping[str, Any]) -> Story:
     refused = (r | {"checks": read_checks(r["checks"])} for r in data.get("refused", ()))
     taken_back = tuple(data.get("taken_back", ()))
     undone = tuple(data.get("undone", ()))
-    return Story(tuple(read_part(Refused, r) for r in refused), taken_back, undone)
+    changes = tuple(read_part(Change, change) for change in data.get("changes", ()))
+    return Story(tuple(read_part(Refused, r) for r in refused), taken_back, undone, changes)

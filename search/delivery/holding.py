@@ -19,7 +19,7 @@ from ..training.forward import predict
 from .answering import answers_here
 from .build import Build
 from .checks import floor_on
-from .claims import Accuracy, Check, Refused, Story, plain
+from .claims import Accuracy, Change, Check, Refused, Story, plain
 from .decompression import Step, ranked, steps_back
 from .exit_parts import rule_for, write_rule
 from .export import export_trained
@@ -29,6 +29,7 @@ from .terms import Terms
 
 RANKING = 512  # search images on which steps back are compared
 COMPENSATED = "norms rescaled and biases corrected, nothing given back"
+EXPORTED = "exported in the bits of the candidate"
 
 log = logging.getLogger("vitpareto")
 
@@ -42,7 +43,7 @@ class Holding:
         compensated: whether its norms and biases are corrected for rounding.
         trained: how right its network is in torch.
         files: their names.
-        story: what was refused, taken back and undone.
+        story: what was refused, taken back and undone, and what each stage did.
     """
 
     candidate: Candidate
@@ -84,7 +85,8 @@ def make_hold(
         CostError: a precision that the device cannot run.
         RunError: the folder cannot be written, or there are too few calibration images.
     """
-    refused, taken, undone = list[Refused](), list[Step](), list[str]()
+    refused, taken = list[Refused](), list[Step]()
+    undone, changes = list[str](), list[Change]()
     ahead, spoils = list[Step](), set[Step]()
     compensate = tried = corrected
     stage = ROUNDING
@@ -95,16 +97,20 @@ def make_hold(
         low = _least(evaluation, candidate, trained, terms)
         checks, files = attempt(folder, terms.build(candidate, network, compensate), low, terms)
         failed = [check for check in checks if not check.holds]
+        what = {ROUNDING: EXPORTED, CORRECTION: COMPENSATED}.get(stage) or str(taken[-1])
+        before = held.share if held else trained.interval(terms.goal)[1]
+        share = share_of(checks)
+        change = Change(what, before, max(share, 0.0))
+        changes.append(change)
+        log.info("%s: %s", candidate.key, change)
         if not failed:
             break
         log.info("%s does not hold: %s", candidate.key, failed[0])
         refused.append(Refused(candidate.key, compensate, tuple(checks)))
-        share = share_of(checks)
         if held is not None and share < held.share - terms.drops[stage]:
-            what = COMPENSATED if stage == CORRECTION else str(taken[-1])
             spoils |= {taken[-1]} if stage == STEP_BACK else set()
-            undone.append(f"{what}: {max(share, 0):.1%} after {held.share:.1%}")
-            log.warning("%s: undone: %s", candidate.key, undone[-1])
+            undone.append(str(change))
+            log.warning("%s: undone: %s", candidate.key, change)
             held.restore(folder, network)
             candidate, compensate, trained = held.candidate, held.compensate, held.trained
             files, taken = tuple(held.files), taken[: held.steps]
@@ -127,7 +133,7 @@ def make_hold(
         taken.append(step)
     shutil.rmtree(copy_of(folder), ignore_errors=True)
     told = (*map(str, taken), *([COMPENSATED] if compensate else []))
-    story = Story(tuple(refused), told, tuple(undone))
+    story = Story(tuple(refused), told, tuple(undone), tuple(changes))
     return Holding(candidate, compensate, trained, files, story)
 
 

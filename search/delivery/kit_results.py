@@ -43,6 +43,7 @@ from .checks import check_answers, float_distance, floor_on
 from .claims import Check
 from .confusion import class_results
 from .formats import format_of
+from .history import remember
 from .kit import FEWEST, run_id
 from .manifest import Manifest, manifests, write_manifest
 from .mistakes import Mistake, keep_mistakes, mistakes
@@ -204,6 +205,7 @@ def verify_measured(run: RunFolder, source: Path, data: Data) -> list[Report]:
         examined, wrong[key] = _examined(run, results, delivered[key], rows, used[key], data)
         done.append(examined)
     keep_mistakes(run, "validation", wrong)
+    remember(run, done)
     for manifest in done:
         write_manifest(run.pareto / manifest.key, manifest)
     return [Report(m.key, m.checks, m.metrics, m.inside_interval, status=m.status) for m in done]

@@ -37,6 +37,7 @@ from .confusion import class_results
 from .exit_parts import names_of
 from .export import build_for
 from .formats import format_of
+from .history import remember
 from .kernel_inventory import Inventory
 from .leaving import mean_cost, reach_of, shares_of
 from .manifest import Manifest, manifests, write_manifest
@@ -103,6 +104,7 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
         done, wrong[key] = examine(artifact, manifest, build, split, rows, speeds[key], device)
         examined.append(done)
     keep_mistakes(folder, "validation", wrong)
+    remember(folder, examined)
     for done in examined:  # last, as they say that this is done
         write_manifest(folder.pareto / done.key, done)
 
@@ -350,6 +352,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             newest.append(done)
             wrong[key] = surest
     keep_mistakes(folder, "validation", wrong)
+    remember(folder, newest)
     for examined in newest:
         write_manifest(folder.pareto / examined.key, examined)
     return reports

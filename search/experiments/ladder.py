@@ -2,8 +2,9 @@
 
 The baselines are the original in PyTorch, exported, in float16 and in int8, with linear attention,
 and compressed by int8 alone or by pruning alone until it is as fast as the run's most accurate
-model, if that is possible. The searched models follow. Baselines that were trained take part in the
-front: one that is within the limits and that no delivered model beats is delivered, too.
+model, if that is possible. The searched models follow, each also in float32, float16 and int8
+throughout, with the same weights. Baselines that were trained take part in the front: one that is
+within the limits and that no delivered model beats is delivered, too.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ from .side_by_side import Entry, LadderRow, entry_of, measure_entries, speed_bes
 
 STEPS = 17  # sizes that are tried by pruning alone
 PRUNED = ("prune_ratio", "mixer_prune_ratio", "mlp_prune_ratio", "num_heads", "mlp_ratio")
-FP16, INT8 = Policy(16), Policy(8, 8)
+INT8 = Policy(8, 8)
 ORIGINAL, FLOAT32 = "original", "float32"
+PRECISIONS = {FLOAT32: Policy(), "float16": Policy(16), "int8": INT8}
 MEASURED = ("latency_ms", "peak_memory_mb", "size_mb")
 EQUALLY_FAST, CLOSE = ("int8 only", "pruning only"), 0.05
 
@@ -90,12 +92,13 @@ def build_ladder(run: Run, rewrites: bool = False) -> Sequence[LadderRow]:
     entries = list[Entry]()
     if original := made.get(ORIGINAL):
         entries.append(replace(original, eager=True))
-        for name, policy in ((FLOAT32, Policy()), ("float16", FP16), ("int8", INT8)):
+        for name, policy in PRECISIONS.items():
             candidate = everywhere(original.candidate, policy)
             if runs(candidate, model):
                 entries.append(Entry(name, candidate, original.network))
     entries += [entry for name, entry in made.items() if name != ORIGINAL]
-    entries += [entry_of(run.folder.pareto, manifest) for manifest in found]
+    searched = [entry_of(run.folder.pareto, manifest) for manifest in found]
+    entries += [*searched, *in_precisions(searched, model)]
     if rewrites:
         entries += rewritten_entries(e for e in entries if e.name in (FLOAT32, SEARCHED + best.key))
     read = measure_entries(
@@ -136,6 +139,26 @@ def trained(run: Run, wanted: Mapping[str, Candidate]) -> dict[str, Entry]:
         for name, candidate in wanted.items()
         if (folders[name] / WEIGHTS).exists()
     }
+
+
+def in_precisions(entries: Iterable[Entry], model: CostModel) -> list[Entry]:
+    """Models with other bits: one precision for all sub-blocks, whatever else compresses them.
+
+    A precision that a model has already, or that the device does not run, is left out.
+    """
+    made: list[Entry] = []
+    for entry in entries:
+        for name, policy in PRECISIONS.items():
+            candidate = entry.candidate
+            for path, own in policies(candidate).items():
+                bits = Policy(policy.weight_bits, policy.act_bits, own.others)
+                candidate = with_policy(candidate, path, bits)
+            if candidate != entry.candidate and runs(candidate, model):
+                both = f"{entry.name}, {name}"
+                made.append(
+                    replace(entry, name=both, candidate=candidate, rewrite=name, beside=entry.name)
+                )
+    return made
 
 
 def rewritten_entries(entries: Iterable[Entry]) -> list[Entry]:

@@ -57,8 +57,8 @@ class Entry:
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
         compensate: whether norms and biases are corrected for rounding.
-        rewrite: of `rewrites.REWRITES`, by which the network was made of another one.
-        beside: name of the model with that network.
+        rewrite: by which it was made of another one: of `rewrites.REWRITES`, or a precision.
+        beside: name of that one.
     """
 
     name: str
@@ -72,10 +72,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """What became of a model of which some parts are in other operations.
+    """What became of a model of which some parts are in other operations or other bits.
 
     Attributes:
-        name: of `rewrites.REWRITES`.
+        name: of `rewrites.REWRITES`, or of a precision.
         exact: whether it is meant to leave the logits as they are, up to rounding.
         beside: name of the row of the model as it was.
         moved: size of the change of the logits relative to them, as the runtime computes both.
@@ -110,7 +110,7 @@ class LadderRow:
         images_per_joule: above idle, at a batch of 1; None where no counter tells, as for PyTorch.
         speed: of the machine then, where 1 is that of the calibration; latencies and throughput
             are at that one.
-        rewrite: which of its parts are in other operations; None for most.
+        rewrite: of which row this is a variant, and how it was made; None for most.
     """
 
     name: str
@@ -188,7 +188,8 @@ def measure_entries(
     """Measure models side by side; rows as the clock read them.
 
     Args:
-        entries: models to measure; a rewritten one follows that of which it was made.
+        entries: models to measure; a rewritten one follows that of which it was made, and is
+            measured at a batch of 1 alone.
         model: whose recipes decide how a precision is stored.
         device: that runs them; PyTorch gets as many threads.
         data: for accuracy and calibration.
@@ -203,7 +204,8 @@ def measure_entries(
     opened: list[tuple[Entry, _Opened]] = []
     for entry in entries:
         try:
-            opened.append((entry, _open(entry, model, device, data, count, batches)))
+            sizes = batches[:1] if entry.rewrite else batches
+            opened.append((entry, _open(entry, model, device, data, count, sizes)))
         except CostError as error:
             if not entry.rewrite:
                 raise
@@ -214,10 +216,11 @@ def measure_entries(
     session = measure_session(compiled, inputs, ROUNDS, clock=clock, heat_ms=NETWORK_HEAT_MS)
     rows: list[LadderRow] = []
     answers: dict[str, NDArray[np.float32]] = {}
-    for i, (entry, each) in enumerate(opened):
-        first, here = i * len(batches), session.timings[i * len(batches) : (i + 1) * len(batches)]
+    timings = iter(session.timings)
+    for entry, each in opened:
+        here = [next(timings) for _ in each.compiled]
         images = resized(split.images, entry.candidate.architecture.input_size).numpy()
-        logits = run_all(compiled[first], images, 1)
+        logits = run_all(each.compiled[0], images, 1)
         answers[entry.name] = logits
         rows.append(
             LadderRow(
@@ -229,7 +232,8 @@ def measure_entries(
                 latency_p10_ms=here[0].p10_ms,
                 latency_p90_ms=here[0].p90_ms,
                 throughput={
-                    batch: 1e3 * batch / t.median_ms for batch, t in zip(batches, here, strict=True)
+                    len(x): 1e3 * len(x) / t.median_ms
+                    for x, t in zip(each.inputs, here, strict=True)
                 },
                 peak_memory_mb=each.peak_memory_mb,
                 size_mb=each.size_mb,
@@ -289,7 +293,8 @@ def _open(
 def _rewritten(entry: Entry, answers: Mapping[str, NDArray[np.float32]]) -> Rewritten:
     before = answers[entry.beside]
     moved = float(np.linalg.norm(answers[entry.name] - before) / np.linalg.norm(before))
-    return Rewritten(entry.rewrite, REWRITES[entry.rewrite].exact, entry.beside, moved)
+    exact = entry.rewrite in REWRITES and REWRITES[entry.rewrite].exact
+    return Rewritten(entry.rewrite, exact, entry.beside, moved)
 
 
 def growth_here_mb(folder: str) -> float:

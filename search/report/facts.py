@@ -15,6 +15,7 @@ from ...spaces.errors import RunError
 from ..config import RunConfig, load_config
 from ..data.catalog import Catalog
 from ..delivery.artifact import read_candidate
+from ..delivery.history import History, read_history
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..delivery.pick import pick_model
 from ..library.overview import Overview, read_overview
@@ -43,6 +44,7 @@ class Facts:
         cost_model: of the device.
         images: what is recorded of the data; nothing in runs before 0.3.
         catalog: every image with label and split, likewise.
+        history: key -> what a model measured each time; empty in runs of 0.2.
         mistakes: split -> key -> the surest mistakes of a model; empty in runs of 0.2.
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.
@@ -68,6 +70,7 @@ class Facts:
     cost_model: CostModel
     images: Mapping[str, Any]
     catalog: Catalog | None
+    history: Mapping[str, History]
     mistakes: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
     stages: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
@@ -201,6 +204,7 @@ def gather(folder: RunFolder) -> Facts:
         cost_model=model,
         images=_optional(folder.catalog, {}),
         catalog=Catalog.load(folder.catalog, folder.images) if folder.images.exists() else None,
+        history=read_history(folder),
         mistakes=_optional(folder.mistakes, {}),
         stages=read_json(folder.stages),
         environment=environment,

@@ -1,15 +1,17 @@
-"""Rewrites: what it changes to put parts of a model into other operations.
+"""Rewrites: what it changes to put a model into other bits, or parts of it into other operations.
 
-An exact rewrite is worth what it saves. The lossy one beside it is the naive swap that is often
-made instead, and shows what that costs.
+Bits show what the search gained by choosing them place by place. An exact rewrite is worth what it
+saves; the lossy one beside it is the naive swap that is often made instead, and shows what that
+costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..pareto.objectives import spelled
+from .cumulative import PRECISIONS
 from .facts import Facts
 from .markup import table, tag, text
 
@@ -19,9 +21,10 @@ class Change(NamedTuple):
 
     Attributes:
         beside: name of the model as it was.
-        name: of the rewrite.
-        label: "exact" or "lossy".
+        name: of the rewrite, or of the precision.
+        label: "exact" or "lossy"; empty for a precision.
         latency: of that of the model as it was.
+        size: of that of the model as it was.
         accuracy: change of the accuracy that the run goes by.
         moved: size of the change of the logits relative to them.
     """
@@ -30,53 +33,76 @@ class Change(NamedTuple):
     name: str
     label: str
     latency: float
+    size: float
     accuracy: float
     moved: float
 
 
-def changes(rows: Iterable[Mapping[str, Any]], goal: str) -> list[Change]:
-    """What each rewrite changed.
+def changes(
+    rows: Iterable[Mapping[str, Any]], goal: str
+) -> tuple[Sequence[Change], Sequence[Change]]:
+    """What each precision changed, and what each rewrite did.
 
     Args:
         rows: of the ladder, timed side by side.
         goal: name of the accuracy that the run goes by.
     """
     by_name = {row["name"]: row for row in rows}
-    found: list[Change] = []
+    bits: list[Change] = []
+    operations: list[Change] = []
     for row in by_name.values():
         if rewrite := row.get("rewrite"):
-            before, label = by_name[rewrite["beside"]], "exact" if rewrite["exact"] else "lossy"
-            latency = row["latency_ms"] / before["latency_ms"]
-            gained = row[goal] - before[goal]
-            found.append(
-                Change(before["name"], rewrite["name"], label, latency, gained, rewrite["moved"])
+            before, name = by_name[rewrite["beside"]], rewrite["name"]
+            of_operations = "exact" if rewrite["exact"] else "lossy"
+            change = Change(
+                before["name"],
+                name,
+                "" if name in PRECISIONS else of_operations,
+                *(row[cost] / before[cost] for cost in ("latency_ms", "size_mb")),
+                row[goal] - before[goal],
+                rewrite["moved"],
             )
-    return found
+            (bits if name in PRECISIONS else operations).append(change)
+    return bits, operations
 
 
 def rewrites(facts: Facts) -> list[str]:
-    """Models with parts in other operations as a table; nothing if none were measured."""
-    found = changes(facts.ladder, facts.goal)
+    """Models in other bits and with other operations as tables; nothing if none were measured."""
+    bits, operations = changes(facts.ladder, facts.goal)
+    return [
+        *_beside(
+            facts,
+            bits,
+            "In one precision throughout",
+            "The weights of each model with the same bits everywhere, beside those that the search "
+            "chose for each place. Nothing was trained for it.",
+        ),
+        *_beside(
+            facts,
+            operations,
+            "With parts in other operations",
+            "Each alone, beside the model as it was. An exact rewrite leaves the answers as they "
+            "are before numbers are rounded to integers; a lossy one is the naive swap in its "
+            "place.",
+        ),
+    ]
+
+
+def _beside(facts: Facts, found: Sequence[Change], title: str, words: str) -> list[str]:
     if not found:
         return []
-    words = (
-        "Each alone, beside the model as it was. An exact rewrite leaves the answers as they are "
-        "before numbers are rounded to integers; a lossy one is the naive swap in its place."
-    )
-    header = ("model", "rewrite", "", "latency", spelled(facts.goal), "logits moved by")
+    accuracy = spelled(facts.goal)
+    header = ("model", "changed to", "", "latency", "size", accuracy, "logits moved by")
     rows = [
         [
             text(facts.shown_as(c.beside)),
             text(c.name),
             c.label,
             f"{c.latency:.2f}x",
+            f"{c.size:.2f}x",
             f"{100 * c.accuracy:+.1f} points",
             f"{c.moved:.1e}",
         ]
         for c in found
     ]
-    return [
-        tag("h2", "With parts in other operations"),
-        tag("p", words, class_="note"),
-        table(header, rows),
-    ]
+    return [tag("h2", title), tag("p", words, class_="note"), table(header, rows)]

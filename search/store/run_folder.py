@@ -79,6 +79,7 @@ class RunPaths:
     shortlist = _DeviceFile("shortlist.json")  # measured latencies of members of the front
     finalists = _File("finalists.json")  # who was chosen to be delivered, and of what
     pareto = _DeviceFile("pareto")  # a folder for each delivered model, named by its key
+    measurements = _DeviceFile("measurements.jsonl")  # of these, each time that they were verified
     mistakes = _DeviceFile("mistakes.json")  # the surest ones of each delivered model
     test_seal = _File("test_readings.json")  # when the test split was read
 

@@ -82,6 +82,8 @@ def test_bad_stages_are_undone(
     folder = deliver(tmp_path, evaluation, network, terms)
     story = read_manifest(folder).finalists[collapsed.key]
     assert story.undone[0].startswith(COMPENSATED) and len(story.undone) >= 2
+    assert {*story.undone} <= {str(change) for change in story.changes}
+    assert story.changes[2].before == story.changes[1].before, "what is undone is not built upon"
     assert caplog.text.count("training a little more is undone") == 2
     assert len(terms.seen) == 4 and terms.seen["stage 1"] == terms.seen["before"]
     # What is left is the best there was: no accuracy fell, and the file is what was checked.

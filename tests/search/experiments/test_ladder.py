@@ -18,10 +18,12 @@ from vitpareto.search.delivery.decompression import policies
 from vitpareto.search.delivery.manifest import manifests
 from vitpareto.search.experiments.ladder import (
     INT8,
+    PRECISIONS,
     baselines,
     deliver_best,
     front_of,
     has_weights,
+    in_precisions,
     named,
     only_int8,
     rewritten_entries,
@@ -37,6 +39,7 @@ from vitpareto.search.experiments.side_by_side import (
     measure_entries,
     speed_beside,
 )
+from vitpareto.search.report.cumulative import PRECISIONS as REPORTED
 from vitpareto.search.report.rewrites import changes
 from vitpareto.search.run.assets import Run
 from vitpareto.search.store.run_folder import RunFolder
@@ -130,12 +133,34 @@ def test_rewrites_are_measured_beside_what_they_change(made: Made) -> None:
     assert [entry.rewrite for entry in entries] == ["layer_to_rms", "layer_to_rms_naive"]
     rows = measure_entries([plain, *entries], made.model, made.device, made.data, 64, batches=[1])
     told = [row.to_dict() for row in rows]
-    exact, lossy = changes(told, "accuracy")
+    bits, (exact, lossy) = changes(told, "accuracy")
+    assert bits == []
     assert (exact.beside, exact.label, exact.accuracy) == ("float32", "exact", 0)
     assert exact.moved < 1e-5 and lossy.label == "lossy" and lossy.moved > 1e-3
     assert exact.latency == rows[1].latency_ms / rows[0].latency_ms
     lines = ladder_lines(told, "accuracy", [])
     assert sum("layer_to_rms" in line for line in lines) == 2 == sum("moved" in x for x in lines)
+
+
+def test_each_precision_is_measured_beside_the_bits_that_were_chosen(made: Made) -> None:
+    candidate = everywhere(made.candidate, Policy(8, 8, sparsity=0.5))
+    chosen = Entry("searched x", candidate, made.network)
+    entries = in_precisions([chosen], made.model)
+    assert [entry.rewrite for entry in entries] == ["float32", "float16"]  # int8 is what it has
+    assert tuple(PRECISIONS) == REPORTED
+    for entry in entries:
+        for path, policy in policies(entry.candidate).items():
+            assert policy.weight_bits == PRECISIONS[entry.rewrite].weight_bits
+            assert policy.sparsity == policies(candidate)[path].sparsity
+    rows = measure_entries([chosen, *entries], made.model, made.device, made.data, 64, [1, 2])
+    assert [list(row.throughput) for row in rows] == [[1, 2], [1], [1]]
+    bits, operations = changes([row.to_dict() for row in rows], "accuracy")
+    assert operations == [] and [(c.beside, c.name) for c in bits] == [
+        ("searched x", "float32"),
+        ("searched x", "float16"),
+    ]
+    assert bits[0].size > bits[1].size > 1
+    assert bits[1].latency == rows[2].latency_ms / rows[0].latency_ms
 
 
 def test_rewrites_that_do_not_suit_are_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,7 +92,9 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     told = {"name": "layer_to_rms", "exact": True, "beside": f"searched {key}", "moved": 3e-7}
     rms = {**searched, "name": f"searched {key}, layer_to_rms", "latency_ms": 0.4, "rewrite": told}
     plain = {**row, "name": "original, layer_to_rms", "rewrite": told | {"beside": "original"}}
-    (run / "ladder.json").write_text(json.dumps([row, searched, linear, rms, plain]))
+    half = {**searched, "name": f"searched {key}, float16", "size_mb": 0.6}
+    half["rewrite"] = told | {"name": "float16", "exact": False}
+    (run / "ladder.json").write_text(json.dumps([row, searched, linear, half, rms, plain]))
     proxy = {"n": 20, "kendall_tau": 0.8, "kendall_tau_low": 0.7, "kendall_tau_high": 0.9}
     proxy |= {"best_baseline": "params", "baselines": {"params": {"kendall_tau": 0.5}}}
     (run / "proxy.json").write_text(json.dumps(proxy | {"trusted": True}))
@@ -101,10 +103,11 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     assert "Before and after" in text
     assert "6.0x" in text
     letter = gather(RunFolder(run, lock=False)).letter(key)
-    assert f"searched: {letter} layer_to_rms exact 0.80x +0.0 points 3.0e-07" in text
+    assert f"searched: {letter} layer_to_rms exact 0.80x 1.00x +0.0 points 3.0e-07" in text
+    assert f"searched: {letter} float16   1.00x 0.60x +0.0 points 3.0e-07" in text
     assert "Stage by stage" in text
     assert f"searched: {letter} 0.17x (0.17x) 1.00x 1.00x +0.0 points (+0.0)" in text
-    assert not any("layer_to_rms" in tip for tip in found.tips)
+    assert not any("layer_to_rms" in tip or "float16" in tip for tip in found.tips)
     assert "tau 0.80 (0.70 to 0.90)" in text
     assert "never checked" not in text
     assert any(tip.startswith("original, PyTorch eager") for tip in found.tips)

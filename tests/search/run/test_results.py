@@ -105,10 +105,12 @@ def test_verify_refreshes_what_everybody_reads(finished: Path, tmp_path: Path) -
     found = {row["key"]: row for row in load_run(run).results()}
     for report in json.loads(done.stdout):
         new = report["metrics"]
+        *_, before, last = report["history"]
+        assert before["at"] <= last["at"] and last.items() >= new.items()
         assert new["latency_ms"] < 777
         assert {name: found[report["key"]][name] for name in new} == new
     page = (run / "report.html").read_text()
-    assert not stale.search(page)
+    assert not stale.search(page) and page.count("times since") == len(found)
     assert all(words.ms(row["latency_ms"]) in page for row in found.values())
     assert json.loads((run / "mistakes.json").read_text())["validation"].keys() == found.keys()
     table = invoke("report", run, "--markdown").stdout
@@ -119,11 +121,12 @@ def test_verify_refreshes_nothing_where_another_process_works(
     finished: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    before = {p: p.read_bytes() for p in run.glob("pareto/*/*")}
+    kept = [*run.glob("pareto/*/*"), run / "measurements.jsonl"]
+    before = {p: p.read_bytes() for p in kept}
     with RunFolder(run):
         done = invoke("verify", run)
     assert done.exit_code in (0, 3) and "nothing in it is refreshed" in done.stderr
-    assert {p: p.read_bytes() for p in run.glob("pareto/*/*")} == before
+    assert {p: p.read_bytes() for p in kept} == before
 
 
 def test_the_module_and_the_artifact_are_the_same_model(finished: Path) -> None:
