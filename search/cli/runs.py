@@ -23,6 +23,8 @@ from .output import echo, json_option, print_json
 def ladder(run: Path, device: str | None, rewrites: bool, as_json: bool) -> None:
     """Measure the models of RUN beside the original, float16, int8 and other baselines.
 
+    Each searched model is also there with the same bits everywhere, where the device runs them.
+
     Baselines are trained first, as the delivered models were; stopped, the same command goes on.
     Those that keep the limits and that no delivered model beats are delivered, too. The report of
     RUN shows the table.

@@ -87,11 +87,16 @@ def check_lines(reports: Sequence[Report]) -> list[str]:
     ] + [f"{report.key}  {report.status}" for report in reports if report.status]
 
 
-def history_lines(history: Mapping[str, Sequence[Facts]]) -> list[str]:
+def history_lines(reports: Sequence[Report], history: Mapping[str, Sequence[Facts]]) -> list[str]:
     """What models measured each time, of those that were measured more than once."""
-    from ..delivery.history import told
+    from ..delivery.history import history_words
 
-    return [f"{key}  measured {words}" for key, rows in history.items() if (words := told(rows))]
+    found = {report.key: history_words(history.get(report.key, ())) for report in reports}
+    return [
+        f"{key}  measured, at the calibrated speed, {words}"
+        for key, words in found.items()
+        if words
+    ]
 
 
 def ladder_lines(rows: Sequence[Facts], goal: str, added: Sequence[Manifest]) -> list[str]:
@@ -150,25 +155,23 @@ def _rewrite_lines(rows: Sequence[Facts], goal: str) -> list[str]:
     from ..report.rewrites import changes
 
     bits, operations = changes(rows, goal)
-    titles = (
-        "in one precision throughout, beside the bits that were chosen",
-        "with parts in other operations, beside the model as it was (exact: before rounding)",
-    )
+    other = "with parts in other operations, beside the model as it was (exact: before rounding)"
     return [
-        line
-        for title, found in zip(titles, (bits, operations), strict=True)
-        if found
-        for line in (title, *(_change_line(change, goal) for change in found))
+        *_change_lines("in one precision throughout, beside the bits that were chosen", bits, goal),
+        *_change_lines(other, operations, goal),
     ]
 
 
-def _change_line(c: Change, goal: str) -> str:
-    """A model in other bits or operations, beside itself."""
-    name = f"{c.name}, {c.label}" if c.label else c.name
-    return (
-        f"  {c.beside:26}  {name:25}  {c.latency:5.2f} of the latency, {c.size:5.2f} of the size, "
-        f"{spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"
-    )
+def _change_lines(title: str, found: Sequence[Change], goal: str) -> list[str]:
+    """Models in other bits or operations, beside themselves."""
+    lines = [title] if found else []
+    for c in found:
+        name = f"{c.name}, {c.label}" if c.label else c.name
+        lines.append(
+            f"  {c.beside:26}  {name:25}  {c.latency:5.2f} of the latency, {c.size:5.2f} of the "
+            f"size, {spelled(goal)} {c.accuracy * 100:+.1f} points, logits moved by {c.moved:.1e}"
+        )
+    return lines
 
 
 def proxy_lines(figures: Facts) -> list[str]:

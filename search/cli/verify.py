@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from .folders import open_if_free
 from .options import NOT_VERIFIED, run_argument
 from .output import echo, json_option, print_json
+
+if TYPE_CHECKING:
+    from ..delivery.verify import Report
+    from ..store.run_folder import RunFolder
 
 
 @click.command()
@@ -25,8 +31,9 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
     """Check every delivered artifact of RUN again, on its runtime.
 
     On the device that they are made for, what is measured now takes the place of what was measured
-    before, in the manifests, in the report and in everything that reads them. Of models for another
-    machine only files and answers are checked.
+    before, in the manifests, in the report and in everything that reads them; measurements.jsonl
+    keeps all, and who takes longer than before is named. Of models for another machine only files
+    and answers are checked.
 
     With --measured, DIR is the kit that came back, or FILE what the page of a kit for browsers gave
     to be saved, put into the folder of that kit. Run, files, machine and answers are checked;
@@ -41,12 +48,10 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
         _verify_measured(run, measured, as_json)
         return
     folder = open_if_free(run, "it is checked, and ")  # before what takes seconds to import
-    from ..delivery.history import read_history
     from ..delivery.verify import verify_again
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
-    from .text import check_lines, history_lines
 
     with folder, Run(RunFolder(run, lock=False)) as opened:  # which writes nothing, no image either
         checked = {
@@ -55,22 +60,7 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
         }
         if folder.is_open and folder.report.exists():
             build_report(folder)
-    history = {name: read_history(folder.of(name)) for name in checked}
-    if as_json:
-        on = {name: {"device": name} if name else {} for name in checked}
-        print_json(
-            [
-                r.to_dict() | on[name] | {"history": history[name].get(r.key, [])}
-                for name, reports in checked.items()
-                for r in reports
-            ]
-        )
-    else:
-        for name, reports in checked.items():
-            lines = [*check_lines(reports), *history_lines(history[name])]
-            echo([*([f"{name}:"] if name else []), *lines])
-    holds = all(r.holds for reports in checked.values() for r in reports)
-    sys.exit(0 if holds else NOT_VERIFIED)
+    _tell(checked, folder, as_json)
 
 
 def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
@@ -78,12 +68,30 @@ def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
     from ..report import build_report
     from ..run.assets import Run
     from ..store.run_folder import RunFolder
-    from .text import check_lines
 
     measured = folder_of(measured)
     with RunFolder(run) as folder, Run(RunFolder(run, lock=False)) as opened:
-        reports = verify_measured(folder.of(kit_device(folder, measured)), measured, opened.data)
+        device = kit_device(folder, measured)
+        reports = verify_measured(folder.of(device), measured, opened.data)
         if folder.report.exists():
             build_report(folder)
-    print_json([r.to_dict() for r in reports]) if as_json else echo(check_lines(reports))
-    sys.exit(0 if all(r.holds for r in reports) else NOT_VERIFIED)
+    _tell({device: reports}, folder, as_json)
+
+
+def _tell(checked: Mapping[str, Sequence[Report]], folder: RunFolder, as_json: bool) -> NoReturn:
+    """Print the reports of each device with what was measured before, and exit."""
+    from ..delivery.history import read_history
+    from .text import check_lines, history_lines
+
+    rows: list[dict[str, Any]] = []
+    for name, reports in checked.items():
+        history = read_history(folder.of(name))
+        on = {"device": name} if name else {}
+        rows += [r.to_dict() | on | {"history": history.get(r.key, [])} for r in reports]
+        if not as_json:
+            lines = [*check_lines(reports), *history_lines(reports, history)]
+            echo([*([f"{name}:"] if name else []), *lines])
+    if as_json:
+        print_json(rows)
+    holds = all(report.holds for reports in checked.values() for report in reports)
+    sys.exit(0 if holds else NOT_VERIFIED)

@@ -211,18 +211,20 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Effect:
     """What a stage of delivery did to the accuracy that the run goes by, on the validation split.
 
     Attributes:
         what: the stage, in words.
-        before: of the trained network, or of the artifact before it.
-        after: of the artifact that it gave.
+        before: of the network or artifact that it began with.
+        after: of the one that it gave.
+        undone: whether that was less right than it may be, and is not built upon.
     """
 
     what: str
     before: float
     after: float
+    undone: bool = False
 
     def __str__(self) -> str:
         """The stage, and accuracy before and after it."""
@@ -236,14 +238,17 @@ class Story:
     Attributes:
         refused: models that failed, in the order of trying.
         taken_back: steps that were taken then, in words.
-        undone: stages after which the artifact was less right than before, in words.
-        changes: what every stage did, in the order of trying; empty in runs of 0.2.
+        effects: what each stage did, in the order of trying; empty in runs that did not note it.
     """
 
     refused: tuple[Refused, ...] = ()
     taken_back: tuple[str, ...] = ()
-    undone: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def undone(self) -> list[Effect]:
+        """Stages after which the artifact was less right than it may be."""
+        return [effect for effect in self.effects if effect.undone]
 
 
 def plain(part: Any) -> dict[str, Any]:
@@ -282,6 +287,5 @@ def read_story(data: Mapping[str, Any]) -> Story:
     """
     refused = (r | {"checks": read_checks(r["checks"])} for r in data.get("refused", ()))
     taken_back = tuple(data.get("taken_back", ()))
-    undone = tuple(data.get("undone", ()))
-    changes = tuple(read_part(Change, change) for change in data.get("changes", ()))
-    return Story(tuple(read_part(Refused, r) for r in refused), taken_back, undone, changes)
+    effects = tuple(read_part(Effect, effect) for effect in data.get("effects", ()))
+    return Story(tuple(read_part(Refused, r) for r in refused), taken_back, effects)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..training.forward import predict
 from .answering import answers_here
 from .build import Build
 from .checks import floor_on
-from .claims import Accuracy, Change, Check, Refused, Story, plain
+from .claims import Accuracy, Check, Effect, Refused, Story, plain
 from .decompression import Step, ranked, steps_back
 from .exit_parts import rule_for, write_rule
 from .export import export_trained
@@ -29,7 +29,7 @@ from .terms import Terms
 
 RANKING = 512  # search images on which steps back are compared
 COMPENSATED = "norms rescaled and biases corrected, nothing given back"
-EXPORTED = "exported in the bits of the candidate"
+COMPRESSED, EXPORTED = "compressed, in torch", "exported"
 
 log = logging.getLogger("vitpareto")
 
@@ -43,7 +43,7 @@ class Holding:
         compensated: whether its norms and biases are corrected for rounding.
         trained: how right its network is in torch.
         files: their names.
-        story: what was refused, taken back and undone, and what each stage did.
+        story: what was refused and taken back, and what each stage did.
     """
 
     candidate: Candidate
@@ -86,10 +86,10 @@ def make_hold(
         RunError: the folder cannot be written, or there are too few calibration images.
     """
     refused, taken = list[Refused](), list[Step]()
-    undone, changes = list[str](), list[Change]()
+    effects = list[Effect]()
     ahead, spoils = list[Step](), set[Step]()
     compensate = tried = corrected
-    stage = ROUNDING
+    stage, what = ROUNDING, ", ".join([EXPORTED, *([COMPENSATED] if corrected else [])])
     held: Held | None = None
     while True:
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,20 +97,20 @@ def make_hold(
         low = _least(evaluation, candidate, trained, terms)
         checks, files = attempt(folder, terms.build(candidate, network, compensate), low, terms)
         failed = [check for check in checks if not check.holds]
-        what = {ROUNDING: EXPORTED, CORRECTION: COMPENSATED}.get(stage) or str(taken[-1])
-        before = held.share if held else trained.interval(terms.goal)[1]
         share = share_of(checks)
-        change = Change(what, before, max(share, 0.0))
-        changes.append(change)
-        log.info("%s: %s", candidate.key, change)
+        spoilt = bool(failed and held and share < held.share - terms.drops[stage])
+        if not effects:
+            effects += _compressed(candidate, network, trained, terms)
+        before = held.share if held else trained.interval(terms.goal)[1]
+        effects.append(Effect(what, max(before, 0.0), max(share, 0.0), spoilt))
+        log.info("%s: %s", candidate.key, effects[-1])
         if not failed:
             break
         log.info("%s does not hold: %s", candidate.key, failed[0])
         refused.append(Refused(candidate.key, compensate, tuple(checks)))
-        if held is not None and share < held.share - terms.drops[stage]:
+        if held and spoilt:
             spoils |= {taken[-1]} if stage == STEP_BACK else set()
-            undone.append(str(change))
-            log.warning("%s: undone: %s", candidate.key, change)
+            log.warning("%s: undone: %s", candidate.key, what)
             held.restore(folder, network)
             candidate, compensate, trained = held.candidate, held.compensate, held.trained
             files, taken = tuple(held.files), taken[: held.steps]
@@ -119,7 +119,7 @@ def make_hold(
             held = hold(folder, network, *about)
         if not tried and steps_back(candidate):
             log.info("%s again: %s", candidate.key, COMPENSATED)
-            stage, compensate, tried = CORRECTION, True, True
+            stage, what, compensate, tried = CORRECTION, COMPENSATED, True, True
             continue
         ahead = ahead or steps_for(candidate, network, terms)
         following = [s for s in ahead if s not in spoils and terms.allows(s.apply(candidate))]
@@ -128,13 +128,23 @@ def make_hold(
         step = following[0]
         log.info("%s takes back %s", candidate.key, step)
         ahead = [other for other in following if other.path != step.path]
-        stage, candidate = STEP_BACK, step.apply(candidate)
+        stage, what, candidate = STEP_BACK, f"{step}, and trained", step.apply(candidate)
         network = retrained(candidate, network, terms)
         taken.append(step)
     shutil.rmtree(copy_of(folder), ignore_errors=True)
     told = (*map(str, taken), *([COMPENSATED] if compensate else []))
-    story = Story(tuple(refused), told, tuple(undone), tuple(changes))
+    story = Story(tuple(refused), told, tuple(effects))
     return Holding(candidate, compensate, trained, files, story)
+
+
+def _compressed(
+    candidate: Candidate, network: Network, trained: Accuracy, terms: Terms
+) -> Iterator[Effect]:
+    """What bits, zeros and ranks do to a trained network; nothing where there are none."""
+    uncompressed = Candidate.uncompressed(candidate.architecture)
+    if uncompressed != candidate:
+        whole = _in_torch(uncompressed, network, terms.data.split("validation"), None)
+        yield Effect(COMPRESSED, *(each.interval(terms.goal)[1] for each in (whole, trained)))
 
 
 def _in_torch(candidate: Candidate, network: Network, split: Split, held: Held | None) -> Accuracy:

@@ -205,7 +205,7 @@ def verify_measured(run: RunFolder, source: Path, data: Data) -> list[Report]:
         examined, wrong[key] = _examined(run, results, delivered[key], rows, used[key], data)
         done.append(examined)
     keep_mistakes(run, "validation", wrong)
-    remember(run, done)
+    remember(run, [*delivered.values()], done)
     for manifest in done:
         write_manifest(run.pareto / manifest.key, manifest)
     return [Report(m.key, m.checks, m.metrics, m.inside_interval, status=m.status) for m in done]

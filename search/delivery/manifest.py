@@ -232,9 +232,9 @@ class Manifest:
         body["preprocessing"] = self.preprocessing.to_dict()
         if self.goal == MAXIMIZED[0]:  # as 0.2 wrote it, when there was no other
             del body["goal"]
-        for story in body["finalists"].values():  # as 0.2 wrote it, which undid nothing
-            if not story["undone"]:
-                del story["undone"]
+        for story in body["finalists"].values():  # as 0.2 wrote it, which noted none
+            if not story["effects"]:
+                del story["effects"]
         for name in ("ways", "distill_token"):  # where there was something to choose
             body[name] = {key: plain(part) for key, part in getattr(self, name).items()}
             if not body[name]:

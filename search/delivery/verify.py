@@ -85,7 +85,7 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
     device is another machine only the answers are checked; a kit measures them there.
 
     Raises:
-        RunError: nothing was delivered, or an artifact is damaged.
+        RunError: nothing was delivered, an artifact is damaged, or the folder cannot be written.
         CostError: the runtime refuses a graph.
     """
     delivered = manifests(folder.pareto)
@@ -104,7 +104,7 @@ def verify_new(folder: RunFolder, device: Device, data: Data) -> None:
         done, wrong[key] = examine(artifact, manifest, build, split, rows, speeds[key], device)
         examined.append(done)
     keep_mistakes(folder, "validation", wrong)
-    remember(folder, examined)
+    remember(folder, delivered, examined)
     for done in examined:  # last, as they say that this is done
         write_manifest(folder.pareto / done.key, done)
 
@@ -322,7 +322,8 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
     folder, so that everybody reads the newest. Elsewhere the answers are compared, and no more.
 
     Raises:
-        RunError: there is no artifact, or one lacks a file or was edited.
+        RunError: there is no artifact, one lacks a file or was edited, or the folder cannot be
+            written.
         MissingRuntimeError: the device's runtime is not installed here, and is needed.
     """
     split = data.split("validation")
@@ -352,7 +353,7 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             newest.append(done)
             wrong[key] = surest
     keep_mistakes(folder, "validation", wrong)
-    remember(folder, newest)
+    remember(folder, delivered, newest)
     for examined in newest:
         write_manifest(folder.pareto / examined.key, examined)
     return reports

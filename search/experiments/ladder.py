@@ -3,8 +3,8 @@
 The baselines are the original in PyTorch, exported, in float16 and in int8, with linear attention,
 and compressed by int8 alone or by pruning alone until it is as fast as the run's most accurate
 model, if that is possible. The searched models follow, each also in float32, float16 and int8
-throughout, with the same weights. Baselines that were trained take part in the front: one that is
-within the limits and that no delivered model beats is delivered, too.
+throughout, with the same weights, where the device runs that. Baselines that were trained take part
+in the front: one that is within the limits and that no delivered model beats is delivered, too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 from safetensors.torch import save
 
 from ...cost_models import CostModel
-from ...spaces import Candidate, Policy, SearchSpace
+from ...spaces import Architecture, Candidate, Policy, SearchSpace
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.mixers import find
 from ...spaces.supernet import Supernet
+from ...spaces.transforms import policy_transforms
 from ..compress.rewrites import REWRITES
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.decompression import policies, with_policy
@@ -142,23 +143,49 @@ def trained(run: Run, wanted: Mapping[str, Candidate]) -> dict[str, Entry]:
 
 
 def in_precisions(entries: Iterable[Entry], model: CostModel) -> list[Entry]:
-    """Models with other bits: one precision for all sub-blocks, whatever else compresses them.
+    """Models with the same bits everywhere, one for each precision that a model has not already.
 
-    A precision that a model has already, or that the device does not run, is left out.
+    Where the device does not run one, the log says so.
     """
     made: list[Entry] = []
     for entry in entries:
         for name, policy in PRECISIONS.items():
-            candidate = entry.candidate
-            for path, own in policies(candidate).items():
-                bits = Policy(policy.weight_bits, policy.act_bits, own.others)
-                candidate = with_policy(candidate, path, bits)
-            if candidate != entry.candidate and runs(candidate, model):
-                both = f"{entry.name}, {name}"
-                made.append(
-                    replace(entry, name=both, candidate=candidate, rewrite=name, beside=entry.name)
-                )
+            candidate = in_bits(entry.candidate, policy)
+            if candidate == entry.candidate:
+                continue
+            if not runs(candidate, model):
+                log.info("ladder: %s without %s: the device does not run it", entry.name, name)
+                continue
+            both = f"{entry.name}, {name}"
+            made.append(
+                replace(entry, name=both, candidate=candidate, rewrite=name, beside=entry.name)
+            )
     return made
+
+
+def in_bits(candidate: Candidate, policy: Policy) -> Candidate:
+    """The candidate with the bits of a policy in every part that has weights.
+
+    Zeros and ranks stay; scales, which belong to the bits that were chosen, do not.
+    """
+    for path, own in policies(candidate).items():
+        if has_bits(candidate.architecture, path):
+            others = own.only(lambda transform: transform.on != "rounding").others
+            bits = Policy(policy.weight_bits, policy.act_bits, others)
+            candidate = with_policy(candidate, path, bits)
+    return candidate
+
+
+def has_bits(architecture: Architecture, path: str) -> bool:
+    """Whether a part has weights, by its path of `policies`: a pooling or an empty MLP has none."""
+    place = path.split(".")
+    if len(place) < 4:  # stem, head or downsampling
+        return True
+    _, i, part, j = place
+    block = architecture.stages[int(i)].blocks[int(j)]
+    if part == "mlp" and not block.mlp_hidden:
+        return False
+    return policy_transforms()["weight_bits"].applies(part, find(block.mixer))
 
 
 def rewritten_entries(entries: Iterable[Entry]) -> list[Entry]:

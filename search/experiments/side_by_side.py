@@ -57,8 +57,8 @@ class Entry:
         network: plain, trained.
         eager: whether PyTorch runs it, instead of the device's runtime.
         compensate: whether norms and biases are corrected for rounding.
-        rewrite: by which it was made of another one: of `rewrites.REWRITES`, or a precision.
-        beside: name of that one.
+        rewrite: how it was made of another model: one of `rewrites.REWRITES`, or a precision.
+        beside: name of that other model.
     """
 
     name: str
@@ -76,13 +76,14 @@ class Rewritten:
 
     Attributes:
         name: of `rewrites.REWRITES`, or of a precision.
-        exact: whether it is meant to leave the logits as they are, up to rounding.
+        exact: whether it is meant to leave the logits as they are, up to rounding; None for other
+            bits.
         beside: name of the row of the model as it was.
         moved: size of the change of the logits relative to them, as the runtime computes both.
     """
 
     name: str
-    exact: bool
+    exact: bool | None
     beside: str
     moved: float
 
@@ -104,7 +105,7 @@ class LadderRow:
         latency_ms: median of one image.
         latency_p10_ms: its tenth percentile.
         latency_p90_ms: its ninetieth percentile.
-        throughput: batch -> images per second.
+        throughput: batch -> images per second; of variants for a batch of 1 alone.
         peak_memory_mb: growth of a fresh process that runs it.
         size_mb: of its file.
         images_per_joule: above idle, at a batch of 1; None where no counter tells, as for PyTorch.
@@ -221,13 +222,20 @@ def measure_entries(
         here = [next(timings) for _ in each.compiled]
         images = resized(split.images, entry.candidate.architecture.input_size).numpy()
         logits = run_all(each.compiled[0], images, 1)
+        try:
+            right = accuracy(torch.from_numpy(logits), split.labels)
+        except ArithmeticError as error:  # such as numbers beyond float16
+            if not entry.rewrite:
+                raise
+            log.info("ladder: %s without %s: %s", entry.beside, entry.rewrite, error)
+            continue
         answers[entry.name] = logits
         rows.append(
             LadderRow(
                 entry.name,
                 entry.candidate.key,
                 EAGER if entry.eager else device.runtime,
-                **accuracy(torch.from_numpy(logits), split.labels),
+                **right,
                 latency_ms=here[0].median_ms,
                 latency_p10_ms=here[0].p10_ms,
                 latency_p90_ms=here[0].p90_ms,
@@ -293,8 +301,8 @@ def _open(
 def _rewritten(entry: Entry, answers: Mapping[str, NDArray[np.float32]]) -> Rewritten:
     before = answers[entry.beside]
     moved = float(np.linalg.norm(answers[entry.name] - before) / np.linalg.norm(before))
-    exact = entry.rewrite in REWRITES and REWRITES[entry.rewrite].exact
-    return Rewritten(entry.rewrite, exact, entry.beside, moved)
+    known = REWRITES.get(entry.rewrite)
+    return Rewritten(entry.rewrite, known.exact if known else None, entry.beside, moved)
 
 
 def growth_here_mb(folder: str) -> float:

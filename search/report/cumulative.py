@@ -11,8 +11,7 @@ from ..pareto.objectives import spelled
 from .facts import Facts
 from .markup import table, tag, text
 
-PRECISIONS = ("float32", "float16", "int8")
-STAGES = ("original", *PRECISIONS)  # of the ladder, of the same trained weights
+STAGES = ("original", "float32", "float16", "int8")  # of the ladder, of the same trained weights
 
 
 class Stage(NamedTuple):

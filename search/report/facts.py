@@ -44,7 +44,7 @@ class Facts:
         cost_model: of the device.
         images: what is recorded of the data; nothing in runs before 0.3.
         catalog: every image with label and split, likewise.
-        history: key -> what a model measured each time; empty in runs of 0.2.
+        history: key -> what a model measured each time; empty where that was not kept.
         mistakes: split -> key -> the surest mistakes of a model; empty in runs of 0.2.
         stages: name -> seconds, peak memory and results.
         environment: versions, machine and command.

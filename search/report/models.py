@@ -8,7 +8,7 @@ from typing import Any
 
 from ...cost_models.tables.anchors import speed_words
 from ..delivery.claims import Check, Metrics
-from ..delivery.history import told
+from ..delivery.history import history_words
 from ..delivery.kernel_inventory import Inventory
 from ..delivery.manifest import Manifest
 from ..pareto.objectives import spelled
@@ -118,7 +118,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
         counts["from the ladder"] = manifest.ladder
     if metrics and speed_words(metrics.speed):
         counts["latency"] = latency(metrics)
-    if words := told(facts.history.get(key, ())):
+    if words := history_words(facts.history.get(key, ())):
         counts["measured"] = words
     if metrics and metrics.energy_mj is not None:
         counts["energy"] = f"{metrics.energy_mj:.3g} mJ a run above idle"
@@ -137,7 +137,7 @@ def _card(facts: Facts, manifest: Manifest) -> str:
             class_="note",
         ),
         time_bar(facts, manifest),
-        *_changes(manifest),
+        *_effects(manifest),
         *_ways(manifest),
         *_distill_token(manifest),
         _checks(manifest.checks),
@@ -159,11 +159,18 @@ TOKEN = {
 }
 
 
-def _changes(manifest: Manifest) -> list[str]:
+def _effects(manifest: Manifest) -> list[str]:
     """What each stage of delivery did to it; nothing in runs that did not note it."""
-    told = [str(change) for story in manifest.finalists.values() for change in story.changes]
-    words = f"From training to the file, {spelled(manifest.goal)} on the validation images: "
-    return [tag("p", text(f"{words}{'; '.join(told)}."), class_="note")] if told else []
+    lines: list[str] = []
+    for key, story in manifest.finalists.items():
+        stages = "; ".join(f"{effect}{', undone' * effect.undone}" for effect in story.effects)
+        of = f" of finalist {key}" if len(manifest.finalists) > 1 else ""
+        words = (
+            f"From training to the file{of}, {spelled(manifest.goal)} on the validation images: "
+        )
+        if stages:
+            lines.append(tag("p", text(f"{words}{stages}."), class_="note"))
+    return lines
 
 
 def _ways(manifest: Manifest) -> list[str]:

@@ -152,10 +152,10 @@ def rollbacks(manifest: Manifest, letter: str) -> Iterator[str]:
                 f"Finalist {key} did not hold ({', '.join(broken)}). {letter} is what it became "
                 f"after {counted(len(steps), 'step')} back: {told}."
             )
-        if story.undone:
+        if undone := story.undone:
             yield (
-                f"{letter}: {counted(len(story.undone), 'stage')} made it less right and "
-                f"{'was' if len(story.undone) == 1 else 'were'} undone: {'; '.join(story.undone)}."
+                f"{letter}: {counted(len(undone), 'stage')} made it less right and "
+                f"{'was' if len(undone) == 1 else 'were'} undone: {'; '.join(map(str, undone))}."
             )
 
 

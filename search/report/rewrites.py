@@ -1,8 +1,8 @@
 """Rewrites: what it changes to put a model into other bits, or parts of it into other operations.
 
-Bits show what the search gained by choosing them place by place. An exact rewrite is worth what it
-saves; the lossy one beside it is the naive swap that is often made instead, and shows what that
-costs.
+The weights were trained for the bits that the search chose place by place, so that other bits may
+do better once they are trained for. An exact rewrite is worth what it saves; the lossy one beside
+it is the naive swap that is often made instead, and shows what that costs.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..pareto.objectives import spelled
-from .cumulative import PRECISIONS
 from .facts import Facts
 from .markup import table, tag, text
 
 
 class Change(NamedTuple):
-    """A rewritten model beside the model as it was.
+    """A model in other bits or operations, beside the model as it was.
 
     Attributes:
         beside: name of the model as it was.
         name: of the rewrite, or of the precision.
-        label: "exact" or "lossy"; empty for a precision.
+        label: "exact" or "lossy"; empty for other bits.
         latency: of that of the model as it was.
         size: of that of the model as it was.
         accuracy: change of the accuracy that the run goes by.
@@ -41,7 +40,7 @@ class Change(NamedTuple):
 def changes(
     rows: Iterable[Mapping[str, Any]], goal: str
 ) -> tuple[Sequence[Change], Sequence[Change]]:
-    """What each precision changed, and what each rewrite did.
+    """What other bits changed, and what each rewrite did.
 
     Args:
         rows: of the ladder, timed side by side.
@@ -52,17 +51,16 @@ def changes(
     operations: list[Change] = []
     for row in by_name.values():
         if rewrite := row.get("rewrite"):
-            before, name = by_name[rewrite["beside"]], rewrite["name"]
-            of_operations = "exact" if rewrite["exact"] else "lossy"
+            before, exact = by_name[rewrite["beside"]], rewrite["exact"]
             change = Change(
                 before["name"],
-                name,
-                "" if name in PRECISIONS else of_operations,
+                rewrite["name"],
+                "" if exact is None else "exact" if exact else "lossy",
                 *(row[cost] / before[cost] for cost in ("latency_ms", "size_mb")),
                 row[goal] - before[goal],
                 rewrite["moved"],
             )
-            (bits if name in PRECISIONS else operations).append(change)
+            (bits if exact is None else operations).append(change)
     return bits, operations
 
 
@@ -70,14 +68,14 @@ def rewrites(facts: Facts) -> list[str]:
     """Models in other bits and with other operations as tables; nothing if none were measured."""
     bits, operations = changes(facts.ladder, facts.goal)
     return [
-        *_beside(
+        *_compared(
             facts,
             bits,
             "In one precision throughout",
-            "The weights of each model with the same bits everywhere, beside those that the search "
-            "chose for each place. Nothing was trained for it.",
+            "Each model with the same bits everywhere, beside those that the search chose for each "
+            "place and its weights were trained for. Trained for other bits, they might do better.",
         ),
-        *_beside(
+        *_compared(
             facts,
             operations,
             "With parts in other operations",
@@ -88,7 +86,7 @@ def rewrites(facts: Facts) -> list[str]:
     ]
 
 
-def _beside(facts: Facts, found: Sequence[Change], title: str, words: str) -> list[str]:
+def _compared(facts: Facts, found: Sequence[Change], title: str, words: str) -> list[str]:
     if not found:
         return []
     accuracy = spelled(facts.goal)

@@ -16,7 +16,7 @@ from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.claims import Story
 from vitpareto.search.delivery.decompression import policies, ranked, steps_back, with_policy
 from vitpareto.search.delivery.deliver import deliver, delivered
-from vitpareto.search.delivery.holding import COMPENSATED, EXPORTED
+from vitpareto.search.delivery.holding import COMPENSATED, COMPRESSED, EXPORTED
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.search.store.run_folder import RunFolder
@@ -103,13 +103,13 @@ def test_a_collapse_to_two_bits_is_refused_and_rolled_back(
     tried = [(r.key, r.compensated) for r in story.refused]
     assert tried[:2] == [(collapsed.key, False), (collapsed.key, True)]
     assert story.taken_back[-1] == COMPENSATED and manifest.compensated
-    assert [change.what for change in story.changes[:2]] == [EXPORTED, COMPENSATED]
-    assert len(story.changes) == len(story.refused) + 1  # the last one holds
-    assert story.changes[0].before > 0.9 > story.changes[0].after
-    for before, now in pairwise(story.changes):
-        assert now.before == before.after
-        assert f": {now}" in caplog.text
-    assert story.changes[-1].after == pytest.approx(right)
+    rounded, *artifacts = story.effects
+    assert rounded.what == COMPRESSED and rounded.before > 0.9 > rounded.after
+    assert [effect.what for effect in artifacts[:2]] == [EXPORTED, COMPENSATED]
+    assert len(artifacts) == len(story.refused) + 1 and not story.undone  # the last one holds
+    assert all(now.before == before.after for before, now in pairwise(story.effects))
+    assert all(f": {effect}" in caplog.text for effect in artifacts)
+    assert artifacts[-1].after == pytest.approx(right)
     assert len(dict(tried)) == len(tried) - 1 == len(story.taken_back) - 1
     assert delivered(tmp_path, collapsed.key)
     assert not delivered(tmp_path, made.candidate.key)

@@ -81,9 +81,10 @@ def test_bad_stages_are_undone(
     terms = Faulty(**values | {"retrain": broken}, folder=tmp_path)
     folder = deliver(tmp_path, evaluation, network, terms)
     story = read_manifest(folder).finalists[collapsed.key]
-    assert story.undone[0].startswith(COMPENSATED) and len(story.undone) >= 2
-    assert {*story.undone} <= {str(change) for change in story.changes}
-    assert story.changes[2].before == story.changes[1].before, "what is undone is not built upon"
+    assert story.undone[0].what == COMPENSATED and len(story.undone) >= 2
+    _, exported, corrected, stepped, *_ = story.effects
+    assert corrected.undone and corrected.after < corrected.before == exported.after
+    assert stepped.before == exported.after, "what is undone is not built upon"
     assert caplog.text.count("training a little more is undone") == 2
     assert len(terms.seen) == 4 and terms.seen["stage 1"] == terms.seen["before"]
     # What is left is the best there was: no accuracy fell, and the file is what was checked.
@@ -112,7 +113,7 @@ def test_where_every_step_spoils_it_ends(made: Made, tmp_path: Path) -> None:
     folder = deliver(tmp_path, high, network, terms)
     story = read_manifest(folder).finalists[collapsed.key]
     assert folder.name == collapsed.key and not [s for s in story.taken_back if s != COMPENSATED]
-    assert sum("weight_bits 2 to 3" in words for words in story.undone) == 2
+    assert sum("weight_bits 2 to 3" in effect.what for effect in story.undone) == 2
 
 
 def test_each_stage_has_its_own_drop(made: Made, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from vitpareto.cost_models.tables.anchors import Pace
 from vitpareto.search.cli.text import check_lines, model_lines, model_table
 from vitpareto.search.delivery.checks import check_latency
-from vitpareto.search.delivery.claims import Change, Check, Metrics, Refused, Story
+from vitpareto.search.delivery.claims import Check, Effect, Metrics, Refused, Story
 from vitpareto.search.delivery.manifest import (
     Manifest,
     manifests,
@@ -79,7 +79,7 @@ def test_its_parts_are_typed(old: Manifest) -> None:
 
 def test_states(folder: Path, old: Manifest) -> None:
     refused, taken = (Refused("0" * 16, True, old.checks[:1]),), ("head: weight_bits 8 to 32",)
-    story = Story(refused, taken, changes=(Change("exported", 0.9, 0.8),))
+    story = Story(refused, taken, (Effect("exported", 0.9, 0.8, undone=True),))
     new = replace(old, metrics=None, inventory=None, checks=(), test=None, finalists={"f": story})
     for manifest in (new, replace(new, checks=old.checks[:3]), replace(old, test=None), old):
         write_manifest(folder, manifest)

@@ -23,6 +23,7 @@ from vitpareto.search.experiments.ladder import (
     deliver_best,
     front_of,
     has_weights,
+    in_bits,
     in_precisions,
     named,
     only_int8,
@@ -39,13 +40,13 @@ from vitpareto.search.experiments.side_by_side import (
     measure_entries,
     speed_beside,
 )
-from vitpareto.search.report.cumulative import PRECISIONS as REPORTED
 from vitpareto.search.report.rewrites import changes
 from vitpareto.search.run.assets import Run
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training.accuracy import accuracy
 from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Architecture, Block, Candidate, Policy, SearchSpace, Stage
+from vitpareto.spaces.errors import CostError
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
@@ -143,24 +144,54 @@ def test_rewrites_are_measured_beside_what_they_change(made: Made) -> None:
 
 
 def test_each_precision_is_measured_beside_the_bits_that_were_chosen(made: Made) -> None:
-    candidate = everywhere(made.candidate, Policy(8, 8, sparsity=0.5))
+    candidate = everywhere(made.candidate, Policy(4, 8, sparsity=0.5, weight_scales="block64"))
     chosen = Entry("searched x", candidate, made.network)
     entries = in_precisions([chosen], made.model)
-    assert [entry.rewrite for entry in entries] == ["float32", "float16"]  # int8 is what it has
-    assert tuple(PRECISIONS) == REPORTED
+    assert [entry.rewrite for entry in entries] == [*PRECISIONS]
     for entry in entries:
-        for path, policy in policies(entry.candidate).items():
-            assert policy.weight_bits == PRECISIONS[entry.rewrite].weight_bits
-            assert policy.sparsity == policies(candidate)[path].sparsity
+        assert {*policies(entry.candidate).values()} == {
+            Policy(*bits_of(PRECISIONS[entry.rewrite]), sparsity=0.5)
+        }
     rows = measure_entries([chosen, *entries], made.model, made.device, made.data, 64, [1, 2])
-    assert [list(row.throughput) for row in rows] == [[1, 2], [1], [1]]
-    bits, operations = changes([row.to_dict() for row in rows], "accuracy")
-    assert operations == [] and [(c.beside, c.name) for c in bits] == [
-        ("searched x", "float32"),
-        ("searched x", "float16"),
-    ]
-    assert bits[0].size > bits[1].size > 1
+    assert [list(row.throughput) for row in rows] == [[1, 2], [1], [1], [1]]
+    told = [row.to_dict() for row in rows]
+    bits, operations = changes(told, "accuracy")
+    assert operations == [] and {c.beside for c in bits} == {"searched x"}
+    assert [(c.name, c.label) for c in bits] == [(name, "") for name in PRECISIONS]
+    assert bits[0].size > bits[1].size > bits[2].size > 1
     assert bits[1].latency == rows[2].latency_ms / rows[0].latency_ms
+    title, *lines = ladder_lines(told, "accuracy", [])[-4:]
+    assert title.startswith("in one precision throughout")
+    assert all(name in line for name, line in zip(PRECISIONS, lines, strict=True))
+
+
+def bits_of(policy: Policy) -> tuple[int, int]:
+    return policy.weight_bits, policy.act_bits
+
+
+def test_a_precision_that_a_model_has_or_no_device_runs_is_left_out(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    pooled = Architecture((Stage(16, (Block("pool", mlp_hidden=16), Block("pool"))),), **TINY)
+    plain = Candidate.uncompressed(pooled)
+    int8 = in_bits(plain, INT8)
+    stage = int8.compression.stages[0]
+    assert {*stage.mixer, stage.mlp[1]} == {Policy()}, "there are no weights"
+    assert stage.mlp[0] == int8.compression.head == INT8
+    assert in_bits(int8, INT8) == int8 and in_bits(int8, Policy()) == plain
+
+    class Float32:
+        """The cost model of a device that computes in nothing else."""
+
+        def predict(self, candidates: list[Candidate]) -> None:
+            if candidates != [plain]:
+                raise CostError("no recipe")
+
+    caplog.set_level("INFO")
+    (entry,) = in_precisions([Entry("a", int8, Network(pooled))], Float32())
+    assert (entry.name, entry.candidate) == ("a, float32", plain)
+    assert "ladder: a without float16: the device does not run it" in caplog.text
+    assert "without int8" not in caplog.text
 
 
 def test_rewrites_that_do_not_suit_are_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -93,7 +93,7 @@ def test_a_ladder_and_a_proxy_check_are_shown(run: Path) -> None:
     rms = {**searched, "name": f"searched {key}, layer_to_rms", "latency_ms": 0.4, "rewrite": told}
     plain = {**row, "name": "original, layer_to_rms", "rewrite": told | {"beside": "original"}}
     half = {**searched, "name": f"searched {key}, float16", "size_mb": 0.6}
-    half["rewrite"] = told | {"name": "float16", "exact": False}
+    half["rewrite"] = told | {"name": "float16", "exact": None}
     (run / "ladder.json").write_text(json.dumps([row, searched, linear, half, rms, plain]))
     proxy = {"n": 20, "kendall_tau": 0.8, "kendall_tau_low": 0.7, "kendall_tau_high": 0.9}
     proxy |= {"best_baseline": "params", "baselines": {"params": {"kendall_tau": 0.5}}}
