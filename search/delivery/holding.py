@@ -144,7 +144,8 @@ def _compressed(
     uncompressed = Candidate.uncompressed(candidate.architecture)
     if uncompressed != candidate:
         whole = _in_torch(uncompressed, network, terms.data.split("validation"), None)
-        yield Effect(COMPRESSED, *(each.interval(terms.goal)[1] for each in (whole, trained)))
+        before, after = (each.interval(terms.goal)[1] for each in (whole, trained))
+        yield Effect(COMPRESSED, before, after)
 
 
 def _in_torch(candidate: Candidate, network: Network, split: Split, held: Held | None) -> Accuracy:

@@ -56,9 +56,10 @@ def changes(
                 before["name"],
                 rewrite["name"],
                 "" if exact is None else "exact" if exact else "lossy",
-                *(row[cost] / before[cost] for cost in ("latency_ms", "size_mb")),
-                row[goal] - before[goal],
-                rewrite["moved"],
+                latency=row["latency_ms"] / before["latency_ms"],
+                size=row["size_mb"] / before["size_mb"],
+                accuracy=row[goal] - before[goal],
+                moved=rewrite["moved"],
             )
             (bits if exact is None else operations).append(change)
     return bits, operations
