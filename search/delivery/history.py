@@ -49,7 +49,7 @@ def remember(paths: RunPaths, before: Sequence[Manifest], examined: Sequence[Man
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def read_history(paths: RunPaths) -> dict[str, History]:
+def read_history(paths: RunPaths) -> Mapping[str, History]:
     """Measurements of each model by key, the oldest first; latencies at the calibrated speed.
 
     Lines that a kill cut short are passed over.
