@@ -232,8 +232,8 @@ class Job:
         later = sum(scaled[stage] for stage in coming)
         if self._end is None:
             return now, now + later
-        whole = max(0.0, self._end - time.monotonic() - later)
-        return min(now, whole), whole + later  # schedules are cut until they fit
+        # What is to come is cut until it fits; a stage of a given length takes what it takes.
+        return now, max(now, self._end - time.monotonic())
 
     def _stage_left_s(self, scaled: Mapping[Stage, float]) -> float:
         """By the estimate at first, then by the pace of the bar."""

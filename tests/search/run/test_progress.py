@@ -135,10 +135,18 @@ def test_a_job_that_keeps_to_its_end_says_what_is_left_until_then(
     for step in range(1, 100):
         clock.now += 2.0 if step < 50 else 0.1
         job.see("teacher", step, 100, "")
-        assert job.to_dict()["left_s"] == pytest.approx(400 - clock.now, abs=0.1)
-        assert job.to_dict()["stage_left_s"] <= 400 - clock.now - 240 + 0.1
+        told = job.to_dict()
+        assert told["left_s"] == pytest.approx(400 - clock.now, abs=0.1)
+        assert told["stage_left_s"] <= told["left_s"]
+        if 20 <= step < 50:
+            assert told["stage_left_s"] == pytest.approx(2.0 * (100 - step)), "which is not cut"
     rows = {row["name"]: row["expected_s"] for row in job.to_dict()["stages"]}
     assert rows["supernet"] == 240
+    clock.now = 399.0  # beyond which even this stage goes on
+    job.see("another bar", 0, 10, "")
+    clock.now += 0.5
+    job.see("another bar", 1, 10, "")
+    assert job.to_dict()["stage_left_s"] <= job.to_dict()["left_s"]
 
 
 def test_one_stage_that_is_slow_says_little_of_the_others(paths: RunPaths, clock: Clock) -> None:
