@@ -81,7 +81,9 @@ def calibrate(
         model = from_bundles(bundles, [path for path in tables if path not in bundles])
     else:
         work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
-        with threadpool_limits(1):  # small matrices; threads that wait for a core cost minutes
+        # Small matrices; threads that wait for a core cost minutes. OpenMP's number stays: it is one
+        # of two that torch has, which reads it alone and sets both, so that the other would be lost.
+        with threadpool_limits(1, user_api="blas"):
             model = work.run()
     if out is not None:
         model.save(out)

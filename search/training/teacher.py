@@ -257,11 +257,13 @@ def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
     made, n = data.views(), len(data.train_labels)
     teacher = copy.deepcopy(teacher).to(memory_format=FASTER)
     chunks = torch.arange(n).split(BATCH)
-    logits = [
-        torch.cat([answers(teacher, images) for images in made.batches(view, chunks)])
-        for view in range(views)
-    ]
-    return Lessons(made, data.train_labels, torch.stack(logits))
+    logits: list[Tensor] = []
+    with progress(views * n, "teacher's answers", "image") as bar:
+        for view in range(views):
+            for images in made.batches(view, chunks):
+                logits.append(answers(teacher, images))
+                bar.update(len(images))
+    return Lessons(made, data.train_labels, torch.cat(logits).unflatten(0, (views, n)))
 
 
 def batches_in(images: int, batch_size: int) -> int:
