@@ -1,5 +1,6 @@
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Around each test of this folder alone, with all fixtures that are made for it."""
+    if Path(__file__).parent not in item.path.parents:
+        return (yield)
+    with few_samples():
+        return (yield)
+
+
+@contextmanager
 def few_samples() -> Iterator[None]:
     """Graphs and kernels are timed, but briefly; `tests/cost_models` looks at their spread."""
     with few_rounds() as patch:
