@@ -278,8 +278,7 @@ class Ingredients:
                     f"{folder.path}: its weights were made by a release without `start`, and "
                     "others would not fit them: name another folder with --run-dir"
                 )
-            about = self.space.to_yaml(), repr(config.data), repr(config.start), str(seed)
-            checkpoint = Checkpoint(folder.start_checkpoint, *about)
+            checkpoint = Checkpoint(folder.start_checkpoint, *self._about_start())
             adapt = Adaptation(
                 self.data,
                 config.start.adapt,
@@ -295,12 +294,20 @@ class Ingredients:
             checkpoint.delete()
         return load_network(folder.start)
 
+    def _about_start(self) -> tuple[str, ...]:
+        """What the start and its answers depend on."""
+        config = self.config
+        values = repr(config.data), repr(config.start), str(config.search.seed)
+        return (self.space.to_yaml(), *values)
+
     @once
     def ensure_lessons(self) -> Lessons:
         """Answers of the teacher on the train images; it is trained now if it was not yet."""
         config, balance = self.config, self.config.data.balance
         if not self.folder.teacher.exists():
             start = None if config.teacher.model else self.ensure_start()
+            # What is trained now is trained again by a run that was stopped.
+            kept = Checkpoint(self.folder.teacher_checkpoint, *self._about_start())
             with running(self.folder, Stage.TEACHER) as facts:
                 teacher = (
                     teacher_of(start)
@@ -312,9 +319,10 @@ class Ingredients:
                 validation = self.data.split("validation")
                 views = views_of(config, len(self.data.train_labels))
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
-                logits = make_lessons(self.data, teacher, views).teacher
+                logits = make_lessons(self.data, teacher, views, kept if start else None).teacher
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
+            kept.delete()
             self._keep_passes("teacher.epochs")
         state = load_file(self.folder.teacher)
         logits, teacher = state.pop("logits"), None

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ...spaces import Architecture, Block, Stage
 from ...spaces.networks import Network
 from ..config import Balance, DistillConfig, TeacherConfig
-from ..console import progress
+from ..console import progress, stop_request
 from ..data.augment import Norm, Views
 from ..data.balance import class_weights, drawn_equally
 from ..data.dataset import Data, resized
+from .checkpoint import Checkpoint, State
 from .losses import Answer, Lesson, Streams, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
 from .pace import Limit, Schedule
@@ -252,17 +253,38 @@ class Lessons:
             return self.network.to(device).tokens(images.to(device)).float()
 
 
-def make_lessons(data: Data, teacher: nn.Module, views: int) -> Lessons:
-    """Views of the train split with the teacher's logits, to three digits; the same every time."""
+def make_lessons(
+    data: Data, teacher: nn.Module, views: int, checkpoint: Checkpoint | None = None
+) -> Lessons:
+    """Views of the train split with the teacher's logits, to three digits; the same every time.
+
+    Args:
+        data: whose train images are shown.
+        teacher: that answers.
+        views: of each image.
+        checkpoint: where the answers are kept as they are made, to go on from if it is stopped.
+
+    Raises:
+        RunError: the checkpoint is of something else, or cannot be written.
+        KeyboardInterrupt: as asked, after the checkpoint was written.
+    """
     made, n = data.views(), len(data.train_labels)
     teacher = copy.deepcopy(teacher).to(memory_format=FASTER)
-    chunks = torch.arange(n).split(BATCH)
-    logits: list[Tensor] = []
-    with progress(views * n, "teacher's answers", "image") as bar:
-        for view in range(views):
-            for images in made.batches(view, chunks):
+    state = checkpoint.load() if checkpoint else None
+    logits = [state.tensors["logits"][: views * n]] if state else []  # (views * n, K) in the end
+    done = len(logits[0]) if logits else 0
+    with progress(views * n, "teacher's answers", "image") as bar, stop_request() as asked:
+        bar.update(done)
+        for view in range(done // n, views):
+            left = torch.arange(max(done - view * n, 0), n).split(BATCH)
+            for images in made.batches(view, left):
                 logits.append(answers(teacher, images))
                 bar.update(len(images))
+                if checkpoint and (asked.is_set() or checkpoint.due()):
+                    logits = [torch.cat(logits)]
+                    checkpoint.save(State(len(logits[0]), {"logits": logits[0]}, {}))
+                if asked.is_set():
+                    raise KeyboardInterrupt
     return Lessons(made, data.train_labels, torch.cat(logits).unflatten(0, (views, n)))
 
 

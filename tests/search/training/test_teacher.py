@@ -1,7 +1,9 @@
 """The teacher: what training it leaves behind, and what it says of every view."""
 
+import math
 import random
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +11,11 @@ import torch
 from vitpareto.search.config import TeacherConfig
 from vitpareto.search.data.augment import KEPT_MB, Kept, Norm, augmented, draws
 from vitpareto.search.data.dataset import Data
-from vitpareto.search.training import pace
+from vitpareto.search.training import checkpoint, pace
+from vitpareto.search.training.checkpoint import Checkpoint
 from vitpareto.search.training.pace import Limit
-from vitpareto.search.training.teacher import make_lessons, predict, train_teacher
+from vitpareto.search.training.teacher import BATCH, make_lessons, predict, train_teacher
+from vitpareto.spaces.errors import RunError
 
 
 def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
@@ -23,6 +27,36 @@ def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
     images = next(lessons.views.batches(1, [torch.arange(64)]))
     assert torch.allclose(lessons.teacher[1, :64], predict(teacher, images), atol=0.02)
     assert all(value.is_contiguous() for value in teacher.state_dict().values())  # can be saved
+
+
+def test_answers_that_were_stopped_go_on(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)  # after every batch
+    views, images = 3, len(data.train_labels)
+    seen: list[int] = []
+    most = images + 1.5 * BATCH  # in the second view
+
+    class Linear(torch.nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            if sum(seen) + len(input) > most:
+                raise KeyboardInterrupt
+            seen.append(len(input))
+            return super().forward(input.flatten(1))
+
+    teacher = Linear(data.split("train").images[0].numel(), 10)
+    kept = Checkpoint(tmp_path / "teacher.checkpoint", "about")
+    with pytest.raises(KeyboardInterrupt):
+        make_lessons(data, teacher, views, kept)
+    stopped, most = sum(seen), math.inf
+    assert images < stopped < views * images
+    found = make_lessons(data, teacher, views, kept).teacher
+    assert sum(seen) == views * images, "nothing is answered twice"
+    assert found.equal(make_lessons(data, teacher, views).teacher)
+    assert make_lessons(data, teacher, 1, kept).teacher.equal(found[:1])  # as of another length
+    with pytest.raises(RunError, match="of another"):
+        make_lessons(data, teacher, views, Checkpoint(kept.path, "another start"))
 
 
 def test_a_teacher_ends_in_time(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
