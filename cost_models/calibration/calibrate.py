@@ -81,8 +81,8 @@ def calibrate(
         model = from_bundles(bundles, [path for path in tables if path not in bundles])
     else:
         work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
-        # Small matrices; threads that wait for a core cost minutes. OpenMP's number stays: it is one
-        # of two that torch has, which reads it alone and sets both, so that the other would be lost.
+        # Small matrices; threads that wait for a core cost minutes. OpenMP keeps its number: torch
+        # reads that one and sets MKL's, too, so that who restores torch's would leave MKL at 1.
         with threadpool_limits(1, user_api="blas"):
             model = work.run()
     if out is not None:

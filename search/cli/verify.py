@@ -32,8 +32,8 @@ def verify(run: Path, measured: Path | None, as_json: bool) -> None:
 
     On the device that they are made for, what is measured now takes the place of what was measured
     before, in the manifests, in the report and in everything that reads them; measurements.jsonl
-    keeps all, and who takes longer than before is named. Of models for another machine only files
-    and answers are checked.
+    keeps both, and models that take longer than before are named. Of models for another machine
+    only files and answers are checked.
 
     With --measured, DIR is the kit that came back, or FILE what the page of a kit for browsers gave
     to be saved, put into the folder of that kit. Run, files, machine and answers are checked;
@@ -79,7 +79,7 @@ def _verify_measured(run: Path, measured: Path, as_json: bool) -> None:
 
 
 def _tell(checked: Mapping[str, Sequence[Report]], folder: RunFolder, as_json: bool) -> NoReturn:
-    """Print the reports of each device with what was measured before, and exit."""
+    """Print the reports of each device with the history of its measurements, and exit."""
     from ..delivery.history import read_history
     from .text import check_lines, history_lines
 

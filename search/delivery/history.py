@@ -23,7 +23,8 @@ def remember(paths: RunPaths, before: Sequence[Manifest], examined: Sequence[Man
     Args:
         paths: of the run.
         before: manifests as they were, whose measurements are kept, too, of a model of which none
-            are known: older releases kept only the newest.
+            are known: older releases kept only the newest. It is put at the time at which the model
+            was made, as nothing says when it was measured.
         examined: manifests with the new measurements. What is equal to the last digit is the same
             measurement, such as that of a kit that is taken in twice.
 
@@ -38,6 +39,8 @@ def remember(paths: RunPaths, before: Sequence[Manifest], examined: Sequence[Man
         for m in examined
         if m.metrics and not newest.get(m.key, {}).items() >= m.metrics.row().items()
     ]
+    if not rows:
+        return
     path, lines = paths.measurements, "".join(f"{json.dumps(row)}\n" for row in rows)
     try:
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a kill
@@ -65,7 +68,8 @@ def read_history(paths: RunPaths) -> Mapping[str, History]:
     for line in lines:
         try:
             row = json.loads(line)
-            known = isinstance(row["at"], str) and row["latency_ms"] > 0
+            known = isinstance(row["key"], str) and isinstance(row["at"], str)
+            known = known and row["latency_ms"] > 0
         except (ValueError, KeyError, TypeError):
             continue
         if known:

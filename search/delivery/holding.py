@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...spaces import Candidate
+from ...spaces import Candidate, Policy
 from ...spaces.errors import RunError
 from ...spaces.exits import has_exits
 from ...spaces.networks import Network
@@ -20,7 +20,7 @@ from .answering import answers_here
 from .build import Build
 from .checks import floor_on
 from .claims import Accuracy, Check, Effect, Refused, Story, plain
-from .decompression import Step, ranked, steps_back
+from .decompression import Step, policies, ranked, steps_back
 from .exit_parts import rule_for, write_rule
 from .export import export_trained
 from .gate import CORRECTION, ROUNDING, STEP_BACK, Held, copy_of, hold, share_of, weights_of
@@ -99,11 +99,12 @@ def make_hold(
         failed = [check for check in checks if not check.holds]
         share = share_of(checks)
         spoilt = bool(failed and held and share < held.share - terms.drops[stage])
-        if not effects:
-            effects += _compressed(candidate, network, trained, terms)
         before = held.share if held else trained.interval(terms.goal)[1]
-        effects.append(Effect(what, max(before, 0.0), max(share, 0.0), spoilt))
-        log.info("%s: %s", candidate.key, effects[-1])
+        found = [] if effects else _compressed(candidate, network, trained, terms)
+        found.append(Effect(what, max(before, 0.0), max(share, 0.0), spoilt))
+        for effect in found:
+            log.info("%s: %s", candidate.key, effect)
+        effects += found
         if not failed:
             break
         log.info("%s does not hold: %s", candidate.key, failed[0])
@@ -128,7 +129,7 @@ def make_hold(
         step = following[0]
         log.info("%s takes back %s", candidate.key, step)
         ahead = [other for other in following if other.path != step.path]
-        stage, what, candidate = STEP_BACK, f"{step}, and trained", step.apply(candidate)
+        stage, what, candidate = STEP_BACK, str(step), step.apply(candidate)
         network = retrained(candidate, network, terms)
         taken.append(step)
     shutil.rmtree(copy_of(folder), ignore_errors=True)
@@ -139,13 +140,23 @@ def make_hold(
 
 def _compressed(
     candidate: Candidate, network: Network, trained: Accuracy, terms: Terms
-) -> Iterator[Effect]:
-    """What bits, zeros and ranks do to a trained network; nothing where there are none."""
+) -> list[Effect]:
+    """What bits, zeros and ranks do to a trained network; nothing where there are none.
+
+    Pruning is no part of it: the network is as small already.
+    """
+    left = (
+        p.only(lambda transform: transform.on != "numbers") for p in policies(candidate).values()
+    )
+    if all(policy == Policy() for policy in left):
+        return []
     uncompressed = Candidate.uncompressed(candidate.architecture)
-    if uncompressed != candidate:
+    try:
         whole = _in_torch(uncompressed, network, terms.data.split("validation"), None)
-        before, after = (each.interval(terms.goal)[1] for each in (whole, trained))
-        yield Effect(COMPRESSED, before, after)
+    except ArithmeticError:  # which its weights need not bear
+        return []
+    before, after = (each.interval(terms.goal)[1] for each in (whole, trained))
+    return [Effect(COMPRESSED, before, after)]
 
 
 def _in_torch(candidate: Candidate, network: Network, split: Split, held: Held | None) -> Accuracy:

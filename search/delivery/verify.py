@@ -353,7 +353,8 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             newest.append(done)
             wrong[key] = surest
     keep_mistakes(folder, "validation", wrong)
-    remember(folder, delivered, newest)
+    if folder.is_open:
+        remember(folder, delivered, newest)
     for examined in newest:
         write_manifest(folder.pareto / examined.key, examined)
     return reports

@@ -21,8 +21,8 @@ from ...cost_models import CostModel
 from ...spaces import Architecture, Candidate, Policy, SearchSpace
 from ...spaces.errors import CostError, RunError, SpaceError
 from ...spaces.mixers import find
+from ...spaces.schema import in_use
 from ...spaces.supernet import Supernet
-from ...spaces.transforms import policy_transforms
 from ..compress.rewrites import REWRITES
 from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
 from ..delivery.decompression import policies, with_policy
@@ -177,15 +177,13 @@ def in_bits(candidate: Candidate, policy: Policy) -> Candidate:
 
 
 def has_bits(architecture: Architecture, path: str) -> bool:
-    """Whether a part has weights, by its path of `policies`: a pooling or an empty MLP has none."""
+    """Whether bits change a part, by its path of `policies`: a pooling has no weights."""
     place = path.split(".")
     if len(place) < 4:  # stem, head or downsampling
         return True
     _, i, part, j = place
     block = architecture.stages[int(i)].blocks[int(j)]
-    if part == "mlp" and not block.mlp_hidden:
-        return False
-    return policy_transforms()["weight_bits"].applies(part, find(block.mixer))
+    return in_use(f"{part}_weight_bits", block.mixer, block.mlp_hidden > 0, 0)
 
 
 def rewritten_entries(entries: Iterable[Entry]) -> list[Entry]:

@@ -1,6 +1,6 @@
 """Rewrites: what it changes to put a model into other bits, or parts of it into other operations.
 
-The weights were trained for the bits that the search chose place by place, so that other bits may
+Weights are often trained for the bits that the search chose place by place, so that other bits may
 do better once they are trained for. An exact rewrite is worth what it saves; the lossy one beside
 it is the naive swap that is often made instead, and shows what that costs.
 """
@@ -74,7 +74,8 @@ def rewrites(facts: Facts) -> list[str]:
             bits,
             "In one precision throughout",
             "Each model with the same bits everywhere, beside those that the search chose for each "
-            "place and its weights were trained for. Trained for other bits, they might do better.",
+            "place. Nothing was trained for it: weights that were trained for the bits of their "
+            "place might do better in others after a training of their own.",
         ),
         *_compared(
             facts,

@@ -295,7 +295,7 @@ class Ingredients:
         return load_network(folder.start)
 
     def _about_start(self) -> tuple[str, ...]:
-        """What the start and its answers depend on."""
+        """What a start depends on, and answers to the images of the run."""
         config = self.config
         values = repr(config.data), repr(config.start), str(config.search.seed)
         return (self.space.to_yaml(), *values)
@@ -306,7 +306,8 @@ class Ingredients:
         config, balance = self.config, self.config.data.balance
         if not self.folder.teacher.exists():
             start = None if config.teacher.model else self.ensure_start()
-            # What is trained now is trained again by a run that was stopped.
+            # One that is trained now is trained again by a run that was stopped, and may differ.
+            is_ready = bool(start or config.teacher.model)
             kept = Checkpoint(self.folder.teacher_checkpoint, *self._about_start())
             with running(self.folder, Stage.TEACHER) as facts:
                 teacher = (
@@ -319,9 +320,9 @@ class Ingredients:
                 validation = self.data.split("validation")
                 views = views_of(config, len(self.data.train_labels))
                 facts |= accuracy(predict(teacher, validation.images), validation.labels)
-                logits = make_lessons(self.data, teacher, views, kept if start else None).teacher
+                answers = make_lessons(self.data, teacher, views, kept if is_ready else None)
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
-                write_atomic(self.folder.teacher, save(weights | {"logits": logits}))
+                write_atomic(self.folder.teacher, save(weights | {"logits": answers.teacher}))
             kept.delete()
             self._keep_passes("teacher.epochs")
         state = load_file(self.folder.teacher)

@@ -42,7 +42,7 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "data": (),
     "device": ("cost_model",),
     "start": (),
-    "teacher": ("teacher",),
+    "teacher": ("teacher", "teacher_checkpoint"),
     "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
     "supernet": ("supernet", "supernet_checkpoint"),
     "proxy": ("short_trainings", "proxy_trainings"),

@@ -233,7 +233,7 @@ class Job:
         if self._end is None:
             return now, now + later
         # What is to come is cut until it fits; a stage of a given length takes what it takes.
-        return now, max(now, self._end - time.monotonic())
+        return now, max(now, later, self._end - time.monotonic())
 
     def _stage_left_s(self, scaled: Mapping[Stage, float]) -> float:
         """By the estimate at first, then by the pace of the bar."""
@@ -260,12 +260,12 @@ class Job:
         for stage, seconds in self._took.items():
             if stage not in UNSCALED and stage in self._expected:
                 took, expected = took + seconds, expected + self._expected[stage]
-        bar, stage = self._bar, self._now
-        if stage and bar and stage not in UNSCALED and stage in self._expected:
-            counted = (bar.done - bar.first) / bar.total if bar.total else 0.0
-            if 0 < counted < 1:
-                took += time.monotonic() - bar.since
-                expected += self._expected[stage] * counted
+        bar, stage, now = self._bar, self._now, time.monotonic()
+        left = bar.left_s(now) if bar else None
+        if left and stage and stage not in UNSCALED and stage in self._expected:
+            spent = now - self._since  # of which other bars may have had a part
+            took += spent
+            expected += self._expected[stage] * spent / (spent + left)
         return took / expected
 
 

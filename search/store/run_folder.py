@@ -68,7 +68,7 @@ class RunPaths:
     start_checkpoint = _File("start.checkpoint")  # while it is adapted
     library = _File("library.safetensors")  # parts from which candidates are assembled
     teacher = _File("teacher.safetensors")  # weights and cached logits
-    teacher_checkpoint = _File("teacher.checkpoint")  # while a start answers
+    teacher_checkpoint = _File("teacher.checkpoint")  # while one that is not trained here answers
     supernet = _File("supernet.safetensors")
     supernet_checkpoint = _File("supernet.checkpoint")  # while it is trained
     short_trainings = _File("short_trainings.jsonl")  # from which accuracies are forecast

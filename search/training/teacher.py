@@ -266,7 +266,7 @@ def make_lessons(
 
     Raises:
         RunError: the checkpoint is of something else, or cannot be written.
-        KeyboardInterrupt: as asked, after the checkpoint was written.
+        KeyboardInterrupt: as asked, after the checkpoint was written if there is one.
     """
     made, n = data.views(), len(data.train_labels)
     teacher = copy.deepcopy(teacher).to(memory_format=FASTER)

@@ -51,7 +51,11 @@ def one_thread() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Around each test of this folder alone, with all fixtures that are made for it."""
+    """Few rounds around each test of this folder, with all fixtures that are made for it.
+
+    It is no fixture, as one of the session would last into the tests of other folders, and one of a
+    test would come after those of the session. It is called for tests of all folders.
+    """
     if Path(__file__).parent not in item.path.parents:
         return (yield)
     with few_samples():

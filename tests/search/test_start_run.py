@@ -78,7 +78,7 @@ def test_every_stage_leaves_its_file(searched: Path) -> None:
     assert list(stages) == [s.stage.value for s in steps if s.stage not in idle]
     assert not [s.stage for s in steps if not s.output(paths).exists()]
     assert not paths.half_trained.exists()
-    assert not paths.start_checkpoint.exists()
+    assert not paths.start_checkpoint.exists() and not paths.teacher_checkpoint.exists()
     start = stages["start"]
     assert start["accuracy_before"] <= start["accuracy"] and start["accuracy_probed"] > 0.5
 

@@ -53,14 +53,18 @@ def test_what_a_manifest_alone_knows_is_kept_and_nothing_twice(
 
 def test_files_that_are_none(finished: Path, tmp_path: Path) -> None:
     paths, manifest = RunPaths(tmp_path), manifests(finished / "pareto")[0]
-    paths.measurements.write_bytes(
-        b'\xff\n[1]\n{"key": "a"}\n{"key": "a", "at": 1, "latency_ms": 1}\n'
-    )
+    broken = ("[1]", '{"key": "a"}', '{"key": "a", "at": 1, "latency_ms": 1}')
+    nameless = ('{"at": "2026", "latency_ms": 1}', '{"key": [1], "at": "2026", "latency_ms": 1}')
+    paths.measurements.write_bytes(b"\xff\n" + "\n".join((*broken, *nameless)).encode())
     assert read_history(paths) == {}
     paths.measurements.unlink()
     paths.measurements.mkdir()
     with pytest.raises(RunError, match=r"measurements\.jsonl: cannot be read"):
         remember(paths, [], [manifest])
+    nowhere = RunPaths(tmp_path / "nowhere")
+    remember(nowhere, [], [replace(manifest, metrics=None)])  # nothing to be written
+    with pytest.raises(RunError, match=r"measurements\.jsonl: cannot be written"):
+        remember(nowhere, [], [manifest])
 
 
 def test_who_became_slower_is_told() -> None:

@@ -172,12 +172,14 @@ def bits_of(policy: Policy) -> tuple[int, int]:
 def test_a_precision_that_a_model_has_or_no_device_runs_is_left_out(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pooled = Architecture((Stage(16, (Block("pool", mlp_hidden=16), Block("pool"))),), **TINY)
+    convolution = Block("mbconv", kernel_size=3, mlp_hidden=32)  # which is its mixer's
+    blocks = (Block("pool", mlp_hidden=16), Block("pool"), convolution)
+    pooled = Architecture((Stage(16, blocks),), **TINY)
     plain = Candidate.uncompressed(pooled)
     int8 = in_bits(plain, INT8)
     stage = int8.compression.stages[0]
-    assert {*stage.mixer, stage.mlp[1]} == {Policy()}, "there are no weights"
-    assert stage.mlp[0] == int8.compression.head == INT8
+    assert {*stage.mixer[:2], *stage.mlp[1:]} == {Policy()}, "there are no weights"
+    assert stage.mlp[0] == stage.mixer[2] == int8.compression.head == INT8
     assert in_bits(int8, INT8) == int8 and in_bits(int8, Policy()) == plain
 
     class Float32:

@@ -142,11 +142,27 @@ def test_a_job_that_keeps_to_its_end_says_what_is_left_until_then(
             assert told["stage_left_s"] == pytest.approx(2.0 * (100 - step)), "which is not cut"
     rows = {row["name"]: row["expected_s"] for row in job.to_dict()["stages"]}
     assert rows["supernet"] == 240
-    clock.now = 399.0  # beyond which even this stage goes on
+    clock.now = 399.0  # and still there is the next one
+    assert job.to_dict()["left_s"] == 240
+    clock.now += 500
     job.see("another bar", 0, 10, "")
-    clock.now += 0.5
-    job.see("another bar", 1, 10, "")
-    assert job.to_dict()["stage_left_s"] <= job.to_dict()["left_s"]
+    clock.now += 100
+    job.see("another bar", 2, 10, "")
+    told = job.to_dict()
+    assert told["stage_left_s"] == told["left_s"] == pytest.approx(400)
+
+
+def test_a_second_bar_of_a_stage_counts_for_its_part(paths: RunPaths, clock: Clock) -> None:
+    """Or a machine that is as fast as expected would look twice as fast."""
+    job = Job(paths, STAGES, {"data": 1.0, "calibration": 90.0})
+    job.expect(EXPECTED)
+    job.begin(Stage.TEACHER)
+    clock.now += 30.0
+    for step in range(51):
+        job.see("another bar", step, 100, "")
+        clock.now += 0.3
+    told = {row["name"]: row["expected_s"] for row in job.to_dict()["stages"]}
+    assert told["supernet"] == pytest.approx(240, rel=0.02)
 
 
 def test_one_stage_that_is_slow_says_little_of_the_others(paths: RunPaths, clock: Clock) -> None:

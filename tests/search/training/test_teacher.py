@@ -2,6 +2,7 @@
 
 import math
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -29,20 +30,21 @@ def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
     assert all(value.is_contiguous() for value in teacher.state_dict().values())  # can be saved
 
 
+@pytest.mark.parametrize("every_s", [-1.0, 1e9], ids=["kept after each batch", "kept at the end"])
 def test_answers_that_were_stopped_go_on(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    every_s: float, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)  # after every batch
+    monkeypatch.setattr(checkpoint, "EVERY_S", every_s)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     views, images = 3, len(data.train_labels)
     seen: list[int] = []
     most = images + 1.5 * BATCH  # in the second view
 
     class Linear(torch.nn.Linear):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            if sum(seen) + len(input) > most:
-                raise KeyboardInterrupt
             seen.append(len(input))
+            if sum(seen) > most:
+                signal.raise_signal(signal.SIGINT)
             return super().forward(input.flatten(1))
 
     teacher = Linear(data.split("train").images[0].numel(), 10)
