@@ -36,6 +36,23 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+def append_synced(path: Path, lines: str) -> None:
+    """Add whole lines to a file, in one piece and flushed to disk, so that a kill loses none.
+
+    Raises:
+        RunError: the file cannot be written, or the disk is full.
+    """
+    raw = lines.encode()
+    try:
+        with path.open("ab", buffering=0) as file:
+            written = file.write(raw)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if written != len(raw):
+        raise RunError(f"{path}: only part of a line could be written: disk full?")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in a folder outlast a power cut."""
     if os.name == "nt":  # folders cannot be opened there

@@ -9,15 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from ...spaces.errors import CostError, RunError, did_you_mean
-from ...spaces.files import write_atomic
+from ...spaces.errors import CostError, did_you_mean
+from ...spaces.files import append_synced, write_atomic
 from ..device import fingerprint
 from ..standalone.timing import IN_TURN
 from .anchors import Pace
@@ -144,14 +143,7 @@ class LatencyTable:
         if path is None:
             return
         new = not path.exists() or path.stat().st_size == 0
-        text = self._header() if new else ""
-        try:
-            with path.open("a", encoding="utf-8", newline="") as file:
-                file.write(text + _lines(rows))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        append_synced(path, (self._header() if new else "") + _lines(rows))
 
     def save(self, path: Path) -> None:
         """Write the whole table, atomically.

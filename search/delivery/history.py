@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from ...spaces.errors import RunError
+from ..store.atomic_files import append_synced
 from ..store.run_folder import RunPaths
 from .manifest import Manifest, now
 
@@ -42,14 +42,8 @@ def remember(paths: RunPaths, before: Sequence[Manifest], examined: Sequence[Man
     if not rows:
         return
     path, lines = paths.measurements, "".join(f"{json.dumps(row)}\n" for row in rows)
-    try:
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a kill
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * torn + lines)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+    torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a kill
+    append_synced(path, "\n" * torn + lines)
 
 
 def read_history(paths: RunPaths) -> Mapping[str, History]:

@@ -94,7 +94,7 @@ def build_ladder(run: Run, rewrites: bool = False) -> Sequence[LadderRow]:
     if original := made.get(ORIGINAL):
         entries.append(replace(original, eager=True))
         for name, policy in PRECISIONS.items():
-            candidate = everywhere(original.candidate, policy)
+            candidate = in_bits(original.candidate, policy)
             if runs(candidate, model):
                 entries.append(Entry(name, candidate, original.network))
     entries += [entry for name, entry in made.items() if name != ORIGINAL]
@@ -341,13 +341,6 @@ def only_int8(candidate: Candidate, model: CostModel, limit: float) -> Candidate
         if levels.min() >= latency:
             break
         candidate, latency = options[int(levels.argmin())], float(levels.min())
-    return candidate
-
-
-def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
-    """The candidate with one policy for all its sub-blocks."""
-    for path in policies(candidate):
-        candidate = with_policy(candidate, path, policy)
     return candidate
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ...spaces.errors import RunError
-from ..store.atomic_files import write_atomic
+from ..store.atomic_files import append_synced, write_atomic
 from .evaluation import Evaluation
 
 
@@ -60,15 +60,8 @@ class EvaluationLog:
                 self._by_key[evaluation.key] = evaluation
 
     def _write(self, evaluation: Evaluation) -> None:
-        line = json.dumps(evaluation.to_dict(), separators=(",", ":")).encode() + b"\n"
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                written = file.write(line)
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
-        if written != len(line):
-            raise RunError(f"{self._path}: only part of a line could be written: disk full?")
+        line = json.dumps(evaluation.to_dict(), separators=(",", ":"))
+        append_synced(self._path, f"{line}\n")
 
 
 def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:

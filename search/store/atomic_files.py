@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...spaces.errors import RunError
-from ...spaces.files import sync_folder, write_atomic
+from ...spaces.files import append_synced, sync_folder, write_atomic
 
-__all__ = ["read_json", "sync_folder", "write_atomic", "write_json"]
+__all__ = ["append_synced", "read_json", "sync_folder", "write_atomic", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:
