@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median_low
 from typing import TypeVar
 
 N = TypeVar("N")
@@ -47,17 +47,19 @@ class Work:
             self._time(more)
 
     def repeat(self) -> None:
-        """Time it once more, unless that took long."""
+        """Time it once more, unless that took long; or longer than its images can take."""
         part = self._most
-        if sum(self._times[part]) < MOST_S:
+        less, short = self._before(part)
+        stalled = self._median(part) > part / less * short
+        if sum(self._times[part]) < MOST_S or stalled:
             self._time(part)
 
     def seconds(self, images: int | None = None) -> float:
         """Duration with a number of images, by default all."""
         images = images or self.images
         most = self._most
-        less = max((n for n in self._times if n < most), default=most)
-        long, short = self._median(most), self._median(less)
+        long = self._median(most)
+        less, short = self._before(most)
         if most == less:
             return long
         each = min(max(long - short, 0.0) / (most - less), long / most)
@@ -67,8 +69,13 @@ class Work:
     def _most(self) -> int:
         return max(self._times)
 
+    def _before(self, part: int) -> tuple[int, float]:
+        """The next lower number of images, or the same where none is, and how long it took."""
+        less = max((n for n in self._times if n < part), default=part)
+        return less, self._median(less)
+
     def _median(self, images: int) -> float:
-        return median(self._times[images])
+        return median_low(self._times[images])  # of two the lower, as other work only slows
 
     def _time(self, images: int) -> None:
         start = time.perf_counter()

@@ -60,6 +60,17 @@ def test_a_slow_moment_makes_no_step_free_or_dearer_than_its_images(
     assert 0.999 <= step.seconds() / part**0.1 <= 1.001 * 64 / part
 
 
+@pytest.mark.parametrize("stall", [0.0, 2.0, 30.0])
+def test_a_stall_is_not_taken_for_the_time_of_all_images(clock: Clock, stall: float) -> None:
+    """Once, at the time that counts most: the first of all images."""
+    stalls = {64: stall}
+
+    def do(images: int) -> None:
+        clock.now += 0.001 * images + stalls.pop(images, 0.0)
+
+    assert timed({"step": Work(do, 64)})["step"].seconds() == pytest.approx(0.064)
+
+
 def test_work_without_images_is_timed_as_it_is(clock: Clock) -> None:
     process = timed({"process": clock.work(3.0, 0.0, 1)})["process"]
     assert process.seconds() == 3.0
