@@ -1,4 +1,4 @@
-"""What takes long is made by one of the processes that share the tests, or made shorter."""
+"""What many tests need; what takes long is made by one of their processes, or made shorter."""
 
 import math
 import os
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.space import PRESETS
 
 # Presets at the size of ImageNet that keep all laws of presets in slow tests; see test_families.
@@ -139,6 +140,15 @@ def slim_mobilevit(stem: int = 8, version: int = 1, **settings: Any) -> Any:
     model = ByobNet(config, **settings)
     model.default_cfg = {"input_size": (settings.get("in_chans", 3), 32, 32)}
     return model
+
+
+def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
+    """The candidate with one policy for all its sub-blocks."""
+    from vitpareto.search.delivery.decompression import policies, with_policy
+
+    for place in policies(candidate):
+        candidate = with_policy(candidate, place, policy)
+    return candidate
 
 
 def needs_runtime(name: str) -> None:

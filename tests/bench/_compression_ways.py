@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vitpareto.search.delivery.decompression import policies, with_policy
+from vitpareto.search.delivery.decompression import with_policy
 from vitpareto.spaces import Architecture, Candidate, Policy
+
+from ..shared import everywhere
 
 FLOAT, STORED, STATIC = ("float",), ("float", "stored8", "stored4"), ("float", "static8", "static4")
 REFERENCE = "float32"
@@ -30,10 +32,9 @@ class Way(NamedTuple):
 
     def candidate(self, architecture: Architecture) -> Candidate:
         """A network with that compression, of an architecture that is cut already."""
-        chosen = Candidate.uncompressed(architecture)
-        for path in policies(chosen):
-            own = self.ends if path in ("stem", "head") else None
-            chosen = with_policy(chosen, path, own or self.policy)
+        chosen = everywhere(Candidate.uncompressed(architecture), self.policy)
+        for path in ("stem", "head") if self.ends is not None else ():
+            chosen = with_policy(chosen, path, self.ends)
         return chosen
 
 

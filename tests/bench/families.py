@@ -31,12 +31,12 @@ from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.standalone.runner import CLOCKS
 from vitpareto.cost_models.standalone.timing import NETWORK_HEAT_MS, measure_session
 from vitpareto.cost_models.sweep.taking import available_mb
-from vitpareto.search.experiments.ladder import everywhere
 from vitpareto.spaces import Architecture, Block, Candidate, Policy, Stage
 from vitpareto.spaces.errors import CostError, first_line
 from vitpareto.spaces.mixers import MIXERS, find
 from vitpareto.spaces.rules import problems
 
+from ..shared import everywhere
 from ._families_cells import Cell, exponents
 from ._families_drawn import drawn, table
 

@@ -33,13 +33,13 @@ from vitpareto.search.compress.observe import RANGES
 from vitpareto.search.compress.ranges import Choose, closest
 from vitpareto.search.config import FinishConfig
 from vitpareto.search.data.dataset import Data, Split, resized
-from vitpareto.search.experiments.ladder import everywhere
 from vitpareto.search.training.finetune import Finalist, FineTuning, train_alone
 from vitpareto.search.training.teacher import Lessons
 from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.networks import Network
 
+from ..shared import everywhere
 from ._row import HEADER, row
 
 DEVICE = Device.load("cpu-1t")

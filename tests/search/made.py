@@ -15,7 +15,6 @@ from vitpareto.search.config import DataConfig
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.data.loading import load_data
 from vitpareto.search.delivery import verify
-from vitpareto.search.delivery.decompression import policies, with_policy
 from vitpareto.search.delivery.deliver import deliver
 from vitpareto.search.delivery.terms import Terms
 from vitpareto.search.pareto.objectives import Objective
@@ -27,7 +26,7 @@ from vitpareto.search.training.forward import predict
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.networks import Network
 
-from ..shared import made_once
+from ..shared import everywhere, made_once
 
 torch.set_num_threads(1)
 
@@ -48,13 +47,6 @@ stages:
     weight_bits: [32, 8]
     act_bits: [8, 32]
 """
-
-
-def everywhere(candidate: Candidate, policy: Policy) -> Candidate:
-    """The candidate with one policy for all its sub-blocks."""
-    for place in policies(candidate):
-        candidate = with_policy(candidate, place, policy)
-    return candidate
 
 
 def as_it_is(candidate: Candidate, network: Network) -> Network:

@@ -28,7 +28,8 @@ from vitpareto.search.delivery.preprocessing import Preprocessing
 from vitpareto.spaces import Policy
 from vitpareto.spaces.errors import RunError
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 pytestmark = pytest.mark.onnx
 FILES = {"candidate.json", "model.onnx", "model.safetensors", "predict.py", "manifest.json"}

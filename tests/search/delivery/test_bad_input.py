@@ -22,7 +22,8 @@ from vitpareto.search.cli import commands as cli
 from vitpareto.search.delivery.manifest import read_manifest, write_manifest
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
-from ..made import SPACE, Made, copy_of_int8, everywhere
+from ...shared import everywhere
+from ..made import SPACE, Made, copy_of_int8
 
 pytestmark = pytest.mark.onnx
 MODEL, WEIGHTS, CANDIDATE, MANIFEST = (

@@ -13,7 +13,8 @@ from vitpareto.search.delivery.formats import format_of
 from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.spaces import Policy, Scalar
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 STATIC = ("float", "static8", "stored8")
 

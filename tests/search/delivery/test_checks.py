@@ -32,7 +32,8 @@ from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 LABELS = torch.arange(10).repeat(10)
 RIGHT = torch.nn.functional.one_hot(LABELS, 10).float()

@@ -27,7 +27,8 @@ from vitpareto.search.training.teacher import make_lessons
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.networks import Network
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 SPACES = {name: SearchSpace.from_yaml(name) for name in ("digits", "mobile_hybrid")}
 

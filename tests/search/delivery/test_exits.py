@@ -30,8 +30,8 @@ from vitpareto.spaces import Candidate, Policy, SearchSpace
 from vitpareto.spaces.errors import CostError, RunError
 from vitpareto.spaces.networks import Network
 
-from ...shared import made_once
-from ..made import SPACE, Made, everywhere
+from ...shared import everywhere, made_once
+from ..made import SPACE, Made
 
 pytestmark = pytest.mark.onnx
 DROP = 0.02

@@ -17,7 +17,8 @@ from vitpareto.spaces import Policy
 from vitpareto.spaces.errors import ConfigError, RunError
 from vitpareto.spaces.networks.backbone import Backbone
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 pytestmark = pytest.mark.onnx
 

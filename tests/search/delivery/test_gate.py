@@ -20,7 +20,8 @@ from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.networks import Network
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 pytestmark = pytest.mark.onnx
 

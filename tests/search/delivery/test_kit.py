@@ -21,7 +21,8 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError, RunError
 
-from ..made import SPACE, Made, everywhere
+from ...shared import everywhere
+from ..made import SPACE, Made
 
 pytestmark = pytest.mark.onnx
 

@@ -22,7 +22,8 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 from vitpareto.spaces.errors import CostError, MissingRuntimeError
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 pytestmark = pytest.mark.onnx
 PHONE = {"processor": "Cortex-A78", "isa": "asimddp i8mm", "cores": 8, "system": "Linux aarch64"}

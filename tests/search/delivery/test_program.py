@@ -31,8 +31,8 @@ from vitpareto.search.delivery.program.assemble import program
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy
 
-from ...shared import needs_runtime
-from ..made import Made, copy_of_int8, everywhere
+from ...shared import everywhere, needs_runtime
+from ..made import Made, copy_of_int8
 
 # Anything outside of the standard library and the three packages cannot be imported.
 ALONE = """

@@ -23,8 +23,8 @@ from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
 
-from ...shared import needs_device, needs_runtime
-from ..made import SPACE, Made, everywhere
+from ...shared import everywhere, needs_device, needs_runtime
+from ..made import SPACE, Made
 
 FLOAT = SPACE.replace("[32, 8]", "32").replace("[8, 32]", "32")
 

@@ -18,7 +18,8 @@ from vitpareto.search.scoring.predicted_costs import CostPredictor
 from vitpareto.search.store.atomic_files import read_json
 from vitpareto.spaces import Policy
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 
 @pytest.fixture(scope="module")

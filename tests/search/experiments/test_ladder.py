@@ -50,7 +50,8 @@ from vitpareto.spaces.errors import CostError
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.supernet import Supernet
 
-from ..made import SPACE, Made, everywhere
+from ...shared import everywhere
+from ..made import SPACE, Made
 
 pytestmark = pytest.mark.onnx
 TINY = {"input_size": 16, "in_chans": 1, "num_classes": 4, "patch_size": 4, "global_pool": "avg"}

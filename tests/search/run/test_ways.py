@@ -15,7 +15,8 @@ from vitpareto.search.training.teacher import make_lessons
 from vitpareto.spaces import Policy
 from vitpareto.spaces.networks import Network
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 WAYS = ("ptq", "qat", "direct")
 

@@ -25,7 +25,8 @@ from vitpareto.spaces import Candidate, Policy
 from vitpareto.spaces.errors import RunError
 from vitpareto.spaces.networks import Network
 
-from ..made import Made, everywhere
+from ...shared import everywhere
+from ..made import Made
 
 CONFIG = FinishConfig(epochs=4, batch_size=128, lr=1e-3, ema=0.9)
 LOW = Policy(4, 8, sparsity=0.5)
