@@ -32,8 +32,8 @@ MODULES = {
 }  # of runtimes whose module is called otherwise
 
 
-def slow_but(kept: Container[str], names: Iterable[str]) -> list[Any]:
-    """All names, those that are not kept for the default tests marked as slow."""
+def slow_but(kept: Container[Any], names: Iterable[Any]) -> list[Any]:
+    """All names or numbers, those that are not kept for the default tests marked as slow."""
     return [n if n in kept else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 

@@ -118,7 +118,7 @@ def look_briefly(folder: Path) -> None:
 
 def plan_a_run(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(SPACE.to_yaml())
-    less = ("executor.threads=1", "forecast.candidates=0")
+    less = ("executor.threads=1", "executor.workers=1", "forecast.candidates=0")
     with few_rounds():
         plan(load_config("digits", [f"space={folder / 'tiny.yaml'}", *less]), folder / "run")
 

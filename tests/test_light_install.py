@@ -20,6 +20,7 @@ from vitpareto.spaces.errors import MissingPackageError
 from vitpareto.spaces.packages import EXTRAS, needed
 
 from .cost_models.conftest import recipes, space, table
+from .shared import slow_but
 from .test_imports import FILES, third_party
 from .test_package import ROOT, pip, wheel
 
@@ -122,19 +123,22 @@ def test_cost_models_and_spaces_work(light: Run, model: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "words",
-    [
-        "search digits",
-        "search digits --dry-run",
-        "data show digits",
-        "calibrate cpu-1t --space digits --out model.json",
-        "report runs/digits",
-        "verify runs/digits",
-        "ladder runs/digits",
-        "proxy digits",
-        "export candidates.json --random-weights --out app",
-        "export . --out app",
-        "devices cpu-1t",
-    ],
+    slow_but(
+        ("search digits", "verify runs/digits", "devices cpu-1t"),
+        [
+            "search digits",
+            "search digits --dry-run",
+            "data show digits",
+            "calibrate cpu-1t --space digits --out model.json",
+            "report runs/digits",
+            "verify runs/digits",
+            "ladder runs/digits",
+            "proxy digits",
+            "export candidates.json --random-weights --out app",
+            "export . --out app",
+            "devices cpu-1t",
+        ],
+    ),
 )
 def test_everything_else_is_one_line(light: Run, words: str) -> None:
     done = light(*words.split())

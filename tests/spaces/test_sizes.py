@@ -11,7 +11,7 @@ from vitpareto.spaces.safe_yaml import read_yaml
 from vitpareto.spaces.sizes import FITTED, LEAST_PATCH, NEAR, SIZES, at_size
 from vitpareto.spaces.space import PRESETS
 
-from ..shared import presets
+from ..shared import presets, slow_but
 
 NAMES = presets()
 
@@ -55,7 +55,7 @@ def test_every_size_keeps_the_token_grids(name: str) -> None:
             assert f"{name}@{asked}: input_size {size}" in spec["description"]
 
 
-@pytest.mark.parametrize("size", [16, 48, 97, 224, 512])
+@pytest.mark.parametrize("size", slow_but((97,), (16, 48, 97, 224, 512)))
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_at_a_size_is_a_space(name: str, size: int) -> None:
     space, own = SearchSpace.from_yaml(f"{name}@{size}"), SearchSpace.from_yaml(name)
