@@ -27,7 +27,7 @@ from .pipeline import steps_of
 from .run.devices import given_model
 from .run.inheriting import RECIPE
 from .run.lengths import KEYS, open_keys, with_workers
-from .run.opening import check_ready_models, check_setup, open_space
+from .run.opening import check_forecast, check_ready_models, check_setup, open_space
 from .run.planning import check_budget
 from .run.planning import planned as planned_config
 from .run.rates import main_threads, measure_rates
@@ -105,6 +105,7 @@ def plan(config: RunConfig, path: Path) -> Plan:
     devices = check_setup(config)
     begun = RunPaths(path) if RunPaths(path).begun else None
     space, refusals = targeted_at_all(config, open_space(config, RunPaths(path)), devices, begun)
+    check_forecast(config, space)
     check_ready_models(config, space)
     start, size = time.perf_counter(), space.largest().architecture.input_size
     opened = open_start(config.start) if config.start.model else None

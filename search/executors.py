@@ -76,6 +76,7 @@ class _Crew(Executor):
         self._waiting: deque[_Call] = deque()
         self._idle: deque[Any] = deque()
         self._failed_starts, self._closed = 0, False
+        self._refusal: RunError | None = None  # of all calls, since no worker can be started
         for _ in range(workers):
             self._hire()
 
@@ -110,8 +111,11 @@ class _Crew(Executor):
                 self._functions.append(fn)
                 self._publish(fn)
             number = known[0] if known else len(self._functions) - 1
-            self._waiting.append(_Call(number, args, future))
-            self._dispatch()
+            if self._refusal:
+                future.set_exception(self._refusal)
+            else:
+                self._waiting.append(_Call(number, args, future))
+                self._dispatch()
         return future
 
     def _join(self, worker: Any) -> None:
@@ -128,8 +132,9 @@ class _Crew(Executor):
             if self._failed_starts < 10:
                 self._hire()
                 return
+            self._refusal = RunError(f"no worker can be started: {error}")
             for call in self._waiting:
-                call.future.set_exception(RunError(f"no worker can be started: {error}"))
+                call.future.set_exception(self._refusal)
             self._waiting.clear()
 
     def _dispatch(self) -> None:

@@ -1,7 +1,7 @@
 """Pipeline: from images and a device to a verified front, stage by stage.
 
-Every stage writes a file into the run folder, and is skipped if that file exists; this is how a
-run is resumed. `STEPS` is the table of stages: the pipeline runs it, `--dry-run` describes it and
+Every stage writes into the run folder, and makes what is not there yet; this is how a run is
+resumed. `STEPS` is the table of stages: the pipeline runs it, `--dry-run` describes it and
 estimates its time.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from ..cost_models.hand_over import expectation
 from ..spaces import Candidate
@@ -53,7 +52,6 @@ from .run.ways import choose, trained_as
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluation_log import EvaluationLog
 from .store.atomic_files import read_json
-from .store.run_folder import RunPaths
 from .training.finalists import train_finalists
 from .training.finetune import Finalist, start_network
 from .training.optimizer import torch_device
@@ -72,14 +70,12 @@ class Step:
 
     Attributes:
         stage: its name.
-        output: path of the file that it writes.
         run: does it, or the rest of it.
         about: description for people.
         wanted: whether a run has the stage.
     """
 
     stage: Stage
-    output: Callable[[RunPaths], Path]
     run: Callable[[Run], object]
     about: Callable[[Rates], str]
     wanted: Callable[[RunConfig], bool] = lambda config: True
@@ -263,13 +259,11 @@ def verify(run: Run) -> None:
 STEPS = (
     Step(
         Stage.DATA,
-        lambda paths: paths.catalog,
         read_images,
         lambda r: f"{r.images:,} images, read once",
     ),
     Step(
         Stage.CALIBRATION,
-        lambda paths: paths.cost_model,
         Run.ensure_cost_models,
         lambda r: ", ".join(
             str(given_model(device) or f"sub-blocks and whole networks on {device.label}")
@@ -278,7 +272,6 @@ STEPS = (
     ),
     Step(
         Stage.START,
-        lambda paths: paths.start,
         Run.ensure_start,
         lambda r: (
             f"{r.config.start.model}: {r.steps(r.config.start.adapt):,} steps of "
@@ -288,7 +281,6 @@ STEPS = (
     ),
     Step(
         Stage.TEACHER,
-        lambda paths: paths.teacher,
         Run.ensure_lessons,
         lambda r: (
             r.config.teacher.model
@@ -298,21 +290,18 @@ STEPS = (
     ),
     Step(
         Stage.LIBRARY,
-        lambda paths: paths.library,
         Run.ensure_library,
         lambda r: f"{r.options} mixers that imitate those of the start, and its order of blocks",
         lambda config: bool(config.start.model),
     ),
     Step(
         Stage.SUPERNET,
-        lambda paths: paths.supernet,
         Run.ensure_supernet,
         lambda r: f"{r.steps(r.config.supernet):,} steps of {r.config.supernet.batch_size} images",
         lambda config: config.has_supernet,
     ),
     Step(
         Stage.FORECAST,
-        lambda paths: paths.short_trainings,
         Run.ensure_forecast,
         lambda r: (
             f"{r.config.forecast.candidates} short trainings of {r.config.forecast.steps} steps"
@@ -321,13 +310,11 @@ STEPS = (
     ),
     Step(
         Stage.SEARCH,
-        lambda paths: paths.evaluations,
         search_candidates,
         lambda r: f"at most {r.config.search.trials:,} trials by {r.config.search.sampler}",
     ),
     Step(
         Stage.SHORTLIST,
-        lambda paths: paths.shortlist,
         measure_front,
         lambda r: (
             f"at most {SHORT * r.config.finish.finalists} networks of the front on "
@@ -336,19 +323,16 @@ STEPS = (
     ),
     Step(
         Stage.FINISHING,
-        lambda paths: paths.pareto,
         finish,
         lambda r: f"{r.config.finish.finalists} models, {r.steps(r.config.finish):,} steps each",
     ),
     Step(
         Stage.VERIFICATION,
-        lambda paths: paths.test_seal,
         verify,
         lambda r: f"{r.config.finish.finalists} artifacts on {r.config.device_label}",
     ),
     Step(
         Stage.REFERENCE,
-        lambda paths: paths.reference,
         measure_reference,
         lambda r: (
             "the start in float32, also in PyTorch and in int8"

@@ -6,6 +6,7 @@ VitParetoError
 │   └── ChoiceError          a choice of which no candidate can have some value, or any
 ├── ConfigError          a run or device file is not what its schema asks for
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
+│   └── WriteError           a file cannot be written, or not whole
 ├── CostError            a device, table or cost model cannot give what was asked
 │   └── MissingRuntimeError  a runtime or provider is not installed here
 ├── MissingPackageError  a package that an extra installs is not installed here
@@ -53,6 +54,10 @@ class ConfigError(VitParetoError, ValueError):
 
 class RunError(VitParetoError, RuntimeError):
     """A run cannot go on: its folder, data or an artifact is not as it must be."""
+
+
+class WriteError(RunError):
+    """A file cannot be written, or not whole, as on a full disk."""
 
 
 class CostError(VitParetoError, ValueError):

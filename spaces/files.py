@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from .errors import RunError
+from .errors import RunError, WriteError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -33,7 +33,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)  # there only if something went wrong
         sync_folder(path.parent)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def append_synced(path: Path, lines: str) -> None:
@@ -45,12 +45,15 @@ def append_synced(path: Path, lines: str) -> None:
     raw = lines.encode()
     try:
         with path.open("ab", buffering=0) as file:
+            before = file.tell()
             written = file.write(raw)
+            if written != len(raw):  # else the next line would begin in the middle of this one
+                file.truncate(before)
             os.fsync(file.fileno())
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
     if written != len(raw):
-        raise RunError(f"{path}: only part of a line could be written: disk full?")
+        raise WriteError(f"{path}: only part of a line could be written: disk full?")
 
 
 def sync_folder(folder: Path) -> None:

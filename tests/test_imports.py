@@ -28,7 +28,17 @@ FLOORS = {
         ("calibration", "profile", "sweep"),
     ),
     "search": (
-        ("console", "cores", "counted", "durations", "pareto", "samplers", "store", "yaml_paths"),
+        (
+            "console",
+            "cores",
+            "counted",
+            "durations",
+            "letters",
+            "pareto",
+            "samplers",
+            "store",
+            "yaml_paths",
+        ),
         ("config", "compress"),
         ("data", "executors"),
         ("training",),

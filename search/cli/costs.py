@@ -198,8 +198,9 @@ def export(
         if space is None:
             raise click.UsageError("--space is needed: a model predicts any sub-block")
         if form == "vectors":
-            vectors = reference_vectors(model, _sample(space, count, seed))
-            written, entries = json.dumps(vectors, indent=1) + "\n", count
+            sampled = _sample(space, count, seed)
+            vectors = reference_vectors(model, sampled)
+            written, entries = json.dumps(vectors, indent=1) + "\n", len(sampled)
         else:
             written, entries = _in_format(predicted_table(model, _blocks(space)), form)
     write_atomic(out, written)

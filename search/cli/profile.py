@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..letters import letters_of
 from .folders import open_if_free
 from .output import echo, json_option, print_json
 
@@ -85,8 +86,6 @@ def _of_run(
 
     Of a run for several devices the models are those for the named one.
     """
-    from string import ascii_uppercase
-
     from ...cost_models import Device
     from ...cost_models.profile.taking import check_profiles, take_profile
     from ..config import load_config
@@ -112,7 +111,7 @@ def _of_run(
             check_here(chosen)
         check_profiles(device or chosen.device)
         profiles: dict[str, Profile] = {}
-        names = {m.key: f"{x} ({m.key})" for x, m in zip(ascii_uppercase, listed, strict=False)}
+        names = {m.key: f"{x} ({m.key})" for x, m in zip(letters_of(listed), listed, strict=True)}
         with share_bar("profile") as report:
             for done, key in enumerate(names):
                 report(done / len(names), names[key])

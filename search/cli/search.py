@@ -83,6 +83,9 @@ def search(
     from ..store.atomic_files import read_json
 
     changes = [word for override in overrides for word in ("--set", override)]
+    if names:
+        changes += [word for name in names for word in ("--compare", name)]
+        changes += ["--seeds", str(seeds)]
     with (
         _resumable(["search", config, "--run-dir", str(path), *changes, "--resume"]),
         open_run(loaded, path, resume) as folder,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...spaces.errors import RunError
+from ..letters import letters_of
 from .folders import open_if_free
 from .options import device_option
 from .output import echo, json_option, print_json
@@ -81,8 +82,6 @@ def _delivered(folder: RunFolder, run: Any) -> list[Model]:
     Raises:
         RunError: the run has delivered none.
     """
-    from string import ascii_uppercase
-
     from ..data.dataset import resized
     from ..delivery.artifact import load_network, read_candidate
     from ..delivery.export import build_for
@@ -91,7 +90,8 @@ def _delivered(folder: RunFolder, run: Any) -> list[Model]:
 
     data, models = run.data, list[Model]()
     images = data.split("validation").some(IMAGES).images
-    for letter, manifest in zip(ascii_uppercase, manifests(folder.pareto), strict=False):
+    listed = manifests(folder.pareto)
+    for letter, manifest in zip(letters_of(listed), listed, strict=True):
         source = folder.pareto / manifest.key
         candidate, network = read_candidate(source), load_network(source)
 

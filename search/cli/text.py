@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from ...cost_models.tables.anchors import speed_words
 from ..counted import counted
+from ..letters import letters_of
 from ..pareto.objectives import spelled
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def model_lines(manifests: Sequence[Manifest]) -> list[str]:
 def choice_lines(manifests: Sequence[Manifest], chosen: Manifest) -> list[str]:
     """Delivered models, the fastest first, with a mark at the one that was chosen."""
     lines = [f"   {'model':16}  {_right(manifests):>8}  {'ms':>8}  {'MB':>7}  verified"]
-    for letter, m in zip(ascii_uppercase, manifests, strict=False):
+    for letter, m in zip(letters_of(manifests), manifests, strict=True):
         metrics, mark = m.figures, "->" if m.key == chosen.key else "  "
         lines.append(
             f"{mark} {letter} {m.key}  {metrics.interval(m.goal)[1]:6.1%}  "
@@ -60,7 +60,7 @@ def model_table(manifests: Sequence[Manifest]) -> list[str]:
         f"| model | test {name} (95% interval) | latency | size | memory | verified |",
         "|---|---|---|---|---|---|",
     ]
-    for letter, m in zip(ascii_uppercase, manifests, strict=False):
+    for letter, m in zip(letters_of(manifests), manifests, strict=True):
         t, metrics = m.test, m.figures
         share = "not read"
         if t:

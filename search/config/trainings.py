@@ -10,6 +10,7 @@ from .section import Positive, Section
 
 Way = Literal["ptq", "qat", "direct"]
 WAYS: tuple[Way, ...] = ("ptq", "qat", "direct")  # the simplest first
+OF_NO_TRAINING = ("finalists", "retrain_epochs", "ways", "exit_drop")  # of `finish`
 
 
 class TrainConfig(Section):
@@ -163,6 +164,14 @@ class FinishConfig(TrainConfig):
     ways: tuple[Way, ...] = ("qat",)
     layers: Annotated[float, Field(ge=0)] = 0.0
     exit_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005
+
+    def recipe(self, *without: str) -> str:
+        """What one training depends on, as JSON.
+
+        Args:
+            without: keys that are left out, too.
+        """
+        return self.model_dump_json(exclude={*OF_NO_TRAINING, *without})
 
     @field_validator("ways")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ MEMORY = 0.25  # relative excess over the predicted peak ...
 RUNTIME_MB = 16.0  # ... plus arenas that a runtime takes for any model
 MEASURED = ("latency_ms", "peak_memory_mb", "energy_mj")  # on the device alone
 FALLBACKS = "silent fallbacks"
+FILES = "files"  # are those that were written
+ANSWERED = "images answered there"  # by a kit
 LOCAL = (*MEASURED, *(f"limit of {name}" for name in MEASURED), FALLBACKS)  # checks of it alone
 
 
@@ -177,12 +179,19 @@ def check_kernels(inventory: Inventory) -> Check:
     return Check(FALLBACKS, missing == 0, float(missing), "0")
 
 
-def check_limits(metrics: Metrics, objectives: Sequence[Objective]) -> list[Check]:
+def check_limits(
+    metrics: Metrics, objectives: Sequence[Objective], counts: Mapping[str, float]
+) -> list[Check]:
     """Check measured values against the limits, latencies at the speed of the calibration.
 
     A limit on what was not measured fails; accuracies and sizes are always measured.
+
+    Args:
+        metrics: measured.
+        objectives: limits.
+        counts: what is known without measuring, by name.
     """
-    measured = metrics.at_calibrated_speed()
+    measured = {**counts, **metrics.at_calibrated_speed()}
     checks: list[Check] = []
     for o in objectives:
         if o.limit is None or o.name not in (*measured, *MEASURED):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
@@ -67,9 +68,17 @@ class Promised(Accuracy):
     energy_high_mj: float | None = None
 
     @property
+    def counts(self) -> dict[str, float]:
+        """What is known without measuring, by name."""
+        return {"macs": self.macs, "params": self.params}
+
+    @property
     def was_measured(self) -> bool:
-        """Whether the latency was measured, not predicted."""
-        return self.latency_ms != self.predicted_ms
+        """Whether the latency was measured, not predicted.
+
+        Predictions of the same candidate, alone and among others, may differ in their last bit.
+        """
+        return not math.isclose(self.latency_ms, self.predicted_ms, rel_tol=1e-9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,11 @@ def fill(folder: Path, make: Callable[[Path], str]) -> Path:
         unfinished.mkdir(parents=True)
     except OSError as error:
         raise RunError(f"{unfinished}: cannot be written: {error.strerror}") from error
-    name = make(unfinished)
+    try:
+        name = make(unfinished)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     unfinished.rename(folder)
     sync_folder(folder.parent)
     return folder / name

@@ -39,7 +39,7 @@ from .artifact import read_model
 from .artifact_timing import speed_of
 from .build import Build
 from .changed_files import changed_file
-from .checks import check_answers, float_distance, floor_on
+from .checks import ANSWERED, check_answers, float_distance, floor_on
 from .claims import Check
 from .confusion import class_results
 from .formats import format_of
@@ -288,7 +288,7 @@ def _examined(
 
 def _compared(asked: int, images: int) -> Check:
     """How many images were answered there."""
-    return Check("images answered there", True, f"{asked} of {images}", f">= {FEWEST}")
+    return Check(ANSWERED, True, f"{asked} of {images}", f">= {FEWEST}")
 
 
 def _check_shape(results: Results, key: str, found: Tensor, expected: Tensor) -> None:

@@ -19,7 +19,7 @@ from ...spaces.errors import RunError, VitParetoError
 from ..pareto.objectives import MAXIMIZED, spelled
 from ..store.atomic_files import read_json, write_json
 from ..store.run_folder import RunPaths
-from .checks import LOCAL
+from .checks import ANSWERED, LOCAL
 from .claims import (
     Accuracy,
     Check,
@@ -184,6 +184,9 @@ class Manifest:
             share, ms = self.metrics.interval(self.goal)[1], self.metrics.calibrated_ms
             mean = " on average over them" if self.exits else ""
             figures = f"{share:.1%} {right} and {ms:.3f} ms{mean}, measured in {self.where}"
+            answered = next((c.found for c in self.checks if c.name == ANSWERED), "")
+            if len({*str(answered).split(" of ")}) > 1:  # a kit holds few of many images
+                figures += f", where {answered} images were answered; the others as torch answers"
             failed = next((check for check in self.checks if not check.holds), None)
             return f"{self.state}: {failed}; {figures}" if failed else f"{self.state}: {figures}"
         if self.is_predicted:
@@ -342,9 +345,19 @@ def manifests(pareto: Path) -> list[Manifest]:
     Raises:
         RunError: there are none, or one is refused by `read_manifest`.
     """
-    listed = read_manifests(pareto)
+    listed = manifests_so_far(pareto)
     if not listed:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
+    return listed
+
+
+def manifests_so_far(pareto: Path) -> list[Manifest]:
+    """Likewise of a run that may have delivered none yet.
+
+    Raises:
+        RunError: one is refused by `read_manifest`.
+    """
+    listed = read_manifests(pareto)
     known = {m.key: m.figures.calibrated_ms for m in listed if m.metrics or m.is_predicted}
     return sorted(listed, key=lambda m: known.get(m.key, float("inf")))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from string import ascii_uppercase
 
 from ...spaces.errors import ConfigError, RunError, UnknownNameError, did_you_mean
+from ..letters import letters_of
 from ..pareto.objectives import METRICS, Objective
 from .manifest import Manifest
 
@@ -42,7 +42,7 @@ def _named(delivered: Sequence[Manifest], pick: str) -> Manifest | None:
     """The model with a letter or a key; None for a way to pick."""
     if pick in PICKS:
         return None
-    letters = dict(zip(ascii_uppercase, delivered, strict=False))
+    letters = dict(zip(letters_of(delivered), delivered, strict=True))
     if pick in letters:
         return letters[pick]
     found = [m for m in delivered if pick and m.key.startswith(pick)]
@@ -80,7 +80,7 @@ def _ways(delivered: Sequence[Manifest]) -> dict[str, Callable[[], Manifest]]:
 
 
 def _keeps(manifest: Manifest, within: Sequence[str]) -> bool:
-    values = manifest.figures.at_calibrated_speed()
+    values = manifest.promised.counts | manifest.figures.at_calibrated_speed()
     return all(
         limit.name in values and limit.violation(values[limit.name]) <= 0
         for limit in map(_limit, within)

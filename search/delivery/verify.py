@@ -23,6 +23,7 @@ from .artifact_timing import part_keys, time_artifacts
 from .build import Build
 from .changed_files import changed_file
 from .checks import (
+    FILES,
     LOCAL,
     check_energy,
     check_kernels,
@@ -296,7 +297,7 @@ def check_promises(
     checks = [check_latency(metrics.latency_ms, promised.high_ms, metrics.speed)]
     if inventory is not None:
         checks.append(check_kernels(inventory))
-    checks += check_limits(metrics, limits)
+    checks += check_limits(metrics, limits, promised.counts)
     if metrics.energy_mj is not None and promised.energy_high_mj is not None:
         checks.append(check_energy(metrics.energy_mj, promised.energy_high_mj))
     if format_of(manifest.device).predicted:
@@ -333,11 +334,14 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
     artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in here}
     rows, speeds = time_artifacts([*artifacts.values()], here, device) if artifacts else ({}, {})
     reports: list[Report] = []
+    marked = list[Manifest]()  # whose files changed, or are again as they were
     newest, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for manifest in delivered:
         key, path = manifest.key, folder.pareto / manifest.key
-        files = Check("files", not changed[key], changed[key] or "unchanged", "unchanged")
+        files = Check(FILES, not changed[key], changed[key] or "unchanged", "unchanged")
+        others = [check for check in manifest.checks if check.name != FILES]
         if changed[key]:
+            marked.append(replace(manifest, checks=[*others, files]))
             reports.append(Report(key, [files]))
             continue
         if artifact := artifacts.get(key):
@@ -346,15 +350,17 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
             report = Report(key, [files, *done.checks], done.metrics, done.inside_interval)
         else:
             done, surest = predicted(path, manifest, device, data)
-            report = Report(key, [files, *done.checks], status=manifest.status)
+            report = Report(key, [files, *done.checks], status=done.status)
         reports.append(report)
         # What a kit measured elsewhere is not given up for what can be seen here.
         if folder.is_open and (artifact or not manifest.metrics):
             newest.append(done)
             wrong[key] = surest
+        elif len(others) < len(manifest.checks):
+            marked.append(replace(manifest, checks=others))
     keep_mistakes(folder, "validation", wrong)
     if folder.is_open:
         remember(folder, delivered, newest)
-    for examined in newest:
-        write_manifest(folder.pareto / examined.key, examined)
+        for examined in (*newest, *marked):
+            write_manifest(folder.pareto / examined.key, examined)
     return reports

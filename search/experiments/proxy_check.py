@@ -21,6 +21,7 @@ from ...spaces import Candidate
 from ..console import progress
 from ..executors import open_executor
 from ..loop.study import window
+from ..pareto.objectives import MAXIMIZED
 from ..run.assets import Run
 from ..run.refreshing import refresh_of
 from ..scoring.evaluation import Evaluation, Scorer
@@ -118,14 +119,19 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
         told = [lifted(metrics, refresh.lifts) for metrics in scored]
         figures["forecast"] = errors(told, truth, goal) | {"refreshed_by": refresh.models}
     figures |= _others(run, candidates, figures, all_figures)
-    write_atomic(folder.proxy_picture, scatter(figures))
     write_json(folder.proxy, figures)
+    write_atomic(folder.proxy_picture, scatter(figures))
     return figures
 
 
 def _log_of(run: Run) -> Path:
-    """Log of the trainings; beside a start their recipe, which may change, is in its name."""
-    path = run.folder.proxy_trainings
+    """Log of the trainings; what may change beside it is in its name.
+
+    That is which accuracy they tell, and beside a start their recipe.
+    """
+    path, goal = run.folder.proxy_trainings, run.config.search.goal
+    if goal != MAXIMIZED[0]:
+        path = path.with_stem(f"{path.stem}-{goal}")
     if not run.config.start.model:
         return path
     digest = hashlib.sha256(run.tuning.recipe.encode()).hexdigest()

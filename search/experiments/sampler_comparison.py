@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces.errors import UnknownNameError
+from ...spaces.errors import ConfigError, RunError, UnknownNameError
 from ..executors import open_executor
 from ..loop.optuna_sampler import Sampler
 from ..loop.study import Scoring, Study, Until, window
@@ -88,6 +88,9 @@ def compare(
 
     Returns:
         Outcomes, the largest mean hypervolume first.
+
+    Raises:
+        RunError: no candidate keeps the limits.
     """
     fronts: dict[str, list[Array]] = {}
     scored: dict[str, list[int]] = {}
@@ -99,6 +102,11 @@ def compare(
             fronts.setdefault(name, []).append(study.archive.losses)
             scored.setdefault(name, []).append(study.scored)
     together = np.vstack([front for own in fronts.values() for front in own])
+    if not len(together):
+        raise RunError(
+            "--compare: no search scored a candidate that keeps the limits; raise search.limits or "
+            "search.trials"
+        )
     box = Box.of_points(together[nondominated(together)])
     outcomes = [
         Outcome(
@@ -120,11 +128,14 @@ def compare_run(run: Run, names: Sequence[str], seeds: int) -> list[Outcome]:
 
     Raises:
         UnknownNameError: no such sampler.
-        RunError: a file cannot be written.
+        ConfigError: the run trades fewer than two objectives.
+        RunError: a file cannot be written, or no candidate keeps the limits.
     """
     for name in names:
         if name not in SAMPLERS:
             raise UnknownNameError("sampler", name, SAMPLERS)
+    if sum(o.traded for o in run.config.search.resolve()) < 2:
+        raise ConfigError("--compare: fronts are compared, so name two or more search.objectives")
     search, folder = run.config.search, run.folder
     task = Task(run.space, search.resolve(), run.price, search.seed, search.trials)
     with open_executor(run.config.executor) as executor:

@@ -50,7 +50,7 @@ class Encoder:
             / np.maximum((rows[:, members] > 0).sum(1), 1)[:, None]
             for members in self._groups
         ]
-        return np.hstack([*own, *means])
+        return np.hstack([np.empty((len(rows), 0)), *own, *means])  # also where nothing is chosen
 
 
 def _codes(choice: Choice) -> Array:

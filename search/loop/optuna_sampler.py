@@ -124,9 +124,9 @@ class Sampler:
         Raises:
             RunError: the storage does not answer, or its study has other choices.
         """
+        if self.all_begun():
+            return None
         with self._reported():
-            if self._trials is not None and self._begun() >= self._trials:
-                return None
             if self._proposer and not self._next:
                 proposed = self._proposer.propose(self._history)
                 if proposed is None:
@@ -141,6 +141,19 @@ class Sampler:
                 trial.set_user_attr(DRIVER, self._driver)
         self._open[trial.number] = trial
         return Proposal(trial.number, assignment)
+
+    def all_begun(self) -> bool:
+        """Whether the searches of a shared storage have together begun all their trials.
+
+        Raises:
+            RunError: the storage does not answer.
+        """
+        if self._trials is None:
+            return False
+        with self._reported():
+            trials = self._study.get_trials(False)
+        ended = sum(t.state.is_finished() and KEY in t.user_attrs for t in trials)
+        return ended + sum(t.state == TrialState.RUNNING for t in trials) >= self._trials
 
     def tell(
         self,
@@ -182,12 +195,6 @@ class Sampler:
             if self._driver and trial.user_attrs.get(DRIVER) == self._driver:
                 self._study.enqueue_trial(trial.params)
                 self._study.tell(trial.number, state=TrialState.FAIL)
-
-    def _begun(self) -> int:
-        """Number of trials that have ended or are under way."""
-        trials = self._study.get_trials(False)
-        ended = sum(t.state.is_finished() and KEY in t.user_attrs for t in trials)
-        return ended + sum(t.state == TrialState.RUNNING for t in trials)
 
     def _check_objectives(self) -> None:
         """Check that a shared study has the objectives of this search.

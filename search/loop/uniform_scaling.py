@@ -33,16 +33,16 @@ def field(choice: Choice) -> str:
 def scalings(
     space: SearchSpace, n: int, scaled: Callable[[Choice], bool] = lambda _: True
 ) -> list[dict[str, Scalar]]:
-    """Assignments from the smallest to the largest, in `n` equal steps.
+    """Assignments from the smallest to the largest, in `n` equal steps; the smallest of one.
 
     Args:
         space: of the assignments.
-        n: steps, ends included; at least 2.
+        n: steps, ends included; at least 1.
         scaled: which choices grow; the others, and those of names, are as in `largest`.
     """
     numbers = [c for c in space.parameters if scaled(c) and not _names(c.values)]
     return [
-        {c.name: ascending(c)[round(step / (n - 1) * (len(c.values) - 1))] for c in numbers}
+        {c.name: ascending(c)[round(step / max(1, n - 1) * (len(c.values) - 1))] for c in numbers}
         for step in range(n)
     ]
 

@@ -41,10 +41,6 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
             ["vitpareto", "export", run, *device, "--pick", chosen.key, "--out", APP],
         ),
         (
-            "Classify pictures or folders with it; it needs nothing of this package",
-            ["python", f"{out}/predict.py", "photo.jpg"],
-        ),
-        (
             "Ask the cost model about it, or about any other candidate",
             [
                 *("vitpareto", "predict", facts.folder.cost_model),
@@ -55,7 +51,10 @@ def next_commands(facts: Facts) -> list[tuple[str, str]]:
     ]
     if "index.html" in chosen.files:
         purpose = "Or in a browser: serve its page to http://localhost:8000"
-        lines.insert(2, (purpose, ["python", "-m", "http.server", "--directory", out]))
+        lines.insert(1, (purpose, ["python", "-m", "http.server", "--directory", out]))
+    if "predict.py" in chosen.files:
+        purpose = "Classify pictures or folders with it; it needs nothing of this package"
+        lines.insert(1, (purpose, ["python", f"{out}/predict.py", "photo.jpg"]))
     if any(m.is_predicted for m in facts.shown_models):
         purpose = "Pack what measures the models on their device, and tells what to type there"
         lines.insert(0, (purpose, ["vitpareto", "export", run, *device, "--kit", "kit"]))

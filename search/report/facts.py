@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 from ...cost_models import CostModel
@@ -18,6 +17,7 @@ from ..delivery.artifact import read_candidate
 from ..delivery.history import History, read_history
 from ..delivery.manifest import SEARCHED, Manifest, manifests
 from ..delivery.pick import pick_model
+from ..letters import letters_of
 from ..library.overview import Overview, read_overview
 from ..pareto.objectives import Objective, pareto_front
 from ..run.refreshing import Refresh, refresh_of
@@ -130,9 +130,7 @@ class Facts:
 
     def letter(self, key: str) -> str:
         """Letter of a delivered model in pictures: A is the fastest."""
-        index = [m.key for m in self.delivered].index(key)
-        turn, position = divmod(index, len(ascii_uppercase))
-        return ascii_uppercase[position] + (str(turn) if turn else "")
+        return letters_of(self.delivered)[[m.key for m in self.delivered].index(key)]
 
     def delivered_as(self, row: Mapping[str, Any]) -> str:
         """Letter of the delivered model that a row of the ladder became; empty if none did."""

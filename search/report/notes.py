@@ -91,7 +91,8 @@ def _unmet(facts: Facts) -> Iterator[str]:
     for manifest in facts.measured:
         limits = [Objective(name, limit) for name, limit in manifest.limits.items()]
         measured = manifest.measured()
-        if missed := misses(measured.at_calibrated_speed(), limits):
+        values = manifest.promised.counts | measured.at_calibrated_speed()
+        if missed := misses(values, limits):
             read = f" Its latency is {latency(measured)}." if speed_words(measured.speed) else ""
             yield f"{facts.letter(manifest.key)} does not keep the limits: it has {missed}.{read}"
 

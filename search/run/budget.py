@@ -46,6 +46,7 @@ FRESH: Mapping[Stage, tuple[str, ...]] = {
 CUT_FRESH = ("process_s", "finish_step_s", "judge_s", "score_s", "view_s")  # of a forecast, too
 LIMITED = (Stage.TEACHER, Stage.SUPERNET, Stage.FORECAST)  # that keep to their share as they go
 FULL = 0.95  # share of a budget from which a plan fills it
+LEAST_SHARE = 0.5  # of the time that new models need, from which they are kept to what is left
 AGAIN = 0.05  # of the time for training, kept for models that need steps back
 
 log = logging.getLogger("vitpareto")
@@ -191,11 +192,27 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
         for key, s in each.items()
     }
     left = run.config.budget_s - spent_s(run) - _after_s(rates)
-    left -= started_s(rates) + artifact_s(rates) * len(chosen)
+    left -= started_s(rates) + artifact_s(rates) * len(chosen) * len(config.devices)
     training = (1 - AGAIN) * left
-    if Stage.FINISHING not in known["chosen"]:
-        slow_first = sorted([*passes.values()] * len(config.finish.ways), reverse=True)
-        one = makespan([], slow_first, config.executor.workers)
+
+    def a_pass_s(some: Mapping[str, float]) -> float:
+        slow_first = sorted([*some.values()] * len(config.finish.ways), reverse=True)
+        return makespan([], slow_first, config.executor.workers)
+
+    if Stage.FINISHING in known["chosen"]:  # and a process was stopped, or more models are wanted
+        first = next(iter(run.sides.values())).folder
+        new = {key: s for key, s in passes.items() if not any(first.trainings_of(key))}
+        needed = config.finish.epochs * a_pass_s(new) if new else 0.0
+        if training < LEAST_SHARE * needed:
+            log.info(
+                "budget: %s does not leave the %s that models need which were chosen later: they "
+                "make all their passes",
+                config.budget,
+                duration_text(needed),
+            )
+            return None
+    else:
+        one = a_pass_s(passes)
         values: Values = {"finish.epochs": within("finish.epochs", training / one)}
         if begin_anew(config):
             values |= rate_of_new(config, known["open"])
@@ -221,15 +238,18 @@ def settle(run: Run) -> None:
     kept = run.folder.budget
     if not run.config.budget_s or not kept.exists():
         return
-    known = read_json(kept)
+    known, took_s = read_json(kept), spent_s(run)
     if "took_s" in known:
-        return
+        here_s = sum(s["seconds"] for s in read_json(run.folder.stages).values()) - run.before_s
+        if here_s < 1.0:  # nothing was left to do
+            return
+        took_s = known["took_s"] + time.monotonic() - run.begun
     for chosen in known["chosen"].values():  # some were changed on the way
         chosen["values"] = {key: run.config.value_of(key) for key in chosen["values"]}
     values = {k: v for chosen in known["chosen"].values() for k, v in chosen["values"].items()}
     short = sorted((v / MOST[k], k) for k, v in values.items() if v < MOST.get(k, 0))
     more = ", ".join(f"{key} ({values[key]} of up to {MOST[key]})" for _, key in short)
-    known["took_s"] = round(spent_s(run))
+    known["took_s"] = round(took_s)
     known["more"] = f"More time would go to {more}" if more else "More time would bring little"
     write_json(kept, known)
     took = duration_text(known["took_s"])

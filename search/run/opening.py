@@ -23,7 +23,7 @@ from ...spaces import SearchSpace
 from ...spaces.errors import ConfigError, CostError, RunError, SpaceError, VitParetoError
 from ...spaces.networks.refit import resized_network
 from ...spaces.sizes import split_size
-from ..config import AUTO, RunConfig, load_config
+from ..config import AUTO, FEWEST_EXAMPLES, RunConfig, load_config
 from ..data.loading import channels_and_classes
 from ..executors import check_address
 from ..scoring.evaluation import EDITION
@@ -72,6 +72,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         RunFolder.check_free(path)
     devices = check_setup(config, begun)
     space, refusals = targeted_at_all(config, open_space(config, paths), devices, begun)
+    check_forecast(config, space)
     check_ready_models(config, space, begun)
     if not again:
         keys, asked = open_keys(config), "budget" in config.model_fields_set
@@ -114,7 +115,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
         if getattr(before, name) != getattr(config, name)
         and (not files or any(_exists(folder, before, file) for file in files))
     ]
-    if before.by_device.keys() != config.by_device.keys() and "device" not in changed:
+    was, now = ([device.name for device in c.devices] for c in (before, config))
+    if was != now and "device" not in changed:
         changed.append("device")  # which was not tried when the space was narrowed for others
     if before.search.seed != config.search.seed:
         changed.append("search.seed")
@@ -122,6 +124,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
     was, is_limited = (goal in c.search.limits for c in (before, config))
     if was != is_limited and config.forecast.candidates and folder.evaluations.exists():
         changed.append(f"search.limits.{goal}")  # what was scored is of short or of whole trainings
+    if _other_recipe(folder, before, config):
+        changed.append("finish")
     if not changed and SearchSpace.from_yaml(folder.space) != space:
         changed.append(f"the contents of {config.space}")
     if changed:
@@ -141,6 +145,16 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
             "not measure it; name another folder with --run-dir"
         )
     return config
+
+
+def _other_recipe(folder: RunFolder, before: RunConfig, config: RunConfig) -> bool:
+    """Whether what a forecast learned from was finished in another way than models would be now."""
+    some, whole = folder.short_trainings.exists(), folder.whole_trainings.exists()
+    if not (whole or (some and config.start.model)):  # others are trained as `proxy` says
+        return False
+    length = () if whole else ("epochs",)
+    first, second = (c.finish.recipe(*length) for c in (before, config))
+    return first != second
 
 
 def _exists(folder: RunFolder, config: RunConfig, file: str) -> bool:
@@ -174,6 +188,19 @@ def check_setup(config: RunConfig, begun: RunPaths | None = None) -> list[Device
     check_address(config.executor)
     sides = [(config.on(name), begun and begun.of(name)) for name in config.by_device]
     return [_check_device(side, paths) for side, paths in sides]
+
+
+def check_forecast(config: RunConfig, space: SearchSpace) -> None:
+    """Check that a space has as many candidates as a forecast learns from.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    if config.forecast.candidates and space.size < FEWEST_EXAMPLES:
+        raise ConfigError(
+            f"forecast.candidates: a forecast learns from at least {FEWEST_EXAMPLES} candidates, "
+            f"and {space.name} has {space.size}: set forecast.candidates to 0"
+        )
 
 
 def _check_device(config: RunConfig, begun: RunPaths | None) -> Device:

@@ -124,8 +124,8 @@ class Rates:
 
     def fresh_views(self, passes: int) -> int:
         """Views that are made in some passes over the train split."""
-        whole, rest = divmod(passes, VIEWS)
-        uses = [whole + (view < rest) for view in range(VIEWS)]
+        whole, rest = divmod(passes, self.views)
+        uses = [whole + (view < rest) for view in range(self.views)]
         return sum(min(1, n) if view < self.kept_views else n for view, n in enumerate(uses))
 
     def save(self, path: Path) -> None:

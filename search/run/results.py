@@ -20,7 +20,6 @@ from ..loop.nearest_feasible import excess
 from ..pareto.objectives import METRICS, Objective, pareto_front
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import read_evaluations
-from ..scoring.predicted_costs import COUNTED
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunFolder
 from .crossing import cross
@@ -263,8 +262,7 @@ class Results:
 
 def _values(model: Delivered) -> dict[str, float]:
     """Values to compare with limits: measured, at the calibrated speed, or counted."""
-    counted = {name: getattr(model.manifest.promised, name) for name in COUNTED}
-    return counted | model.manifest.figures.at_calibrated_speed()
+    return model.manifest.promised.counts | model.manifest.figures.at_calibrated_speed()
 
 
 def load_run(path: str | Path) -> Results:

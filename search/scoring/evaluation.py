@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ...spaces import Candidate
-from ...spaces.errors import first_line
+from ...spaces.errors import WriteError, first_line
 from ..pareto.by_device import on_device
 
 Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
@@ -73,11 +73,14 @@ class Evaluation:
 def evaluate(scorer: Scorer, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
     """Score a candidate whose costs are known; a failure is an outcome, not an end.
 
-    Failures that other candidates would repeat (a missing file, an interrupt) are raised.
+    Failures that other candidates would repeat (a missing file, a full disk, an interrupt) are
+    raised.
     """
     start = time.perf_counter()
     try:
         metrics = scorer(candidate)
+    except WriteError:
+        raise
     except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
         seconds = time.perf_counter() - start
         reason = first_line(f"{type(error).__name__}: {error}")

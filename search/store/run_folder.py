@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from ...spaces.errors import RunError
 from .atomic_files import read_json, write_atomic, write_json
 
 DEVICES = "devices"  # folder of what is of one of several devices
+TOGETHER = {"seconds": sum, "peak_memory_mb": max}  # of processes that worked on one stage
 
 
 class _File:
@@ -118,6 +119,10 @@ class RunPaths:
         """Checkpoint of a finalist while it is trained, in another way than the usual one if so."""
         return self.pareto / f".{key}{f'.{way}' if way else ''}.safetensors"
 
+    def trainings_of(self, key: str) -> Iterator[Path]:
+        """Checkpoints of a finalist, in whatever ways its training began."""
+        return self.pareto.glob(f".{key}*.safetensors")
+
     @property
     def begun(self) -> bool:
         """Whether a stage has ended; before that the folder holds nothing of value."""
@@ -156,11 +161,7 @@ class RunFolder(RunPaths):
             RunError: a run or files of its names exist there, or the folder cannot be written.
         """
         paths = RunPaths(path)
-        if paths.begun:
-            raise RunError(
-                f"{path}: holds a run already: continue it with --resume, or name another "
-                "folder with --run-dir"
-            )
+        _refuse_begun(paths)
         if paths.lock.exists():
             _locked(paths.lock).release()
         plain = (paths.config, paths.space, paths.catalog, paths.images, paths.log, paths.report)
@@ -185,17 +186,34 @@ class RunFolder(RunPaths):
         """
         cls.check_free(path)
         paths = RunPaths(path)
-        paths.catalog.unlink(missing_ok=True)  # of a stopped start, perhaps with other images
-        paths.left_out.unlink(missing_ok=True)
-        write_atomic(paths.space, space)
-        write_atomic(paths.config, config)
-        return cls(path)
+        if not path.is_dir():
+            write_atomic(paths.space, space)  # which makes the folder, or says why it cannot
+        lock = _locked(paths.lock)  # before anything is written over what another process began
+        try:
+            _refuse_begun(paths)
+            # Of a stopped start, perhaps with other images; what it spent is not of this run.
+            for file in (paths.catalog, paths.left_out, paths.progress):
+                file.unlink(missing_ok=True)
+            write_atomic(paths.space, space)
+            write_atomic(paths.config, config)
+            folder = cls(path, lock=False)
+        except BaseException:
+            lock.release()
+            raise
+        folder._lock = lock
+        return folder
 
     def record_stage(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add a finished stage to `stages.json`, unless it is there."""
+        """Add a finished stage to `stages.json`.
+
+        Where it is there, more of it was done: its time is added, and the other facts are new.
+        """
         stages: dict[str, Any] = read_json(self.stages) if self.stages.exists() else {}
-        if name not in stages:
-            write_json(self.stages, stages | {name: dict(facts)})
+        before, now = stages.get(name, {}), dict(facts)
+        for key, both in TOGETHER.items():
+            if key in before and key in now:
+                now[key] = both((before[key], now[key]))
+        write_json(self.stages, stages | {name: now})
 
     def discard(self) -> None:
         """Delete the files of a run that has read its images at most; others there stay."""
@@ -220,6 +238,14 @@ class RunFolder(RunPaths):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _refuse_begun(paths: RunPaths) -> None:
+    if paths.begun:
+        raise RunError(
+            f"{paths.path}: holds a run already: continue it with --resume, or name another folder "
+            "with --run-dir"
+        )
 
 
 def _locked(path: Path) -> FileLock:

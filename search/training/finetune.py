@@ -94,8 +94,7 @@ class FineTuning:
     def recipe(self) -> str:
         """What the configuration says of one training, as JSON."""
         new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
-        others = {"finalists", "retrain_epochs", "ways", "exit_drop"}
-        return self.config.model_dump_json(exclude={*others, *new})
+        return self.config.recipe(*new)
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""

@@ -8,7 +8,7 @@ from typing import Any
 from ...spaces.errors import VitParetoError
 from ..config import load_config
 from ..console import spoken
-from ..delivery.manifest import Manifest, manifests
+from ..delivery.manifest import manifests_so_far
 from ..report.markup import document, table, tag, text, yes
 from ..report.style import SCRIPT, STYLE
 from ..report.words import duration, mb, ms, percent
@@ -177,7 +177,7 @@ def _models(paths: RunPaths, state: State) -> str:
             text(m.state) if m.is_predicted or m.kit else yes(m.verified),
         ]
         for name in names
-        for m in _delivered(paths.of(name))
+        for m in manifests_so_far(paths.of(name).pareto)
         if m.metrics or m.is_predicted
     ]
     header = ("model", "accuracy", "latency", "size", "verified")
@@ -186,10 +186,6 @@ def _models(paths: RunPaths, state: State) -> str:
         link = tag("a", "report.html", href="report.html")
         parts.insert(0, tag("p", f"Everything about them is in {link}."))
     return _titled("Delivered models", "".join(parts))
-
-
-def _delivered(paths: RunPaths) -> list[Manifest]:
-    return manifests(paths.pareto) if paths.pareto.is_dir() else []
 
 
 def _log(state: State) -> str:

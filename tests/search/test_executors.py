@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vitpareto.search.executors import LocalExecutor, ProcessExecutor, RayExecutor
+from vitpareto.spaces.errors import RunError
 
 
 def test_local_calls_at_once() -> None:
@@ -29,6 +30,20 @@ def test_many_tensors_need_no_descriptors() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert all(torch.equal(returned[name], tensor) for name, tensor in sent.items())
+
+
+class NoWorkers(ProcessExecutor):
+    """Whose processes all fail to start."""
+
+    def _hire(self) -> None:
+        self._fail_to_start(OSError("no memory"))
+
+
+def test_where_no_worker_starts_no_call_waits_for_one() -> None:
+    with NoWorkers(2, 1) as executor:
+        for future in [executor.submit(pow, 2, n) for n in range(3)]:
+            with pytest.raises(RunError, match="no worker can be started: no memory"):
+                future.result(5)
 
 
 @pytest.mark.ray

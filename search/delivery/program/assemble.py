@@ -31,8 +31,8 @@ def program(device: Device, part: ModuleType) -> str:
     source = "\n\n\n".join([head, *bodies]) + "\n"
     values: dict[str, Any] = {"THREADS": device.threads, "PROVIDER": device.provider}
     if "SESSION" in vars(part):
-        own = dict(providers_of(device.to_dict()))[device.provider]
-        values |= {"SESSION": settings_of(device.to_dict()), "PROVIDER_OPTIONS": own}
+        providers = providers_of(device.to_dict())
+        values |= {"SESSION": settings_of(device.to_dict()), "PROVIDERS": providers}
     for name, value in values.items():
         known = re.search(rf"^({name}(?:: .+)?) = .+$", source, re.MULTILINE)
         assert known

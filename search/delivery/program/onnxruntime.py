@@ -14,7 +14,7 @@ EXITS = "exits.json"  # beside a model with exits: from which confidence on each
 PART = "part_{}.onnx"  # files of such a model, which hand over
 NEEDS = "onnxruntime"
 SESSION: dict[str, Any] = {}
-PROVIDER_OPTIONS: dict[str, str] = {}
+PROVIDERS: list[tuple[str, dict[str, str]]] = []
 
 
 def open_model(
@@ -64,9 +64,9 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
         is_level = name == "graph_optimization_level"
         given = getattr(onnxruntime.GraphOptimizationLevel, value) if is_level else value
         setattr(options, name, given)
-    wanted = dict.fromkeys((provider, "CPUExecutionProvider"))
+    wanted = dict(PROVIDERS) | {"CPUExecutionProvider": {}}
     here = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    chosen = [(name, PROVIDER_OPTIONS if name == provider else {}) for name in here]
+    chosen = [(name, wanted[name]) for name in here]
     session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
     if provider not in session.get_providers():
         sys.stderr.write(f"{provider} is not here: it runs on the processor, which was not meant\n")

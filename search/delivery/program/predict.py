@@ -98,11 +98,23 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     known = suffixes() | lacking_suffixes().keys()
-    inside = (file for file in path.rglob("*") if file.suffix.lower() in known and file.is_file())
+    every = (Path(folder, name) for folder, names in walked(path) for name in names)
+    inside = (file for file in every if file.suffix.lower() in known and file.is_file())
     found = sorted(f for f in inside if not any(p[0] == "." for p in f.relative_to(path).parts))
     if not found:
         raise Unreadable("no images in this folder")
     return found
+
+
+def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders in a folder with the names of their files; behind links, too, but each once."""
+    seen = set[str]()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            inner.clear()  # a link to a folder above it
+            continue
+        seen.add(real)
+        yield folder, names
 
 
 def label_of(path: Path, file: Path, names: Sequence[str]) -> str:

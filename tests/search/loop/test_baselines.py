@@ -9,6 +9,7 @@ from vitpareto.search.experiments.sampler_comparison import (
     comparison_text,
     draw_comparison,
 )
+from vitpareto.search.loop.optuna_sampler import Sampler
 from vitpareto.search.loop.task import Task, Told
 from vitpareto.search.loop.uniform_scaling import ascending, field, scalings
 from vitpareto.search.samplers import SAMPLERS
@@ -87,6 +88,18 @@ def test_scalings_grow(preset: str) -> None:
     assert params == sorted(params)
     assert params[0] < params[-1] / 3
     assert params[-1] == workload(space.largest()).params
+
+
+def test_one_trial_is_enough_for_any_sampler(tmp_path: Path) -> None:
+    """Also in a space of one candidate."""
+    space = SearchSpace.from_text(
+        "{name: one, input_size: 8, patch_size: 4, in_chans: 1, num_classes: 2, "
+        "stages: [{depth: 1, width: 16, num_heads: 2}]}"
+    )
+    for sampler in SAMPLERS:
+        task = Task(space, OBJECTIVES, lambda some: [{"macs": 1.0} for _ in some], 0, 1)
+        proposal = Sampler(sampler, task).ask()
+        assert proposal and space.candidate(proposal.assignment) == space.largest(), sampler
 
 
 def test_ascending() -> None:

@@ -205,7 +205,7 @@ def test_plain_lines_without_a_terminal(
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("search: 30 of 30 trials, ")
     assert last.endswith(found.summary())
-    best = max(e.metrics["accuracy"] for e in found.front())
+    best = max(e.metrics["accuracy"] for e in found.scoring.log.all())
     assert f"best accuracy {best:.4g}" in last
     assert "feasible 100%" in last
 

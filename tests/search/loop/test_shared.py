@@ -152,6 +152,7 @@ def test_two_drivers_at_once(space: SearchSpace, tmp_path: Path, url: str) -> No
     assert 16 <= len(found) <= 17  # both may begin what is the last one
     assert {t.state for t in found} == {optuna.trial.TrialState.COMPLETE}
     assert sum(d.told for d in drivers) == len(found)
+    assert {d.run(Until(100)) for d in drivers} == {"trials"}, "not every candidate was tried"
     assert Counter(t.user_attrs["driver"] for t in found) == {
         "one": drivers[0].told,
         "other": drivers[1].told,

@@ -74,14 +74,17 @@ def with_budget(text: str, **values: float) -> Rates:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15min", 900), ("2h", 7200), ("1h30min", 5400)]
+    ("text", "seconds"),
+    [("90s", 90), ("15min", 900), ("2h", 7200), ("1h30min", 5400), ("1h30min50s", 5450)],
 )
 def test_durations_are_read_and_written(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
     assert parse_duration(duration_text(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "15", "min", "0s", "-5min", "15 hours", "1min2h", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "15", "min", "0s", "-5min", "15 hours", "1min2h", "nan", "0.4s"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="such as 90s, 15min or 1h30min"):
         parse_duration(text)

@@ -9,14 +9,15 @@ import pytest
 from vitpareto.search.config import FEWEST_EXAMPLES, RunConfig, load_config
 from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run.assets import Run
-from vitpareto.search.run.budget import allot, ending, expected_rates, settle
+from vitpareto.search.run.budget import allot, ending, expected_rates, finishing_pace, settle
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stages import Stage
-from vitpareto.search.store.atomic_files import read_json
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.store.atomic_files import read_json, write_atomic
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training import pace
 from vitpareto.search.training.pace import Limit
-from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.errors import ConfigError, RunError
 
 from .digits_run import digits_run
 
@@ -43,6 +44,41 @@ def test_a_section_may_change_until_something_depends_on_it(
     section = override.partition(".")[0]
     with pytest.raises(RunError, match=f"cannot be resumed with another {section}"):
         open_run(load_config("digits"), path, resume=True)
+
+
+def test_a_space_without_what_a_device_refuses_is_not_resumed_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with open_run(load_config("digits"), path, resume=False) as folder:
+        folder.record_stage("data", {})
+    with pytest.raises(RunError, match="cannot be resumed with another device"):
+        open_run(load_config("digits", ["device=torch-1t"]), path, resume=True)
+    open_run(load_config("digits", ["device.calibrate_s=20"]), path, resume=True).close()
+
+
+def test_models_are_finished_as_the_forecast_saw_it(tmp_path: Path) -> None:
+    """Where the short trainings are, or whole ones; longer trainings of that kind are no others."""
+    path = tmp_path / "run"
+    with open_run(load_config("digits"), path, resume=False) as folder:
+        folder.record_stage("data", {})
+        folder.short_trainings.write_text("")
+    changed, longer = (load_config("digits", [f"finish.{s}"]) for s in ("lr=0.03", "epochs=99"))
+    open_run(changed, path, resume=True).close()  # the short ones are of `proxy`
+    folder.whole_trainings.write_text("")
+    for config in (load_config("digits"), longer):
+        with pytest.raises(RunError, match="cannot be resumed with another finish"):
+            open_run(config, path, resume=True)
+    open_run(changed.with_values({"finish.finalists": 9}), path, resume=True).close()
+
+
+def test_a_space_too_small_for_a_forecast_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(
+        "input_size: 8\npatch_size: [2, 4]\nin_chans: 1\nnum_classes: 10\n"
+        "stages: [{depth: 1, width: 16, num_heads: 2}]\n"
+    )
+    config = load_config("digits", [f"space={tmp_path / 'two.yaml'}"])
+    with pytest.raises(ConfigError, match=r"at least 8 candidates, and .* has 2: set forecast"):
+        open_run(config, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
@@ -159,3 +195,19 @@ def test_rates_are_measured_once(budgeted: RunConfig, tmp_path: Path) -> None:
         first = run.ensure_rates()
     with Run(RunFolder(tmp_path / "run", lock=False)) as again:
         assert again.ensure_rates() == dataclasses.replace(first, config=again.config)
+
+
+def test_models_that_are_chosen_after_the_time_was_spent_make_their_passes(
+    budgeted: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose training began is kept to what is left: a stopped process goes on as it was."""
+    with open_run(budgeted, tmp_path / "run", resume=False) as folder, Run(folder) as run:
+        run.ensure_data()
+        chosen = [Evaluation(c, "complete", {}) for c in run.space.sample(2, 1)]
+        assert finishing_pace(run, chosen)
+        passes = run.config.finish.epochs
+        monkeypatch.setattr(run, "before_s", 3590.0)
+        assert finishing_pace(run, chosen) is None and run.config.finish.epochs == passes
+        for e in chosen:
+            write_atomic(folder.training_of(e.key), "")
+        assert finishing_pace(run, chosen)

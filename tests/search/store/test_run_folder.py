@@ -1,17 +1,20 @@
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation import Evaluation, Scorer, evaluate
 from vitpareto.search.scoring.evaluation_log import EvaluationLog, read_evaluations
 from vitpareto.search.store.atomic_files import read_json, write_atomic
 from vitpareto.search.store.run_folder import RunFolder
-from vitpareto.spaces import SearchSpace
-from vitpareto.spaces.errors import RunError
+from vitpareto.spaces import Candidate, SearchSpace
+from vitpareto.spaces.errors import RunError, WriteError
+from vitpareto.spaces.files import append_synced
 
 
 @pytest.fixture
@@ -89,6 +92,45 @@ def test_disk_full(tmp_path: Path, evaluations: list[Evaluation]) -> None:
     assert evaluations[0].key not in log
 
 
+def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
+    """Or the next one would go on in its middle, and be lost although it was written."""
+    path = tmp_path / "lines"
+    append_synced(path, "whole\n")
+    usual, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(WriteError, match="only part of a line"):
+            append_synced(path, "too long for it\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    append_synced(path, "next\n")
+    assert path.read_text() == "whole\nnext\n"
+
+
+def test_a_full_disk_is_no_fault_of_a_candidate(evaluations: list[Evaluation]) -> None:
+    def scorer(error: Exception) -> Scorer:
+        def score(candidate: Candidate) -> dict[str, float]:
+            raise error
+
+        return score
+
+    candidate = evaluations[0].candidate
+    diverged = evaluate(scorer(RunError("the loss is nan")), candidate, {})
+    assert (diverged.status, diverged.reason) == ("failed", "RunError: the loss is nan")
+    with pytest.raises(WriteError):
+        evaluate(scorer(WriteError("No space left on device")), candidate, {})
+
+
+def test_a_stage_that_goes_on_adds_its_time(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", "space: digits\n", "name: tiny\n") as folder:
+        folder.record_stage("search", {"seconds": 2.0, "peak_memory_mb": 9, "trials": 8})
+        folder.record_stage("search", {"seconds": 1.0, "peak_memory_mb": 5, "trials": 12})
+        stages = json.loads(folder.stages.read_text())
+    assert stages == {"search": {"seconds": 3.0, "peak_memory_mb": 9, "trials": 12}}
+
+
 def test_one_process_a_folder(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", "space: digits\n", "name: tiny\n")
     with pytest.raises(RunError, match="another process works in this run folder"):
@@ -96,6 +138,21 @@ def test_one_process_a_folder(tmp_path: Path) -> None:
     RunFolder(folder.path, lock=False)
     folder.close()
     RunFolder(folder.path).close()
+
+
+def test_whoever_comes_second_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RunFolder.create(tmp_path / "run", "space: digits\n", "name: tiny\n")
+    first.catalog.write_text("{}")
+    monkeypatch.setattr(RunFolder, "check_free", lambda path: None)  # as they did so together
+    with pytest.raises(RunError, match="another process works in this run folder"):
+        RunFolder.create(first.path, "space: cifar\n", "name: other\n")
+    assert first.config.read_text() == "space: digits\n" and first.catalog.exists()
+    first.close()
+    first.progress.write_text("{}")  # which tells what the first one spent
+    RunFolder.create(first.path, "space: cifar\n", "name: other\n").close()
+    assert not first.progress.exists() and not first.catalog.exists()
 
 
 def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_the_page_follows_the_run(server: Server, paths: RunPaths) -> None:
     assert "the last word" in get(server, "now.json")
 
 
+def test_a_run_whose_first_model_is_in_training(server: Server, paths: RunPaths) -> None:
+    shutil.rmtree(paths.pareto)
+    paths.training_of("abc").parent.mkdir()
+    paths.training_of("abc").touch()
+    page = get(server, "")
+    assert "candidates scored" in page and "Delivered models" not in page
+
+
 def test_a_run_that_begins_later(finished: Path, tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "later")
     with Server(paths, 0) as server:
