@@ -44,7 +44,7 @@ class Sequential:
     def __init__(self, task: Task) -> None:
         self._task, self._step, self._left = task, -1, 0
         self._current: Surrogate | None = None
-        steps = {_step(choice) for choice in task.space.parameters}
+        steps = {_step(choice) for choice in task.space.parameters} or {0}
         total = sum(SHARES[step] for step in steps)
         self._plan = [(step, round(task.trials * SHARES[step] / total)) for step in sorted(steps)]
 

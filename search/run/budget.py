@@ -203,7 +203,7 @@ def finishing_pace(run: Run, chosen: Sequence[Evaluation]) -> Pace | None:
         first = next(iter(run.sides.values())).folder
         new = {key: s for key, s in passes.items() if not any(first.trainings_of(key))}
         needed = config.finish.epochs * a_pass_s(new) if new else 0.0
-        if training < LEAST_SHARE * needed:
+        if new and training < LEAST_SHARE * needed:
             log.info(
                 "budget: %s does not leave the %s that models need which were chosen later: they "
                 "make all their passes",

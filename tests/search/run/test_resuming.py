@@ -51,7 +51,7 @@ def test_a_space_without_what_a_device_refuses_is_not_resumed_for_another(tmp_pa
     with open_run(load_config("digits"), path, resume=False) as folder:
         folder.record_stage("data", {})
     with pytest.raises(RunError, match="cannot be resumed with another device"):
-        open_run(load_config("digits", ["device=torch-1t"]), path, resume=True)
+        open_run(load_config("digits", ["device.name=torch-1t"]), path, resume=True)
     open_run(load_config("digits", ["device.calibrate_s=20"]), path, resume=True).close()
 
 
