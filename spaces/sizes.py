@@ -1,7 +1,7 @@
 """Sizes: a preset at another image size, and the sizes at which a space can be built.
 
-A preset keeps its token grids: its patches grow and shrink with the images, so that candidates
-cost about as much at any size, and mixers see as many tokens as they were chosen for.
+A preset keeps its token grids as near as whole patches allow: its patches grow and shrink with the
+images, so that mixers see about as many tokens as they were chosen for.
 """
 
 from __future__ import annotations

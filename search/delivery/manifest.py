@@ -19,7 +19,8 @@ from ...spaces.errors import RunError, VitParetoError
 from ..pareto.objectives import MAXIMIZED, spelled
 from ..store.atomic_files import read_json, write_json
 from ..store.run_folder import RunPaths
-from .checks import ANSWERED, LOCAL
+from .changed_files import changed_file
+from .checks import ANSWERED, FILES, LOCAL
 from .claims import (
     Accuracy,
     Check,
@@ -365,13 +366,24 @@ def manifests_so_far(pareto: Path) -> list[Manifest]:
 def read_manifests(pareto: Path) -> list[Manifest]:
     """Read the manifests of all artifacts so far, by key.
 
+    One whose files have changed since has a check that says so, and is not verified.
+
     Raises:
-        RunError: one is refused by `read_manifest`.
+        RunError: one is refused by `read_manifest`, or lacks a file.
     """
     folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
     kept = RunPaths(pareto.parent).cost_model
     calibrated = read_json(kept).get("device") if folders and kept.is_file() else None
-    return [_as_promised(read_manifest(folder), calibrated) for folder in folders]
+    return [_as_it_lies(folder, calibrated) for folder in folders]
+
+
+def _as_it_lies(folder: Path, calibrated: Mapping[str, Any] | None) -> Manifest:
+    """A manifest with what becomes apparent where it lies."""
+    manifest = _as_promised(read_manifest(folder), calibrated)
+    checks = [check for check in manifest.checks if check.name != FILES]
+    if changed := changed_file(folder, manifest.files):
+        checks.append(Check(FILES, False, changed, "unchanged"))
+    return replace(manifest, checks=checks)
 
 
 def _as_promised(manifest: Manifest, calibrated: Mapping[str, Any] | None) -> Manifest:

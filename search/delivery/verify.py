@@ -334,14 +334,11 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
     artifacts = {m.key: Artifact.load(folder.pareto / m.key, device) for m in here}
     rows, speeds = time_artifacts([*artifacts.values()], here, device) if artifacts else ({}, {})
     reports: list[Report] = []
-    marked = list[Manifest]()  # whose files changed, or are again as they were
     newest, wrong = list[Manifest](), dict[str, list[Mistake]]()
     for manifest in delivered:
         key, path = manifest.key, folder.pareto / manifest.key
         files = Check(FILES, not changed[key], changed[key] or "unchanged", "unchanged")
-        others = [check for check in manifest.checks if check.name != FILES]
         if changed[key]:
-            marked.append(replace(manifest, checks=[*others, files]))
             reports.append(Report(key, [files]))
             continue
         if artifact := artifacts.get(key):
@@ -356,11 +353,9 @@ def verify_again(folder: RunFolder, device: Device, data: Data) -> list[Report]:
         if folder.is_open and (artifact or not manifest.metrics):
             newest.append(done)
             wrong[key] = surest
-        elif len(others) < len(manifest.checks):
-            marked.append(replace(manifest, checks=others))
     keep_mistakes(folder, "validation", wrong)
     if folder.is_open:
         remember(folder, delivered, newest)
-        for examined in (*newest, *marked):
-            write_manifest(folder.pareto / examined.key, examined)
+    for examined in newest:
+        write_manifest(folder.pareto / examined.key, examined)
     return reports

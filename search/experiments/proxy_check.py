@@ -32,6 +32,7 @@ from ..scoring.lift import lifted
 from ..scoring.score_queue import Scores
 from ..scoring.scratch import ShortTraining
 from ..store.atomic_files import write_atomic, write_json
+from ..store.run_folder import RunPaths
 from ..training.accuracy import SCORES, effective_images
 from .ablation import cut_scorers
 from .proxy_figures import proxy_figures
@@ -89,7 +90,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     validation = run.data.split("validation")
     goal, images = config.search.goal, effective_images(validation.labels, config.search.goal)
     trainer = Trainer(run.alone(validation), seeds, goal)
-    log = EvaluationLog(_log_of(run))
+    log = EvaluationLog(log_of(folder, goal, run.tuning.recipe if cut else ""))
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = [c for c in candidates if log[c.key].status == "complete"]
@@ -124,17 +125,20 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     return figures
 
 
-def _log_of(run: Run) -> Path:
+def log_of(paths: RunPaths, goal: str, recipe: str) -> Path:
     """Log of the trainings; what may change beside it is in its name.
 
-    That is which accuracy they tell, and beside a start their recipe.
+    Args:
+        paths: of the run.
+        goal: name of the accuracy that is measured.
+        recipe: of the trainings beside a start; empty where a run folder holds only one.
     """
-    path, goal = run.folder.proxy_trainings, run.config.search.goal
+    path = paths.proxy_trainings
     if goal != MAXIMIZED[0]:
         path = path.with_stem(f"{path.stem}-{goal}")
-    if not run.config.start.model:
+    if not recipe:
         return path
-    digest = hashlib.sha256(run.tuning.recipe.encode()).hexdigest()
+    digest = hashlib.sha256(recipe.encode()).hexdigest()
     return path.with_stem(f"{path.stem}-{digest[:8]}")
 
 

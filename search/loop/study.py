@@ -13,7 +13,7 @@ from ...spaces.errors import RunError
 from ..config import RunConfig
 from ..console import progress, stop_request
 from ..pareto.hypervolume import Archive, Box
-from ..pareto.objectives import goal, violations
+from ..pareto.objectives import goal, pareto_front, violations
 from ..scoring.evaluation import Evaluation
 from ..scoring.evaluation_log import EvaluationLog
 from ..scoring.successive_halving import BRACKET
@@ -144,6 +144,11 @@ class Study:
     def scored(self) -> int:
         """Number of different candidates that were sent to be scored."""
         return len(self._submitted)
+
+    def front(self) -> list[Evaluation]:
+        """The best of all that was scored in full, the most accurate first."""
+        complete = [e for e in self.scoring.log.all() if e.status == "complete"]
+        return pareto_front(complete, self.objectives)
 
     def summary(self) -> str:
         """Progress of the search, in a few words."""

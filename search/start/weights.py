@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from ...spaces.errors import RunError
 from ..training.checkpoint_file import check_fits
 
-HEADS = ("head", "classifier", "heads.head", "head.fc", "cls_classifier")
+HEADS = (  # by which families of the libraries call it
+    *("head", "classifier", "heads.head", "head.fc", "cls_classifier"),
+    *("head.linear", "head.classifier.4"),  # LeViT and EfficientViT of MSRA; EfficientViT of MIT
+)
 UNUSED = ("pooler.", "mask_token")  # in transformers' names, on which no answer depends
 SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
 

@@ -52,7 +52,11 @@ def resized_state(network: Network, made: Network) -> dict[str, Tensor]:
     state = network.state_dict(keep_vars=True)
     resized: dict[str, Tensor] = {}
     for name, (rule, shape) in shared_of(made).items():
-        value = rule.cut(state[name], shape) if rule.fold else state[name]
+        value = state[name]
+        if (
+            rule.fold and value.shape != shape
+        ):  # what fits is as it is: shared weights lie otherwise
+            value = rule.cut(value, shape)
         if value.shape != shape:
             raise SpaceError(
                 f"{name} of shape {tuple(value.shape)} cannot be made {tuple(shape)}: the network "

@@ -71,12 +71,17 @@ def test_limited_metrics_that_are_not_traded() -> None:
     assert (macs.traded, macs.limit) == (False, 5.0)
 
 
-def test_the_template_explains_every_key() -> None:
+def test_the_template_explains_every_key(tmp_path: Path) -> None:
     path = PRESETS / "imagefolder.yaml"
     raw = yaml.safe_load(path.read_text())
     everything = load_config(path, ["data.root=/images"]).model_dump(mode="json")
     raw["data"]["root"] = f"/{raw['data']['root']}"
     assert raw == everything
+    short = {name: raw[name] for name in ("space", "budget")} | {"data": {"root": "/images"}}
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(short))
+    left_out = load_config(tmp_path / "short.yaml").model_dump(mode="json")
+    del everything["search"]["limits"], left_out["search"]["limits"]
+    assert everything == left_out, "what is left out has the values of the template"
     keys = {name: set(section) for name, section in raw.items() if isinstance(section, dict)}
     explained = [
         line.strip() for line in path.read_text().splitlines() if ":" in line and line[0] != "#"

@@ -124,3 +124,22 @@ def test_a_network_that_is_bound_to_its_size() -> None:
 def _fill(module: torch.nn.Module) -> None:
     if isinstance(module, torch.nn.Linear):
         torch.nn.init.normal_(module.weight, std=0.05)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block("linear", num_heads=2, head_dim=8, kernel_size=3, mlp_hidden=32),
+        Block("grouped", num_heads=2, head_dim=8, kv_heads=1, mlp_hidden=32),
+        Block("multiscale_linear", num_heads=2, head_dim=8, kernel_size=3, mlp_hidden=32),
+        Block("unfold", num_heads=2, head_dim=8, unfold_size=2, inner_width=16, mlp_hidden=32),
+    ],
+    ids=lambda block: block.mixer,
+)
+def test_what_is_of_no_size_stays_as_it_is(block: Block) -> None:
+    """Also where shared weights hold it in another shape."""
+    network = variant(stages=(Stage(16, (block,)),), global_pool="avg", pos_embed="none")
+    made = resized_network(network, 32, 4)
+    state = network.state_dict()
+    assert all(value.equal(state[name]) for name, value in made.state_dict().items())
+    assert made(torch.randn(1, 3, 32, 32)).isfinite().all()

@@ -158,6 +158,10 @@ def test_export(model_file: Path, space_file: Path, tmp_path: Path, table: Laten
     words = ("costs", "export", model_file, "--format", "vectors", "--out", out, *of_space)
     assert printed(*words, "-n", "3")["entries"] == 3
     assert len(json.loads(out.read_text())["vectors"]) == 3
+    out = tmp_path / "all of them"
+    words = ("costs", "export", model_file, "--format", "vectors", "--out", out, *of_space)
+    entries = printed(*words, "-n", "100000")["entries"]
+    assert entries == len(json.loads(out.read_text())["vectors"]) < 100000
 
 
 BAD = [

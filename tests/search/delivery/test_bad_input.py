@@ -19,7 +19,7 @@ from onnx import external_data_helper
 
 from vitpareto.cost_models.standalone.seal import hashes_of
 from vitpareto.search.cli import commands as cli
-from vitpareto.search.delivery.manifest import read_manifest, write_manifest
+from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
 from vitpareto.spaces import Candidate, Policy, SearchSpace
 
 from ...shared import everywhere
@@ -129,6 +129,8 @@ def test_changed_files_do_not_verify(
     answer = command("verify", run)
     assert answer.code == 3
     assert answer.out == f"{artifact.name}  FAILED  files: {name}, wanted unchanged\n"
+    (found,) = (m for m in manifests(run / "pareto") if m.key == artifact.name)
+    assert not found.verified and f"files is {name}, wanted unchanged" in found.status
     out = run.with_name("out")
     assert name in command("export", run, "--out", out).line
     assert contents(run) == before and not out.exists()

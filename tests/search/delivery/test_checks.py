@@ -147,25 +147,27 @@ def test_size_memory_kernels_and_limits() -> None:
         missing = fallbacks(integer, {executed: 1}, "onnxruntime")
         assert check_kernels(Inventory({}, {executed: 1}, integer, {}, missing)).holds is holds
     limits = [Objective("latency_ms", 2.0), Objective("accuracy", 0.9), Objective("size_mb")]
-    found = check_limits(metrics(latency_ms=2.1), limits)
-    assert names(found) == {"limit of latency_ms": False, "limit of accuracy": True}
+    limits += [Objective("params", 1e3), Objective("macs", 1e6)]
+    found = check_limits(metrics(latency_ms=2.1), limits, {"params": 2e3, "macs": 1e6})
+    counted = {"limit of params": False, "limit of macs": True}
+    assert names(found) == {"limit of latency_ms": False, "limit of accuracy": True} | counted
 
 
 def test_a_limit_on_latency_is_one_at_the_speed_of_the_calibration() -> None:
     limit = Objective("latency_ms", 2.0)
-    (slowed,) = check_limits(metrics(latency_ms=3.0, speed=0.61), [limit])
+    (slowed,) = check_limits(metrics(latency_ms=3.0, speed=0.61), [limit], {})
     assert slowed.holds and slowed.found == 3.0
     assert slowed.wanted == "<= 2, which is 3.279 at 0.61 of the calibrated speed"
-    (rushed,) = check_limits(metrics(latency_ms=1.9, speed=1.2), [limit])
+    (rushed,) = check_limits(metrics(latency_ms=1.9, speed=1.2), [limit], {})
     assert not rushed.holds  # a faster machine excuses nothing
-    (usual,) = check_limits(metrics(latency_ms=1.9, speed=1.01), [limit])
+    (usual,) = check_limits(metrics(latency_ms=1.9, speed=1.01), [limit], {})
     assert usual.holds and usual.wanted == "<= 2"
 
 
 def test_a_limit_on_what_has_no_meter_is_not_kept() -> None:
-    (check,) = check_limits(metrics(), [Objective("energy_mj", 3.0)])
+    (check,) = check_limits(metrics(), [Objective("energy_mj", 3.0)], {})
     assert (check.holds, check.found, check.wanted) == (False, "not measured", "<= 3")
-    assert check_limits(metrics(energy_mj=2.0), [Objective("energy_mj", 3.0)])[0].holds
+    assert check_limits(metrics(energy_mj=2.0), [Objective("energy_mj", 3.0)], {})[0].holds
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def test_the_file_gives_the_maps_of_the_trained_network(
     (row,) = about["outputs"]
     assert row == {"name": "stage_1", "stride": 4, "channels": 32, "size": [side // 4] * 2}
     assert about["verified"] is False and about["input"]["shape"] == [1, 1, side, side]
+    assert about["input"]["image"]["size"] == side, "an image is not made small before it is large"
     assert set(about["files"]) == {p.name for p in path.parent.iterdir()} - {"features.json"}
 
     x = torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(1))
@@ -85,4 +86,4 @@ def test_a_wrong_file_is_not_written(
     monkeypatch.setattr(features, "outputs_of", off)
     with pytest.raises(RunError, match=r"the maps in the file are 1 away from torch's"):
         exported(run, "exact", tmp_path)
-    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert not [*tmp_path.iterdir()]

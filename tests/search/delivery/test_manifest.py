@@ -1,6 +1,7 @@
 """A manifest is what its file says, in the format of version 0.1, whatever its state."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from vitpareto.cost_models.tables.anchors import Pace
 from vitpareto.search.cli.text import check_lines, model_lines, model_table
-from vitpareto.search.delivery.checks import check_latency
+from vitpareto.search.delivery.checks import ANSWERED, check_latency
 from vitpareto.search.delivery.claims import Check, Effect, Metrics, Refused, Story
 from vitpareto.search.delivery.manifest import (
     Manifest,
@@ -75,6 +76,20 @@ def test_its_parts_are_typed(old: Manifest) -> None:
     assert old.inventory.fallbacks == 0 and old.inventory.nodes == 58
     assert old.kernels == ["float", "dynamic8"]
     assert old.promised.was_measured and old.verified and old.inside_interval
+
+
+def test_a_prediction_that_differs_in_its_last_bit_is_no_measurement(old: Manifest) -> None:
+    """Or the machine would be thought as fast as makes the promise true."""
+    ms = old.promised.predicted_ms
+    for near in (ms, math.nextafter(ms, 2 * ms)):
+        assert not replace(old.promised, latency_ms=near).was_measured
+
+
+def test_few_answers_of_a_kit_are_said(old: Manifest) -> None:
+    for answered, said in (("8 of 623", True), ("623 of 623", False)):
+        kit = replace(old, kit="0", checks=(Check(ANSWERED, True, answered, ">= 8"), *old.checks))
+        few = "where 8 of 623 images were answered; the others as torch answers"
+        assert (few in kit.status) is said
 
 
 def test_states(folder: Path, old: Manifest) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.search.cli.text import choice_lines, model_table
 from vitpareto.search.delivery.manifest import Manifest
 from vitpareto.search.delivery.pick import pick_model
 from vitpareto.spaces.errors import ConfigError, RunError, UnknownNameError
@@ -40,10 +41,20 @@ TWO = front(("aa1", 0.924, 0.02), ("bb2", 0.978, 0.04))
         ("fastest", ("accuracy>=0.97",), "ab2"),
         ("good", ("accuracy >= 0.99", "latency_ms<=0.1"), "cc3"),
         ("best", ("latency_ms<=0.03",), "ab2"),
+        ("best", ("params<=1e9", "macs<=1e12"), "cc3"),
     ],
 )
 def test_ways(pick: str, within: tuple[str, ...], key: str) -> None:
     assert pick_model(FOUR, pick, within).key == key
+
+
+def test_there_may_be_more_than_letters() -> None:
+    many = front(*((f"k{n:02}", 0.9, 0.01 * (n + 1)) for n in range(30)))
+    assert pick_model(many, "B1").key == "k27"
+    assert (
+        len(choice_lines(many, many[29])) == 31 and "-> D1 k29" in choice_lines(many, many[29])[-1]
+    )
+    assert "| D1 |" in model_table(many)[-1]
 
 
 @pytest.mark.parametrize("pick", ["good", "knee", "best"])
@@ -69,6 +80,7 @@ def test_of_two_the_accurate_one(pick: str) -> None:
         ("good", ("latency_ms<=fast",), ConfigError, "need a metric, <= or >=, and a number"),
         ("best", ("accuracy>=0.999",), RunError, "none of 4 delivered models keeps"),
         ("A", ("accuracy>=0.95",), RunError, "none of 4 delivered models keeps"),
+        ("best", ("params<=1",), RunError, "none of 4 delivered models keeps"),
     ],
 )
 def test_mistakes(pick: str, within: tuple[str, ...], error: type[Exception], message: str) -> None:

@@ -25,7 +25,15 @@ from vitpareto.search.delivery.artifact import Artifact
 from vitpareto.search.delivery.holding import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
-from vitpareto.search.delivery.program import executorch, litert, mnn, ncnn, onnxruntime, openvino
+from vitpareto.search.delivery.program import (
+    executorch,
+    litert,
+    mnn,
+    ncnn,
+    onnxruntime,
+    openvino,
+    predict,
+)
 from vitpareto.search.delivery.program import torch as torch_part
 from vitpareto.search.delivery.program.assemble import program
 from vitpareto.search.store.run_folder import RunFolder
@@ -99,6 +107,24 @@ def test_it_runs_as_it_was_measured() -> None:
         and isinstance(node.targets[0], ast.Name)
     }
     assert (values["THREADS"], values["PROVIDER"]) == (3, "CUDAExecutionProvider")
+
+
+def test_what_tensorrt_leaves_over_is_for_whom_it_was_measured_with() -> None:
+    device = replace(CPU, provider="TensorrtExecutionProvider")
+    (line,) = (x for x in program(device, onnxruntime).splitlines() if x.startswith("PROVIDERS"))
+    named = [name for name, _ in ast.literal_eval(line.partition(" = ")[2])]
+    assert named == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+
+
+def test_folders_behind_links_are_looked_into_once(tmp_path: Path) -> None:
+    """As the search does; a link to a folder above it leads nowhere."""
+    for name in ("photos/cat/1.png", "elsewhere/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    (tmp_path / "photos/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/cat/up").symlink_to(tmp_path / "photos")
+    found = [str(f.relative_to(tmp_path)) for f in predict.files_of(tmp_path / "photos")]
+    assert found == ["photos/cat/1.png", "photos/dog/2.png"]
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -9,13 +9,14 @@ from click.testing import CliRunner
 
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.experiments.proxy_check import Trainer, train_all
+from vitpareto.search.experiments.proxy_check import Trainer, log_of, train_all
 from vitpareto.search.experiments.proxy_figures import FEATURES, features, proxy_figures
 from vitpareto.search.experiments.proxy_plot import scatter
 from vitpareto.search.experiments.stratified_pairs import stratified_pairs
 from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.evaluation_log import EvaluationLog
 from vitpareto.search.scoring.score_queue import Scores
+from vitpareto.search.store.run_folder import RunPaths
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import RunError
 
@@ -103,6 +104,13 @@ def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
     assert len(log) == 6
     train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 3)
     assert [*asked[:6], *asked[7:]] == [c.key for c in candidates] and len(log) == 10
+
+
+def test_trainings_for_another_accuracy_or_by_another_recipe_are_others(tmp_path: Path) -> None:
+    goals, recipes = ("accuracy", "balanced_accuracy"), ("", "{}", '{"lr": 1}')
+    logs = {log_of(RunPaths(tmp_path), goal, recipe) for goal in goals for recipe in recipes}
+    assert len(logs) == 6
+    assert RunPaths(tmp_path).proxy_trainings in logs  # as releases before this one called it
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vitpareto.search.scoring.evaluation_log import read_evaluations
-from vitpareto.spaces.errors import UnknownNameError
+from vitpareto.spaces.errors import ConfigError, RunError, UnknownNameError
 
 from ..conftest import invoke
 
@@ -51,3 +51,33 @@ def test_an_unknown_sampler(finished: Path, run_file: Path, tmp_path: Path) -> N
     result = invoke("search", run_file, "--run-dir", run, "--resume", "--compare", "sequentiel")
     assert isinstance(result.exception, UnknownNameError)
     assert "Did you mean 'sequential'?" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("override", "kind", "said"),
+    [
+        ("search.objectives=[accuracy]", ConfigError, "name two or more search.objectives"),
+        ("search.limits={accuracy: 1.0}", RunError, "no search scored a candidate that keeps"),
+    ],
+)
+def test_what_has_no_front(
+    finished: Path, run_file: Path, tmp_path: Path, override: str, kind: type[Exception], said: str
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    words = ["--run-dir", tmp_path / "run", "--resume", "--compare", "random", "--seeds", "1"]
+    words += ["--set", override, "--set", "search.trials=2"]
+    result = invoke("search", run_file, *words)
+    assert isinstance(result.exception, kind) and said in str(result.exception)
+
+
+def test_an_interrupted_comparison_is_continued_as_one(
+    finished: Path, run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitpareto.search.experiments.sampler_comparison.compare_run", stopped)
+    shutil.copytree(finished, tmp_path / "run")
+    words = ["--run-dir", tmp_path / "run", "--resume", "--compare", "random", "--seeds", "3"]
+    said = invoke("search", run_file, *words).stderr
+    assert said.rstrip().endswith("--compare random --seeds 3 --resume")

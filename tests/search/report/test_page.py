@@ -177,6 +177,13 @@ def test_the_next_commands_are_of_this_run(run: Path) -> None:
     assert Path(config) == run / "config.yaml" and words == ["--run-dir", str(run)]
 
 
+def test_no_command_is_told_whose_file_is_not_there(run: Path) -> None:
+    facts = gather(RunFolder(run, lock=False))
+    chosen = replace(facts.taken, files={"model.mlpackage.zip": "0"})
+    facts = replace(facts, delivered=[chosen])
+    assert not any("predict.py" in command for _, command in next_commands(facts))
+
+
 def test_images_of_each_split_and_class_are_counted(run: Path) -> None:
     found = rebuilt(run)
     with (run / "images.csv").open(newline="") as handle:
