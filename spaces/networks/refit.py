@@ -53,9 +53,7 @@ def resized_state(network: Network, made: Network) -> dict[str, Tensor]:
     resized: dict[str, Tensor] = {}
     for name, (rule, shape) in shared_of(made).items():
         value = state[name]
-        if (
-            rule.fold and value.shape != shape
-        ):  # what fits is as it is: shared weights lie otherwise
+        if rule.fold and value.shape != shape:  # what fits may lie otherwise in shared weights
             value = rule.cut(value, shape)
         if value.shape != shape:
             raise SpaceError(
