@@ -15,7 +15,7 @@ from functools import partial
 
 from ..cost_models.hand_over import expectation
 from ..spaces import Candidate
-from ..spaces.errors import RunError
+from ..spaces.errors import FailedError
 from .config import RunConfig
 from .delivery.deliver import deliver, delivered
 from .delivery.manifest import Manifest, manifests
@@ -91,7 +91,7 @@ def search(run: Run) -> list[Manifest]:
     If no candidate keeps the limits, the one that misses them by the least is delivered.
 
     Raises:
-        RunError: no candidate can be scored.
+        FailedError: no candidate can be scored.
     """
     with following(_job(run)) as job:
         for step in STEPS:
@@ -171,13 +171,13 @@ def add_nearest(run: Run) -> None:
     """Score the candidate predicted to miss the limits by the least, if none keeps them.
 
     Raises:
-        RunError: it cannot be scored.
+        FailedError: it cannot be scored.
     """
     candidate, costs = expected_best(run)
     evaluations = EvaluationLog(run.folder.evaluations)
     evaluations.append(evaluate(run.ensure_scorers()[1.0], candidate, costs))
     if not scored(run):
-        raise RunError(f"{run.folder.path}: no candidate could be scored; log.txt says why")
+        raise FailedError(f"{run.folder.path}: no candidate could be scored; log.txt says why")
 
 
 def expected_best(run: Run) -> tuple[Candidate, Mapping[str, float]]:

@@ -6,6 +6,7 @@ VitParetoError
 │   └── ChoiceError          a choice of which no candidate can have some value, or any
 ├── ConfigError          a run or device file is not what its schema asks for
 ├── RunError             a run cannot go on: its folder, data or an artifact is not as it must be
+│   ├── FailedError          what was tried in a run failed, and nothing given tells why
 │   └── WriteError           a file cannot be written, or not whole
 ├── CostError            a device, table or cost model cannot give what was asked
 │   └── MissingRuntimeError  a runtime or provider is not installed here
@@ -54,6 +55,10 @@ class ConfigError(VitParetoError, ValueError):
 
 class RunError(VitParetoError, RuntimeError):
     """A run cannot go on: its folder, data or an artifact is not as it must be."""
+
+
+class FailedError(RunError):
+    """What was tried in a run failed, such as every training; nothing that was given tells why."""
 
 
 class WriteError(RunError):

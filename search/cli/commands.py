@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from ...spaces.errors import VitParetoError
+from ...spaces.errors import FailedError, VitParetoError
 from ...spaces.packages import needed
 from .costs import costs
 from .data import data
@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except VitParetoError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(BAD_INPUT)
+        sys.exit(FAILED if isinstance(error, FailedError) else BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise

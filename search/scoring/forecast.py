@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Candidate, SearchSpace
-from ...spaces.errors import RunError
+from ...spaces.errors import FailedError
 from ..config import FEWEST_EXAMPLES
 from ..console import progress
 from ..training.accuracy import LEAST, SCORES, Z
@@ -107,7 +107,7 @@ class Forecast:
         """Learn from short trainings.
 
         Raises:
-            RunError: too few of them succeeded.
+            FailedError: too few of them succeeded.
         """
         complete = enough(trained)
         traits = Traits([e.candidate for e in complete])
@@ -168,11 +168,11 @@ def enough(trained: Sequence[Evaluation]) -> list[Evaluation]:
     """The trainings that succeeded.
 
     Raises:
-        RunError: they are too few.
+        FailedError: they are too few.
     """
     complete = [e for e in trained if e.status == "complete"]
     if len(complete) < FEWEST_EXAMPLES:
-        raise RunError(
+        raise FailedError(
             f"forecast: {len(complete)} short trainings succeeded, {FEWEST_EXAMPLES} are needed; "
             "short_trainings.jsonl says why the others failed"
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import replace
 
-from ...spaces.errors import RunError
+from ...spaces.errors import FailedError, RunError
 from ...spaces.networks import Network
 from ..console import progress
 from ..executors import LocalExecutor
@@ -45,7 +45,8 @@ def train_finalists(
         Finalists that were trained to the end, in any order; the log names the others.
 
     Raises:
-        RunError: no training ended, or a checkpoint is of another training or cannot be written.
+        FailedError: no training ended.
+        RunError: a checkpoint is of another training or cannot be written.
     """
     executor = executor or LocalExecutor()
     waiting, running = deque(finalists), dict[Future[State], Finalist]()
@@ -83,7 +84,7 @@ def train_finalists(
                 names = [f.name for f in running.values() if f.name]
                 bar.set_description_str(f"{label} {'; '.join(names)}".strip(), refresh=False)
     if not trained:
-        raise RunError(failed[0])
+        raise FailedError(failed[0])
     return trained
 
 
@@ -118,7 +119,7 @@ def retrain(finalist: Finalist, tuning: FineTuning) -> Network:
         tuning: of the first training; `config.retrain_epochs` says how long.
 
     Raises:
-        RunError: as `train_finalists`.
+        FailedError: it failed; or RunError, as `train_finalists`.
     """
     config = tuning.config
     if config.retrain_epochs:

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from vitpareto.search.cli import commands
+from vitpareto.spaces.errors import FailedError, RunError
+
 BIN = Path(sys.executable).with_name("vitpareto")
 
 BAD = [
@@ -23,6 +26,24 @@ def test_bad_input_is_one_line_and_status_2(words: list[str], message: str, tmp_
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(FailedError("no candidate could be scored"), 1), (RunError("no such folder"), 2)],
+    ids=["failed", "bad input"],
+)
+def test_a_failed_job_is_told_from_bad_input(
+    error: RunError, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "cli", fail)
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    assert ended.value.code == status
+    assert capsys.readouterr().err == f"Error: {error}\n"
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -20,7 +20,7 @@ from vitpareto.search.scoring.forecast import Forecast, draw_examples, train_exa
 from vitpareto.search.scoring.scratch import ShortTraining
 from vitpareto.search.training.accuracy import accuracy_and_score, score
 from vitpareto.spaces import Candidate, SearchSpace
-from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.errors import FailedError
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_failed_trainings_are_left_out_and_too_few_are_refused(digits: SearchSpa
     examples = trained(draw_examples(digits, 12, 0), 0)
     failed = [Evaluation(e.candidate, "failed", reason="no") for e in examples[:4]]
     assert 0 < Forecast.fit([*failed, *examples[4:]])(digits.largest())["accuracy"] < 1
-    with pytest.raises(RunError, match="7 short trainings succeeded, 8 are needed"):
+    with pytest.raises(FailedError, match="7 short trainings succeeded, 8 are needed"):
         Forecast.fit([*failed, *examples[5:]])
 
 
