@@ -49,6 +49,7 @@ def scatter(figures: Mapping[str, Any]) -> bytes:
         f"{figures['space']}: Kendall's tau {tau:.2f} over {figures['n']} candidates\n"
         f"({best} alone {simple:.2f}{limit})",
         fontsize=10,
+        parse_math=False,  # names are no formulas
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

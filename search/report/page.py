@@ -308,12 +308,12 @@ def _reproduce(facts: Facts) -> list[str]:
         tag(
             "details",
             tag("summary", "configuration"),
-            tag("pre", text(facts.folder.config.read_text())),
+            tag("pre", text(facts.folder.config.read_text("utf-8"))),
         ),
         tag(
             "details",
             tag("summary", "search space"),
-            tag("pre", text(facts.folder.space.read_text())),
+            tag("pre", text(facts.folder.space.read_text("utf-8"))),
         ),
     ]
 

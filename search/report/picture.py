@@ -26,7 +26,7 @@ def front_png(*sides: Facts) -> bytes:
     shown = [(facts, figure.add_subplot(1, len(sides), i)) for i, facts in enumerate(sides, 1)]
     for facts, axes in shown:
         if len(sides) > 1:
-            axes.set_title(facts.config.device_label, color=INK)
+            axes.set_title(facts.config.device_label, color=INK, parse_math=False)
         _draw(facts, figure, axes)
     figure.draw_without_rendering()  # settles where everything is ...
     figure.set_layout_engine("none")  # ... once, as the layout takes most of the time

@@ -131,7 +131,7 @@ def _of_folder(folder: Path, own: bool, classes: int | None, where: str) -> Any:
     if not config.is_file():
         raise RunError(f"{where}: no config.json in it: need a folder of transformers or timm")
     try:
-        about = json.loads(config.read_text())
+        about = json.loads(config.read_text("utf-8"))
     except ValueError as error:
         raise RunError(f"{where}: config.json: not JSON: {one_line(error)}") from error
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}

@@ -73,7 +73,7 @@ def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
     candidates, pairs, true, runs, _ = setting
     found = proxy_figures(candidates, true.tolist(), runs, pairs, IMAGES)
     json.dumps(found, allow_nan=False)
-    picture = scatter(found | {"space": "digits", "n": 40})
+    picture = scatter(found | {"space": "cost_$_$", "n": 40})
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
 
 
