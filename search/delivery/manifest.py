@@ -369,7 +369,7 @@ def read_manifests(pareto: Path) -> list[Manifest]:
     One whose files have changed since has a check that says so, and is not verified.
 
     Raises:
-        RunError: one is refused by `read_manifest`, or lacks a file.
+        RunError: one is refused by `read_manifest`.
     """
     folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
     kept = RunPaths(pareto.parent).cost_model
@@ -380,9 +380,13 @@ def read_manifests(pareto: Path) -> list[Manifest]:
 def _as_it_lies(folder: Path, calibrated: Mapping[str, Any] | None) -> Manifest:
     """A manifest with what becomes apparent where it lies."""
     manifest = _as_promised(read_manifest(folder), calibrated)
-    checks = [check for check in manifest.checks if check.name != FILES]
-    if changed := changed_file(folder, manifest.files):
-        checks.append(Check(FILES, False, changed, "unchanged"))
+    checks = tuple(check for check in manifest.checks if check.name != FILES)
+    try:
+        changed = changed_file(folder, manifest.files)
+    except RunError as error:  # one is missing
+        changed = str(error)
+    if changed:
+        checks += (Check(FILES, False, changed, "unchanged"),)
     return replace(manifest, checks=checks)
 
 

@@ -53,7 +53,7 @@ class Sequential:
         while True:
             if self._current and (self._left or not self._plan):
                 self._left -= 1
-                if proposal := self._current.propose(history):
+                if (proposal := self._current.propose(history)) is not None:
                     return proposal
             if not self._plan:
                 return None

@@ -57,7 +57,7 @@ def test_an_unknown_sampler(finished: Path, run_file: Path, tmp_path: Path) -> N
     ("override", "kind", "said"),
     [
         ("search.objectives=[accuracy]", ConfigError, "name two or more search.objectives"),
-        ("search.limits={accuracy: 1.0}", RunError, "no search scored a candidate that keeps"),
+        ("search.limits={params: 1.0}", RunError, "no search scored a candidate that keeps"),
     ],
 )
 def test_what_has_no_front(

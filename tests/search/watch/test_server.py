@@ -82,7 +82,7 @@ def test_a_run_whose_first_model_is_in_training(server: Server, paths: RunPaths)
     paths.training_of("abc").parent.mkdir()
     paths.training_of("abc").touch()
     page = get(server, "")
-    assert "candidates scored" in page and "Delivered models" not in page
+    assert "candidates scored" in page and "no delivered models" not in page
 
 
 def test_a_run_that_begins_later(finished: Path, tmp_path: Path) -> None:
