@@ -34,7 +34,8 @@ class PlainGraph:
         model: `onnx.ModelProto`.
 
     Raises:
-        CostError: a node of which nobody knows what shape it makes, or that needs what it makes.
+        CostError: a node of which nobody knows what shape it makes, that needs what it makes, or
+            that holds graphs of its own.
     """
 
     def __init__(self, model: Any) -> None:
@@ -74,6 +75,12 @@ class PlainGraph:
         """Follow a node, in standard operators where it is none."""
         from onnx import TensorProto, defs, helper
 
+        # What its graphs read is no input of the node, and how often they run is in no shape.
+        if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
+            raise CostError(
+                f"{kind_of(node)} {node.name or node.output[0]!r} holds graphs of its own, whose "
+                "cost nobody knows: the file must be without control flow"
+            )
         plain = rewritten(node, self.shapes)
         if plain is None:
             self._follow(node, self._opset)

@@ -237,6 +237,29 @@ def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path)
         predict_onnx(model, path)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", ["If", "Loop"])
+def test_control_flow_is_refused(known: bool, kind: str, model: CostModel, tmp_path: Path) -> None:
+    """Also where it depends on constants alone: what its graphs read from outside is no input."""
+    told = "on = Identity (always)" if known else "f = Cast <to = 9> (x)\n on = ReduceMax (f)"
+    flow = {
+        "If": """y = If (on) <
+            then_branch = a () => (float[1, 16, 64] p) { p = MatMul (x, w) },
+            else_branch = b () => (float[1, 16, 64] q) { q = Identity (x) }>""",
+        "Loop": """y = Loop (twelve, on, x) <
+            body = c (int64 i, bool go, float[1, 16, 64] v) => (bool more, float[1, 16, 64] r)
+                { more = Identity (go)  r = MatMul (v, w) }>""",
+    }
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        one (float[1, 16, 64] x) => (float[1, 16, 64] y)
+        <bool always = {{1}}, int64 twelve = {{12}}> {{ {told} {flow[kind]} }}""")
+    graph.graph.initializer.append(value("w", floats(64, 64)))
+    onnx.save(graph, tmp_path / "x.onnx")
+    with pytest.raises(CostError, match=f"{kind} 'y' holds graphs of its own"):
+        predict_onnx(model, tmp_path / "x.onnx")
+
+
 def test_next_to_nothing_is_no_estimate(model: CostModel, plain: Path) -> None:
     """As a model gives that was fitted to far larger networks, whose calls cost less than none."""
     data = model.to_dict()
