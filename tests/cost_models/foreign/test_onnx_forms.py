@@ -159,6 +159,38 @@ def test_operators_of_the_runtime_make_the_shapes_that_it_makes(kind: str) -> No
     assert piece.macs == macs and not piece.strange
 
 
+COUNTED = {  # operator -> shape that enters, shape of its constant, multiply-accumulates
+    "Conv <pads = [0, 3, 0, 3]> (x, w)": ((2, 8, 6, 6), (4, 8, 1, 7), 2 * 36 * 4 * 8 * 7),
+    "Conv <pads = [3, 0, 3, 0]> (x, w)": ((2, 8, 6, 6), (4, 8, 7, 1), 2 * 36 * 4 * 8 * 7),
+    "Conv <pads = [1, 1]> (x, w)": ((2, 8, 9), (4, 8, 3), 2 * 9 * 4 * 8 * 3),
+    "ConvTranspose (x, w)": ((2, 8, 6, 6), (8, 4, 1, 2), 2 * 36 * 4 * 8 * 2),
+    "MatMul (w, x)": ((2, 3, 9, 8), (5, 9), 6 * 5 * 9 * 8),
+    "MatMul (x, w)": ((2, 1, 9, 8), (3, 8, 5), 6 * 9 * 8 * 5),
+    'Einsum <equation = "...ij,...jk->...ik"> (x, w)': ((1, 9, 8), (3, 8, 5), 3 * 9 * 8 * 5),
+    "Gemm <transA = 1, transB = 1> (x, w)": ((8, 9), (5, 8), 9 * 8 * 5),
+}
+
+
+@pytest.mark.parametrize("operator", COUNTED)
+def test_what_is_counted_is_what_is_computed(operator: str) -> None:
+    """Of all images, whatever the shape of a kernel, and whichever factor is repeated."""
+    shape, constant, macs = COUNTED[operator]
+    (piece,) = pieces_of(single(operator, shape, constant))
+    assert piece.macs == macs and not piece.strange
+
+
+def single(operator: str, shape: tuple[int, ...], constant: tuple[int, ...]) -> onnx.ModelProto:
+    """A graph of one operator of x and a constant w."""
+    dims = ", ".join(map(str, shape))
+    model = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["": 20]> one (float[{dims}] x) => (float y) '
+        f"{{ y = {operator} }}"
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.initializer.append(value("w", floats(*constant)))
+    return model
+
+
 def block(middle: str) -> onnx.ModelProto:
     """A stem, a residual branch of some operators, and a head."""
     model = onnx.parser.parse_model(f"""
