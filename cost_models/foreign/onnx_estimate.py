@@ -90,9 +90,10 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     if not any((found.known, found.rare, found.others, found.operators)):
         raise CostError(f"{path}: nothing in it is a layer")
     parts, rare = model.parts_of(found.known), model.parts_of(found.rare)
+    plain = model.ms_per_mmac / 1e6 / batch  # the model counts one image of those in a run
     # What is not known is as slow for its size as what is, and no faster than plain layers.
     usual = float(parts["ms"].sum()) / found.macs if found.macs else 0.0
-    rate = max(model.ms_per_mmac / 1e6, usual)
+    rate = max(plain, usual)
     guessed = np.array([macs for _, macs in (*found.others, *found.operators)]) * rate
     parts = parts.and_others(_doubted(rare.rows[rare.index], found.rarities))
     parts = parts.and_others(_unknown(guessed))
@@ -102,7 +103,7 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     if operators > _MOST:
         kinds = ", ".join(sorted({kind for kind, _ in found.operators}))
         raise CostError(f"{path}: {kinds}, not known, may be {operators:.0%} of its time")
-    least = sum(piece.macs for piece in pieces) * model.ms_per_mmac / 1e6
+    least = sum(piece.macs for piece in pieces) * plain
     if predicted["latency_ms"] < _LEAST * least:
         raise CostError(
             f"{path}: too far from what was measured: {predicted['latency_ms']:.2g} ms would be "
