@@ -163,6 +163,8 @@ class Counting:
             piece.kinds.add("Softmax")
             self._count_attention(piece, node)
             layer = False
+        elif kind == "Sub" and self._makes(node.input[1], "ReduceMean"):
+            piece.kinds.add("LayerNormalization")  # written in operators, as before operator set 17
         elif kind == "ScatterND":
             piece.scattered = self.shapes.get(node.output[0], [])
         elif kind == "Add":
@@ -262,12 +264,16 @@ class Counting:
             return "static8" if coded else ""
         return "" if coded else "float"
 
+    def _makes(self, name: str, kind: str) -> bool:
+        """Whether a value is what a node of some kind makes."""
+        at = self.maker.get(name)
+        return at is not None and self.nodes[at].op_type == kind
+
     def _is_signed(self, node: Any) -> bool:
         """Whether it stands for one operator that reads signed integers."""
-        at = self.maker.get(node.input[0])
-        if at is None or self.nodes[at].op_type != "DequantizeLinear":
+        if not self._makes(node.input[0], "DequantizeLinear"):
             return False
-        codes = self.nodes[at].input[0]
+        codes = self.nodes[self.maker[node.input[0]]].input[0]
         return node.name in self.graph.rewritten and self.graph.is_of(codes, "INT8")
 
     def _is_coded(self, name: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnxruntime import quantization
@@ -91,6 +92,16 @@ def test_optimized_files_are_read_as_what_they_were(plain: Path) -> None:
         assert kinds["mixer"] == kinds["mlp"] > 0 and "" not in kinds
         for level in ("BASIC", "EXTENDED", "ALL"):
             assert seen(optimized(source, level)) == seen(source)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("opset", [14, 17])
+def test_norms_in_operators_are_told(opset: int, plain: Path, tmp_path: Path) -> None:
+    """Operator sets before 17 have none for layer norm, and its root is not one of RMS norm."""
+    candidate, path = SearchSpace.from_yaml("digits").largest(), tmp_path / "x.onnx"
+    images = (torch.from_numpy(IMAGES[0]),)
+    torch.onnx.export(network(candidate), images, path, dynamo=False, opset_version=opset)
+    assert seen(path) == seen(plain)
 
 
 def test_integer_operators_are_read_as_the_pairs_they_came_from(
