@@ -29,6 +29,7 @@ _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 _LARGER = "sizes outside of those that were measured"
 _SIGNED = "products of signed activations as operators of their own, slow on x86: in no recipe"
 _SIGNED_SD = 1.2  # relative; measured 3.7 times slower than unsigned ones on AVX512-VNNI
+_OTHER = 0.05  # of its multiply-accumulates; those that choose among tokens are in no piece
 _LEAST = 0.1  # of the time of multiply-accumulates in plain layers, that any estimate is
 _MOST = 0.5  # share of the time that may be guessed of operators that are not known
 
@@ -151,11 +152,15 @@ class _Sorted:
     def of(cls, pieces: Sequence[Piece], model: CostModel) -> _Sorted:
         """Sort pieces by what a model has measured."""
         found = cls(operators=[guess for piece in pieces for guess in piece.strange])
+        batch = pieces[0].enters[0] if pieces else 1
         for piece, block, recipe in recognize(pieces):
+            kinds = ", ".join(sorted(piece.kinds & WORK))
             if block is None or unit_of(block, recipe).group not in model.groups:
                 if piece.macs:
-                    kinds = ", ".join(sorted(piece.kinds & WORK))
                     found.others.append((f"{kinds}: no sub-block that was measured", piece.macs))
+            elif abs(piece.macs - batch * block.macs) > _OTHER * piece.macs:
+                why = f"{kinds}: other multiply-accumulates than those of a {block.kind} like it"
+                found.others.append((why, piece.macs))
             elif rarity := _rarity(piece, recipe):
                 found.rare.append((block, recipe))
                 found.rarities.append(rarity)

@@ -75,14 +75,22 @@ class _Reader:
             self._keep(piece, self.rows - self.prefix)
         self.routing = "learned" if (1 in {x.outputs for x in piece.linears}) else "random"
 
+    def _as_tokens(self, shape: Sequence[int]) -> Sequence[int]:
+        """A grid that ends in its channels is one of tokens, whose layers they are."""
+        if len(shape) == 4 and shape[1] == shape[2] == self.side != shape[3]:
+            return [shape[0], self.side**2, shape[3]]
+        return shape
+
     def _place(self, block: Block, shape: Sequence[int]) -> Place:
+        shape = self._as_tokens(shape)
         rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
         tokens = rows - self.prefix
         grid = self.side, self.side
         return Place(block, width, grid, self.prefix, tokens, tokens, act=self.act)
 
     def _bare(self, shape: Sequence[int]) -> Place:
-        return self._place(Block("pool" if len(shape) == 4 else "softmax"), shape)
+        layout = "pool" if len(self._as_tokens(shape)) == 4 else "softmax"
+        return self._place(Block(layout), shape)
 
     def _sub_block(self, kind: str, variant: str, place: Place, *flags: str) -> SubBlock:
         return SubBlock(kind, place, Policy(), self.norm, variant, flags=flags)

@@ -183,6 +183,19 @@ def test_what_is_strange_is_not_covered(fitted: CostModel, tmp_path: Path) -> No
     assert found.latency_ms > 0.5 * fitted.ms_per_mmac * macs / 1e6
 
 
+@pytest.mark.parametrize("stem", ["patch", "overlap"])
+def test_what_only_looks_like_a_sub_block_is_not_covered(
+    stem: str, fitted: CostModel, tmp_path: Path
+) -> None:
+    """Such as a stem whose patches overlap, of which a stem of patches computes a third."""
+    stage = Stage(64, (Block(num_heads=2, head_dim=16, mlp_hidden=64),))
+    a = Architecture((stage,), input_size=32, patch_size=4, num_classes=10, in_chans=1, stem=stem)
+    candidate = Candidate.uncompressed(replace(a, global_pool="avg", pos_embed="none"))
+    found = predict_onnx(fitted, write(tmp_path / "x.onnx", candidate, DEVICE))
+    strange = "Conv: other multiply-accumulates than those of a stem like it"
+    assert (strange in found.doubts) == (stem == "overlap")
+
+
 def test_what_is_larger_than_anything_measured_is_not_covered(
     fitted: CostModel, recipes: dict[str, str], tmp_path: Path
 ) -> None:

@@ -256,6 +256,21 @@ def test_fused_attention_is_the_one_written_out() -> None:
     assert fused[1][1].place.block.num_heads == 4 and fused[1][1].norm == "rms"
 
 
+def test_grids_that_end_in_channels_are_those_of_tokens() -> None:
+    """As Swin has them: with the width of their channels, and not that of a row."""
+    flat = block("h = MatMul (n, up)  a = Gelu (h)  branch = MatMul (a, down)")
+    hidden = [value("up", floats(64, 128)), value("down", floats(128, 64))]
+    flat.graph.initializer.extend(hidden)
+    rows = onnx.parser.parse_node("s = Transpose <perm = [0, 2, 3, 1]> (grid)")
+    grid = onnx.ModelProto.FromString(flat.SerializeToString())
+    del grid.graph.node[1:3]
+    grid.graph.node.insert(1, rows)
+    axes = next(t for t in grid.graph.initializer if t.name == "axis")
+    axes.CopyFrom(value("axis", np.array([1, 2])))
+    found = [b for _, b, _ in recognize(pieces_of(grid))]
+    assert found == [b for _, b, _ in recognize(pieces_of(flat))] and found[1].place.width == 64
+
+
 def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path) -> None:
     """With its share of the time; where no one knows what it makes, or it may be most of all."""
     path = tmp_path / "x.onnx"
