@@ -23,6 +23,7 @@ from ..standalone.onnxruntime_graph import (
     LEVELS,
     TENSORRT,
     bound,
+    fallen_back,
     providers_of,
     refusals,
     set_options,
@@ -276,4 +277,7 @@ def _session(
         options.optimized_model_filepath = str(optimized)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return ort.InferenceSession(source, options, providers=providers_of(given))
+    session = ort.InferenceSession(source, options, providers=providers_of(given))
+    if reason := fallen_back(session, given):
+        raise MissingRuntimeError(f"device {device.name!r}: {reason}")
+    return session
