@@ -43,6 +43,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _FATAL_ONLY = 4
 _FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
+_SCALES = "ConvMulFusion"  # would rename weights, by which layers are known to be of a module
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
 
 
@@ -231,7 +232,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
             model.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=[_FUSES_LATE, _SHARES],
+            disabled_optimizers=[_FUSES_LATE, _SCALES, _SHARES],
         )
         return onnx.load(path)
 
