@@ -17,9 +17,10 @@ from vitpareto.cost_models.graphs.files import unit_file
 from vitpareto.cost_models.graphs.modules import build
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.runtime_spec import find_runtime
-from vitpareto.cost_models.runtimes import open_runtime
+from vitpareto.cost_models.runtimes import open_runtime, run_all
 from vitpareto.cost_models.runtimes.onnxruntime import OrtRuntime
-from vitpareto.cost_models.standalone import onnxruntime_graph
+from vitpareto.cost_models.standalone import kit_runner, onnxruntime_graph
+from vitpareto.cost_models.standalone.kit_files import ANSWERS
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
 
@@ -52,6 +53,21 @@ def test_it_runs_as_the_adapter_does(runtime: str, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"no model")
     with pytest.raises((ValueError, RuntimeError)):
         module.Graph(str(tmp_path / "bad"), device.to_dict())
+
+
+@pytest.mark.parametrize("count", [3, 5, 8, 9])
+def test_any_number_of_images_fills_its_batches(count: int, tmp_path: Path) -> None:
+    """Also less than half of one, here and in kits."""
+    model = to_onnx(torch.nn.Flatten(), (8, 1, 2, 2))
+    onnx.save(model, tmp_path / "x.onnx")
+    device = Device("here", "onnxruntime", PROVIDERS["onnxruntime"], 1, ("float",), batch=8)
+    images = np.random.default_rng(0).standard_normal((count, 1, 2, 2)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    about = {"input": "images.npy", "file": "x.onnx"}
+    assert kit_runner.answer(tmp_path, "key", about, {"device": device.to_dict()})
+    told = np.load(tmp_path / ANSWERS / "key.npy")
+    found = run_all(open_runtime(device).compile(model), images, 8)
+    assert np.array_equal(found, images.reshape(count, 4)) and np.array_equal(told, found)
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
