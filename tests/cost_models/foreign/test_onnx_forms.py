@@ -170,22 +170,25 @@ def test_operators_of_the_runtime_make_the_shapes_that_it_makes(kind: str) -> No
     assert piece.macs == macs and not piece.strange
 
 
-COUNTED = {  # operator -> shape that enters, shape of its constant, multiply-accumulates
-    "Conv <pads = [0, 3, 0, 3]> (x, w)": ((2, 8, 6, 6), (4, 8, 1, 7), 2 * 36 * 4 * 8 * 7),
-    "Conv <pads = [3, 0, 3, 0]> (x, w)": ((2, 8, 6, 6), (4, 8, 7, 1), 2 * 36 * 4 * 8 * 7),
-    "Conv <pads = [1, 1]> (x, w)": ((2, 8, 9), (4, 8, 3), 2 * 9 * 4 * 8 * 3),
-    "ConvTranspose (x, w)": ((2, 8, 6, 6), (8, 4, 1, 2), 2 * 36 * 4 * 8 * 2),
-    "MatMul (w, x)": ((2, 3, 9, 8), (5, 9), 6 * 5 * 9 * 8),
-    "MatMul (x, w)": ((2, 1, 9, 8), (3, 8, 5), 6 * 9 * 8 * 5),
-    'Einsum <equation = "...ij,...jk->...ik"> (x, w)': ((1, 9, 8), (3, 8, 5), 3 * 9 * 8 * 5),
-    "Gemm <transA = 1, transB = 1> (x, w)": ((8, 9), (5, 8), 9 * 8 * 5),
-}
+COUNTED = [  # operator, shape that enters, shape of its constant, multiply-accumulates
+    ("Conv <pads = [0, 3, 0, 3]> (x, w)", (2, 8, 6, 6), (4, 8, 1, 7), 2 * 36 * 4 * 8 * 7),
+    ("Conv <pads = [3, 0, 3, 0]> (x, w)", (2, 8, 6, 6), (4, 8, 7, 1), 2 * 36 * 4 * 8 * 7),
+    ("Conv <pads = [1, 1]> (x, w)", (2, 8, 9), (4, 8, 3), 2 * 9 * 4 * 8 * 3),
+    ("ConvTranspose (x, w)", (2, 8, 6, 6), (8, 4, 1, 2), 2 * 36 * 4 * 8 * 2),
+    ("MatMul (w, x)", (2, 3, 9, 8), (5, 9), 6 * 5 * 9 * 8),
+    ("MatMul (x, w)", (2, 1, 9, 8), (3, 8, 5), 6 * 9 * 8 * 5),
+    ('Einsum <equation = "...ij,...jk->...ik"> (x, w)', (1, 9, 8), (3, 8, 5), 3 * 9 * 8 * 5),
+    ("Gemm <transA = 1, transB = 1> (x, w)", (8, 9), (5, 8), 9 * 8 * 5),
+    ("MatMul (x, w)", (2, 9, 8), (8,), 2 * 9 * 8),
+    ("MatMul (w, x)", (2, 9, 8), (9,), 2 * 9 * 8),
+]
 
 
-@pytest.mark.parametrize("operator", COUNTED)
-def test_what_is_counted_is_what_is_computed(operator: str) -> None:
+@pytest.mark.parametrize(("operator", "shape", "constant", "macs"), COUNTED)
+def test_what_is_counted_is_what_is_computed(
+    operator: str, shape: tuple[int, ...], constant: tuple[int, ...], macs: int
+) -> None:
     """Of all images, whatever the shape of a kernel, and whichever factor is repeated."""
-    shape, constant, macs = COUNTED[operator]
     (piece,) = pieces_of(single(operator, shape, constant))
     assert piece.macs == macs and not piece.strange
 
@@ -316,6 +319,33 @@ def test_control_flow_is_refused(known: bool, kind: str, model: CostModel, tmp_p
     onnx.save(graph, tmp_path / "x.onnx")
     with pytest.raises(CostError, match=f"{kind} 'y' holds graphs of its own"):
         predict_onnx(model, tmp_path / "x.onnx")
+
+
+def test_what_the_file_says_helps_where_nothing_is_inferred() -> None:
+    """As where the sizes of a Reshape lie beside the file."""
+    model = block("b2 = Reshape (n, sizes)  b3 = MatMul (b2, proj)  branch = Reshape (b3, rest)")
+    for name, sizes in (("sizes", [1, 4, 4, 64]), ("rest", [1, 16, 64])):
+        beside = value(name, np.array(sizes))
+        beside.data_location = TensorProto.EXTERNAL
+        model.graph.initializer.append(beside)
+    with pytest.raises(CostError, match="are not static"):
+        pieces_of(model)
+    said = {"b2": [1, 4, 4, 64], "branch": [1, 16, 64]}
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in said.items()
+    )
+    assert pieces_of(model)[1].macs == 16 * 64 * 64
+
+
+@pytest.mark.parametrize(
+    ("entering", "reason"), [("", "it has no input"), ("float[n, 3] x", "input 'x' are not static")]
+)
+def test_files_without_images_are_refused(entering: str, reason: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 20]> one ({entering}) => (float[1, 3] y)
+        <float[3] c = {{1, 2, 3}}> {{ y = Relu ({"x" if entering else "c"}) }}"""
+    with pytest.raises(CostError, match=reason):
+        pieces_of(onnx.parser.parse_model(text))
 
 
 def test_next_to_nothing_is_no_estimate(model: CostModel, plain: Path) -> None:
