@@ -35,6 +35,7 @@ from ..standalone import (
     onnxruntime_graph,
     openvino_graph,
 )
+from ..standalone.energy_meter import NVIDIA
 from ..standalone.kit_files import BLOCKS, KIT, KIT_FORMAT, MEASURED, MEASURED_FORMAT
 from ..standalone.seal import SealError, check_files, read_sealed
 from ..standalone.timing import IN_TURN, ONE_BY_ONE, PLAN, RESULT
@@ -121,6 +122,8 @@ def package_of(device: Device) -> str:
             f"what measures another machine is written for {', '.join(STANDALONE_RUNTIMES)}; "
             f"device {device.name!r} has {device.runtime}{pages}"
         )
+    if device.runtime == "onnxruntime" and device.chip == NVIDIA:
+        return onnxruntime_graph.ON_NVIDIA
     return STANDALONE_RUNTIMES[device.runtime]
 
 

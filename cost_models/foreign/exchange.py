@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from math import exp
+from statistics import fmean
 from typing import Any
 
 from ...spaces import Candidate
@@ -50,24 +51,31 @@ def to_csv(table: LatencyTable) -> str:
 
 def to_flat(table: LatencyTable) -> dict[str, float]:
     """Key of a sub-block and recipe -> latency in ms; repeats are averaged."""
-    rows = list(table.of_kind("unit"))
-    levels: dict[str, list[float]] = {}
-    for row, level in zip(rows, table.levels(rows), strict=True):
-        levels.setdefault(row.key, []).append(level)
-    return {key: sum(values) / len(values) for key, values in sorted(levels.items())}
+    return {key: fmean(level for _, level in repeats) for key, repeats in _repeats(table)}
 
 
 def to_ofa(table: LatencyTable) -> dict[str, dict[str, float]]:
-    """Form of Once-for-all: key -> {count, mean, std}, in ms.
+    """Form of Once-for-all: key -> {count, mean, std}, in ms; repeats are averaged.
 
     The standard deviation is that of a normal spread with the same 10th and 90th percentiles.
     """
-    entries: dict[str, dict[str, float]] = {}
+    return {
+        key: {
+            "count": sum(row.n for row, _ in repeats),
+            "mean": round(fmean(level for _, level in repeats), 6),
+            "std": round(fmean(row.p90_ms - row.p10_ms for row, _ in repeats) / (2 * _TENTH), 6),
+        }
+        for key, repeats in _repeats(table)
+    }
+
+
+def _repeats(table: LatencyTable) -> list[tuple[str, list[tuple[Row, float]]]]:
+    """Every sub-block and recipe in order of its key, with its rows and what each says in ms."""
     rows = list(table.of_kind("unit"))
+    found: dict[str, list[tuple[Row, float]]] = {}
     for row, level in zip(rows, table.levels(rows), strict=True):
-        spread = (row.p90_ms - row.p10_ms) / 2.563
-        entries[row.key] = {"count": row.n, "mean": round(level, 6), "std": round(spread, 6)}
-    return dict(sorted(entries.items()))
+        found.setdefault(row.key, []).append((row, level))
+    return sorted(found.items())
 
 
 def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict[str, Any]:

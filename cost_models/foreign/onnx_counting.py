@@ -36,12 +36,12 @@ class Product(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """A convolution of so many output positions."""
+    """A convolution of so many output positions of all images, by a kernel of some shape."""
 
     positions: int
     inputs: int
     outputs: int
-    kernel: int
+    kernel: tuple[int, ...]
     groups: int
 
 
@@ -95,13 +95,13 @@ class Piece:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates."""
+        """Multiply-accumulates of all images."""
         linear = sum(x.rows * x.inputs * x.outputs for x in self.linears)
         product = sum(prod(x) for x in self.products)
         return (
             linear
             + product
-            + sum(c.positions * c.inputs * c.outputs * c.kernel**2 // c.groups
+            + sum(c.positions * c.inputs * c.outputs * prod(c.kernel) // c.groups
                   for c in self.convolutions)
         )  # fmt: skip
 
@@ -163,6 +163,8 @@ class Counting:
             piece.kinds.add("Softmax")
             self._count_attention(piece, node)
             layer = False
+        elif kind == "Sub" and self._makes(node.input[1], "ReduceMean"):
+            piece.kinds.add("LayerNormalization")  # written in operators, as before operator set 17
         elif kind == "ScatterND":
             piece.scattered = self.shapes.get(node.output[0], [])
         elif kind == "Add":
@@ -179,14 +181,16 @@ class Counting:
             piece.coded.add(kind)
 
     def _count_product(self, piece: Piece, node: Any) -> None:
-        left, right = self._known(node, node.input[:2])
-        turned = {a.name for a in node.attribute if a.name in ("transA", "transB") and a.i}
-        left = [*left[:-2], left[-1], left[-2]] if "transA" in turned else left
-        inner, columns = (right[-1], right[-2]) if "transB" in turned else (right[-2], right[-1])
+        left, right, out = self._known(node, (*node.input[:2], node.output[0]))
+        turned = any(a.name == "transA" and a.i for a in node.attribute)
+        inner = left[-2] if turned else left[-1]
+        out = out if len(right) > 1 else [*out, 1]  # a vector is a column
+        out = out if len(left) > 1 else [*out[:-1], 1, out[-1]]  # or a row
+        # What it makes tells the batch, to which either factor may be repeated.
         if node.input[1] in self.constants:
-            piece.linears.append(Linear(prod(left[:-1]), left[-2], inner, columns))
+            piece.linears.append(Linear(prod(out[:-1]), out[-2], inner, out[-1]))
         else:
-            piece.products.append(Product(prod(left[:-2]), left[-2], inner, columns))
+            piece.products.append(Product(prod(out[:-2]), out[-2], inner, out[-1]))
 
     def _count_einsum(self, piece: Piece, node: Any) -> None:
         """A product over the axes that both factors have and the result has not."""
@@ -200,7 +204,9 @@ class Counting:
         made = self._known(node, node.output)[0] if result else []
         kept = set(_axes(result, len(made))) if result else {*left} ^ {*right}
         both = left.keys() & right.keys()
-        inner, batch = (prod(left[a] for a in axes) for axes in (both - kept, both & kept))
+        inner, batch = (
+            prod(max(left[a], right[a]) for a in axes) for axes in (both - kept, both & kept)
+        )
         rows = [size for axis, size in left.items() if axis not in both]
         columns = prod(size for axis, size in right.items() if axis not in both)
         if node.input[1] in self.constants:
@@ -213,10 +219,10 @@ class Counting:
         x, weight, out = self._known(node, (*node.input[:2], node.output[0]))
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
         if node.op_type == "ConvTranspose":  # each input position is spread out
-            shape = prod(x[2:]), x[1], weight[1] * groups
+            shape = x[0] * prod(x[2:]), x[1], weight[1] * groups
         else:
-            shape = prod(out[2:]), weight[1] * groups, out[1]
-        piece.convolutions.append(Convolution(*shape, weight[2], groups))
+            shape = out[0] * prod(out[2:]), weight[1] * groups, out[1]
+        piece.convolutions.append(Convolution(*shape, tuple(weight[2:]), groups))
 
     def _count_attention(self, piece: Piece, node: Any) -> None:
         """Products of queries with keys and of their weights with values, as (B, heads, N, C)."""
@@ -258,12 +264,16 @@ class Counting:
             return "static8" if coded else ""
         return "" if coded else "float"
 
+    def _makes(self, name: str, kind: str) -> bool:
+        """Whether a value is what a node of some kind makes."""
+        at = self.maker.get(name)
+        return at is not None and self.nodes[at].op_type == kind
+
     def _is_signed(self, node: Any) -> bool:
         """Whether it stands for one operator that reads signed integers."""
-        at = self.maker.get(node.input[0])
-        if at is None or self.nodes[at].op_type != "DequantizeLinear":
+        if not self._makes(node.input[0], "DequantizeLinear"):
             return False
-        codes = self.nodes[at].input[0]
+        codes = self.nodes[self.maker[node.input[0]]].input[0]
         return node.name in self.graph.rewritten and self.graph.is_of(codes, "INT8")
 
     def _is_coded(self, name: str) -> bool:
@@ -275,10 +285,10 @@ class Counting:
         return coded and (at is None or self.nodes[at].op_type not in _CONVOLUTIONS)
 
     def _known(self, node: Any, names: Iterable[str]) -> list[list[int]]:
-        shapes = [self.shapes.get(name, []) for name in names]
-        if not all(shapes):
+        names = list(names)
+        if not all(name in self.shapes for name in names):
             raise CostError(f"the shapes of {node.name or node.op_type!r} are not static")
-        return shapes
+        return [self.shapes[name] for name in names]
 
 
 def _axes(letters: str, rank: int) -> list[str]:

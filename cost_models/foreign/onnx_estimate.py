@@ -29,6 +29,7 @@ _ENERGY = ("energy_mj", "energy_low_mj", "energy_high_mj")
 _LARGER = "sizes outside of those that were measured"
 _SIGNED = "products of signed activations as operators of their own, slow on x86: in no recipe"
 _SIGNED_SD = 1.2  # relative; measured 3.7 times slower than unsigned ones on AVX512-VNNI
+_OTHER = 0.05  # of its multiply-accumulates; those that choose among tokens are in no piece
 _LEAST = 0.1  # of the time of multiply-accumulates in plain layers, that any estimate is
 _MOST = 0.5  # share of the time that may be guessed of operators that are not known
 
@@ -90,9 +91,10 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     if not any((found.known, found.rare, found.others, found.operators)):
         raise CostError(f"{path}: nothing in it is a layer")
     parts, rare = model.parts_of(found.known), model.parts_of(found.rare)
+    plain = model.ms_per_mmac / 1e6 / batch  # the model counts one image of those in a run
     # What is not known is as slow for its size as what is, and no faster than plain layers.
     usual = float(parts["ms"].sum()) / found.macs if found.macs else 0.0
-    rate = max(model.ms_per_mmac / 1e6, usual)
+    rate = max(plain, usual)
     guessed = np.array([macs for _, macs in (*found.others, *found.operators)]) * rate
     parts = parts.and_others(_doubted(rare.rows[rare.index], found.rarities))
     parts = parts.and_others(_unknown(guessed))
@@ -102,7 +104,7 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     if operators > _MOST:
         kinds = ", ".join(sorted({kind for kind, _ in found.operators}))
         raise CostError(f"{path}: {kinds}, not known, may be {operators:.0%} of its time")
-    least = sum(piece.macs for piece in pieces) * model.ms_per_mmac / 1e6
+    least = sum(piece.macs for piece in pieces) * plain
     if predicted["latency_ms"] < _LEAST * least:
         raise CostError(
             f"{path}: too far from what was measured: {predicted['latency_ms']:.2g} ms would be "
@@ -150,11 +152,15 @@ class _Sorted:
     def of(cls, pieces: Sequence[Piece], model: CostModel) -> _Sorted:
         """Sort pieces by what a model has measured."""
         found = cls(operators=[guess for piece in pieces for guess in piece.strange])
+        batch = pieces[0].enters[0] if pieces else 1
         for piece, block, recipe in recognize(pieces):
+            kinds = ", ".join(sorted(piece.kinds & WORK))
             if block is None or unit_of(block, recipe).group not in model.groups:
                 if piece.macs:
-                    kinds = ", ".join(sorted(piece.kinds & WORK))
                     found.others.append((f"{kinds}: no sub-block that was measured", piece.macs))
+            elif abs(piece.macs - batch * block.macs) > _OTHER * piece.macs:
+                why = f"{kinds}: other multiply-accumulates than those of a {block.kind} like it"
+                found.others.append((why, piece.macs))
             elif rarity := _rarity(piece, recipe):
                 found.rare.append((block, recipe))
                 found.rarities.append(rarity)

@@ -34,7 +34,8 @@ class PlainGraph:
         model: `onnx.ModelProto`.
 
     Raises:
-        CostError: a node of which nobody knows what shape it makes, or that needs what it makes.
+        CostError: it has no input of a static shape; or a node of which nobody knows what shape it
+            makes, that needs what it makes, or that holds graphs of its own.
     """
 
     def __init__(self, model: Any) -> None:
@@ -58,7 +59,10 @@ class PlainGraph:
         for value in graph.input:
             if value.name not in self.constants:
                 self._learn(value.name, value.type)
-        self.input = next(v.name for v in graph.input if v.name not in self.constants)
+        self.input = next((v.name for v in graph.input if v.name not in self.constants), "")
+        if not self.shapes.get(self.input):
+            which = f"the shapes of its input {self.input!r} are not static"
+            raise CostError(which if self.input else "it has no input, which must be images")
         for node in _in_order(graph.node):
             self._add(node)
 
@@ -74,6 +78,12 @@ class PlainGraph:
         """Follow a node, in standard operators where it is none."""
         from onnx import TensorProto, defs, helper
 
+        # What its graphs read is no input of the node, and how often they run is in no shape.
+        if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
+            raise CostError(
+                f"{kind_of(node)} {node.name or node.output[0]!r} holds graphs of its own, whose "
+                "cost nobody knows: the file must be without control flow"
+            )
         plain = rewritten(node, self.shapes)
         if plain is None:
             self._follow(node, self._opset)
@@ -89,8 +99,9 @@ class PlainGraph:
         read = [name for name in node.input if name]
         types = self._inferred(node, opset)
         for name in filter(None, node.output):
-            if (found := types.get(name) or self._said.get(name)) is not None:
-                self._learn(name, found)
+            told = [known[name] for known in (types, self._said) if name in known]
+            if told:
+                self._learn(name, next(filter(_is_static, told), told[0]))
         if node.op_type in ("Shape", "Size") and read[0] in self.shapes:
             self._fold(node, opset, set())
         elif all(name in self.constants for name in read):
@@ -128,9 +139,8 @@ class PlainGraph:
 
     def _learn(self, name: str, found: Any) -> None:
         self._types[name] = found
-        tensor = found.tensor_type
-        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-            self.shapes[name] = [d.dim_value for d in tensor.shape.dim]
+        if _is_static(found):
+            self.shapes[name] = [d.dim_value for d in found.tensor_type.shape.dim]
 
     def _store(self, name: str, tensor: Any) -> None:
         from onnx import TensorProto, helper
@@ -168,6 +178,12 @@ class PlainGraph:
         for name, value in zip(filter(None, node.output), made, strict=True):
             if isinstance(value, np.ndarray | np.generic):
                 self._values[name] = numpy_helper.from_array(np.asarray(value), name)
+
+
+def _is_static(found: Any) -> bool:
+    """Whether a type has a shape of numbers alone."""
+    tensor = found.tensor_type
+    return tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
 
 
 def _in_order(nodes: Sequence[Any]) -> list[Any]:

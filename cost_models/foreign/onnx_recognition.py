@@ -75,23 +75,32 @@ class _Reader:
             self._keep(piece, self.rows - self.prefix)
         self.routing = "learned" if (1 in {x.outputs for x in piece.linears}) else "random"
 
+    def _as_tokens(self, shape: Sequence[int]) -> Sequence[int]:
+        """A grid that ends in its channels is one of tokens, whose layers they are."""
+        if len(shape) == 4 and shape[1] == shape[2] == self.side != shape[3]:
+            return [shape[0], self.side**2, shape[3]]
+        return shape
+
     def _place(self, block: Block, shape: Sequence[int]) -> Place:
+        shape = self._as_tokens(shape)
         rows, width = (shape[1], shape[2]) if len(shape) == 3 else (self.side**2, shape[1])
         tokens = rows - self.prefix
         grid = self.side, self.side
         return Place(block, width, grid, self.prefix, tokens, tokens, act=self.act)
 
     def _bare(self, shape: Sequence[int]) -> Place:
-        return self._place(Block("pool" if len(shape) == 4 else "softmax"), shape)
+        layout = "pool" if len(self._as_tokens(shape)) == 4 else "softmax"
+        return self._place(Block(layout), shape)
 
     def _sub_block(self, kind: str, variant: str, place: Place, *flags: str) -> SubBlock:
         return SubBlock(kind, place, Policy(), self.norm, variant, flags=flags)
 
     def _stem(self, piece: Piece) -> SubBlock | None:
         first, last = piece.convolutions[:1], piece.convolutions[-1:]
-        if not first or piece.linears or len(piece.leaves) not in (3, 4):
+        side = isqrt(last[0].positions // self.batch) if last else 0
+        if not side or piece.linears or len(piece.leaves) not in (3, 4):
             return None
-        self.side = isqrt(last[0].positions)
+        self.side = side
         if len(piece.leaves) == 3:
             self.prefix = piece.leaves[1] - self.side**2
         tables = [shape for shape in piece.added if len(shape) == 3 and shape[1] > 1]
@@ -107,7 +116,7 @@ class _Reader:
         if layers == (1, 0):
             [conv] = piece.convolutions
             positions, inputs = conv.positions, conv.inputs
-            variant = "patch" if conv.kernel == 2 else "conv"
+            variant = "patch" if conv.kernel == (2, 2) else "conv"
         elif layers == (0, 1) and piece.linears[0].inputs % 4 == 0:
             positions, inputs, variant = (
                 piece.linears[0].rows,
@@ -116,7 +125,7 @@ class _Reader:
             )
         else:
             return None
-        self.side = isqrt(positions)
+        self.side = isqrt(positions // self.batch)
         place = self._bare(piece.leaves)
         return replace(self._sub_block("downsample", variant, place), inputs=inputs)
 
@@ -148,7 +157,7 @@ class _Reader:
 
     def _mlp(self, piece: Piece) -> SubBlock | None:
         """Two layers that widen and narrow again, on tokens, on a grid, or across tokens."""
-        dense = [c for c in piece.convolutions if c.kernel == 1]
+        dense = [c for c in piece.convolutions if c.kernel == (1, 1)]
         if len(dense) == 2 == len(piece.convolutions) and not piece.linears:
             mixer = "conv_mlp" if self._lacks_norm(piece) else "pool"
             place = self._place(Block(mixer, mlp_hidden=dense[0].outputs), piece.enters)
@@ -193,7 +202,7 @@ class _Reader:
         first, middle, _ = piece.convolutions
         if middle.groups != first.outputs:
             return None
-        block = Block("mbconv", kernel_size=middle.kernel, mlp_hidden=first.outputs)
+        block = Block("mbconv", kernel_size=middle.kernel[0], mlp_hidden=first.outputs)
         return self._sub_block("mixer", "mbconv", self._place(block, piece.enters))
 
     def _attention(self, piece: Piece) -> SubBlock | None:
@@ -234,7 +243,7 @@ class _Reader:
         (depthwise,), heads = piece.convolutions, piece.products[0].batch // self.batch
         if depthwise.groups != depthwise.outputs:
             return None
-        return Block("linear", **_heads(heads, piece.linears[-1]), kernel_size=depthwise.kernel)
+        return Block("linear", **_heads(heads, piece.linears[-1]), kernel_size=depthwise.kernel[0])
 
     def _global_attention(self, piece: Piece) -> Block | None:
         """All tokens as queries; keys are all tokens too, or pooled ones, or shared by heads."""

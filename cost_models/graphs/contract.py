@@ -17,6 +17,7 @@ from ..units.sub_block import SubBlock
 from ..units.unit import Unit, unit_of
 from ..units.vectorized import alike
 from ..units.workload import workload
+from .linear_layers import OnnxGraph
 from .modules import build, locate
 from .to_onnx import to_onnx
 
@@ -58,13 +59,18 @@ class MixerCostContract(MixerCase):
                     assert np.allclose(values, list(own.values()), rtol=1e-12)
 
     def test_graphs_hold_the_weights_that_are_counted(self) -> None:
-        """Bytes of the exported constants are those of the unit and of what its mixer adds."""
+        """Bytes of the exported constants are those of the unit and of what its mixer adds.
+
+        Layers have the names of their modules, by which they are found for a precision.
+        """
         if not find_spec("onnxruntime"):
             return
         mixers = [unit for unit in self.units() if unit.block.kind == "mixer"]
         for unit in few_with_each(mixers, lambda u: {u.block.norm, *traits(u.block.place.block)}):
             module, shape = build(unit.block)
-            tensors = map(numpy_helper.to_array, to_onnx(module, shape).graph.initializer)
+            model = to_onnx(module, shape)
+            assert all(layer.module for layer in OnnxGraph(model).layers())
+            tensors = map(numpy_helper.to_array, model.graph.initializer)
             stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
             mixer = unit.block.mixer
             assert stored == unit.weight_bytes + (

@@ -54,7 +54,7 @@ from .worker import compile_file
 
 MODELS, ROUNDS = 10, 12  # whole networks of one session, and samples of each
 UNREST = 0.05  # spread of a session's rounds from which it is measured a second time
-WORKER_S = 300.0  # a session that takes longer hangs
+SESSION_S, GRAPH_S = 300.0, 30.0  # a session, and each of its graphs: what takes longer hangs
 # Where the weights of a kind of sub-block are in its module, and in a network.
 PATHS = {
     "stem": ("network.", ""),
@@ -149,15 +149,13 @@ class Bench:
     def time(self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
 
-        A session that hangs is given up, with no rows.
-
         Args:
             graphs: what to time.
             rounds: samples of each, where they are timed in turn.
             way: `IN_TURN` or `ONE_BY_ONE`.
 
         Raises:
-            CostError: the session's process failed.
+            CostError: the session's process failed, or hangs.
         """
         self._sessions += 1
         everything = [*graphs, *self.anchors]
@@ -165,8 +163,6 @@ class Bench:
         answer = (
             self._outside(everything, rounds, way) if outside else self._inside(everything, rounds)
         )
-        if answer is None:
-            return []
         entries = [graph.entry() for graph in everything]
         return rows_of(entries, answer, f"{self._run}-{self._sessions}")
 
@@ -191,10 +187,8 @@ class Bench:
             path.write_bytes(self._runtime.encode(graph.model, graph.shape))
             return footprint(self.device, str(path))
 
-    def _outside(
-        self, graphs: Sequence[TimedGraph], rounds: int, way: str
-    ) -> dict[str, Any] | None:
-        """A session in a fresh process, or in the runtime's own; None where it hangs."""
+    def _outside(self, graphs: Sequence[TimedGraph], rounds: int, way: str) -> dict[str, Any]:
+        """A session in a fresh process, or in the runtime's own."""
         with scratch() as folder:
             write_plan(folder, self.device, graphs, rounds, self.seed + self._sessions, [way])
             if self._spec.outside:
@@ -207,16 +201,20 @@ class Bench:
                 str(folder),
                 way,
             ]
+            most_s = SESSION_S + GRAPH_S * len(graphs)
             try:
                 done = subprocess.run(
                     command,
                     capture_output=True,
                     text=True,
-                    timeout=WORKER_S,
+                    timeout=most_s,
                     env=usual_environment(),
                 )
             except subprocess.TimeoutExpired:
-                return None
+                raise CostError(
+                    f"measuring {len(graphs)} graphs was given up after {most_s:g} s: device "
+                    f"{self.device.name!r} hangs, or is too slow for them"
+                ) from None
             if done.returncode:
                 last = last_line(done.stderr)
                 raise CostError(f"measuring failed in its own process: {last}")

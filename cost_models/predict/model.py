@@ -241,7 +241,10 @@ class CostModel:
 
     @property
     def ms_per_mmac(self) -> float:
-        """Usual time of a million multiply-accumulates in float32, for what is not known."""
+        """Usual time of a million multiply-accumulates in float32, for what is not known.
+
+        Of one image, in a run of the batch that was measured.
+        """
         float_groups = [r for g, r in self._latency.items() if g.endswith("@float")]
         rates = [
             weight

@@ -145,7 +145,7 @@ def available(device: Device) -> str:
 
 
 def run_all(compiled: Compiled, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
-    """Outputs for any number of images; the last batch is filled up with the first ones.
+    """Outputs for any number of images; the last batch is filled up with them again.
 
     Args:
         compiled: runs a batch; where it has a `run_all` of its own, any number at once.
@@ -154,8 +154,8 @@ def run_all(compiled: Compiled, images: NDArray[np.float32], batch: int) -> NDAr
     """
     import numpy as np
 
-    missing = -len(images) % batch
-    padded = np.concatenate([images, images[:missing]])
+    missing = np.arange(-len(images) % batch)  # may be more than there are
+    padded = np.concatenate([images, images.take(missing, axis=0, mode="wrap")])
     own: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
     if own := getattr(compiled, "run_all", None):
         return own(padded)[: len(images)]

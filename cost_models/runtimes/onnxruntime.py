@@ -23,6 +23,7 @@ from ..standalone.onnxruntime_graph import (
     LEVELS,
     TENSORRT,
     bound,
+    fallen_back,
     providers_of,
     refusals,
     set_options,
@@ -42,6 +43,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _FATAL_ONLY = 4
 _FUSES_LATE = "MatMulAddFusion"  # would hide the linear layers that quantization looks for
+_SCALES = "ConvMulFusion"  # would rename weights, by which layers are known to be of a module
 _SHARES = "ConstantSharing"  # across sub-blocks, whose sizes could not be added any more
 
 
@@ -230,7 +232,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
             model.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=[_FUSES_LATE, _SHARES],
+            disabled_optimizers=[_FUSES_LATE, _SCALES, _SHARES],
         )
         return onnx.load(path)
 
@@ -276,4 +278,7 @@ def _session(
         options.optimized_model_filepath = str(optimized)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return ort.InferenceSession(source, options, providers=providers_of(given))
+    session = ort.InferenceSession(source, options, providers=providers_of(given))
+    if reason := fallen_back(session, given):
+        raise MissingRuntimeError(f"device {device.name!r}: {reason}")
+    return session

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Generator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class TorchModel:
         self.input_shape = input_shape
         self._threads = device.threads
         self._place = torch.device(device.provider)
-        ready = module.eval().to(self._place)
+        ready = deepcopy(module).eval().to(self._place)  # the caller's stays where it is
         self._last = dict(device.options).get("layout") == "channels_last"
         if self._last:
             ready = ready.to(memory_format=torch.channels_last)
@@ -91,7 +92,7 @@ class TorchRuntime(Runtime):
         self._device = device
 
     def compile(self, model: Source) -> TorchModel:
-        """Move a module to the device.
+        """Move a copy of a module to the device.
 
         Raises:
             CostError: not a module, nor a file of one.

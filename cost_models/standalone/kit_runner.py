@@ -65,8 +65,8 @@ def _measured_set(part: Path) -> None:
 def answer(folder: Path, key: str, about: dict[str, Any], kit: dict[str, Any]) -> dict[str, int]:
     """Write a model's answers to the images of the kit; the kernels that it executes."""
     images, batch = np.load(folder / about["input"]), kit["device"]["batch"]
-    missing = -len(images) % batch
-    padded = np.concatenate([images, images[:missing]])
+    missing = np.arange(-len(images) % batch)  # may be more than there are
+    padded = np.concatenate([images, images.take(missing, axis=0, mode="wrap")])
     try:
         graph = Graph(str(folder / about["file"]), kit["device"])
         runs = [graph.run(x) for x in np.split(padded, len(padded) // batch)]

@@ -6,6 +6,7 @@ It is copied into bundles and kits, as graph.py.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections import Counter
 from functools import cache
@@ -13,8 +14,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "onnxruntime"
-DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+PACKAGE, ON_NVIDIA = "onnxruntime", "onnxruntime-gpu"
+DISTRIBUTIONS = (PACKAGE, ON_NVIDIA, "onnxruntime-openvino")
 MODULE = "onnxruntime"
 MODULES = (MODULE,)  # that are loaded before a model is
 KERNEL = "_kernel_time"  # ends the name of a node that is timed
@@ -59,6 +60,7 @@ class Graph:
 
     Raises:
         ValueError: ONNX Runtime refuses the file.
+        SystemExit: it has fallen back to another provider, which would be measured as this one.
     """
 
     def __init__(self, path: str, device: dict[str, Any]) -> None:
@@ -104,9 +106,13 @@ class Graph:
             options.enable_profiling, options.profile_file_prefix = True, profile
         set_options(options, self._device)
         try:
-            return ort.InferenceSession(self._path, options, providers=providers_of(self._device))
+            chosen = providers_of(self._device)
+            session = ort.InferenceSession(self._path, options, providers=chosen)
         except refusals() as error:
             raise ValueError(str(error)) from error
+        if reason := fallen_back(session, self._device):
+            sys.exit(f"Error: {reason}")
+        return session
 
 
 def set_options(options: Any, device: dict[str, Any]) -> None:
@@ -138,6 +144,20 @@ def providers_of(device: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
     if megabytes := given.get("workspace_mb"):
         own["trt_max_workspace_size"] = str(megabytes * 10**6)
     return [(TENSORRT, own), (CUDA, {})]
+
+
+def fallen_back(session: Any, device: dict[str, Any]) -> str:
+    """Reason why a session is not that of a device; empty where it is.
+
+    Without a provider, or what this one needs, ONNX Runtime takes the processor and says nothing.
+    """
+    asked, has = device["provider"], session.get_providers()
+    if asked in has:
+        return ""
+    return (
+        f"ONNX Runtime was asked for {asked} and runs on {', '.join(has)}: install a build that "
+        "has it, and the libraries that it needs"
+    )
 
 
 def bound(session: Any, device: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from ..standalone.timing import IN_TURN
 from .anchors import Pace
 
 FORMAT = 1
+_TITLE = "# vitpareto latency table, format"
 KINDS = ("unit", "model", "fresh", "size")
 
 
@@ -189,7 +190,7 @@ class LatencyTable:
     def _header(self) -> str:
         identity = json.dumps(self.identity, sort_keys=True)
         return (
-            f"# vitpareto latency table, format {FORMAT}\n"
+            f"{_TITLE} {FORMAT}\n"
             f"# device: {identity}\n# fingerprint: {self.fingerprint}\n{','.join(COLUMNS)}\n"
         )
 
@@ -280,7 +281,7 @@ def _parse(text: str) -> tuple[dict[str, Any], list[Row]]:
 def _identity(notes: list[str]) -> dict[str, Any]:
     header = {name.strip(): value for name, _, value in (x[1:].partition(":") for x in notes)}
     for line in notes:
-        if "format" in line and line.rstrip().split()[-1] != str(FORMAT):
+        if line.startswith(_TITLE) and line.rstrip().split()[-1] != str(FORMAT):
             raise CostError(
                 f"format must be {FORMAT}, got {line.rstrip().split()[-1]!r}: the table was "
                 "written by another release of vitpareto"

@@ -283,6 +283,17 @@ def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
     assert bench.footprint(bench.network(tiny.smallest(), {})).growth_mb > 1
 
 
+def test_what_takes_too_long_is_no_refusal(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, and more graphs have more time."""
+    bench = Bench(device)
+    for name, most_s in (("SESSION_S", 0.02), ("GRAPH_S", 0.01)):
+        monkeypatch.setattr(f"vitpareto.cost_models.measure.bench.{name}", most_s)
+    count = 2 + len(bench.anchors)
+    words = f"measuring {count} graphs was given up after {0.02 + 0.01 * count:g} s: device 'here'"
+    with pytest.raises(CostError, match=words):
+        bench.time(bench.anchors[:2], rounds=3)
+
+
 def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:
     bench = Bench(device)
     good = bench.network(tiny.sample(1, 0)[0], ["float", "dynamic8"])

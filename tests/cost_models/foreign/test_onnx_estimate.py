@@ -1,5 +1,6 @@
 """Files are read back as the sub-blocks that they were made of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -182,6 +183,19 @@ def test_what_is_strange_is_not_covered(fitted: CostModel, tmp_path: Path) -> No
     assert found.latency_ms > 0.5 * fitted.ms_per_mmac * macs / 1e6
 
 
+@pytest.mark.parametrize("stem", ["patch", "overlap"])
+def test_what_only_looks_like_a_sub_block_is_not_covered(
+    stem: str, fitted: CostModel, tmp_path: Path
+) -> None:
+    """Such as a stem whose patches overlap, of which a stem of patches computes a third."""
+    stage = Stage(64, (Block(num_heads=2, head_dim=16, mlp_hidden=64),))
+    a = Architecture((stage,), input_size=32, patch_size=4, num_classes=10, in_chans=1, stem=stem)
+    candidate = Candidate.uncompressed(replace(a, global_pool="avg", pos_embed="none"))
+    found = predict_onnx(fitted, write(tmp_path / "x.onnx", candidate, DEVICE))
+    strange = "Conv: other multiply-accumulates than those of a stem like it"
+    assert (strange in found.doubts) == (stem == "overlap")
+
+
 def test_what_is_larger_than_anything_measured_is_not_covered(
     fitted: CostModel, recipes: dict[str, str], tmp_path: Path
 ) -> None:
@@ -219,6 +233,29 @@ def test_the_batch_is_that_of_the_model(
     four = CostModel.fit(LatencyTable({**table.identity, "batch": 4}, table.rows), recipes)
     wanted = float(four.predict([candidate]).latency_ms[0])
     assert predict_onnx(four, path).latency_ms == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(1, 64, 5), nn.Conv2d(64, 64, 4)),
+        (nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 9)),
+    ],
+)
+def test_what_is_strange_takes_longer_with_the_batch(
+    layers: tuple[nn.Module, ...], table: LatencyTable, recipes, fitted: CostModel, tmp_path: Path
+) -> None:
+    """As much as what was measured does, be it a convolution or a linear layer."""
+    rows = [replace(row, median_ms=4 * row.median_ms) for row in table.rows]
+    four = CostModel.fit(LatencyTable({**table.identity, "batch": 4}, rows), recipes)
+    found: list[float] = []
+    for model, batch in ((fitted, 1), (four, 4)):
+        path = tmp_path / f"{batch}.onnx"
+        onnx.save(to_onnx(nn.Sequential(*layers).eval(), (batch, 1, 8, 8)), path)
+        estimate = predict_onnx(model, path)
+        assert estimate.coverage == 0
+        found.append(estimate.latency_ms)
+    assert found[1] == pytest.approx(4 * found[0], rel=0.01)
 
 
 def test_what_is_no_network_is_refused(fitted: CostModel, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnxruntime import quantization
@@ -93,6 +94,16 @@ def test_optimized_files_are_read_as_what_they_were(plain: Path) -> None:
             assert seen(optimized(source, level)) == seen(source)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("opset", [14, 17])
+def test_norms_in_operators_are_told(opset: int, plain: Path, tmp_path: Path) -> None:
+    """Operator sets before 17 have none for layer norm, and its root is not one of RMS norm."""
+    candidate, path = SearchSpace.from_yaml("digits").largest(), tmp_path / "x.onnx"
+    images = (torch.from_numpy(IMAGES[0]),)
+    torch.onnx.export(network(candidate), images, path, dynamo=False, opset_version=opset)
+    assert seen(path) == seen(plain)
+
+
 def test_integer_operators_are_read_as_the_pairs_they_came_from(
     plain: Path, model: CostModel
 ) -> None:
@@ -159,6 +170,41 @@ def test_operators_of_the_runtime_make_the_shapes_that_it_makes(kind: str) -> No
     assert piece.macs == macs and not piece.strange
 
 
+COUNTED = [  # operator, shape that enters, shape of its constant, multiply-accumulates
+    ("Conv <pads = [0, 3, 0, 3]> (x, w)", (2, 8, 6, 6), (4, 8, 1, 7), 2 * 36 * 4 * 8 * 7),
+    ("Conv <pads = [3, 0, 3, 0]> (x, w)", (2, 8, 6, 6), (4, 8, 7, 1), 2 * 36 * 4 * 8 * 7),
+    ("Conv <pads = [1, 1]> (x, w)", (2, 8, 9), (4, 8, 3), 2 * 9 * 4 * 8 * 3),
+    ("ConvTranspose (x, w)", (2, 8, 6, 6), (8, 4, 1, 2), 2 * 36 * 4 * 8 * 2),
+    ("MatMul (w, x)", (2, 3, 9, 8), (5, 9), 6 * 5 * 9 * 8),
+    ("MatMul (x, w)", (2, 1, 9, 8), (3, 8, 5), 6 * 9 * 8 * 5),
+    ('Einsum <equation = "...ij,...jk->...ik"> (x, w)', (1, 9, 8), (3, 8, 5), 3 * 9 * 8 * 5),
+    ("Gemm <transA = 1, transB = 1> (x, w)", (8, 9), (5, 8), 9 * 8 * 5),
+    ("MatMul (x, w)", (2, 9, 8), (8,), 2 * 9 * 8),
+    ("MatMul (w, x)", (2, 9, 8), (9,), 2 * 9 * 8),
+]
+
+
+@pytest.mark.parametrize(("operator", "shape", "constant", "macs"), COUNTED)
+def test_what_is_counted_is_what_is_computed(
+    operator: str, shape: tuple[int, ...], constant: tuple[int, ...], macs: int
+) -> None:
+    """Of all images, whatever the shape of a kernel, and whichever factor is repeated."""
+    (piece,) = pieces_of(single(operator, shape, constant))
+    assert piece.macs == macs and not piece.strange
+
+
+def single(operator: str, shape: tuple[int, ...], constant: tuple[int, ...]) -> onnx.ModelProto:
+    """A graph of one operator of x and a constant w."""
+    dims = ", ".join(map(str, shape))
+    model = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["": 20]> one (float[{dims}] x) => (float y) '
+        f"{{ y = {operator} }}"
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.initializer.append(value("w", floats(*constant)))
+    return model
+
+
 def block(middle: str) -> onnx.ModelProto:
     """A stem, a residual branch of some operators, and a head."""
     model = onnx.parser.parse_model(f"""
@@ -213,6 +259,21 @@ def test_fused_attention_is_the_one_written_out() -> None:
     assert fused[1][1].place.block.num_heads == 4 and fused[1][1].norm == "rms"
 
 
+def test_grids_that_end_in_channels_are_those_of_tokens() -> None:
+    """As Swin has them: with the width of their channels, and not that of a row."""
+    flat = block("h = MatMul (n, up)  a = Gelu (h)  branch = MatMul (a, down)")
+    hidden = [value("up", floats(64, 128)), value("down", floats(128, 64))]
+    flat.graph.initializer.extend(hidden)
+    rows = onnx.parser.parse_node("s = Transpose <perm = [0, 2, 3, 1]> (grid)")
+    grid = onnx.ModelProto.FromString(flat.SerializeToString())
+    del grid.graph.node[1:3]
+    grid.graph.node.insert(1, rows)
+    axes = next(t for t in grid.graph.initializer if t.name == "axis")
+    axes.CopyFrom(value("axis", np.array([1, 2])))
+    found = [b for _, b, _ in recognize(pieces_of(grid))]
+    assert found == [b for _, b, _ in recognize(pieces_of(flat))] and found[1].place.width == 64
+
+
 def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path) -> None:
     """With its share of the time; where no one knows what it makes, or it may be most of all."""
     path = tmp_path / "x.onnx"
@@ -235,6 +296,56 @@ def test_what_is_not_known_is_named_or_refused(model: CostModel, tmp_path: Path)
     onnx.save(known, path)
     with pytest.raises(CostError, match=r"com.example:Bend, not known, may be \d+% of"):
         predict_onnx(model, path)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", ["If", "Loop"])
+def test_control_flow_is_refused(known: bool, kind: str, model: CostModel, tmp_path: Path) -> None:
+    """Also where it depends on constants alone: what its graphs read from outside is no input."""
+    told = "on = Identity (always)" if known else "f = Cast <to = 9> (x)\n on = ReduceMax (f)"
+    flow = {
+        "If": """y = If (on) <
+            then_branch = a () => (float[1, 16, 64] p) { p = MatMul (x, w) },
+            else_branch = b () => (float[1, 16, 64] q) { q = Identity (x) }>""",
+        "Loop": """y = Loop (twelve, on, x) <
+            body = c (int64 i, bool go, float[1, 16, 64] v) => (bool more, float[1, 16, 64] r)
+                { more = Identity (go)  r = MatMul (v, w) }>""",
+    }
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]>
+        one (float[1, 16, 64] x) => (float[1, 16, 64] y)
+        <bool always = {{1}}, int64 twelve = {{12}}> {{ {told} {flow[kind]} }}""")
+    graph.graph.initializer.append(value("w", floats(64, 64)))
+    onnx.save(graph, tmp_path / "x.onnx")
+    with pytest.raises(CostError, match=f"{kind} 'y' holds graphs of its own"):
+        predict_onnx(model, tmp_path / "x.onnx")
+
+
+def test_what_the_file_says_helps_where_nothing_is_inferred() -> None:
+    """As where the sizes of a Reshape lie beside the file."""
+    model = block("b2 = Reshape (n, sizes)  b3 = MatMul (b2, proj)  branch = Reshape (b3, rest)")
+    for name, sizes in (("sizes", [1, 4, 4, 64]), ("rest", [1, 16, 64])):
+        beside = value(name, np.array(sizes))
+        beside.data_location = TensorProto.EXTERNAL
+        model.graph.initializer.append(beside)
+    with pytest.raises(CostError, match="are not static"):
+        pieces_of(model)
+    said = {"b2": [1, 4, 4, 64], "branch": [1, 16, 64]}
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in said.items()
+    )
+    assert pieces_of(model)[1].macs == 16 * 64 * 64
+
+
+@pytest.mark.parametrize(
+    ("entering", "reason"), [("", "it has no input"), ("float[n, 3] x", "input 'x' are not static")]
+)
+def test_files_without_images_are_refused(entering: str, reason: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 20]> one ({entering}) => (float[1, 3] y)
+        <float[3] c = {{1, 2, 3}}> {{ y = Relu ({"x" if entering else "c"}) }}"""
+    with pytest.raises(CostError, match=reason):
+        pieces_of(onnx.parser.parse_model(text))
 
 
 def test_next_to_nothing_is_no_estimate(model: CostModel, plain: Path) -> None:

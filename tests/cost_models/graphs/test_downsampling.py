@@ -8,6 +8,7 @@ from torch import nn
 
 from vitpareto.cost_models import workload
 from vitpareto.cost_models.graphs.folding import folded
+from vitpareto.cost_models.graphs.linear_layers import OnnxGraph
 from vitpareto.cost_models.graphs.modules import build
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.units.indexer import Indexer
@@ -64,7 +65,9 @@ def test_attention_that_halves_a_grid_holds_what_is_counted() -> None:
     assert difference(made(x), expected) < 1e-4 * float(expected.abs().max())
     assert not [m for m in made.modules() if isinstance(m, nn.BatchNorm2d)]
     [unit] = [b for b in workload(Candidate.uncompressed(a)).sub_blocks if b.kind == "downsample"]
-    tensors = map(numpy_helper.to_array, to_onnx(*build(unit)).graph.initializer)
+    model = to_onnx(*build(unit))
+    assert all(layer.module for layer in OnnxGraph(model).layers())
+    tensors = map(numpy_helper.to_array, model.graph.initializer)
     stored = sum(t.nbytes for t in tensors if t.dtype == np.float32 and t.size > 1)
     assert stored == unit_of(unit, "float").weight_bytes
     assert parse_unit(unit_of(unit, "float").key).key == unit_of(unit, "float").key

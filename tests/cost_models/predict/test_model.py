@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vitpareto.cost_models import CostModel, LatencyTable, workload
-from vitpareto.cost_models.foreign.exchange import reference_vectors, to_flat, to_ofa
+from vitpareto.cost_models.foreign.exchange import reference_vectors, to_csv, to_flat, to_ofa
 from vitpareto.cost_models.predict.error_figures import mape, spearman
 from vitpareto.spaces import SearchSpace
 from vitpareto.spaces.errors import CostError
@@ -148,6 +148,18 @@ def test_exports_hold_every_unit(table: LatencyTable) -> None:
     keys = {row.key for row in table.of_kind("unit")}
     assert set(to_flat(table)) == keys == set(to_ofa(table))
     assert all(set(entry) == {"count", "mean", "std"} for entry in to_ofa(table).values())
+
+
+def test_exports_tell_all_repeats(table: LatencyTable) -> None:
+    """Of several sessions, whose counts add up."""
+    row = next(table.of_kind("unit"))
+    ends = {"p10_ms": row.median_ms, "p90_ms": row.median_ms}
+    again = replace(row, **ends, median_ms=3 * row.median_ms, n=7, session="t")
+    both = LatencyTable(table.identity, [replace(row, **ends), again])
+    found, usual = to_ofa(both)[row.key], to_flat(both)[row.key]
+    assert found == {"count": row.n + 7, "mean": pytest.approx(usual, abs=1e-6), "std": 0}
+    assert usual == pytest.approx(2 * row.median_ms)
+    assert to_csv(both).endswith(f",{found['mean']},0.0,17\n")
 
 
 def test_a_table_without_units_cannot_be_fitted(recipes) -> None:

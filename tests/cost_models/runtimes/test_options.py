@@ -93,6 +93,13 @@ def test_torch_takes_channels_last() -> None:
     assert seen == [False, True] and np.allclose(*found, atol=1e-6)
 
 
+def test_modules_stay_where_they_are() -> None:
+    """What is moved to the device, in evaluation mode, is a copy."""
+    module = torch.nn.Linear(4, 4)
+    open_runtime(Device("elsewhere", "torch", "meta", 1, ("float",))).compile(module)
+    assert module.weight.device.type == "cpu" and module.training
+
+
 def test_kits_and_programs_have_them(tmp_path) -> None:
     """The files that are copied to other machines set the same."""
     tuned = device(optimization="none", io_binding=True)

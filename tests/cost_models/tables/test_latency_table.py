@@ -33,6 +33,13 @@ def test_round_trip_and_append(tmp_path: Path) -> None:
     assert LatencyTable.load(path).rows == rows()
 
 
+def test_options_may_be_called_anything(tmp_path: Path) -> None:
+    """Folders of "transformations" say nothing of the format."""
+    identity = IDENTITY | {"options": {"engine_cache": "/data/transformations"}, "version": "2"}
+    LatencyTable(identity, rows()).save(tmp_path / "t.csv")
+    assert LatencyTable.load(tmp_path / "t.csv").identity == identity
+
+
 def test_a_kill_loses_only_the_line_it_cut(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     LatencyTable(IDENTITY).append(rows(), path)
