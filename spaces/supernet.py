@@ -48,6 +48,7 @@ class Supernet:
         self.params: dict[str, nn.Parameter] = {}
         self.buffers: dict[str, Tensor] = {}
         shapes: dict[str, torch.Size] = {}
+        starts: dict[str, float] = {}
         for architecture in dict.fromkeys(c.architecture for c in space.covering()):
             network, rules = blueprint(architecture)
             buffers = {name for name, _ in network.named_buffers()}
@@ -61,11 +62,15 @@ class Supernet:
                     )
                 sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
                 shapes[shared] = torch.Size(sizes)
+                if rule.start is not None:
+                    starts[shared] = rule.start
                 if name in buffers:
                     self.buffers[shared] = torch.empty(0)
         generator = torch.Generator().manual_seed(seed)
         for name, shape in shapes.items():
             value = _initial(name, shape, generator)
+            if name in starts:  # drawn all the same, so that what follows starts as ever
+                value.fill_(starts[name])
             if name in self.buffers:
                 self.buffers[name] = value
             else:
