@@ -85,7 +85,7 @@ class Supernet:
         """
         supernet = cls(space, seed)
         supernet.load_network(network)
-        supernet.sort_by_importance()
+        supernet.sort_by_importance(whose=network.architecture)
         return supernet
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -189,27 +189,35 @@ class Supernet:
         self,
         scores: Mapping[str, Tensor] | None = None,
         alike: Sequence[Mapping[str, Tensor]] = (),
+        whose: Architecture | None = None,
     ) -> None:
         """Permute heads and hidden units of every block, the most important first.
 
-        No function changes: all tensors that share an axis are permuted alike.
+        The function of one network does not change: all tensors that share an axis are permuted
+        alike, and heads that share keys and values in it stay together.
 
         Args:
             scores: elementwise importance of shared parameters, such as |weight x gradient|
                 (Taylor, Molchanov et al., arXiv:1906.10771); squared weights by default.
             alike: other tensors by the names of parameters that follow them, such as the moments
                 of an optimizer.
+            whose: the network whose function stays; the largest by default.
         """
         axes = self._axes()
+        together = {
+            (_module_of(name), "heads"): rule.together
+            for name, (rule, _) in blueprint(whose or self.space.largest().architecture)[1].items()
+            if rule.together > 1
+        }
         for axis in SORTED_AXES:
-            for members in _by_module(axes, axis).values():
+            for module, members in _by_module(axes, axis).items():
                 total = sum(
                     _along(scores[name] if scores else self.params[name].square(), position)
                     for name, position in members
                     if name in self.params
                 )
                 assert isinstance(total, Tensor)
-                order = total.argsort(descending=True, stable=True)
+                order = _order(total, together.get((module, axis), 1))
                 for name, position in members:
                     for tensors in (self.params, self.buffers, *alike):
                         if name in tensors:
@@ -258,10 +266,28 @@ def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, 
     for name, names in axes.items():
         places = [(name, place) for place, own in enumerate(names.split()) if own == axis]
         if places:
-            module = re.match(r".*blocks\.\d+\.\w+", name)
-            assert module, f"{name} has an axis that is sorted, but is in no block"
-            groups.setdefault(module[0], []).extend(places)
+            groups.setdefault(_module_of(name), []).extend(places)
     return groups
+
+
+def _module_of(name: str) -> str:
+    """Path of the part of a block that has a tensor, such as "stages.0.blocks.1.attn"."""
+    module = re.match(r".*blocks\.\d+\.\w+", name)
+    assert module, f"{name} has an axis that is sorted, but is in no block"
+    return module[0]
+
+
+def _order(scores: Tensor, together: int) -> Tensor:
+    """Units by their scores, the best first, those that stay together by their sum.
+
+    >>> _order(torch.tensor([1.0, 2.0, 9.0, 0.0]), 1), _order(torch.tensor([1.0, 2.0, 9.0, 0.0]), 2)
+    (tensor([2, 1, 0, 3]), tensor([2, 3, 1, 0]))
+    """
+    group = torch.arange(len(scores), device=scores.device) // together
+    sums = scores.new_zeros(len(scores)).index_add(0, group, scores)
+    rank = sums.argsort(descending=True, stable=True).argsort()
+    order = scores.argsort(descending=True, stable=True)
+    return order[rank[group[order]].argsort(stable=True)]
 
 
 def _along(value: Tensor, axis: int) -> Tensor:

@@ -31,6 +31,7 @@ class Shared:
         unfold: inverse of fold: (parameter, shape of the slice) -> slice.
         branch: parameters of different branches are not shared with each other.
         start: its initial value everywhere, where its name and axes do not tell.
+        together: adjacent heads that a fold joins, which are sorted as one.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Shared:
     unfold: Callable[[Tensor, torch.Size], Tensor] | None = None
     branch: str = ""
     start: float | None = None
+    together: int = 1
 
     def cut(self, source: Tensor, shape: torch.Size) -> Tensor:
         """The parameter of `shape`, as a view of `source` where no fold is needed."""

@@ -185,6 +185,25 @@ def test_sorting_changes_no_output(digits: tuple[SearchSpace, Supernet], mixer: 
         assert difference(supernet(small, x), before_small) > 1e-3
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("mixers", [["grouped"], ["softmax", "grouped"]])
+def test_sorting_keeps_a_start_whose_heads_share_keys(kv_heads: int, mixers: list[str]) -> None:
+    """Whether or not the largest network of the space is one like it."""
+    attention = {"num_heads": 4, "head_dim": 8, "kv_heads": kv_heads, "mixer": mixers}
+    stages = [{"depth": 2, "width": 32, "blocks": {"mlp_ratio": [1.0, 2.0]}}]
+    space = SearchSpace({"input_size": 16, "patch_size": 4, "stages": stages, **attention})
+    start = choose(space, mixer="grouped")
+    network = randomized(start.architecture)
+    query = "stages.0.blocks.0.attn.q.weight"
+    with torch.no_grad():
+        importance = torch.tensor([0.5, 3.0, 1.0, 4.0])
+        network.get_parameter(query).mul_(importance.repeat_interleave(8)[:, None])
+        supernet, x = Supernet.from_network(space, network), images(start)
+        assert difference(supernet(start, x), network(x)) < 1e-4
+        heads = supernet.params[query].square().sum((1, 2)).tolist()
+    assert heads[0] == max(heads)
+
+
 def test_sorting_puts_the_most_important_first(digits: tuple[SearchSpace, Supernet]) -> None:
     _, supernet = digits
     supernet.sort_by_importance()
