@@ -49,6 +49,7 @@ class Supernet:
         self.buffers: dict[str, Tensor] = {}
         shapes: dict[str, torch.Size] = {}
         starts: dict[str, float] = {}
+        self._axes: dict[str, str] = {}
         for architecture in dict.fromkeys(c.architecture for c in space.covering()):
             network, rules = blueprint(architecture)
             buffers = {name for name, _ in network.named_buffers()}
@@ -62,10 +63,17 @@ class Supernet:
                     )
                 sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
                 shapes[shared] = torch.Size(sizes)
+                self._axes[shared] = rule.axes
                 if rule.start is not None:
                     starts[shared] = rule.start
                 if name in buffers:
                     self.buffers[shared] = torch.empty(0)
+        for axis in SORTED_AXES:  # as long in all that is sorted alike, whichever mixer has most
+            for members in _by_module(self._axes, axis).values():
+                length = max(shapes[name][place] for name, place in members)
+                for name, place in members:
+                    shape = shapes[name]
+                    shapes[name] = torch.Size([*shape[:place], length, *shape[place + 1 :]])
         generator = torch.Generator().manual_seed(seed)
         for name, shape in shapes.items():
             value = _initial(name, shape, generator)
@@ -203,14 +211,13 @@ class Supernet:
                 of an optimizer.
             whose: the network whose function stays; the largest by default.
         """
-        axes = self._axes()
         together = {
             (_module_of(name), "heads"): rule.together
             for name, (rule, _) in blueprint(whose or self.space.largest().architecture)[1].items()
             if rule.together > 1
         }
         for axis in SORTED_AXES:
-            for module, members in _by_module(axes, axis).items():
+            for module, members in _by_module(self._axes, axis).items():
                 total = sum(
                     _along(scores[name] if scores else self.params[name].square(), position)
                     for name, position in members
@@ -223,14 +230,6 @@ class Supernet:
                         if name in tensors:
                             tensor = tensors[name]
                             tensor.copy_(tensor.index_select(position, order))
-
-    def _axes(self) -> dict[str, str]:
-        """Axis names of every shared tensor."""
-        axes: dict[str, str] = {}
-        for architecture in dict.fromkeys(c.architecture for c in self.space.covering()):
-            for name, (rule, _) in blueprint(architecture)[1].items():
-                axes[shared_name(name, rule)] = rule.axes
-        return axes
 
 
 def shared_name(name: str, rule: Shared) -> str:

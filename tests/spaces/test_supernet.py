@@ -204,6 +204,24 @@ def test_sorting_keeps_a_start_whose_heads_share_keys(kv_heads: int, mixers: lis
     assert heads[0] == max(heads)
 
 
+def test_heads_that_one_mixer_has_more_of_are_sorted_too() -> None:
+    """Mixers share projections, but not all that is sorted with them."""
+    blocks = {"mixer": ["softmax", "window"], "num_heads": [2, 4]}
+    stages = [{"depth": 1, "width": 32, "window_size": 2, "blocks": blocks}]
+    around = {"input_size": 16, "patch_size": 4, "global_pool": "avg", "pos_embed": "relative"}
+    clause = {"num_heads": 4, "mixer": "window"}
+    space = SearchSpace({**around, "forbidden": [clause], "stages": stages})
+    supernet = Supernet(space)
+    randomize(supernet.state_dict())
+    x = images(space.largest())
+    with torch.no_grad():
+        before = supernet(space.largest(), x)
+        supernet.sort_by_importance()
+        assert difference(supernet(space.largest(), x), before) < 1e-4
+        for candidate in space.sample(8):
+            assert torch.isfinite(supernet(candidate, x)).all()
+
+
 def test_sorting_puts_the_most_important_first(digits: tuple[SearchSpace, Supernet]) -> None:
     _, supernet = digits
     supernet.sort_by_importance()
