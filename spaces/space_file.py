@@ -150,6 +150,11 @@ class _Reader:
                     f"{where}.when: write mixer_ or mlp_ before {unknown[0][len(part) + 1 :]!r}"
                 )
             for site in self.at(level):
+                if name in site.conditions:
+                    raise SpaceError(
+                        f"{where}.choice: {name} has a condition already; give all that it depends "
+                        "on in one `when`"
+                    )
                 sources = {
                     self.layout.enclosing(site, n).sources[n]: some for n, some in tests.items()
                 }

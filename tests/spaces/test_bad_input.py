@@ -153,6 +153,18 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
         ),
         (
             "name: good",
+            "conditions: [{choice: mlp_ratio, when: {mixer: window}}, "
+            "{choice: mlp_ratio, when: {mixer: softmax}}]",
+            r"conditions\S*1\S*choice: mlp_ratio has a condition already; give all",
+        ),
+        (
+            "name: good",
+            "conditions: [{choice: weight_bits, when: {mixer: window}}, "
+            "{choice: mixer_weight_bits, when: {mixer: softmax}}]",
+            r"conditions\S*1\S*choice: mixer_weight_bits has a condition already",
+        ),
+        (
+            "name: good",
             "conditions: [{choice: mlp_ratio, when: {mlp_ratio: 2.0}}]",
             "mlp_ratio cannot depend on itself",
         ),
