@@ -57,6 +57,8 @@ def test_channels_and_stems_that_cannot() -> None:
         with_pixels(variant(in_chans=1), [1.0], [0.0], 3)
     with pytest.raises(SpaceError, match="no bias, and there are no positions"):
         with_pixels(variant(stem_bias=False, pos_embed="none"), [2.0] * 3, [0.0] * 3, 3)
+    with pytest.raises(SpaceError, match="no bias, and there are no positions right behind it"):
+        with_pixels(variant(stem_bias=False, stem_norm=True), [2.0] * 3, [0.0] * 3, 3)
     with pytest.raises(SpaceError, match="only a patch embedding"):
         with_pixels(variant(stem="conv"), [2.0] * 3, [0.0] * 3, 3)
     same = variant(stem="conv")
