@@ -68,8 +68,8 @@ def with_pixels(
     """The network that sees x as the given one sees scale * x + shift, channel by channel.
 
     The change is folded into the patch embedding, or, where that has no bias, into it and the
-    positions of the patches right behind it. That is exact, as patches have no border. A network that is to see
-    its own pixels stays as it is, whatever its stem.
+    positions of the patches right behind it. That is exact, as patches have no border. A network
+    that is to see its own pixels stays as it is, whatever its stem.
 
     Args:
         network: with a patch embedding.
@@ -110,7 +110,7 @@ def with_pixels(
 
 
 def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
-    """The network with another head: for each class the output that it was, or None.
+    """The network with other heads, exits too: for each class the output that it was, or None.
 
     A new class starts with weights of zero, and so says nothing; as all do where the network had
     no head.
@@ -119,7 +119,7 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     state = network.state_dict()
     kept = [(new, old) for new, old in enumerate(rows) if old is not None]
     for name, value in made.state_dict().items():
-        if name.partition(".")[0] in HEADS:
+        if name.partition(".")[0] in HEADS or ".exits." in name:
             head = torch.zeros_like(value)
             for new, old in kept:
                 head[new] = state[name][old]

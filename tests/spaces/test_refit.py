@@ -75,6 +75,18 @@ def test_other_classes(pool: str) -> None:
     assert picked[:, 1].equal(torch.zeros(len(x)))
 
 
+def test_other_classes_of_exits() -> None:
+    network = variant(stages=(Stage(16, (BLOCK, BLOCK), exits="1"),))
+    made, x = with_classes(network, [4, None, 0]), images(network.architecture)
+    with torch.no_grad():
+        [logits, picked] = [
+            n.get_submodule("stages.0.exits.1")(n.stages[0].blocks[0](n.enter(x)[0]))
+            for n in (network, made)
+        ]
+    assert torch.allclose(picked[:, [0, 2]], logits[:, [4, 0]], atol=1e-5)
+    assert picked[:, 1].equal(torch.zeros(len(x)))
+
+
 @pytest.mark.parametrize("pos_embed", ["learned", "patches"])
 def test_a_dropped_distillation_token_is_cut_out_of_the_stream(pos_embed: str) -> None:
     network = variant(global_pool="distill", registers=2, pos_embed=pos_embed)
