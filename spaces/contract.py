@@ -25,6 +25,7 @@ from .architecture import Architecture
 from .block import Block, Place
 from .candidate import Candidate
 from .mixers import find
+from .networks import Network
 from .networks.block import mixer_class
 from .places import places
 from .safe_yaml import parse_yaml
@@ -171,6 +172,14 @@ class MixerContract(MixerCase):
             x = images(candidate.architecture)
             with torch.no_grad():
                 assert differ(other(candidate, x), network(x)) <= self.tolerance
+
+    def test_shared_weights_start_as_those_of_the_module(self) -> None:
+        """What is one number everywhere in a new network, as scales are, is that when shared."""
+        candidate = self.space().largest()
+        shared = Supernet(self.space()).extract(candidate).state_dict()
+        for name, value in Network(candidate.architecture).state_dict().items():
+            if value.is_floating_point() and value.numel() > 1 and value.std() == 0:
+                assert shared[name].equal(value), name
 
     def test_sorting_changes_no_output(self) -> None:
         """Heads and hidden units can change places."""

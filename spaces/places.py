@@ -49,7 +49,9 @@ def place_of(
     """
     kept = tokens
     if block.token_keep != 1:
-        kept = _top(tokens, block.token_keep) + (architecture.token_reduction == "evit")
+        kept = _top(tokens, block.token_keep)
+        if architecture.token_reduction == "evit":  # with the fused one still fewer than entered
+            kept = max(1, min(kept + 1, tokens - 1))
     return Place(
         block,
         width,

@@ -18,6 +18,7 @@ from .constraints import Constraints
 from .distances import Distances
 from .errors import ConfigError, SizeError, SpaceError, did_you_mean
 from .layout import Values
+from .mixers import find
 from .parameter import Choice, Scalar
 from .safe_yaml import dump_yaml, parse_yaml, read_yaml
 from .sizes import at_size, sizes_near, split_size
@@ -227,7 +228,9 @@ class SearchSpace:
 
         For every combination of the network's kinds (norm, activation, ...): the largest
         network, and for each value of every other field the largest in which that field has
-        that value wherever it can.
+        that value wherever it can; then the same for each mixer with each value of its numbers,
+        as fewer heads can mean larger ones. After them all come those in which a choice that had
+        to give way to earlier ones comes first.
         """
         fields = [choice.name.rpartition(".")[2] for choice in self.parameters]
         kinds = [
@@ -239,21 +242,40 @@ class SearchSpace:
         for v, choice in enumerate(self.parameters):
             if v not in kinds:
                 wanted |= {(fields[v], value): None for value in choice.values}
-
+        wishes = (
+            [{field: value} for field, value in wanted],
+            [
+                {"mixer": mixer, field: value}
+                for is_mixer, mixer in wanted
+                for field, value in wanted
+                if is_mixer == "mixer" and field in find(str(mixer)).spelled
+            ],
+        )
         largest = [self._descending(v) for v in range(len(self.parameters))]
-        for combination in product(*(self.parameters[v].values for v in kinds)):
+        missed: list[list[Sequence[Scalar]]] = []
+        combinations = [*product(*(self.parameters[v].values for v in kinds))]
+        for several, combination in product(wishes, combinations):
             forced = dict(zip(kinds, combination, strict=True))
-            for field, value in wanted:
-                orders = [
+            for wish in several:
+                orders: list[Sequence[Scalar]] = [
                     [forced[v]]
                     if v in forced
-                    else [value, *order]
-                    if fields[v] == field and value in self.parameters[v]
+                    else [wish[fields[v]], *order]
+                    if wish.get(fields[v]) in self.parameters[v].values
                     else order
                     for v, order in enumerate(largest)
                 ]
                 with suppress(SpaceError):  # not every combination can meet
-                    yield self._build(self._complete(orders.__getitem__))
+                    values = self._complete(orders.__getitem__)
+                    yield self._build(values)
+                    missed += [
+                        [*orders[:v], [better], *orders[v + 1 :]]
+                        for v, order in enumerate(orders)
+                        for better in order[: order.index(values[v])]
+                    ]
+        for orders in missed:
+            with suppress(SpaceError):
+                yield self._build(self._complete(orders.__getitem__))
 
     # Values that satisfy every constraint.
 

@@ -150,6 +150,11 @@ class _Reader:
                     f"{where}.when: write mixer_ or mlp_ before {unknown[0][len(part) + 1 :]!r}"
                 )
             for site in self.at(level):
+                if name in site.conditions:
+                    raise SpaceError(
+                        f"{where}.choice: {name} has a condition already; give all that it depends "
+                        "on in one `when`"
+                    )
                 sources = {
                     self.layout.enclosing(site, n).sources[n]: some for n, some in tests.items()
                 }
@@ -232,9 +237,19 @@ def _range(raw: dict[str, Any], where: str) -> list[object]:
         raise SpaceError(
             f"{where}: need low <= high and step > 0, at most 10000 values, got {numbers}"
         )
+    if "step" not in raw and any(isinstance(n, float) for n in numbers):
+        raise SpaceError(f"{where}: a range of fractions needs a step, got {low} to {high}")
     count = int((high - low) / step + 1e-9) + 1
-    return [round(low + step * k, 10) if isinstance(step, float) else low + step * k
-            for k in range(count)]  # fmt: skip
+    *values, above = (
+        round(low + step * k, 10) if isinstance(step, float) else low + step * k
+        for k in range(count + 1)
+    )
+    if abs(high - values[-1]) > 1e-6 * step:  # else it would be lost without a word
+        raise SpaceError(
+            f"{where}: in steps of {step} from {low}, high must be {values[-1]} or {above}, "
+            f"got {high}"
+        )
+    return values
 
 
 def _scalar(name: str, raw: object, where: str) -> Scalar:

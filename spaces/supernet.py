@@ -48,6 +48,8 @@ class Supernet:
         self.params: dict[str, nn.Parameter] = {}
         self.buffers: dict[str, Tensor] = {}
         shapes: dict[str, torch.Size] = {}
+        starts: dict[str, float] = {}
+        self._axes: dict[str, str] = {}
         for architecture in dict.fromkeys(c.architecture for c in space.covering()):
             network, rules = blueprint(architecture)
             buffers = {name for name, _ in network.named_buffers()}
@@ -61,11 +63,22 @@ class Supernet:
                     )
                 sizes = [max(a, b) for a, b in zip(old, rule.shape, strict=True)]
                 shapes[shared] = torch.Size(sizes)
+                self._axes[shared] = rule.axes
+                if rule.start is not None:
+                    starts[shared] = rule.start
                 if name in buffers:
                     self.buffers[shared] = torch.empty(0)
+        for axis in SORTED_AXES:  # as long in all that is sorted alike, whichever mixer has most
+            for members in _by_module(self._axes, axis).values():
+                length = max(shapes[name][place] for name, place in members)
+                for name, place in members:
+                    shape = shapes[name]
+                    shapes[name] = torch.Size([*shape[:place], length, *shape[place + 1 :]])
         generator = torch.Generator().manual_seed(seed)
         for name, shape in shapes.items():
             value = _initial(name, shape, generator)
+            if name in starts:  # drawn all the same, so that what follows starts as ever
+                value.fill_(starts[name])
             if name in self.buffers:
                 self.buffers[name] = value
             else:
@@ -80,7 +93,7 @@ class Supernet:
         """
         supernet = cls(space, seed)
         supernet.load_network(network)
-        supernet.sort_by_importance()
+        supernet.sort_by_importance(whose=network.architecture)
         return supernet
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -184,40 +197,39 @@ class Supernet:
         self,
         scores: Mapping[str, Tensor] | None = None,
         alike: Sequence[Mapping[str, Tensor]] = (),
+        whose: Architecture | None = None,
     ) -> None:
         """Permute heads and hidden units of every block, the most important first.
 
-        No function changes: all tensors that share an axis are permuted alike.
+        The function of one network does not change: all tensors that share an axis are permuted
+        alike, and heads that share keys and values in it stay together.
 
         Args:
             scores: elementwise importance of shared parameters, such as |weight x gradient|
                 (Taylor, Molchanov et al., arXiv:1906.10771); squared weights by default.
             alike: other tensors by the names of parameters that follow them, such as the moments
                 of an optimizer.
+            whose: the network whose function stays; the largest by default.
         """
-        axes = self._axes()
+        together = {
+            (_module_of(name), "heads"): rule.together
+            for name, (rule, _) in blueprint(whose or self.space.largest().architecture)[1].items()
+            if rule.together > 1
+        }
         for axis in SORTED_AXES:
-            for members in _by_module(axes, axis).values():
+            for module, members in _by_module(self._axes, axis).items():
                 total = sum(
                     _along(scores[name] if scores else self.params[name].square(), position)
                     for name, position in members
                     if name in self.params
                 )
                 assert isinstance(total, Tensor)
-                order = total.argsort(descending=True, stable=True)
+                order = _order(total, together.get((module, axis), 1))
                 for name, position in members:
                     for tensors in (self.params, self.buffers, *alike):
                         if name in tensors:
                             tensor = tensors[name]
                             tensor.copy_(tensor.index_select(position, order))
-
-    def _axes(self) -> dict[str, str]:
-        """Axis names of every shared tensor."""
-        axes: dict[str, str] = {}
-        for architecture in dict.fromkeys(c.architecture for c in self.space.covering()):
-            for name, (rule, _) in blueprint(architecture)[1].items():
-                axes[shared_name(name, rule)] = rule.axes
-        return axes
 
 
 def shared_name(name: str, rule: Shared) -> str:
@@ -253,10 +265,28 @@ def _by_module(axes: Mapping[str, str], axis: str) -> dict[str, list[tuple[str, 
     for name, names in axes.items():
         places = [(name, place) for place, own in enumerate(names.split()) if own == axis]
         if places:
-            module = re.match(r".*blocks\.\d+\.\w+", name)
-            assert module, f"{name} has an axis that is sorted, but is in no block"
-            groups.setdefault(module[0], []).extend(places)
+            groups.setdefault(_module_of(name), []).extend(places)
     return groups
+
+
+def _module_of(name: str) -> str:
+    """Path of the part of a block that has a tensor, such as "stages.0.blocks.1.attn"."""
+    module = re.match(r".*blocks\.\d+\.\w+", name)
+    assert module, f"{name} has an axis that is sorted, but is in no block"
+    return module[0]
+
+
+def _order(scores: Tensor, together: int) -> Tensor:
+    """Units by their scores, the best first, those that stay together by their sum.
+
+    >>> _order(torch.tensor([1.0, 2.0, 9.0, 0.0]), 1), _order(torch.tensor([1.0, 2.0, 9.0, 0.0]), 2)
+    (tensor([2, 1, 0, 3]), tensor([2, 3, 1, 0]))
+    """
+    group = torch.arange(len(scores), device=scores.device) // together
+    sums = scores.new_zeros(len(scores)).index_add(0, group, scores)
+    rank = sums.argsort(descending=True, stable=True).argsort()
+    order = scores.argsort(descending=True, stable=True)
+    return order[rank[group[order]].argsort(stable=True)]
 
 
 def _along(value: Tensor, axis: int) -> Tensor:

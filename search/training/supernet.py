@@ -168,7 +168,8 @@ def shared_from(start: Network, space: SearchSpace, lessons: Lessons, seed: int)
     supernet.load_network(start)
     supernet.to(torch_device())
     candidate = Candidate.uncompressed(start.architecture)
-    supernet.sort_by_importance(importance(supernet, lessons, seed, candidate))
+    scores = importance(supernet, lessons, seed, candidate)
+    supernet.sort_by_importance(scores, whose=start.architecture)
     return supernet.to("cpu")
 
 

@@ -234,12 +234,14 @@ def kept_heads(heads: int, prune_ratio: float) -> int:
 
 
 def kept_units(units: int, prune_ratio: float) -> int:
-    """Hidden units left after pruning, in whole groups of 8 as kernels like them.
+    """Hidden units left after pruning, in whole groups of 8 as kernels like them, or all.
 
-    >>> kept_units(192, 0.0), kept_units(192, 0.3)
-    (192, 136)
+    >>> kept_units(192, 0.0), kept_units(192, 0.3), kept_units(47, 0.05), kept_units(4, 0.5)
+    (192, 136, 47, 4)
     """
-    return units if not units * prune_ratio else max(8, round(units * (1 - prune_ratio) / 8) * 8)
+    if not units * prune_ratio:
+        return units
+    return min(units, max(8, round(units * (1 - prune_ratio) / 8) * 8))
 
 
 def squeezed(width: int, ratio: float) -> int:

@@ -109,7 +109,10 @@ def by_heads(
         for part, rest, axes in (("weight", (width,), " _"), ("bias", (), "")):
             shape = (heads, dim, *rest)
             fold, unfold = (mean, _repeat) if grouped else (None, None)
-            shared[f"{name}.{part}"] = Shared(shape, f"heads _{axes}", fold, unfold)
+            together = heads // kv_heads if grouped else 1
+            shared[f"{name}.{part}"] = Shared(
+                shape, f"heads _{axes}", fold, unfold, together=together
+            )
     shared["proj.weight"] = Shared((width, heads, value_dim), "_ heads _")
     return shared
 

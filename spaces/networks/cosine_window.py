@@ -13,6 +13,8 @@ from ..mixers.cosine_window import POSITION_HIDDEN
 from .sharing import Shared
 from .window import WindowAttention
 
+SCALE = math.log(10)  # logarithm of the scale to start with
+
 
 class CosineWindowAttention(WindowAttention):
     """Attention inside windows by the angle between query and key.
@@ -28,7 +30,7 @@ class CosineWindowAttention(WindowAttention):
     def __init__(self, place: Place) -> None:
         super().__init__(replace(place, relative=False))
         heads, units = self.num_heads, POSITION_HIDDEN
-        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), SCALE))
         self.position_in = nn.Parameter(torch.zeros(units, 2))
         self.position_bias = nn.Parameter(torch.zeros(units))
         self.position_out = nn.Parameter(torch.zeros(heads, units))
@@ -37,7 +39,8 @@ class CosineWindowAttention(WindowAttention):
                 nn.init.trunc_normal_(weight, std=0.02)
         self.register_buffer("distances", _distances(self.window), persistent=False)
         self.shared |= {
-            "logit_scale": Shared((heads, 1, 1), "heads _ _"),
+            "logit_scale": Shared((heads, 1, 1), "heads _ _", start=SCALE),
+            "position_bias": Shared((units,), "_", start=0),
             "position_out": Shared((heads, units), "heads _"),
         }
 

@@ -70,8 +70,8 @@ def with_pixels(
     """The network that sees x as the given one sees scale * x + shift, channel by channel.
 
     The change is folded into the patch embedding, or, where that has no bias, into it and the
-    positions of the patches. That is exact, as patches have no border. A network that is to see
-    its own pixels stays as it is, whatever its stem.
+    positions of the patches right behind it. That is exact, as patches have no border. A network
+    that is to see its own pixels stays as it is, whatever its stem.
 
     Args:
         network: with a patch embedding.
@@ -81,7 +81,7 @@ def with_pixels(
 
     Raises:
         SpaceError: another number of channels, a stem of several layers, or one that has neither
-            bias nor positions.
+            bias nor positions right behind it.
     """
     a = network.architecture
     if in_chans == a.in_chans and set(scale) == {1.0} and not any(shift):
@@ -100,17 +100,19 @@ def with_pixels(
     changed = {f"{STEM}.weight": kernel.float()}
     if f"{STEM}.bias" in state:
         changed[f"{STEM}.bias"] = (state[f"{STEM}.bias"].double() + constant).float()
-    elif "pos_embed" in state:
+    elif "pos_embed" in state and not a.stem_norm:  # a norm between would change the constant
         table = state["pos_embed"].clone()  # (1, prefix + N, C)
         table[:, table.shape[1] - a.grid**2 :] += constant.float()
         changed["pos_embed"] = table
     else:
-        raise SpaceError("its patch embedding has no bias, and there are no positions for one")
+        raise SpaceError(
+            "its patch embedding has no bias, and there are no positions right behind it for one"
+        )
     return _filled(emptied(network, in_chans=in_chans), state | changed)
 
 
 def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
-    """The network with another head: for each class the output that it was, or None.
+    """The network with other heads, exits too: for each class the output that it was, or None.
 
     A new class starts with weights of zero, and so says nothing; as all do where the network had
     no head.
@@ -119,7 +121,7 @@ def with_classes(network: Network, rows: Sequence[int | None]) -> Network:
     state = network.state_dict()
     kept = [(new, old) for new, old in enumerate(rows) if old is not None]
     for name, value in made.state_dict().items():
-        if name.partition(".")[0] in HEADS:
+        if name.partition(".")[0] in HEADS or ".exits." in name:
             head = torch.zeros_like(value)
             for new, old in kept:
                 head[new] = state[name][old]

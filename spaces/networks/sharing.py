@@ -30,6 +30,8 @@ class Shared:
         fold: slice -> parameter, where the parameter is more than the reshaped slice.
         unfold: inverse of fold: (parameter, shape of the slice) -> slice.
         branch: parameters of different branches are not shared with each other.
+        start: its initial value everywhere, where its name and axes do not tell.
+        together: adjacent heads that a fold joins, which are sorted as one.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +39,8 @@ class Shared:
     fold: Fold | None = None
     unfold: Callable[[Tensor, torch.Size], Tensor] | None = None
     branch: str = ""
+    start: float | None = None
+    together: int = 1
 
     def cut(self, source: Tensor, shape: torch.Size) -> Tensor:
         """The parameter of `shape`, as a view of `source` where no fold is needed."""

@@ -134,7 +134,8 @@ def _rules(block: Block, width: int) -> dict[str, Shared]:
         if name != "local":
             shared[f"{name}.conv.weight"] = Shared((heads, dim, width), "heads _ _")
         for part in BATCH_PARTS:
-            shared[f"{name}.bn.{part}"] = Shared((heads, dim), "heads _")
+            start = float(part in ("weight", "running_var"))
+            shared[f"{name}.bn.{part}"] = Shared((heads, dim), "heads _", start=start)
     return shared
 
 

@@ -120,6 +120,22 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
         ("{low: 1, high: 3}", "{low: 1}", "depth: a range needs low, high"),
         ("{low: 1, high: 3}", "{low: 3, high: 1}", "depth: need low <= high"),
         ("{low: 1, high: 3}", "{low: 1, high: 3, step: 0}", "depth: need .*step > 0"),
+        (
+            "[1.0, 2.0]",
+            "{low: 0.5, high: 1.25}",
+            "mlp_ratio: a range of fractions needs a step, got 0.5 to 1.25",
+        ),
+        ("[1.0, 2.0]", "{low: 1, high: 2.5}", "mlp_ratio: a range of fractions needs a step"),
+        (
+            "{low: 1, high: 3}",
+            "{low: 1, high: 4, step: 2}",
+            "depth: in steps of 2 from 1, high must be 3 or 5, got 4",
+        ),
+        (
+            "[1.0, 2.0]",
+            "{low: 0.5, high: 1.3, step: 0.1}\n      mlp_capacity: {low: 0.5, high: 1, step: 0.3}",
+            "mlp_capacity: in steps of 0.3 from 0.5, high must be 0.8 or 1.1, got 1",
+        ),
         ("{low: 1, high: 3}", "{low: a, high: 3}", "depth: low, high and step must be numbers"),
         ("{low: 1, high: 3}", "{low: 1, high: .inf}", "depth: .*inf"),
         ("{low: 1, high: 3}", "{low: 1, high: .nan}", "depth: .*nan"),
@@ -150,6 +166,18 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "name: good",
             "conditions: [{choice: mlp_ratio, when: {mixer: linear}}]",
             "never holds, so the choice is unreachable",
+        ),
+        (
+            "name: good",
+            "conditions: [{choice: mlp_ratio, when: {mixer: window}}, "
+            "{choice: mlp_ratio, when: {mixer: softmax}}]",
+            r"conditions\S*1\S*choice: mlp_ratio has a condition already; give all",
+        ),
+        (
+            "name: good",
+            "conditions: [{choice: weight_bits, when: {mixer: window}}, "
+            "{choice: mixer_weight_bits, when: {mixer: softmax}}]",
+            r"conditions\S*1\S*choice: mixer_weight_bits has a condition already",
         ),
         (
             "name: good",

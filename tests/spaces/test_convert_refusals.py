@@ -46,6 +46,15 @@ def test_transformers_without_a_counterpart_are_refused(
         from_timm(timm.create_model(name, pretrained=False, **ONE, **settings))
 
 
+def test_branches_too_faint_to_prove_anything_are_looked_at_with_scales_of_one() -> None:
+    slim = {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2, "num_classes": 5}
+    model = timm.create_model("vit_tiny_patch16_224", init_values=1e-5, **slim)
+    assert from_timm(model).stages[0].blocks[0].ls1.gamma.detach().max() == pytest.approx(1e-5)
+    model.blocks[1].mlp.act = torch.nn.ReLU()
+    with pytest.raises(SpaceError, match="its logits would change by"):
+        from_timm(model)
+
+
 def test_logits_that_prove_nothing_are_refused() -> None:
     with pytest.raises(SpaceError, match="all logits are 0, which proves nothing"):
         from_timm(MlpMixer(img_size=32, num_blocks=1, embed_dim=16))

@@ -158,6 +158,14 @@ def test_reduction_inside_a_network(pool: str) -> None:
     assert [(p.tokens, p.kept) for [*stage] in places(evit) for p in stage] == [(64, 33), (33, 33)]
 
 
+def test_a_fused_token_never_comes_on_top_of_all() -> None:
+    """On grids so small that the share to keep is rounded up to all of them."""
+    dropping = Block("softmax", num_heads=3, head_dim=8, token_keep=0.9)
+    few = small(*[dropping] * 4, input_size=8)
+    assert [p.kept for [*stage] in places(few) for p in stage] == [3, 2, 1, 1]
+    assert torch.isfinite(randomized(few)(torch.randn(2, 3, 8, 8))).all()
+
+
 def test_keeping_all_is_the_identity() -> None:
     keeping = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48, token_keep=1.0)
     plain = Block("softmax", num_heads=3, head_dim=8, mlp_hidden=48)

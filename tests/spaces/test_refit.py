@@ -57,6 +57,8 @@ def test_channels_and_stems_that_cannot() -> None:
         with_pixels(variant(in_chans=1), [1.0], [0.0], 3)
     with pytest.raises(SpaceError, match="no bias, and there are no positions"):
         with_pixels(variant(stem_bias=False, pos_embed="none"), [2.0] * 3, [0.0] * 3, 3)
+    with pytest.raises(SpaceError, match="no bias, and there are no positions right behind it"):
+        with_pixels(variant(stem_bias=False, stem_norm=True), [2.0] * 3, [0.0] * 3, 3)
     with pytest.raises(SpaceError, match="only a patch embedding"):
         with_pixels(variant(stem="conv"), [2.0] * 3, [0.0] * 3, 3)
     same = variant(stem="conv")
@@ -69,6 +71,18 @@ def test_other_classes(pool: str) -> None:
     x = images(network.architecture)
     with torch.no_grad():
         logits, picked = network(x), with_classes(network, [4, None, 0])(x)
+    assert torch.allclose(picked[:, [0, 2]], logits[:, [4, 0]], atol=1e-5)
+    assert picked[:, 1].equal(torch.zeros(len(x)))
+
+
+def test_other_classes_of_exits() -> None:
+    network = variant(stages=(Stage(16, (BLOCK, BLOCK), exits="1"),))
+    made, x = with_classes(network, [4, None, 0]), images(network.architecture)
+    with torch.no_grad():
+        [logits, picked] = [
+            n.get_submodule("stages.0.exits.1")(n.stages[0].blocks[0](n.enter(x)[0]))
+            for n in (network, made)
+        ]
     assert torch.allclose(picked[:, [0, 2]], logits[:, [4, 0]], atol=1e-5)
     assert picked[:, 1].equal(torch.zeros(len(x)))
 

@@ -185,6 +185,43 @@ def test_sorting_changes_no_output(digits: tuple[SearchSpace, Supernet], mixer: 
         assert difference(supernet(small, x), before_small) > 1e-3
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("mixers", [["grouped"], ["softmax", "grouped"]])
+def test_sorting_keeps_a_start_whose_heads_share_keys(kv_heads: int, mixers: list[str]) -> None:
+    """Whether or not the largest network of the space is one like it."""
+    attention = {"num_heads": 4, "head_dim": 8, "kv_heads": kv_heads, "mixer": mixers}
+    stages = [{"depth": 2, "width": 32, "blocks": {"mlp_ratio": [1.0, 2.0]}}]
+    space = SearchSpace({"input_size": 16, "patch_size": 4, "stages": stages, **attention})
+    start = choose(space, mixer="grouped")
+    network = randomized(start.architecture)
+    query = "stages.0.blocks.0.attn.q.weight"
+    with torch.no_grad():
+        importance = torch.tensor([0.5, 3.0, 1.0, 4.0])
+        network.get_parameter(query).mul_(importance.repeat_interleave(8)[:, None])
+        supernet, x = Supernet.from_network(space, network), images(start)
+        assert difference(supernet(start, x), network(x)) < 1e-4
+        heads = supernet.params[query].square().sum((1, 2)).tolist()
+    assert heads[0] == max(heads)
+
+
+def test_heads_that_one_mixer_has_more_of_are_sorted_too() -> None:
+    """Mixers share projections, but not all that is sorted with them."""
+    blocks = {"mixer": ["softmax", "window"], "num_heads": [2, 4]}
+    stages = [{"depth": 1, "width": 32, "window_size": 2, "blocks": blocks}]
+    around = {"input_size": 16, "patch_size": 4, "global_pool": "avg", "pos_embed": "relative"}
+    clause = {"num_heads": 4, "mixer": "window"}
+    space = SearchSpace({**around, "forbidden": [clause], "stages": stages})
+    supernet = Supernet(space)
+    randomize(supernet.state_dict())
+    x = images(space.largest())
+    with torch.no_grad():
+        before = supernet(space.largest(), x)
+        supernet.sort_by_importance()
+        assert difference(supernet(space.largest(), x), before) < 1e-4
+        for candidate in space.sample(8):
+            assert torch.isfinite(supernet(candidate, x)).all()
+
+
 def test_sorting_puts_the_most_important_first(digits: tuple[SearchSpace, Supernet]) -> None:
     _, supernet = digits
     supernet.sort_by_importance()
@@ -298,7 +335,7 @@ def test_initial_weights_let_signals_through(initial: Supernet) -> None:
     for name, tensor in initial.state_dict().items():
         last = name.partition("@")[0].rpartition(".")[2]
         scales = ("gamma", "point_gamma", "running_var")
-        if last in scales or (last == "weight" and tensor.ndim == 1):
+        if last in scales or (last == "weight" and (tensor.ndim == 1 or ".bn." in name)):
             assert (tensor == 1).all(), name
         elif last in ("bias", "running_mean", "bias_table", "point"):
             assert (tensor == 0).all(), name
