@@ -14,6 +14,7 @@ from torch import Tensor
 from ...spaces import Candidate
 from ...spaces.errors import RunError
 from ...spaces.networks import Network
+from ...spaces.networks.refit import LEAVING
 from ..config import AdaptConfig, Balance
 from ..console import progress, stop_request
 from ..data.balance import class_weights
@@ -198,7 +199,7 @@ class Adaptation:
 
 
 def layer_scale(network: Network, decay: float) -> Callable[[str], float]:
-    """Factor of the learning rate by the name of a parameter: 1 at the head, less below it."""
+    """Factor of the learning rate by the name of a parameter: 1 after the blocks, less below."""
     depths = [len(stage.blocks) for stage in network.architecture.stages]
     total = sum(depths) + 1
 
@@ -207,7 +208,7 @@ def layer_scale(network: Network, decay: float) -> Callable[[str], float]:
         if found:
             stage, block = int(found[1]), int(found[2] or 0)
             return decay ** (total - 1 - sum(depths[:stage]) - block)
-        return 1.0 if name.startswith(("norm.", "head")) else decay**total
+        return 1.0 if name.partition(".")[0] in LEAVING else decay**total
 
     return scale
 

@@ -218,6 +218,35 @@ def test_rates_fall_from_the_head_down(own: Own) -> None:
     assert found["patch_embed.proj.weight"] == found["pos_embed"] == found["cls_token"] == 0.125
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"global_pool": "map"},
+        {"global_pool": "avg", "final_norm": "pooled", "pre_norm": True},
+        {"global_pool": "avg", "head_hidden": 16, "head_norm": True, "stem_norm": True},
+        {"global_pool": "avg_distill", "final_norm": "pooled"},
+    ],
+)
+def test_all_that_follows_the_blocks_learns_as_fast_as_the_head(fields: dict[str, Any]) -> None:
+    block = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=32)
+    architecture = Architecture(
+        stages=(Stage(16, (block,) * 2),),
+        input_size=8,
+        patch_size=4,
+        in_chans=1,
+        num_classes=4,
+        **fields,
+    )
+    network = Network(architecture)
+    scale = layer_scale(network, 0.5)
+    parts = [name for name, _ in network.named_children()]
+    behind = parts[parts.index("stages") + 1 :]
+    found = {
+        name: scale(name) for name, _ in network.named_parameters() if not name.startswith("stages")
+    }
+    assert found == {n: 1 if n.partition(".")[0] in behind else 0.125 for n in found}
+
+
 def test_adaptation_teaches_new_classes(
     own: Own, own_space: SearchSpace, data: Data, tmp_path: Path
 ) -> None:
