@@ -19,7 +19,7 @@ from ..store.run_folder import RunPaths
 from .assignment import check_counts
 from .augment import Norm
 from .catalog import Catalog, Row
-from .dataset import Data, Images
+from .dataset import Data, Images, mixed
 from .digits import CLASSES, read_digits
 from .pixels import Look
 from .planning import ReadingPlan, plan_reading
@@ -146,7 +146,7 @@ def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
     rows, labels = dict[str, Tensor](), dict[str, Tensor]()
     for split in ("train", "search", "validation"):
         chosen = catalog.rows_of(split)
-        chosen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SHOWN)).long()].tolist()
+        chosen = chosen[mixed(len(chosen), SHOWN)].tolist()
         rows[split] = torch.from_numpy(pixels_of(config, size, chosen))
         labels[split] = torch.tensor([numbers[catalog.rows[i].label] for i in chosen])
     rows["test"], labels["test"] = rows["search"], labels["search"]

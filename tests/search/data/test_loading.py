@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ from vitpareto.search.config import DataConfig
 from vitpareto.search.data import rows
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.dataset import Data
-from vitpareto.search.data.loading import load_data, record_images
+from vitpareto.search.data.loading import (
+    SHOWN,
+    catalog_of,
+    load_data,
+    record_images,
+    sample_data,
+)
 from vitpareto.search.data.rows import MappedRows
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.store.run_folder import RunPaths
@@ -59,6 +66,18 @@ def test_digits_are_recorded_as_they_are_in_memory(tmp_path: Path) -> None:
     same(recorded(DataConfig(), 16, tmp_path / "run"), load_data(DataConfig(), 16))
     catalog = Catalog.load(RunPaths(tmp_path / "run").catalog, RunPaths(tmp_path / "run").images)
     assert len({row.digest for row in catalog.rows}) > 1700
+
+
+def test_a_sample_has_all_classes_whatever_the_order_of_the_rows() -> None:
+    catalog = catalog_of(DataConfig(), 8)
+    rows = [
+        replace(row, label=str(i % 2), split=("train", "search", "validation", "")[i // 512])
+        for i, row in enumerate(catalog.rows)
+    ]
+    data = sample_data(DataConfig(), 8, replace(catalog, rows=rows))
+    for split in ("train", "search", "validation"):
+        labels = data.split(split).labels
+        assert len(labels) == SHOWN and 0.4 < labels.float().mean() < 0.6
 
 
 def test_later_files_and_lost_files_change_nothing(tmp_path: Path) -> None:
