@@ -10,6 +10,7 @@ import numpy as np
 
 from ...spaces.errors import RunError
 from ..config import DataConfig
+from .dataset import mixed
 from .pixels import Look, choose_channels, choose_fit
 from .reading import Pixels, read_all, unreadable
 from .sources import list_images
@@ -80,7 +81,5 @@ def _limited(listing: Listing, limit: int, seed: int) -> Listing:
 
 
 def _sample(listing: Listing) -> Listing:
-    """Images from all of a listing, in equal steps."""
-    total = len(listing.entries)
-    few = min(total, SAMPLE)
-    return listing.only([i * total // few for i in range(few)])
+    """Some images from all of a listing."""
+    return listing.only(mixed(len(listing.entries), SAMPLE).tolist())

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.search.data.pictures import colors, folder, picture
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data import planning
 from vitpareto.search.data.assignment import check_counts
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
@@ -76,6 +77,18 @@ def test_every_image_is_in_one_split_under_its_label(tmp_path: Path) -> None:
         assert split.labels.equal((red[:, 0, 0] >= 100).long())
         seen += red[:, 0, 0].tolist()
     assert sorted(seen) == [float(100 * k + i) for k in range(2) for i in range(20)]
+
+
+def test_how_images_are_shown_is_decided_whatever_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gray and colored images take turns, and so would those of equal steps be all gray."""
+    monkeypatch.setattr(planning, "SAMPLE", 8)
+    for i in range(16):
+        picture(tmp_path / f"{i}.png", 90 + i, "RGB" if i % 2 else "L")
+    table = tmp_path / "set.csv"
+    table.write_text("path,label\n" + "".join(f"{i}.png,{'ab'[i // 8]}\n" for i in range(16)))
+    assert planning.plan_reading(DataConfig(root=str(table)), 8).look.channels == 3
 
 
 def test_declared_splits_are_used_for_what_they_are(tmp_path: Path) -> None:
