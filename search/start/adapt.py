@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ...spaces import Candidate
-from ...spaces.errors import RunError
 from ...spaces.networks import Network
 from ...spaces.networks.refit import LEAVING
 from ..config import AdaptConfig, Balance
@@ -24,7 +23,7 @@ from ..training.checkpoint import Checkpoint, State
 from ..training.finetune import Best
 from ..training.forward import predict
 from ..training.losses import label_loss
-from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.optimizer import Optimizer, check_finite, fast_matmul, finite, torch_device
 from ..training.parts import Parts
 from ..training.teacher import batches_in, shuffled
 from .patches import Patches
@@ -72,7 +71,8 @@ class Adaptation:
             "_probed" where there was a probe, and those at the end with their intervals.
 
         Raises:
-            RunError: the loss is no number, or the checkpoint is of another training.
+            RunError: the loss, a gradient or a logit is no number, or the checkpoint is of another
+                training.
             KeyboardInterrupt: as asked, after the checkpoint was written.
         """
         config = self.config
@@ -92,6 +92,9 @@ class Adaptation:
         if state:
             optimizer.load_state_dict(state.tensors, state.step)
 
+        def judge(_: Network) -> float:
+            return fmean(self._scores(patches))
+
         def keep() -> None:
             tensors = {f"{NOW}{n}": v for n, v in network.state_dict().items()}
             tensors |= {f"{BEST}{n}": v for n, v in best.weights.items()}
@@ -108,12 +111,10 @@ class Adaptation:
                 loss = self._loss(patches, images, index, optimizer.done)
                 mean = parts.backward(len(index), loss, optimizer)
                 check_finite(mean, "start", optimizer.done)
-                try:
+                with finite("start", "try a smaller start.adapt.lr"):
                     optimizer.step()
-                except ArithmeticError as error:
-                    raise RunError(f"start: {error}; try a smaller start.adapt.lr") from error
-                if optimizer.done % each == 0:
-                    best.offer(network, optimizer.average, lambda _: fmean(self._scores(patches)))
+                    if optimizer.done % each == 0:
+                        best.offer(network, optimizer.average, judge)
                 bar.set_postfix({counts: f"{best.score:.1%}"}, refresh=False)
                 bar.update()
                 if asked.is_set():
@@ -133,7 +134,8 @@ class Adaptation:
         passes = self.config.probe_epochs
 
         def offer(name: str) -> None:
-            scores = self._scores(patches)
+            with finite("start", "a damaged checkpoint, or images of another kind"):
+                scores = self._scores(patches)
             facts[f"{self.goal}_{name}"] = scores[0]
             best.offer(network, {}, lambda _: fmean(scores))
 

@@ -28,7 +28,7 @@ from .checkpoint import Checkpoint, State
 from .exits import fit_exits
 from .forward import answer, predict
 from .losses import Lesson
-from .optimizer import Optimizer, check_finite, torch_device
+from .optimizer import Optimizer, check_finite, finite, torch_device
 from .parts import Parts
 from .supernet import fresh
 from .teacher import Lessons
@@ -111,9 +111,14 @@ class FineTuning:
         return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:
-        """The state before the first step; what a training begins with may stay the best."""
+        """The state before the first step; what a training begins with may stay the best.
+
+        Raises:
+            RunError: a logit is no number.
+        """
         best, network = Best(), finalist.network
-        best.offer(network, {}, partial(self.judge, finalist.candidate))
+        with finite(f"training {finalist.candidate.key}", "they were so before its first step"):
+            best.offer(network, {}, partial(self.judge, finalist.candidate))
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         notes = {"score": best.score, "stale": best.stale, "slices": 0}
         return State(0, tensors, notes | ({"ramp": 0.0} if finalist.direct else {}))
@@ -126,7 +131,7 @@ class FineTuning:
         """State after one more slice.
 
         Raises:
-            RunError: the loss or a gradient is no number.
+            RunError: the loss, a gradient or a logit is no number.
         """
         with torch.random.fork_rng(devices=[]):
             network = Network(candidate.architecture).to(torch_device())
@@ -157,14 +162,12 @@ class FineTuning:
             layers = layers if now == before else compressible(network, now)
             mean = parts.learn(lesson, loss, optimizer)
             check_finite(mean, f"training {candidate.key}", optimizer.done)
-            try:
+            with finite(f"training {candidate.key}"):
                 optimizer.step()
-            except ArithmeticError as error:
-                raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
-            # Before the end of the ramp the model is less compressed, and so another one.
-            last = optimizer.done == steps
-            if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
-                best.offer(network, optimizer.average, partial(self.judge, candidate))
+                # Before the end of the ramp the model is less compressed, and so another one.
+                last = optimizer.done == steps
+                if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
+                    best.offer(network, optimizer.average, partial(self.judge, candidate))
             if last or best.stale >= self._patience or time.monotonic() > end:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)

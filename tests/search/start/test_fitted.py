@@ -265,6 +265,15 @@ def test_adaptation_teaches_new_classes(
     assert accuracy(predict(network, split.images), split.labels)["accuracy"] == facts["accuracy"]
 
 
+def test_an_adaptation_of_which_nothing_is_left_is_one_line(
+    own: Own, own_space: SearchSpace, data: Data, tmp_path: Path
+) -> None:
+    config = config_of(own, adapt=AdaptConfig(epochs=1, batch_size=2000, lr=1e6))
+    network, knows = fit(open_start(config), config, own_space, data)
+    with pytest.raises(RunError, match=r"start: the logits .*; try a smaller start\.adapt\.lr"):
+        Adaptation(data, config.adapt, 0)(network, Checkpoint(tmp_path / "c"), knows)
+
+
 def test_a_stopped_adaptation_goes_on_as_if_it_had_not_been(
     own: Own, own_space: SearchSpace, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,19 @@ def test_one_that_diverges_does_not_keep_the_others(
         train_finalists([bad], tuning(made, lessons))
 
 
+def test_answers_that_are_no_numbers_cost_one_finalist(
+    made: Made, lessons: Lessons, tmp_path: Path
+) -> None:
+    bad, good = (Finalist(made.candidate, copy(made), tmp_path / name) for name in ("bad", "good"))
+    with torch.no_grad():
+        bad.network.head.bias.fill_(float("inf"))
+    assert train_finalists([bad, good], tuning(made, lessons)) == [good]
+    wild = tuning(made, lessons, FinishConfig(epochs=1, batch_size=2000, lr=1e6, ramp=0.0))
+    other = Finalist(made.candidate, copy(made), tmp_path / "other")
+    with pytest.raises(RunError, match=r"training .*: the logits are not .*; try a smaller lr"):
+        train_finalists([other], wild)
+
+
 def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     train(made, lessons, tmp_path / "kept")
     with pytest.raises(RunError, match="is a checkpoint of another"):
