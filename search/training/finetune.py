@@ -31,7 +31,7 @@ from .losses import Lesson
 from .optimizer import Optimizer, check_finite, finite, torch_device
 from .parts import Parts
 from .supernet import fresh
-from .teacher import Lessons
+from .teacher import SOFT, Lessons
 
 SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
 PATIENCE = 6, 0.25  # passes without a gain after which it stops: at least, and as a share of all
@@ -92,9 +92,11 @@ class FineTuning:
 
     @property
     def recipe(self) -> str:
-        """What the configuration says of one training, as JSON."""
-        new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
-        return self.config.recipe(*new)
+        """What the configuration says of one training, in lines of JSON."""
+        # What older checkpoints do not know is left out where it is as it was then.
+        own = self.config.recipe(*(() if self.config.layers else ("layers",)))
+        losses = self.lessons.config
+        return own if losses == SOFT else f"{own}\n{losses.model_dump_json()}"
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
