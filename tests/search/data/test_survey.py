@@ -174,6 +174,25 @@ def test_a_group_of_a_declared_split_is_trained_on_nowhere(tmp_path: Path) -> No
     assert not any("groups lie" in line for line in catalog.warnings)
 
 
+def test_a_copy_of_what_is_left_out_is_trained_on_nowhere(tmp_path: Path) -> None:
+    """Whoever is in the group of a test image may be known from a copy that has no group."""
+    rows = [f"{i}.png,{'ab'[i % 2]},{'test' if i < 4 else ''}," for i in range(40)]
+    for i in range(40):
+        noise(tmp_path / f"{i}.png", i)
+    rows[0] += "person"
+    rows[4] += "person"
+    copyfile(tmp_path / "4.png", tmp_path / "copy.png")
+    copyfile(tmp_path / "copy.png", tmp_path / "again.png")
+    noise(tmp_path / "beside.png", 99)
+    rows += ["copy.png,a,,", "again.png,a,,other", "beside.png,a,,other", "9.png,b,train,person"]
+    rows.remove("9.png,b,,")
+    (tmp_path / "set.csv").write_text("\n".join(["path,label,split,group", *rows]))
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
+    out = {row.path for row in catalog.rows if not row.split}
+    assert out == {"4.png", "copy.png", "again.png", "beside.png"}
+    assert split_of(catalog)["9.png"] in ("train", "search", "validation"), "as declared"
+
+
 def test_a_declared_split_of_which_nothing_is_left_is_said(tmp_path: Path) -> None:
     noisy(tmp_path / "set" / "train", each=40)
     for name in "ab":
