@@ -91,6 +91,10 @@ class TimmReader:
             raise UnreadableImage("damaged") from error
         return image, content
 
+    def stamp(self, index: int) -> str:
+        """See `Reader`; these data sets are written once."""
+        return ""
+
 
 def _opened(name: str, root: str, split: str) -> Any:
     try:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.search.data.pictures import folder, picture
-from tests.search.data.test_survey import noisy
+from tests.search.data.test_survey import noise, noisy
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data import rows
 from vitpareto.search.data.catalog import Catalog
@@ -26,6 +26,7 @@ from vitpareto.search.data.loading import (
     sample_data,
 )
 from vitpareto.search.data.rows import MappedRows
+from vitpareto.search.data.sources.listing import digest
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.store.run_folder import RunPaths
 from vitpareto.spaces.errors import RunError
@@ -178,6 +179,21 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
     assert "empty file" in paths.reading.read_text()
     (root / "a" / "3.png").write_bytes(whole)
     assert not record_images(config, 8, paths).skipped
+    same(load_data(config, 8, None, paths), load_data(config, 8))
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    root, paths = noisy(tmp_path / "set", each=24), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    config = DataConfig(root=str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Catalog, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            record_images(config, 8, paths)
+    noise(root / "a" / "3.png", 777)
+    catalog = record_images(config, 8, paths)
+    (row,) = [row for row in catalog.rows if row.path == "a/3.png"]
+    assert row.digest == digest((root / "a" / "3.png").read_bytes())
     same(load_data(config, 8, None, paths), load_data(config, 8))
 
 
