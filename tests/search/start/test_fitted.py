@@ -20,6 +20,7 @@ from vitpareto.search.start.derive import derived_spec
 from vitpareto.search.start.fitted import (
     Start,
     check_start,
+    class_rows,
     fit,
     load_network,
     open_start,
@@ -115,6 +116,23 @@ def test_weights_of_a_file_go_before_those_of_the_folder(
     (tmp_path / "names.txt").write_text("\n".join(names))
     with pytest.raises(RunError, match=r"names 10 classes, .* has 11 outputs"):
         fitted(config, own_space, data)
+
+
+def test_names_of_classes_that_nearly_fit(own: Own, tmp_path: Path) -> None:
+    start, file = open_start(config_of(own)), tmp_path / "names.txt"
+    config = config_of(own, classes=str(file))
+
+    def rows(names: str, *classes: str) -> list[int | None]:
+        file.write_text("\n".join([*names.split(), *"01234"]), "utf-8")
+        return class_rows(start, config, classes)
+
+    assert rows("crane Dog dog crane cat", "dog", "new", "Dog") == [2, None, 1]
+    with pytest.raises(RunError, match=r"names\.txt: holds 'crane' twice"):
+        rows("crane dog jay crane cat", "dog", "crane")
+    with pytest.raises(RunError, match=r"it holds 'Dog', the class is 'dog'$"):
+        rows("crane Dog jay crane cat", "dog", "cat")
+    with pytest.raises(RunError, match=r"it holds 'caf\\xe9', the class is 'cafe\\u0301'$"):
+        rows("caf\u00e9 dog jay owl cat", "dog", "cafe\u0301")
 
 
 def test_what_knows_other_classes_is_not_taken_as_it_is(
