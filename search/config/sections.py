@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ...spaces.errors import did_you_mean
 from ...spaces.space import is_file_name
@@ -83,6 +90,13 @@ class DataConfig(Section):
             del given["broken"]
         is_folder = given.get("root") and given.get("name", "digits") == "digits"
         return given | ({"name": "folder"} if is_folder else {})
+
+    @field_validator("classes")
+    @classmethod
+    def _of_others(cls, file: str, info: ValidationInfo) -> str:
+        if file and info.data.get("name") == "digits":
+            raise ValueError(f"digits have an order of their own, got {file}: name images in root")
+        return file
 
     @property
     def is_digits(self) -> bool:

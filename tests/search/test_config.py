@@ -101,6 +101,11 @@ def test_any_key_can_be_set(key: str) -> None:
     assert found[last] == float(key.partition("=")[2])
 
 
+def test_digits_have_classes_of_their_own() -> None:
+    with pytest.raises(ConfigError, match=r"data\.classes: digits have an order of their own"):
+        load_config("digits", ["data.classes=names.txt"])
+
+
 def test_a_mistake_names_the_line_or_the_override(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("# first\nspace: digits\nsearch:\n  trials: 5\n  seed: x\n")

@@ -22,9 +22,11 @@ from vitpareto.search.data.loading import (
     SHOWN,
     catalog_of,
     load_data,
+    pixels_of,
     record_images,
     sample_data,
 )
+from vitpareto.search.data.pixels import Look
 from vitpareto.search.data.rows import MappedRows
 from vitpareto.search.data.sources.listing import digest
 from vitpareto.search.data.splits import SPLITS
@@ -67,6 +69,23 @@ def test_digits_are_recorded_as_they_are_in_memory(tmp_path: Path) -> None:
     same(recorded(DataConfig(), 16, tmp_path / "run"), load_data(DataConfig(), 16))
     catalog = Catalog.load(RunPaths(tmp_path / "run").catalog, RunPaths(tmp_path / "run").images)
     assert len({row.digest for row in catalog.rows}) > 1700
+
+
+def test_what_is_asked_of_images_holds_for_digits() -> None:
+    few = DataConfig(limit=120, channels=3, fit="pad")
+    data, all_ = load_data(few, 8), load_data(DataConfig(), 8)
+    assert sum(data.count(split) for split in SPLITS) == 120
+    counts = sum(data.split(split).labels.bincount(minlength=10) for split in SPLITS)
+    assert counts.tolist() == [12] * 10
+    assert data.look == Look(8, 3, "pad") and data.split("search").images.shape[1:] == (3, 8, 8)
+    pixels = pixels_of(few, 8, [0, 1])
+    assert (pixels == pixels[:, :1]).all()
+    rows = catalog_of(few, 8).rows[:2]
+    numbers = [int(row.path.removeprefix("digits/")) for row in rows]
+    assert (pixels[:, :1] == pixels_of(DataConfig(), 8, numbers)).all()
+    assert all_.in_chans == 1 and sum(all_.count(split) for split in SPLITS) == 1797
+    with pytest.raises(RunError, match="class '0' has too few images"):
+        load_data(DataConfig(limit=20), 8)
 
 
 def test_a_sample_has_all_classes_whatever_the_order_of_the_rows() -> None:
