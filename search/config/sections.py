@@ -20,7 +20,7 @@ from ...spaces.space import is_file_name
 from ..pareto.by_device import check_metric, objectives_on, on_each
 from ..pareto.objectives import MAXIMIZED, Objective, goal
 from ..samplers import SAMPLERS
-from .section import Positive, Seconds, Section, Share, share_text
+from .section import Positive, Seconds, Section, Seed, Share, share_text
 from .trainings import AdaptConfig
 
 Balance = Literal["none", "weight", "sample"]
@@ -71,7 +71,7 @@ class DataConfig(Section):
     search: Share = 0.17
     validation: Share = 0.17
     test: Share = 0.17
-    seed: int = 0
+    seed: Seed = 0
     balance: Balance = "none"
 
     @model_validator(mode="before")
@@ -237,7 +237,7 @@ class SearchConfig(Section):
     storage: str = ""
     objectives: tuple[str, ...] = ("accuracy", "latency_ms", "size_mb")
     limits: dict[str, float] = Field(default_factory=dict[str, float])
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("sampler")
     @classmethod
