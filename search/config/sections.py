@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ...spaces.errors import did_you_mean
 from ...spaces.space import is_file_name
 from ..pareto.by_device import check_metric, objectives_on, on_each
 from ..pareto.objectives import MAXIMIZED, Objective, goal
 from ..samplers import SAMPLERS
-from .section import Positive, Seconds, Section, Share, share_text
+from .section import Positive, Seconds, Section, Seed, Share, share_text
 from .trainings import AdaptConfig
 
 Balance = Literal["none", "weight", "sample"]
@@ -64,7 +71,7 @@ class DataConfig(Section):
     search: Share = 0.17
     validation: Share = 0.17
     test: Share = 0.17
-    seed: int = 0
+    seed: Seed = 0
     balance: Balance = "none"
 
     @model_validator(mode="before")
@@ -83,6 +90,13 @@ class DataConfig(Section):
             del given["broken"]
         is_folder = given.get("root") and given.get("name", "digits") == "digits"
         return given | ({"name": "folder"} if is_folder else {})
+
+    @field_validator("classes")
+    @classmethod
+    def _of_others(cls, file: str, info: ValidationInfo) -> str:
+        if file and info.data.get("name") == "digits":
+            raise ValueError(f"digits have an order of their own, got {file}: name images in root")
+        return file
 
     @property
     def is_digits(self) -> bool:
@@ -223,7 +237,7 @@ class SearchConfig(Section):
     storage: str = ""
     objectives: tuple[str, ...] = ("accuracy", "latency_ms", "size_mb")
     limits: dict[str, float] = Field(default_factory=dict[str, float])
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("sampler")
     @classmethod

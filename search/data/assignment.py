@@ -45,7 +45,8 @@ def assign(
 
     Splits that the source declares stay as they are, except that a copy of an image of the test
     split is nowhere else, and one of the validation split is not in the train split. An image
-    without a split is left out where a declared one holds its group.
+    without a split is left out where a declared one is in its group, to which copies belong of any
+    image in it.
     """
     entries = listing.entries
     copied = dict(zip(readable, copies.group.tolist(), strict=True))
@@ -59,14 +60,22 @@ def assign(
             else:
                 splits[i] = split
         held |= {copied[i]: split for i in mine if i in splits}
-    grouped = {entries[i].group: split for i, split in splits.items() if entries[i].group}
+    loose = [i for i in readable if entries[i].split in ("", *DECLARED)]
+    grown = _joined([copied[i] for i in loose], [entries[i].group for i in loose])
+    group_of = dict(zip(loose, grown.tolist(), strict=True))
+    grouped = {
+        group_of[i]: split
+        for split in reversed(DECLARED)
+        for i in loose
+        if entries[i].split == split
+    }
     pool = list[int]()
     for i in readable:
         if entries[i].split in DECLARED:
             continue
         if split := held.get(copied[i]):
             notes[i] = f"copy of an image of the {split} split"
-        elif not entries[i].split and (split := grouped.get(entries[i].group)):
+        elif i in group_of and (split := grouped.get(group_of[i])):
             notes[i] = f"in a group of the {split} split"
         else:
             pool.append(i)

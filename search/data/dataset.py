@@ -37,7 +37,7 @@ class Split:
 
         They are the same ones each time, and the first of those that a larger count gives.
         """
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
+        order = mixed(len(self), count)
         return Split(self.images[order], self.labels[order])
 
 
@@ -153,8 +153,7 @@ class Data:
         most = max(1, megabytes * 2**20 // (4 * look.channels * look.size**2))
         if total <= most:
             return torch.arange(total)
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-        return order[:most].sort().values
+        return mixed(total, most).sort().values
 
     def _break_seal(self, force: bool) -> None:
         if self._readings and not force:
@@ -165,6 +164,14 @@ class Data:
         self._readings.append({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "forced": force})
         if self._seal:
             write_json(self._seal, self._readings)
+
+
+def mixed(total: int, count: int) -> Tensor:
+    """Numbers of at most `count` of `total` images, mixed.
+
+    Equal steps would meet the same class again and again where rows of classes take turns.
+    """
+    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CLASSES = tuple(str(digit) for digit in range(10))
+GRAY = 1  # channels
 
 
 def read_digits(size: int) -> tuple[Tensor, Tensor]:

@@ -19,14 +19,14 @@ from ..store.run_folder import RunPaths
 from .assignment import check_counts
 from .augment import Norm
 from .catalog import Catalog, Row
-from .dataset import Data, Images
-from .digits import CLASSES, read_digits
+from .dataset import Data, Images, mixed
+from .digits import CLASSES, GRAY, read_digits
 from .pixels import Look
-from .planning import ReadingPlan, plan_reading
+from .planning import ReadingPlan, evenly, plan_reading
 from .reading import Pixels, read_all
 from .rows import Rows, check_room, open_pixels, rows_of
 from .sources.listing import digest
-from .splits import SPLITS, split_by_class
+from .splits import SPLITS, check_splits, split_by_class
 from .survey import survey
 
 SHOWN = 256  # images of a split on which a ready model is looked at before a run starts
@@ -101,7 +101,7 @@ def channels_and_classes(config: DataConfig, size: int, paths: RunPaths) -> tupl
         RunError: the source cannot be read.
     """
     if config.is_digits:
-        return 1, len(CLASSES)
+        return config.channels or GRAY, len(CLASSES)
     if paths.begun and paths.catalog.exists():  # otherwise it may be of other images
         catalog = Catalog.load(paths.catalog, paths.images)
         return catalog.look.channels, len(catalog.class_names)
@@ -146,7 +146,7 @@ def sample_data(config: DataConfig, size: int, catalog: Catalog) -> Data:
     rows, labels = dict[str, Tensor](), dict[str, Tensor]()
     for split in ("train", "search", "validation"):
         chosen = catalog.rows_of(split)
-        chosen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SHOWN)).long()].tolist()
+        chosen = chosen[mixed(len(chosen), SHOWN)].tolist()
         rows[split] = torch.from_numpy(pixels_of(config, size, chosen))
         labels[split] = torch.tensor([numbers[catalog.rows[i].label] for i in chosen])
     rows["test"], labels["test"] = rows["search"], labels["search"]
@@ -186,14 +186,18 @@ def _images(catalog: Catalog, rows: Mapping[str, Rows]) -> Images:
 def _digits(config: DataConfig, size: int) -> tuple[Catalog, Pixels]:
     """Catalog and pixels of the digits."""
     pixels, labels = read_digits(size)
-    look = Look(size, 1, "squash")
+    chosen = evenly(labels.tolist(), config.limit, config.seed)
+    look = Look(size, config.channels or GRAY, config.fit or "squash")  # a square fits in any way
+    pixels, labels = pixels[chosen].repeat(1, look.channels, 1, 1), labels[chosen]
     splits = [""] * len(labels)
-    for part, index in split_by_class(labels, config.shares, config.seed).items():
+    parts = split_by_class(labels, config.shares, config.seed)
+    check_splits(labels, parts, CLASSES)
+    for part, index in parts.items():
         for i in index.tolist():
             splits[i] = part
     rows = [
-        Row(f"digits/{i}", CLASSES[label], splits[i], digest(pixels[i].numpy().tobytes()))
-        for i, label in enumerate(labels.tolist())
+        Row(f"digits/{number}", CLASSES[label], split, digest(image.numpy().tobytes()))
+        for number, label, split, image in zip(chosen, labels.tolist(), splits, pixels, strict=True)
     ]
     facts = {"source": "scikit-learn's digits", "files": len(rows)}
     return Catalog(config.label, CLASSES, look, rows, (), facts, (), ()), pixels.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...spaces.errors import RunError
 from ..config import DataConfig
+from .dataset import mixed
 from .pixels import Look, choose_channels, choose_fit
 from .reading import Pixels, read_all, unreadable
 from .sources import list_images
@@ -64,23 +66,26 @@ def plan_reading(config: DataConfig, size: int) -> ReadingPlan:
 
 def _limited(listing: Listing, limit: int, seed: int) -> Listing:
     """At most `limit` images, the same number of each class, and all of a declared test split."""
-    cut = [i for i, entry in enumerate(listing.entries) if entry.split not in DECLARED]
-    if not limit or len(cut) <= limit:
-        return listing
-    each = max(1, limit // len({listing.entries[i].label for i in cut}))
-    order = np.random.default_rng(seed).permutation(cut).tolist()
-    taken = Counter[str]()
-    chosen = {i for i, entry in enumerate(listing.entries) if entry.split in DECLARED}
-    for i in order:
-        label = listing.entries[i].label
-        if taken[label] < each:
-            taken[label] += 1
-            chosen.add(i)
-    return listing.only(sorted(chosen))
+    kept, cut = list[int](), list[int]()
+    for i, entry in enumerate(listing.entries):
+        (kept if entry.split in DECLARED else cut).append(i)
+    chosen = evenly([listing.entries[i].label for i in cut], limit, seed)
+    return listing.only(sorted([*kept, *(cut[i] for i in chosen)]))
+
+
+def evenly(labels: Sequence[Hashable], limit: int, seed: int) -> list[int]:
+    """Numbers of at most `limit` images, as many of each class; of all images where it is 0."""
+    if not limit or len(labels) <= limit:
+        return [*range(len(labels))]
+    each = max(1, limit // len({*labels}))
+    taken, chosen = Counter[Hashable](), list[int]()
+    for i in np.random.default_rng(seed).permutation(len(labels)).tolist():
+        if taken[labels[i]] < each:
+            taken[labels[i]] += 1
+            chosen.append(i)
+    return sorted(chosen)
 
 
 def _sample(listing: Listing) -> Listing:
-    """Images from all of a listing, in equal steps."""
-    total = len(listing.entries)
-    few = min(total, SAMPLE)
-    return listing.only([i * total // few for i in range(few)])
+    """Some images from all of a listing."""
+    return listing.only(mixed(len(listing.entries), SAMPLE).tolist())

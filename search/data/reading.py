@@ -39,6 +39,7 @@ class Seen:
         height: likewise.
         mode: Pillow's, of the file.
         reason: why it cannot be used; empty where it can.
+        stamp: of its file, taken before it was read.
     """
 
     digest: str = ""
@@ -46,6 +47,7 @@ class Seen:
     height: int = 0
     mode: str = ""
     reason: str = ""
+    stamp: str = ""
 
 
 def read_all(
@@ -57,26 +59,33 @@ def read_all(
         listing: of the images.
         look: how networks see them.
         keep: takes the pixels of every image that can be read.
-        log: remembers what was read; only images that could not be are read again.
+        log: remembers what was read; only images that could not be, or have changed since, are
+            read again.
     """
     total = len(listing.entries)
     seen = _logged(log)[:total] if log else []
     known = len(seen)
 
     def read(index: int) -> Seen:
+        stamp = listing.read.stamp(index)
         try:
             image, digest = listing.read(index)
             mode, (width, height) = image.mode, upright_size(image)
             keep(index, to_pixels(image, look))
         except UnreadableImage as error:
             return Seen(reason=error.reason)
-        return Seen(digest, width, height, mode)
+        return Seen(digest, width, height, mode, stamp=stamp)
 
     label = f"reading {listing.name}"
     with pixel_limits(), progress(total, label, "image") as bar, _Threads() as threads:
         bar.update(len(seen))
-        for index in [i for i, one in enumerate(seen) if one.reason]:
-            seen[index] = read(index)  # what it needs may be installed or allowed by now
+        # What an image needs may be installed or allowed by now, or another be in its place.
+        stale = (
+            i for i, one in enumerate(seen) if one.reason or one.stamp != listing.read.stamp(i)
+        )
+        if again := [*stale]:
+            for index, one in zip(again, threads.map(read, again), strict=True):
+                seen[index] = one
         while len(seen) < total:
             chunk = range(len(seen), min(len(seen) + CHUNK, total))
             found = threads.map(read, chunk)
@@ -125,7 +134,7 @@ class _Threads:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def map(self, read: Callable[[int], Seen], indices: range) -> list[Seen]:
+    def map(self, read: Callable[[int], Seen], indices: Sequence[int]) -> list[Seen]:
         """Read a chunk."""
         start = time.perf_counter()
         parts = [indices[i :: self._count] for i in range(self._count)]

@@ -24,7 +24,7 @@ from ...spaces.networks.block import ResidualBlock
 from ...spaces.networks.branches import branches_of
 from ...spaces.networks.norms import LayerScale
 from ...spaces.networks.reduction import TokenReduction
-from ...spaces.networks.refit import HEADS
+from ...spaces.networks.refit import HEADS, LEAVING
 from ...spaces.networks.routing import TokenRouter, as_column, returned, taken
 from ...spaces.networks.stems import PatchEmbed
 from ..compress.network import DEFAULT_RECIPES, compressible
@@ -37,8 +37,6 @@ from .slices import original, sliced
 from .start import CHUNK, blocks_of, downsampled, on_grid, shaped, stages_of, stem, tokens
 
 Map = Callable[[Tensor], Tensor]
-# What follows the last block.
-LEAVING = ("norm", "fc_norm", "fc_norm_dist", "attn_pool", "pre_logits", "norm_head", *HEADS)
 
 
 @torch.no_grad()

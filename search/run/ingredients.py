@@ -52,6 +52,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.distribute import train_shared
 from ..training.finetune import CALIBRATION
 from ..training.loss_curves import Health
+from ..training.optimizer import finite
 from ..training.pace import Limit
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import fresh, shared_from
@@ -319,7 +320,8 @@ class Ingredients:
                 )
                 validation = self.data.split("validation")
                 views = views_of(config, len(self.data.train_labels))
-                facts |= accuracy(predict(teacher, validation.images), validation.labels)
+                with finite("teacher"):
+                    facts |= accuracy(predict(teacher, validation.images), validation.labels)
                 answers = make_lessons(self.data, teacher, views, kept if is_ready else None)
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": answers.teacher}))

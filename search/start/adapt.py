@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...spaces import Candidate
-from ...spaces.errors import RunError
 from ...spaces.networks import Network
+from ...spaces.networks.refit import LEAVING
 from ..config import AdaptConfig, Balance
 from ..console import progress, stop_request
 from ..data.balance import class_weights
@@ -23,7 +23,7 @@ from ..training.checkpoint import Checkpoint, State
 from ..training.finetune import Best
 from ..training.forward import predict
 from ..training.losses import label_loss
-from ..training.optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from ..training.optimizer import Optimizer, check_finite, fast_matmul, finite, torch_device
 from ..training.parts import Parts
 from ..training.teacher import batches_in, shuffled
 from .patches import Patches
@@ -71,7 +71,8 @@ class Adaptation:
             "_probed" where there was a probe, and those at the end with their intervals.
 
         Raises:
-            RunError: the loss is no number, or the checkpoint is of another training.
+            RunError: the loss, a gradient or a logit is no number, or the checkpoint is of another
+                training.
             KeyboardInterrupt: as asked, after the checkpoint was written.
         """
         config = self.config
@@ -91,6 +92,9 @@ class Adaptation:
         if state:
             optimizer.load_state_dict(state.tensors, state.step)
 
+        def judge(_: Network) -> float:
+            return fmean(self._scores(patches))
+
         def keep() -> None:
             tensors = {f"{NOW}{n}": v for n, v in network.state_dict().items()}
             tensors |= {f"{BEST}{n}": v for n, v in best.weights.items()}
@@ -107,12 +111,10 @@ class Adaptation:
                 loss = self._loss(patches, images, index, optimizer.done)
                 mean = parts.backward(len(index), loss, optimizer)
                 check_finite(mean, "start", optimizer.done)
-                try:
+                with finite("start", "try a smaller start.adapt.lr"):
                     optimizer.step()
-                except ArithmeticError as error:
-                    raise RunError(f"start: {error}; try a smaller start.adapt.lr") from error
-                if optimizer.done % each == 0:
-                    best.offer(network, optimizer.average, lambda _: fmean(self._scores(patches)))
+                    if optimizer.done % each == 0:
+                        best.offer(network, optimizer.average, judge)
                 bar.set_postfix({counts: f"{best.score:.1%}"}, refresh=False)
                 bar.update()
                 if asked.is_set():
@@ -132,7 +134,8 @@ class Adaptation:
         passes = self.config.probe_epochs
 
         def offer(name: str) -> None:
-            scores = self._scores(patches)
+            with finite("start", "a damaged checkpoint, or images of another kind"):
+                scores = self._scores(patches)
             facts[f"{self.goal}_{name}"] = scores[0]
             best.offer(network, {}, lambda _: fmean(scores))
 
@@ -198,7 +201,7 @@ class Adaptation:
 
 
 def layer_scale(network: Network, decay: float) -> Callable[[str], float]:
-    """Factor of the learning rate by the name of a parameter: 1 at the head, less below it."""
+    """Factor of the learning rate by the name of a parameter: 1 after the blocks, less below."""
     depths = [len(stage.blocks) for stage in network.architecture.stages]
     total = sum(depths) + 1
 
@@ -207,7 +210,7 @@ def layer_scale(network: Network, decay: float) -> Callable[[str], float]:
         if found:
             stage, block = int(found[1]), int(found[2] or 0)
             return decay ** (total - 1 - sum(depths[:stage]) - block)
-        return 1.0 if name.startswith(("norm.", "head")) else decay**total
+        return 1.0 if name.partition(".")[0] in LEAVING else decay**total
 
     return scale
 

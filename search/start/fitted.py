@@ -24,7 +24,8 @@ from ...spaces.networks.refit import resized_network, with_branches, with_classe
 from ..config import StartConfig
 from ..data.augment import Norm
 from ..data.dataset import Data
-from ..data.sources.classes import read_names
+from ..data.sources.classes import by_look, look, read_names, repeated
+from ..data.sources.listing import some
 from ..store.atomic_files import write_atomic
 from ..training.ready_teacher import Judgment, judge_answers
 from ..training.teacher import Teacher
@@ -208,18 +209,27 @@ def class_rows(start: Start, config: StartConfig, class_names: Sequence[str]) ->
     """The output of the start for each class of the data, None for classes that it does not know.
 
     Raises:
-        RunError: `start.classes` cannot be read, or names another number of classes.
+        RunError: `start.classes` cannot be read, names another number of classes, or does not say
+            which one a class of the data is.
     """
     if not config.classes:
         same = start.outputs == len(class_names)
         return [i if same else None for i in range(len(class_names))]
-    names = read_names(Path(config.classes), "start.classes")
+    names, classes = read_names(Path(config.classes), "start.classes"), {*class_names}
     if len(names) != start.outputs:
         raise RunError(
             f"start.classes: {config.classes} names {len(names)} classes, {start.name} has "
             f"{start.outputs} outputs"
         )
+    if twice := [name for name in repeated(names) if name in classes]:
+        raise RunError(f"start.classes: {config.classes}: holds {some(twice)} twice")
     outputs = {name: i for i, name in enumerate(names)}
+    others = by_look(name for name in names if name not in classes)
+    for name in class_names:
+        if name not in outputs and (other := others.get(look(name))):
+            raise RunError(
+                f"start.classes: {config.classes}: it holds {other!a}, the class is {name!a}"
+            )
     return [outputs.get(name) for name in class_names]
 
 

@@ -55,18 +55,19 @@ def train_finalists(
     with progress(len(finalists) * tuning.steps, label) as bar:
         while waiting or running:
             if waiting and len(running) < at_once:
-                finalist = waiting.popleft()
-                state = tuning.checkpoint(finalist).load() or tuning.start(finalist)
+                finalist, future = waiting.popleft(), None
+                state = tuning.checkpoint(finalist).load()
             else:
                 future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
-                finalist = running.pop(future)
-                try:
-                    state = future.result()
-                except (RunError, BrokenExecutor) as error:
-                    failed.append(f"{finalist.candidate.key} is not delivered: {error}")
-                    log.warning(failed[-1])
-                    left[finalist.key] = 0
-                    continue
+                finalist, state = running.pop(future), None
+            try:
+                state = state or (future.result() if future else tuning.start(finalist))
+            except (RunError, BrokenExecutor) as error:
+                failed.append(f"{finalist.candidate.key} is not delivered: {error}")
+                log.warning(failed[-1])
+                left[finalist.key] = 0
+                continue
+            if future:
                 if pace and not tuning.ended(state):
                     state = _paced(finalist, state, tuning, pace, left, waiting, at_once)
                 tuning.checkpoint(finalist).save(state)

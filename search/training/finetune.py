@@ -28,10 +28,10 @@ from .checkpoint import Checkpoint, State
 from .exits import fit_exits
 from .forward import answer, predict
 from .losses import Lesson
-from .optimizer import Optimizer, check_finite, torch_device
+from .optimizer import Optimizer, check_finite, finite, torch_device
 from .parts import Parts
 from .supernet import fresh
-from .teacher import Lessons
+from .teacher import SOFT, Lessons
 
 SLICES_S = (10.0, 20.0, 40.0, 60.0)  # of training between two checkpoints, the last from then on
 PATIENCE = 6, 0.25  # passes without a gain after which it stops: at least, and as a share of all
@@ -92,9 +92,11 @@ class FineTuning:
 
     @property
     def recipe(self) -> str:
-        """What the configuration says of one training, as JSON."""
-        new = () if self.config.layers else ("layers",)  # what older checkpoints do not know
-        return self.config.recipe(*new)
+        """What the configuration says of one training, in lines of JSON."""
+        # What older checkpoints do not know is left out where it is as it was then.
+        own = self.config.recipe(*(() if self.config.layers else ("layers",)))
+        losses = self.lessons.config
+        return own if losses == SOFT else f"{own}\n{losses.model_dump_json()}"
 
     def steps_of(self, state: State) -> int:
         """Number of steps of a training, which its pace may have changed."""
@@ -111,9 +113,14 @@ class FineTuning:
         return Checkpoint(finalist.kept, *about, *([str(self.length)] if self.length else []))
 
     def start(self, finalist: Finalist) -> State:
-        """The state before the first step; what a training begins with may stay the best."""
+        """The state before the first step; what a training begins with may stay the best.
+
+        Raises:
+            RunError: a logit is no number.
+        """
         best, network = Best(), finalist.network
-        best.offer(network, {}, partial(self.judge, finalist.candidate))
+        with finite(f"training {finalist.candidate.key}", "they were so before its first step"):
+            best.offer(network, {}, partial(self.judge, finalist.candidate))
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)
         notes = {"score": best.score, "stale": best.stale, "slices": 0}
         return State(0, tensors, notes | ({"ramp": 0.0} if finalist.direct else {}))
@@ -126,7 +133,7 @@ class FineTuning:
         """State after one more slice.
 
         Raises:
-            RunError: the loss or a gradient is no number.
+            RunError: the loss, a gradient or a logit is no number.
         """
         with torch.random.fork_rng(devices=[]):
             network = Network(candidate.architecture).to(torch_device())
@@ -157,14 +164,12 @@ class FineTuning:
             layers = layers if now == before else compressible(network, now)
             mean = parts.learn(lesson, loss, optimizer)
             check_finite(mean, f"training {candidate.key}", optimizer.done)
-            try:
+            with finite(f"training {candidate.key}"):
                 optimizer.step()
-            except ArithmeticError as error:
-                raise RunError(f"training {candidate.key}: {error}; try a smaller lr") from error
-            # Before the end of the ramp the model is less compressed, and so another one.
-            last = optimizer.done == steps
-            if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
-                best.offer(network, optimizer.average, partial(self.judge, candidate))
+                # Before the end of the ramp the model is less compressed, and so another one.
+                last = optimizer.done == steps
+                if (optimizer.done % each == 0 or last) and optimizer.done >= ramp:
+                    best.offer(network, optimizer.average, partial(self.judge, candidate))
             if last or best.stale >= self._patience or time.monotonic() > end:
                 break
         tensors = _named(network.state_dict(), NOW) | _named(best.weights, BEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,23 @@ def check_finite(loss: Tensor, what: str, step: int) -> float:
     if not math.isfinite(value):
         raise RunError(f"{what}: the loss is {value} at step {step}; try a smaller lr")
     return value
+
+
+@contextlib.contextmanager
+def finite(what: str, remedy: str = "try a smaller lr") -> Generator[None]:
+    """A part of a training whose numbers may grow beyond all bounds.
+
+    Args:
+        what: is trained, for messages.
+        remedy: what helps.
+
+    Raises:
+        RunError: a gradient or a logit is NaN or infinite.
+    """
+    try:
+        yield
+    except ArithmeticError as error:
+        raise RunError(f"{what}: {error}; {remedy}") from error
 
 
 def torch_device() -> torch.device:

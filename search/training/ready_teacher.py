@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
-from ..data.dataset import Data
+from ..data.dataset import Data, mixed
 from .accuracy import accuracy, wilson
 from .optimizer import torch_device
 from .teacher import predict
@@ -115,7 +115,7 @@ def judge_answers(network: nn.Module, data: Data, what: str) -> Judgment:
         splits.append(data.split("train"))
     images = torch.cat([split.images for split in splits])
     labels = torch.cat([split.labels for split in splits])
-    index = torch.arange(0, len(labels), -(-len(labels) // SHOWN))
+    index = mixed(len(labels), SHOWN)
     logits = predict(network.to(torch_device()), images[index])
     if not torch.isfinite(logits).all():
         raise RunError(f"{what}: its answers are not all finite: a damaged checkpoint")
@@ -127,7 +127,7 @@ def judge(logits: Tensor, labels: Tensor) -> Judgment:
     classes, answers = logits.shape[1], logits.argmax(1)
     facts = accuracy(logits, labels)
     shares = [torch.bincount(x, minlength=classes) / len(labels) for x in (answers, labels)]
-    halves = torch.arange(len(labels)) % 2 == 0
+    halves = mixed(len(labels), len(labels)) % 2 == 0
     # An order that is found on some images fits these by chance; it is judged on the others.
     correct = 0
     for part in (halves, ~halves):

@@ -22,7 +22,7 @@ from .checkpoint import Checkpoint, State
 from .forward import answer, ask
 from .loss_curves import Health
 from .losses import Lesson
-from .optimizer import Optimizer, check_finite, torch_device
+from .optimizer import Optimizer, check_finite, finite, torch_device
 from .pace import Limit, Schedule
 from .parts import Parts
 from .sandwich import ALONE, Draw, Sandwich, Workers
@@ -237,7 +237,7 @@ def training_steps(
         The loss of each step.
 
     Raises:
-        RunError: the loss is no number.
+        RunError: the loss or a gradient is no number.
     """
     epochs = -(-steps // lessons.steps(config.batch_size, 1))
     optimizer = Optimizer(network.named_parameters(), config, steps)
@@ -254,7 +254,8 @@ def training_steps(
     for step, lesson in enumerate(islice(batches, steps)):
         mean = parts.learn(lesson, loss, optimizer)
         value = check_finite(mean, f"training {candidate.key}", step)
-        optimizer.step()
+        with finite(f"training {candidate.key}"):
+            optimizer.step()
         yield value
     network.load_state_dict(network.state_dict() | optimizer.average)
     network.eval()

@@ -21,7 +21,7 @@ from ..data.balance import class_weights, drawn_equally
 from ..data.dataset import Data, resized
 from .checkpoint import Checkpoint, State
 from .losses import Answer, Lesson, Streams, label_loss, loss_of
-from .optimizer import Optimizer, check_finite, fast_matmul, torch_device
+from .optimizer import Optimizer, check_finite, fast_matmul, finite, torch_device
 from .pace import Limit, Schedule
 from .parts import Parts
 
@@ -149,7 +149,8 @@ def teach(
     """Train the teacher for a step; the loss.
 
     Raises:
-        RunError: the loss is no number, or memory does not suffice for a single image.
+        RunError: the loss or a gradient is no number, or memory does not suffice for a single
+            image.
     """
     device = torch_device()
 
@@ -161,7 +162,8 @@ def teach(
 
     mean = parts.backward(len(labels), loss, optimizer)
     value = check_finite(mean, "teacher", optimizer.done)
-    optimizer.step()
+    with finite("teacher"):
+        optimizer.step()
     return value
 
 

@@ -19,6 +19,8 @@ from .stems import PatchEmbed
 
 STEM = "patch_embed.proj"
 HEADS = ("head", "head_dist")
+# What follows the last block.
+LEAVING = ("norm", "fc_norm", "fc_norm_dist", "attn_pool", "pre_logits", "norm_head", *HEADS)
 
 
 def resized_network(network: Network, input_size: int, patch_size: int) -> Network:

@@ -11,6 +11,8 @@ BAD = [
     ("serch.trials=3", "unknown key 'serch'. Did you mean 'search'?"),
     ("search.trials=many", "search.trials: .*valid integer.*got 'many'"),
     ("search.trials=0", "search.trials: .*greater than 0, got 0"),
+    ("search.seed=-1", "search.seed: .*greater than or equal to 0, got -1"),
+    ("data.seed=4294967296", "data.seed: .*less than 4294967296, got 4294967296"),
     ("search.sampler=nsga4", "search.sampler: no such sampler 'nsga4'. Did you mean 'nsga3'?"),
     ("search.objectives=[latency]", "no such metric 'latency'. Did you mean 'latency_ms'?"),
     ("search.objectives=[accuracy, accuracy]", "given twice"),
@@ -105,6 +107,11 @@ def test_any_key_can_be_set(key: str) -> None:
     for section in sections:
         found = found[section]
     assert found[last] == float(key.partition("=")[2])
+
+
+def test_digits_have_classes_of_their_own() -> None:
+    with pytest.raises(ConfigError, match=r"data\.classes: digits have an order of their own"):
+        load_config("digits", ["data.classes=names.txt"])
 
 
 def test_a_mistake_names_the_line_or_the_override(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from .listing import Listing, some
 
 def with_look_alikes(listing: Listing) -> Listing:
     """The listing with a warning of classes whose names look the same."""
-    names = listing.class_names
-    pairs = [(one, name) for i, name in enumerate(names) if (one := alike(name, names[:i]))]
+    firsts = by_look(listing.class_names)
+    both = ((firsts[look(name)], name) for name in listing.class_names)
+    pairs = [(one, name) for one, name in both if one != name]
     if not pairs:
         return listing
     first = " and ".join(map(ascii, pairs[0]))
@@ -31,11 +33,19 @@ def alike(name: str, names: Iterable[str]) -> str | None:
     >>> alike("Cat", ["dog", "cat"])
     'cat'
     """
-    look = _look(name)
-    return next((other for other in names if other != name and _look(other) == look), None)
+    return by_look(other for other in names if other != name).get(look(name))
 
 
-def _look(name: str) -> str:
+def by_look(names: Iterable[str]) -> dict[str, str]:
+    """The first name of each look."""
+    found = dict[str, str]()
+    for name in names:
+        found.setdefault(look(name), name)
+    return found
+
+
+def look(name: str) -> str:
+    """What names have in common that differ in case or in how letters are coded alone."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -48,13 +58,16 @@ def with_classes(listing: Listing, file: Path) -> Listing:
         RunError: it cannot be read, holds a name twice, or lacks a class of the images.
     """
     names = read_names(file, "data.classes")
-    if unknown := [name for name in listing.class_names if name not in names]:
+    if twice := repeated(names):
+        raise RunError(f"data.classes: {file}: holds {some(twice)} twice")
+    known, needed = {*names}, {*listing.class_names}
+    if unknown := [name for name in listing.class_names if name not in known]:
         raise RunError(
             f"data.classes: {file}: lacks {len(unknown)} of the {len(listing.class_names)} classes "
             f"of {listing.name}: {some(unknown)}. {_meant(unknown[0], names)}"
         )
     warnings = listing.warnings
-    if empty := [name for name in names if name not in listing.class_names]:
+    if empty := [name for name in names if name not in needed]:
         many = counted(len(empty), "class/classes")
         warnings += (f"without an image: {many} of {file.name}: {some(empty)}",)
     return replace(listing, class_names=tuple(names), warnings=warnings)
@@ -68,7 +81,7 @@ def read_names(file: Path, key: str) -> list[str]:
         key: of the configuration, for messages.
 
     Raises:
-        RunError: it cannot be read, or holds a name twice.
+        RunError: it cannot be read.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -76,10 +89,12 @@ def read_names(file: Path, key: str) -> list[str]:
         raise RunError(f"{key}: {file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{key}: {file}: not UTF-8 text: {error.reason}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise RunError(f"{key}: {file}: holds {some(twice)} twice")
-    return names
+    return [line.strip() for line in lines if line.strip()]
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that stand more than once."""
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def _meant(name: str, names: list[str]) -> str:

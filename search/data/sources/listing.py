@@ -61,6 +61,10 @@ class Reader(Protocol):
         """
         ...
 
+    def stamp(self, index: int) -> str:
+        """What changes when the image does, and needs no reading; empty where nothing tells."""
+        ...
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -103,6 +107,10 @@ class _Some:
     def __call__(self, index: int) -> tuple[Image.Image, str]:
         return self.read(self.index[index])
 
+    def stamp(self, index: int) -> str:
+        """See `Reader`."""
+        return self.read.stamp(self.index[index])
+
 
 @dataclass(frozen=True)
 class FileReader:
@@ -127,6 +135,14 @@ class FileReader:
         except ValueError as error:  # a null in its name
             raise UnreadableImage(NO_FILE) from error
         return open_image(BytesIO(data)), digest(data)
+
+    def stamp(self, index: int) -> str:
+        """See `Reader`."""
+        try:
+            found = self.paths[index].stat()
+        except (OSError, ValueError):
+            return ""
+        return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def digest(data: bytes) -> str:

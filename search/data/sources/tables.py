@@ -20,8 +20,9 @@ def list_table(file: Path) -> Listing:
     """List the images of a table, whose paths are relative to its folder.
 
     Raises:
-        RunError: it cannot be read, lacks a column or a value, has a column or names an image
-            twice, names a split that does not exist, or has fewer than two classes.
+        RunError: it cannot be read, lacks a column or a value, has a column twice or several
+            values in one, names an image twice or a split that does not exist, or has fewer than
+            two classes.
         MissingPackageError: a Parquet file, and pyarrow is not installed.
     """
     rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file)
@@ -29,6 +30,9 @@ def list_table(file: Path) -> Listing:
     lines: dict[str, int] = {}
     for line, row in rows:
         where = f"data: {file}: line {line}"
+        for column in ALLOWED:
+            if isinstance(value := row.get(column), list | tuple | dict):  # of a Parquet file
+                raise RunError(f"{where}: needs one {column} an image, got {value!r:.80}")
         name, label, split, group = (_text(row.get(column)) for column in ALLOWED)
         if not name or not label:
             raise RunError(f"{where}: needs a path and a label, got {name!r} and {label!r}")

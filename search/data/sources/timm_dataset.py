@@ -16,6 +16,7 @@ from .listing import DIGEST_BYTES, Entry, Listing
 
 # To timm every other name means a folder, in which it takes labels from the innermost folders.
 LIBRARIES = ("torch", "hfds", "hfids", "tfds", "wds")
+ONE_NUMBER = "needs one whole number as the label of each image"
 UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, KeyError)
 
 
@@ -30,7 +31,8 @@ def list_timm(name: str, root: str, train_split: str, test_split: str) -> Listin
 
     Raises:
         RunError: no such data set, folder or split; one of its packages is not installed; it
-            does not list its labels; or the classes of the two parts differ.
+            does not list its labels, or not one number for each image; or the classes of the two
+            parts differ.
     """
     library, slash, _ = name.partition("/")
     if not slash or library.lower() not in LIBRARIES:
@@ -44,7 +46,7 @@ def list_timm(name: str, root: str, train_split: str, test_split: str) -> Listin
     names: tuple[str, ...] | None = None
     for number, (part, split) in enumerate(parts):
         dataset = _opened(name, root, part)
-        labels = _labels(dataset)
+        labels = _labels(name, dataset)
         if labels is None or not hasattr(type(dataset), "__getitem__"):
             raise RunError(
                 f"data: {name}: can only be read in one go: write its images into class folders"
@@ -91,6 +93,10 @@ class TimmReader:
             raise UnreadableImage("damaged") from error
         return image, content
 
+    def stamp(self, index: int) -> str:
+        """See `Reader`; these data sets are written once."""
+        return ""
+
 
 def _opened(name: str, root: str, split: str) -> Any:
     try:
@@ -101,17 +107,40 @@ def _opened(name: str, root: str, split: str) -> Any:
 
 
 def _class_names(dataset: Any) -> tuple[str, ...]:
-    """Classes in the order of the labels; empty where the data set does not name them."""
+    """Classes in the order of the labels; empty where the data set does not name them.
+
+    A class of several names has the first one. Of two classes of one name, such as ImageNet's
+    cranes, only the second is named, and the first is called by its number.
+    """
     for holder in (getattr(dataset, "reader", None), dataset):
         if numbers := getattr(holder, "class_to_idx", None):
-            return tuple(sorted(numbers, key=numbers.__getitem__))
+            names = dict[int, str]()
+            for name, number in numbers.items():
+                names.setdefault(int(number), name)
+            return tuple(names.get(i, f"class {i}") for i in range(max(names) + 1))
     return ()
 
 
-def _labels(dataset: Any) -> list[int] | None:
-    """Labels of all images, none decoded; None where the data set does not list them."""
+def _labels(name: str, dataset: Any) -> list[int] | None:
+    """Labels of all images, none decoded; None where the data set does not list them.
+
+    Raises:
+        RunError: an image has none, several, or one that is no number.
+    """
     reader: Any = getattr(dataset, "reader", None)
-    if column := getattr(reader, "label_key", None):  # Hugging Face's
-        return [int(label) for label in reader.dataset[column]]
-    targets = getattr(dataset, "targets", None)
-    return None if targets is None else [int(label) for label in targets]
+    column = getattr(reader, "label_key", None)  # Hugging Face's
+    try:
+        labels: Any = reader.dataset[column] if column else getattr(dataset, "targets", None)
+    except KeyError as error:
+        raise RunError(f"data: {name}: {ONE_NUMBER}, has no column {column!r}") from error
+    return None if labels is None else [_number(name, label) for label in labels]
+
+
+def _number(name: str, label: Any) -> int:
+    """A label, which some data sets hold as text or as a tensor."""
+    try:
+        if (number := int(label)) == float(label):
+            return number
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    raise RunError(f"data: {name}: {ONE_NUMBER}, got {first_line(repr(label))}")

@@ -6,19 +6,29 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.search.data.pictures import folder, picture
-from tests.search.data.test_survey import noisy
+from tests.search.data.test_survey import noise, noisy
 from vitpareto.search.config import DataConfig
 from vitpareto.search.data import rows
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.dataset import Data
-from vitpareto.search.data.loading import load_data, record_images
+from vitpareto.search.data.loading import (
+    SHOWN,
+    catalog_of,
+    load_data,
+    pixels_of,
+    record_images,
+    sample_data,
+)
+from vitpareto.search.data.pixels import Look
 from vitpareto.search.data.rows import MappedRows
+from vitpareto.search.data.sources.listing import digest
 from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.store.run_folder import RunPaths
 from vitpareto.spaces.errors import RunError
@@ -59,6 +69,35 @@ def test_digits_are_recorded_as_they_are_in_memory(tmp_path: Path) -> None:
     same(recorded(DataConfig(), 16, tmp_path / "run"), load_data(DataConfig(), 16))
     catalog = Catalog.load(RunPaths(tmp_path / "run").catalog, RunPaths(tmp_path / "run").images)
     assert len({row.digest for row in catalog.rows}) > 1700
+
+
+def test_what_is_asked_of_images_holds_for_digits() -> None:
+    few = DataConfig(limit=120, channels=3, fit="pad")
+    data, all_ = load_data(few, 8), load_data(DataConfig(), 8)
+    assert sum(data.count(split) for split in SPLITS) == 120
+    counts = sum(data.split(split).labels.bincount(minlength=10) for split in SPLITS)
+    assert counts.tolist() == [12] * 10
+    assert data.look == Look(8, 3, "pad") and data.split("search").images.shape[1:] == (3, 8, 8)
+    pixels = pixels_of(few, 8, [0, 1])
+    assert (pixels == pixels[:, :1]).all()
+    rows = catalog_of(few, 8).rows[:2]
+    numbers = [int(row.path.removeprefix("digits/")) for row in rows]
+    assert (pixels[:, :1] == pixels_of(DataConfig(), 8, numbers)).all()
+    assert all_.in_chans == 1 and sum(all_.count(split) for split in SPLITS) == 1797
+    with pytest.raises(RunError, match="class '0' has too few images"):
+        load_data(DataConfig(limit=20), 8)
+
+
+def test_a_sample_has_all_classes_whatever_the_order_of_the_rows() -> None:
+    catalog = catalog_of(DataConfig(), 8)
+    rows = [
+        replace(row, label=str(i % 2), split=("train", "search", "validation", "")[i // 512])
+        for i, row in enumerate(catalog.rows)
+    ]
+    data = sample_data(DataConfig(), 8, replace(catalog, rows=rows))
+    for split in ("train", "search", "validation"):
+        labels = data.split(split).labels
+        assert len(labels) == SHOWN and 0.4 < labels.float().mean() < 0.6
 
 
 def test_later_files_and_lost_files_change_nothing(tmp_path: Path) -> None:
@@ -159,6 +198,21 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
     assert "empty file" in paths.reading.read_text()
     (root / "a" / "3.png").write_bytes(whole)
     assert not record_images(config, 8, paths).skipped
+    same(load_data(config, 8, None, paths), load_data(config, 8))
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    root, paths = noisy(tmp_path / "set", each=24), RunPaths(tmp_path / "run")
+    paths.path.mkdir()
+    config = DataConfig(root=str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Catalog, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            record_images(config, 8, paths)
+    noise(root / "a" / "3.png", 777)
+    catalog = record_images(config, 8, paths)
+    (row,) = [row for row in catalog.rows if row.path == "a/3.png"]
+    assert row.digest == digest((root / "a" / "3.png").read_bytes())
     same(load_data(config, 8, None, paths), load_data(config, 8))
 
 

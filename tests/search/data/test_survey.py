@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.search.data.pictures import colors, folder, picture
 from vitpareto.search.config import DataConfig
+from vitpareto.search.data import planning
 from vitpareto.search.data.assignment import check_counts
 from vitpareto.search.data.catalog import Catalog
 from vitpareto.search.data.loading import catalog_of, load_data
@@ -76,6 +77,18 @@ def test_every_image_is_in_one_split_under_its_label(tmp_path: Path) -> None:
         assert split.labels.equal((red[:, 0, 0] >= 100).long())
         seen += red[:, 0, 0].tolist()
     assert sorted(seen) == [float(100 * k + i) for k in range(2) for i in range(20)]
+
+
+def test_how_images_are_shown_is_decided_whatever_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gray and colored images take turns, and so would those of equal steps be all gray."""
+    monkeypatch.setattr(planning, "SAMPLE", 8)
+    for i in range(16):
+        picture(tmp_path / f"{i}.png", 90 + i, "RGB" if i % 2 else "L")
+    table = tmp_path / "set.csv"
+    table.write_text("path,label\n" + "".join(f"{i}.png,{'ab'[i // 8]}\n" for i in range(16)))
+    assert planning.plan_reading(DataConfig(root=str(table)), 8).look.channels == 3
 
 
 def test_declared_splits_are_used_for_what_they_are(tmp_path: Path) -> None:
@@ -159,6 +172,25 @@ def test_a_group_of_a_declared_split_is_trained_on_nowhere(tmp_path: Path) -> No
     assert out == {f"{i}.png" for i in range(24, 30)}
     assert catalog.skipped[0]["reason"] == "in a group of the test split"
     assert not any("groups lie" in line for line in catalog.warnings)
+
+
+def test_a_copy_of_what_is_left_out_is_trained_on_nowhere(tmp_path: Path) -> None:
+    """Whoever is in the group of a test image may be known from a copy that has no group."""
+    rows = [f"{i}.png,{'ab'[i % 2]},{'test' if i < 4 else ''}," for i in range(40)]
+    for i in range(40):
+        noise(tmp_path / f"{i}.png", i)
+    rows[0] += "person"
+    rows[4] += "person"
+    copyfile(tmp_path / "4.png", tmp_path / "copy.png")
+    copyfile(tmp_path / "copy.png", tmp_path / "again.png")
+    noise(tmp_path / "beside.png", 99)
+    rows += ["copy.png,a,,", "again.png,a,,other", "beside.png,a,,other", "9.png,b,train,person"]
+    rows.remove("9.png,b,,")
+    (tmp_path / "set.csv").write_text("\n".join(["path,label,split,group", *rows]))
+    catalog = catalog_of(DataConfig(root=str(tmp_path / "set.csv")), 16)
+    out = {row.path for row in catalog.rows if not row.split}
+    assert out == {"4.png", "copy.png", "again.png", "beside.png"}
+    assert split_of(catalog)["9.png"] in ("train", "search", "validation"), "as declared"
 
 
 def test_a_declared_split_of_which_nothing_is_left_is_said(tmp_path: Path) -> None:

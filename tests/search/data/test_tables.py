@@ -112,6 +112,10 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table(missing), tmp_path / "set.parquet")
     with pytest.raises(RunError, match="line 2: needs a path and a label"):
         list_table(tmp_path / "set.parquet")
+    several = {"path": files, "label": [["cat", "dog"], ["cat"]]}
+    parquet.write_table(pyarrow.table(several), tmp_path / "set.parquet")
+    with pytest.raises(RunError, match=r"line 1: needs one label an image, got \['cat', 'dog'\]"):
+        list_table(tmp_path / "set.parquet")
     (tmp_path / "set.parquet").write_bytes(b"no table")
     with pytest.raises(RunError, match="cannot be read"):
         list_table(tmp_path / "set.parquet")

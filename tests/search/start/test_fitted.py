@@ -20,6 +20,7 @@ from vitpareto.search.start.derive import derived_spec
 from vitpareto.search.start.fitted import (
     Start,
     check_start,
+    class_rows,
     fit,
     load_network,
     open_start,
@@ -115,6 +116,23 @@ def test_weights_of_a_file_go_before_those_of_the_folder(
     (tmp_path / "names.txt").write_text("\n".join(names))
     with pytest.raises(RunError, match=r"names 10 classes, .* has 11 outputs"):
         fitted(config, own_space, data)
+
+
+def test_names_of_classes_that_nearly_fit(own: Own, tmp_path: Path) -> None:
+    start, file = open_start(config_of(own)), tmp_path / "names.txt"
+    config = config_of(own, classes=str(file))
+
+    def rows(names: str, *classes: str) -> list[int | None]:
+        file.write_text("\n".join([*names.split(), *"01234"]), "utf-8")
+        return class_rows(start, config, classes)
+
+    assert rows("crane Dog dog crane cat", "dog", "new", "Dog") == [2, None, 1]
+    with pytest.raises(RunError, match=r"names\.txt: holds 'crane' twice"):
+        rows("crane dog jay crane cat", "dog", "crane")
+    with pytest.raises(RunError, match=r"it holds 'Dog', the class is 'dog'$"):
+        rows("crane Dog jay crane cat", "dog", "cat")
+    with pytest.raises(RunError, match=r"it holds 'caf\\xe9', the class is 'cafe\\u0301'$"):
+        rows("caf\u00e9 dog jay owl cat", "dog", "cafe\u0301")
 
 
 def test_what_knows_other_classes_is_not_taken_as_it_is(
@@ -218,6 +236,35 @@ def test_rates_fall_from_the_head_down(own: Own) -> None:
     assert found["patch_embed.proj.weight"] == found["pos_embed"] == found["cls_token"] == 0.125
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"global_pool": "map"},
+        {"global_pool": "avg", "final_norm": "pooled", "pre_norm": True},
+        {"global_pool": "avg", "head_hidden": 16, "head_norm": True, "stem_norm": True},
+        {"global_pool": "avg_distill", "final_norm": "pooled"},
+    ],
+)
+def test_all_that_follows_the_blocks_learns_as_fast_as_the_head(fields: dict[str, Any]) -> None:
+    block = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=32)
+    architecture = Architecture(
+        stages=(Stage(16, (block,) * 2),),
+        input_size=8,
+        patch_size=4,
+        in_chans=1,
+        num_classes=4,
+        **fields,
+    )
+    network = Network(architecture)
+    scale = layer_scale(network, 0.5)
+    parts = [name for name, _ in network.named_children()]
+    behind = parts[parts.index("stages") + 1 :]
+    found = {
+        name: scale(name) for name, _ in network.named_parameters() if not name.startswith("stages")
+    }
+    assert found == {n: 1 if n.partition(".")[0] in behind else 0.125 for n in found}
+
+
 def test_adaptation_teaches_new_classes(
     own: Own, own_space: SearchSpace, data: Data, tmp_path: Path
 ) -> None:
@@ -234,6 +281,15 @@ def test_adaptation_teaches_new_classes(
     assert 0.7 < facts["accuracy_probed"] <= facts["accuracy"]
     split = data.split("validation")
     assert accuracy(predict(network, split.images), split.labels)["accuracy"] == facts["accuracy"]
+
+
+def test_an_adaptation_of_which_nothing_is_left_is_one_line(
+    own: Own, own_space: SearchSpace, data: Data, tmp_path: Path
+) -> None:
+    config = config_of(own, adapt=AdaptConfig(epochs=1, batch_size=2000, lr=1e6))
+    network, knows = fit(open_start(config), config, own_space, data)
+    with pytest.raises(RunError, match=r"start: the logits .*; try a smaller start\.adapt\.lr"):
+        Adaptation(data, config.adapt, 0)(network, Checkpoint(tmp_path / "c"), knows)
 
 
 def test_a_stopped_adaptation_goes_on_as_if_it_had_not_been(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitpareto.search.config import FinishConfig
+from vitpareto.search.config import DistillConfig, FinishConfig
 from vitpareto.search.data.dataset import Split
 from vitpareto.search.executors import ProcessExecutor
 from vitpareto.search.pareto.objectives import MAXIMIZED
@@ -137,6 +137,19 @@ def test_one_that_diverges_does_not_keep_the_others(
         train_finalists([bad], tuning(made, lessons))
 
 
+def test_answers_that_are_no_numbers_cost_one_finalist(
+    made: Made, lessons: Lessons, tmp_path: Path
+) -> None:
+    bad, good = (Finalist(made.candidate, copy(made), tmp_path / name) for name in ("bad", "good"))
+    with torch.no_grad():
+        bad.network.head.bias.fill_(float("inf"))
+    assert train_finalists([bad, good], tuning(made, lessons)) == [good]
+    wild = tuning(made, lessons, FinishConfig(epochs=1, batch_size=2000, lr=1e6, ramp=0.0))
+    other = Finalist(made.candidate, copy(made), tmp_path / "other")
+    with pytest.raises(RunError, match=r"training .*: the logits are not .*; try a smaller lr"):
+        train_finalists([other], wild)
+
+
 def test_another_training_is_not_continued(made: Made, lessons: Lessons, tmp_path: Path) -> None:
     train(made, lessons, tmp_path / "kept")
     with pytest.raises(RunError, match="is a checkpoint of another"):
@@ -250,10 +263,24 @@ def test_averaged_weights_are_judged_and_kept(made: Made, lessons: Lessons, tmp_
     assert found["accuracy"] == state.notes["score"]
 
 
-def test_checkpoints_from_before_layers_were_compared_are_continued() -> None:
-    assert "layers" not in FineTuning(None, None, CONFIG, 0).recipe  # type: ignore[arg-type]
+def test_checkpoints_from_before_layers_were_compared_are_continued(
+    made: Made, lessons: Lessons
+) -> None:
+    assert tuning(made, lessons).recipe == CONFIG.recipe("layers")
     other = CONFIG.model_copy(update={"layers": 1.0})
-    assert '"layers":1.0' in FineTuning(None, None, other, 0).recipe  # type: ignore[arg-type]
+    assert '"layers":1.0' in tuning(made, lessons, other).recipe
+
+
+@pytest.mark.parametrize("other", [DistillConfig(loss="hard"), DistillConfig(features=1.0)])
+def test_a_training_on_other_losses_is_not_continued(
+    made: Made, lessons: Lessons, tmp_path: Path, other: DistillConfig
+) -> None:
+    finalist = Finalist(made.candidate, copy(made), tmp_path / "kept")
+    first = tuning(made, lessons)
+    first.checkpoint(finalist).save(first.start(finalist))
+    assert first.checkpoint(finalist).load()
+    with pytest.raises(RunError, match="is a checkpoint of another"):
+        tuning(made, replace(lessons, config=other)).checkpoint(finalist).load()
 
 
 def test_low_bits_recover_what_rounding_lost(made: Made, lessons: Lessons, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from vitpareto.search.config import DataConfig, TeacherConfig, load_config
 from vitpareto.search.data.augment import Norm
-from vitpareto.search.data.dataset import Data
+from vitpareto.search.data.dataset import Data, Images
 from vitpareto.search.data.loading import load_data
+from vitpareto.search.data.pixels import Look
+from vitpareto.search.data.splits import SPLITS
 from vitpareto.search.training.ready_teacher import best_order, check_teacher, judge
 from vitpareto.search.training.teacher import open_teacher, predict
 from vitpareto.search.training.timm_models import Expert, check_name
@@ -131,6 +133,36 @@ def test_always_the_most_frequent_class_is_chance_and_more_is_not() -> None:
     assert constant.by_chance and constant.accuracy == 0.8
     answers = torch.nn.functional.one_hot(torch.tensor([0] * 240 + [1] * 40 + [0] * 20)).float()
     assert not judge(answers, labels).by_chance
+
+
+class Bright(torch.nn.Module):
+    """Takes bright images for those of the second class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.scale * x.mean((1, 2, 3))
+        return torch.stack([-seen, seen], 1)
+
+
+@pytest.mark.parametrize("alternating", [True, False])
+def test_the_order_of_the_images_says_nothing(alternating: bool) -> None:
+    """A table may list its classes in turn, which equal steps through it would not see."""
+    images = 1600
+    places = torch.arange(images)
+    labels = places % 2 if alternating else places // (images // 2)
+    wrong = torch.rand(images, generator=torch.Generator().manual_seed(0)) < 0.08
+    shades = (255 * torch.where(wrong, 1 - labels, labels)).byte()
+    rows = shades[:, None, None, None].expand(-1, 1, 4, 4)
+    both = dict.fromkeys(SPLITS, rows), dict.fromkeys(SPLITS, labels)
+    two = Data("x", Images(("cat", "dog"), Look(4, 1, "crop"), *both))
+    found = check_teacher(Bright(), two)
+    assert found.chance == pytest.approx(0.5, abs=0.01)
+    assert found.accuracy == pytest.approx(0.92, abs=0.02)
+    other = judge(torch.eye(2)[1 - labels], labels)  # an order is found on half of them
+    assert other.in_another_order
 
 
 def test_best_order_is_the_inverse_of_a_permutation() -> None:

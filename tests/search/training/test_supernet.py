@@ -263,6 +263,14 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(
     assert all(torch.isfinite(value).all() for value in state.tensors.values())
 
 
+def test_a_gradient_that_is_no_number_is_one_line(space, lessons) -> None:
+    candidate = space.smallest()
+    network = fresh(candidate, 0)
+    network.head.bias.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(RunError, match=r"training .*: the gradient is .*; try a smaller lr"):
+        list(training_steps(candidate, network, lessons, TrainConfig(), 0, 2))
+
+
 def test_a_checkpoint_of_something_else_is_refused(space, lessons, tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"rubbish")
     with pytest.raises(RunError, match="cannot be read"):

@@ -14,8 +14,10 @@ from vitpareto.search.data.augment import KEPT_MB, Kept, Norm, augmented, draws
 from vitpareto.search.data.dataset import Data
 from vitpareto.search.training import checkpoint, pace
 from vitpareto.search.training.checkpoint import Checkpoint
+from vitpareto.search.training.optimizer import Optimizer
 from vitpareto.search.training.pace import Limit
-from vitpareto.search.training.teacher import BATCH, make_lessons, predict, train_teacher
+from vitpareto.search.training.parts import Parts
+from vitpareto.search.training.teacher import BATCH, make_lessons, predict, teach, train_teacher
 from vitpareto.spaces.errors import RunError
 
 
@@ -28,6 +30,21 @@ def test_training_leaves_seeds_and_threads_as_they_were(data: Data) -> None:
     images = next(lessons.views.batches(1, [torch.arange(64)]))
     assert torch.allclose(lessons.teacher[1, :64], predict(teacher, images), atol=0.02)
     assert all(value.is_contiguous() for value in teacher.state_dict().values())  # can be saved
+
+
+def test_a_gradient_that_is_no_number_is_one_line(data: Data) -> None:
+    class Steep(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(10))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bias.sqrt().expand(len(x), 10)
+
+    network, images = Steep(), data.split("train").some(8)
+    optimizer = Optimizer(network.named_parameters(), TeacherConfig(), 1)
+    with pytest.raises(RunError, match=r"teacher: the gradient is .*; try a smaller lr"):
+        teach(network, optimizer, Parts("teacher"), images.images, images.labels)
 
 
 @pytest.mark.parametrize("every_s", [-1.0, 1e9], ids=["kept after each batch", "kept at the end"])
