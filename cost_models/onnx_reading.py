@@ -53,6 +53,31 @@ class OnnxReading:
             return self.constants[name].shape
         return tuple(self._shapes[name])
 
+    def known(self, node: onnx.NodeProto, index: int) -> NDArray[Any] | None:
+        """A constant input; None where the node has no such input.
+
+        Raises:
+            CostError: it is computed.
+        """
+        name = node.input[index] if index < len(node.input) else ""
+        if not name:
+            return None
+        if name not in self.constants:
+            raise self.refusal(node, f"whose input {index} is computed has no conversion")
+        return self.constants[name]
+
+    def window(self, node: onnx.NodeProto, **usual: Any) -> dict[str, Any]:
+        """Attributes of an operator that goes over images square by square, with usual others.
+
+        Raises:
+            CostError: its padding follows from its sizes.
+        """
+        common = {"auto_pad": b"NOTSET", "strides": [1, 1], "pads": [0] * 4}
+        told = attributes(node, **common, dilations=[1, 1], **usual)
+        if told["auto_pad"] != b"NOTSET":
+            raise self.refusal(node, "with padding by itself has no conversion")
+        return told
+
     def biased(self, node: onnx.NodeProto) -> tuple[NDArray[Any] | None, str]:
         """Bias (outputs,) of a product with a weight (inputs, outputs), and what it makes in all.
 
@@ -74,11 +99,11 @@ class OnnxReading:
             CostError: it is not a linear layer.
         """
         told = attributes(node, alpha=1.0, beta=1.0, transA=0, transB=0)
-        _, weight, *rest = node.input
+        weight, bias = node.input[1], self.known(node, 2)
         factors = told["alpha"], told["beta"], told["transA"]
         if factors != (1.0, 1.0, 0) or weight not in self.constants:
             raise self.refusal(node, "with factors or without constants has no conversion")
-        return bool(told["transB"]), self.constants[rest[0]].reshape(-1) if rest else None
+        return bool(told["transB"]), None if bias is None else bias.reshape(-1)
 
     def absorb(self, node: onnx.NodeProto) -> str:
         """A node is part of the operator before it; name of what it makes."""

@@ -83,19 +83,6 @@ class Conversion(OnnxReading):
         value = self.constants[name]
         return value.astype(np.float32 if value.dtype.kind == "f" else np.int32)
 
-    def known(self, node: Node, index: int) -> NDArray[Any] | None:
-        """A constant input; None where the node has no such input.
-
-        Raises:
-            CostError: it is computed.
-        """
-        name = node.input[index] if index < len(node.input) else ""
-        if not name:
-            return None
-        if name not in self.constants:
-            raise self.refusal(node, f"whose input {index} is computed has no conversion")
-        return self.constants[name]
-
     def reshaped(self, value: Any, shape: Sequence[int]) -> Any:
         """The same elements with other axes, as many as Core ML has."""
         shape = tuple(int(n) for n in shape)

@@ -65,7 +65,7 @@ def _pad(pads: list[int]) -> list[int]:
 
 
 def _average_pool(c: Conversion, node: Node) -> None:
-    told = attributes(node, ceil_mode=0, count_include_pad=0, pads=[0] * 4, strides=[1, 1])
+    told = c.window(node, ceil_mode=0, count_include_pad=0)
     if told["count_include_pad"] and told["ceil_mode"]:
         raise c.refusal(node, "that counts padding and reaches over the edge has no conversion")
     value = c.mb.avg_pool(

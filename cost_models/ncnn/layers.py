@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..onnx_reading import attributes
 from .axes import MOST, lengths, merged
 from .conversion import Blob, Conversion, Node, Turned, Writer
 from .elementwise import ADD, MULTIPLY
@@ -111,15 +110,14 @@ def _transposed(c: Conversion, name: str, rank: int) -> Turned | None:
 
 
 def _conv(c: Conversion, node: Node) -> None:
-    told = attributes(node, group=1, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
-    x, name, *rest = node.input
+    told, bias = c.window(node, group=1), c.known(node, 2)
+    x, name = node.input[:2]
     weight, group = c.constants[name], told["group"]
     if weight.ndim != 4:
         raise c.refusal(node, f"of {weight.ndim - 2} axes has no conversion")
     stored = c.stored(name)
     values = weight if stored is None else stored.values
     scale = None if stored is None else stored.scale
-    bias = c.constants[rest[0]] if rest else None
     outputs, _, height, width = weight.shape
     top, left, bottom, right = told["pads"]
     params: dict[int, Any] = {

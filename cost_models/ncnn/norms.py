@@ -14,13 +14,13 @@ from .graph import floats
 
 def _layer_norm(c: Conversion, node: Node) -> None:
     told = attributes(node, axis=-1, epsilon=1e-5)
-    x, scale, *shift = node.input
+    (x, scale), shift = node.input[:2], c.known(node, 2)
     shape = c.shape(x)
     size = prod(shape[told["axis"] % len(shape) :])
     blob = c.blob(x)
     if blob.lies[-1] != size or len(blob.lies) == 1:
         blob = c.laid(x, (prod(shape) // size, size))
-    offset = c.constants[shift[0]] if shift else np.zeros(size, np.float32)
+    offset = np.zeros(size, np.float32) if shift is None else shift
     params = {0: size, 1: told["epsilon"], 2: 1}
     weights = floats(c.constants[scale]) + floats(offset)
     c.give(node.output[0], c.made("LayerNorm", [blob], blob.lies, params, weights))

@@ -38,7 +38,7 @@ def _reduce(c: Conversion, node: Node, operation: int, axes: Sequence[int] | Non
 
 
 def _average_pool(c: Conversion, node: Node) -> None:
-    told = attributes(node, strides=[1, 1], pads=[0] * 4, count_include_pad=0, ceil_mode=0)
+    told = c.window(node, count_include_pad=0, ceil_mode=0)
     (height, width), (down, along) = told["kernel_shape"], told["strides"]
     top, left, bottom, right = told["pads"]
     params: dict[int, Any] = {

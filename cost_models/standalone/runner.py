@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ Timings = tuple[dict[int, tuple[Timing, list[float]]], Any]  # of each graph; fa
 THREAD, WALL = "thread", "wall"
 CLOCKS = {THREAD: time.thread_time, WALL: time.perf_counter}  # in seconds
 # Flags that choose the kernels of CPU runtimes.
-ISA = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+ISA = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8"),
+    *("asimddp", "i8mm", "sve2"),
+)
 
 
 def time_folder(
@@ -147,18 +151,45 @@ def pin(device: dict[str, Any]) -> None:
 
 def machine() -> dict[str, Any]:
     """Facts of this machine that belong to the identity of a number."""
-    lines: list[str] = []
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    pairs = [(key.strip(), value.strip()) for key, _, value in (x.partition(":") for x in lines)]
-    names = [value for key, value in pairs if key in ("model name", "Hardware", "Model")]
-    flags = next((v.split() for key, v in pairs if key in ("flags", "Features")), [])
+    path = Path("/proc/cpuinfo")
+    name, isa = told_of_cpu(path.read_text(encoding="utf-8") if path.exists() else "")
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "isa": " ".join(name for name in ISA if name in flags),
+        "processor": name or _brand() or platform.processor() or platform.machine(),
+        "isa": isa,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def told_of_cpu(text: str) -> tuple[str, str]:
+    """Name of a processor and its flags of `ISA`, as /proc/cpuinfo tells; empty where it does not.
+
+    Cores of ARM have numbers in place of a name: those of their maker and of their kind.
+    """
+    lines = (line.partition(":") for line in text.splitlines())
+    pairs = [(key.strip(), value.strip()) for key, _, value in lines]
+    names = [value for key, value in pairs if key in ("model name", "Hardware", "Model")]
+    makers, kinds = (
+        [value for key, value in pairs if key == asked] for asked in ("CPU implementer", "CPU part")
+    )
+    cores = dict.fromkeys(f"{maker}/{kind}" for maker, kind in zip(makers, kinds, strict=False))
+    flags = next((v.split() for key, v in pairs if key in ("flags", "Features")), [])
+    return (
+        names[0] if names else f"ARM {', '.join(cores)}" if cores else "",
+        " ".join(name for name in ISA if name in flags),
+    )
+
+
+@cache
+def _brand() -> str:
+    """Name of the processor of a Mac; empty elsewhere, and where nothing tells."""
+    if sys.platform != "darwin":
+        return ""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def identity(device: dict[str, Any], chip: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ..onnx_reading import attributes
 from .conversion import CHANNELS_LAST, Conversion
 from .flatbuffer import NONE
 from .node import Node, Writer, with_relu
@@ -65,13 +64,13 @@ def _product(c: Conversion, node: Node) -> None:
 
 
 def _conv(c: Conversion, node: Node) -> None:
-    told = attributes(node, group=1, strides=[1, 1], pads=[0] * 4, dilations=[1, 1])
-    x, name, *rest = node.input
+    told, bias = c.window(node, group=1), c.known(node, 2)
+    x, name = node.input[:2]
     weight, view = c.constants[name], c.laid(c.view(x), CHANNELS_LAST)
     outputs, group, channels = weight.shape[0], told["group"], view.lies[3]
     if weight.ndim != 4:
         raise c.refusal(node, f"with {weight.ndim - 2} axes has no conversion")
-    bias = c.constants[rest[0]] if rest else np.zeros(outputs, np.float32)
+    bias = np.zeros(outputs, np.float32) if bias is None else bias
     out, activation = with_relu(c, node.output[0])
     spans = [d * (k - 1) + 1 for d, k in zip(told["dilations"], weight.shape[2:], strict=True)]
     tensor, padding = padded(c, view, spans, told["strides"], told["pads"])

@@ -35,13 +35,12 @@ def _scaled(c: Conversion, view: View, scale: Any, shift: Any) -> View:
 
 def _layer_norm(c: Conversion, node: Node) -> None:
     told = attributes(node, axis=-1, epsilon=1e-5)
-    x, scale, *shift = node.input
+    x, scale = node.input[:2]
     view = c.view(x)
     rank = len(view.order)
     axes = range(told["axis"] % rank, rank)
     normal = _normalized(c, view, axes, told["epsilon"])
-    offset = c.constants[shift[0]] if shift else None
-    c.give(node.output[0], _scaled(c, normal, c.constants[scale], offset))
+    c.give(node.output[0], _scaled(c, normal, c.constants[scale], c.known(node, 2)))
 
 
 def _instance_norm(c: Conversion, node: Node) -> None:

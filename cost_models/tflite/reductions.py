@@ -39,7 +39,7 @@ def _reduction(kind: str) -> Writer:
 
 
 def _average_pool(c: Conversion, node: Node) -> None:
-    told = attributes(node, strides=[1, 1], pads=[0] * 4, count_include_pad=0)
+    told = c.window(node, count_include_pad=0)
     view = c.laid(c.view(node.input[0]), CHANNELS_LAST)
     sides, strides = told["kernel_shape"], told["strides"]
     lies = tuple(c.shape(node.output[0])[axis] for axis in CHANNELS_LAST)

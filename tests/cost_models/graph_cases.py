@@ -90,6 +90,16 @@ def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.Node
     return helper.make_node(kind, inputs.split(), [output], **attributes)
 
 
+def padding_themselves() -> list[onnx.ModelProto]:
+    """Graphs of one operator each, whose padding follows from its sizes."""
+    weight = {"w": np.ones((3, 3, 3, 3), np.float32)}
+    nodes = [
+        node("Conv", "x w", "y", kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
+        node("AveragePool", "x", "y", kernel_shape=[3, 3], auto_pad="SAME_LOWER"),
+    ]
+    return [graph_of((1, 3, 7, 7), [each], weight, (1, 3, 7, 7)) for each in nodes]
+
+
 def whole(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
@@ -101,6 +111,12 @@ CASES = {
         [node("Conv", "x w", "y", kernel_shape=[3, 3], pads=[0, 1, 2, 1], strides=[2, 1])],
         {"w": RANDOM.standard_normal((4, 3, 3, 3)).astype(np.float32)},
         (2, 4, 4, 9),
+    ),
+    "conv whose bias is called nothing": (
+        (1, 3, 5, 5),
+        [helper.make_node("Conv", ["x", "w", ""], ["y"])],
+        {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3, 1, 1)},
+        (1, 4, 5, 5),
     ),
     "depthwise conv with two filters a channel": (
         (1, 3, 8, 8),

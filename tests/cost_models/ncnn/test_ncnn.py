@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -37,6 +38,7 @@ from ..graph_cases import (
     example,
     graph_of,
     node,
+    padding_themselves,
     weights_of,
     whole,
 )
@@ -149,6 +151,12 @@ def test_an_unknown_operator_is_named() -> None:
     cut = helper.make_node("Slice", ["x", "a", "b", "c", "d"], ["y"])
     with pytest.raises(CostError, match=r"operator Slice beside 'a' with steps \[2\] has no"):
         to_ncnn(graph_of((1, 4), [cut], steps, (1, 2)))
+
+
+@pytest.mark.parametrize("model", padding_themselves())
+def test_padding_that_follows_from_sizes_is_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(CostError, match=r"ncnn: operator .* with padding by itself has no conv"):
+        to_ncnn(model)
 
 
 def test_images_of_a_batch_are_never_mixed() -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import helper
@@ -36,6 +37,7 @@ from ..graph_cases import (
     example,
     graph_of,
     node,
+    padding_themselves,
     weights_of,
     whole,
 )
@@ -157,6 +159,12 @@ def test_an_unknown_operator_is_named() -> None:
     node = helper.make_node("Slice", ["x", "a", "b", "c", "d"], ["y"])
     with pytest.raises(CostError, match=r"operator Slice beside 'a' with steps \[2\] has no"):
         to_tflite(graph_of((1, 4), [node], steps, (1, 2)))
+
+
+@pytest.mark.parametrize("model", padding_themselves())
+def test_padding_that_follows_from_sizes_is_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(CostError, match=r"LiteRT: operator .* with padding by itself has no conv"):
+        to_tflite(model)
 
 
 @pytest.mark.parametrize("name", CASES)
