@@ -201,17 +201,22 @@ class SearchSpace:
         for v, choice in enumerate(self.parameters):
             if self._used(v, values):
                 for value in choice.values:
-                    if value != values[v] and (other := self._change(values, {v: value})):
+                    if value != values[v] and (other := self._change(values, {v: (value,)})):
                         neighbors[other.key] = other
         neighbors.pop(candidate.key, None)
         return list(neighbors.values())
 
     def mutate(self, candidate: Candidate, rng: random.Random, rate: float = 0.1) -> Candidate:
-        """Redraw each choice with probability `rate`, at least one."""
+        """Redraw each choice with probability `rate`, at least one; draw what had no effect yet."""
         values = self._values(candidate)
         used = [v for v in range(len(self.parameters)) if self._used(v, values)]
         chosen = [v for v in used if rng.random() < rate] or ([rng.choice(used)] if used else [])
-        changes = {v: rng.choice(self.parameters[v].values) for v in chosen}
+        changes: dict[int, Sequence[Scalar]] = {
+            v: (rng.choice(self.parameters[v].values),) for v in chosen
+        }
+        for v, choice in enumerate(self.parameters):
+            if v not in used:
+                changes[v] = rng.sample(choice.values, len(choice.values))
         return self._change(values, changes) or candidate
 
     def largest(self) -> Candidate:
@@ -282,15 +287,11 @@ class SearchSpace:
     def _complete(self, order: Order) -> Values:
         return solve(self._layout.start, self._checks, order)
 
-    def _change(self, values: Values, changes: Mapping[int, Scalar]) -> Candidate | None:
-        """The nearest candidate to `values` with some of them forced; None if there is none."""
+    def _change(self, values: Values, changes: Mapping[int, Sequence[Scalar]]) -> Candidate | None:
+        """The nearest candidate to `values` with others for some of them; None if there is none."""
         try:
             return self._build(
-                self._complete(
-                    lambda v: (
-                        (changes[v],) if v in changes else self.parameters[v].nearest(values[v])
-                    )
-                )
+                self._complete(lambda v: changes.get(v) or self.parameters[v].nearest(values[v]))
             )
         except SpaceError:
             return None
