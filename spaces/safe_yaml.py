@@ -47,7 +47,9 @@ class _TextLoader(yaml.SafeLoader):
         if tag is None or tag.removeprefix(_TAG) in (*_CORE, "str", "seq", "map")
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping as it is written, before others are merged into it."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
@@ -56,7 +58,7 @@ class _TextLoader(yaml.SafeLoader):
                         None, None, f"key {key.value!r} is given twice", key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 class _Loader(_TextLoader):
