@@ -60,6 +60,27 @@ class _TextLoader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> Any:
+        """Merge other mappings in: the first that has a key, and over all of them its own.
+
+        PyYAML tells keys apart by where their text is in memory, so that what was overridden in a
+        mapping may come back where this is merged in turn.
+        """
+        own = [pair for pair in node.value if pair[0].tag != f"{_TAG}merge"]
+        if len(own) == len(node.value):
+            return
+        super().flatten_mapping(node)
+        merged = node.value[: len(node.value) - len(own)]
+        pairs: dict[object, tuple[yaml.Node, yaml.Node]] = {}
+        for pair in merged:
+            pairs.setdefault(_key_of(pair[0]), pair)
+        node.value = list((pairs | {_key_of(pair[0]): pair for pair in own}).values())
+
+
+def _key_of(key: yaml.Node) -> object:
+    """What is equal for keys that are the same in a mapping."""
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+
 
 class _Loader(_TextLoader):
     """The same with the types of the core schema."""
