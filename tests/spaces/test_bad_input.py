@@ -150,6 +150,11 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "blocks: need names and values",
         ),
         ("    blocks:", "    groups:", r"groups\S*size: need a number of blocks, got None"),
+        (
+            "    blocks:",
+            "    groups: {size: true, act_bits: 8}\n    blocks:",
+            r"groups\S*size: need a number of blocks, got True",
+        ),
         # Conditions and clauses.
         ("name: good", "conditions: []", "conditions: need a list with at least one item"),
         (
