@@ -53,6 +53,7 @@ class SearchSpace:
         self._checks = self._constraints.checks()
         self._uses = self._constraints.uses
         self.parameters: tuple[Choice, ...] = tuple(self._layout.variables)
+        self._names = {choice.name for choice in self.parameters}
         self._orders: list[dict[Scalar | None, Sequence[Scalar]]] = [
             {None: self._descending(v)} | {value: choice.nearest(value) for value in choice.values}
             for v, choice in enumerate(self.parameters)
@@ -158,6 +159,9 @@ class SearchSpace:
 
         Args:
             assignment: name of a parameter -> value; what is not given is as in `largest`.
+
+        Raises:
+            SpaceError: a name that no parameter has.
         """
         return self._build(self._nearest(assignment))
 
@@ -304,7 +308,14 @@ class SearchSpace:
         return {c.name: values[v] for v, c in enumerate(self.parameters) if self._used(v, values)}
 
     def _nearest(self, assignment: Mapping[str, Scalar]) -> Values:
-        """Values of `candidate`."""
+        """Values of `candidate`.
+
+        Raises:
+            SpaceError: a name that no parameter has.
+        """
+        if unknown := assignment.keys() - self._names:
+            name = min(unknown)
+            raise SpaceError(f"{name}: unknown choice. {did_you_mean(name, self._names)}")
         orders = [self._prefer(v, assignment.get(c.name)) for v, c in enumerate(self.parameters)]
         values = self._layout.start.copy()
         values[: len(orders)] = [order[0] for order in orders]

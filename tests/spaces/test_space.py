@@ -118,6 +118,12 @@ def test_mutation_draws_what_had_no_effect_before() -> None:
     assert heads == {1, 2, 4}
 
 
+def test_names_that_are_no_choice_are_refused() -> None:
+    space = SearchSpace.from_yaml("digits")
+    with pytest.raises(SpaceError, match=r"dpth: unknown choice. Did you mean 'stages.0.depth'"):
+        space.candidate({"stages.0.dpth": 3})
+
+
 def test_extremes(space: SearchSpace) -> None:
     largest, smallest = space.largest(), space.smallest()
     for large, small_ in zip(
