@@ -126,6 +126,14 @@ def test_a_combination_that_every_candidate_has_takes_a_choice() -> None:
     assert {c.architecture.norm for c in narrowed.sample(20)} == {"layer"}
 
 
+def test_a_general_name_stands_for_both_of_its_parts() -> None:
+    text = SMALL.replace("weight_bits", "mixer_weight_bits")
+    narrowed = without(space(text), [{"weight_bits": 8}])
+    assert narrowed.spec["stages"][0]["groups"]["mixer_weight_bits"] == 32
+    with pytest.raises(ChoiceError, match="mlp_weight_bits: 32, the default, is the only choice"):
+        without(space(text), [{"weight_bits": 32}])
+
+
 def test_nothing_to_drop_gives_the_space_back() -> None:
     whole = space()
     assert without(whole, []) is whole
