@@ -134,6 +134,11 @@ def test_a_general_name_stands_for_both_of_its_parts() -> None:
         without(space(text), [{"weight_bits": 32}])
 
 
+def test_relative_positions_go_with_the_last_mixer_that_has_them() -> None:
+    whole = space(SMALL.replace("norm: [layer", "pos_embed: [none, relative]\nnorm: [layer"))
+    assert without(whole, [{"mixer": "window"}]).spec["pos_embed"] == "none"
+
+
 def test_nothing_to_drop_gives_the_space_back() -> None:
     whole = space()
     assert without(whole, []) is whole
