@@ -135,7 +135,7 @@ class Candidate:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise SpaceError(f"candidate: not JSON: {error}") from error
         return cls.from_dict(data)
 

@@ -11,7 +11,7 @@ from .architecture import HALVING, halved
 from .counting import FactorGraph
 from .errors import ChoiceError, SizeError, SpaceError
 from .layout import Layout, Site, Test, Values
-from .mixers import block_defaults, find, numbers
+from .mixers import MIXERS, block_defaults, find, numbers
 from .mixers.spec import Rule
 from .rules import GRID_LOST, NETWORK_RULES, STAGE_RULES, block_rules, explain
 from .usage import Use, drop, find_uses, in_use, may_drop, remembered, use_parents
@@ -50,6 +50,7 @@ class Constraints:
             self._check_conditions(site)
         self.uses = find_uses(layout)
         self._check_fixed_tokens()
+        self._check_relative()
 
     def checks(self) -> list[list[Check]]:
         """Tests of each variable that can be made once it has a value, and what they read."""
@@ -277,6 +278,20 @@ class Constraints:
             raise SpaceError(
                 f"patch_size: a {halving[0]} stem has layers for one patch size, "
                 f"got {list(patches)}"
+            )
+
+    def _check_relative(self) -> None:
+        """Require one spelling of no positions: what is relative is a bias of some mixers."""
+        layout = self.layout
+        known = layout.domain(layout.network.sources["pos_embed"])
+        blocks = (block for stage in layout.blocks for block in stage)
+        mixers = {str(m) for block in blocks for m in layout.domain(block.sources["mixer"])}
+        if {"none", "relative"} <= {*known} and not any(find(mixer).relative for mixer in mixers):
+            own = ", ".join(name for name in MIXERS if find(name).relative)
+            raise ChoiceError(
+                "pos_embed: 'none' and 'relative' are two names for one network where no mixer "
+                f"adds a bias by position, as {own} do",
+                *("pos_embed", "relative"),
             )
 
     # Tokens that were dropped in one block are missing in all later ones.

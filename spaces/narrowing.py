@@ -8,7 +8,7 @@ from, leaves it too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import schema
@@ -36,10 +36,11 @@ def without(space: SearchSpace, clauses: Iterable[Clause]) -> SearchSpace:
             if forbidden not in spec.setdefault("forbidden", []):
                 spec["forbidden"].append(forbidden)
             continue
-        ((name, value),) = clause.items()
-        _check_defaults(spec, name, value)
-        for path, key, holder in _places(spec, name):
-            _drop(holder, key, value, path)
+        ((general, value),) = clause.items()
+        for name in schema.specific(general):
+            _check_defaults(spec, name, value)
+            for path, key, holder in _places(spec, name):
+                _drop(holder, key, value, path)
     while True:
         _drop_conditions(spec)
         try:
@@ -169,6 +170,6 @@ def _drop_conditions(spec: dict[str, Any]) -> None:
 def _may_be(spec: dict[str, Any], name: str, raw: object) -> bool:
     """Whether a name may have one of some values anywhere."""
     wanted = set(read_values(name, raw, name))
-    places: Sequence[tuple[str, str, dict[str, Any]]] = list(_places(spec, name))
+    places = [place for own in schema.specific(name) for place in _places(spec, own)]
     given = {v for path, key, holder in places for v in read_values(key, holder[key], path)}
     return bool(wanted & (given or {schema.default(schema.plain(name))}))

@@ -47,7 +47,9 @@ class _TextLoader(yaml.SafeLoader):
         if tag is None or tag.removeprefix(_TAG) in (*_CORE, "str", "seq", "map")
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping as it is written, before others are merged into it."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
@@ -56,7 +58,28 @@ class _TextLoader(yaml.SafeLoader):
                         None, None, f"key {key.value!r} is given twice", key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> Any:
+        """Merge other mappings in: the first that has a key, and over all of them its own.
+
+        PyYAML tells keys apart by where their text is in memory, so that what was overridden in a
+        mapping may come back where this is merged in turn.
+        """
+        own = [pair for pair in node.value if pair[0].tag != f"{_TAG}merge"]
+        if len(own) == len(node.value):
+            return
+        super().flatten_mapping(node)
+        merged = node.value[: len(node.value) - len(own)]
+        pairs: dict[object, tuple[yaml.Node, yaml.Node]] = {}
+        for pair in merged:
+            pairs.setdefault(_key_of(pair[0]), pair)
+        node.value = list((pairs | {_key_of(pair[0]): pair for pair in own}).values())
+
+
+def _key_of(key: yaml.Node) -> object:
+    """What is equal for keys that are the same in a mapping."""
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 class _Loader(_TextLoader):

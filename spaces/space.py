@@ -53,6 +53,7 @@ class SearchSpace:
         self._checks = self._constraints.checks()
         self._uses = self._constraints.uses
         self.parameters: tuple[Choice, ...] = tuple(self._layout.variables)
+        self._names = {choice.name for choice in self.parameters}
         self._orders: list[dict[Scalar | None, Sequence[Scalar]]] = [
             {None: self._descending(v)} | {value: choice.nearest(value) for value in choice.values}
             for v, choice in enumerate(self.parameters)
@@ -158,6 +159,9 @@ class SearchSpace:
 
         Args:
             assignment: name of a parameter -> value; what is not given is as in `largest`.
+
+        Raises:
+            SpaceError: a name that no parameter has.
         """
         return self._build(self._nearest(assignment))
 
@@ -201,17 +205,22 @@ class SearchSpace:
         for v, choice in enumerate(self.parameters):
             if self._used(v, values):
                 for value in choice.values:
-                    if value != values[v] and (other := self._change(values, {v: value})):
+                    if value != values[v] and (other := self._change(values, {v: (value,)})):
                         neighbors[other.key] = other
         neighbors.pop(candidate.key, None)
         return list(neighbors.values())
 
     def mutate(self, candidate: Candidate, rng: random.Random, rate: float = 0.1) -> Candidate:
-        """Redraw each choice with probability `rate`, at least one."""
+        """Redraw each choice with probability `rate`, at least one; draw what had no effect yet."""
         values = self._values(candidate)
         used = [v for v in range(len(self.parameters)) if self._used(v, values)]
         chosen = [v for v in used if rng.random() < rate] or ([rng.choice(used)] if used else [])
-        changes = {v: rng.choice(self.parameters[v].values) for v in chosen}
+        changes: dict[int, Sequence[Scalar]] = {
+            v: (rng.choice(self.parameters[v].values),) for v in chosen
+        }
+        for v, choice in enumerate(self.parameters):
+            if v not in used:
+                changes[v] = rng.sample(choice.values, len(choice.values))
         return self._change(values, changes) or candidate
 
     def largest(self) -> Candidate:
@@ -282,15 +291,11 @@ class SearchSpace:
     def _complete(self, order: Order) -> Values:
         return solve(self._layout.start, self._checks, order)
 
-    def _change(self, values: Values, changes: Mapping[int, Scalar]) -> Candidate | None:
-        """The nearest candidate to `values` with some of them forced; None if there is none."""
+    def _change(self, values: Values, changes: Mapping[int, Sequence[Scalar]]) -> Candidate | None:
+        """The nearest candidate to `values` with others for some of them; None if there is none."""
         try:
             return self._build(
-                self._complete(
-                    lambda v: (
-                        (changes[v],) if v in changes else self.parameters[v].nearest(values[v])
-                    )
-                )
+                self._complete(lambda v: changes.get(v) or self.parameters[v].nearest(values[v]))
             )
         except SpaceError:
             return None
@@ -303,7 +308,14 @@ class SearchSpace:
         return {c.name: values[v] for v, c in enumerate(self.parameters) if self._used(v, values)}
 
     def _nearest(self, assignment: Mapping[str, Scalar]) -> Values:
-        """Values of `candidate`."""
+        """Values of `candidate`.
+
+        Raises:
+            SpaceError: a name that no parameter has.
+        """
+        if unknown := assignment.keys() - self._names:
+            name = min(unknown)
+            raise SpaceError(f"{name}: unknown choice. {did_you_mean(name, self._names)}")
         orders = [self._prefer(v, assignment.get(c.name)) for v, c in enumerate(self.parameters)]
         values = self._layout.start.copy()
         values[: len(orders)] = [order[0] for order in orders]

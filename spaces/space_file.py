@@ -90,7 +90,7 @@ class _Reader:
             raise SpaceError(f"{where}.depth: at most {MAX_BLOCKS} blocks in all, got {depth}")
         groups = dict(mapping(raw.get("groups", {"size": 1}), f"{where}.groups"))
         size = groups.pop("size", None)
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise SpaceError(f"{where}.groups.size: need a number of blocks, got {size!r}")
         turns = _turns(raw.get("blocks", {}), f"{where}.blocks")
         self.stages.append(Site((index,), sources))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..architecture import Architecture, Stage
 from ..block import Block
+from ..errors import SpaceError
 from ..networks import Network
 from .parts import act_of, embed_fields, network_of, norm_of, renamed
 
@@ -22,7 +23,14 @@ FIELDS: Mapping[str, Any] = {"stem_norm": True, "pos_embed": "relative", "global
 
 
 def convert(model: Any) -> Network:
-    """A Swin transformer, with the position biases of its windows."""
+    """A Swin transformer, with the position biases of its windows.
+
+    Raises:
+        SpaceError: windows are not square.
+    """
+    for rows, columns in (block.window_size for layer in model.layers for block in layer.blocks):
+        if rows != columns:
+            raise SpaceError(f"windows must be square, got {rows}x{columns}")
     stages = tuple(
         Stage(
             layer.blocks[0].dim,

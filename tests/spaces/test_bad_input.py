@@ -150,6 +150,11 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "blocks: need names and values",
         ),
         ("    blocks:", "    groups:", r"groups\S*size: need a number of blocks, got None"),
+        (
+            "    blocks:",
+            "    groups: {size: true, act_bits: 8}\n    blocks:",
+            r"groups\S*size: need a number of blocks, got True",
+        ),
         # Conditions and clauses.
         ("name: good", "conditions: []", "conditions: need a list with at least one item"),
         (
@@ -208,6 +213,11 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             "mixer: [softmax, window]",
             "mixer: window\nkv_pool: [2, 3]",
             "kv_pool: unreachable: no candidate has a use for this choice",
+        ),
+        (
+            "mixer: [softmax, window]\nnum_heads: 2\nwindow_size: 4",
+            "mixer: softmax\nnum_heads: 2\npos_embed: [none, learned, relative]",
+            "pos_embed: 'none' and 'relative' are two names for one network where no mixer adds",
         ),
         ("weight_bits: [32, 8]", "token_keep: 0.5\n    mixer: window", "token_keep 0.5 cannot"),
         ("weight_bits: [32, 8]", "mlp_capacity: 0", "mlp_capacity: must be between 0.01 and 1"),

@@ -141,3 +141,8 @@ def test_bad_json_is_refused(old: str, new: str, message: str) -> None:
 def test_unknown_mixer_in_code() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown mixer 'softmx'. Did you mean 'softmax'"):
         small(replace(PLAIN, mixer="softmx"))
+
+
+def test_what_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(SpaceError, match="candidate: not JSON: "):
+        Candidate.from_json("[" * 100_000)

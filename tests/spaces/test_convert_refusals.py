@@ -75,6 +75,11 @@ LARGER = {"pretrained_cfg_overlay": {"input_size": (3, 256, 256)}}
         ("convnext_atto", {"global_pool": "max"}, "the model pools by 'max', not by 'avg'"),
         ("convformer_s18", {}, "only PoolFormer converts, not SepConv"),
         ("poolformer_s12", {"global_pool": "max"}, "no average and one layer"),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"window_size": (4, 8), "depths": (1,), "img_size": 64},
+            "windows must be square, got 4x8",
+        ),
         ("swinv2_tiny_window8_256", {"window_size": 6, "depths": (2,)}, "of 6 do not divide"),
         ("swinv2_tiny_window8_256", {"pretrained_window_sizes": (6,) * 4}, "of windows of 6"),
         ("efficientformer_l1", {"pool_size": 5}, "pooling must be over 3x3 tokens, got 5"),

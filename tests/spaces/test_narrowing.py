@@ -126,6 +126,19 @@ def test_a_combination_that_every_candidate_has_takes_a_choice() -> None:
     assert {c.architecture.norm for c in narrowed.sample(20)} == {"layer"}
 
 
+def test_a_general_name_stands_for_both_of_its_parts() -> None:
+    text = SMALL.replace("weight_bits", "mixer_weight_bits")
+    narrowed = without(space(text), [{"weight_bits": 8}])
+    assert narrowed.spec["stages"][0]["groups"]["mixer_weight_bits"] == 32
+    with pytest.raises(ChoiceError, match="mlp_weight_bits: 32, the default, is the only choice"):
+        without(space(text), [{"weight_bits": 32}])
+
+
+def test_relative_positions_go_with_the_last_mixer_that_has_them() -> None:
+    whole = space(SMALL.replace("norm: [layer", "pos_embed: [none, relative]\nnorm: [layer"))
+    assert without(whole, [{"mixer": "window"}]).spec["pos_embed"] == "none"
+
+
 def test_nothing_to_drop_gives_the_space_back() -> None:
     whole = space()
     assert without(whole, []) is whole

@@ -53,6 +53,16 @@ def test_merged_keys_are_the_same_in_both_readings() -> None:
     assert parse_as_typed(text, "test")["other"] == {"x": "1", "y": "2"}
 
 
+def test_what_overrides_a_merged_key_may_be_merged_itself() -> None:
+    """Wherever it stands: an anchor is often read after those who use it."""
+    text = "a: &a {x: 1, y: 1}\nouter: {b: &b {<<: *a, x: 2}}\nc: {<<: *b, y: 3}\n"
+    assert parse_yaml(text, "test")["c"] == {"x": 2, "y": 3}
+    text = "a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b], z: 3}\n"
+    assert parse_yaml(text, "test")["c"] == {"x": 1, "y": 2, "z": 3}
+    with pytest.raises(ConfigError, match="line 2: key 'x' is given twice"):
+        parse_yaml("a: &a {y: 1}\nb: {c: {<<: *a, x: 2, x: 3}}\n", "test")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -108,6 +108,22 @@ def test_mutation_stays_inside_and_moves(space: SearchSpace, candidates: list[Ca
     assert moved > len(candidates) / 2
 
 
+def test_mutation_draws_what_had_no_effect_before() -> None:
+    blocks = {"mixer": ["pool", "softmax"], "num_heads": [1, 2, 4]}
+    stages = [{"depth": 1, "width": 16, "blocks": blocks}]
+    space, rng = SearchSpace({"global_pool": "avg", "stages": stages}), random.Random(0)
+    pool = space.candidate({"stages.0.blocks.0.mixer": "pool"})
+    mutants = [space.mutate(pool, rng) for _ in range(60)]
+    heads = {m.architecture.stages[0].blocks[0].num_heads for m in mutants if m != pool}
+    assert heads == {1, 2, 4}
+
+
+def test_names_that_are_no_choice_are_refused() -> None:
+    space = SearchSpace.from_yaml("digits")
+    with pytest.raises(SpaceError, match=r"dpth: unknown choice. Did you mean 'stages.0.depth'"):
+        space.candidate({"stages.0.dpth": 3})
+
+
 def test_extremes(space: SearchSpace) -> None:
     largest, smallest = space.largest(), space.smallest()
     for large, small_ in zip(
