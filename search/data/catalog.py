@@ -128,11 +128,15 @@ class Catalog:
 
 def table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Rows as CSV with these columns."""
+    values = ([getattr(row, column) for column in columns] for row in rows)
+    return "".join(map(_line, (columns, *values)))
+
+
+def _line(values: Sequence[str]) -> str:
+    """A line of CSV, in which either half of the usual end of a line is quoted."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([getattr(row, column) for column in columns] for row in rows)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def without_copies(skipped: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

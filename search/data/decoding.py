@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 Pixels = NDArray[np.uint8]
 
@@ -39,6 +39,7 @@ TURNS = {  # EXIF orientation -> what makes the image upright
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 0x0112
+CLEAR_FACTORS = {"L;2": 85, "L;4": 17}  # by which Pillow makes 8 bits of gray
 
 # EPS starts another program, IPTC opens whatever it holds, the others have no decoder.
 NOT_DECODED = ("EPS", "IPTC", "MPEG", "BUFR", "GRIB", "HDF5", "WMF")
@@ -147,10 +148,27 @@ def open_image(file: Path | BinaryIO) -> Image.Image:
         raise Unreadable(_unidentified(file), str(error)) from error
     except Exception as error:
         raise Unreadable(_reason(error), str(error)) from error
+    scale_clear(image)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise Unreadable(TOO_LARGE, f"{image.width} x {image.height}")
     return image
+
+
+def scale_clear(image: ImageFile.ImageFile) -> None:
+    """Give the transparent color of an opened PNG as many bits as its pixels will have.
+
+    Pillow makes 8 bits of the pixels, and compares them with the color as the file has it. Of 16
+    bits the lower ones are lost on both sides.
+    """
+    clear: Any = image.info.get("transparency")
+    form = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
+    if clear is None:
+        return
+    if form in CLEAR_FACTORS:
+        image.info["transparency"] = clear * CLEAR_FACTORS[form]
+    elif form == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def to_pixels(image: Image.Image, size: int, channels: int, fit: str) -> Pixels:

@@ -56,7 +56,7 @@ class Lesson:
         images: (B, C, S, S).
         labels: (B,).
         logits: of the teacher (B, K).
-        tokens: of the teacher, pooled to a coarse grid (B, G, C); only where a loss asks for it.
+        tokens: of the teacher (B, M, D), class tokens left out; only where a loss asks for them.
         weights: of the images (B,), where they do not count alike.
     """
 

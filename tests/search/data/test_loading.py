@@ -100,6 +100,16 @@ def test_a_sample_has_all_classes_whatever_the_order_of_the_rows() -> None:
         assert len(labels) == SHOWN and 0.4 < labels.float().mean() < 0.6
 
 
+@pytest.mark.parametrize("odd", ["a\rb", "a\nb", "a\r\nb", 'a"b,', " a"])
+def test_a_catalog_reads_names_as_they_were(odd: str, tmp_path: Path) -> None:
+    catalog = catalog_of(DataConfig(), 8)
+    rows = [replace(row, path=f"{odd}/1", label=odd) for row in catalog.rows[:2]]
+    written = replace(catalog, rows=rows, class_names=(odd, "b"))
+    files = tmp_path / "catalog.json", tmp_path / "images.csv"
+    written.save(*files)
+    assert [*Catalog.load(*files).rows] == rows
+
+
 def test_later_files_and_lost_files_change_nothing(tmp_path: Path) -> None:
     root = folder(tmp_path / "set")
     config = DataConfig(root=str(root))

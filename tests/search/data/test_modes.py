@@ -1,11 +1,15 @@
 """Pixels of every mode, against the arithmetic of its definition."""
 
 import io
+import struct
+import zlib
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vitpareto.search.data.decoding import eight_bit
 from vitpareto.search.data.pixels import (
     Look,
     UnreadableImage,
@@ -106,6 +110,45 @@ def test_a_color_that_stands_for_nothing_is_white() -> None:
     shown = np.where(gray == gray[0, 0], 255, gray)
     content = encoded(Image.fromarray(gray), "PNG", transparency=int(gray[0, 0]))
     gray_only(open_image(io.BytesIO(content)), shown)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_gray_that_stands_for_nothing_is_white_at_every_depth(bits: int) -> None:
+    levels = 2**bits
+    gray = np.arange(levels).repeat(8)[: 8 * levels].reshape(levels, 8)
+    packed = np.packbits(
+        np.unpackbits(gray.astype(np.uint8)[..., None], axis=-1)[..., -bits:].reshape(levels, -1),
+        axis=1,
+    )
+    for clear in {0, 1, levels - 1}:
+        file = png(8, levels, bits, 0, packed, struct.pack(">H", clear))
+        shown = np.where(gray == clear, 255, gray * 255 // (levels - 1))
+        with open_image(file) as image:
+            image.load()
+            assert (np.asarray(eight_bit(image)) == shown).all()
+
+
+def test_color_of_16_bits_that_stands_for_nothing_is_white() -> None:
+    values = noise(16, 16, 6).view(">u2").reshape(16, 16, 3).copy()
+    values[3, 4] = 0x8001, 0, 0
+    clear = struct.pack(">3H", 0x8001, 0, 0)
+    shown = values >> 8
+    shown[3, 4] = 255
+    content = png(16, 16, 16, 2, values.view(np.uint8).reshape(16, -1), clear)
+    rgb_and_gray(open_image(content), shown)
+
+
+def png(width: int, height: int, bits: int, kind: int, rows: np.ndarray, clear: bytes) -> BinaryIO:
+    """A PNG with a transparent color, by its specification (ISO/IEC 15948)."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    parts = (b"IHDR", header), (b"tRNS", clear), (b"IDAT", pixels), (b"IEND", b"")
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
 
 
 def test_cmyk() -> None:
