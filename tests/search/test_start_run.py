@@ -36,6 +36,7 @@ from vitpareto.spaces.errors import ConfigError, RunError, VitParetoError
 
 from .conftest import invoke
 from .own_vit import ARGS, SIZE, SPACE, Own, new_model, own, save_model
+from .stage_files import without_file
 
 __all__ = ["own"]
 
@@ -76,7 +77,7 @@ def test_every_stage_leaves_its_file(searched: Path) -> None:
     stages = json.loads(paths.stages.read_text())
     idle = {Stage.CALIBRATION}  # done by another run
     assert list(stages) == [s.stage.value for s in steps if s.stage not in idle]
-    assert not [s.stage for s in steps if not s.output(paths).exists()]
+    assert not without_file(paths, [step.stage for step in steps])
     assert not paths.half_trained.exists()
     assert not paths.start_checkpoint.exists() and not paths.teacher_checkpoint.exists()
     start = stages["start"]

@@ -181,12 +181,17 @@ def test_a_measured_promise_is_held_against_the_same_graph(made: Made, run: Path
     manifest = manifests(run / "pareto")[0]
     key, promised = manifest.key, replace(manifest.promised, latency_ms=100.0)
     artifact = Artifact.load(run / "pareto" / key, made.device)
-    rows, speeds = artifact_timing.time_artifacts(
-        [artifact], [replace(manifest, promised=promised)], made.device
-    )
-    own, twin = rows[key].median_ms, rows[artifact_timing.TWIN + key].median_ms
-    assert speeds[key] == 100.0 / twin  # and not what anchors say
-    assert 0.6 < own / twin < 1.6
+    ratios: list[float] = []
+    for _ in range(3):  # in a moment a shared machine can be twice as fast
+        rows, speeds = artifact_timing.time_artifacts(
+            [artifact], [replace(manifest, promised=promised)], made.device
+        )
+        own, twin = rows[key].median_ms, rows[artifact_timing.TWIN + key].median_ms
+        assert speeds[key] == 100.0 / twin  # and not what anchors say
+        ratios.append(own / twin)
+        if 0.6 < own / twin < 1.6:
+            return
+    pytest.fail(f"its twin takes another time: {ratios}")
 
 
 @pytest.mark.onnx
