@@ -338,7 +338,8 @@ def read_manifest(folder: Path) -> Manifest:
 def manifests(pareto: Path) -> list[Manifest]:
     """Read the manifests of a run, the fastest model first, those without measurements last.
 
-    Latencies are compared at the speed of the calibration, as everywhere.
+    Latencies are compared at the speed of the calibration, as everywhere. One whose files have
+    changed since has a check that says so, and is not verified.
 
     Args:
         pareto: folder of all artifacts of a run.
@@ -349,11 +350,11 @@ def manifests(pareto: Path) -> list[Manifest]:
     listed = manifests_so_far(pareto)
     if not listed:
         raise RunError(f"{pareto}: no delivered models; continue the run with --resume")
-    return listed
+    return [_as_it_lies(pareto / manifest.key, manifest) for manifest in listed]
 
 
 def manifests_so_far(pareto: Path) -> list[Manifest]:
-    """Likewise of a run that may have delivered none yet.
+    """Likewise of a run that may have delivered none yet, without a look at its files.
 
     Raises:
         RunError: one is refused by `read_manifest`.
@@ -366,20 +367,17 @@ def manifests_so_far(pareto: Path) -> list[Manifest]:
 def read_manifests(pareto: Path) -> list[Manifest]:
     """Read the manifests of all artifacts so far, by key.
 
-    One whose files have changed since has a check that says so, and is not verified.
-
     Raises:
         RunError: one is refused by `read_manifest`.
     """
     folders = sorted(path for path in pareto.glob("[!.]*") if path.is_dir())
     kept = RunPaths(pareto.parent).cost_model
     calibrated = read_json(kept).get("device") if folders and kept.is_file() else None
-    return [_as_it_lies(folder, calibrated) for folder in folders]
+    return [_as_promised(read_manifest(folder), calibrated) for folder in folders]
 
 
-def _as_it_lies(folder: Path, calibrated: Mapping[str, Any] | None) -> Manifest:
-    """A manifest with what becomes apparent where it lies."""
-    manifest = _as_promised(read_manifest(folder), calibrated)
+def _as_it_lies(folder: Path, manifest: Manifest) -> Manifest:
+    """A manifest with what its files say that lie beside it."""
     checks = tuple(check for check in manifest.checks if check.name != FILES)
     try:
         changed = changed_file(folder, manifest.files)
