@@ -87,7 +87,7 @@ def predict_onnx(model: CostModel, path: str | Path) -> Estimate:
     batch, measured = pieces[0].enters[0] if pieces else 1, int(model.identity.get("batch", 1))
     if batch != measured:
         raise CostError(f"{path}: a batch of {batch}, where the model was measured with {measured}")
-    found = _Sorted.of(pieces, model)
+    found = _Sorted.of(pieces, model, batch)
     if not any((found.known, found.rare, found.others, found.operators)):
         raise CostError(f"{path}: nothing in it is a layer")
     parts, rare = model.parts_of(found.known), model.parts_of(found.rare)
@@ -149,10 +149,9 @@ class _Sorted:
     operators: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], model: CostModel) -> _Sorted:
-        """Sort pieces by what a model has measured."""
+    def of(cls, pieces: Sequence[Piece], model: CostModel, batch: int) -> _Sorted:
+        """Sort pieces of a file with a batch by what a model has measured."""
         found = cls(operators=[guess for piece in pieces for guess in piece.strange])
-        batch = pieces[0].enters[0] if pieces else 1
         for piece, block, recipe in recognize(pieces):
             kinds = ", ".join(sorted(piece.kinds & WORK))
             if block is None or unit_of(block, recipe).group not in model.groups:
