@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,21 +24,44 @@ NORM_MB = 64  # likewise, for mean and deviation
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Normalized images (N, C, S, S) in float32 and their labels (N,)."""
+    """Labeled images, normalized where they are looked at: all at once may not fit into memory.
 
-    images: Tensor
+    Attributes:
+        rows: pixels, uint8, or images (N, C, S, S) in float32 where there is no `norm`.
+        labels: (N,).
+        norm: of the pixels.
+    """
+
+    rows: Rows
     labels: Tensor
+    norm: Norm | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def images(self) -> Tensor:
+        """All of them, normalized, (N, C, S, S) in float32."""
+        return self._normalized(torch.arange(len(self)))
+
+    def batches(self, size: int, batch: int) -> Iterator[Tensor]:
+        """All of them in order, normalized, at another size: (B, C, size, size)."""
+        for index in torch.arange(len(self)).split(batch):
+            yield resized(self._normalized(index), size)
+
+    def at(self, index: Tensor) -> Split:
+        """Those of these numbers (M,)."""
+        return Split(self.rows[index], self.labels[index], self.norm)
 
     def some(self, count: int) -> Split:
         """At most so many of the images, mixed, as a split of folders is sorted by class.
 
         They are the same ones each time, and the first of those that a larger count gives.
         """
-        order = mixed(len(self), count)
-        return Split(self.images[order], self.labels[order])
+        return self.at(mixed(len(self), count))
+
+    def _normalized(self, index: Tensor) -> Tensor:
+        return self.norm(self.rows[index]) if self.norm else self.rows[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +161,8 @@ class Data:
         if name == "test":
             self._break_seal(force)
         if name not in self._made:
-            index = self._few(SAMPLE_MB) if name == "train" else torch.arange(self.count(name))
-            pixels, labels = self._images.rows[name][index], self._images.labels[name][index]
-            self._made[name] = Split(self._norm(pixels), labels)
+            whole = Split(self._images.rows[name], self._images.labels[name], self._norm)
+            self._made[name] = whole.at(self._few(SAMPLE_MB)) if name == "train" else whole
         return self._made[name]
 
     def count(self, name: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,8 @@ from ...spaces import Candidate
 from ...spaces.errors import CostError, RunError, SpaceError, first_line
 from ...spaces.exits import has_exits
 from ...spaces.networks import Network
-from ..data.dataset import Split, resized
+from ..data.dataset import Split
+from ..training.forward import BATCH
 from .build import Build
 from .checks import check_answers, check_exits, float_distance
 from .claims import Check
@@ -100,16 +101,19 @@ class Artifact:
         """The same, and with exits which part gave each answer."""
         if not self.parts:
             return Answers(self.whole_logits(split))
-        every = every_logits(self.parts, self._images(split))
+        every = torch.cat([every_logits(self.parts, x) for x in self._images(split)], 1)
         part = part_of(every, self.rule.above)
         return Answers(answers_of(every, part), part, every)
 
     def whole_logits(self, split: Split) -> torch.Tensor:
         """Logits of the whole network, where nobody leaves (N, K)."""
-        return torch.from_numpy(run_all(self.compiled, self._images(split), self.batch).copy())
+        found = [run_all(self.compiled, x, self.batch) for x in self._images(split)]
+        return torch.from_numpy(np.concatenate(found))
 
-    def _images(self, split: Split) -> NDArray[np.float32]:
-        return resized(split.images, self.candidate.architecture.input_size).numpy()
+    def _images(self, split: Split) -> Iterator[NDArray[np.float32]]:
+        full = max(1, BATCH // self.batch) * self.batch
+        for images in split.batches(self.candidate.architecture.input_size, full):
+            yield images.numpy()
 
     @cached_property
     def rule(self) -> Rule:

@@ -15,7 +15,7 @@ from ...spaces.networks import Network
 from ...spaces.networks.parts import EveryExit
 from ..compress import calibrate, compensated, deliverable, run_batches
 from ..compress.network import UNCALIBRATED, Calibration, compressible, run_each
-from ..data.dataset import Split, resized
+from ..data.dataset import Split
 from ..training.forward import BATCH
 
 
@@ -80,7 +80,7 @@ class Build:
         Raises:
             CostError: a precision that the device cannot run.
         """
-        batches = resized(split.images, self.candidate.architecture.input_size).split(BATCH)
+        batches = split.batches(self.candidate.architecture.input_size, BATCH)
         params = self.ready.state_dict()
         return run_batches(self.ready, params, self.candidate, batches, self.recipes, self.seen)
 
@@ -92,7 +92,7 @@ class Build:
             CostError: a precision that the device cannot run.
         """
         network = EveryExit.of(self.ready)
-        batches = resized(split.images, self.candidate.architecture.input_size).split(BATCH)
+        batches = split.batches(self.candidate.architecture.input_size, BATCH)
         layers = compressible(network, self.candidate, self.recipes)
         params = network.state_dict()
         return torch.cat([*run_each(network, params, layers, batches, self.seen)], 1)

@@ -121,7 +121,7 @@ def _distance(build: Build, backbone: Backbone, content: bytes, data: Data, batc
         RunError: it is too far.
     """
     candidate, params = build.candidate, backbone.state_dict()
-    images = data.split("validation").images[:batch]
+    images = data.split("validation").some(batch).images
     images = resized(images, candidate.architecture.input_size)
     layers = compressible(backbone, candidate, build.recipes)
     (expected,) = run_each(backbone, params, layers, [images], build.seen)

@@ -26,7 +26,7 @@ from ...cost_models.standalone.seal import hashes_of, write_sealed
 from ...cost_models.standalone.timing import IN_TURN
 from ...spaces import SearchSpace
 from ...spaces.errors import RunError
-from ..data.dataset import Data, Split, resized
+from ..data.dataset import Data, resized
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunPaths
 from .artifact import read_candidate, read_model
@@ -179,8 +179,8 @@ def _questions(
     kit: Kit, folder: Path, key: str, about: dict[str, Any], images: Sequence[int]
 ) -> None:
     """Write the images that a model is asked about, and the answers that torch expects."""
-    whole, manifest = kit.data.split("validation"), next(m for m in kit.delivered if m.key == key)
-    split = Split(whole.images[images], whole.labels[images])
+    manifest = next(m for m in kit.delivered if m.key == key)
+    split = kit.data.split("validation").at(torch.tensor(images))
     build = rebuild(kit.run.pareto / key, manifest, kit.device, kit.data)
     about["input"] = f"{INPUTS}/{about['size']}.npy"
     about["expected"] = f"{EXPECTED}/{key}.npy"

@@ -39,6 +39,7 @@ from ..delivery.manifest import SEARCHED, Manifest
 from ..delivery.verify import footprint_of
 from ..store.atomic_files import write_atomic
 from ..training.accuracy import accuracy
+from ..training.forward import BATCH
 
 EAGER = "PyTorch eager"
 BATCHES = (1, 2, 4, 8)
@@ -220,8 +221,8 @@ def measure_entries(
     timings = iter(session.timings)
     for entry, each in opened:
         here = [next(timings) for _ in each.compiled]
-        images = resized(split.images, entry.candidate.architecture.input_size).numpy()
-        logits = run_all(each.compiled[0], images, 1)
+        images = split.batches(entry.candidate.architecture.input_size, BATCH)
+        logits = np.concatenate([run_all(each.compiled[0], x.numpy(), 1) for x in images])
         try:
             right = accuracy(torch.from_numpy(logits), split.labels)
         except ArithmeticError as error:  # such as numbers beyond float16
@@ -273,7 +274,7 @@ class _Opened(NamedTuple):
 def _open(
     entry: Entry, model: CostModel, device: Device, data: Data, count: int, batches: Sequence[int]
 ) -> _Opened:
-    images = data.split("validation").images
+    images = data.split("validation").some(max(batches)).images
     images = resized(images, entry.candidate.architecture.input_size).numpy()
     build = build_for(
         device, entry.candidate, entry.network, model.recipes, data, count, entry.compensate

@@ -18,7 +18,7 @@ from ...spaces import Architecture, Candidate
 from ...spaces.networks import Network
 from ..compress import run_batches
 from ..compress.network import DEFAULT_RECIPES
-from ..data.dataset import Split, resized
+from ..data.dataset import Split
 from ..library.divergence import divergence
 from ..library.parts import Library
 from ..library.repair import assemble
@@ -72,16 +72,14 @@ class AssembledScorer:
     def logits(self, candidate: Candidate) -> Tensor:
         """Logits of the assembled candidate with its compression applied (N, K)."""
         network = _assembled(self._make, self._library, candidate, _fixed(self._recipes))
-        images = resized(self._images.images, candidate.architecture.input_size)
-        return run_batches(
-            network, network.state_dict(), candidate, images.split(CHUNK), self._recipes
-        )
+        images = self._images.batches(candidate.architecture.input_size, CHUNK)
+        return run_batches(network, network.state_dict(), candidate, images, self._recipes)
 
     @torch.inference_mode()
     def _of_start(self) -> Tensor:
         network = self._library.start.network
-        images = resized(self._images.images, network.architecture.input_size)
-        return torch.cat([network(part) for part in images.split(CHUNK)])
+        images = self._images.batches(network.architecture.input_size, CHUNK)
+        return torch.cat([network(part) for part in images])
 
 
 def glanced_at(architecture: Architecture) -> int:

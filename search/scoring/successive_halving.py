@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from ...spaces import Candidate
 from ..data.dataset import Split
@@ -94,4 +95,4 @@ def part(split: Split, share: float) -> Split:
     """A share of a split's images; each part holds all smaller ones."""
     order = random.Random(0).sample(range(len(split)), len(split))
     index = sorted(order[: max(1, round(share * len(split)))])
-    return Split(split.images[index], split.labels[index])
+    return split.at(torch.tensor(index))

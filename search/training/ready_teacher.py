@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.errors import RunError
-from ..data.dataset import Data, mixed
+from ..data.dataset import Data, Split, mixed
 from .accuracy import accuracy, wilson
 from .optimizer import torch_device
 from .teacher import predict
@@ -110,16 +110,15 @@ def judge_answers(network: nn.Module, data: Data, what: str) -> Judgment:
     Raises:
         RunError: they are no numbers.
     """
-    splits = [data.split("validation")]
-    if len(splits[0]) < ENOUGH:
-        splits.append(data.split("train"))
-    images = torch.cat([split.images for split in splits])
-    labels = torch.cat([split.labels for split in splits])
-    index = mixed(len(labels), SHOWN)
-    logits = predict(network.to(torch_device()), images[index])
+    split = data.split("validation")
+    if len(split) < ENOUGH:
+        both = split, data.split("train")
+        split = Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
+    shown = split.some(SHOWN)
+    logits = predict(network.to(torch_device()), shown.images)
     if not torch.isfinite(logits).all():
         raise RunError(f"{what}: its answers are not all finite: a damaged checkpoint")
-    return judge(logits, labels[index])
+    return judge(logits, shown.labels)
 
 
 def judge(logits: Tensor, labels: Tensor) -> Judgment:

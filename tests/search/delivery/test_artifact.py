@@ -15,9 +15,12 @@ import torch
 from onnx import external_data_helper
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.runtimes import Compiled
 from vitpareto.search.data.dataset import Data, Images
 from vitpareto.search.data.pixels import Look
+from vitpareto.search.data.rows import Rows
 from vitpareto.search.data.splits import SPLITS
+from vitpareto.search.delivery import artifact, build
 from vitpareto.search.delivery.artifact import Artifact, load_network, read_candidate, read_model
 from vitpareto.search.delivery.changed_files import changed_file
 from vitpareto.search.delivery.export import build_for, calibration, export_random
@@ -25,6 +28,7 @@ from vitpareto.search.delivery.formats import FORMATS
 from vitpareto.search.delivery.holding import attempt
 from vitpareto.search.delivery.manifest import manifests, read_manifest, write_manifest
 from vitpareto.search.delivery.preprocessing import Preprocessing
+from vitpareto.search.training import forward
 from vitpareto.spaces import Policy
 from vitpareto.spaces.errors import RunError
 
@@ -77,14 +81,60 @@ def test_float_artifacts_give_torchs_logits(made: Made, delivered: Path) -> None
     assert (found.argmax(1) == wanted.argmax(1)).double().mean() >= 0.999
 
 
+class Watched:
+    """Rows that note how many of them are asked for at once."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self.most = rows, 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        self.most = max(self.most, len(index))
+        return self._rows[index]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 48])
+def test_large_splits_are_normalized_in_parts(
+    made: Made, delivered: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (artifact, build, forward):
+        monkeypatch.setattr(module, "BATCH", 40)
+    split = made.data.split("validation")
+    rows = Watched(split.rows)
+    watched = replace(split, rows=rows)
+    found = Artifact.load(delivered, made.device)
+    plan = made.terms().build(made.candidate, made.network)
+    wanted = forward.predict(made.candidate, made.network, split)
+    assert len(split) > 48 and forward.predict(made.candidate, made.network, watched).equal(wanted)
+    assert torch.allclose(plan.logits(watched), wanted, atol=1e-4)
+    assert torch.allclose(replace(found, batch=1).logits(watched), wanted, atol=1e-4)
+    assert rows.most == 40
+    found = replace(found, batch=batch, compiled=Batches(found.compiled, batch))
+    assert torch.allclose(found.logits(watched), wanted, atol=1e-4)
+    assert rows.most == max(40, batch)
+
+
+class Batches:
+    """A model of one image that takes as many as it is told, and no others."""
+
+    def __init__(self, compiled: Compiled, batch: int) -> None:
+        self._compiled, self._batch = compiled, batch
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        assert len(images) == self._batch
+        return np.concatenate([self._compiled.run(image[None]) for image in images])
+
+
 @pytest.mark.parametrize("policy", [Policy(8, 8), Policy(8), Policy(4, 8), Policy(4), Policy(16)])
 def test_compressed_artifacts_give_torchs_answers(
     made: Made, tmp_path: Path, policy: Policy
 ) -> None:
     candidate = everywhere(made.candidate, replace(policy, rank_ratio=0.5, sparsity=0.3))
     for c in (candidate, everywhere(made.candidate, policy)):
-        build = made.terms().build(c, made.network)
-        checks, files = attempt(tmp_path / c.key, build, 0.0, made.terms())
+        plan = made.terms().build(c, made.network)
+        checks, files = attempt(tmp_path / c.key, plan, 0.0, made.terms())
         assert all(check.holds for check in checks), checks
         assert set(files) == FILES - {"manifest.json"}
 
