@@ -22,7 +22,13 @@ from vitpareto.cost_models import (
     workload,
 )
 from vitpareto.cost_models.calibration import calibrate as module
-from vitpareto.cost_models.calibration.bundle import collect, package_of, recipes_of, write_bundle
+from vitpareto.cost_models.calibration.bundle import (
+    collect,
+    maker_of,
+    package_of,
+    recipes_of,
+    write_bundle,
+)
 from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed
 from vitpareto.cost_models.calibration.selection import fastest, trials
 from vitpareto.cost_models.calibration.validation import complaint
@@ -205,6 +211,21 @@ def test_a_bundle_measures_where_nothing_is_installed(
     (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
     with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):
         collect(folder)
+
+
+def test_networks_of_a_bundle_are_read_as_they_were_made(device: Device, tmp_path: Path) -> None:
+    """Also those with exits, which are measured without: each once in a set."""
+    exits = TINY.replace("depth: [1, 2]", "exits: [none, 1]\n    depth: 2")
+    write_bundle(device, SearchSpace.from_text(exits), tmp_path, most=0, networks=10)
+    plans = [(path.parent, json.loads(path.read_text())) for path in tmp_path.glob("*/plan.json")]
+    graphs = [(part, graph) for part, plan in plans for graph in plan["graphs"]]
+    rows = [Row(graph["kind"], graph["key"], 1.0, 1.0, 1.0, 1) for _, graph in graphs]
+    _, made = recipes_of(tmp_path, LatencyTable(device.identity(), rows))
+    networks = {g["key"]: part / g["file"] for part, g in graphs if g["key"] in made}
+    assert len(networks) == sum(row.kind == "model" for row in rows) > 5
+    bench = Bench(maker_of(device))
+    for key, path in networks.items():
+        assert bench.network(Candidate.from_json(key), made[key]).model == path.read_bytes()
 
 
 @pytest.mark.slow
