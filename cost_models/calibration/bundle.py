@@ -22,11 +22,9 @@ import numpy as np
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError
 from ..device import Device
-from ..graphs.files import REFERENCE
-from ..measure.bench import Bench, TimedGraph, rows_of, write_plan
+from ..measure.bench import GraphMaker, TimedGraph, rows_of, write_plan
 from ..measure.footprint import Footprint
 from ..predict.file_size import untold
-from ..runtime_spec import ONNX, find_runtime
 from ..standalone import (
     executorch_graph,
     litert_graph,
@@ -150,9 +148,7 @@ def copy_modules(folder: Path, names: Mapping[str, str]) -> None:
 
 
 def maker_of(device: Device) -> Device:
-    """Device of this machine that makes the files of another one, whose provider is not needed."""
-    if find_runtime(device.runtime).format == ONNX:
-        return replace(REFERENCE, recipes=device.recipes, batch=device.batch)
+    """A device as one core of this machine makes its files, where what converts them runs."""
     return replace(device, threads=1, affinity=())
 
 
@@ -182,7 +178,7 @@ def write_sets(
     Raises:
         MissingRuntimeError: files for the runtime cannot be made here.
     """
-    bench = Bench(maker_of(device))
+    maker = GraphMaker(maker_of(device))
     counts = occurring(space.sample(SURVEY, seed))
     tried = trials(counts, device.recipes)
     books = _books(tried)
@@ -199,7 +195,7 @@ def write_sets(
     for start in range(0, len(picked), SET):
         if progress:
             progress(start / total, "writing sub-blocks")
-        sets.append([bench.unit(unit) for unit in picked[start : start + SET]])
+        sets.append([maker.unit(unit) for unit in picked[start : start + SET]])
     for start in range(0, networks, 10):
         if progress:
             progress((len(picked) + start) / total, "writing networks")
@@ -207,18 +203,18 @@ def write_sets(
         # As they are measured and found again, without exits; some differ in these alone.
         sample = dict.fromkeys(candidate.without_exits() for candidate in drawn)
         kind = "fresh" if start // 10 % 4 == 3 else "model"
-        sets.append([bench.network(c, _book_of(c, books), kind) for c in sample])
+        sets.append([maker.network(c, _book_of(c, books), kind) for c in sample])
     for index, graphs in enumerate(sets):
         part = folder / f"{index:03d}"
         part.mkdir(parents=True)
         alone = graphs[0].kind == "unit"
         ways, footprints = ([IN_TURN], 0) if alone else ([IN_TURN, ONE_BY_ONE], FOOTPRINTS)
-        write_plan(part, device, [*graphs, *bench.anchors], ROUNDS, seed + index, ways, footprints)
+        write_plan(part, device, [*graphs, *maker.anchors], ROUNDS, seed + index, ways, footprints)
     needed = (unit_of(block, recipe_for(block, book)) for book in books for block in counts)
     about = {
         "books": books,
         "trials": {group: [unit.key for unit in units] for group, units in tried.items()},
-        "sizes": {row.key: row.graph_bytes for row in bench.sizes(untold(needed, picked))},
+        "sizes": {row.key: row.graph_bytes for row in maker.sizes(untold(needed, picked))},
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return sum(map(len, sets))

@@ -93,39 +93,24 @@ class TimedGraph:
         return {name: getattr(self, name) for name in names}
 
 
-class Bench:
-    """Makes graphs and times them on one device.
+class GraphMaker:
+    """Makes the graphs that are timed on a device, which need not be this machine.
 
     Args:
-        device: where to.
-        seed: of inputs and orders.
+        device: whose files they are.
 
     Attributes:
         anchors: the graphs that every session times too.
-
-    Raises:
-        MissingRuntimeError: the device's runtime is not installed here.
-        CostError: it only runs elsewhere.
     """
 
-    def __init__(self, device: Device, seed: int = 0) -> None:
-        if stand_in := find_runtime(device.runtime).stand_in:
-            raise CostError(
-                f"device {device.name!r}: {device.runtime} does not run here, where it has "
-                f"{stand_in} in its place: nothing can be timed; measure it elsewhere and give "
-                "device.cost_model"
-            )
-        self.device, self.seed = device, seed
-        self._runtime = open_runtime(device)
-        self._spec = find_runtime(device.runtime)
-        self._run = token_hex(4)
-        self._sessions = 0
+    def __init__(self, device: Device) -> None:
+        self.device = device
         self.anchors = [*_anchors(device)]
 
     @property
     def writes_files(self) -> bool:
         """Whether graphs are files, which other processes can load."""
-        return self._spec.from_graphs
+        return find_runtime(self.device.runtime).from_graphs
 
     def unit(self, unit: Unit) -> TimedGraph:
         """A sub-block as a graph, several times in a row where its output fits its input."""
@@ -145,6 +130,37 @@ class Bench:
         told = {name: json.dumps(value) for name, value in about.items()}
         file = network_file(self.device, exported, candidate, recipes, told)
         return _timed(kind, key, file, shape, 1)
+
+    def sizes(self, units: Sequence[Unit]) -> list[Row]:
+        """Rows that tell the size of sub-blocks, and no more."""
+        graphs = [self.unit(unit) for unit in units] if self.writes_files else []
+        return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
+
+
+class Bench(GraphMaker):
+    """Makes graphs and times them on one device.
+
+    Args:
+        device: where to.
+        seed: of inputs and orders.
+
+    Raises:
+        MissingRuntimeError: the device's runtime is not installed here.
+        CostError: it only runs elsewhere.
+    """
+
+    def __init__(self, device: Device, seed: int = 0) -> None:
+        if stand_in := find_runtime(device.runtime).stand_in:
+            raise CostError(
+                f"device {device.name!r}: {device.runtime} does not run here, where it has "
+                f"{stand_in} in its place: nothing can be timed; measure it elsewhere and give "
+                "device.cost_model"
+            )
+        self._runtime = open_runtime(device)
+        super().__init__(device)
+        self._spec, self.seed = find_runtime(device.runtime), seed
+        self._run = token_hex(4)
+        self._sessions = 0
 
     def time(self, graphs: Sequence[TimedGraph], rounds: int = 7, way: str = IN_TURN) -> list[Row]:
         """Time graphs in one session: a row for each that the runtime takes.
@@ -174,11 +190,6 @@ class Bench:
         if not first or np.median([row.unrest for row in first]) <= UNREST:
             return first
         return [*first, *self.time(graphs, rounds, way)]
-
-    def sizes(self, units: Sequence[Unit]) -> list[Row]:
-        """Rows that tell the size of sub-blocks, and no more."""
-        graphs = [self.unit(unit) for unit in units] if self.writes_files else []
-        return [Row("size", g.key, 0.0, 0.0, 0.0, 0, graph_bytes=g.graph_bytes) for g in graphs]
 
     def footprint(self, graph: TimedGraph) -> Footprint:
         """Memory and energy of a graph, in a fresh process."""

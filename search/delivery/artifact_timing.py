@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...cost_models import Device
-from ...cost_models.measure.bench import Bench, TimedGraph
+from ...cost_models.measure.bench import Bench, GraphMaker, TimedGraph
 from ...cost_models.tables.latency_table import Row
 from ...spaces import Candidate
 from ...spaces.errors import CostError
@@ -48,9 +48,9 @@ def time_artifacts(
     return rows, {manifest.key: speed_of(manifest, rows) for manifest in delivered}
 
 
-def twin_of(bench: Bench, candidate: Candidate, manifest: Manifest) -> TimedGraph:
+def twin_of(maker: GraphMaker, candidate: Candidate, manifest: Manifest) -> TimedGraph:
     """The graph of a candidate with random weights, stored as its artifact is."""
-    return replace(bench.network(candidate, manifest.recipes), key=TWIN + candidate.key)
+    return replace(maker.network(candidate, manifest.recipes), key=TWIN + candidate.key)
 
 
 def speed_of(manifest: Manifest, rows: Mapping[str, Row]) -> float:

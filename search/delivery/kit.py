@@ -19,7 +19,7 @@ import torch
 from ...cost_models import Device
 from ...cost_models.calibration.bundle import copy_program, maker_of, package_of, write_sets
 from ...cost_models.graphs.modules import input_shape
-from ...cost_models.measure.bench import MODELS, ROUNDS, Bench, TimedGraph, write_plan
+from ...cost_models.measure.bench import MODELS, ROUNDS, GraphMaker, TimedGraph, write_plan
 from ...cost_models.runtimes import find_runtime
 from ...cost_models.standalone import kit_files
 from ...cost_models.standalone.seal import hashes_of, write_sealed
@@ -131,7 +131,7 @@ def write_kit(kit: Kit, out: Path, progress: Progress | None = None) -> Path:
 
 def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
     """Write the models in sets that are timed together; where each is, by key."""
-    form, bench = format_of(kit.device), Bench(maker_of(kit.device))
+    form, maker = format_of(kit.device), GraphMaker(maker_of(kit.device))
     models: dict[str, dict[str, Any]] = {}
     each = 2 if any(m.promised.was_measured for m in kit.delivered) else 1
     for start in range(0, len(kit.delivered), MODELS // each):
@@ -149,7 +149,7 @@ def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
             size = candidate.architecture.input_size
             models[manifest.key] = {"set": part, "index": index, "file": name, "size": size}
         twins = [
-            twin_of(bench, read_candidate(kit.run.pareto / m.key), m)
+            twin_of(maker, read_candidate(kit.run.pareto / m.key), m)
             for m in chosen
             if m.promised.was_measured
         ]
@@ -157,7 +157,7 @@ def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
         write_plan(
             folder / part,
             kit.device,
-            [*graphs, *twins, *bench.anchors],
+            [*graphs, *twins, *maker.anchors],
             ROUNDS,
             start,
             [IN_TURN, IN_TURN],

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device, workload
+from vitpareto.cost_models.calibration.bundle import maker_of
 from vitpareto.cost_models.graphs.files import network_file
 from vitpareto.cost_models.graphs.modules import input_shape, network
 from vitpareto.cost_models.graphs.quantize import apply_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.cost_models.graphs.zeros import without_zeros
+from vitpareto.cost_models.measure.bench import GraphMaker
 from vitpareto.cost_models.runtimes import open_runtime
 from vitpareto.cost_models.units.precision_recipes import find_recipe, recipe_for
 from vitpareto.cost_models.units.unit import unit_of
@@ -19,7 +21,7 @@ from vitpareto.search.compress.sparsity import follows_n_m, sparsify, sparsify_b
 from vitpareto.search.delivery.kernel_inventory import inventory_of
 from vitpareto.spaces import Architecture, Block, Policy, Stage
 
-from ...search.compress.helpers import candidate
+from ...search.compress.helpers import architecture, candidate
 
 pytestmark = pytest.mark.onnx
 CPU = Device.load("cpu-1t")
@@ -106,3 +108,11 @@ def test_files_become_as_small_as_counted(policy: Policy) -> None:
     # What is rounded to zero is left out, too.
     assert 0.99 * saved - 300 <= sizes[0] - sizes[1] <= 1.1 * saved + 300
     assert (saved > 0) == (policy.sparsity != 0.1)
+
+
+@pytest.mark.parametrize(("name", "packs"), [("cpu-1t", True), ("cpu-openvino", False)])
+def test_files_for_another_machine_are_those_of_its_runtime(name: str, packs: bool) -> None:
+    """Whatever makes them here: only ONNX Runtime's lack zeros."""
+    sparse = candidate(architecture(), Policy(others=(("sparsity", 0.9),)))
+    graph = GraphMaker(maker_of(Device.load(name))).network(sparse, ["float"])
+    assert (graph.graph_bytes < 4 * workload(sparse).params) == packs
