@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...spaces import Candidate, SearchSpace
-from ...spaces.errors import CostError, VitParetoError
+from ...spaces.errors import CostError, RunError, VitParetoError
 from ..device import Device
 from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
 from ..measure.runnable import left_out, runnable
@@ -33,6 +33,7 @@ from .validation import complaint, validated
 log = logging.getLogger("vitpareto")
 Progress = Callable[[float, str], None]
 
+TABLE = ".csv"  # ends the file of measurements, which is called as the model's
 SURVEY = 1500  # candidates sampled to learn which sub-blocks a space has
 CHUNK, FEWEST_UNITS = 72, 12  # sub-blocks of one session, at most and at least
 FEW = 5  # networks of the first sets, where time is short
@@ -67,15 +68,20 @@ def calibrate(
         seed: of what is sampled.
         tables: measurements that are already there: CSV files of this device; or folders of
             bundles that were run elsewhere, and then nothing is measured here.
-        out: where to save the model; not saved by default.
+        out: where to save the model, a file that does not end in .csv; not saved by default.
         progress: called with the share of the budget that is used, and what is being done.
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
         CostError: a table is of another device, nothing could be measured in the time, or the
             device cannot execute anything of the space.
-        RunError: `out` cannot be written.
+        RunError: `out` cannot be written, or is where its measurements are kept.
     """
+    if out is not None and out == out.with_suffix(TABLE):
+        raise RunError(
+            f"{out}: a model is JSON, and measurements are kept in a {TABLE} beside it: name a "
+            f"file such as {out.with_suffix('.json')}"
+        )
     bundles = [path for path in tables if path.is_dir()]
     if bundles:
         model = from_bundles(bundles, [path for path in tables if path not in bundles])
@@ -134,7 +140,7 @@ class _Calibration:
         self.space, refusals = runnable(device, space)
         if refusals:
             log.warning("%s", left_out(device, refusals))
-        self.path = out.with_suffix(".csv") if out is not None else None
+        self.path = out.with_suffix(TABLE) if out is not None else None
         self.table = _resumed(device, tables, self.path)
         self.progress(0.0, "looking at the space")
         self.counts: Counter[SubBlock] = occurring(self.space.sample(SURVEY, seed))

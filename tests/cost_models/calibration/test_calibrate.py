@@ -50,7 +50,7 @@ from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.cost_models.units.precision_recipes import Book
 from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import Candidate, SearchSpace
-from vitpareto.spaces.errors import CostError
+from vitpareto.spaces.errors import CostError, RunError
 
 from ...shared import few_rounds, needs_runtime
 from ..conftest import law_ms, network_ms
@@ -164,6 +164,16 @@ def test_a_table_of_another_device_is_refused(tiny, device: Device, tmp_path: Pa
         CostError, match=r"other\.csv: was measured on another device: processor is"
     ):
         calibrate(device, tiny, 5.0, tables=[tmp_path / "other.csv"])
+
+
+def test_a_model_is_not_written_over_its_measurements(tiny, device: Device, tmp_path: Path) -> None:
+    out = tmp_path / "m.csv"
+    LatencyTable(device.identity()).save(out)
+    kept = out.read_text()
+    for tables in ([], [tmp_path]):
+        with pytest.raises(RunError, match=r"m\.csv: a model is JSON.* such as .*m\.json"):
+            calibrate(device, tiny, 5.0, tables=tables, out=out)
+    assert out.read_text() == kept
 
 
 @pytest.mark.parametrize(
