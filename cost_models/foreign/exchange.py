@@ -13,7 +13,7 @@ from typing import Any
 from ...spaces import Candidate
 from ..predict.model import CostModel
 from ..tables.latency_table import LatencyTable, Row
-from ..units.precision_recipes import recipe_for
+from ..units.precision_recipes import kernel_recipe, recipe_for
 from ..units.sub_block import SubBlock
 from ..units.unit import parse_unit, unit_of
 from ..units.workload import workload
@@ -82,8 +82,10 @@ def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict
     """Inputs and expected outputs, so that another implementation can check itself.
 
     Each candidate comes with its sub-blocks, and each of these with its terms and coordinates,
-    so that the parts can be tested one by one.
+    so that the parts can be tested one by one. Terms and group are those of the kernels that run,
+    which may be of another recipe than the one in the key, by which weights are stored.
     """
+    runtime = str(model.identity.get("runtime"))
     candidates = [candidate.without_exits() for candidate in candidates]
     predicted = model.predict(candidates)
     entries: list[dict[str, Any]] = []
@@ -93,7 +95,8 @@ def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict
                 "key": candidate.key,
                 "candidate": json.loads(candidate.to_json()),
                 "sub_blocks": [
-                    _vector(block, recipe, ms) for block, recipe, ms in model.sub_blocks(candidate)
+                    _vector(block, recipe, runtime, ms)
+                    for block, recipe, ms in model.sub_blocks(candidate)
                 ],
                 "rest_ms": model.rest_ms(candidate),
                 **predicted.row(index),
@@ -102,7 +105,8 @@ def reference_vectors(model: CostModel, candidates: Sequence[Candidate]) -> dict
     return {"format": "vitpareto reference vectors", "version": 1, "vectors": entries}
 
 
-def _vector(block: SubBlock, recipe: str, ms: float) -> dict[str, Any]:
+def _vector(block: SubBlock, recipe: str, runtime: str, ms: float) -> dict[str, Any]:
     unit = unit_of(block, recipe)
-    about = {"key": unit.key, "group": unit.group, "terms": unit.terms, "numbers": unit.numbers}
+    run = unit.run_as(kernel_recipe(recipe, runtime))
+    about = {"key": unit.key, "group": run.group, "terms": run.terms, "numbers": run.numbers}
     return about | {"latency_ms": ms}

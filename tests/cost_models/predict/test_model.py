@@ -12,10 +12,13 @@ import pytest
 
 from vitpareto.cost_models import CostModel, LatencyTable, workload
 from vitpareto.cost_models.foreign.exchange import reference_vectors, to_csv, to_flat, to_ofa
+from vitpareto.cost_models.predict.correction import Correction
 from vitpareto.cost_models.predict.error_figures import mape, spearman
-from vitpareto.spaces import SearchSpace
+from vitpareto.cost_models.predict.regressor import Regressor
+from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
 
+from ...search.compress import helpers
 from ..conftest import network_ms
 
 
@@ -137,8 +140,20 @@ def test_loading_and_predicting_needs_numpy_only(model: CostModel, tmp_path: Pat
 
 
 def test_reference_vectors_can_be_recomputed(model: CostModel, space: SearchSpace) -> None:
-    found = json.loads(json.dumps(reference_vectors(model, space.sample(3, 0))))
+    """With what the model's file says, also where weights are stored otherwise than multiplied."""
+    first, *others = space.sample(3, 0)
+    stored = helpers.candidate(first.architecture, Policy(8))
+    found = json.loads(json.dumps(reference_vectors(model, [stored, *others])))
+    data = json.loads(json.dumps(model.to_dict()))
+    correction = Correction(**data["correction"])
     for vector in found["vectors"]:
+        for part in vector["sub_blocks"]:
+            own = Regressor.from_dict(data["groups"][part["group"]])
+            ms = own.predict([part["terms"]], [part["numbers"]]).ms
+            kinds = correction.kinds
+            kind = np.array([kinds.index(part["group"]) if part["group"] in kinds else -1])
+            found_ms = correction.unit_ms(ms, kind, np.array([part["terms"]["weight_bytes"]]))
+            assert found_ms == pytest.approx([part["latency_ms"]], rel=1e-4)
         parts = sum(part["latency_ms"] for part in vector["sub_blocks"])
         assert parts + vector["rest_ms"] == pytest.approx(vector["latency_ms"])
         assert vector["low_ms"] <= vector["latency_ms"] <= vector["high_ms"]
