@@ -26,11 +26,10 @@ def within(actual: Array, predicted: Array, tolerance: float) -> float:
     return float(np.mean(np.abs(predicted / actual - 1) <= tolerance) * 100)
 
 
-def spearman(left: Array, right: Array) -> float:
-    """Rank correlation; ties share their mean rank."""
-    if len(left) < 2:
-        return 1.0
-    return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
+def spearman(left: Array, right: Array) -> float | None:
+    """Rank correlation; ties share their mean rank. None where all of one side are equal."""
+    ranks = _ranks(left), _ranks(right)
+    return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(own) > 0 for own in ranks) else None
 
 
 def _ranks(values: Array) -> Array:
@@ -40,8 +39,12 @@ def _ranks(values: Array) -> Array:
 
 
 def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
-    """Figures of latency predictions, in percent where the name does not say otherwise."""
+    """Figures of latency predictions, in percent where the name does not say otherwise.
+
+    Without a rank correlation where nothing is ranked, as of one network.
+    """
     covered = (predicted.low_ms <= actual_ms) & (actual_ms <= predicted.high_ms)
+    ranked = spearman(actual_ms, predicted.latency_ms)
     return {
         "mape": round(mape(actual_ms, predicted.latency_ms), 3),
         "median_error": round(
@@ -49,7 +52,7 @@ def accuracy(actual_ms: Array, predicted: Prediction) -> dict[str, float]:
         ),
         "within_5": round(within(actual_ms, predicted.latency_ms, 0.05), 2),
         "within_10": round(within(actual_ms, predicted.latency_ms, 0.10), 2),
-        "spearman": round(spearman(actual_ms, predicted.latency_ms), 4),
+        **({} if ranked is None else {"spearman": round(ranked, 4)}),
         "coverage_of_90": round(float(np.mean(covered) * 100), 2),
     }
 

@@ -9,8 +9,9 @@ from vitpareto.cost_models.foreign import drift
 from vitpareto.cost_models.foreign.transfer import farthest, transfer
 from vitpareto.cost_models.predict import conformal
 from vitpareto.cost_models.predict.correction import COPIES, Sums, fit_correction, share_missed
-from vitpareto.cost_models.predict.error_figures import mape, spearman, within
+from vitpareto.cost_models.predict.error_figures import accuracy, mape, spearman, within
 from vitpareto.cost_models.predict.memory import fit_memory
+from vitpareto.cost_models.predict.prediction import Prediction
 from vitpareto.cost_models.predict.regressor import Regressor, nnls
 from vitpareto.cost_models.standalone.timing import common_factors
 from vitpareto.spaces.errors import CostError
@@ -29,6 +30,15 @@ def test_spearman_is_scipys_with_ties() -> None:
     assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b)[0])
     assert mape(np.array([2.0, 4.0]), np.array([1.0, 5.0])) == pytest.approx(37.5)
     assert within(np.array([1.0, 1.0]), np.array([1.04, 1.2]), 0.05) == 50
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_one_network_has_no_rank(times: int) -> None:
+    """However often it was timed; there is no NaN, which JSON does not have."""
+    same, actual = np.ones(times), np.linspace(1.0, 1.1, times)
+    found = accuracy(actual, Prediction(same, 0.9 * same, 1.2 * same, same, same, same > 0))
+    assert found["coverage_of_90"] == 100 and "spearman" not in found
+    assert np.isfinite(list(found.values())).all()
 
 
 def samples(count: int, seed: int):
