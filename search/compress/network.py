@@ -183,9 +183,10 @@ def compressible(
         recipe, policy = recipe_for(unit, recipes), unit.policy
         passes = NOTHING if network.compressed or not policy.others else passes_of(policy)
         branch = network.get_submodule(prefix)
+        constant = {f"{prefix}.{name}" for name in getattr(branch, "constant", ())}
         for name, module in branch.named_modules(prefix=prefix):
             conv = isinstance(module, nn.Conv2d) and module.groups == 1
-            if conv or isinstance(module, nn.Linear):
+            if (conv or isinstance(module, nn.Linear)) and name not in constant:
                 scheme = scheme_of(recipe, policy.weight_bits, conv)
                 layers[name] = CompressedLayer(module, passes, scheme, (prefix, branch))
     return layers

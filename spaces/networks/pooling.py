@@ -21,7 +21,13 @@ class AttentionPool(nn.Module):
     Args:
         width: channels.
         architecture: for heads, hidden units, norm and activation.
+
+    Attributes:
+        constant: names of the layers that read nothing of an image; exported graphs hold what they
+            give, so that nothing of them is compressed.
     """
+
+    constant = ("q",)
 
     def __init__(self, width: int, architecture: Architecture) -> None:
         super().__init__()

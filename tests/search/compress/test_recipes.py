@@ -142,6 +142,7 @@ NETWORKS = {
         Block("fused_mbconv", kernel_size=3, mlp_hidden=64),
         act="hardswish",
     ),
+    "attention pooling": architecture(global_pool="map", pool_heads=4),
 }
 POLICIES = [
     Policy(8, 8),

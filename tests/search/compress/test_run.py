@@ -2,8 +2,10 @@ import torch
 from torch import Tensor
 
 from vitpareto.search.compress import run
-from vitpareto.spaces import SearchSpace
+from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.networks import Network
+
+from .helpers import architecture, candidate, images, random_network
 
 
 def normal(*shape: int) -> Tensor:
@@ -35,4 +37,12 @@ def test_an_image_does_not_depend_on_its_batch(space: SearchSpace) -> None:
     images = normal(4, 1, 16, 16) * torch.tensor([0.1, 1, 10, 100]).view(4, 1, 1, 1)
     together = run(network, network.state_dict(), candidate, images)
     alone = [run(network, network.state_dict(), candidate, image[None]) for image in images]
+    assert together.allclose(torch.cat(alone), atol=1e-4)
+
+
+def test_a_learned_query_is_of_no_batch() -> None:
+    a = architecture(global_pool="map", pool_heads=4)
+    chosen, network, x = candidate(a, Policy(8, 8)), random_network(a), images(a, 3)
+    together = run(network, network.state_dict(), chosen, x)
+    alone = [run(network, network.state_dict(), chosen, image[None]) for image in x]
     assert together.allclose(torch.cat(alone), atol=1e-4)
