@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import torch
@@ -87,6 +87,12 @@ def cp(tensor: Tensor, rank: int) -> Factors:
     return Factors(*(_tensor(part, tensor) for part in (heads * weights, dims, width)))
 
 
+def dim_of(attention: nn.Module) -> int:
+    """Channels of a head; of values of another width, the most that both are made of."""
+    head_dim: int = attention.head_dim  # pyright: ignore[reportAssignmentType]
+    return gcd(head_dim, getattr(attention, "value_dim", head_dim))
+
+
 def qkv_tensor(params: Weights, prefix: str, head_dim: int) -> Tensor:
     """The weights of queries, keys and values of a module as (all their heads, head_dim, width)."""
     parts = [params[f"{prefix}.{name}.weight"] for name in "qkv"]
@@ -108,25 +114,25 @@ def with_qkv(params: Weights, prefix: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def with_tucker(
-    params: Weights, prefix: str, attention: Attention, ratio: float
+    params: Weights, prefix: str, attention: nn.Module, ratio: float
 ) -> dict[str, Tensor]:
     """Queries, keys and values as one Tucker tensor whose axes have a share of their full ranks.
 
     Raises:
         MissingPackageError: TensorLy is not installed.
     """
-    tensor = qkv_tensor(params, prefix, attention.head_dim)
+    tensor = qkv_tensor(params, prefix, dim_of(attention))
     ranks = [max(1, round(ratio * length)) for length in tensor.shape]
     return _changed(params, prefix, tucker(tensor, ranks))
 
 
-def with_cp(params: Weights, prefix: str, attention: Attention, ratio: float) -> dict[str, Tensor]:
+def with_cp(params: Weights, prefix: str, attention: nn.Module, ratio: float) -> dict[str, Tensor]:
     """Queries, keys and values as a sum of outer products with a share of their parameters.
 
     Raises:
         MissingPackageError: TensorLy is not installed.
     """
-    tensor = qkv_tensor(params, prefix, attention.head_dim)
+    tensor = qkv_tensor(params, prefix, dim_of(attention))
     rank = max(1, int(ratio * tensor.numel() / sum(tensor.shape)))
     return _changed(params, prefix, cp(tensor, rank))
 

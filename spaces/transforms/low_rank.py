@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..mixers import Mixer
+from ..mixers.common import QKV
 from ..ops import Op, low_rank
 from .transform import Transform
 
@@ -20,8 +21,10 @@ def factored(ops: list[Op], ratio: float) -> list[Op]:
 
 
 def has_heads(part: str, mixer: Mixer | None) -> bool:
-    """Whether a part has queries, keys and values, head by head."""
-    return part == "mixer" and mixer is not None and "num_heads" in mixer.fields
+    """Whether a part has queries, keys and values, head by head, each a linear layer of its own."""
+    if part != "mixer" or mixer is None:
+        return False
+    return {*QKV} <= {*mixer.readers, *mixer.batch_norms.values()}
 
 
 # Cut to its rank from the start of training: what is left adapts to it.

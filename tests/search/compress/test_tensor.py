@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitpareto.search.compress import deliverable
 from vitpareto.search.compress.tensor import cp, decompose, qkv_tensor, tucker, with_qkv
-from vitpareto.spaces import Block
+from vitpareto.spaces import Block, Candidate, Policy
+from vitpareto.spaces.compression import Compression, StagePolicy
+from vitpareto.spaces.mixers import MIXERS, attribute_of, canonical, find
+from vitpareto.spaces.transforms import policy_transforms
 
 from .conftest import Trained
 from .helpers import architecture, images, largest, random_network, relative
@@ -90,3 +94,27 @@ def test_training_recovers_what_was_lost(trained: Trained, kind: str) -> None:
     after = trained.accuracy(thin.eval())
     assert before < exact - 0.05
     assert after > before + 0.5 * (exact - before)
+
+
+NUMBERS = {
+    **{"num_heads": 4, "head_dim": 8, "value_dim": 12, "kv_heads": 2, "kv_pool": 2, "band": 3},
+    **{"window_size": 2, "kernel_size": 3, "halo": 1, "focal_levels": 2, "global_tokens": 3},
+    **{"kv_tokens": 5, "num_features": 12, "unfold_size": 2, "attn_stride": 1},
+}
+WITH_HEADS = [mixer for mixer in MIXERS if "num_heads" in find(mixer).fields]
+
+
+@pytest.mark.parametrize("mixer", WITH_HEADS)
+@pytest.mark.parametrize("field", ["tucker_ratio", "cp_ratio"])
+def test_queries_keys_and_values_of_every_mixer_that_has_them(mixer: str, field: str) -> None:
+    a = architecture(canonical(Block(mixer, mlp_hidden=64, **NUMBERS)))
+    network = random_network(a)
+    path = f"stages.0.blocks.0.{attribute_of(mixer)}"
+    layers = {f"{path}.{name}.weight" for name in "qkv"}
+    if not policy_transforms()[field].applies("mixer", find(mixer)):
+        assert not layers <= network.state_dict().keys()
+        return
+    chosen = StagePolicy((Policy(**{field: 0.4}),), (Policy(),))
+    delivered = deliverable(network, Candidate(a, Compression((chosen,)))).state_dict()
+    plain = deliverable(network, Candidate.uncompressed(a)).state_dict()
+    assert {name for name in plain if not delivered[name].equal(plain[name])} == layers
