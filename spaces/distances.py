@@ -45,10 +45,22 @@ class Distances:
                 self.values[source] = min(domain, key=lambda value: self.of(source, value))
         return self.values[source]
 
+    def exists(self, site: Site, name: str) -> bool:
+        """Whether the condition of a field holds at a site, if there is one."""
+        condition = site.conditions.get(name)
+        return not condition or all(
+            self.nearest(source) in some for source, some in condition.when.items()
+        )
+
+    def said(self, site: Site, name: str) -> Scalar:
+        """Value of a field in the space file, which differs from the number that is built of it."""
+        if self.exists(site, name):
+            return self.nearest(site.sources[name])
+        return site.conditions[name].default
+
     def at(self, site: Site, name: str, value: Scalar) -> float | None:
         """Distance at one site; None where the field has no effect."""
-        condition = site.conditions.get(name)
-        if condition and not all(self.nearest(s) in some for s, some in condition.when.items()):
+        if not self.exists(site, name):
             return None
         return (self._network, self._stage, self._block)[len(site.where)](site.where, name, value)
 
@@ -100,7 +112,9 @@ class Distances:
         own = find(block.mixer).numbers
         number = next((number for number in own if number.field == name), None)
         if number:
-            given = Given({n.field: getattr(block, n.name) for n in own}, width, j % 2 == 1)
+            site = self.layout.blocks[i][j]
+            fields = {read: self.said(site, read) for read in number.reads if read in site.sources}
+            given = Given(fields, width, j % 2 == 1)
             return _distance(getattr(block, number.name), number.make(value, given, cut))
         if name == "mlp_ratio":
             ratio = cut if find(block.mixer).is_mlp else policies["mlp"].prune_ratio

@@ -118,6 +118,17 @@ def test_mutation_draws_what_had_no_effect_before() -> None:
     assert heads == {1, 2, 4}
 
 
+def test_channels_that_follow_from_the_heads_are_read_back_where_heads_are_pruned() -> None:
+    blocks = {"num_heads": [1, 4], "head_dim": [8, 0], "prune_ratio": [0.0, 0.5]}
+    stages = [{"depth": 1, "width": 16, "mixer": "softmax", "blocks": blocks}]
+    space = SearchSpace({"global_pool": "avg", "stages": stages})
+    candidates = {candidate.key: candidate for candidate in space.sample(200)}
+    assert len(candidates) == space.size
+    for candidate in candidates.values():
+        assert candidate in space
+        assert space.candidate(space.assignment(candidate)) == candidate
+
+
 def test_names_that_are_no_choice_are_refused() -> None:
     space = SearchSpace.from_yaml("digits")
     with pytest.raises(SpaceError, match=r"dpth: unknown choice. Did you mean 'stages.0.depth'"):
