@@ -120,17 +120,46 @@ def test_examples_are_different_and_the_same_again(digits: SearchSpace) -> None:
     assert len(draw_examples(few, 10, 0)) == few.size == 2
 
 
-def test_candidates_that_differ_along_an_axis_have_other_traits(digits: SearchSpace) -> None:
-    pairs = stratified_pairs(digits, 22, 0)
+@pytest.mark.parametrize("preset", ["digits", "compression", "efficientformer_v2"])
+def test_candidates_that_differ_along_an_axis_have_other_traits(preset: str) -> None:
+    """Policies of every kind and part, and downsampling, too; not by their size and work alone."""
+    space, n = SearchSpace.from_yaml(preset), 22
+    pairs = stratified_pairs(space, n, 0)
     traits = Traits([c for pair in pairs for c in (pair.first, pair.second)])
     table = traits([c for pair in pairs for c in (pair.first, pair.second)])
-    assert table.shape == (44, len(traits.names)) and np.isfinite(table).all()
-    for pair, (first, second) in zip(pairs, table.reshape(22, 2, -1), strict=True):
+    assert table.shape == (2 * n, len(traits.names)) and np.isfinite(table).all()
+    for pair, (first, second) in zip(pairs, table.reshape(n, 2, -1), strict=True):
         if pair.axis != "token_keep_at":  # which block drops tokens shows in MACs alone
             changed = {n for n, a, b in zip(traits.names, first, second, strict=True) if a != b}
-            assert changed - {"work.macs"}, pair.axis
-    mixers = [n for n in traits.names if n.startswith("mixer.0.mixer=")]
-    assert np.allclose(table[:, [traits.names.index(n) for n in mixers]].sum(1), 1)
+            assert changed - {"work.macs", "size.params"}, pair.axis
+
+
+def test_shares_of_mixers_add_up_to_1(digits: SearchSpace) -> None:
+    traits = Traits(digits.sample(40, 0))
+    mixers = [i for i, name in enumerate(traits.names) if name.startswith("mixer.0.mixer=")]
+    assert len(mixers) > 1
+    assert np.allclose(traits(digits.sample(40, 0))[:, mixers].sum(1), 1)
+
+
+def test_a_space_of_compression_alone_is_forecast() -> None:
+    """Of sparsity, which changes neither size nor work, as much as accuracy depends on it."""
+    space = SearchSpace.from_text(
+        "name: sparse\nstages: [{depth: 2, width: 32, num_heads: 2, weight_bits: 8, "
+        "blocks: {mixer_sparsity: [0.0, 0.5, 0.9], mlp_sparsity: [0.0, 0.5, 0.9]}}]"
+    )
+
+    def kept(candidate: Candidate) -> float:
+        (stage,) = candidate.compression.stages
+        return 1 - sum(policy.sparsity for policy in (*stage.mixer, *stage.mlp)) / 4
+
+    trained = [
+        Evaluation(c, "complete", {"score": kept(c), "accuracy": kept(c)})
+        for c in draw_examples(space, 20, 0)
+    ]
+    forecast = Forecast.fit(trained)
+    found = [forecast(candidate)["accuracy"] for candidate in space.sample(20, 1)]
+    true = [kept(candidate) for candidate in space.sample(20, 1)]
+    assert np.corrcoef(found, true)[0, 1] > 0.95
 
 
 def test_short_trainings_are_kept(space, data: Data, lessons, tmp_path: Path) -> None:
