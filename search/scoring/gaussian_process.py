@@ -108,7 +108,7 @@ def _likeliest(x: Array, y: Array, lengths: Sequence[float]) -> tuple[float, flo
     typical = float(np.sqrt(np.median(squares))) or 1.0
     fits: list[tuple[float, tuple[float, float, float]]] = []
     for length, linear in product(lengths, LINEAR):
-        kernel = length * typical, linear / x.shape[1]
+        kernel = length * typical, linear / max(1, x.shape[1])
         values, vectors = np.linalg.eigh(_covariance(squares, products, *kernel))
         rotated = vectors.T @ y
         for noise in NOISE:

@@ -162,6 +162,21 @@ def test_a_space_of_compression_alone_is_forecast() -> None:
     assert np.corrcoef(found, true)[0, 1] > 0.95
 
 
+def test_where_nothing_tells_candidates_apart_all_are_forecast_alike() -> None:
+    """Exits keep the accuracy of the whole network, and may be all that a space chooses."""
+    space = SearchSpace.from_text(
+        "stages: [{depth: 12, width: 32, num_heads: 2, exits: [none, 2, 3, 4, 5, 6, 7, 8, 9]}]"
+    )
+    trained = [
+        Evaluation(c, "complete", {"score": 1.0 + i, "accuracy": 0.7 + 0.01 * i})
+        for i, c in enumerate(draw_examples(space, 9, 0))
+    ]
+    found = [Forecast.fit(trained)(e.candidate) for e in trained]
+    assert all(metrics == found[0] for metrics in found)
+    low, middle, high = (found[0][f"accuracy{end}"] for end in ("_low", "", "_high"))
+    assert 0.65 < low < 0.7 and 0.735 < middle < 0.745 and 0.78 < high < 0.82
+
+
 def test_short_trainings_are_kept(space, data: Data, lessons, tmp_path: Path) -> None:
     candidates = draw_examples(space, 8, 0)
     training = ShortTraining(lessons, data.split("search"), TrainConfig(batch_size=64), 3)
