@@ -84,7 +84,7 @@ class Sampler:
         make = SAMPLERS.find(name)
         if storage:  # otherwise drivers with one seed would all try the same
             task = replace(task, seed=(task.seed + crc32(driver.encode())) % 2**31)
-        self._objectives = [o for o in task.objectives if o.traded]
+        self._space, self._objectives = task.space, [o for o in task.objectives if o.traded]
         self._choices = {p.name: CategoricalDistribution(p.values) for p in task.space.parameters}
         self._fixed, self._next = _Fixed(), dict[str, Scalar]()
         directions = [
@@ -131,7 +131,9 @@ class Sampler:
                 proposed = self._proposer.propose(self._history)
                 if proposed is None:
                     return None
-                self._next = self._fixed.assignment = dict(proposed)
+                # With what it leaves out, so that the trial has the choices of its candidate.
+                _, self._next = self._space.resolve(proposed)
+                self._fixed.assignment = self._next
             trial = self._study.ask(dict(self._choices))
             assignment = trial.params
             if all(assignment[name] == value for name, value in self._next.items()):

@@ -1,7 +1,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.experiments.sampler_comparison import (
@@ -45,6 +47,23 @@ def proposals(space: SearchSpace, name: str, n: int) -> list[dict[str, Scalar]]:
         history.append(Told(assignment, {"accuracy": 0.5}))
         found.append(space.assignment(space.candidate(assignment)))
     return found
+
+
+@pytest.mark.parametrize("name", [*VARIES, "surrogate", "sequential"])
+def test_trials_have_the_choices_of_the_candidates_that_were_tried(
+    name: str, tmp_path: Path
+) -> None:
+    """Also those that a proposal leaves as in the largest network; the study is read by others."""
+    space, journal = SearchSpace.from_yaml("mobile_hybrid"), tmp_path / "study.journal"
+    sampler = Sampler(name, Task(space, OBJECTIVES, _lengths, 0, 12), journal)
+    tried: list[str] = []
+    while len(tried) < 12 and (proposal := sampler.ask()):
+        candidate = space.candidate(proposal.assignment)
+        tried.append(candidate.key)
+        sampler.tell(proposal, tried[-1], {"accuracy": 0.5, "latency_ms": 1.0}, {})
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    trials = optuna.load_study(study_name=space.name, storage=storage).trials
+    assert [space.candidate(trial.params).key for trial in trials] == tried
 
 
 @pytest.mark.parametrize("preset", PRESETS)
