@@ -48,7 +48,7 @@ def _measured(run: Run, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     model, delivered = run.ensure_cost_model(), manifests(run.folder.pareto)
     beside = entry_of(run.folder.pareto, delivered[-1])
     count = run.config.export.calibration_images
-    rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[1])
+    rows = measure_entries([*entries, beside], model, run.device, run.data, count, batches=[])
     speed = speed_beside(rows, delivered)
     found = [row.at_calibrated_speed(speed).to_dict() for row in rows[: len(entries)]]
     if not is_trained(run):

@@ -103,13 +103,13 @@ class LadderRow:
         balanced_accuracy: mean over the classes.
         balanced_accuracy_low: lower end of its 95% interval.
         balanced_accuracy_high: upper end.
-        latency_ms: median of one image.
+        latency_ms: median of one run, of as many images as the device takes at once.
         latency_p10_ms: its tenth percentile.
         latency_p90_ms: its ninetieth percentile.
-        throughput: batch -> images per second; of variants for a batch of 1 alone.
+        throughput: batch -> images per second; of variants for the device's batch alone.
         peak_memory_mb: growth of a fresh process that runs it.
         size_mb: of its file.
-        images_per_joule: above idle, at a batch of 1; None where no counter tells, as for PyTorch.
+        images_per_joule: above idle; None where no counter tells, as for PyTorch.
         speed: of the machine then, where 1 is that of the calibration; latencies and throughput
             are at that one.
         rewrite: of which row this is a variant, and how it was made; None for most.
@@ -191,22 +191,23 @@ def measure_entries(
 
     Args:
         entries: models to measure; a rewritten one follows that of which it was made, and is
-            measured at a batch of 1 alone.
+            measured at the device's batch alone.
         model: whose recipes decide how a precision is stored.
-        device: that runs them; PyTorch gets as many threads.
+        device: that runs them; PyTorch gets as many threads. All but throughput is at its batch,
+            as that of the delivered models is.
         data: for accuracy and calibration.
         count: calibration images.
-        batches: sizes, of which the first is 1.
+        batches: other sizes of which the throughput is told.
 
     Raises:
         CostError: the runtime refuses a graph.
         RunError: there are too few calibration images.
     """
-    split = data.split("validation")
+    split, every = data.split("validation"), [*dict.fromkeys([device.batch, *batches])]
     opened: list[tuple[Entry, _Opened]] = []
     for entry in entries:
         try:
-            sizes = batches[:1] if entry.rewrite else batches
+            sizes = every[:1] if entry.rewrite else every
             opened.append((entry, _open(entry, model, device, data, count, sizes)))
         except CostError as error:
             if not entry.rewrite:
@@ -222,7 +223,9 @@ def measure_entries(
     for entry, each in opened:
         here = [next(timings) for _ in each.compiled]
         images = split.batches(entry.candidate.architecture.input_size, BATCH)
-        logits = np.concatenate([run_all(each.compiled[0], x.numpy(), 1) for x in images])
+        logits = np.concatenate(
+            [run_all(each.compiled[0], x.numpy(), device.batch) for x in images]
+        )
         try:
             right = accuracy(torch.from_numpy(logits), split.labels)
         except ArithmeticError as error:  # such as numbers beyond float16
@@ -241,12 +244,12 @@ def measure_entries(
                 latency_p10_ms=here[0].p10_ms,
                 latency_p90_ms=here[0].p90_ms,
                 throughput={
-                    len(x): 1e3 * len(x) / t.median_ms
-                    for x, t in zip(each.inputs, here, strict=True)
+                    batch: 1e3 * batch / t.median_ms
+                    for batch, t in sorted(zip(map(len, each.inputs), here, strict=True))
                 },
                 peak_memory_mb=each.peak_memory_mb,
                 size_mb=each.size_mb,
-                images_per_joule=1e3 / each.energy_mj if each.energy_mj else None,
+                images_per_joule=1e3 * device.batch / each.energy_mj if each.energy_mj else None,
                 rewrite=_rewritten(entry, answers) if entry.rewrite else None,
             )
         )
@@ -257,11 +260,11 @@ class _Opened(NamedTuple):
     """A model that is ready to be timed at every batch, and what is known of it before.
 
     Attributes:
-        compiled: one a batch.
+        compiled: one a batch, that of the device first.
         inputs: of each.
-        peak_memory_mb: of one image.
-        size_mb: of the file.
-        energy_mj: of one image, above idle; 0 where it is not known.
+        peak_memory_mb: of that one.
+        size_mb: of its file.
+        energy_mj: of one run of it, above idle; 0 where it is not known.
     """
 
     compiled: list[Compiled]
@@ -291,11 +294,11 @@ def _open(
             continue
         content = format_of(target).encode(build, target, None)
         compiled.append(open_runtime(target).compile(content))
-        if batch == 1:
+        if batch == device.batch:
             used = footprint_of([content], target)
             facts = used.growth_mb, len(content) / 1e6, used.energy_mj
     if entry.eager:
-        facts = *_eager_facts(entry), 0.0
+        facts = *_eager_facts(entry, device.batch), 0.0
     return _Opened(compiled, inputs, *facts)
 
 
@@ -306,7 +309,7 @@ def _rewritten(entry: Entry, answers: Mapping[str, NDArray[np.float32]]) -> Rewr
     return Rewritten(entry.rewrite, known.exact if known else None, entry.beside, moved)
 
 
-def growth_here_mb(folder: str) -> float:
+def growth_here_mb(folder: str, batch: str) -> float:
     """Peak growth of this process by a network in eager PyTorch; meant for a fresh process."""
     torch.set_num_threads(1)
     before = peak_mb()
@@ -314,20 +317,19 @@ def growth_here_mb(folder: str) -> float:
     a = network.architecture
     with torch.inference_mode():
         for _ in range(3):
-            network(torch.zeros(1, a.in_chans, a.input_size, a.input_size))
+            network(torch.zeros(int(batch), a.in_chans, a.input_size, a.input_size))
     return peak_mb() - before
 
 
-def _eager_facts(entry: Entry) -> tuple[float, float]:
+def _eager_facts(entry: Entry, batch: int) -> tuple[float, float]:
     """Memory and size of a network as PyTorch keeps it."""
     weights = save(entry.network.state_dict())
-    probe = f"from {__name__} import growth_here_mb as f\nimport sys\nprint(f(sys.argv[1]))"
+    probe = f"from {__name__} import growth_here_mb as f\nimport sys\nprint(f(*sys.argv[1:]))"
     with scratch() as folder:
         write_atomic(folder / CANDIDATE, entry.candidate.to_json())
         write_atomic(folder / WEIGHTS, weights)
-        done = subprocess.run(
-            [sys.executable, "-c", probe, str(folder)], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", probe, str(folder), str(batch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout), len(weights) / 1e6
 
 

@@ -129,6 +129,22 @@ def test_everything_is_measured_side_by_side(made: Made) -> None:
     assert by_name["float32"].latency_ms < by_name["original"].latency_ms
 
 
+def test_latency_is_that_of_a_run_of_the_device(made: Made) -> None:
+    """With which that of delivered models is compared, be it of one image or of several."""
+    entries = [
+        Entry("original", made.candidate, made.network, eager=True),
+        Entry("float32", made.candidate, made.network),
+    ]
+    device = replace(made.device, batch=8)
+    rows = measure_entries(entries, made.model, device, made.data, 64, batches=[1])
+    split = made.data.split("validation")
+    wanted = accuracy(predict(made.candidate, made.network, split), split.labels)
+    for row in rows:
+        assert list(row.throughput) == [1, 8]
+        assert row.throughput[8] == pytest.approx(8e3 / row.latency_ms)
+        assert row.accuracy == pytest.approx(wanted["accuracy"], abs=0.01)
+
+
 def test_rewrites_are_measured_beside_what_they_change(made: Made) -> None:
     plain = Entry("float32", made.candidate, made.network)
     entries = rewritten_entries([plain])
