@@ -118,10 +118,13 @@ class Job:
         return f"{number}{stage.value}: {stage.meaning}" + (f"; {left}" if left else "")
 
     def finish(self, stage: Stage) -> float:
-        """Note that a stage has ended; its seconds, in processes that were stopped included."""
+        """Note that a stage has ended; its seconds, in processes that were stopped included.
+
+        What a stage took that had ended before, and was gone through again, is not among them.
+        """
         with self._lock:
             seconds = time.monotonic() - self._since
-            self._ended[stage] = self._took[stage] = seconds
+            self._ended[stage] = self._took[stage] = self._spent_s(stage)
             self._now, self._bar = None, None
         return seconds
 
@@ -214,11 +217,15 @@ class Job:
             "name": stage.value,
             "about": stage.meaning,
             "state": state,
-            "seconds": round(time.monotonic() - self._since, 1)
+            "seconds": round(self._spent_s(stage), 1)
             if state == "now"
             else self._ended.get(stage, self._stopped.get(stage)),
             "expected_s": expected and round(expected, 1),
         }
+
+    def _spent_s(self, stage: Stage) -> float:
+        """Seconds of the stage that runs, with those until it ended before, if it did."""
+        return self._ended.get(stage, 0.0) + time.monotonic() - self._since
 
     def _left_s(self) -> tuple[float, float] | None:
         """Seconds left of this stage and of all."""
@@ -240,7 +247,7 @@ class Job:
         if self._now is None:
             return 0.0
         now, bar = time.monotonic(), self._bar
-        left = max(0.0, scaled[self._now] - (now - self._since))
+        left = max(0.0, scaled[self._now] - self._spent_s(self._now))
         paced = bar.left_s(now) if bar and bar.share < 1 else None
         if not bar or paced is None:
             return left
@@ -261,7 +268,7 @@ class Job:
             if stage not in UNSCALED and stage in self._expected:
                 took, expected = took + seconds, expected + self._expected[stage]
         bar, stage, now = self._bar, self._now, time.monotonic()
-        left = bar.left_s(now) if bar else None
+        left = bar.left_s(now) if bar and stage not in self._ended else None
         if left and stage and stage not in UNSCALED and stage in self._expected:
             spent = now - self._since  # of which other bars may have had a part
             took += spent

@@ -117,6 +117,24 @@ def test_the_time_of_a_stage_that_was_stopped_is_not_forgotten(
     assert stopped_s(paths) == {}
 
 
+def test_stages_that_had_ended_and_are_gone_through_again_are_not_fast(
+    paths: RunPaths, clock: Clock
+) -> None:
+    """A resumed run loads what they made in a moment."""
+    ended = {"data": 1.0, "calibration": 100.0, "teacher": 60.0}
+    job = Job(paths, STAGES, ended)
+    job.expect(EXPECTED)
+    job.begin(Stage.TEACHER)
+    for step in range(11):
+        clock.now += 0.01
+        job.see("teacher", step, 100, "")
+    assert job.to_dict()["left_s"] == pytest.approx(240, abs=1)
+    assert job.finish(Stage.TEACHER) == pytest.approx(0.11)
+    assert job.to_dict()["left_s"] == pytest.approx(240, abs=1)
+    seconds = {row["name"]: row["seconds"] for row in job.to_dict()["stages"]}
+    assert seconds["teacher"] == pytest.approx(60.11)
+
+
 def test_stages_follow_what_is_expected(paths: RunPaths, clock: Clock) -> None:
     """Also where one of them is left out on the way."""
     job = Job(paths, STAGES, {"data": 1.0})
