@@ -35,6 +35,7 @@ from .devices import given_model, load_device
 from .lengths import as_decided, keep_open, open_keys, with_workers
 from .targeting import record, targeted_at_all
 
+SCORED = ("evaluations", "comparison_scores")  # logs of candidates as the run scores them
 # Sections that must not change when a run is resumed -> files that depend on them, without which
 # they may; space, images, start and seed are behind everything.
 FIXED: Mapping[str, tuple[str, ...]] = {
@@ -46,7 +47,7 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
     "supernet": ("supernet", "supernet_checkpoint"),
     "proxy": ("short_trainings", "proxy_trainings"),
-    "forecast": ("short_trainings", "evaluations"),
+    "forecast": ("short_trainings", *SCORED),
 }
 VERSIONS = ("vitpareto", "torch", "onnx", "onnxruntime", "optuna", "ray", "numpy", "scikit-learn")
 ENERGY = "energy_mj"
@@ -98,7 +99,7 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
 
 def _is_scored(folder: RunFolder) -> bool:
     """Whether anything in a run folder depends on how candidates are scored."""
-    return folder.evaluations.exists() or folder.short_trainings.exists()
+    return any(getattr(folder, file).exists() for file in ("short_trainings", *SCORED))
 
 
 def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunConfig:
@@ -122,7 +123,8 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
         changed.append("search.seed")
     goal = config.search.goal
     was, is_limited = (goal in c.search.limits for c in (before, config))
-    if was != is_limited and config.forecast.candidates and folder.evaluations.exists():
+    scored = any(_exists(folder, before, file) for file in SCORED)
+    if was != is_limited and config.forecast.candidates and scored:
         changed.append(f"search.limits.{goal}")  # what was scored is of short or of whole trainings
     if _other_recipe(folder, before, config):
         changed.append("finish")
@@ -158,13 +160,15 @@ def _other_recipe(folder: RunFolder, before: RunConfig, config: RunConfig) -> bo
 
 
 def _exists(folder: RunFolder, config: RunConfig, file: str) -> bool:
-    """Whether a run has a file, of any of its devices."""
-    return any(getattr(folder.of(device), file).exists() for device in config.by_device)
+    """Whether a run has a file, or one of its kind such as evaluations-0.5, of any device."""
+    paths: list[Path] = [getattr(folder.of(device), file) for device in config.by_device]
+    return any(any(path.parent.glob(f"{path.stem}*{path.suffix}")) for path in paths)
 
 
 def _unmeasured(folder: RunFolder, config: RunConfig) -> str:
     """The first accuracy that is asked for and that scored candidates lack; empty if none does."""
-    logs = (read_evaluations(path)[0] for path in (folder.evaluations, folder.short_trainings))
+    files = ("short_trainings", *SCORED)
+    logs = (read_evaluations(getattr(folder, file))[0] for file in files)
     known = [e.metrics for log in logs for e in log if e.status == "complete"]
     wanted = (o.name for o in config.search.resolve() if o.maximize)
     return next((name for name in wanted if any(name not in m for m in known)), "")

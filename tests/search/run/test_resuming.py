@@ -46,6 +46,29 @@ def test_a_section_may_change_until_something_depends_on_it(
         open_run(load_config("digits"), path, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("override", "file"),
+    [
+        ("forecast.steps=3", "comparison.jsonl"),
+        ("forecast.steps=3", "evaluations-0.5.jsonl"),
+        ("search.limits.accuracy=0.5", "comparison.jsonl"),
+        ("proxy.epochs=3", "proxy_trainings-balanced_accuracy.jsonl"),
+    ],
+)
+def test_what_was_scored_in_one_way_is_not_mixed_with_what_is_in_another(
+    tmp_path: Path, override: str, file: str
+) -> None:
+    """In comparisons of samplers, on shares of the images, and of another accuracy, too."""
+    path = tmp_path / "run"
+    with open_run(load_config("digits"), path, resume=False) as folder:
+        folder.record_stage("data", {})
+        (path / file).write_text("")
+    key = override.partition("=")[0]
+    named = key if key.startswith("search") else key.partition(".")[0]
+    with pytest.raises(RunError, match=f"cannot be resumed with another {named}:"):
+        open_run(load_config("digits", [override]), path, resume=True)
+
+
 def test_a_space_without_what_a_device_refuses_is_not_resumed_for_another(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with open_run(load_config("digits"), path, resume=False) as folder:
