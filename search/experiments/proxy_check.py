@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces import Candidate
+from ...spaces.errors import FailedError
 from ..console import progress
 from ..executors import open_executor
 from ..loop.study import window
@@ -40,6 +41,7 @@ from .proxy_plot import scatter
 from .stratified_pairs import stratified_pairs
 
 SHORT_SEED = 1000  # no seed of the full trainings, or both would start alike
+FEWEST = 4  # candidates whose order says anything
 COMPARED = ("kendall_tau", "spearman", "advantage", "top_", "trusted")
 
 
@@ -80,7 +82,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
 
     Raises:
         SpaceError: the space has fewer candidates.
-        RunError: the loss of a training is no number.
+        FailedError: too few trainings succeeded.
     """
     config, folder, cut = run.config, run.folder, bool(run.config.start.model)
     pairs = stratified_pairs(run.space, -(-n // 2), config.search.seed)
@@ -93,7 +95,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     log = EvaluationLog(log_of(folder, goal, run.tuning.recipe if cut else ""))
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
-    candidates = [c for c in candidates if log[c.key].status == "complete"]
+    candidates = succeeded(candidates, log)
     search = run.data.split("search")
     scored, score_ms = score_all(candidates, run.ensure_scorers()[1.0], "scoring")
     runs = [list(log[c.key].metrics.values()) for c in candidates]
@@ -123,6 +125,22 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     write_json(folder.proxy, figures)
     write_atomic(folder.proxy_picture, scatter(figures))
     return figures
+
+
+def succeeded(candidates: Sequence[Candidate], log: EvaluationLog) -> list[Candidate]:
+    """The candidates that could be trained.
+
+    Raises:
+        FailedError: they are too few.
+    """
+    complete = [c for c in candidates if log[c.key].status == "complete"]
+    if len(complete) < FEWEST:
+        reasons = dict.fromkeys(log[c.key].reason for c in candidates if log[c.key].reason)
+        raise FailedError(
+            f"proxy: {len(complete)} of {len(candidates)} trainings succeeded, {FEWEST} are "
+            f"needed; the others failed: {'; '.join(reasons)}"
+        )
+    return complete
 
 
 def log_of(paths: RunPaths, goal: str, recipe: str) -> Path:

@@ -67,7 +67,7 @@ def proxy_figures(
     }
     best = max(taus, key=lambda name: np.nan_to_num(taus[name].value, nan=-1.0))
     noise = seed_noise(runs)
-    sd = float(np.sqrt(noise * np.mean(truth * (1 - truth))))
+    sd = None if np.isnan(noise) else float(np.sqrt(noise * np.mean(truth * (1 - truth))))
     ceiling = noise_ceiling(runs, images, seed)
     tau = correlation(kendall_tau, proxy, truth, seed)
     gain = advantage(proxy, baselines[best], truth, seed)
@@ -91,7 +91,7 @@ def proxy_figures(
         "baselines": {name: _flat("kendall_tau", value) for name, value in taus.items()},
         "best_baseline": best,
         **_flat("advantage", gain),
-        "sign_agreement": agreement(candidates, proxy, truth, pairs, sd),
+        "sign_agreement": agreement(candidates, proxy, truth, pairs, sd or 0.0),
         "candidates": [
             {"key": candidate.key, "score": score, "accuracy": accuracy, "by_seed": list(run)}
             | dict(zip(FEATURES, row, strict=True))

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from vitpareto.search.cli.commands import cli
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.experiments.proxy_check import Trainer, log_of, train_all
+from vitpareto.search.experiments.proxy_check import Trainer, log_of, succeeded, train_all
 from vitpareto.search.experiments.proxy_figures import FEATURES, features, proxy_figures
 from vitpareto.search.experiments.proxy_plot import scatter
 from vitpareto.search.experiments.stratified_pairs import stratified_pairs
@@ -18,7 +18,7 @@ from vitpareto.search.scoring.evaluation_log import EvaluationLog
 from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.search.store.run_folder import RunPaths
 from vitpareto.spaces import SearchSpace
-from vitpareto.spaces.errors import RunError
+from vitpareto.spaces.errors import FailedError, RunError
 
 from ..small import TEXT
 
@@ -75,6 +75,26 @@ def test_the_result_is_json_without_nan_and_a_picture(setting) -> None:
     json.dumps(found, allow_nan=False)
     picture = scatter(found | {"space": "cost_$_$", "n": 40})
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_with_one_seed_each_chance_is_not_known_and_pairs_are_counted(setting) -> None:
+    candidates, pairs, true, runs, _ = setting
+    found = proxy_figures(candidates, true.tolist(), [run[:1] for run in runs], pairs, IMAGES)
+    json.dumps(found, allow_nan=False)
+    assert found["seed_sd"] is found["noise_ceiling"] is None
+    assert found["sign_agreement"]["all"]["pairs"] == len(pairs)
+
+
+def test_too_few_trainings_tell_nothing(setting, tmp_path: Path) -> None:
+    candidates, log = setting[0][:6], EvaluationLog(tmp_path / "log")
+    for candidate in candidates[:3]:
+        log.append(Evaluation(candidate, "complete", {"seed_0": 0.5}))
+    for candidate in candidates[3:]:
+        log.append(Evaluation(candidate, "failed", reason="MemoryError: too large"))
+    with pytest.raises(FailedError, match=r"^proxy: 3 of 6 .* failed: MemoryError: too large$"):
+        succeeded(candidates, log)
+    log.append(Evaluation(setting[0][6], "complete", {"seed_0": 0.5}))
+    assert succeeded(setting[0][:7], log) == [*candidates[:3], setting[0][6]]
 
 
 def test_nothing_to_rank(setting) -> None:
