@@ -79,7 +79,7 @@ def compare(
     """Let each sampler search until equally many candidates are scored, once for each seed.
 
     Args:
-        names: of samplers and baselines.
+        names: of samplers and baselines; one that is there twice is meant once.
         task: its trials are the number of candidates to score, its seed the first one.
         scoring: opens the scoring; a candidate that another sampler had scored is not scored
             again, but counts.
@@ -94,7 +94,7 @@ def compare(
     """
     fronts: dict[str, list[Array]] = {}
     scored: dict[str, list[int]] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         for seed in range(task.seed, task.seed + seeds):
             own = Task(task.space, task.objectives, task.price, seed, task.trials)
             study = Study(own, Sampler(name, own), scoring(), window)
@@ -155,7 +155,8 @@ def comparison_text(outcomes: Sequence[Outcome]) -> str:
     """Table of the outcomes as text."""
     lines = [f"{'sampler':12}  {'hypervolume':>11}  {'95% interval':>16}  {'scored':>6}"]
     for o in outcomes:
-        interval = f"{o.mean - o.half_width:.4f} - {o.mean + o.half_width:.4f}"
+        known = not math.isnan(o.half_width)
+        interval = f"{o.mean - o.half_width:.4f} - {o.mean + o.half_width:.4f}" if known else "?"
         lines.append(f"{o.name:12}  {o.mean:11.4f}  {interval:>16}  {fmean(o.scored):6.0f}")
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from ...cost_models.runtimes.torch import threads
+from ...spaces import Candidate
 from ..loop.study import Scoring
 from ..scoring.cut_forecast import CutForecast
-from ..scoring.evaluation import Scorer, evaluate
+from ..scoring.evaluation import Evaluation, Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.inherited import Evaluator
 from ..scoring.lift import Lifted
@@ -73,8 +75,16 @@ class Run(Forecasting):
     def scoring(self, executor: Executor, evaluations: Path) -> Scoring:
         """Open the scoring of candidates, with a log in a file, or in one for each rung."""
         rungs: list[Scores] = []
-        for share, scorer in self.ensure_scorers().items():
+        for share, score in self._calls().items():
             stem = evaluations.stem if share == 1 else f"{evaluations.stem}-{share:g}"
             log = EvaluationLog(evaluations.with_stem(stem))
-            rungs.append(Scores(partial(evaluate, scorer), executor, log))
+            rungs.append(Scores(score, executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
+
+    @once
+    def _calls(self) -> dict[float, Callable[[Candidate, Mapping[str, float]], Evaluation]]:
+        """What scores a candidate whose costs are known, by share of the images.
+
+        The same objects each time, as executors send one to a worker once, and keep it.
+        """
+        return {share: partial(evaluate, scorer) for share, scorer in self.ensure_scorers().items()}

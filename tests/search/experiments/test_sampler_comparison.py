@@ -2,11 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.cost_models import workload
+from vitpareto.search.executors import LocalExecutor
+from vitpareto.search.experiments.sampler_comparison import compare, comparison_text
+from vitpareto.search.loop.task import Task
+from vitpareto.search.pareto.objectives import Objective
+from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation_log import EvaluationLog, read_evaluations
+from vitpareto.search.scoring.score_queue import Scores
+from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import ConfigError, RunError, UnknownNameError
 
 from ..conftest import invoke
@@ -43,6 +52,27 @@ def test_search_compare(finished: Path, run_file: Path, tmp_path: Path) -> None:
     again = invoke(*command, "--json")
     assert json.loads(again.stdout) == outcomes
     assert read_evaluations(run / "comparison.jsonl")[0] == scored
+
+
+def counted(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+    return [{"macs": float(workload(candidate).macs)} for candidate in candidates]
+
+
+def scored(candidate: Candidate, known: Mapping[str, float]) -> Evaluation:
+    depth = len([*candidate.architecture.blocks()])
+    return Evaluation(candidate, "complete", {"accuracy": 1 - 1 / (1 + depth), **known})
+
+
+def test_a_sampler_that_is_named_twice_has_no_narrower_interval(tmp_path: Path) -> None:
+    space, objectives = SearchSpace.from_yaml("digits"), [Objective("accuracy"), Objective("macs")]
+    task, log = Task(space, objectives, counted, 0, 4), tmp_path / "log"
+
+    def told(names: Sequence[str], seeds: int) -> str:
+        scoring = lambda: Scores(scored, LocalExecutor(), EvaluationLog(log))  # noqa: E731
+        return comparison_text(compare(names, task, scoring, seeds))
+
+    assert told(["random", "random"], 2) == told(["random"], 2)
+    assert told(["random"], 1).splitlines()[1].split()[2] == "?", "one search has no interval"
 
 
 def test_an_unknown_sampler(finished: Path, run_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import yaml
 
 from vitpareto.cost_models import CostModel
 from vitpareto.search.config import RunConfig, load_config
+from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.pipeline import STEPS, steps_of
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.rates import VIEWS, views_of
 from vitpareto.search.run.stage import Stage
 from vitpareto.search.store.run_folder import RunFolder, RunPaths
-from vitpareto.spaces import Candidate
+from vitpareto.spaces import Candidate, SearchSpace
 
 from ..stage_files import without_file
 
@@ -60,6 +63,30 @@ def test_scores_do_not_depend_on_what_was_measured_first(finished: Path, tmp_pat
     assert candidates
     for candidate in candidates[:6]:
         assert first.logits(candidate).equal(second.logits(candidate))
+
+
+class Sent(LocalExecutor):
+    """Notes the functions that it is given, of which other executors send each to every worker."""
+
+    def __init__(self) -> None:
+        self.functions: list[Callable[..., Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if not any(fn is known for known in self.functions):
+            self.functions.append(fn)
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_workers_get_a_scorer_once(tmp_path: Path) -> None:
+    """However many searches of a comparison ask them; it may be hundreds of megabytes."""
+    (tmp_path / "config.yaml").write_text(load_config("digits").to_yaml())
+    run, executor = Run(RunFolder(tmp_path, lock=False)), Sent()
+    run.made["ensure_scorers"] = {1.0: lambda candidate: {"accuracy": 0.5}}
+    for candidate in SearchSpace.from_yaml("digits").sample(3, 0):
+        scoring = run.scoring(executor, run.folder.comparison_scores)
+        scoring.submit(candidate, {"macs": 1.0})
+        assert scoring.result(candidate.key).metrics == {"accuracy": 0.5, "macs": 1.0}
+    assert len(executor.functions) == 1
 
 
 def test_torch_has_its_threads_back(finished: Path, tmp_path: Path) -> None:
