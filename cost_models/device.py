@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..spaces import ConfigError
-from ..spaces.errors import did_you_mean
+from ..spaces.errors import CostError, did_you_mean
 from ..spaces.safe_yaml import read_yaml
 from ..spaces.space import find_file
 from .runtime_spec import RUNTIMES, find_runtime
@@ -147,6 +147,26 @@ def fingerprint(identity: dict[str, Any]) -> str:
     """Eight hexadecimal digits of an identity."""
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def check_settings(device: Device, identity: Mapping[str, Any], source: str) -> None:
+    """Check that measurements are of a device with the same settings, perhaps on another machine.
+
+    Args:
+        device: that is named.
+        identity: of the device that was measured.
+        source: where the measurements come from.
+
+    Raises:
+        CostError: a setting is another one.
+    """
+    there = {"options": {}, **identity}  # which neither says where there are none
+    for name, wanted in {"options": {}, **device.to_dict()}.items():
+        if name in there and there[name] != wanted:
+            raise CostError(
+                f"{source}: was measured with {name} {there[name]!r}, device {device.name!r} "
+                f"has {wanted!r}"
+            )
 
 
 def presets() -> list[str]:

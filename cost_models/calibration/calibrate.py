@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from ...spaces import Candidate, SearchSpace
 from ...spaces.errors import CostError, RunError, VitParetoError
-from ..device import Device
+from ..device import Device, check_settings
 from ..measure.bench import MODELS, ROUNDS, UNREST, Bench, TimedGraph
 from ..measure.runnable import left_out, runnable
 from ..predict.file_size import untold
@@ -73,8 +73,8 @@ def calibrate(
 
     Raises:
         MissingRuntimeError: the device's runtime is not installed here.
-        CostError: a table is of another device, nothing could be measured in the time, or the
-            device cannot execute anything of the space.
+        CostError: a table is of another device, a bundle of one with other settings, nothing could
+            be measured in the time, or the device cannot execute anything of the space.
         RunError: `out` cannot be written, or is where its measurements are kept.
     """
     if out is not None and out == out.with_suffix(TABLE):
@@ -85,6 +85,7 @@ def calibrate(
     bundles = [path for path in tables if path.is_dir()]
     if bundles:
         model = from_bundles(bundles, [path for path in tables if path not in bundles])
+        check_settings(device, model.identity, str(bundles[0]))
     else:
         work = _Calibration(device, space, budget_s, seed, tables, out, progress or _silent)
         # Small matrices; threads that wait for a core cost minutes. OpenMP keeps its number: torch

@@ -14,6 +14,7 @@ from uuid import uuid4
 import torch
 
 from ...cost_models import CostModel, Device
+from ...cost_models.device import check_settings
 from ...cost_models.predict.energy import LEAST
 from ...cost_models.runtime_spec import ONNX
 from ...cost_models.runtimes import find_runtime, open_runtime
@@ -214,7 +215,10 @@ def _check_device(config: RunConfig, begun: RunPaths | None) -> Device:
     kept = given or kept
     model = CostModel.load(kept) if kept and (given or kept.is_file()) else None
     if model and model.identity != device.identity():
+        # Neither its runtime nor its provider is needed here, but where files are converted.
         check_settings(device, model.identity, str(kept))
+        if find_runtime(device.runtime).format != ONNX:
+            open_runtime(device)
     else:
         open_runtime(device)
     if model:
@@ -222,31 +226,6 @@ def _check_device(config: RunConfig, begun: RunPaths | None) -> Device:
     elif needs_energy(config) and not (meter := find_meter(device.chip))[0]:
         raise CostError(f"search: nothing here can measure {ENERGY}: {meter[1]}")
     return device
-
-
-def check_settings(device: Device, identity: Mapping[str, Any], source: str) -> None:
-    """Check that a cost model of another machine is of a device with the same settings.
-
-    Neither its runtime nor its provider is needed here, but where files are converted for it.
-
-    Args:
-        device: that a run names.
-        identity: of the device that was measured.
-        source: where the model comes from.
-
-    Raises:
-        CostError: a setting is another one.
-        MissingRuntimeError: its files cannot be made here.
-    """
-    there = {"options": {}, **identity}  # which neither says where there are none
-    for name, wanted in {"options": {}, **device.to_dict()}.items():
-        if name in there and there[name] != wanted:
-            raise CostError(
-                f"{source}: was measured with {name} {there[name]!r}, device {device.name!r} "
-                f"has {wanted!r}"
-            )
-    if find_runtime(device.runtime).format != ONNX:
-        open_runtime(device)
 
 
 def check_ready_models(

@@ -217,6 +217,10 @@ def test_a_bundle_measures_where_nothing_is_installed(
     assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
     found = model.predict(tiny.sample(5, 1))
     assert (found.latency_ms > 0).all() and (found.peak_memory_mb > 2).all()
+    with pytest.raises(
+        CostError, match=r"bundle: was measured with threads 1, device 'here' has 2"
+    ):
+        calibrate(replace(device, threads=2), tiny, tables=[folder])
     _the_fastest_recipe_is_taken(folder, table, model)
     (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
     with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vitpareto.cost_models import Device
-from vitpareto.cost_models.device import fingerprint
+from vitpareto.cost_models.device import check_settings, fingerprint
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipe
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
@@ -18,7 +18,6 @@ from vitpareto.cost_models.standalone import onnxruntime_graph
 from vitpareto.cost_models.standalone.onnxruntime_graph import providers_of
 from vitpareto.search.delivery.program import onnxruntime as part
 from vitpareto.search.delivery.program.assemble import program
-from vitpareto.search.run.opening import check_settings
 from vitpareto.spaces import ConfigError, SearchSpace
 from vitpareto.spaces.errors import CostError
 
