@@ -284,15 +284,24 @@ def recipes_of(
     Raises:
         CostError: the machine takes no recipe of some group.
     """
-    about = _about(folder)
     level = {row.key: row.median_ms for row in table.of_kind("unit")}
     best = {
         group: fastest([parse_unit(key) for key in keys], level)
-        for group, keys in about["trials"].items()
+        for group, keys in _about(folder)["trials"].items()
     }
+    return best, made_in(folder, table)
+
+
+def made_in(folder: Path, table: LatencyTable) -> dict[str, dict[str, str]]:
+    """Recipes that the networks of a bundle were made with: key of a row -> group -> recipe.
+
+    Args:
+        folder: of a bundle.
+        table: with what it measured.
+    """
+    books = _about(folder)["books"]
     keys = {row.key for row in table.rows if row.kind in ("model", "fresh")}
-    made = {key: _book_of(Candidate.from_json(key), about["books"]) for key in keys}
-    return best, made
+    return {key: _book_of(Candidate.from_json(key), books) for key in keys}
 
 
 def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:

@@ -121,8 +121,9 @@ def transfer(
 ) -> None:
     """Make a cost model of a new device from MODEL and few measurements of its own.
 
-    MEASURED is a table of a short `calibrate` or of a bundle on the new device, with the same
-    runtime and provider; networks in it fit the sums, and those kept aside validate the result.
+    MEASURED is the CSV of a short `calibrate` on the new device, or the folder of a bundle or of a
+    kit that was run there, with the same runtime and provider; networks in it fit the sums, and
+    those kept aside validate the result.
     The interval is what sub-blocks were missed by, each predicted from the others.
 
     MODEL may also be what `costs import` wrote. MEASURED is then a CSV with the columns key and
@@ -144,7 +145,7 @@ def transfer(
         return
     if space is None:
         raise click.UsageError("--space is needed: whose networks will be predicted")
-    from ...cost_models import CostModel, LatencyTable
+    from ...cost_models import CostModel
     from ...cost_models.foreign.transferred import telling_units, transfer_model
     from .cost_text import figures
 
@@ -154,9 +155,11 @@ def transfer(
         print_json(keys) if as_json else echo(keys)
         return
     assert measured is not None and out is not None
-    made = transfer_model(models, LatencyTable.load(measured), blocks)
-    made.save(out)
-    print_json(made.validation) if as_json else echo([*figures(made.validation), f"Written: {out}"])
+    table, made = _measured(measured)
+    moved = transfer_model(models, table, blocks, made)
+    moved.save(out)
+    told = moved.validation
+    print_json(told) if as_json else echo([*figures(told), f"Written: {out}"])
 
 
 @costs.command()
@@ -206,6 +209,19 @@ def export(
     write_atomic(out, written)
     about = {"path": str(out), "format": form, "entries": entries}
     print_json(about) if as_json else echo([f"{out}: {entries} entries"])
+
+
+def _measured(path: Path) -> tuple[LatencyTable, dict[str, dict[str, str]]]:
+    """What was measured, and the recipes that its networks were made with where that is told."""
+    from ...cost_models import LatencyTable
+
+    if not path.is_dir():
+        return LatencyTable.load(path), {}
+    from ...cost_models.calibration.bundle import collect, made_in, sets_in
+
+    sets = sets_in(path)
+    table = collect(sets)
+    return table, made_in(sets, table)
 
 
 def _in_format(table: LatencyTable, form: str) -> tuple[str, int]:

@@ -79,6 +79,26 @@ def test_networks_fit_and_validate_it(known, blocks, space, recipes) -> None:
     assert model.validation["networks_fresh"] == 8 and model.validation["mape"] < 4
 
 
+def test_networks_fit_it_in_the_recipes_that_they_were_made_with(
+    known, blocks, space, recipes
+) -> None:
+    """As those of a bundle, which do not all have the recipes of the known device."""
+    book = {g: "stored8" if name == "dynamic8" else name for g, name in recipes.items()}
+    networks = [
+        Row(kind, c.to_json(), other_network_ms(c, book), 0.0, 0.0, 10)
+        for kind, count, seed in (("model", 12, 20), ("fresh", 8, 21))
+        for c in space.sample(count, seed)
+    ]
+    table = measured(telling_units([known], blocks, 30), rows=networks)
+    made = {row.key: book for row in networks}
+    plain, told = (transfer_model([known], table, blocks, m) for m in (None, made))
+    assert told.validation["mape"] < 4
+    fresh = space.sample(60, 9)
+    actual = np.array([other_network_ms(c, recipes) for c in fresh])
+    errors = [np.abs(m.predict(fresh).latency_ms / actual - 1).mean() for m in (plain, told)]
+    assert errors[1] < 0.04 and errors[1] < 0.6 * errors[0]
+
+
 def test_more_known_devices_say_more(known, blocks, space, recipes, table) -> None:
     """One of them is the new device, hardly noisier."""
     twin = [

@@ -172,6 +172,7 @@ BAD = [
     ("costs transfer MODEL t.csv --out o.json", "--space is needed"),
     ("costs transfer MODEL --space digits", "MEASURED and --out are needed, or --choose"),
     ("costs transfer MODEL t.csv --space digits --out o.json", "not a table of `vitpareto calib"),
+    ("costs transfer MODEL bundle --space digits --out o.json", "run `python run.py` there first"),
     ("costs transfer MODEL t.csv --space digit --out o.json", "Did you mean 'digits'"),
     ("costs export MODEL --format csv --out o.json", "--space is needed"),
     ("costs export t.csv --format vectors --out o.json", "t.csv: not JSON"),
@@ -191,6 +192,7 @@ def test_one_line_for_each_mistake(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("a,b\n1,2\n")
+    Path("bundle").mkdir()
     monkeypatch.setattr("sys.argv", ["vitpareto", *words.replace("MODEL", str(model_file)).split()])
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     with pytest.raises(SystemExit) as caught:
