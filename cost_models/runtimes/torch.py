@@ -166,9 +166,9 @@ def _loaded(model: bytes | str | Path) -> tuple[nn.Module, list[int]]:
     """A TorchScript module, and the shape of its input if the file says."""
     import torch
 
-    extra = {SHAPE: "[]"}
+    extra = {SHAPE: ""}
     source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
     with refusing("torch", "file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TorchScript's future
         module = torch.jit.load(source, _extra_files=extra)
-    return module, json.loads(extra[SHAPE])
+    return module, json.loads(extra[SHAPE] or "[]")  # torch empties those that the file lacks

@@ -1,5 +1,6 @@
 """Options of a runtime: named in device files, part of every number, and set where it runs."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -155,3 +156,13 @@ def test_tensorrt_gets_symmetric_scales_and_zeros_of_0(batch: int) -> None:
     found, wanted = (open_runtime(HERE).compile(g).run(x) for g in (made, plain))
     assert found.shape == wanted.shape and len(found) == batch
     assert 0 < np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the future of TorchScript
+def test_a_torchscript_file_of_others_says_no_shape() -> None:
+    """Only ours do; it runs all the same."""
+    stream, x = io.BytesIO(), torch.ones(SHAPE)
+    torch.jit.save(torch.jit.trace(LAYER.eval(), (x,)), stream)
+    opened = open_runtime(Device.load("torch-1t")).compile(stream.getvalue())
+    assert opened.input_shape == []
+    assert np.allclose(opened.run(x.numpy()), LAYER(x).detach().numpy(), atol=1e-6)
