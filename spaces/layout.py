@@ -165,6 +165,11 @@ class Layout:
             return self.variables[source].values
         return (self.start[source],)
 
+    def values_of(self, name: str) -> set[Scalar]:
+        """Values that a name has anywhere, its default where that is left to it."""
+        sites = (site for site in self.sites() if len(site.where) == schema.level(name))
+        return {value for site in sites for value in self.domain(site.sources[name])}
+
     def assignments(self, sources: Sequence[int]) -> Iterator[Values]:
         """The list of values under every combination of some variables."""
         values = self.start.copy()

@@ -16,7 +16,8 @@ from .codec import CHOICES
 from .errors import ChoiceError, SpaceError
 from .parameter import Scalar
 from .space import SearchSpace
-from .space_file import read_values
+from .space_file import by_part, read_layout, read_values
+from .usage import in_use, use_parents
 
 Clause = Mapping[str, Scalar]  # names of a space file, each with a value, that meet in a block
 BITS = (32, 16, 8, 4)
@@ -29,7 +30,7 @@ def without(space: SearchSpace, clauses: Iterable[Clause]) -> SearchSpace:
         ChoiceError: somewhere that is all there is to choose from.
         SpaceError: no candidate is left.
     """
-    spec = copy.deepcopy(space.spec)
+    spec, dropped = copy.deepcopy(space.spec), list[tuple[str, Scalar]]()
     for clause in clauses:
         if len(clause) > 1:
             forbidden = {name: [value] for name, value in clause.items()}
@@ -38,13 +39,15 @@ def without(space: SearchSpace, clauses: Iterable[Clause]) -> SearchSpace:
             continue
         ((general, value),) = clause.items()
         for name in schema.specific(general):
-            _check_defaults(spec, name, value)
+            dropped.append((name, value))
             for path, key, holder in _places(spec, name):
                 _drop(holder, key, value, path)
     while True:
         _drop_conditions(spec)
         try:
-            return space if spec == space.spec else SearchSpace(spec)
+            narrowed = space if spec == space.spec else SearchSpace(spec)
+            _check_defaults(spec, dropped)
+            return narrowed
         except ChoiceError as error:  # what else follows from what was dropped
             if not error.choice:
                 raise
@@ -121,21 +124,21 @@ def _drop(holder: dict[str, Any], key: str, value: Scalar, path: str) -> None:
         holder[key] = kept if len(kept) > 1 else kept[0]
 
 
-def _check_defaults(spec: dict[str, Any], name: str, value: Scalar) -> None:
-    """Check that a value is not what the file leaves to a default anywhere.
+def _check_defaults(spec: dict[str, Any], dropped: Iterable[tuple[str, Scalar]]) -> None:
+    """Check that no value that was dropped is left where the file leaves a name to its default.
 
     Raises:
-        ChoiceError: it is.
+        ChoiceError: one is, and has an effect there.
     """
-    if schema.default(schema.plain(name)) != value:
-        return
-    named = [path for path, _, _ in _places(spec, name)]
-    if any("." not in path for path in named):
-        return
-    inner = [f"stages.{i}." for i in range(len(spec["stages"]))]
-    for prefix in inner if schema.level(name) else [""]:
-        if not any(path.startswith(prefix) for path in named):
-            raise ChoiceError(f"{prefix}{name}: {value!r}, the default, is the only choice")
+    layout = read_layout(spec)
+    for name, value in dropped:
+        for site in layout.sites():
+            if value not in (layout.domain(site.sources[name]) if name in site.sources else ()):
+                continue
+            reads = layout.only_variables(use_parents(layout, site, name))
+            if any(in_use(layout, site, name, values) for values in layout.assignments(reads)):
+                path = "".join(f"stages.{i}." for i in site.where[:1])
+                raise ChoiceError(f"{path}{name}: {value!r}, the default, is the only choice")
 
 
 def _replace(spec: dict[str, Any], name: str, value: Scalar, other: Scalar) -> bool:
@@ -155,21 +158,22 @@ def _replace(spec: dict[str, Any], name: str, value: Scalar, other: Scalar) -> b
 
 
 def _drop_conditions(spec: dict[str, Any]) -> None:
-    """Drop conditions that can no longer hold, with the choices that existed on them alone."""
+    """Drop what can no longer hold: forbidden clauses, and conditions with their choices."""
+    layout = read_layout({n: v for n, v in spec.items() if n not in ("conditions", "forbidden")})
+
+    def may_be(raw: object, *names: str) -> bool:
+        return any(set(read_values(name, raw, name)) & layout.values_of(name) for name in names)
+
     kept: list[Mapping[str, Any]] = []
-    for condition in spec.get("conditions", []):
-        if all(_may_be(spec, name, some) for name, some in condition["when"].items()):
+    for condition in spec.pop("conditions", []):
+        if all(may_be(raw, *schema.specific(n)) for n, raw in condition["when"].items()):
             kept.append(condition)
             continue
         for _, holder in _holders(spec):
             holder.pop(condition["choice"], None)
-    if spec.pop("conditions", None) and kept:
-        spec["conditions"] = kept
-
-
-def _may_be(spec: dict[str, Any], name: str, raw: object) -> bool:
-    """Whether a name may have one of some values anywhere."""
-    wanted = set(read_values(name, raw, name))
-    places = [place for own in schema.specific(name) for place in _places(spec, own)]
-    given = {v for path, key, holder in places for v in read_values(key, holder[key], path)}
-    return bool(wanted & (given or {schema.default(schema.plain(name))}))
+    clauses = [
+        clause
+        for clause in spec.pop("forbidden", [])
+        if any(all(may_be(raw, n) for n, raw in own.items()) for own in by_part(clause))
+    ]
+    spec |= {name: left for name, left in (("conditions", kept), ("forbidden", clauses)) if left}

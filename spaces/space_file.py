@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from . import schema
 from .codec import mapping, scalar, sequence
@@ -16,6 +16,8 @@ from .errors import SpaceError, did_you_mean
 from .exits import NONE
 from .layout import Condition, Layout, Site
 from .parameter import Choice, Scalar
+
+T = TypeVar("T")
 
 MAX_BLOCKS = 512
 RUN_KEYS = ("space", "data", "device", "start", "search", "budget")
@@ -159,24 +161,31 @@ class _Reader:
                     self.layout.enclosing(site, n).sources[n]: some for n, some in tests.items()
                 }
                 site.conditions[name] = Condition(sources, schema.default(schema.plain(name)))
-            for test, values in tests.items():
-                self.must_occur(test, values, f"{where}.when.{test}")
+            if missing := self.missing(tests):
+                raise SpaceError(
+                    f"{where}.when.{missing}: never holds, so the choice is unreachable: the space "
+                    f"has {self.known(missing)}, the condition wants {_list(tests[missing])}"
+                )
 
-    def must_occur(self, name: str, values: tuple[Scalar, ...], where: str) -> None:
-        """Refuse a condition that no value of the space can meet."""
-        sites = self.at(cast("int", schema.level(name)))
-        domain = {value for site in sites for value in self.layout.domain(site.sources[name])}
-        if not domain & set(values):
-            raise SpaceError(
-                f"{where}: never holds, so the choice is unreachable: the space has "
-                f"{_list(sorted(domain, key=str))}, the condition wants {_list(values)}"
-            )
+    def missing(self, tests: Mapping[str, tuple[Scalar, ...]]) -> str:
+        """The first name that has none of its values anywhere; empty where all may hold."""
+        return next((n for n, v in tests.items() if not self.layout.values_of(n) & {*v}), "")
+
+    def known(self, name: str) -> str:
+        """Values that a name has anywhere, for messages."""
+        return _list(sorted(self.layout.values_of(name), key=str))
 
     def forbid(self, raw: object, where: str) -> None:
         """Attach `{NAME: VALUES, ...}` to every site where all the names meet."""
         clause = self.clause(raw, where, 2)
-        for part in ("mixer", "mlp") if set(clause) & set(schema.POLICY) else ("",):
-            names = {f"{part}_{n}" if n in schema.POLICY else n: v for n, v in clause.items()}
+        clauses = by_part(clause)
+        missing = [self.missing(names) for names in clauses]
+        if all(missing):
+            raise SpaceError(
+                f"{where}.{missing[0]}: never holds: the space has {self.known(missing[0])}, the "
+                f"clause wants {_list(clauses[0][missing[0]])}"
+            )
+        for names in clauses:
             level = max(cast("int", schema.level(name)) for name in names)
             self.layout.forbidden += [(site, names) for site in self.at(level)]
 
@@ -200,6 +209,14 @@ class _Reader:
         """All sites of a level."""
         blocks = [site for stage in self.blocks for site in stage]
         return ([self.fixed], self.stages, blocks)[level]
+
+
+def by_part(clause: Mapping[str, T]) -> list[dict[str, T]]:
+    """A forbidden clause, or one for mixers and one for MLPs where it names what both have."""
+    parts = ("mixer", "mlp") if {*clause} & {*schema.POLICY} else ("",)
+    return [
+        {f"{part}_{n}" if n in schema.POLICY else n: v for n, v in clause.items()} for part in parts
+    ]
 
 
 def read_values(name: str, raw: object, where: str) -> tuple[Scalar, ...]:

@@ -200,6 +200,11 @@ def test_not_a_space_file(text: str, message: str, tmp_path: Path) -> None:
             r"forbidden\S*0\S*mixr: unknown name. Did you mean 'mixer'",
         ),
         ("name: good", "forbidden: [{}]", r"forbidden\S*0\S*: need at least one name"),
+        (
+            "name: good",
+            "forbidden: [{norm: rms, width: 64}]",
+            r"forbidden\.0\.norm: never holds: the space has 'layer', the clause wants 'rms'",
+        ),
         ("name: good", "forbidden: [{mixer: [softmax, window]}]", "forbidden: {mixer: "),
         ("name: good", "forbidden: [{width: 64}]", "width: no candidate can have 64: forbidden"),
         # What cannot work together.

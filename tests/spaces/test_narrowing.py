@@ -190,3 +190,23 @@ def test_blocks_take_turns() -> None:
         without(turns, [{"mixer": "pool"}])
     with pytest.raises(SpaceError, match=r"stages.0.blocks: an empty list"):
         space(TURNS.partition("      - {")[0].replace("blocks:", "blocks: []"))
+
+
+def test_a_default_of_blocks_that_take_turns_cannot_go() -> None:
+    text = TURNS.replace("mixer: pool, ", "")
+    with pytest.raises(ChoiceError, match=r"stages\.0\.mixer: 'softmax', the default"):
+        without(space(text), [{"mixer": "softmax"}])
+
+
+def test_a_default_without_effect_is_no_obstacle() -> None:
+    """The first stage has the stem where others have a downsampling."""
+    text = TWO.replace("mixer: linear", "mixer: linear, downsample: [conv, patch]")
+    left = without(space(text), [{"downsample": "conv"}])
+    assert {c.architecture.stages[1].downsample for c in left.sample(9)} == {"patch"}
+
+
+def test_clauses_that_can_no_longer_hold_go() -> None:
+    clauses = "forbidden: [{mixer: window, norm: rms}, {mixer: softmax, norm: rms, depth: 2}]"
+    narrowed = without(space(f"{SMALL}{clauses}"), [{"mixer": "window"}])
+    assert [set(clause) for clause in narrowed.spec["forbidden"]] == [{"mixer", "norm", "depth"}]
+    assert SearchSpace.from_text(narrowed.to_yaml()) == narrowed
