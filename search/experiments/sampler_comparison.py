@@ -17,7 +17,8 @@ from ..executors import open_executor
 from ..loop.optuna_sampler import Sampler
 from ..loop.study import Scoring, Study, Until, window
 from ..loop.task import Task
-from ..pareto.hypervolume import Box, nondominated
+from ..pareto.dominance import nondominated
+from ..pareto.hypervolume import Box
 from ..pareto.objectives import Objective
 from ..run.assets import Run
 from ..samplers import SAMPLERS

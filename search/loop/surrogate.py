@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import Candidate, Choice, Scalar, SearchSpace
-from ..pareto.hypervolume import Box, exclusive, nondominated
+from ..pareto.dominance import nondominated
+from ..pareto.hypervolume import Box, exclusive
 from ..pareto.objectives import Objective, Price, violations
 from ..pareto.sorting import survival
 from ..scoring.gaussian_process import GaussianProcess

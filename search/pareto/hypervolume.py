@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...spaces import SearchSpace
+from .dominance import nondominated
 from .objectives import Objective, Price
 
 Array = NDArray[np.float64]
@@ -36,28 +37,6 @@ def exclusive(point: Array, points: Array, reference: Array) -> float:
     if (gain <= 0).any():
         return 0.0
     return _exclusive(gain, np.maximum(reference - points, 0.0))
-
-
-def nondominated(points: Array) -> NDArray[np.bool_]:
-    """Mask of the points (N, M) that no other one dominates; of equal ones the first."""
-    mask = np.zeros(len(points), bool)
-    left = np.lexsort(points.T[::-1])
-    while len(left):  # nothing is dominated by what comes after it
-        best = points[left[0]]
-        mask[left[0]] = True
-        left = left[(points[left] < best).any(1)]
-    return mask
-
-
-def ranks(points: Array) -> NDArray[np.intp]:
-    """Front of each of (N, M) points: 0 where nothing dominates it, 1 where only those do, ..."""
-    fronts = np.zeros(len(points), np.intp)
-    left, rank = np.arange(len(points)), 0
-    while len(left):
-        best = nondominated(points[left])
-        fronts[left[best]] = rank
-        left, rank = left[~best], rank + 1
-    return fronts
 
 
 def _volume(gains: Array) -> float:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...spaces import Candidate
 from ...spaces.errors import ConfigError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from .dominance import first_front
 
 # Function that gives the exact costs of candidates, by name.
 Price = Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
-N = TypeVar("N", float, "NDArray[np.float64]")
+N = TypeVar("N", float, NDArray[np.float64])
 
 MAXIMIZED = ("accuracy", "balanced_accuracy")
 COSTS = ("latency_ms", "energy_mj", "peak_memory_mb", "size_mb", "macs", "params")
@@ -111,10 +111,6 @@ def pareto_front(scored: Sequence[S], objectives: Sequence[Objective]) -> list[S
     """
     within = [s for s in scored if all(v <= 0 for v in violations(s.metrics, objectives).values())]
     traded = [o for o in objectives if o.traded]
-    points = [tuple(o.loss(s.metrics[o.name]) for o in traded) for s in within]
-    front: list[tuple[tuple[float, ...], S]] = []
-    # In lexicographic order nothing is dominated by what comes after it.
-    for point, item in sorted(zip(points, within, strict=True), key=lambda pair: pair[0]):
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other, _ in front):
-            front.append((point, item))
-    return [item for _, item in front]
+    losses = [[o.loss(s.metrics[o.name]) for o in traded] for s in within]
+    points = np.array(losses, float).reshape(len(within), len(traded))
+    return [within[i] for i in first_front(points)]

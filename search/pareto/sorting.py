@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .hypervolume import ranks
+from .dominance import ranks
 
 Array = NDArray[np.float64]
 

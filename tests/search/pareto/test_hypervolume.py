@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vitpareto.search.pareto.hypervolume import (
-    Archive,
-    Box,
-    exclusive,
-    hypervolume,
-    nondominated,
-    ranks,
-)
+from vitpareto.search.pareto.dominance import nondominated, ranks
+from vitpareto.search.pareto.hypervolume import Archive, Box, exclusive, hypervolume
 from vitpareto.search.pareto.objectives import Objective
 from vitpareto.spaces import Candidate, SearchSpace
 

@@ -50,6 +50,33 @@ def test_front_is_what_nothing_dominates(seed: int) -> None:
     assert len(set(values)) == len(values)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_front_is_in_order_with_the_first_of_equal_members(seed: int) -> None:
+    all_points = points(60, seed)
+    front = pareto_front(all_points, TWO)
+    assert front == sorted(front, key=lambda point: -point.metrics["accuracy"])
+    for member in front:
+        equal = [point for point in all_points if point.metrics == member.metrics]
+        assert member is equal[0]
+    assert pareto_front([], TWO) == []
+
+
+def test_members_of_a_front_are_not_compared_one_by_one() -> None:
+    """Searches have 100,000 candidates, and fronts thousands of members."""
+    compared = 0
+
+    class Latency(float):
+        def __le__(self, other: float) -> bool:
+            nonlocal compared
+            compared += 1
+            return float(self) <= other
+
+    n = 300
+    all_points = [Point({"accuracy": i / n, "latency_ms": Latency(i + 1)}) for i in range(n)]
+    assert pareto_front(all_points, TWO) == all_points[::-1]
+    assert compared < 10 * n
+
+
 def test_limits_come_before_the_front() -> None:
     fast, slow = (
         Point({"accuracy": 0.5, "latency_ms": 1.0}),
