@@ -43,9 +43,15 @@ def _own(model: Any, name: str) -> tuple[Any, Any]:
     about = read_json(file)
     if not about.get("do_normalize", True):
         return (0.0,), (1.0,)
-    return about["image_mean"], about["image_std"]
+    known = [about.get(name) for name in ("image_mean", "image_std")]
+    if None in known:  # transformers then takes what each of its processors has by default
+        raise RunError(
+            f"start.mean: {file} has no image_mean or no image_std: give start.mean and start.std"
+        )
+    return known[0], known[1]
 
 
 def _for(channels: int, values: Any) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
+    """A number for each channel, of numbers or of one for all."""
+    numbers = tuple(map(float, values if isinstance(values, list | tuple) else [values]))
     return numbers if len(numbers) == channels else (fmean(numbers),) * channels
