@@ -8,7 +8,8 @@ estimates its time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +114,14 @@ def steps_of(config: RunConfig) -> list[Step]:
     return [step for step in STEPS if step.wanted(config)]
 
 
-def _job(run: Run) -> Job:
+@contextmanager
+def beside_search(run: Run) -> Generator[None]:
+    """Let whoever watches a run see what is done beside its search, such as a comparison."""
+    with following(_job(run, whole=False)):
+        yield
+
+
+def _job(run: Run, whole: bool = True) -> Job:
     """All stages, those that ended before included."""
     folder, config = run.folder, run.config
     known = read_json(folder.stages) if folder.begun else {}
@@ -124,7 +132,7 @@ def _job(run: Run) -> Job:
     if here and config.executor.kind == "local" and config.executor.workers == 1:
         here += [Stage.LIBRARY, Stage.FORECAST, Stage.FINISHING]
     ended = {name: facts["seconds"] for name, facts in known.items()}
-    return Job(folder, [step.stage for step in steps_of(config)], ended, here)
+    return Job(folder, [step.stage for step in steps_of(config)], ended, here, whole)
 
 
 def read_images(run: Run) -> None:

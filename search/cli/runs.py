@@ -130,6 +130,7 @@ def proxy(
     wait_briefly()
     from ..config import load_config
     from ..experiments.proxy_check import check_proxy
+    from ..pipeline import beside_search
     from ..report import build_report
     from ..run.assets import Run
     from ..run.opening import open_run
@@ -139,7 +140,8 @@ def proxy(
     path = run_dir or Path("runs") / Path(config).stem
     loaded = load_config(config, overrides)
     with open_run(loaded, path, True) as folder, logging_to(folder.log), Run(folder) as run:
-        figures = check_proxy(run, count)
+        with beside_search(run):
+            figures = check_proxy(run, count)
         if folder.report.exists():
             build_report(folder)
     if as_json:

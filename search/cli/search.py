@@ -93,7 +93,8 @@ def search(
         Run(folder) as run,
     ):
         if names:
-            _compare(run, names, seeds, as_json)
+            with pipeline.beside_search(run):
+                _compare(run, names, seeds, as_json)
             return
         delivered = pipeline.search(run)
     if as_json:

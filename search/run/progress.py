@@ -66,6 +66,12 @@ def stopped_s(paths: RunPaths) -> dict[str, float]:
     return {r["name"]: r["seconds"] for r in rows if r["seconds"] and r["name"] not in ended}
 
 
+def is_done(paths: RunPaths) -> bool:
+    """Whether a job has gone through all stages of a run."""
+    rows = read_json(paths.progress)["stages"] if paths.progress.exists() else []
+    return bool(rows) and all(row["state"] == "done" for row in rows)
+
+
 class Job:
     """The stages of a run: which ended, which runs, and how long the rest will take.
 
@@ -74,6 +80,8 @@ class Job:
         stages: in order.
         ended: stage -> seconds, of those that an earlier process finished.
         computing: stages that keep this process computing, in which a busy machine is noticed.
+        whole: whether all stages are gone through; otherwise something is done beside them, such as
+            a comparison, which makes what it needs of them.
     """
 
     def __init__(
@@ -82,8 +90,10 @@ class Job:
         stages: Sequence[Stage],
         ended: Mapping[str, float],
         computing: Collection[Stage] = (),
+        whole: bool = True,
     ) -> None:
         self._paths, self._stages, self._computing = paths, stages, computing
+        self._whole = whole
         self._ended = {Stage(name): s for name, s in ended.items() if name in stages}
         self._stopped = stopped_s(paths)
         self._took: dict[Stage, float] = {}  # of those that ended here
@@ -95,6 +105,8 @@ class Job:
         self._busy = Busy()
         self._started, self._state, self._error = time.time(), "running", ""
         self._lock, self._over = threading.Lock(), threading.Event()
+        if not whole and is_done(paths):
+            self._pass(stages)
 
     def expect(self, seconds: Mapping[Stage, float], end: float | None = None) -> None:
         """Set which stages there are, and how long each should take.
@@ -112,6 +124,8 @@ class Job:
             self._now, self._bar = stage, None
             self._since = time.monotonic() - self._stopped.pop(stage, 0.0)
             self._busy.begin(stage)
+            if not self._whole:
+                return f"{stage.value}: {stage.meaning}"
             self._pass(self._stages[: self._stages.index(stage)])
         number = f"stage {self._stages.index(stage) + 1} of {len(self._stages)}: "
         left = self.whole()
@@ -172,13 +186,17 @@ class Job:
 
     @contextlib.contextmanager
     def kept(self) -> Generator[None]:
-        """Keep the file up to date meanwhile, and say in it how the job ended."""
+        """Keep the file up to date meanwhile, and say in it how the job ended.
+
+        A run whose stages were done stays done, whatever became of what was done beside them.
+        """
         thread = threading.Thread(target=self._keep, name="progress", daemon=True)
         thread.start()
         try:
             yield
-            self._pass(self._stages)
-            self._state = "done"
+            if self._whole:
+                self._pass(self._stages)
+            self._state = "done" if self._whole else "stopped"
         except KeyboardInterrupt:
             self._state = "stopped"
             raise
@@ -186,6 +204,8 @@ class Job:
             self._state, self._error = "failed", str(error) or type(error).__name__
             raise
         finally:
+            if not self._whole and self._ended.keys() >= {*self._stages}:
+                self._state, self._error = "done", ""
             self._over.set()
             thread.join()
             self._write()

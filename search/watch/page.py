@@ -112,7 +112,7 @@ def _sentence(state: State) -> str:
         return "There is no run in this folder yet; this page waits for it."
     if state.state == "running":
         if not progress["stage"]:
-            return "Between two stages."
+            return f"{progress['doing'] or 'Between two stages'}."
         where = f"Stage {progress['index']} of {progress['of']}, {progress['stage']}: "
         left = "" if known is None else f"; about {spoken(known)} left in all"
         return f"{where}{progress['about']}{left}."

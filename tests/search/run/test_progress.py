@@ -1,5 +1,6 @@
 """How far a job is: told at every stage, kept in a file, and never more than an estimate."""
 
+import contextlib
 import json
 import os
 import re
@@ -211,6 +212,35 @@ def test_a_bar_that_names_other_models_by_now_goes_on(paths: RunPaths, clock: Cl
     assert found["stage_left_s"] == pytest.approx(100)
     job.see("training after a step back", 0, 100, "")  # another one, which has no pace yet
     assert job.to_dict()["stage_left_s"] == pytest.approx(140)
+
+
+def test_what_is_done_beside_a_search_is_seen_and_ends_no_run(paths: RunPaths) -> None:
+    """Such as a comparison, which needs some of the stages; a run that is done stays done."""
+
+    def beside(error: BaseException | None = None) -> dict[str, object]:
+        job = Job(paths, STAGES, {"data": 1.0}, whole=False)
+        ends = pytest.raises(type(error)) if error else contextlib.nullcontext()
+        with ends, job.kept():
+            assert job.begin(Stage.SUPERNET) == f"supernet: {Stage.SUPERNET.meaning}"
+            job.finish(Stage.SUPERNET)
+            job.see("trained alone", 3, 40, "")
+            found = job.to_dict()
+            assert (found["state"], found["stage"]) == ("running", None)
+            assert found["doing"] == "trained alone: 3 of 40"
+            if error:
+                raise error
+        return kept(paths)
+
+    found = beside()
+    assert found["state"] == "stopped"
+    states = [row["state"] for row in found["stages"]]
+    assert states == ["done", "to come", "to come", "done"]
+    assert beside(RuntimeError("no room"))["error"] == "no room"
+    with Job(paths, STAGES, {"data": 1.0}).kept():
+        pass
+    for error in (None, RuntimeError("no room"), KeyboardInterrupt()):
+        found = beside(error)
+        assert (found["state"], found["error"]) == ("done", "")
 
 
 def test_stages_that_were_skipped_are_over(paths: RunPaths) -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from vitpareto.search.store.run_folder import RunPaths
+from vitpareto.search.config import load_config
+from vitpareto.search.console import progress
+from vitpareto.search.pipeline import beside_search
+from vitpareto.search.run.assets import Run
+from vitpareto.search.store.run_folder import RunFolder, RunPaths
+from vitpareto.search.watch.page import sections
 from vitpareto.search.watch.state import QUIET_S, read_state
 from vitpareto.spaces.errors import RunError
 
@@ -57,6 +62,22 @@ def test_a_killed_process_is_not_running(paths: RunPaths) -> None:
     assert read_state(paths).state == "running"
     process.kill()
     process.communicate()
+    assert read_state(paths).state == "stopped"
+
+
+def test_what_works_beside_a_search_is_running(tmp_path: Path) -> None:
+    """A comparison, or a check of the proxy, in a folder whose search was stopped."""
+    paths = RunPaths(tmp_path)
+    paths.config.write_text(load_config("digits").to_yaml())
+    assert read_state(paths).state == "stopped"
+    with RunFolder(tmp_path) as folder, beside_search(Run(folder)), progress(2, "alone") as bar:
+        bar.update()
+        end = time.monotonic() + 30
+        while not (paths.progress.exists() and json.loads(paths.progress.read_text())["doing"]):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert read_state(paths).state == "running"
+        assert "alone: 1 of 2." in sections(paths)["sections"]["head"]
     assert read_state(paths).state == "stopped"
 
 
