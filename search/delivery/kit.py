@@ -26,7 +26,7 @@ from ...cost_models.standalone.seal import hashes_of, write_sealed
 from ...cost_models.standalone.timing import IN_TURN
 from ...spaces import SearchSpace
 from ...spaces.errors import RunError
-from ..data.dataset import Data, resized
+from ..data.dataset import Data, mixed, resized
 from ..store.atomic_files import read_json
 from ..store.run_folder import RunPaths
 from .artifact import read_candidate, read_model
@@ -167,12 +167,14 @@ def _models(kit: Kit, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _images(kit: Kit) -> list[int]:
-    """Numbers of the validation images that are packed, all of them where they are small."""
+    """Numbers of the validation images that are packed, all of them where they are small.
+
+    They are mixed, as a phone answers the first ones alone, and folders are sorted by class.
+    """
     count = kit.data.count("validation")
     sizes = [read_candidate(kit.run.pareto / m.key).architecture.input_size for m in kit.delivered]
     room = int(IMAGES_MB * 1e6) // (4 * kit.data.in_chans * max(sizes) ** 2)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    return order[: max(FEWEST, room)].sort().values.tolist()
+    return mixed(count, max(FEWEST, room)).tolist()
 
 
 def _questions(

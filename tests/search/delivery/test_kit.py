@@ -76,6 +76,8 @@ def test_it_holds_what_its_readme_says(run: Path, back: Path) -> None:
         assert (back / about["file"]).read_bytes() == (
             run / "pareto" / key / "model.onnx"
         ).read_bytes()
+    images = kit["images"]
+    assert sorted(images[:8]) != sorted(images)[:8], "all of one class, where these are folders"
     csv = (back / "measured.csv").read_text().splitlines()
     assert len(csv) == 3 and csv[0].startswith("key,latency_ms")
 
