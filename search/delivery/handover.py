@@ -126,6 +126,7 @@ def remake(source: Path, chosen: Manifest, data: Data, device: Device, folder: P
         anchors=Pace(),
         limits={},
         metrics=None,
+        kit=None,
         inventory=None,
         test=None,
         test_classes=None,

@@ -1,6 +1,7 @@
 """Handing over: the verified files as they are, or the same model made for another runtime."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,6 +105,13 @@ def test_the_folder_holds_what_the_readme_says(
         how = f"by {stand_in}, not run" if stand_in else "measured"
         assert f"{how} in {runtime} on " in told["status"]
         assert told["status"].endswith("were measured in onnxruntime on cpu-1t")
+
+
+def test_what_a_kit_measured_was_another_file(run: SimpleNamespace, tmp_path: Path) -> None:
+    chosen = replace(pick_model(manifests(run.pareto), "best"), kit="0a")
+    path = handover.export_picked(run.pareto, lambda: run.data, chosen, "torch", tmp_path)
+    manifest = read_manifest(path.parent)
+    assert manifest.kit is None and manifest.state == "not verified"
 
 
 def test_torch(made: Made, run: SimpleNamespace, tmp_path: Path) -> None:
