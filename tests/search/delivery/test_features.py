@@ -1,6 +1,7 @@
 """Features: maps that a detector stands on, from a delivered model, in its own precision."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +66,16 @@ def test_the_file_gives_the_maps_of_the_trained_network(
     assert off < 1e-5 if name == "exact" else 1e-4 < off < 0.1
     integers = {"MatMulInteger", "ConvInteger"} & {n.op_type for n in onnx.load(path).graph.node}
     assert bool(integers) == (name == "int8")
+
+
+def test_a_batch_may_be_larger_than_the_images_are_many(
+    run: SimpleNamespace, tmp_path: Path
+) -> None:
+    device = replace(run.exact.device, batch=512)
+    assert run.data.count("validation") < device.batch
+    run = SimpleNamespace(**vars(run) | {"exact": replace(run.exact, device=device)})
+    about = json.loads((exported(run, "exact", tmp_path).parent / "features.json").read_text())
+    assert about["input"]["shape"] == [512, 1, 16, 16]
 
 
 def test_what_cannot_be_exported_is_refused(run: SimpleNamespace, tmp_path: Path) -> None:
