@@ -118,19 +118,24 @@ def _unverified(facts: Facts) -> Iterator[str]:
 
 
 def _beaten(facts: Facts) -> Iterator[str]:
-    """Models that another one dominates in the traded metrics, as measured."""
-    for manifest in facts.measured:
-        own = manifest.measured().at_calibrated_speed()
-        traded = [o for o in facts.objectives if o.traded and o.name in own]
-        for other in facts.measured:
-            others = other.measured().at_calibrated_speed()
-            other_losses = [o.loss(others[o.name]) for o in traded]
-            own_losses = [o.loss(own[o.name]) for o in traded]
-            if other_losses != own_losses and all(
-                a <= b for a, b in zip(other_losses, own_losses, strict=True)
-            ):
+    """Models that another one dominates in the traded metrics, as measured.
+
+    One of which a metric is not known that others have, such as an energy too small to be told
+    from what the machine draws idle, is not compared.
+    """
+    values = {m.key: m.promised.counts | m.measured().at_calibrated_speed() for m in facts.measured}
+    seen = {name for known in values.values() for name in known}
+    traded = [o for o in facts.objectives if o.traded and o.name in seen]
+    losses = {
+        key: [o.loss(known[o.name]) for o in traded]
+        for key, known in values.items()
+        if all(o.name in known for o in traded)
+    }
+    for key, own in losses.items():
+        for other, others in losses.items():
+            if others != own and all(a <= b for a, b in zip(others, own, strict=True)):
                 yield (
-                    f"{facts.letter(manifest.key)} is beaten by {facts.letter(other.key)} in "
+                    f"{facts.letter(key)} is beaten by {facts.letter(other)} in "
                     f"{', '.join(o.name for o in traded)}: there is no reason to take it"
                     f"{facts.folder.device and f' on {facts.folder.device}'}."
                 )

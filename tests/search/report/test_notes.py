@@ -202,3 +202,41 @@ def test_a_model_that_another_one_beats_is_named(facts: Facts) -> None:
     )
     worse = replace(worse, metrics=replace(worse.measured(), size_mb=0.5))
     assert "beaten" not in " ".join(notes(replace(facts, delivered=[best, worse])))
+
+
+def trading(facts: Facts, name: str, *delivered: Manifest) -> str:
+    """Notes of a run that trades one more metric, and has delivered these models."""
+    search = facts.config.search
+    search = search.model_copy(update={"objectives": ("accuracy", "latency_ms", name)})
+    config = facts.config.model_copy(update={"search": search})
+    return " ".join(notes(replace(facts, config=config, delivered=delivered)))
+
+
+def test_a_model_is_beaten_only_in_all_that_was_traded(facts: Facts) -> None:
+    first, second = facts.delivered[:2]
+    better = replace(first.measured(), accuracy=0.9, latency_ms=1.0, speed=1.0)
+    worse = replace(better, accuracy=0.8, latency_ms=2.0)
+
+    def said(name: str, few: float, many: float) -> str:
+        counts = (replace(m.promised, **{name: n}) for m, n in ((first, many), (second, few)))
+        models = zip((first, second), (better, worse), counts, strict=True)
+        return trading(facts, name, *(replace(m, metrics=x, promised=p) for m, x, p in models))
+
+    for name in ("params", "macs"):
+        assert "is beaten by" not in said(name, 1e3, 2e3)
+        assert f"B is beaten by A in accuracy, latency_ms, {name}" in said(name, 2e3, 1e3)
+
+
+def test_a_model_whose_energy_is_not_known_is_not_compared(facts: Facts) -> None:
+    first, second = facts.delivered[:2]
+    better = replace(first.measured(), accuracy=0.9, latency_ms=1.0, speed=1.0)
+    worse = replace(better, accuracy=0.8, latency_ms=2.0)
+
+    def said(energy: float | None, other: float | None) -> str:
+        models = ((first, better, energy), (second, worse, other))
+        delivered = (replace(m, metrics=replace(x, energy_mj=mj)) for m, x, mj in models)
+        return trading(facts, "energy_mj", *delivered)
+
+    assert "is beaten by" not in said(1.0, None) + said(None, 1.0)
+    assert "B is beaten by A in accuracy, latency_ms, energy_mj" in said(1.0, 1.0)
+    assert "B is beaten by A in accuracy, latency_ms:" in said(None, None)
