@@ -10,11 +10,12 @@ import csv
 import gzip
 import json
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf, log2
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -182,22 +183,23 @@ def read_table(path: Path, form: str) -> ForeignTable:
 
 
 def read_measured(path: Path) -> dict[str, float]:
-    """Key -> latency in ms, of a CSV with the columns key and latency_ms.
+    """Key -> latency in ms, of a CSV with the columns key and latency_ms; repeats are averaged.
 
     Raises:
         CostError: it cannot be read, or a latency is not a number above 0.
     """
-    latencies: dict[str, float] = {}
+    latencies = defaultdict[str, list[float]](list)
     for line, row in enumerate(_csv(path, ("key", "latency_ms")), 2):
         try:
-            latencies[row["key"]] = float(row["latency_ms"])
+            latency = float(row["latency_ms"])
         except (TypeError, ValueError):
-            latencies[row["key"]] = 0.0
-        if not 0 < latencies[row["key"]] < inf:
+            latency = 0.0
+        if not 0 < latency < inf:
             raise CostError(
                 f"{path}: line {line}: latency_ms must be above 0, got {row['latency_ms']!r}"
             )
-    return latencies
+        latencies[row["key"]].append(latency)
+    return {key: fmean(repeats) for key, repeats in latencies.items()}
 
 
 _HAT = ("encoder", "decoder")
@@ -328,14 +330,20 @@ def _column(path: str | Path, rows: list[dict[str, str]], name: str) -> Array:
 def _csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         packed = path.suffix == ".gz"
-        with (gzip.open if packed else open)(path, "rt", encoding="utf-8", newline="") as file:
+        # Spreadsheets begin with a mark.
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             for name in needed:
                 if name not in (reader.fieldnames or ()):
                     raise CostError(
                         f"{path}: needs the column {name!r}, got {list(reader.fieldnames or ())}"
                     )
-            return list(reader)
+            rows = list[dict[str, str]]()
+            for row in reader:
+                if None in row:
+                    raise CostError(f"{path}: line {reader.line_num}: more values than columns")
+                rows.append(row)
+            return rows
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise CostError(f"{path}: cannot be read: {reason}") from error

@@ -143,3 +143,19 @@ def test_measured_latencies_are_numbers(value: str, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f"key,latency_ms\na,{value}\n")
     with pytest.raises(CostError, match=r"line 2: latency_ms must be above 0, got"):
         read_measured(tmp_path / "m.csv")
+
+
+def test_repeated_measurements_are_averaged_and_a_mark_of_spreadsheets_is_none(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "m.csv").write_text("key,latency_ms\na,1\nb,5\na,3\n", encoding="utf-8-sig")
+    assert read_measured(tmp_path / "m.csv") == {"a": 2.0, "b": 5.0}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_row_of_too_many_values_is_refused(form: str, tmp_path: Path) -> None:
+    heads = {"nnmeter": "device,key,latency_ms", "matrix": "model,phone"}
+    head = heads.get(form, "encoder_embed_dim,latency_mean_decoder")
+    (tmp_path / "t.csv").write_text(f"{head}\n1{',1' * head.count(',')}\n1,1,1,1\n")
+    with pytest.raises(CostError, match=r"t\.csv: line 3: more values than columns$"):
+        read_table(tmp_path / "t.csv", form)
