@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from .options import device_option
 from .output import json_option, print_json
@@ -86,19 +88,25 @@ def export(
     """  # noqa: D301
     if (out is None) == (kit is None):
         raise click.UsageError("--out DIR is needed, or --kit DIR, and not both")
+    of_run = ("pick", "within", "device")
     if kit is not None:
+        own = (*of_run[:2], "random_weights", "runtime", "features", "input_size")
+        _refuse(own, "a kit holds all delivered models of a run, in its runtime")
         _export_kit(source, device, kit, sub_blocks, as_json)
         return
     assert out is not None
+    _refuse(["sub_blocks"], "is for --kit")
     if input_size and not features:
         raise click.UsageError("--input-size is for --features; a classifier keeps its size")
     if source.is_dir():
+        _refuse(["random_weights"], "the models of a run are trained")
         wanted = _Wanted(pick, within, runtime, features, input_size)
         path, verified, status = _export_picked(source, device, wanted, out)
         paths = [path]
     elif features:
         raise click.UsageError("--features needs a run folder, whose models are trained")
     else:
+        _refuse(of_run, f"is for run folders, and {str(source)!r} is none")
         from ..delivery.handover import RANDOM, export_candidates
 
         paths = export_candidates(source, random_weights, runtime or "onnxruntime", out)
@@ -110,6 +118,18 @@ def export(
     else:
         for path in paths:
             click.echo(path)
+
+
+def _refuse(names: Iterable[str], why: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')}: {why}")
 
 
 class _Wanted(NamedTuple):

@@ -111,6 +111,29 @@ def test_no_run_folder(
     assert (status, lines) == (2, ["Error: few: no run folder: it has no config.yaml"])
 
 
+WITHOUT_EFFECT = [
+    ("few --kit kit --runtime litert", "--runtime: a kit holds all delivered models of a run"),
+    ("few --kit kit --pick best", "--pick: a kit holds all delivered models of a run"),
+    ("few --kit kit --random-weights", "--random-weights: a kit holds all delivered models"),
+    ("few --out app --sub-blocks 3", "--sub-blocks: is for --kit"),
+    ("few --out app --random-weights", "--random-weights: the models of a run are trained"),
+    ("c.json --out app --within latency_ms<=1", "--within: is for run folders, and 'c.json' is"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WITHOUT_EFFECT)
+def test_an_option_of_export_without_effect_is_refused(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    message: str,
+) -> None:
+    status, lines = answer(monkeypatch, capsys, "export", *words.split())
+    assert status == 2
+    assert message in lines[-1]
+
+
 def test_a_file_where_a_folder_is_written(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
