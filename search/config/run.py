@@ -102,6 +102,10 @@ class RunConfig(Section):
                 f"space.from: is the start, got {space['from']!r} beside start.model "
                 f"{start['model']!r}"
             )
+        if isinstance(start, Mapping) and "search" in start and "search" in space:
+            raise ValueError(
+                f"space.search: is start.search, got {space['search']!r} beside {start['search']!r}"
+            )
         return {**raw, "space": AUTO + size, "start": {**start, **given}}
 
     @field_validator("budget")

@@ -94,6 +94,10 @@ def test_a_run_file_says_of_which_size(tmp_path: Path) -> None:
         ("space: {search: [depth]}\n", r"space: .*\{from: MODEL, .*\}, got"),
         ("space: {from: vit, searched: [depth]}\n", "space: is a name, a file, or"),
         ("space: {from: vit}\nstart: {model: deit}\n", "got 'vit' beside start.model 'deit'"),
+        (
+            "space: {from: vit, search: [depth]}\nstart: {search: [mixer]}\n",
+            r"space.search: is start.search, got \[.depth.\] beside \[.mixer.\]",
+        ),
         ("space: cifar\nstart: {model: vit, search: [depth]}\n", "start.search: .*space=auto"),
     ],
 )
