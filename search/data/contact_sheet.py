@@ -21,6 +21,15 @@ WIDE = 1.4  # width over height that is aimed at
 PAPER, INK, SOFT, RIM = "#ffffff", "#22262b", "#6b737d", "#dfe3e8"
 
 
+def each_of(classes: int) -> int:
+    """Images of each of so many classes that a sheet has room for.
+
+    >>> each_of(10), each_of(200), each_of(1000)
+    (8, 4, 2)
+    """
+    return min(EACH, max(LEAST, MANY // classes))
+
+
 def contact_sheet(pixels: NDArray[np.uint8], captions: Sequence[str], path: Path) -> None:
     """Write a PNG with the first images of every class under its name.
 
@@ -33,7 +42,7 @@ def contact_sheet(pixels: NDArray[np.uint8], captions: Sequence[str], path: Path
     for i, caption in enumerate(captions):
         classes.setdefault(caption, []).append(i)
     shown = list(classes)[:CLASSES]
-    each = min(EACH, max(LEAST, MANY // len(shown)), max(map(len, classes.values())))
+    each = min(each_of(len(shown)), max(map(len, classes.values())))
     side, text_size = LARGE if each * len(shown) <= FEW else SMALL
     title = f"{pixels.shape[-1]} x {pixels.shape[-1]} pixels, as networks see them"
     if len(shown) < len(classes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from ..counted import counted
 from ..store.atomic_files import write_atomic
 from .catalog import Catalog, table_text, without_copies
+from .contact_sheet import CLASSES, each_of
 from .splits import SPLITS
 
-EXAMPLES = 8  # of each class on a contact sheet
 MOST = 30  # classes that are listed one by one
 FITS = {
     "crop": "the square in the middle is taken",
@@ -102,15 +101,14 @@ def write_files(catalog: Catalog, path: Path) -> None:
     write_atomic(path, table_text(used, ("path", "label", "split")))
 
 
-def examples(catalog: Catalog, each: int = EXAMPLES) -> list[int]:
-    """Numbers of the first rows of each class that are trained on."""
-    taken = Counter[str]()
-    chosen: list[int] = []
+def examples(catalog: Catalog) -> list[int]:
+    """Numbers of the first rows of each class that are trained on, as many as a sheet shows."""
+    chosen = {name: list[int]() for name, images in catalog.counts("train").items() if images}
+    each = each_of(max(1, min(CLASSES, len(chosen))))
     for i, row in enumerate(catalog.rows):
-        if row.split == "train" and taken[row.label] < each:
-            taken[row.label] += 1
-            chosen.append(i)
-    return sorted(chosen, key=lambda i: catalog.class_names.index(catalog.rows[i].label))
+        if row.split == "train" and len(chosen[row.label]) < each:
+            chosen[row.label].append(i)
+    return [i for of_class in chosen.values() for i in of_class]
 
 
 def _class_lines(splits: Mapping[str, Any]) -> list[str]:

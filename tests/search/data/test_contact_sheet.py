@@ -6,7 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from vitpareto.search.data.catalog import Catalog, Row
 from vitpareto.search.data.contact_sheet import EACH, contact_sheet
+from vitpareto.search.data.overview import examples
+from vitpareto.search.data.pixels import Look
 
 
 def solid(count: int, side: int, channels: int = 3) -> NDArray[np.uint8]:
@@ -72,3 +75,19 @@ def test_names_that_differ_look_different(one: str, other: str, tmp_path: Path) 
     assert pages[0].shape == pages[1].shape
     assert not np.array_equal(pages[0], pages[1])
     assert np.array_equal(pages[0], pages[2])
+
+
+@pytest.mark.parametrize("classes", [2, 150, 1000])
+def test_no_image_is_read_that_is_not_shown(classes: int, tmp_path: Path) -> None:
+    names = tuple(f"class {i}" for i in range(classes))
+    rows = [Row(f"{i}", names[i % classes], "train", "") for i in range(10 * classes)]
+    rows += [Row("held back", names[0], "test", "")] * 20
+    unseen = ("without an image",) * 500
+    catalog = Catalog("set", (*unseen, *names), Look(8, 1, "crop"), rows, (), {}, (), ())
+    chosen = examples(catalog)
+    captions = [rows[i].label for i in chosen]
+    assert captions == sorted(captions, key=names.index)
+    page = sheet(np.full((len(chosen), 1, 8, 8), 77, np.uint8), captions, tmp_path / "sheet.png")
+    side = 128 if classes == 2 else 56
+    assert (page == 77).all(2).sum() == len(chosen) * side**2
+    assert examples(Catalog("set", names, catalog.look, (), (), {}, (), ())) == []
