@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -188,3 +189,21 @@ def test_in_a_browser(
     chromium(server.url, tmp_path / "profile", window, f"--screenshot={picture}")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 20_000  # an empty page has a few kB
+
+
+def test_a_browser_that_leaves_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = RunPaths(tmp_path)
+    paths.report.write_bytes(b"x" * 20_000_000)
+    with Server(paths, 0) as server:
+        thread = threading.Thread(target=server.handle_request)
+        server.daemon_threads = False  # so that closing waits for the answer
+        thread.start()
+        with socket.create_connection(("127.0.0.1", server.server_address[1])) as browser:
+            browser.sendall(b"GET /report.html HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert browser.recv(8) == b"HTTP/1.0"
+            # It is cut off, as by a tab that is closed.
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        thread.join()
+    assert capsys.readouterr().err == ""
