@@ -44,10 +44,11 @@ class Split:
         """All of them, normalized, (N, C, S, S) in float32."""
         return self._normalized(torch.arange(len(self)))
 
-    def batches(self, size: int, batch: int) -> Iterator[Tensor]:
-        """All of them in order, normalized, at another size: (B, C, size, size)."""
+    def batches(self, batch: int, size: int = 0) -> Iterator[Tensor]:
+        """All of them in order, normalized (B, C, S, S), at another size where one is given."""
         for index in torch.arange(len(self)).split(batch):
-            yield resized(self._normalized(index), size)
+            images = self._normalized(index)
+            yield resized(images, size) if size else images
 
     def at(self, index: Tensor) -> Split:
         """Those of these numbers (M,)."""

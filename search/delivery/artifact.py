@@ -112,7 +112,7 @@ class Artifact:
 
     def _images(self, split: Split) -> Iterator[NDArray[np.float32]]:
         full = max(1, BATCH // self.batch) * self.batch
-        for images in split.batches(self.candidate.architecture.input_size, full):
+        for images in split.batches(full, self.candidate.architecture.input_size):
             yield images.numpy()
 
     @cached_property

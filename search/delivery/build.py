@@ -80,7 +80,7 @@ class Build:
         Raises:
             CostError: a precision that the device cannot run.
         """
-        batches = split.batches(self.candidate.architecture.input_size, BATCH)
+        batches = split.batches(BATCH, self.candidate.architecture.input_size)
         params = self.ready.state_dict()
         return run_batches(self.ready, params, self.candidate, batches, self.recipes, self.seen)
 
@@ -92,7 +92,7 @@ class Build:
             CostError: a precision that the device cannot run.
         """
         network = EveryExit.of(self.ready)
-        batches = split.batches(self.candidate.architecture.input_size, BATCH)
+        batches = split.batches(BATCH, self.candidate.architecture.input_size)
         layers = compressible(network, self.candidate, self.recipes)
         params = network.state_dict()
         return torch.cat([*run_each(network, params, layers, batches, self.seen)], 1)

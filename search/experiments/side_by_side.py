@@ -222,7 +222,7 @@ def measure_entries(
     timings = iter(session.timings)
     for entry, each in opened:
         here = [next(timings) for _ in each.compiled]
-        images = split.batches(entry.candidate.architecture.input_size, BATCH)
+        images = split.batches(BATCH, entry.candidate.architecture.input_size)
         logits = np.concatenate(
             [run_all(each.compiled[0], x.numpy(), device.batch) for x in images]
         )

@@ -26,16 +26,16 @@ from ..scoring.cut_forecast import (
 )
 from ..scoring.evaluation import Evaluation, Scorer
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
-from ..scoring.finishing import Finishing
+from ..scoring.finishing import ELSEWHERE, Finishing
 from ..scoring.forecast import EXAMPLE_SEED, Forecast, draw_examples, enough, train_examples
 from ..scoring.forecast_errors import validated_errors
 from ..scoring.lift import anchors
 from ..scoring.scratch import ShortTraining
 from ..scoring.strata import spread_examples
 from ..scoring.successive_halving import part
-from ..training.accuracy import accuracy
+from ..training.accuracy import SCORES, accuracy
 from ..training.finetune import FineTuning
-from ..training.teacher import predict
+from ..training.teacher import logits_on
 from .ingredients import Ingredients, once
 from .stage import Stage
 from .stages import running
@@ -101,14 +101,16 @@ class Forecasting(Ingredients):
         """Examples with accuracies as on the validation split, by what is known on both."""
         if not self.config.start.model:
             return trained
-        return on_other_split(trained, self._shift_between_splits())
+        images = self.data.count("search"), self.data.count("validation")
+        return on_other_split(trained, self._shift_between_splits(), images)
 
     def _start_as_example(self) -> Evaluation:
         """What needs no training: uncut, the start is as accurate as it is."""
-        start, (here, _) = self.ensure_start(), self._start_by_split()
+        start, (here, there) = self.ensure_start(), self._start_by_split()
         assert start
         whole = Candidate.uncompressed(start.architecture)
-        return Evaluation(whole, "complete", {**here, "divergence": 0.0})
+        elsewhere = {f"{ELSEWHERE}{name}": there[name] for name in SCORES}
+        return Evaluation(whole, "complete", {**here, **elsewhere, "divergence": 0.0})
 
     @once
     def _shift_between_splits(self) -> Mapping[str, float]:
@@ -122,7 +124,7 @@ class Forecasting(Ingredients):
         start = self.ensure_start()
         assert start
         here, there = (
-            accuracy(predict(start, split.images), split.labels)
+            accuracy(logits_on(start, split), split.labels)
             for split in map(self.data.split, ("search", "validation"))
         )
         return here, there
@@ -133,8 +135,7 @@ class Forecasting(Ingredients):
         if not self.config.start.model:
             short = self.short(wanted.steps).with_seed(EXAMPLE_SEED + seed)
             return short, draw_examples(self.space, wanted.candidates, seed)
-        finishing = self.finishing(self.data.split("search"), wanted.steps)
-        finishing = replace(finishing, elsewhere=self.data.split("validation"))
+        finishing = self._on_both_splits(wanted.steps)
         example = Example(finishing.with_seed(EXAMPLE_SEED + seed), self.assembled())
         return example, spread_examples(self.space, wanted.candidates, seed)
 
@@ -149,8 +150,7 @@ class Forecasting(Ingredients):
         if config.budget_s:
             log.info("forecast: the limit on %s is about short trainings", goal)
             return
-        finishing = self.finishing(self.data.split("search"))
-        finishing = finishing.with_seed(EXAMPLE_SEED + config.search.seed)
+        finishing = self._on_both_splits().with_seed(EXAMPLE_SEED + config.search.seed)
         kept, label = EvaluationLog(self.folder.whole_trainings), "whole trainings"
         whole = train_examples(candidates, finishing, executor, kept, ahead(config), label)
         if all(e.status == "failed" for e in whole):
@@ -185,6 +185,11 @@ class Forecasting(Ingredients):
         length = steps if self.config.budget_s else min(steps, tuning.steps)
         tuning = replace(tuning, validation=judges, length=length)
         return Finishing(self.inherited, tuning, self.calibration, self.folder.half_trained)
+
+    def _on_both_splits(self, steps: int = 0) -> Finishing:
+        """The same, judged by the search split, and by the validation split as well."""
+        finishing = self.finishing(self.data.split("search"), steps)
+        return replace(finishing, elsewhere=self.data.split("validation"))
 
     @once
     def _glance(self) -> Library:

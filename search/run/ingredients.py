@@ -56,7 +56,7 @@ from ..training.optimizer import finite
 from ..training.pace import Limit
 from ..training.ready_teacher import check_teacher
 from ..training.supernet import fresh, shared_from
-from ..training.teacher import Lessons, make_lessons, open_teacher, predict, train_teacher
+from ..training.teacher import Lessons, logits_on, make_lessons, open_teacher, train_teacher
 from .devices import given_model, load_device
 from .opening import require_energy
 from .progress import stopped_s
@@ -321,7 +321,7 @@ class Ingredients:
                 validation = self.data.split("validation")
                 views = views_of(config, len(self.data.train_labels))
                 with finite("teacher"):
-                    facts |= accuracy(predict(teacher, validation.images), validation.labels)
+                    facts |= accuracy(logits_on(teacher, validation), validation.labels)
                 answers = make_lessons(self.data, teacher, views, kept if is_ready else None)
                 weights = {f"network.{name}": v for name, v in teacher.state_dict().items()}
                 write_atomic(self.folder.teacher, save(weights | {"logits": answers.teacher}))

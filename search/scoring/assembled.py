@@ -72,13 +72,13 @@ class AssembledScorer:
     def logits(self, candidate: Candidate) -> Tensor:
         """Logits of the assembled candidate with its compression applied (N, K)."""
         network = _assembled(self._make, self._library, candidate, _fixed(self._recipes))
-        images = self._images.batches(candidate.architecture.input_size, CHUNK)
+        images = self._images.batches(CHUNK, candidate.architecture.input_size)
         return run_batches(network, network.state_dict(), candidate, images, self._recipes)
 
     @torch.inference_mode()
     def _of_start(self) -> Tensor:
         network = self._library.start.network
-        images = self._images.batches(network.architecture.input_size, CHUNK)
+        images = self._images.batches(CHUNK, network.architecture.input_size)
         return torch.cat([network(part) for part in images])
 
 

@@ -94,19 +94,28 @@ def shift_between_splits(
     return {n: fmean(logit(b) - logit(a) for a, b in known) for n, known in pairs.items()}
 
 
-def on_other_split(finished: Sequence[Evaluation], shift: Mapping[str, float]) -> list[Evaluation]:
+def on_other_split(
+    finished: Sequence[Evaluation], shift: Mapping[str, float], images: tuple[int, int]
+) -> list[Evaluation]:
     """Candidates as accurate as they are likely to be on another split.
 
+    One that is known on both is judged by the images of both.
+
     Args:
-        finished: with accuracies on the split that scores.
+        finished: with accuracies on the split that scores, and "elsewhere" on the other one.
         shift: of their logits, by name.
+        images: of the split that scores, and of the other one.
     """
+    here, there = (count / sum(images) for count in images)
 
     def moved(metrics: Mapping[str, float]) -> dict[str, float]:
-        return {
-            name: expit(logit(value) + shift[name]) if name in SCORES else value
-            for name, value in metrics.items()
-        }
+        found = dict(metrics)
+        for name in SCORES:
+            value = logit(metrics[name]) + shift[name]
+            if (known := metrics.get(f"{ELSEWHERE}{name}")) is not None:
+                value = here * value + there * logit(known)
+            found[name] = expit(value)
+        return found
 
     return [replace(e, metrics=moved(e.metrics)) for e in finished]
 

@@ -15,7 +15,7 @@ Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their interv
 Status = Literal["complete", "failed"]
 # Of the scores beside a start: is raised with whatever changes how candidates are assembled or what
 # is forecast of them, as scores from before and after it do not compare.
-EDITION = 3
+EDITION = 4
 
 
 @dataclass(frozen=True, slots=True)

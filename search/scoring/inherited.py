@@ -53,7 +53,7 @@ class Evaluator:
         params = on_device(network, self.supernet.inherit(candidate), device)
         seen = resized(self._train, size).to(device)
         params |= batch_statistics(network, params, candidate, seen)
-        batches = (b.to(device) for b in self._search.batches(size, BATCH))
+        batches = (b.to(device) for b in self._search.batches(BATCH, size))
         return run_batches(network.eval(), params, candidate, batches, self._recipes).cpu()
 
 

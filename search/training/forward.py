@@ -104,6 +104,6 @@ def predict(candidate: Candidate, network: Network, split: Split) -> Tensor:
     """Logits of a network with weights of its own, compression applied: (N, K)."""
     params, network = network.state_dict(), network.eval()
     device = next(network.parameters()).device
-    images = split.batches(candidate.architecture.input_size, BATCH)
+    images = split.batches(BATCH, candidate.architecture.input_size)
     batches = (batch.to(device) for batch in images)
     return run_batches(network, params, candidate, batches).cpu()

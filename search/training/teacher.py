@@ -18,7 +18,7 @@ from ..config import Balance, DistillConfig, TeacherConfig
 from ..console import progress, stop_request
 from ..data.augment import Norm, Views
 from ..data.balance import class_weights, drawn_equally
-from ..data.dataset import Data, resized
+from ..data.dataset import Data, Split, resized
 from .checkpoint import Checkpoint, State
 from .losses import Answer, Lesson, Streams, label_loss, loss_of
 from .optimizer import Optimizer, check_finite, fast_matmul, finite, torch_device
@@ -179,6 +179,11 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
     device = next(network.parameters()).device
     batches = [network(batch.to(device)).float().cpu() for batch in images.split(BATCH)]
     return torch.cat(batches)
+
+
+def logits_on(network: nn.Module, split: Split) -> Tensor:
+    """Logits in float32 on a whole split (N, K)."""
+    return torch.cat([predict(network, images) for images in split.batches(BATCH)])
 
 
 @dataclass(frozen=True)

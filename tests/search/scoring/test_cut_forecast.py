@@ -110,7 +110,7 @@ def test_a_harder_split_is_told_by_the_start(digits: SearchSpace) -> None:
     here = {"accuracy": 0.8, "balanced_accuracy": 0.7}
     there = {name: expit(logit(value) - 0.7) for name, value in here.items()}
     examples = finished(spread_examples(digits, 20, 0), 0.03)
-    moved = on_other_split(examples, shift_between_splits(examples, here, there))
+    moved = on_other_split(examples, shift_between_splits(examples, here, there), (300, 900))
     assert [e.metrics["divergence"] for e in moved] == [e.metrics["divergence"] for e in examples]
     same, lower = (CutForecast.fit(finished_, judge) for finished_ in (examples, moved))
     for candidate in digits.sample(5, 9):
@@ -130,6 +130,19 @@ def test_examples_that_are_known_on_both_splits_count_like_the_start(digits: Sea
     ]
     shift = shift_between_splits([*known, *unknown], both, both)  # the start says they are alike
     assert shift == pytest.approx(dict.fromkeys(both, -0.3))
+
+
+def test_the_images_of_both_splits_judge_an_example(digits: SearchSpace) -> None:
+    """By their number; a shift of all logits is taken off before."""
+    (candidate,) = digits.sample(1, 1)
+    one, other = logit(0.5), logit(0.6)
+    here = {"accuracy": 0.5, "balanced_accuracy": 0.5}
+    there = {f"elsewhere_{name}": 0.6 for name in here}
+    shift = {"accuracy": 0.2, "balanced_accuracy": 0.0}
+    example = Evaluation(candidate, "complete", here | there)
+    (moved,) = on_other_split([example], shift, (100, 300))
+    assert moved.metrics["balanced_accuracy"] == pytest.approx(expit((one + 3 * other) / 4))
+    assert moved.metrics["accuracy"] == pytest.approx(expit((one + 0.2 + 3 * other) / 4))
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
