@@ -189,6 +189,12 @@ class _Calibration:
                 spent += self.used - now
             else:
                 break
+        if not latency and self.units(recipes, {}, 1):
+            log.warning(
+                "%g s sufficed to try recipes, which are tried on large sub-blocks, and for no "
+                "others: small ones may be predicted far off; a longer calibrate_s helps",
+                self.budget,
+            )
         return self.fit(recipes)
 
     def room(self, what: str, most: int) -> int:

@@ -138,6 +138,15 @@ def test_it_goes_on_where_it_was_stopped(stopped, calibrated) -> None:
 
 
 @pytest.mark.usefixtures("brief")
+def test_a_calibration_that_knows_large_sub_blocks_alone_says_so(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibrate(device, SearchSpace.from_yaml("digits"), 0.1)
+    (words,) = [r.getMessage() for r in caplog.records if "calibrate_s" in r.getMessage()]
+    assert words.startswith("0.1 s sufficed to try recipes")
+
+
+@pytest.mark.usefixtures("brief")
 def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
     device: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +158,7 @@ def test_the_least_time_gives_a_sane_model_that_says_what_it_lacks(
     assert model.validation["networks_fresh"] == 0 and model.validation["networks_fitted"] > 0
     words = "the cost model is not validated: no network was measured that it was not fitted to"
     assert words in [record.getMessage() for record in caplog.records]
+    assert not [r for r in caplog.records if "calibrate_s" in r.getMessage()]  # all are known
     assert (model.predict(small.sample(5, 1)).peak_memory_mb > 2).all()
     calibrate(device, small, 0.1, out=tmp_path / "new" / "m.json")
     kinds: dict[str, set[str]] = {}
