@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -58,6 +59,8 @@ def show(
     from ..run.opening import named_space
 
     loaded = load_config(config, overrides)
+    for out in filter(None, (files, sheet)):
+        _check_kept(out, [Path(read) for read in (config, loaded.data.root) if read])
     size = named_space(loaded).largest().architecture.input_size
     catalog = catalog_of(loaded.data, size, strict=False)
     if files:
@@ -71,3 +74,15 @@ def show(
     print_json(about) if as_json else echo(overview_lines(about))
     if catalog.problem:
         raise RunError(f"data: {catalog.problem}")
+
+
+def _check_kept(out: Path, reads: Iterable[Path]) -> None:
+    """Check that nothing is written over a file, or over one of a folder, that is read.
+
+    Raises:
+        RunError: it would be.
+    """
+    from ...spaces.errors import RunError
+
+    if out.is_file() and any(out.resolve().is_relative_to(read.resolve()) for read in reads):
+        raise RunError(f"{out}: is read by this run, nothing was written: name another file")

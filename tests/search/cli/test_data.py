@@ -115,6 +115,19 @@ def test_images_in_a_tar(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize("option", ["--files", "--sheet"])
+@pytest.mark.parametrize("name", ["run.yaml", "photos/a/0.png", "table.csv"])
+def test_what_is_read_is_not_written_over(photos: Path, option: str, name: str) -> None:
+    (photos.parent / "table.csv").write_text("path,label\nphotos/a/0.png,a\n")
+    words = ["data", "show", str(photos), option, str(out := photos.parent / name)]
+    if name == "table.csv":
+        words += ["--set", f"data.root={out}"]
+    before = out.read_bytes()
+    with pytest.raises(RunError, match="is read by this run, nothing was written"):
+        CliRunner().invoke(cli, words, catch_exceptions=False, standalone_mode=False)
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("file", "message"), [(".", "is a folder"), ("a.csv/b", "cannot be written")]
 )
