@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,19 +101,15 @@ class Artifact:
         """The same, and with exits which part gave each answer."""
         if not self.parts:
             return Answers(self.whole_logits(split))
-        every = torch.cat([every_logits(self.parts, x) for x in self._images(split)], 1)
+        images = split.batches(BATCH, self.candidate.architecture.input_size)
+        every = torch.cat([every_logits(self.parts, x.numpy()) for x in images], 1)
         part = part_of(every, self.rule.above)
         return Answers(answers_of(every, part), part, every)
 
     def whole_logits(self, split: Split) -> torch.Tensor:
         """Logits of the whole network, where nobody leaves (N, K)."""
-        found = [run_all(self.compiled, x, self.batch) for x in self._images(split)]
-        return torch.from_numpy(np.concatenate(found))
-
-    def _images(self, split: Split) -> Iterator[NDArray[np.float32]]:
-        full = max(1, BATCH // self.batch) * self.batch
-        for images in split.batches(full, self.candidate.architecture.input_size):
-            yield images.numpy()
+        size = self.candidate.architecture.input_size
+        return torch.from_numpy(answers_to(self.compiled, split, size, self.batch))
 
     @cached_property
     def rule(self) -> Rule:
@@ -185,6 +181,19 @@ class Artifact:
     def contents(self) -> list[bytes]:
         """The files that run: that of the model, or its parts."""
         return [part.content for part in self.parts] or [self.content]
+
+
+def answers_to(compiled: Compiled, split: Split, size: int, batch: int) -> NDArray[np.float32]:
+    """Logits of a compiled model on a split, run by run as it will be used: (N, K).
+
+    Args:
+        compiled: the model.
+        split: images and labels.
+        size: of its input in pixels.
+        batch: images of one run.
+    """
+    full = max(1, BATCH // batch) * batch
+    return np.concatenate([run_all(compiled, x.numpy(), batch) for x in split.batches(full, size)])
 
 
 def load_network(folder: str | Path) -> Network:

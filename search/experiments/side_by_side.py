@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from ...cost_models import CostModel, Device
-from ...cost_models.runtimes import Compiled, find_runtime, open_runtime, run_all
+from ...cost_models.runtimes import Compiled, find_runtime, open_runtime
 from ...cost_models.runtimes.scratch import scratch
 from ...cost_models.standalone.energy_meter import NVIDIA
 from ...cost_models.standalone.runner import CLOCKS, laid_out, peak_mb
@@ -31,7 +31,7 @@ from ...spaces.errors import CostError
 from ...spaces.networks import Network
 from ..compress.rewrites import REWRITES
 from ..data.dataset import Data, resized
-from ..delivery.artifact import CANDIDATE, WEIGHTS, load_network, read_candidate
+from ..delivery.artifact import CANDIDATE, WEIGHTS, answers_to, load_network, read_candidate
 from ..delivery.claims import Metrics
 from ..delivery.export import build_for
 from ..delivery.formats import format_of
@@ -39,7 +39,6 @@ from ..delivery.manifest import SEARCHED, Manifest
 from ..delivery.verify import footprint_of
 from ..store.atomic_files import write_atomic
 from ..training.accuracy import accuracy
-from ..training.forward import BATCH
 
 EAGER = "PyTorch eager"
 BATCHES = (1, 2, 4, 8)
@@ -222,10 +221,8 @@ def measure_entries(
     timings = iter(session.timings)
     for entry, each in opened:
         here = [next(timings) for _ in each.compiled]
-        images = split.batches(BATCH, entry.candidate.architecture.input_size)
-        logits = np.concatenate(
-            [run_all(each.compiled[0], x.numpy(), device.batch) for x in images]
-        )
+        size = entry.candidate.architecture.input_size
+        logits = answers_to(each.compiled[0], split, size, device.batch)
         try:
             right = accuracy(torch.from_numpy(logits), split.labels)
         except ArithmeticError as error:  # such as numbers beyond float16

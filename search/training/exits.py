@@ -71,8 +71,7 @@ def fit_exits(
 
     *features, answers = _features(candidate, network, images())
     counted = torch.cat(weights) if weights else None
-    size = candidate.architecture.input_size
-    *held, _ = _features(candidate, network, validation.batches(BATCH, size))
+    *held, _ = _features(candidate, network, validation.batches(BATCH))
     told: list[str] = []
     for head, x, unseen in zip(exit_heads(network), features, held, strict=True):
         lesson = Lesson(x, torch.cat(labels), answers, None, counted)

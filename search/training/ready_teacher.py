@@ -13,7 +13,7 @@ from ...spaces.errors import RunError
 from ..data.dataset import Data, Split, mixed
 from .accuracy import accuracy, wilson
 from .optimizer import torch_device
-from .teacher import predict
+from .teacher import logits_on
 
 SHOWN = 1000  # images at most
 NAMED = 3  # outputs in a message
@@ -115,7 +115,7 @@ def judge_answers(network: nn.Module, data: Data, what: str) -> Judgment:
         both = split, data.split("train")
         split = Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
     shown = split.some(SHOWN)
-    logits = predict(network.to(torch_device()), shown.images)
+    logits = logits_on(network.to(torch_device()), shown)
     if not torch.isfinite(logits).all():
         raise RunError(f"{what}: its answers are not all finite: a damaged checkpoint")
     return judge(logits, shown.labels)
