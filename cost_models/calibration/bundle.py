@@ -212,7 +212,6 @@ def write_sets(
         write_plan(part, device, [*graphs, *maker.anchors], ROUNDS, seed + index, ways, footprints)
     needed = (unit_of(block, recipe_for(block, book)) for book in books for block in counts)
     about = {
-        "books": books,
         "trials": {group: [unit.key for unit in units] for group, units in tried.items()},
         "sizes": {row.key: row.graph_bytes for row in maker.sizes(untold(needed, picked))},
     }
@@ -269,39 +268,21 @@ def collect(folder: Path) -> LatencyTable:
     return table
 
 
-def recipes_of(
-    folder: Path, table: LatencyTable
-) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Recipes that are the fastest on the machine, and those that its networks were made with.
+def recipes_of(folder: Path, table: LatencyTable) -> dict[str, str]:
+    """Recipes that are the fastest on the machine: group of sub-blocks -> recipe.
 
     Args:
         folder: of a bundle.
         table: with what it measured.
-
-    Returns:
-        Group of sub-blocks -> recipe; and key of a network's row -> group -> recipe.
 
     Raises:
         CostError: the machine takes no recipe of some group.
     """
     level = {row.key: row.median_ms for row in table.of_kind("unit")}
-    best = {
+    return {
         group: fastest([parse_unit(key) for key in keys], level)
         for group, keys in _about(folder)["trials"].items()
     }
-    return best, made_in(folder, table)
-
-
-def made_in(folder: Path, table: LatencyTable) -> dict[str, dict[str, str]]:
-    """Recipes that the networks of a bundle were made with: key of a row -> group -> recipe.
-
-    Args:
-        folder: of a bundle.
-        table: with what it measured.
-    """
-    books = _about(folder)["books"]
-    keys = {row.key for row in table.rows if row.kind in ("model", "fresh")}
-    return {key: _book_of(Candidate.from_json(key), books) for key in keys}
 
 
 def _books(tried: dict[str, list[Unit]]) -> list[dict[str, str]]:
@@ -319,10 +300,10 @@ def _book_of(candidate: Candidate, books: list[dict[str, str]]) -> dict[str, str
 def _about(folder: Path) -> Any:
     """Description of a bundle, from its folder."""
     about = _read(folder / ABOUT)
-    if not isinstance(about, dict) or about.keys() != {"books", "trials", "sizes"}:
+    if not isinstance(about, dict) or about.keys() != {"trials", "sizes"}:
         raise CostError(
-            f"{folder / ABOUT}: needs books, trials and sizes: the bundle was written by another "
-            "release of vitpareto"
+            f"{folder / ABOUT}: needs trials and sizes: the bundle was written by another release "
+            "of vitpareto"
         )
     return about
 

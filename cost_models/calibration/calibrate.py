@@ -109,12 +109,10 @@ def from_bundles(bundles: Sequence[Path], tables: Sequence[Path] = ()) -> CostMo
     for other in (*map(collect, bundles[1:]), *map(_checked, tables)):
         table = table.merged(other)
     recipes: dict[str, str] = {}
-    made: dict[str, dict[str, str]] = {}
     for folder in bundles:
-        best, books = recipes_of(folder, table)
-        recipes, made = best | recipes, made | books
-    model = CostModel.fit(table, recipes, made)
-    model.validation = validated(model, table, made)
+        recipes = recipes_of(folder, table) | recipes
+    model = CostModel.fit(table, recipes)
+    model.validation = validated(model, table)
     return model
 
 

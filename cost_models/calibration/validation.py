@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...spaces import Candidate
 from ..predict.error_figures import accuracy, noise_floor, storage
 from ..predict.model import CostModel
-from ..predict.prediction import Prediction
 from ..standalone.timing import ALARM
-from ..tables.latency_table import LatencyTable, Row, quietest
-from ..units.precision_recipes import Book
+from ..tables.latency_table import LatencyTable, quietest
 
 log = logging.getLogger("vitpareto")
 
 
-def validated(
-    model: CostModel, table: LatencyTable, made: Mapping[str, Book] | None = None
-) -> dict[str, Any]:
+def validated(model: CostModel, table: LatencyTable) -> dict[str, Any]:
     """Figures on the networks of a table that were kept out of fitting, and what was measured.
 
     Args:
         model: fitted.
         table: with rows of kind "fresh", and all others.
-        made: as in `CostModel.fit`.
     """
     figures: dict[str, Any] = {}
     fitted = {row.key for row in table.of_kind("model")}
     every = [row for row in table.of_kind("fresh") if row.key not in fitted]
     if rows := quietest(every):
         levels = np.array(table.levels(rows))
-        figures |= accuracy(levels, _predicted(model, rows, made))
-        figures |= storage(every, _predicted(model, every, made))
-        figures["noise_floor"] = noise_floor(
-            [row.key for row in every], np.array(table.levels(every))
-        )
+        figures |= accuracy(levels, model.predict_measured(rows))
+        figures |= storage(every, model.predict_measured(every))
+        networks = [f"{row.key} {row.recipes}" for row in every]
+        figures["noise_floor"] = noise_floor(networks, np.array(table.levels(every)))
     else:
         log.warning(
             "the cost model is not validated: no network was measured that it was not fitted to"
@@ -48,12 +40,6 @@ def validated(
         "networks_fitted": len(fitted),
         "networks_fresh": len({row.key for row in rows}),
     }
-
-
-def _predicted(
-    model: CostModel, rows: Sequence[Row], made: Mapping[str, Book] | None
-) -> Prediction:
-    return model.predict([Candidate.from_json(row.key) for row in rows], made)
 
 
 def complaint(unsettled: int, alarms: int, sessions: int) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spaces import Candidate
 from ...spaces.errors import CostError
 from ..predict import conformal
 from ..predict.error_figures import accuracy
 from ..predict.model import LEVEL, CostModel
 from ..tables.anchors import geometric
 from ..tables.latency_table import LatencyTable, Row, quietest
-from ..units.precision_recipes import Book, kernel_recipe, recipe_for
+from ..units.precision_recipes import kernel_recipe, recipe_for
 from ..units.sub_block import SubBlock
 from ..units.unit import Unit, parse_unit, unit_of
 from .transfer import farthest, transfer
@@ -31,7 +30,6 @@ def transfer_model(
     models: Sequence[CostModel],
     measured: LatencyTable,
     blocks: Iterable[SubBlock],
-    made: Mapping[str, Book] | None = None,
 ) -> CostModel:
     """A model of the device of a few measurements.
 
@@ -43,7 +41,6 @@ def transfer_model(
             of the first.
         measured: sub-blocks, and networks if there are any, on the new device.
         blocks: what will be predicted.
-        made: recipes of the measured networks, as in `CostModel.fit`.
 
     Raises:
         CostError: too few measurements, or a device with another runtime, provider or batch.
@@ -68,11 +65,11 @@ def transfer_model(
     own = {unit.key for unit in known}
     rows += [row for row in measured.rows if row.kind != "unit" or row.key in own]
     table = LatencyTable(measured.identity, rows)
-    fitted = CostModel.fit(table, models[0].recipes, made)
+    fitted = CostModel.fit(table, models[0].recipes)
     errors = _left_out(sources[:, : len(known)], ms, alike[:, : len(known)])
     ratio = float(np.exp(np.median(np.log(expected / sources[0]))))
     model = _completed(fitted, models[0], measured, errors, ratio)
-    model.validation = _validated(model, measured, made) | {
+    model.validation = _validated(model, measured) | {
         "transferred_from": [model.to_dict()["fingerprint"] for model in models],
         "sub_blocks": len(known),
         "sub_block_error": round(float(np.median(errors)) * 100, 3),
@@ -231,9 +228,7 @@ def _completed(
     return CostModel.from_dict(data)
 
 
-def _validated(
-    model: CostModel, measured: LatencyTable, made: Mapping[str, Book] | None
-) -> dict[str, Any]:
+def _validated(model: CostModel, measured: LatencyTable) -> dict[str, Any]:
     """Figures on networks that are kept out of fitting, if some were measured."""
     rows = quietest(measured.of_kind("fresh"))
     networks = {
@@ -242,5 +237,5 @@ def _validated(
     }
     if not rows:
         return networks
-    predicted = model.predict([Candidate.from_json(row.key) for row in rows], made)
-    return accuracy(np.array(measured.levels(rows)), predicted) | networks
+    levels = np.array(measured.levels(rows))
+    return accuracy(levels, model.predict_measured(rows)) | networks

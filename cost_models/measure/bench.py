@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
@@ -46,9 +46,10 @@ from ..standalone.timing import (
 )
 from ..tables.anchors import ANCHORS, LARGE, coarseness, geometric
 from ..tables.latency_table import Row
-from ..units.precision_recipes import Book
+from ..units.precision_recipes import Book, group_of, recipe_for
 from ..units.sub_block import SubBlock
 from ..units.unit import Unit
+from ..units.workload import workload
 from .footprint import Footprint, footprint
 from .worker import compile_file
 
@@ -77,6 +78,7 @@ class TimedGraph:
         copies: how many equal sub-blocks it holds in a row.
         graph_bytes: of a network its file; of a sub-block what it adds to one.
         nodes: number of its nodes; 0 where unknown.
+        recipes: of its row in a table.
     """
 
     kind: str
@@ -86,10 +88,11 @@ class TimedGraph:
     copies: int
     graph_bytes: int
     nodes: int = 0
+    recipes: str = ""
 
     def entry(self) -> dict[str, Any]:
         """Entry of the graph in a plan."""
-        names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes")
+        names = ("kind", "key", "shape", "copies", "graph_bytes", "nodes", "recipes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -129,7 +132,8 @@ class GraphMaker:
         about = {"key": candidate.key, "input_size": candidate.architecture.input_size}
         told = {name: json.dumps(value) for name, value in about.items()}
         file = network_file(self.device, exported, candidate, recipes, told)
-        return _timed(kind, key, file, shape, 1)
+        book = {group_of(b): recipe_for(b, recipes) for b in workload(candidate).sub_blocks}
+        return replace(_timed(kind, key, file, shape, 1), recipes=json.dumps(book, sort_keys=True))
 
     def sizes(self, units: Sequence[Unit]) -> list[Row]:
         """Rows that tell the size of sub-blocks, and no more."""
@@ -328,6 +332,7 @@ def rows_of(entries: Sequence[dict[str, Any]], answer: dict[str, Any], session: 
             session=session,
             unix_time=answer["unix_time"],
             samples_ms=tuple(ms / entry["copies"] for ms in t["samples_ms"]),
+            recipes=entry.get("recipes", ""),  # kits of 0.2 do not say
             **_beside(entry, t, entries[-count:]),
         )
         for entry, t in zip(entries[:-count], timings[:-count], strict=True)

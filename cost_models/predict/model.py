@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ...spaces.files import write_atomic
 from ..device import fingerprint
 from ..hand_over import check_hand_over
 from ..tables.anchors import Pace
-from ..tables.latency_table import LatencyTable, quietest
+from ..tables.latency_table import LatencyTable, Row, quietest
 from ..units.indexer import Indexer
 from ..units.precision_recipes import Book, group_of, recipe_for
 from ..units.sub_block import SubBlock
@@ -78,14 +78,12 @@ class CostModel:
         cls,
         table: LatencyTable,
         recipes: Book,
-        made: Mapping[str, Book] | None = None,
     ) -> CostModel:
         """Fit predictor, correction and interval to a table of sub-blocks and whole models.
 
         Args:
             table: its unit rows give the predictor, its model rows correction and interval.
             recipes: group of sub-blocks -> recipe.
-            made: key of a row -> recipes that its network was made with; `recipes` by default.
 
         Raises:
             CostError: the table has no units.
@@ -101,14 +99,15 @@ class CostModel:
         models = quietest(table.of_kind("model"))
         if not models:
             return first
-        keys = list(dict.fromkeys(row.key for row in models))
-        at = np.array([keys.index(row.key) for row in models])
+        networks = {(row.key, row.recipes): row for row in models}
+        place = {network: at for at, network in enumerate(networks)}
+        at = np.array([place[row.key, row.recipes] for row in models])
         actual = np.array(table.levels(models))
         # A network is timed in more ways than one, and the number to predict is their middle.
         times = np.bincount(at)
         middle = np.exp(np.bincount(at, np.log(actual)) / times)
         unrest = np.bincount(at, [row.unrest for row in models]) / times
-        parts = first._parts([Candidate.from_json(key) for key in keys], made)
+        parts = first._measured(networks.values())
         correction, left_out = fit_correction(parts.sums(kinds), middle, unrest)
         base = max(float(np.median(np.abs(np.log(middle / left_out)))), 1e-3)
         # The interval is to hold whichever way was taken.
@@ -118,11 +117,11 @@ class CostModel:
         memory, energy = MemoryModel(), None
         if grown := [row for row in table.of_kind("model") if row.peak_bytes]:
             growth_mb = np.array([row.peak_bytes for row in grown]) / 1e6
-            taken = [keys.index(row.key) for row in grown]
+            taken = [place[row.key, row.recipes] for row in grown]
             loaded_mb, stored_mb, live_mb, counts = (column[taken] for column in parts.storage)
             memory = fit_memory(loaded_mb, stored_mb, live_mb, counts, growth_mb)
         if metered := [row for row in table.of_kind("model") if row.energy_mj]:
-            taken = [keys.index(row.key) for row in metered]
+            taken = [place[row.key, row.recipes] for row in metered]
             energy_mj = np.array([row.energy_mj for row in metered])
             energy = fit_energy(left_out[taken], parts.storage[0][taken], energy_mj, LEVEL)
         return cls(
@@ -134,17 +133,14 @@ class CostModel:
     def predict(
         self,
         candidates: Sequence[Candidate],
-        made: Mapping[str, Book] | None = None,
         leaving: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Prediction:
         """Costs of candidates; those that share blocks share the work.
 
         Args:
             candidates: of any space.
-            made: candidate in canonical JSON -> recipes that it is made with, where they are not
-                the model's own.
-            leaving: the same -> share of the images at each exit that leaves there, where that was
-                measured; `EXPECTED` of them otherwise.
+            leaving: candidate in canonical JSON -> share of the images at each exit that leaves
+                there, where that was measured; `EXPECTED` of them otherwise.
 
         Raises:
             CostError: a precision that the device cannot run, or exits that it cannot have.
@@ -152,10 +148,14 @@ class CostModel:
         if not candidates:
             empty = np.zeros(0)
             return Prediction(empty, empty, empty, empty, empty, np.zeros(0, bool))
-        parts = self._parts(candidates, made)
+        parts = self._parts(candidates)
         if any(has_exits(candidate.architecture) for candidate in candidates):
             parts = replace(parts, leaving=self._leaving(candidates, parts, leaving or {}))
         return self.predict_parts(parts)
+
+    def predict_measured(self, rows: Sequence[Row]) -> Prediction:
+        """Costs of the networks of rows of a table, in the recipes that they were made with."""
+        return self.predict_parts(self._measured(rows))
 
     def predict_parts(self, parts: Parts) -> Prediction:
         """Costs of networks that are given as their sub-blocks."""
@@ -322,17 +322,17 @@ class CostModel:
 
     # Inside.
 
-    def _parts(
-        self, candidates: Sequence[Candidate], made: Mapping[str, Book] | None = None
-    ) -> Parts:
-        """The units of candidates, made as for `predict`."""
-        if not made:
-            index, starts = self._indexer.index(candidates)
-            return Parts(self._costs.rows(), index, starts)
-        numbers = [
-            [self._costs.number(block, made.get(c.to_json())) for block in workload(c).sub_blocks]
-            for c in candidates
-        ]
+    def _parts(self, candidates: Sequence[Candidate]) -> Parts:
+        """The units of candidates."""
+        index, starts = self._indexer.index(candidates)
+        return Parts(self._costs.rows(), index, starts)
+
+    def _measured(self, rows: Iterable[Row]) -> Parts:
+        """The units of measured networks."""
+        numbers: list[list[int]] = []
+        for row in rows:
+            book, blocks = row.book, workload(Candidate.from_json(row.key)).sub_blocks
+            numbers.append([self._costs.number(block, book) for block in blocks])
         starts = np.cumsum([0, *map(len, numbers[:-1])])
         return Parts(self._costs.rows(), np.concatenate(numbers), starts)
 

@@ -50,6 +50,8 @@ class Row:
         session: names the process and set in which it was measured.
         unix_time: when, in seconds.
         samples_ms: the raw time of each round, nothing divided out.
+        recipes: that a network was made with, as JSON of group -> recipe; empty where it is not
+            told, and then they are those of the model that is fitted.
     """
 
     kind: str
@@ -70,6 +72,12 @@ class Row:
     session: str = ""
     unix_time: int = 0
     samples_ms: tuple[float, ...] = ()
+    recipes: str = ""
+
+    @property
+    def book(self) -> dict[str, str] | None:
+        """Recipes that a network was made with; None where it is not told."""
+        return json.loads(self.recipes) if self.recipes else None
 
     @property
     def unrest(self) -> float:
@@ -202,7 +210,7 @@ def _ratio(usual_ms: float, now_ms: float) -> float:
 def quietest(rows: Iterable[Row]) -> list[Row]:
     """Select, of several measurements of a network in one way, the one whose rounds agree best."""
     ordered = sorted(rows, key=lambda row: -row.unrest)
-    return list({(row.key, row.way): row for row in ordered}.values())
+    return list({(row.key, row.recipes, row.way): row for row in ordered}.values())
 
 
 def with_footprints(

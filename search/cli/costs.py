@@ -155,8 +155,7 @@ def transfer(
         print_json(keys) if as_json else echo(keys)
         return
     assert measured is not None and out is not None
-    table, made = _measured(measured)
-    moved = transfer_model(models, table, blocks, made)
+    moved = transfer_model(models, _measured(measured), blocks)
     moved.save(out)
     told = moved.validation
     print_json(told) if as_json else echo([*figures(told), f"Written: {out}"])
@@ -211,17 +210,15 @@ def export(
     print_json(about) if as_json else echo([f"{out}: {entries} entries"])
 
 
-def _measured(path: Path) -> tuple[LatencyTable, dict[str, dict[str, str]]]:
-    """What was measured, and the recipes that its networks were made with where that is told."""
+def _measured(path: Path) -> LatencyTable:
+    """What was measured, from a table or where a bundle or a kit was run."""
     from ...cost_models import LatencyTable
 
     if not path.is_dir():
-        return LatencyTable.load(path), {}
-    from ...cost_models.calibration.bundle import collect, made_in, sets_in
+        return LatencyTable.load(path)
+    from ...cost_models.calibration.bundle import collect, sets_in
 
-    sets = sets_in(path)
-    table = collect(sets)
-    return table, made_in(sets, table)
+    return collect(sets_in(path))
 
 
 def _in_format(table: LatencyTable, form: str) -> tuple[str, int]:

@@ -1,94 +1,35 @@
-"""Measuring for real: a small calibration, its resumption, a bundle, an estimate of a file."""
+"""Measuring for real: a small calibration, its resumption, an estimate of a file."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import onnx
 import pytest
 
-from vitpareto.cost_models import (
-    CostModel,
-    Device,
-    LatencyTable,
-    calibrate,
-    predict_onnx,
-    workload,
-)
+from vitpareto.cost_models import CostModel, Device, LatencyTable, calibrate, predict_onnx, workload
 from vitpareto.cost_models.calibration import calibrate as module
-from vitpareto.cost_models.calibration.bundle import (
-    collect,
-    maker_of,
-    package_of,
-    recipes_of,
-    write_bundle,
-)
 from vitpareto.cost_models.calibration.calibrate import _Calibration, _resumed
 from vitpareto.cost_models.calibration.selection import fastest, trials
-from vitpareto.cost_models.calibration.validation import complaint
 from vitpareto.cost_models.graphs.modules import network
 from vitpareto.cost_models.graphs.quantize import apply_recipes
 from vitpareto.cost_models.graphs.to_onnx import to_onnx
-from vitpareto.cost_models.measure.bench import Bench, TimedGraph
+from vitpareto.cost_models.measure.bench import TimedGraph
 from vitpareto.cost_models.measure.capabilities import capabilities, devices
 from vitpareto.cost_models.measure.footprint import Footprint
-from vitpareto.cost_models.standalone.timing import (
-    ALONE_MS,
-    ALONE_ROUNDS,
-    measure_alone,
-    measure_beside,
-    measure_session,
-    stopwatch,
-)
 from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.cost_models.units.precision_recipes import Book
 from vitpareto.cost_models.units.unit import Unit, parse_unit
 from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import CostError, RunError
 
-from ...shared import few_rounds, needs_runtime
 from ..conftest import law_ms, network_ms
+from .conftest import TINY
 
 pytestmark = pytest.mark.onnx
-TINY = """
-name: tiny
-in_chans: 1
-num_classes: 4
-input_size: 16
-patch_size: [4, 8]
-global_pool: avg
-stages:
-  - depth: [1, 2]
-    width: [16, 32]
-    head_dim: 8
-    num_heads: 2
-    weight_bits: [32, 8]
-    act_bits: 8
-    mlp_ratio: [1.0, 2.0]
-"""
-
-
-@pytest.fixture
-def brief() -> Iterator[None]:
-    with few_rounds():
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny() -> SearchSpace:
-    return SearchSpace.from_text(TINY)
-
-
-@pytest.fixture(scope="module")
-def device() -> Device:
-    names = ("float", "dynamic8", "static8")
-    return Device("here", "onnxruntime", "CPUExecutionProvider", 1, names)
 
 
 @pytest.fixture(scope="module")
@@ -204,88 +145,6 @@ def test_a_table_of_unknown_things_is_refused(
         calibrate(device, tiny, 5.0, tables=[tmp_path / "t.csv"])
 
 
-@pytest.mark.usefixtures("brief")
-def test_a_bundle_measures_where_nothing_is_installed(
-    tiny: SearchSpace, device: Device, tmp_path: Path
-) -> None:
-    folder = tmp_path / "bundle"
-    written = write_bundle(device, tiny, folder, most=6, networks=12)
-    with pytest.raises(CostError, match="new or empty folder"):
-        write_bundle(device, tiny, folder)
-    with pytest.raises(CostError, match=r"run `python run\.py` there first"):
-        collect(folder)
-    blocked = "import sys; sys.modules['vitpareto'] = sys.modules['torch'] = None; "
-    code = f"{blocked} import runpy; sys.argv = ['run.py']; sys.path.insert(0, '.'); "
-    code += "runpy.run_path('run.py', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    table = collect(folder)
-    assert sum(row.way == "in turn" for row in table.rows) == written
-    assert {row.way for row in table.of_kind("model")} == {"in turn", "one by one"}
-    assert table.identity == device.identity()
-    model = calibrate(device, tiny, 5.0, tables=[folder], out=tmp_path / "m.json")
-    assert model.validation["sub_blocks"] >= 6 and (tmp_path / "m.json").exists()
-    found = model.predict(tiny.sample(5, 1))
-    assert (found.latency_ms > 0).all() and (found.peak_memory_mb > 2).all()
-    with pytest.raises(
-        CostError, match=r"bundle: was measured with threads 1, device 'here' has 2"
-    ):
-        calibrate(replace(device, threads=2), tiny, tables=[folder])
-    _the_fastest_recipe_is_taken(folder, table, model)
-    (folder / "recipes.json").write_text('{"mlp/mlp w8a8": "static8"}')
-    with pytest.raises(CostError, match=r"recipes\.json: needs books, trials and sizes"):
-        collect(folder)
-
-
-def test_networks_of_a_bundle_are_read_as_they_were_made(device: Device, tmp_path: Path) -> None:
-    """Also those with exits, which are measured without: each once in a set."""
-    exits = TINY.replace("depth: [1, 2]", "exits: [none, 1]\n    depth: 2")
-    write_bundle(device, SearchSpace.from_text(exits), tmp_path, most=0, networks=10)
-    plans = [(path.parent, json.loads(path.read_text())) for path in tmp_path.glob("*/plan.json")]
-    graphs = [(part, graph) for part, plan in plans for graph in plan["graphs"]]
-    rows = [Row(graph["kind"], graph["key"], 1.0, 1.0, 1.0, 1) for _, graph in graphs]
-    _, made = recipes_of(tmp_path, LatencyTable(device.identity(), rows))
-    networks = {g["key"]: part / g["file"] for part, g in graphs if g["key"] in made}
-    assert len(networks) == sum(row.kind == "model" for row in rows) > 5
-    bench = Bench(maker_of(device))
-    for key, path in networks.items():
-        assert bench.network(Candidate.from_json(key), made[key]).model == path.read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["cpu-openvino", "cpu-litert"])
-def test_a_bundle_of_another_runtime(tiny: SearchSpace, tmp_path: Path, name: str) -> None:
-    device = Device.load(name)
-    needs_runtime(device.runtime)
-    write_bundle(device, tiny, tmp_path, most=6, networks=12)
-    assert f"numpy {package_of(device)}" in (tmp_path / "README.txt").read_text()
-    subprocess.run([sys.executable, "run.py"], cwd=tmp_path, check=True)
-    table = collect(tmp_path)
-    assert table.identity == device.identity()
-    model = calibrate(device, tiny, 5.0, tables=[tmp_path])
-    assert (model.predict(tiny.sample(5, 1)).latency_ms > 0).all()
-
-
-def _the_fastest_recipe_is_taken(folder: Path, table: LatencyTable, model: CostModel) -> None:
-    """Of all that serve a precision: a bundle measures each, alone and in networks."""
-    best, made = recipes_of(folder, table)
-    assert model.recipes == best and made.keys() == {row.key for row in table.of_kind("model")}
-    group = "mlp/mlp w8a8"
-    assert {book[group] for book in made.values()} == {"dynamic8", "static8"}
-    for slow in ("dynamic8", "static8"):
-        rows = [
-            replace(row, median_ms=row.median_ms * (9 if row.key.endswith(slow) else 1))
-            for row in table.rows
-        ]
-        best, _ = recipes_of(folder, LatencyTable(table.identity, rows))
-        assert {best[group], slow} == {"dynamic8", "static8"}
-    rows = list(table.of_kind("model"))
-    found = model.predict([Candidate.from_json(row.key) for row in rows], made)
-    assert found.size_mb == pytest.approx([row.graph_bytes / 1e6 for row in rows], abs=2e-4)
-    errors = abs(found.latency_ms / table.levels(rows) - 1)
-    assert np.median(errors) < 0.5 and errors.max() < 1.5  # of six sub-blocks, on a shared machine
-
-
 def test_an_arbitrary_file_is_estimated(calibrated, tiny: SearchSpace, tmp_path: Path) -> None:
     model, _ = calibrated
     for candidate in tiny.sample(4, 50):
@@ -320,98 +179,6 @@ def test_capabilities_show_executed_kernels(device: Device) -> None:
     assert "pip install" in presets["cuda"]["reason"]
 
 
-def test_torch_is_timed_in_this_process(tiny: SearchSpace) -> None:
-    bench = Bench(Device("torch", "torch", "cpu", 1, ("float",)))
-    rows = bench.time([bench.network(c, {}) for c in tiny.sample(2, 0)], rounds=3)
-    assert len(rows) == 2 and all(row.median_ms > 0 for row in rows)
-    assert not bench.writes_files
-    assert bench.footprint(bench.network(tiny.smallest(), {})).growth_mb > 1
-
-
-def test_what_takes_too_long_is_no_refusal(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so, and more graphs have more time."""
-    bench = Bench(device)
-    for name, most_s in (("SESSION_S", 0.02), ("GRAPH_S", 0.01)):
-        monkeypatch.setattr(f"vitpareto.cost_models.measure.bench.{name}", most_s)
-    count = 2 + len(bench.anchors)
-    words = f"measuring {count} graphs was given up after {0.02 + 0.01 * count:g} s: device 'here'"
-    with pytest.raises(CostError, match=words):
-        bench.time(bench.anchors[:2], rounds=3)
-
-
-def test_a_refused_graph_leaves_the_others(tiny: SearchSpace, device: Device) -> None:
-    bench = Bench(device)
-    good = bench.network(tiny.sample(1, 0)[0], ["float", "dynamic8"])
-    broken = type(good)("model", "broken", b"garbage", good.shape, 1, 0)
-    assert [row.key for row in bench.time([broken, good], rounds=3)] == [good.key]
-
-
-class Counting:
-    """A graph that takes a known number of ticks of a known clock."""
-
-    def __init__(self, clock: list[float], seconds: float) -> None:
-        self.clock, self.seconds, self.runs = clock, seconds, 0
-
-    def run(self, x: np.ndarray) -> None:
-        self.runs += 1
-        slow = 1.3 if self.clock[0] * 1000 % 100 > 40 else 1.0  # the machine is slow at times
-        self.clock[0] += self.seconds * slow
-
-
-def test_what_never_settles_is_kept_and_said() -> None:
-    class Erratic(Counting):
-        def run(self, x: np.ndarray) -> None:
-            self.runs += 1
-            self.clock[0] += self.seconds * (1 + (self.runs + 1) // 3 % 2)
-
-    clock = [0.0]
-    graphs = [Erratic(clock, 1e-3), Counting(clock, 1e-5)]
-    erratic, steady = measure_session(graphs, [np.zeros(1)] * 2, 5, clock=lambda: clock[0]).timings
-    assert not erratic.stable and erratic.median_ms > 0
-    assert steady.stable
-    assert complaint(0, 3, 9) == ""
-    assert complaint(2, 4, 9) == (
-        "the machine was restless: measurements that never settled: 2, the speed changed by more "
-        "than 5% in 4 of 9 sessions; all is kept"
-    )
-
-
-def test_the_protocol_divides_slow_spells_out() -> None:
-    clock = [0.0]
-    graphs = [Counting(clock, s) for s in np.linspace(1e-5, 2e-3, 12)]
-    session = measure_session(graphs, [np.zeros(1)] * 12, 15, clock=lambda: clock[0])
-    ratios = [t.median_ms / g.seconds / 1e3 for t, g in zip(session.timings, graphs, strict=True)]
-    assert max(ratios) / min(ratios) < 1.31
-    assert graphs[0].runs > 10 * graphs[-1].runs
-    assert all(len(t.samples_ms) == t.n == 15 for t in session.timings)
-    with pytest.raises(ValueError, match="one input a graph"):
-        measure_session(graphs, [], 3)
-
-
-def test_anchors_are_timed_around_a_graph() -> None:
-    """A machine that gets slower from run to run: the anchor's time is that of the middle."""
-
-    class Slowing(Counting):
-        def run(self, x: np.ndarray) -> None:
-            self.clock[0] += self.seconds * (1 + 2 * self.clock[0])
-
-    clock = [0.0]
-    graph, anchor = Slowing(clock, 1e-3), Slowing(clock, 2e-4)
-    watches = [stopwatch(one, np.zeros(1), lambda: clock[0]) for one in (graph, anchor)]
-    timing, (anchor_ms,) = measure_beside(watches[0], watches[1:])
-    assert timing.median_ms > 1.1  # by how much everything was slowed
-    assert timing.median_ms / anchor_ms == pytest.approx(5.0, rel=0.05)
-
-
-def test_one_alone_is_the_median_of_its_runs() -> None:
-    clock = [0.0]
-    graph = Counting(clock, 1e-3)
-    found = measure_alone(stopwatch(graph, np.zeros(1), lambda: clock[0]))
-    assert 1.0 <= found.p10_ms <= found.median_ms <= found.p90_ms <= 1.31
-    assert found.stable and found.n == len(found.samples_ms) == ALONE_ROUNDS
-    assert graph.runs > ALONE_MS
-
-
 def test_results_are_plain_data(calibrated) -> None:
     _, out = calibrated
     data = json.loads(out.read_text())
@@ -431,13 +198,6 @@ def test_a_table_with_fewer_columns_can_go_on(device: Device, tmp_path: Path) ->
     path.write_text("\n".join([*lines, "unit,torn"]))
     _resumed(device, [], path).append(rows[:1], path)
     assert [row.median_ms for row in LatencyTable.load(path).rows] == [0.7, 0.5]
-
-
-def test_when_everything_is_refused_the_reason_is_told(device: Device) -> None:
-    bench = Bench(device)
-    bench.anchors = [replace(graph, model=b"garbage") for graph in bench.anchors]
-    with pytest.raises(CostError, match="the anchors do not run: ONNX Runtime refuses"):
-        bench.time(bench.anchors[:1], rounds=3)
 
 
 @pytest.mark.parametrize(

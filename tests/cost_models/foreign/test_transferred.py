@@ -1,7 +1,9 @@
 """A device whose law is known, from the model of another one and a few of its sub-blocks."""
 
+import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,8 +92,9 @@ def test_networks_fit_it_in_the_recipes_that_they_were_made_with(
         for c in space.sample(count, seed)
     ]
     table = measured(telling_units([known], blocks, 30), rows=networks)
-    made = {row.key: book for row in networks}
-    plain, told = (transfer_model([known], table, blocks, m) for m in (None, made))
+    said = [replace(row, recipes=json.dumps(book)) for row in networks]
+    with_book = measured(telling_units([known], blocks, 30), rows=said)
+    plain, told = (transfer_model([known], t, blocks) for t in (table, with_book))
     assert told.validation["mape"] < 4
     fresh = space.sample(60, 9)
     actual = np.array([other_network_ms(c, recipes) for c in fresh])

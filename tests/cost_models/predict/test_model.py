@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +16,12 @@ from vitpareto.cost_models.foreign.exchange import reference_vectors, to_csv, to
 from vitpareto.cost_models.predict.correction import Correction
 from vitpareto.cost_models.predict.error_figures import mape, spearman
 from vitpareto.cost_models.predict.regressor import Regressor
+from vitpareto.cost_models.tables.latency_table import Row
 from vitpareto.spaces import Policy, SearchSpace
 from vitpareto.spaces.errors import CostError
 
 from ...search.compress import helpers
-from ..conftest import network_ms
+from ..conftest import law_ms, network_ms, network_row, runs_as
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,28 @@ def test_the_middle_of_two_ways_is_predicted(table: LatencyTable, space, recipes
     held = (found.low_ms < actual * 0.96) & (actual / 0.96 < found.high_ms)
     assert held.mean() > 0.7
     assert np.median(found.high_ms / found.low_ms) < 1.2
+
+
+def test_networks_are_fitted_as_they_were_made(table: LatencyTable, space, recipes) -> None:
+    """Another recipe may have been the fastest when they were: the table says which it was."""
+    rng, rows, before = random.Random(3), list[Row](), dict(recipes)
+    assert before["mlp/mlp w8a8"] == "dynamic8"
+    before |= {group: "stored8" for group, name in recipes.items() if name == "dynamic8"}
+    for i, candidate in enumerate(space.sample(60, 2)):
+        book = (dict(recipes), before)[i % 2]
+        rows.append(replace(network_row(candidate, book, rng), recipes=json.dumps(book)))
+    units = {runs_as(b, before) for c in space.sample(60, 1) for b in workload(c).sub_blocks}
+    rows += [Row("unit", u.key, law_ms(u), 0.0, 0.0, 10, anchor_ms=0.5) for u in units]
+    mixed = LatencyTable(table.identity, [*table.of_kind("unit"), *rows])
+    fresh = space.sample(100, 9)
+    actual = np.array([network_ms(c, recipes) for c in fresh])
+    model = CostModel.fit(mixed, recipes)
+    assert mape(actual, model.predict(fresh).latency_ms) < 1.5
+    made = rows[:60]
+    found = model.predict_measured(made).latency_ms
+    assert found == pytest.approx([row.median_ms for row in made], rel=0.05)
+    untold = LatencyTable(mixed.identity, [replace(row, recipes="") for row in mixed.rows])
+    assert mape(actual, CostModel.fit(untold, recipes).predict(fresh).latency_ms) > 3
 
 
 def test_sub_blocks_add_up(model: CostModel, space: SearchSpace) -> None:

@@ -64,7 +64,7 @@ def test_a_kill_loses_only_the_line_it_cut(tmp_path: Path) -> None:
         ('{"runtime": "onnxruntime", "threads": 1}', "[1]", "must hold a mapping, got"),
         ("# device", "# machine", "needs a line '# device"),
         ('"threads": 1', '"threads": 2', "fingerprint .* is not that of its device line"),
-        (",a,0,\n", ",a,0\n", "1 values too few"),
+        (",a,0,,\n", ",a,0,\n", "1 values too few"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
