@@ -16,6 +16,7 @@ from .dominance import nondominated
 from .objectives import Objective, Price
 
 Array = NDArray[np.float64]
+SURVEY = 64  # candidates that are asked what a space costs, beside the smallest and the largest
 
 
 def hypervolume(points: Array, reference: Array) -> float:
@@ -84,17 +85,20 @@ class Box:
         objectives: Sequence[Objective],
         price: Price,
     ) -> Box:
-        """Box from the smallest network's costs to the limits, or to the largest network's costs.
+        """Box from the lowest costs in a space to the limits, or to the highest costs.
 
-        A metric that is no cost is a share: it spans 0 or its limit to 1.
+        These are mostly those of the smallest and the largest network, but not always: weights of
+        4 bits may take longer than those of 8. So some others are asked, too. A metric that is no
+        cost is a share: it spans 0 or its limit to 1.
         """
-        low, high = price([space.smallest(), space.largest()])
+        costs = price([space.smallest(), space.largest(), *space.sample(SURVEY, 0)])
         pairs: list[tuple[float, float]] = []
         for o in objectives:
             if o.traded:
-                best, worst = (1.0, 0.0) if o.maximize else (low[o.name], high[o.name])
-                worst = worst if o.limit is None else o.limit
-                pairs.append((o.loss(best), max(o.loss(worst), o.loss(best) + 1e-9)))
+                values = [0.0, 1.0] if o.maximize else [cost[o.name] for cost in costs]
+                losses = list(map(o.loss, values))
+                worst = max(losses) if o.limit is None else o.loss(o.limit)
+                pairs.append((min(losses), max(worst, min(losses) + 1e-9)))
         best, worst = np.array(pairs).T
         return cls(best, worst)
 

@@ -121,3 +121,15 @@ def test_the_box_of_a_space_ends_at_its_limits(space: SearchSpace) -> None:
     assert box.worst.tolist() == [-0.5, 1.5, 2]
     assert box.volume(np.array([[-0.75, 1.0, 1.5]])) == pytest.approx(0.25)
     assert box.volume(np.array([[-0.4, 1.0, 1.0]])) == 0
+
+
+def test_the_box_of_a_space_holds_what_costs_less_than_the_smallest(space: SearchSpace) -> None:
+    """As in spaces of bits, where kernels of few bits may be the slow ones."""
+
+    def costs(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        return [{"latency_ms": 3.0 - len(c.architecture.stages[0].blocks)} for c in candidates]
+
+    box = Box.of_space(space, [Objective("accuracy"), Objective("latency_ms")], costs)
+    assert box.best.tolist() == [-1, 1] and box.worst.tolist() == [0, 2]
+    slow, fast = np.array([[-0.5, 1.9]]), np.array([[-0.5, 1.1]])
+    assert box.volume(slow) == pytest.approx(0.05) and box.volume(fast) == pytest.approx(0.45)
