@@ -163,10 +163,12 @@ def _of_transformers(folder: Path, about: dict[str, Any], own: bool, where: str)
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # to tell which
+            dtype=torch.float32,  # half precision, too, whose numbers it holds exactly
         )
         check_loaded(model, loaded, where)
         return model
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    config.dtype = torch.float32
     return auto.from_config(config) if named is None else named(config)
 
 

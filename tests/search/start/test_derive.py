@@ -215,6 +215,19 @@ def test_folders_of_transformers(kind: str, tmp_path: Path) -> None:
     assert type(open_model(str(tmp_path), random_weights=True)).__name__ == kind
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_folders_of_transformers_in_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+    config, options = FOLDERS["ViTForImageClassification"]
+    settings = getattr(transformers, config)(**SMALL, patch_size=16, **options)
+    model = with_noise(transformers.ViTForImageClassification(settings)).to(dtype)
+    model.save_pretrained(tmp_path)
+    read = open_model(str(tmp_path)).state_dict()
+    assert all(torch.equal(value, read[n]) for n, value in model.float().state_dict().items())
+    for random_weights in (False, True):
+        opened = open_model(str(tmp_path), random_weights=random_weights)
+        assert derived(opened, str(tmp_path))[1]["max_abs_difference"] < 1e-4
+
+
 def test_a_folder_of_timm(tmp_path: Path) -> None:
     trained = with_noise(timm.create_model(VIT, num_classes=3)).state_dict()
     about = {"architecture": VIT, "num_classes": 3, "pretrained_cfg": {"classifier": "head"}}
