@@ -16,6 +16,7 @@ from ...spaces.convert import converter_of
 from ...spaces.errors import RunError, SpaceError
 from ..training.checkpoint_file import OBJECTS, holds_objects, one_line, read_weights
 from ..training.hub import fetching
+from ..training.jax_weights import jax_outline
 from ..training.timm_models import FOREIGN, check_name, load_foreign
 from .weights import check_loaded, check_weights, classes_in
 
@@ -49,9 +50,11 @@ def open_model(
     """
     if checkpoint and random_weights:
         raise RunError("--checkpoint and --random-weights: give one of them")
-    weights, key = None, f"{section}.checkpoint" if section else "--checkpoint"
-    if checkpoint and Path(checkpoint).suffix.lower() not in FOREIGN:
-        weights = read_weights(Path(checkpoint), key)
+    weights, key = dict[str, Tensor](), f"{section}.checkpoint" if section else "--checkpoint"
+    file, foreign = Path(checkpoint), Path(checkpoint).suffix.lower() in FOREIGN
+    if checkpoint:
+        weights = jax_outline(file) if foreign else read_weights(file, key)
+    if weights:
         held = classes_in(weights)
         if classes is not None and held not in (None, classes):
             raise RunError(
@@ -62,12 +65,12 @@ def open_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = _made(name, own, classes, f"{section}.model" if section else "model", key)
-        if weights is not None:
-            _fit_size(model, weights)
+        _fit_size(model, weights)
+        if foreign:
+            _load_foreign(model, checkpoint, key)
+        elif checkpoint:
             check_weights(model, weights, f"{key}: {checkpoint}: {name}")
             model.load_state_dict(weights)
-        elif checkpoint:
-            _load_foreign(model, checkpoint, key)
         if random_weights:
             _wake(model)
     if classes is not None and (found := classes_of(model)) != classes:

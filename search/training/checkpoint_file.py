@@ -71,7 +71,7 @@ def check_fits(
     misfits = [
         f"{name} is missing"
         if name not in weights
-        else f"{name} is {_shape(weights[name])} instead of {_shape(value)}"
+        else f"{name} is {shape_of(weights[name])} instead of {shape_of(value)}"
         for name, value in wanted.items()
         if name not in weights or weights[name].shape != value.shape
     ]
@@ -103,5 +103,6 @@ def one_line(error: Exception) -> str:
     return text if " " in text else f"{type(error).__name__} {text}".strip()
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_of(tensor: Tensor) -> str:
+    """Sizes of a tensor, for messages."""
     return "x".join(map(str, tensor.shape)) or "a number"

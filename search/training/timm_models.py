@@ -16,6 +16,7 @@ from ..config import TeacherConfig
 from ..data.augment import Norm
 from .checkpoint_file import check_fits, one_line, read_weights
 from .hub import fetching
+from .jax_weights import check_outline, jax_outline
 
 COLORS = 3  # channels unless told otherwise
 FOREIGN = (".npz", ".npy")  # weights of JAX, which some models of timm read themselves
@@ -163,10 +164,13 @@ def load_foreign(model: Any, checkpoint: str, key: str) -> None:
     """Load weights of JAX, which some models of timm read themselves.
 
     Raises:
-        RunError: they cannot be read; the message names the key of the configuration.
+        RunError: they cannot be read, or are of another network; the message names the key of the
+            configuration.
     """
     import timm  # takes seconds
 
+    name = model.pretrained_cfg.get("architecture") or type(model).__name__
+    check_outline(model, jax_outline(Path(checkpoint)), f"{key}: {checkpoint}: {name}")
     try:
         timm.models.load_checkpoint(model, checkpoint)
     except Exception as error:  # each model reads in its own way

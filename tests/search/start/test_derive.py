@@ -149,6 +149,33 @@ def test_weights_of_jax(tmp_path: Path) -> None:
         assert torch.allclose(value, source[name], atol=1e-6), name
 
 
+def test_weights_of_jax_have_classes_and_a_size_of_their_own(tmp_path: Path) -> None:
+    """timm would leave a head of other classes at random, and make the rest fit without a word."""
+    source = with_noise(timm.create_model(NAME, num_classes=3, img_size=96)).eval()
+    path = tmp_path / "weights.npz"
+    jax = as_jax(source.state_dict())
+    np.savez(path, **jax)
+    model, images = open_model(NAME, checkpoint=str(path)), torch.randn(2, 3, 96, 96)
+    assert torch.allclose(model(images), source(images), atol=1e-5)
+    np.savez(path, **jax, **{"pre_logits/kernel": np.zeros((64, 64), np.float32)})
+    assert open_model(NAME, checkpoint=str(path)).num_classes == 0  # its head reads another layer
+
+    def refused(reason: str, more: dict[str, np.ndarray], **options: Any) -> None:
+        np.savez(path, **jax | more)
+        with pytest.raises(RunError, match=reason):
+            open_model(NAME, checkpoint=str(path), **options)
+
+    refused("has a head of 3 classes, --classes says 4", {}, classes=4)
+    refused(
+        "patch_embed.proj.weight is 64x3x8x8 instead of 64x3x16x16",
+        {"embedding/kernel": np.zeros((8, 8, 3, 64), np.float32)},
+    )
+    refused(
+        "blocks.6.norm1.weight is unknown",
+        {"Transformer/encoderblock_6/LayerNorm_0/scale": np.ones(64, np.float32)},
+    )
+
+
 def as_jax(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """timm's names and axes as those of Google's vision_transformer."""
     arrays = {name: value.numpy() for name, value in state.items()}
