@@ -41,17 +41,27 @@ def _own(model: Any, name: str) -> tuple[Any, Any]:
             f"{PROCESSOR}: give start.mean and start.std"
         )
     about = read_json(file)
-    if not about.get("do_normalize", True):
-        return (0.0,), (1.0,)
+    if not about.get("do_rescale", True):  # whoever calls it does, in a way that it does not say
+        raise RunError(
+            f"start.mean: {file} does not scale pixels (do_rescale): give start.mean and start.std"
+        )
     known = [about.get(name) for name in ("image_mean", "image_std")]
+    if not about.get("do_normalize", True):
+        known = [0.0, 1.0]
     if None in known:  # transformers then takes what each of its processors has by default
         raise RunError(
             f"start.mean: {file} has no image_mean or no image_std: give start.mean and start.std"
         )
-    return known[0], known[1]
+    white = 255 * float(about.get("rescale_factor", 1 / 255))  # ours is 1
+    mean, std = ([v / white for v in _listed(values)] for values in known)
+    return mean, std
 
 
 def _for(channels: int, values: Any) -> tuple[float, ...]:
     """A number for each channel, of numbers or of one for all."""
-    numbers = tuple(map(float, values if isinstance(values, list | tuple) else [values]))
+    numbers = tuple(_listed(values))
     return numbers if len(numbers) == channels else (fmean(numbers),) * channels
+
+
+def _listed(values: Any) -> list[float]:
+    return [float(value) for value in (values if isinstance(values, list | tuple) else [values])]

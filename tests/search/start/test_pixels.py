@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import ViTImageProcessor
 
 from vitpareto.search.data.augment import Norm
 from vitpareto.search.start.pixels import pixels_of
@@ -27,6 +29,8 @@ def pixels(folder: Path, channels: int, about: dict[str, Any]) -> Norm:
         (GRAY, 3, Norm((0.5,) * 3, (0.25,) * 3)),
         (GRAY, 1, Norm((0.5,), (0.25,))),
         ({**COLORS, "do_normalize": False}, 3, Norm((0.0,) * 3, (1.0,) * 3)),
+        ({**GRAY, "rescale_factor": 1 / 127.5}, 1, Norm((0.25,), (0.125,))),
+        ({"do_normalize": False, "rescale_factor": 1 / 127.5}, 1, Norm((0.0,), (0.5,))),
     ],
 )
 def test_a_processor_says_numbers_of_channels_or_one_for_all(
@@ -41,3 +45,19 @@ def test_a_processor_that_does_not_say_is_refused(left_out: str, tmp_path: Path)
     about = {name: value for name, value in COLORS.items() if name != left_out}
     with pytest.raises(RunError, match=r"has no image_mean or no image_std: give start\.mean"):
         pixels(tmp_path, 3, about)
+
+
+def test_a_processor_says_what_transformers_makes_of_pixels(tmp_path: Path) -> None:
+    processor = ViTImageProcessor(
+        do_resize=False, rescale_factor=1 / 127.5, image_mean=[1.0, 0.9, 1.1], image_std=[0.5] * 3
+    )
+    processor.save_pretrained(tmp_path)
+    photo = torch.randint(0, 256, (3, 4, 4), dtype=torch.uint8)
+    wanted = processor(photo, return_tensors="pt")["pixel_values"]
+    norm = pixels_of(object(), str(tmp_path), 3)
+    assert torch.allclose(norm(photo[None]), wanted, atol=1e-5)
+
+
+def test_a_processor_that_leaves_scaling_to_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"does not scale pixels \(do_rescale\): give start\.mean"):
+        pixels(tmp_path, 3, {**COLORS, "do_rescale": False})
