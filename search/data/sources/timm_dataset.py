@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,7 +13,7 @@ from timm.data.dataset_factory import create_dataset
 
 from ....spaces.errors import RunError, first_line
 from ..pixels import UnreadableImage, open_image
-from .listing import DIGEST_BYTES, Entry, Listing
+from .listing import Entry, FileReader, Listing, Reader, digest
 
 # To timm every other name means a folder, in which it takes labels from the innermost folders.
 LIBRARIES = ("torch", "hfds", "hfids", "tfds", "wds")
@@ -65,37 +66,57 @@ def list_timm(name: str, root: str, train_split: str, test_split: str) -> Listin
         entries += [Entry(f"{part}/{i}", own[label], split) for i, label in enumerate(labels)]
         places += [(number, i) for i in range(len(labels))]
     label = f"{name} {root}".strip()
-    return Listing(label, entries, names or (), TimmReader(datasets, places))
+    return Listing(label, entries, names or (), PartsReader([*map(_reader, datasets)], places))
 
 
 @dataclass(frozen=True)
-class TimmReader:
-    """Reads images of timm data sets by the number of the set and of the image in it."""
+class PartsReader:
+    """Reads images of several data sets by the number of the set and of the image in it."""
 
-    datasets: Sequence[Any]
+    readers: Sequence[Reader]
     places: Sequence[tuple[int, int]]
 
     def __call__(self, index: int) -> tuple[Image.Image, str]:
         """See `Reader`."""
         number, i = self.places[index]
-        dataset = self.datasets[number]
-        reader = getattr(dataset, "reader", None)
+        return self.readers[number](i)
+
+    def stamp(self, index: int) -> str:
+        """See `Reader`."""
+        number, i = self.places[index]
+        return self.readers[number].stamp(i)
+
+
+@dataclass(frozen=True)
+class TimmReader:
+    """Reads images that a data set of timm holds as files within others, or decoded."""
+
+    dataset: Any
+
+    def __call__(self, index: int) -> tuple[Image.Image, str]:
+        """See `Reader`."""
         try:
-            held, _ = (dataset if reader is None else reader)[i]
+            held, _ = getattr(self.dataset, "reader", self.dataset)[index]
             if isinstance(held, Image.Image):
-                image = held
-            else:
-                with held as file:
-                    image = open_image(file)
-                    image.load()
-            content = hashlib.blake2b(image.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
+                return held, digest(held.tobytes())
+            with held as file:
+                data = file.read()
         except UNREADABLE as error:
             raise UnreadableImage("damaged") from error
-        return image, content
+        return open_image(BytesIO(data)), digest(data)
 
     def stamp(self, index: int) -> str:
         """See `Reader`; these data sets are written once."""
         return ""
+
+
+def _reader(dataset: Any) -> Reader:
+    """What reads a data set: its files as all others, where it lists them with their labels.
+
+    The loader of torchvision makes all of them RGB in a way of its own.
+    """
+    files = getattr(dataset, "imgs", None)
+    return TimmReader(dataset) if files is None else FileReader([Path(file) for file, _ in files])
 
 
 def _opened(name: str, root: str, split: str) -> Any:
