@@ -303,10 +303,14 @@ def batches_in(images: int, batch_size: int) -> int:
 def shuffled(
     labels: Tensor, batch_size: int, seed: int, epoch: int, balance: Balance = "none"
 ) -> Sequence[Tensor]:
-    """Indices of each batch of one pass, a function of labels, seed and epoch alone."""
+    """Indices of each batch of one pass, a function of labels, seed and epoch alone.
+
+    Batches are as large as each other, but for one image: batch norms behind pooling cannot learn
+    from a last batch of a single one.
+    """
     generator = torch.Generator().manual_seed((seed << 20) + epoch)
     if balance == "sample":
         order = drawn_equally(labels, generator)
     else:
         order = torch.randperm(len(labels), generator=generator)
-    return order.chunk(batches_in(len(labels), batch_size))
+    return order.tensor_split(batches_in(len(labels), batch_size))
