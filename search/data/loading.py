@@ -105,6 +105,7 @@ def channels_and_classes(config: DataConfig, size: int, paths: RunPaths) -> tupl
     if paths.begun and paths.catalog.exists():  # otherwise it may be of other images
         catalog = Catalog.load(paths.catalog, paths.images)
         return catalog.look.channels, len(catalog.class_names)
+    plan_reading.cache_clear()  # for an earlier run of this process they may have been others
     plan = plan_reading(config, size)  # pyright: ignore[reportArgumentType]
     check_counts(config, plan.listing)
     return plan.look.channels, len(plan.listing.class_names)

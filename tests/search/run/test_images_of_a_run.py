@@ -35,6 +35,16 @@ def test_a_start_that_was_stopped_leaves_its_images_to_no_other(tmp_path: Path) 
         assert run.space.largest().architecture.num_classes == 3
 
 
+def test_a_second_run_of_a_process_sees_images_that_came_since_the_first(tmp_path: Path) -> None:
+    given = config(tmp_path, "ab")
+    with open_run(given, tmp_path / "first", resume=False) as folder:
+        assert Run(folder).space.largest().architecture.num_classes == 2
+    for i in range(6):
+        picture(Path(given.data.root) / "c" / f"{i}.png", 80 + i)
+    with open_run(given, tmp_path / "second", resume=False) as folder:
+        assert Run(folder).data.class_names == ("a", "b", "c")
+
+
 def test_images_are_recorded_after_a_calibration_too(tmp_path: Path) -> None:
     with open_run(config(tmp_path, "ab"), tmp_path / "run", resume=False) as folder:
         with running(folder, Stage.CALIBRATION):
