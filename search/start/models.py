@@ -64,7 +64,8 @@ def open_model(
     own = not checkpoint and not random_weights  # the weights that belong to the name
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = _made(name, own, classes, f"{section}.model" if section else "model", key)
+        options = _options(name, classes, weights)
+        model = _made(name, own, options, f"{section}.model" if section else "model", key)
         _fit_size(model, weights)
         if foreign:
             _load_foreign(model, checkpoint, key)
@@ -94,18 +95,28 @@ def _headless(name: str) -> int | None:
     return 0 if timm.is_model(name) else None
 
 
-def _made(name: str, own: bool, classes: int | None, key: str, weights_key: str) -> Any:
+def _options(name: str, classes: int | None, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Classes and channels with which a model is made, as far as they are not its own."""
+    import timm  # takes seconds
+
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    first = timm.models.get_pretrained_cfg_value(name, "first_conv") if timm.is_model(name) else ""
+    if (kernel := weights.get(f"{first}.weight")) is not None and kernel.ndim == 4:
+        options["in_chans"] = kernel.shape[1]
+    return options
+
+
+def _made(name: str, own: bool, options: dict[str, Any], key: str, weights_key: str) -> Any:
     import timm  # takes seconds
 
     if name.startswith(TORCHVISION):
-        return _of_torchvision(name.removeprefix(TORCHVISION), own, classes, key)
+        return _of_torchvision(name.removeprefix(TORCHVISION), own, options, key)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _of_folder(folder, own, classes, f"{key}: {folder}")
+        return _of_folder(folder, own, options, f"{key}: {folder}")
     if not name.startswith(PREFIXES):
         check_name(name, key, weights_key)
         _check_kind(name, key)  # before anything is fetched
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     with fetching(f"{key}: {name}") if own else nullcontext():
         return timm.create_model(name, pretrained=own, **options)
 
@@ -126,7 +137,7 @@ def _check_kind(name: str, key: str) -> None:
         raise RunError(f"{key}: {name}: {error}") from error
 
 
-def _of_folder(folder: Path, own: bool, classes: int | None, where: str) -> Any:
+def _of_folder(folder: Path, own: bool, options: dict[str, Any], where: str) -> Any:
     """A model that transformers or timm saved."""
     import timm  # takes seconds
 
@@ -137,7 +148,6 @@ def _of_folder(folder: Path, own: bool, classes: int | None, where: str) -> Any:
         about = json.loads(config.read_text("utf-8"))
     except ValueError as error:
         raise RunError(f"{where}: config.json: not JSON: {one_line(error)}") from error
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
         if "architecture" in about:  # timm's
             return timm.create_model(f"local-dir:{folder}", pretrained=own, **options)
@@ -175,15 +185,14 @@ def _of_transformers(folder: Path, about: dict[str, Any], own: bool, where: str)
     return auto.from_config(config) if named is None else named(config)
 
 
-def _of_torchvision(name: str, own: bool, classes: int | None, key: str) -> Any:
+def _of_torchvision(name: str, own: bool, options: dict[str, Any], key: str) -> Any:
     from torchvision import models
 
     known = [known for known in models.list_models(models) if known.startswith("vit_")]
     if name not in known:
         raise RunError(f"{key}: torchvision has no vit named {name!r}; it has {', '.join(known)}")
-    options: dict[str, Any] = {} if classes is None or own else {"num_classes": classes}
     try:
-        return models.get_model(name, weights="DEFAULT" if own else None, **options)
+        return models.get_model(name, **({"weights": "DEFAULT"} if own else options))
     except Exception as error:  # of the network
         raise RunError(
             f"{key}: {TORCHVISION}{name}: its weights cannot be had: {one_line(error)}"

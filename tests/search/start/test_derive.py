@@ -33,6 +33,7 @@ from ...shared import (
     slim_poolformer,
 )
 
+INPUT = {"test_vit": 160, "levit_128s": 224}  # pixels
 NAME, VIT = "test_vit", "vit_tiny_patch16_224"  # timm's smallest, and a usual one
 
 
@@ -137,6 +138,16 @@ def test_a_checkpoint_of_another_size(tmp_path: Path) -> None:
     assert open_model(NAME, checkpoint=str(path)).patch_embed.img_size == (96, 96)
     model = open_model(NAME, checkpoint=str(path), input_size=128)
     assert model.pos_embed.shape[1] == 65
+
+
+@pytest.mark.parametrize("name", [NAME, "levit_128s"])
+def test_a_checkpoint_of_gray_images(name: str, tmp_path: Path) -> None:
+    """As timm trains with `--in-chans 1`: its first kernel tells."""
+    trained = with_noise(timm.create_model(name, num_classes=2, in_chans=1)).eval()
+    save_file(trained.state_dict(), path := tmp_path / "gray.safetensors")
+    model, images = open_model(name, checkpoint=str(path)), torch.randn(2, 1, *[INPUT[name]] * 2)
+    assert torch.equal(model(images), trained(images))
+    assert derived(model, name)[0].largest().architecture.in_chans == 1
 
 
 def test_weights_of_jax(tmp_path: Path) -> None:
