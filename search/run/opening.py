@@ -45,7 +45,7 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "device": ("cost_model",),
     "start": (),
     "teacher": ("teacher", "teacher_checkpoint"),
-    "distill": ("supernet", "supernet_checkpoint", "short_trainings"),
+    "distill": ("supernet", "supernet_checkpoint", "short_trainings", "proxy_trainings"),
     "supernet": ("supernet", "supernet_checkpoint"),
     "proxy": ("short_trainings", "proxy_trainings"),
     "forecast": ("short_trainings", *SCORED),

@@ -53,6 +53,7 @@ def test_a_section_may_change_until_something_depends_on_it(
         ("forecast.steps=3", "evaluations-0.5.jsonl"),
         ("search.limits.accuracy=0.5", "comparison.jsonl"),
         ("proxy.epochs=3", "proxy_trainings-balanced_accuracy.jsonl"),
+        ("distill.features=1.0", "proxy_trainings.jsonl"),
     ],
 )
 def test_what_was_scored_in_one_way_is_not_mixed_with_what_is_in_another(
