@@ -125,8 +125,13 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
     goal = config.search.goal
     was, is_limited = (goal in c.search.limits for c in (before, config))
     scored = any(_exists(folder, before, file) for file in SCORED)
-    if was != is_limited and config.forecast.candidates and scored:
+    forecast = config.forecast.candidates > 0 and scored
+    # With a budget such a limit is about short trainings, unless there are whole ones already.
+    short = before.budget_s > 0 and not folder.whole_trainings.exists()
+    if was != is_limited and forecast:
         changed.append(f"search.limits.{goal}")  # what was scored is of short or of whole trainings
+    elif is_limited and forecast and short and not config.budget_s:
+        changed.append("budget")
     if _other_recipe(folder, before, config):
         changed.append("finish")
     if not changed and SearchSpace.from_yaml(folder.space) != space:

@@ -70,6 +70,23 @@ def test_what_was_scored_in_one_way_is_not_mixed_with_what_is_in_another(
         open_run(load_config("digits", [override]), path, resume=True)
 
 
+def test_a_limit_on_accuracy_stays_one_on_short_trainings(tmp_path: Path) -> None:
+    """Without the budget, whole trainings would lift what is scored from now on, and no other."""
+    path, limit = tmp_path / "run", "search.limits.accuracy=0.5"
+    with open_run(load_config("digits", ["budget=1h", limit]), path, resume=False) as folder:
+        folder.record_stage("data", {})
+        folder.short_trainings.write_text("")
+    unbounded = load_config("digits", ["budget=none", limit])
+    open_run(unbounded, path, resume=True).close()  # nothing was scored
+    open_run(load_config("digits", ["budget=1h", limit]), path, resume=True).close()
+    (path / "evaluations.jsonl").write_text("")
+    open_run(load_config("digits", ["budget=2h", limit]), path, resume=True).close()
+    with pytest.raises(RunError, match="cannot be resumed with another budget:"):
+        open_run(unbounded, path, resume=True)
+    (path / "whole_trainings.jsonl").write_text("")
+    open_run(unbounded, path, resume=True).close()
+
+
 def test_a_space_without_what_a_device_refuses_is_not_resumed_for_another(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with open_run(load_config("digits"), path, resume=False) as folder:
