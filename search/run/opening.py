@@ -93,14 +93,14 @@ def open_run(config: RunConfig, path: Path, resume: bool) -> RunFolder:
         raise
     keep_open(config, folder)
     write_atomic(folder.config, continued.to_yaml())
-    if not _is_scored(folder):  # what is now scored is so in the way of this release
+    if not _is_scored(folder, config):  # what is now scored is so in the way of this release
         write_json(folder.environment, read_json(folder.environment) | {"assembled": EDITION})
     return folder
 
 
-def _is_scored(folder: RunFolder) -> bool:
+def _is_scored(folder: RunFolder, config: RunConfig) -> bool:
     """Whether anything in a run folder depends on how candidates are scored."""
-    return any(getattr(folder, file).exists() for file in ("short_trainings", *SCORED))
+    return any(_exists(folder, config, file) for file in ("short_trainings", *SCORED))
 
 
 def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunConfig:
@@ -142,7 +142,7 @@ def _continued(config: RunConfig, space: SearchSpace, folder: RunFolder) -> RunC
             "not fit; name another folder with --run-dir"
         )
     edition = read_json(folder.environment).get("assembled", 1)
-    if config.start.model and _is_scored(folder) and edition != EDITION:
+    if edition != EDITION and _is_scored(folder, config):
         raise RunError(
             f"{path}: cannot be resumed: another release scored its candidates in another way; "
             "name another folder with --run-dir"

@@ -13,8 +13,8 @@ from ..pareto.by_device import on_device
 
 Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their intervals, by name
 Status = Literal["complete", "failed"]
-# Of the scores beside a start: is raised with whatever changes how candidates are assembled or what
-# is forecast of them, as scores from before and after it do not compare.
+# Of the scores: is raised with whatever changes how candidates are assembled, sliced or rounded, or
+# what is forecast of them, as scores from before and after it do not compare.
 EDITION = 4
 
 

@@ -13,7 +13,7 @@ from vitpareto.search.run.budget import allot, ending, expected_rates, finishing
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stages import Stage
 from vitpareto.search.scoring.evaluation import Evaluation
-from vitpareto.search.store.atomic_files import read_json, write_atomic
+from vitpareto.search.store.atomic_files import read_json, write_atomic, write_json
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training import pace
 from vitpareto.search.training.pace import Limit
@@ -85,6 +85,25 @@ def test_a_limit_on_accuracy_stays_one_on_short_trainings(tmp_path: Path) -> Non
         open_run(unbounded, path, resume=True)
     (path / "whole_trainings.jsonl").write_text("")
     open_run(unbounded, path, resume=True).close()
+
+
+@pytest.mark.parametrize("file", ["comparison.jsonl", "evaluations-0.5.jsonl"])
+def test_what_another_release_scored_is_not_mixed_with_new_scores(
+    tmp_path: Path, file: str
+) -> None:
+    """Of runs from scratch, too, whose forecasts have learned to see more of a candidate."""
+    path, config = tmp_path / "run", load_config("digits")
+    with open_run(config, path, resume=False) as folder:
+        folder.record_stage("data", {})
+        about = read_json(folder.environment)
+        write_json(folder.environment, about | {"assembled": about["assembled"] - 1})
+        (path / file).write_text("")
+    with pytest.raises(RunError, match="another release scored its candidates in another way"):
+        open_run(config, path, resume=True)
+    (path / file).unlink()
+    open_run(config, path, resume=True).close()
+    (path / file).write_text("")
+    open_run(config, path, resume=True).close()
 
 
 def test_a_space_without_what_a_device_refuses_is_not_resumed_for_another(tmp_path: Path) -> None:
