@@ -182,7 +182,7 @@ def add_nearest(run: Run) -> None:
         FailedError: it cannot be scored.
     """
     candidate, costs = expected_best(run)
-    evaluations = EvaluationLog(run.folder.evaluations)
+    evaluations = EvaluationLog(run.folder.evaluations, again=True)
     evaluations.append(evaluate(run.ensure_scorers()[1.0], candidate, costs))
     if not scored(run):
         raise FailedError(f"{run.folder.path}: no candidate could be scored; log.txt says why")

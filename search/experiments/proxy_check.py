@@ -92,7 +92,7 @@ def check_proxy(run: Run, n: int) -> dict[str, Any]:
     validation = run.data.split("validation")
     goal, images = config.search.goal, effective_images(validation.labels, config.search.goal)
     trainer = Trainer(run.alone(validation), seeds, goal)
-    log = EvaluationLog(log_of(folder, goal, run.tuning.recipe if cut else ""))
+    log = EvaluationLog(log_of(folder, goal, run.tuning.recipe if cut else ""), again=True)
     with open_executor(config.executor) as executor:
         train_all(candidates, Scores(trainer, executor, log), trainer, window(config))
     candidates = succeeded(candidates, log)

@@ -77,7 +77,7 @@ class Run(Forecasting):
         rungs: list[Scores] = []
         for share, score in self._calls().items():
             stem = evaluations.stem if share == 1 else f"{evaluations.stem}-{share:g}"
-            log = EvaluationLog(evaluations.with_stem(stem))
+            log = EvaluationLog(evaluations.with_stem(stem), again=True)
             rungs.append(Scores(score, executor, log))
         return Halving(rungs, self.config.search.resolve()) if len(rungs) > 1 else rungs[0]
 

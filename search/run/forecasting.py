@@ -33,6 +33,7 @@ from ..scoring.lift import anchors
 from ..scoring.scratch import ShortTraining
 from ..scoring.strata import spread_examples
 from ..scoring.successive_halving import part
+from ..store.atomic_files import read_json
 from ..training.accuracy import SCORES, accuracy
 from ..training.finetune import FineTuning
 from ..training.teacher import logits_on
@@ -68,7 +69,7 @@ class Forecasting(Ingredients):
         if not config.forecast.candidates:
             return None
         training, examples = self._examples()
-        log, at_once = EvaluationLog(self.folder.short_trainings), ahead(config)
+        log, at_once = EvaluationLog(self.folder.short_trainings, self._may_change), ahead(config)
         with (
             running(self.folder, Stage.FORECAST) as facts,
             open_executor(config.executor) as executor,
@@ -96,6 +97,11 @@ class Forecasting(Ingredients):
             known = self._for_validation([*trained, self._start_as_example()])
             return CutForecast.fit(known, self.assembled())
         return Forecast.fit(trained)
+
+    @property
+    def _may_change(self) -> bool:
+        """Whether no candidate was scored by the forecast yet, so that it may learn from others."""
+        return not self.folder.begun or Stage.FORECAST not in read_json(self.folder.stages)
 
     def _for_validation(self, trained: Sequence[Evaluation]) -> Sequence[Evaluation]:
         """Examples with accuracies as on the validation split, by what is known on both."""
@@ -151,7 +157,8 @@ class Forecasting(Ingredients):
             log.info("forecast: the limit on %s is about short trainings", goal)
             return
         finishing = self._on_both_splits().with_seed(EXAMPLE_SEED + config.search.seed)
-        kept, label = EvaluationLog(self.folder.whole_trainings), "whole trainings"
+        kept = EvaluationLog(self.folder.whole_trainings, self._may_change)
+        label = "whole trainings"
         whole = train_examples(candidates, finishing, executor, kept, ahead(config), label)
         if all(e.status == "failed" for e in whole):
             log.warning("forecast: no whole training ended, so limits are about short ones")

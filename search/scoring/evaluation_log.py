@@ -21,15 +21,17 @@ class EvaluationLog:
 
     Args:
         path: the file; it need not exist.
+        again: whether candidates that failed in earlier processes are tried again, as the reason
+            may be gone: a machine with too little memory, a file that was missing.
 
     Raises:
         RunError: a line that is not the last is broken.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, again: bool = False) -> None:
         self._path, self._lock = path, threading.Lock()
         evaluations, whole = read_evaluations(path)
-        self._by_key = {evaluation.key: evaluation for evaluation in evaluations}
+        self._by_key = {e.key: e for e in evaluations if not (again and e.status == "failed")}
         if path.exists() and path.stat().st_size > whole:
             torn = path.with_name(f"{path.name}.torn-{time.time_ns()}")
             write_atomic(torn, path.read_bytes()[whole:])
@@ -67,10 +69,12 @@ class EvaluationLog:
 def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
     """The evaluations in a log, and how many bytes of it are whole lines.
 
+    Of a candidate that was tried again it is the last one.
+
     Raises:
         RunError: a line that is not the last is broken.
     """
-    evaluations: list[Evaluation] = []
+    evaluations: dict[str, Evaluation] = {}
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     whole = 0
     for number, line in enumerate(lines, 1):
@@ -82,6 +86,6 @@ def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
             break
         if not line.endswith(b"\n"):
             break
-        evaluations.append(evaluation)
+        evaluations[evaluation.key] = evaluation
         whole += len(line)
-    return evaluations, whole
+    return [*evaluations.values()], whole

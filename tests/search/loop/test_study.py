@@ -165,6 +165,15 @@ def test_a_row_of_failures_ends_the_search(space: SearchSpace, tmp_path: Path) -
     with pytest.raises(RunError, match=r"10 candidates in a row .* 10 times no such file"):
         study(space, log, broken).run(Until(TRIALS))
     assert len(log) == 10
+    with pytest.raises(RunError, match="10 candidates in a row"):
+        study(space, EvaluationLog(tmp_path / "log"), score).run(Until(TRIALS))
+    again = EvaluationLog(tmp_path / "log", again=True)
+    study(space, again, score).run(Until(TRIALS))
+    assert {e.status for e in again.all()} == {"complete"}
+    known, whole = read_evaluations(tmp_path / "log")
+    assert len({e.key for e in known}) == len(known), "of what was tried again the last one counts"
+    assert {e.key for e in known if e.status == "complete"} == {e.key for e in again.all()}
+    assert whole == (tmp_path / "log").stat().st_size
 
 
 class Fragile(Executor):

@@ -1,22 +1,30 @@
 """What may change when a run is resumed, and that what a budget chose does not."""
 
 import dataclasses
+import json
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vitpareto.search.config import FEWEST_EXAMPLES, RunConfig, load_config
+from vitpareto.search.executors import LocalExecutor
 from vitpareto.search.pipeline import steps_of
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.budget import allot, ending, expected_rates, finishing_pace, settle
+from vitpareto.search.run.choosing import scored
 from vitpareto.search.run.opening import open_run
 from vitpareto.search.run.stages import Stage
-from vitpareto.search.scoring.evaluation import Evaluation
+from vitpareto.search.scoring.evaluation import Evaluation, evaluate
+from vitpareto.search.scoring.evaluation_log import read_evaluations
+from vitpareto.search.scoring.forecast import draw_examples
 from vitpareto.search.store.atomic_files import read_json, write_atomic, write_json
 from vitpareto.search.store.run_folder import RunFolder
 from vitpareto.search.training import pace
 from vitpareto.search.training.pace import Limit
+from vitpareto.spaces import Candidate
 from vitpareto.spaces.errors import ConfigError, RunError
 
 from .digits_run import digits_run
@@ -139,6 +147,49 @@ def test_a_space_too_small_for_a_forecast_is_refused_at_once(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"at least 8 candidates, and .* has 2: set forecast"):
         open_run(config, tmp_path / "run", resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def failed(candidate: Candidate) -> str:
+    """A line of a log: the candidate failed."""
+    evaluation = Evaluation(candidate, "failed", reason="lost 3 workers one after the other")
+    return f"{json.dumps(evaluation.to_dict())}\n"
+
+
+def test_what_failed_is_tried_again_by_a_search_that_is_resumed(tmp_path: Path) -> None:
+    """Ten failures in a row ended it, and would for ever."""
+    with open_run(load_config("digits"), tmp_path / "run", resume=False) as folder:
+        run = Run(folder)
+        run.made["_calls"] = {1.0: partial(evaluate, lambda candidate: {"accuracy": 0.5})}
+        candidate = run.space.smallest()
+        folder.evaluations.write_text(failed(candidate))
+        scoring = run.scoring(LocalExecutor(), folder.evaluations)
+        scoring.submit(candidate, {})
+        assert scoring.result(candidate.key).status == "complete"
+        assert [e.status for e in scored(run)] == ["complete"]
+
+
+def test_failed_examples_are_tried_again_until_the_forecast_is_made(
+    space_file: Path, tmp_path: Path
+) -> None:
+    """Later it would be another forecast, and what it has scored is there."""
+    quick: dict[str, Any] = {
+        "teacher": {"epochs": 1, "batch_size": 512},
+        "supernet": {"epochs": 0},
+        "forecast": {"candidates": FEWEST_EXAMPLES + 1, "steps": 1},
+    }
+    config, path = digits_run(space_file, tmp_path, "none", **quick), tmp_path / "run"
+    with open_run(config, path, resume=False) as folder, Run(folder) as run:
+        first = draw_examples(run.space, FEWEST_EXAMPLES + 1, config.search.seed)[0]
+        folder.short_trainings.write_text(failed(first))
+        run.ensure_forecast()
+        trained, _ = read_evaluations(folder.short_trainings)
+        assert {e.status for e in trained} == {"complete"}
+        others = [json.dumps(e.to_dict()) for e in trained if e.key != first.key]
+        folder.short_trainings.write_text(failed(first) + "\n".join(others) + "\n")
+    with open_run(config, path, resume=True) as folder, Run(folder) as run:
+        before = folder.short_trainings.read_text()
+        run.ensure_forecast()
+        assert folder.short_trainings.read_text() == before
 
 
 @pytest.fixture
