@@ -6,11 +6,14 @@ import json
 import os
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from ...spaces.errors import RunError
 from ..store.atomic_files import append_synced, write_atomic
 from .evaluation import Evaluation
+
+PARSED = 100_000  # lines that are remembered, some kilobytes each
 
 
 class EvaluationLog:
@@ -79,7 +82,7 @@ def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
     whole = 0
     for number, line in enumerate(lines, 1):
         try:
-            evaluation = Evaluation.from_dict(json.loads(line))
+            evaluation = _parsed(line)
         except (ValueError, KeyError, TypeError) as error:
             if number < len(lines):
                 raise RunError(f"{path}: line {number} is broken: {error}") from error
@@ -89,3 +92,9 @@ def read_evaluations(path: Path) -> tuple[list[Evaluation], int]:
         evaluations[evaluation.key] = evaluation
         whole += len(line)
     return [*evaluations.values()], whole
+
+
+@lru_cache(maxsize=PARSED)
+def _parsed(line: bytes) -> Evaluation:
+    """The evaluation of a line, which is read again at every look at a log, and parsed once."""
+    return Evaluation.from_dict(json.loads(line))
