@@ -40,6 +40,7 @@ from .run.budget import (
     is_over,
     refuse_too_small,
     settle,
+    unchosen,
 )
 from .run.choosing import chosen_before, finalists, measure_front, scored
 from .run.devices import given_model
@@ -118,6 +119,13 @@ def steps_of(config: RunConfig) -> list[Step]:
 def beside_search(run: Run) -> Generator[None]:
     """Let whoever watches a run see what is done beside its search, such as a comparison."""
     with following(_job(run, whole=False)):
+        if lengths := unchosen(run):
+            log.warning(
+                "budget: %s divides the time of a search; what is done beside one goes by %s: "
+                "search first, or set what is to be shorter",
+                run.config.budget,
+                ", ".join(f"{key} {value:g}" for key, value in lengths.items()),
+            )
         yield
 
 

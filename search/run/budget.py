@@ -161,6 +161,22 @@ def _undecided(known: Mapping[str, Any]) -> list[str]:
     return [key for key in known["open"] if key not in decided]
 
 
+def unchosen(run: Run) -> dict[str, Any]:
+    """Lengths, by key, that a budget would choose for stages up to the search, and did not yet.
+
+    They hold where something is done beside a search: its stages are made for that, and a budget
+    divides the time of a whole one. None in a run without a budget.
+    """
+    if not run.config.budget_s or not run.folder.budget.exists():
+        return {}
+    ended = read_json(run.folder.stages) if run.folder.begun else {}
+    coming = [
+        s for s in _coming(ended) if s in KEYS and s not in (Stage.SHORTLIST, Stage.FINISHING)
+    ]
+    keys = _undecided(read_json(run.folder.budget))
+    return {key: run.config.value_of(key) for s in coming for key in KEYS[s] if key in keys}
+
+
 def _coming(ended: Collection[str]) -> list[Stage]:
     return [stage for stage in Stage if stage not in ended]
 

@@ -11,7 +11,7 @@ import pytest
 
 from vitpareto.search.config import FEWEST_EXAMPLES, RunConfig, load_config
 from vitpareto.search.executors import LocalExecutor
-from vitpareto.search.pipeline import steps_of
+from vitpareto.search.pipeline import beside_search, steps_of
 from vitpareto.search.run.assets import Run
 from vitpareto.search.run.budget import allot, ending, expected_rates, finishing_pace, settle
 from vitpareto.search.run.choosing import scored
@@ -220,6 +220,30 @@ def test_what_a_budget_chose_stays_when_a_run_is_resumed(
     with open_run(given, path, resume=True) as folder:
         assert load_config(folder.config).teacher.epochs == 5, "what is given wins"
         assert "teacher.epochs" not in read_json(folder.budget)["open"]
+
+
+def test_what_is_done_beside_a_search_says_by_which_lengths_it_goes(
+    budgeted: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A budget divides the time of a search; a comparison in a new folder went by the longest."""
+    with open_run(budgeted, tmp_path / "run", resume=False) as folder, Run(folder) as run:
+        with beside_search(run):
+            pass
+        (said,) = caplog.messages
+        assert said.startswith("budget: 1h ")
+        assert "calibrate_s 40, teacher.epochs 30, forecast.candidates 60, " in said
+        assert "search.trials 200" in said
+        assert "supernet.epochs" not in said, "it has a length"
+        assert "finish" not in said, "nothing is finished"
+        folder.record_stage("teacher", {"seconds": 10.0})
+        with beside_search(run):
+            pass
+        assert "calibrate_s 40, forecast.candidates 60, " in caplog.messages[-1]
+        caplog.clear()
+        run.change(budgeted.model_copy(update={"budget": "none"}))
+        with beside_search(run):
+            pass
+        assert not caplog.messages
 
 
 def test_what_keeps_to_its_share_has_a_limit(budgeted: RunConfig, tmp_path: Path) -> None:
