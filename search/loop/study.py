@@ -172,10 +172,22 @@ class Study:
         return None
 
     def _ask(self) -> Ending | None:
-        """Start one more trial, if there is one."""
+        """Start one more trial, if there is one.
+
+        Raises:
+            RunError: others that share the study have begun all trials before this search any.
+        """
         proposal = self._sampler.ask()
         if proposal is None:
-            return "trials" if self._sampler.all_begun() else "exhausted"
+            if not self._sampler.all_begun():
+                return "exhausted"
+            if not (self._open or self.told or len(self.scoring.log)):
+                raise RunError(
+                    "search.storage: others that share it have begun all trials, and left none for "
+                    f"this search, got search.trials {self.task.trials}: raise it, or name a "
+                    "storage of its own"
+                )
+            return "trials"
         candidate = self.task.space.candidate(proposal.assignment)
         (costs,) = self.task.price([candidate])
         trial = _Trial(proposal, candidate, costs, violations(costs, self.objectives))

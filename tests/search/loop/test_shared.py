@@ -204,6 +204,21 @@ def test_what_a_dead_driver_was_at_is_tried_again(
     assert all(params in [t.params for t in whole] for params in left)
 
 
+def test_who_comes_when_all_trials_have_begun_is_told(
+    space: SearchSpace, tmp_path: Path, url: str
+) -> None:
+    """It has scored nothing that it could choose from."""
+    first = driver(space, tmp_path / "first", url, "random", 4)
+    assert first.run(Until(100)) == "trials"
+    with pytest.raises(
+        RunError, match=r"search\.storage: others .* got search\.trials 4: raise it"
+    ):
+        driver(space, tmp_path / "late", url, "random", 4).run(Until(100))
+    assert driver(space, tmp_path / "late", url, "random", 6).run(Until(100)) == "trials"
+    for name in ("first", "late"):  # what is resumed has its own
+        assert driver(space, tmp_path / name, url, "random", 6).run(Until(100)) == "trials"
+
+
 def test_what_is_no_storage_of_this_study(space: SearchSpace, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     task = Task(space, OBJECTIVES, costs, 0, 30)
