@@ -99,7 +99,7 @@ def on_other_split(
 ) -> list[Evaluation]:
     """Candidates as accurate as they are likely to be on another split.
 
-    One that is known on both is judged by the images of both.
+    One that is known on both is judged by the images of both; those that failed are left out.
 
     Args:
         finished: with accuracies on the split that scores, and "elsewhere" on the other one.
@@ -117,7 +117,7 @@ def on_other_split(
             found[name] = expit(value)
         return found
 
-    return [replace(e, metrics=moved(e.metrics)) for e in finished]
+    return [replace(e, metrics=moved(e.metrics)) for e in finished if e.status == "complete"]
 
 
 @dataclass(frozen=True)

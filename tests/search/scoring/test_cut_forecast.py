@@ -145,6 +145,16 @@ def test_the_images_of_both_splits_judge_an_example(digits: SearchSpace) -> None
     assert moved.metrics["accuracy"] == pytest.approx(expit((one + 0.2 + 3 * other) / 4))
 
 
+def test_an_example_that_failed_takes_no_part(digits: SearchSpace) -> None:
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+    examples = finished(spread_examples(digits, 12, 0), 0.03)
+    broken = Evaluation(digits.sample(1, 9)[0], "failed", reason="RunError: the loss is nan")
+    about = {"accuracy": 0.1, "balanced_accuracy": 0.1}, (300, 100)
+    some, all_but = (on_other_split(e, *about) for e in ([broken, *examples], examples))
+    (candidate,) = digits.sample(1, 4)
+    assert CutForecast.fit(some, judge)(candidate) == CutForecast.fit(all_but, judge)(candidate)
+
+
 @pytest.mark.parametrize("noise", [0.02, 0.3])
 def test_intervals_hold_single_trainings(digits: SearchSpace, noise: float) -> None:
     judge: AssembledScorer = Judge()  # type: ignore[assignment]
