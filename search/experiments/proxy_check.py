@@ -25,7 +25,7 @@ from ..loop.study import window
 from ..pareto.objectives import MAXIMIZED
 from ..run.assets import Run
 from ..run.refreshing import refresh_of
-from ..scoring.evaluation import Evaluation, Scorer
+from ..scoring.evaluation import Evaluation, Scorer, evaluate
 from ..scoring.evaluation_log import EvaluationLog, read_evaluations
 from ..scoring.finishing import Finishing
 from ..scoring.forecast_errors import errors
@@ -61,11 +61,11 @@ class Trainer:
 
     def __call__(self, candidate: Candidate, costs: Mapping[str, float]) -> Evaluation:
         """Train a candidate; metrics are its accuracies by seed, "seed_0" and so on."""
-        start = time.perf_counter()
-        accuracies: dict[str, float] = {}
-        for seed in self.seeds[candidate.key]:
-            accuracies[f"seed_{seed}"] = self.training.with_seed(seed)(candidate)[self.goal]
-        return Evaluation(candidate, "complete", accuracies, time.perf_counter() - start)
+        return evaluate(self._accuracies, candidate, costs)
+
+    def _accuracies(self, candidate: Candidate) -> dict[str, float]:
+        seeds = self.seeds[candidate.key]
+        return {f"seed_{n}": self.training.with_seed(n)(candidate)[self.goal] for n in seeds}
 
 
 def check_proxy(run: Run, n: int) -> dict[str, Any]:

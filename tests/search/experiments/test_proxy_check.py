@@ -1,6 +1,7 @@
 """The proxy check: its verdict on proxies whose worth is known, and the command."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vitpareto.search.scoring.evaluation import Evaluation
 from vitpareto.search.scoring.evaluation_log import EvaluationLog
 from vitpareto.search.scoring.score_queue import Scores
 from vitpareto.search.store.run_folder import RunPaths
-from vitpareto.spaces import SearchSpace
+from vitpareto.spaces import Candidate, SearchSpace
 from vitpareto.spaces.errors import FailedError, RunError
 
 from ..small import TEXT
@@ -103,6 +104,31 @@ def test_nothing_to_rank(setting) -> None:
         proxy_figures(candidates, [0.5] * 40, runs, pairs, IMAGES)
     with pytest.raises(RunError, match="equally accurate when trained alone"):
         proxy_figures(candidates, true.tolist(), [[0.5]] * 40, pairs, IMAGES)
+
+
+def test_a_training_that_fails_costs_one_candidate(tmp_path: Path) -> None:
+    """Not the check, which it ended at the same candidate again and again."""
+    space = SearchSpace.from_text(TEXT)
+    candidates = list({c.key: c for c in space.sample(6, 0)}.values())
+
+    @dataclass(frozen=True)
+    class Diverging:
+        seed: int = 0
+
+        def with_seed(self, seed: int) -> "Diverging":
+            return Diverging(seed)
+
+        def __call__(self, candidate: Candidate) -> dict[str, float]:
+            if candidate.key == candidates[2].key and self.seed == 1:
+                raise RunError("the loss is nan at step 7; try a smaller lr")
+            return {"accuracy": 0.5 + self.seed / 10}
+
+    trainer = Trainer(Diverging(), {c.key: range(2) for c in candidates})  # type: ignore[arg-type]
+    log = EvaluationLog(tmp_path / "log")
+    train_all(candidates, Scores(trainer, LocalExecutor(), log), trainer, 1)
+    assert succeeded(candidates, log) == [c for c in candidates if c is not candidates[2]]
+    assert log[candidates[2].key].reason == "RunError: the loss is nan at step 7; try a smaller lr"
+    assert log[candidates[0].key].metrics == {"seed_0": 0.5, "seed_1": 0.6}
 
 
 def test_trainings_are_resumed(setting, tmp_path: Path) -> None:
