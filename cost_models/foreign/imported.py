@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ...spaces.errors import CostError
 from ..predict.error_figures import mape
-from ..predict.regressor import Regressor, matrix_of, nnls
+from ..predict.regressor import Regressor
 from . import drift
-from .table_checks import Finding, check_table
+from .table_checks import Finding, check_table, without_steps
 from .tables import ForeignTable
 from .transfer import farthest, transfer
 
@@ -88,12 +88,13 @@ class Imported:
 def fit_table(table: ForeignTable, seed: int = 0) -> Imported:
     """Check a table, divide steps out, fit and test what it allows."""
     findings = check_table(table, _choices(table.keys))
+    table = table.measured()
     drifting = {finding.column for finding in findings if finding.check == "drift"}
     steps: dict[str, float] = {}
     flat = dict(table.ms)
     for device in sorted(drifting):
-        flat[device], speed = drift.undrifted(table.ms[device], _expected(table))
-        steps[device] = drift.size(speed)
+        flat[device], speed = without_steps(table, device)
+        steps[device] = drift.size(speed[np.isfinite(speed)])
     table = replace(table, ms=flat)
     predictors: dict[str, dict[str, Regressor]] = {device: {} for device in flat}
     errors: dict[str, dict[str, float]] = {device: {} for device in flat}
@@ -155,16 +156,6 @@ def _from_others(table: ForeignTable) -> dict[str, float]:
     }
 
 
-def _expected(table: ForeignTable) -> Any:
-    """Function from latencies to what their terms alone explain of them."""
-    terms = matrix_of(table.terms, list(table.terms[0]))
-
-    def expected(ms: Array) -> Array:
-        return terms @ nnls(terms / ms[:, None], np.ones(len(ms)))
-
-    return expected
-
-
 def _choices(keys: list[str]) -> Array | None:
     """(rows, options) the parts of which keys are made, where they are written like that."""
     parts = [[part for part in re.split(r"[-|+]+", key) if part] for key in keys]
@@ -183,4 +174,5 @@ def _choices(keys: list[str]) -> Array | None:
 
 
 def _percent(spread: Array | None) -> float | None:
-    return None if spread is None else round(float(np.nanmean(spread)) * 100, 3)
+    known = [] if spread is None else spread[np.isfinite(spread)]
+    return round(float(np.mean(known)) * 100, 3) if len(known) else None

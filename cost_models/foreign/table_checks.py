@@ -50,17 +50,31 @@ def check_table(table: ForeignTable, parts: Array | None = None) -> list[Finding
             of per-choice constants.
     """
     findings: list[Finding] = []
-    for device, values in table.ms.items():
-        known = values[np.isfinite(values)]
-        findings += _column(device, known)
-        positive = np.flatnonzero(values > 0)
-        findings += check_repeats([table.keys[i] for i in positive], values[positive], device)
-        if parts is not None and np.isfinite(values).all():
+    measured = table.measured()
+    ordered = bool(table.spread) and bool(table.numbers) and bool(table.numbers[0])
+    for device, values in measured.ms.items():
+        given, known = table.ms[device], np.flatnonzero(np.isfinite(values))
+        findings += _column(device, given[~np.isnan(given)])
+        findings += check_repeats([table.keys[i] for i in known], values[known], device)
+        if parts is not None and len(known) == len(values):
             findings += _additive(device, values, parts)
-        ordered = bool(table.spread) and bool(table.numbers) and bool(table.numbers[0])
-        if ordered and np.isfinite(values).all():
-            findings += _drift(device, values, table)
-    return findings + _duplicates(table.ms)
+        if ordered and len(known):
+            findings += _drift(device, measured)
+    return findings + _duplicates(measured.ms)
+
+
+def without_steps(table: ForeignTable, device: str) -> tuple[Array, Array]:
+    """Latencies of a device without steps in its speed, and that speed; NaN where it has none."""
+    ms = table.ms[device]
+    known = np.isfinite(ms)
+    terms = matrix_of(table.terms, list(table.terms[0]))[known]
+
+    def expected(latencies: Array) -> Array:
+        return terms @ nnls(terms / latencies[:, None], np.ones(len(latencies)))
+
+    flat, speed = np.full_like(ms, np.nan), np.full_like(ms, np.nan)
+    flat[known], speed[known] = drift.undrifted(ms[known], expected)
+    return flat, speed
 
 
 def check_repeats(
@@ -80,8 +94,9 @@ def check_repeats(
 def _column(device: str, values: Array) -> list[Finding]:
     if not len(values):
         return [Finding("constant", device, "has no number at all")]
-    if (values <= 0).any():
-        return [Finding("negative", device, f"has {int((values <= 0).sum())} values at or below 0")]
+    if wrong := int(((values <= 0) | np.isinf(values)).sum()):
+        detail = f"has {wrong} values at or below 0, or infinite"
+        return [Finding("negative", device, detail)]
     distinct = len(np.unique(values))
     if distinct == 1 and len(values) > 1:
         return [Finding("constant", device, f"is {values[0]:g} in every row")]
@@ -123,16 +138,12 @@ def _additive(device: str, values: Array, parts: Array) -> list[Finding]:
     return [Finding("additive", device, f"sums of constants, residual {residual:.1e}")]
 
 
-def _drift(device: str, values: Array, table: ForeignTable) -> list[Finding]:
-    terms = matrix_of(table.terms, list(table.terms[0]))
-
-    def fit(ms: Array) -> Array:
-        return terms @ nnls(terms / ms[:, None], np.ones(len(ms)))
-
-    _, speed = drift.undrifted(values, fit)
-    step = drift.size(speed)
+def _drift(device: str, table: ForeignTable) -> list[Finding]:
+    _, speed = without_steps(table, device)
+    known = np.flatnonzero(np.isfinite(speed))
+    step = drift.size(speed[known])
     if step < drift.STEP:
         return []
-    begins = drift.segments(np.log(speed))
+    begins = known[drift.segments(np.log(speed[known]))].tolist()
     detail = f"speed changes by {step:.0%}, at rows {', '.join(map(str, begins[1:6]))}"
     return [Finding("drift", device, detail)]

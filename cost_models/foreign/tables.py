@@ -61,6 +61,15 @@ class ForeignTable:
             spread={device: values[at] for device, values in self.spread.items()},
         )
 
+    def measured(self) -> ForeignTable:
+        """The same, NaN also where a value is no latency: at or below 0, or infinite."""
+        known = {device: (values > 0) & (values < inf) for device, values in self.ms.items()}
+
+        def kept(columns: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: np.where(known[name], column, np.nan) for name, column in columns.items()}
+
+        return replace(self, ms=kept(self.ms), spread=kept(self.spread))
+
     def of_group(self, group: str) -> ForeignTable:
         """Rows of one group."""
         return self.rows(np.array([name == group for name in self.groups]))
@@ -123,7 +132,7 @@ def read_hat(path: str | Path) -> ForeignTable:
         [_hat_terms(item) for item in numbers],
         numbers,
         {device: means.sum(1)},
-        {device: np.sqrt((sds**2).sum(1)) / means.sum(1)},
+        {device: _relative(np.sqrt((sds**2).sum(1)), means.sum(1))},
     )
 
 
@@ -148,10 +157,11 @@ def read_matrix(path: str | Path, group: str = "model") -> ForeignTable:
         raise CostError(f"{path}: needs a column that names models, and columns of devices")
     ms = {name.removesuffix("|mean"): _column(path, rows, name) * unit for name in devices}
     spread = {
-        name.removesuffix("|mean"): _column(path, rows, name.removesuffix("mean") + "std") * unit
-        / (_column(path, rows, name) * unit)
+        name.removesuffix("|mean"): _relative(
+            _column(path, rows, name.removesuffix("mean") + "std"), _column(path, rows, name)
+        )
         for name in means
-    }  # fmt: skip
+    }
     work = next((name for name in ("flops", "FLOPS") if name in names), "")
     terms = [{"calls": 1.0} | ({"macs": float(r[work]) / 1e6} if work else {}) for r in rows]
     keys = [row[key] for row in rows]
@@ -327,12 +337,17 @@ def _column(path: str | Path, rows: list[dict[str, str]], name: str) -> Array:
         raise CostError(f"{path}: column {name!r}: {error}") from error
 
 
+def _relative(sds: Array, means: Array) -> Array:
+    """Standard deviations in shares of their means, where there are any."""
+    return np.divide(sds, means, out=np.full_like(means, np.nan), where=means > 0)
+
+
 def _csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         packed = path.suffix == ".gz"
         # Spreadsheets begin with a mark.
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, restval="")  # cells that a line ends without
             for name in needed:
                 if name not in (reader.fieldnames or ()):
                     raise CostError(

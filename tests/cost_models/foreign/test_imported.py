@@ -95,6 +95,30 @@ def test_a_drifting_table_says_so(step: float, tmp_path: Path) -> None:
     assert noise == pytest.approx(2**0.5, rel=0.3)
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "inf"])
+def test_what_is_no_latency_is_told_and_nothing_is_learned_from_it(
+    value: str, tmp_path: Path
+) -> None:
+    path = hat_table(tmp_path / "cpu.csv", 0.3)
+    header, *rows = path.read_text().splitlines()
+    rows[7] = ",".join([*rows[7].split(",")[:-4], value, value, "0.01", "0.01"])
+    path.write_text("\n".join([header, *rows]) + "\n")
+    found = fit_table(read_table(path, "hat"))
+    assert [f.check for f in found.findings] == ["negative", "drift"]
+    assert found.steps["cpu"] == pytest.approx(0.3, abs=0.03)
+    assert found.errors["cpu"]["transformer"] < 3
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))["devices"]["cpu"]
+    assert [i for i, ms in enumerate(told["latency_ms"]) if ms is None] == [7]
+    assert told["noise"] == pytest.approx(2**0.5, rel=0.3)
+
+
+def test_cells_that_a_line_ends_without_are_empty(tmp_path: Path) -> None:
+    lines = ["flops,a,model", *(f"{i}e6,{i},m{i}" for i in range(1, 30)), "30e6,30"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    table = fit_table(read_table(tmp_path / "t.csv", "matrix")).table
+    assert (table.keys[-2:], table.ms["a"][-1]) == (["m29", ""], 30.0)
+
+
 def test_sums_given_out_as_measurements(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     parts, costs = rng.integers(0, 3, (200, 5)), rng.uniform(1, 2, (5, 3))
