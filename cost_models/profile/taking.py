@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -45,7 +46,7 @@ def take_profile(device: Device, candidate: Candidate, content: bytes) -> Profil
     """Look into a model on this machine.
 
     Args:
-        device: whose runtime runs it here.
+        device: whose runtime runs it here, with as many images at once as the file takes.
         candidate: whose network it is.
         content: of its file, as the runtime reads it.
 
@@ -56,6 +57,8 @@ def take_profile(device: Device, candidate: Candidate, content: bytes) -> Profil
     """
     check_profiles(device)
     blocks, model = workload(candidate).sub_blocks, onnx.load_model_from_string(content)
+    images = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
+    device = replace(device, batch=images[0])
     pieces = placed_pieces(model, blocks)
     recipes = _recipes(pieces, len(blocks))
     times, machine = _timed(device, content, {FLOAT, *recipes})
@@ -66,7 +69,6 @@ def take_profile(device: Device, candidate: Candidate, content: bytes) -> Profil
         TimedKernel(kernel.operator, kind, place, ms)
         for (kernel, ms), kind, place in zip(times.kernels, classes, places, strict=True)
     ]
-    images = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     streams = {pieces[0][1].values[-1]: EMBEDDING}
     streams |= {piece.values[-1]: BLOCK for _, piece in pieces if piece.is_branch}
     return Profile(
