@@ -101,7 +101,8 @@ def try_targets(
 
     Args:
         models: what to try.
-        own: device that stands for its runtime; the runtime's first preset by default.
+        own: device that stands for its runtime, and whose batch all have, so that latencies are of
+            as many images; the runtime's first preset by default.
         progress: called with the share that is done, and the runtime that is tried or timed.
     """
     names = [ORIGIN, *(name for name in RUNTIMES if name != ORIGIN)]
@@ -116,7 +117,9 @@ def try_targets(
     waiting: dict[Device, list[TimedGraph]] = {}
     for done, name in enumerate(names):
         tell(done, name)
-        device = own if own and own.runtime == name else device_of(name)
+        device = device_of(name)
+        if own:
+            device = own if own.runtime == name else replace(device, batch=own.batch)
         reason, spec = available(device), find_runtime(name)
         for index, model in enumerate(models):
             row = Target(model.name, model.candidate.key, name, spec.version, device.name)

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vitpareto.cost_models import Device
+from vitpareto.cost_models.graphs.modules import input_shape
 from vitpareto.cost_models.runtime_spec import RUNTIMES, find_runtime
 from vitpareto.cost_models.runtimes import available
 from vitpareto.search.delivery import targets
+from vitpareto.search.delivery.build import Build
+from vitpareto.search.delivery.export import random_build
 from vitpareto.search.delivery.handover import device_of
 from vitpareto.search.report.facts import gather
 from vitpareto.search.store.run_folder import RunFolder
@@ -94,6 +99,23 @@ def test_what_a_runtime_refuses_is_a_row(monkeypatch: pytest.MonkeyPatch) -> Non
     row = rows["litert"]
     assert row.converts is False and row.runs is False and "operator Softmax" in row.missing
     assert rows["onnxruntime"].runs and rows["torch"].runs
+
+
+def test_all_runtimes_are_timed_with_as_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: RUNTIMES[name] for name in ("onnxruntime", "torch")}
+    monkeypatch.setattr(targets, "RUNTIMES", few)
+    candidate = SearchSpace.from_yaml("digits@16").smallest()
+    seen: list[Device] = []
+
+    def build(device: Device) -> Build:
+        seen.append(device)
+        return random_build(device, candidate)
+
+    images = np.zeros(input_shape(candidate, 2), np.float32)
+    model = targets.Model("x", candidate, build, images)
+    rows = targets.try_targets([model], replace(Device.load("cpu-1t"), batch=3))
+    assert [(device.runtime, device.batch) for device in seen] == [("onnxruntime", 3), ("torch", 3)]
+    assert all(row.runs and row.latency_ms and row.agreement == 1 for row in rows)
 
 
 def test_precision_is_what_kernels_execute(monkeypatch: pytest.MonkeyPatch) -> None:
