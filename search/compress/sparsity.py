@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...spaces.transforms.sparsity import BLOCK
+from ...spaces.transforms.sparsity import BLOCK, kept_of
 from .quantize import straight_through
 
 
@@ -21,7 +21,7 @@ def mask(weight: Tensor, share: float, importance: Tensor | None = None) -> Tens
         importance: of each weight; its magnitude by default.
     """
     rows = (weight.detach().abs() if importance is None else importance).flatten(1)
-    return _largest(rows, round(rows.shape[1] * (1 - share))).view_as(weight)
+    return _largest(rows, kept_of(rows.shape[1], share)).view_as(weight)
 
 
 def mask_n_m(weight: Tensor, n: int, m: int, importance: Tensor | None = None) -> Tensor:
@@ -50,11 +50,11 @@ def mask_blocks(weight: Tensor, share: float) -> Tensor:
     arXiv:1911.09723). Inputs that do not fill a last block all stay.
     """
     rows = weight.detach().abs().flatten(1)
-    whole = rows.shape[1] // BLOCK * BLOCK
     kept = torch.ones_like(rows, dtype=torch.bool)
-    blocks = rows[:, :whole].unflatten(1, (-1, BLOCK))
-    staying = _largest(blocks.sum(2), round(blocks.shape[1] * (1 - share)))
-    kept[:, :whole] = staying.repeat_interleave(BLOCK, 1)
+    if blocks := rows.shape[1] // BLOCK:
+        whole = blocks * BLOCK
+        sums = rows[:, :whole].unflatten(1, (-1, BLOCK)).sum(2)
+        kept[:, :whole] = _largest(sums, kept_of(blocks, share)).repeat_interleave(BLOCK, 1)
     return kept.view_as(weight)
 
 

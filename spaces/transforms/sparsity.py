@@ -19,14 +19,14 @@ def thinned(share: float, done: float) -> float:
 
 
 def kept_of(inputs: int, share: float) -> int:
-    """Weights that stay of the inputs of an output channel."""
-    return round(inputs * (1 - share))
+    """Weights that stay of the inputs of an output channel: one at least, or it sees nothing."""
+    return max(1, round(inputs * (1 - share)))
 
 
 def kept_in_blocks(inputs: int, share: float) -> int:
-    """Weights that stay where whole blocks go; inputs that fill no block all stay."""
+    """Weights that stay where whole blocks go, one of them at least, and what fills no block."""
     blocks = inputs // BLOCK
-    return inputs - BLOCK * (blocks - round(blocks * (1 - share)))
+    return inputs - BLOCK * (blocks - kept_of(blocks, share)) if blocks else inputs
 
 
 def kept_of_pattern(inputs: int, pattern: str) -> int:

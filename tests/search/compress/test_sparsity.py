@@ -10,8 +10,15 @@ from vitpareto.cost_models.graphs.to_onnx import to_onnx
 from vitpareto.search.compress import candidate_at, deliverable, run
 from vitpareto.search.compress.network import compressible
 from vitpareto.search.compress.schedule import policy_at
-from vitpareto.search.compress.sparsity import follows_n_m, mask, mask_n_m, sparsify
+from vitpareto.search.compress.sparsity import (
+    follows_n_m,
+    mask,
+    mask_n_m,
+    sparsify,
+    sparsify_blocks,
+)
 from vitpareto.spaces import Policy
+from vitpareto.spaces.transforms.sparsity import kept_in_blocks, kept_of
 
 from .conftest import Trained
 from .helpers import candidate
@@ -28,6 +35,15 @@ def test_the_smallest_weights_of_every_channel_go(share: float) -> None:
     scale = torch.rand(16, 1) + 0.1
     assert mask(WEIGHT * scale, share).equal(kept), "folding a scale later changes no mask"
     assert mask(WEIGHT.view(16, 10, 2, 2), share).view(16, 40).equal(kept)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9, 0.99])
+def test_as_many_stay_as_are_counted_and_no_channel_goes_whole(share: float) -> None:
+    for inputs in range(1, 100):
+        weight = torch.rand(3, inputs) + 0.1
+        anywhere, in_blocks = (made(weight, share) != 0 for made in (sparsify, sparsify_blocks))
+        assert anywhere.sum(1).eq(kept_of(inputs, share)).all() and anywhere.any(1).all()
+        assert in_blocks.sum(1).eq(kept_in_blocks(inputs, share)).all() and in_blocks.any(1).all()
 
 
 def test_importance_replaces_magnitude() -> None:
