@@ -18,6 +18,7 @@ from ..runtimes.kernel import Kernel
 from ..units.sub_block import SubBlock
 
 BRANCHES = ("mixer", "mlp")
+OFF = 0.5  # of its multiply-accumulates, that a graph may fold away, such as a query of attention
 _MADE_OF = re.compile(r"(/|_nchwc|_new_reshape|_token_).*$")  # what ONNX Runtime adds to a name
 
 
@@ -56,14 +57,34 @@ def placed_pieces(model: Any, blocks: Sequence[SubBlock]) -> list[tuple[int, Pie
             at = head
         # Else it is the stem, or drops tokens of the mixer before it.
         listed.append((at, piece))
-    found = {place for place, _ in listed}
+    _check(listed, blocks)
+    return listed
+
+
+def _check(placed: Sequence[tuple[int, Piece]], blocks: Sequence[SubBlock]) -> None:
+    """Check that sub-blocks got the pieces that compute as much as they do.
+
+    Raises:
+        CostError: they did not.
+    """
+    found, images = {at for at, _ in placed}, placed[0][1].enters[0]
     missing = [b.kind for i, b in enumerate(blocks) if i not in found and b.ops()]
     if missing:
         raise CostError(
-            f"the graph is not that of its candidate: {len(pieces)} pieces for {len(blocks)} "
-            f"sub-blocks, and none for {', '.join(dict.fromkeys(missing))}"
+            f"the graph is not that of its candidate: {len(placed)} pieces for {len(blocks)} "
+            f"sub-blocks, and none for {', '.join(dict.fromkeys(missing))}; or some of these have "
+            "no residual, by which a graph is cut: such a network has no profile"
         )
-    return listed
+    macs = [0.0] * len(blocks)
+    for at, piece in placed:
+        macs[at] += piece.macs / images
+    for block, has in zip(blocks, macs, strict=True):
+        if abs(has - block.macs) > OFF * max(has, block.macs):
+            raise CostError(
+                f"{block.kind} ({block.variant}) of {block.macs:,} multiply-accumulates got "
+                f"{has:,.0f} of the graph, which is that of another candidate, or has residuals "
+                "inside of sub-blocks, by which it is cut: such a network has no profile"
+            )
 
 
 def _next(blocks: Sequence[SubBlock], at: int) -> int:

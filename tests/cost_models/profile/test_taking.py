@@ -254,6 +254,33 @@ def test_the_graph_of_another_candidate_is_refused() -> None:
         placed_pieces(graph_of(plain()), workload(deeper).sub_blocks)
 
 
+INSIDE = """
+in_chans: 1
+num_classes: 3
+input_size: 16
+patch_size: 2
+global_pool: avg
+norm: batch
+stages:
+  - depth: 3
+    width: 16
+    blocks:
+      - {mixer: mbconv, kernel_size: 3, mlp_ratio: 2.0}
+      - {mixer: MIXER, inner_width: 16, inner_layers: 2, unfold_size: 2, kernel_size: 3,
+         mlp_ratio: 2.0HEADS}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mixer", "heads"), [("mobilevit", ", inner_heads: 2"), ("mobilevit2", "")]
+)
+def test_residuals_inside_of_a_block_are_no_sub_blocks(mixer: str, heads: str) -> None:
+    text = INSIDE.replace("MIXER", mixer).replace("HEADS", heads)
+    candidate = SearchSpace.from_text(text).largest()
+    with pytest.raises(CostError, match="such a network has no profile"):
+        placed_pieces(graph_of(candidate), workload(candidate).sub_blocks)
+
+
 def test_two_threads_and_two_images_in_a_file_whatever_the_device_has(profiled: Profile) -> None:
     model = to_onnx(network(plain()), input_shape(plain(), 2))
     found = take_profile(Device.load("cpu-2t"), plain(), model.SerializeToString())
