@@ -15,7 +15,7 @@ Scorer = Callable[[Candidate], dict[str, float]]  # accuracies with their interv
 Status = Literal["complete", "failed"]
 # Of the scores: is raised with whatever changes how candidates are assembled, sliced or rounded, or
 # what is forecast of them, as scores from before and after it do not compare.
-EDITION = 4
+EDITION = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from vitpareto.search.scoring.forecast import expit, logit
 from vitpareto.search.scoring.gaussian_process import GaussianProcess
 from vitpareto.search.scoring.strata import spread_examples
 from vitpareto.search.training import finetune
+from vitpareto.search.training.accuracy import SCORES
 from vitpareto.search.training.finetune import FineTuning
 from vitpareto.search.training.supernet import fresh
 from vitpareto.spaces import Candidate, SearchSpace
@@ -76,6 +77,25 @@ def test_few_examples_tell_what_the_others_become(digits: SearchSpace) -> None:
     for candidate, metrics in zip(others, found, strict=True):
         assert 0 < metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"] < 1
         assert metrics["divergence"] == Judge()(candidate)["divergence"]
+
+
+def test_divergence_may_cost_more_where_tokens_are_fewer() -> None:
+    """As of tokens that are dropped at random, which training makes up for where many are left."""
+    digits = SearchSpace.from_yaml("digits")
+    judge: AssembledScorer = Judge()  # type: ignore[assignment]
+
+    def becomes(candidate: Candidate) -> float:
+        far, tokens = Judge()(candidate)["divergence"], candidate.architecture.grid**2
+        return expit(2 - far * (3 - math.log(tokens / 4)))
+
+    examples = [
+        replace(e, metrics=e.metrics | dict.fromkeys(SCORES, becomes(e.candidate)))
+        for e in finished(spread_examples(digits, 20, 0), 0.0)
+    ]
+    forecast, others = CutForecast.fit(examples, judge), digits.sample(60, 99)
+    told = np.array([forecast(candidate)["accuracy"] for candidate in others])
+    true = np.array([becomes(candidate) for candidate in others])
+    assert kendall_tau(told, true) > 0.95 and np.abs(told - true).mean() < 0.005
 
 
 def test_collapsed_examples_do_not_spoil_the_others(digits: SearchSpace) -> None:
