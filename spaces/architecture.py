@@ -29,7 +29,8 @@ INNER = {"attention": "levit"} | dict.fromkeys(INVERTED, "mbconv")
 ROUNDED = ("attention", *INVERTED)
 SAME_GRID = ("conv", "overlap", *INVERTED, "pointwise")  # those that may leave the grid as it is
 SE_GATES = ("hard_sigmoid", "sigmoid")
-TOKEN_REDUCTIONS = ("evit", "random")
+FUSING = ("evit", "evit_mean")  # ways to drop tokens that leave one for all that were dropped
+TOKEN_REDUCTIONS = (*FUSING, "random")
 TOKEN_ROUTINGS = ("learned", "random")
 # Stems and downsampling whose convolutions `reparam` trains in branches.
 BRANCHED = {
@@ -167,8 +168,9 @@ class Architecture:
         mlp_norm: a norm of the hidden units.
         mlp_bias: whether the layers of MLPs have biases.
         layer_scale: a learned scale on every residual branch.
-        token_reduction: which tokens are dropped: the least attended ("evit", the dropped
-            ones fused into one token) or a fixed "random" subset, the control.
+        token_reduction: which tokens are dropped: the least attended ("evit", where the fused
+            token is the sum of the dropped ones by their attention, and "evit_mean", where it is
+            their mean), or a fixed "random" subset, the control.
         token_routing: which tokens get a mixer or MLP of capacity below 1: those of the highest
             "learned" score, or a fixed "random" subset, the control.
         reparam: convolutions that are larger than 1x1 are trained as sums of two, of stems and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from .architecture import Architecture
+from .architecture import FUSING, Architecture
 from .block import Block, Place
 
 
@@ -50,7 +50,7 @@ def place_of(
     kept = tokens
     if block.token_keep != 1:
         kept = _top(tokens, block.token_keep)
-        if architecture.token_reduction == "evit":  # with the fused one still fewer than entered
+        if architecture.token_reduction in FUSING:  # with the fused one still fewer than entered
             kept = max(1, min(kept + 1, tokens - 1))
     return Place(
         block,

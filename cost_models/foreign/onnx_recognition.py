@@ -140,7 +140,8 @@ class _Reader:
         mixer, block, recipe = self.recognized[-1]
         if block is None or block.kind != "mixer" or kept == block.place.tokens:
             return
-        flag = "evit" if piece.products else "random"  # of what is fused
+        fused = "evit_mean" if "ReduceSum" in piece.kinds else "evit"
+        flag = fused if piece.products else "random"
         place = replace(block.place, kept=kept)
         self.recognized[-1] = mixer, replace(block, place=place, flags=(*block.flags, flag)), recipe
 

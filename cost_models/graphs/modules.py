@@ -255,7 +255,7 @@ def _architecture(unit: SubBlock) -> Architecture:
         mlp_bias="no_bias" not in flags,
         layer_scale="scale" in flags,
         post_norm="post_norm" in flags,
-        token_reduction="random" if "random" in flags else "evit",
+        token_reduction=unit.reduction or "evit",
         token_routing=unit.routing or "learned",
     )
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ...spaces import Policy
 from ...spaces import ops as o
-from ...spaces.architecture import INVERTED, TWO_HEADS
+from ...spaces.architecture import FUSING, INVERTED, TWO_HEADS
 from ...spaces.mixers import find
 from ...spaces.mixers.levit import attend
 from ...spaces.mixers.mbconv import activated, excited
@@ -140,11 +140,14 @@ def _mixer_ops(unit: Signature) -> list[Op]:
     ops += traits.ops(unit.seen)
     if traits.residual:
         ops += _residual(unit, rows)
-    if "evit" in unit.flags:
+    if unit.reduction in FUSING:
         ops.append(o.pool(place.block.num_heads * rows * rows, place.tokens))
         ops.append(o.matmul(1, 1, place.tokens, place.width))
         ops.append(o.matmul(1, 1, place.kept - 1, place.width))
-    if "evit" in unit.flags or "random" in unit.flags:
+    if unit.reduction == "evit_mean":
+        ops.append(o.pool(place.tokens + place.kept - 1, 2))
+        ops.append(o.elementwise(place.width))
+    if unit.reduction:
         ops.append(o.elementwise((place.prefix + place.kept) * place.width))
     return ops
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from ...spaces import Place, Policy
-from ...spaces.architecture import INNER
+from ...spaces.architecture import INNER, TOKEN_REDUCTIONS
 from ...spaces.block import among_chosen
 from ...spaces.mixers import find
 from ...spaces.mixers.spec import Mixer
@@ -49,9 +49,9 @@ class Signature:
         flags: of a stem "pos" or "patch_pos" (table added), "no_bias", "norm" (after the stem) and
             "pre_norm"; of a downsampling "stride_1" (the grid stays) or "odd" (it had an odd side);
             of mixers and MLPs "scale" (layer scale), "post_norm", "mlp_norm" and "no_bias"; of
-            mixers that drop tokens "evit" or "random"; of mixers and MLPs for chosen tokens those
-            of `ROUTES`; of a head "pooled" or "none" (place of the norm), "pool_registers" and
-            "head_norm".
+            mixers that drop tokens one of `TOKEN_REDUCTIONS`; of mixers and MLPs for chosen tokens
+            those of `ROUTES`; of a head "pooled" or "none" (place of the norm), "pool_registers"
+            and "head_norm".
         pool_heads: of a head that pools by attention.
         pool_hidden: hidden units of its MLP.
     """
@@ -89,6 +89,13 @@ class Signature:
         """How the tokens are chosen that get it, "learned" or "random"; "" where all do."""
         routes = ROUTES.get(self.kind, {})
         return next((routes[flag] for flag in self.flags if flag in routes), "")
+
+    @property
+    def reduction(self) -> str:
+        """How a mixer drops tokens, one of `TOKEN_REDUCTIONS`; "" where none are dropped."""
+        if self.kind != "mixer":
+            return ""
+        return next((flag for flag in self.flags if flag in TOKEN_REDUCTIONS), "")
 
     @property
     def side_before(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces import Place, Policy, Scalar
-from ...spaces.architecture import HALVING
+from ...spaces.architecture import HALVING, TOKEN_REDUCTIONS
 from ...spaces.errors import CostError
 from ...spaces.ops import Op
 from ...spaces.transforms import policy_transforms
@@ -31,7 +31,7 @@ _MACS = {
 }
 
 # Flags that say that some tokens are chosen, which takes time of its own.
-_CHOOSING = {"evit", "random", *ROUTES["mixer"], *ROUTES["mlp"]}
+_CHOOSING = {*TOKEN_REDUCTIONS, *ROUTES["mixer"], *ROUTES["mlp"]}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def derived_spec(a: Architecture, name: str) -> dict[str, Any]:
     spec["patch_size"] = _one_or_many(_patches(a))
     drops = _drops_tokens(a)
     if drops:
-        spec["token_reduction"] = ["evit", "random"]
+        spec["token_reduction"] = ["evit_mean", "random"]
     spec["stages"] = [_stage(a, index, stage, drops) for index, stage in enumerate(a.stages)]
     return spec
 

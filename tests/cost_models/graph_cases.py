@@ -29,7 +29,7 @@ global_pool: [avg, token, distill, token_avg, map]
 pool_heads: 2
 norm: [layer, rms]
 act: [gelu, relu, silu, hardswish, gelu_tanh, quick_gelu]
-token_reduction: [evit, random]
+token_reduction: [evit, evit_mean, random]
 layer_scale: true
 stages:
   - depth: 2

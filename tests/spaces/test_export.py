@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitpareto.spaces import Architecture, Block, Candidate, SearchSpace, Stage
-from vitpareto.spaces.architecture import DOWNSAMPLES
+from vitpareto.spaces.architecture import DOWNSAMPLES, TOKEN_REDUCTIONS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 from vitpareto.spaces.networks.branches import unbranch
@@ -78,7 +78,7 @@ def test_parts_of_poolformer() -> None:
 
 @pytest.mark.onnx
 @pytest.mark.parametrize("pool", ["avg", "token", "distill"])
-@pytest.mark.parametrize("how", ["evit", "random"])
+@pytest.mark.parametrize("how", TOKEN_REDUCTIONS)
 def test_token_reduction(pool: str, how: str) -> None:
     dropping = Block("softmax", num_heads=2, head_dim=8, mlp_hidden=48, token_keep=0.5)
     agree(randomized(small(dropping, dropping, global_pool=pool, token_reduction=how)))

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitpareto.cost_models import workload
 from vitpareto.spaces import Architecture, Block, Candidate, Stage
-from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS, TOKEN_ROUTINGS
+from vitpareto.spaces.architecture import DOWNSAMPLES, NORMS, TOKEN_REDUCTIONS, TOKEN_ROUTINGS
 from vitpareto.spaces.mixers import MIXERS
 from vitpareto.spaces.networks import Network
 
@@ -51,7 +51,7 @@ def corners() -> Iterator[Architecture]:
     yield small(plain, stem="overlap", norm="group1", final_norm="pooled", final_eps=1e-5)
     yield small(plain, dropping, norm="rms", post_norm=True)
     for pool in ("avg", "token", "distill"):
-        for how in ("evit", "random"):
+        for how in TOKEN_REDUCTIONS:
             yield small(dropping, plain, global_pool=pool, token_reduction=how)
         for how in TOKEN_ROUTINGS:
             both = replace(plain, mlp_capacity=0.6, mixer_capacity=0.4)

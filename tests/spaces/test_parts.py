@@ -1,5 +1,7 @@
 """Norms, stems and token reduction against formulas, torch and timm."""
 
+from itertools import combinations
+
 import pytest
 import torch
 from timm.layers import resample_patch_embed
@@ -7,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitpareto.spaces import Block
+from vitpareto.spaces.architecture import TOKEN_REDUCTIONS
 from vitpareto.spaces.networks.norms import make_norm
-from vitpareto.spaces.networks.reduction import RandomReduction, TokenReduction
+from vitpareto.spaces.networks.reduction import MeanReduction, RandomReduction, TokenReduction
 from vitpareto.spaces.networks.stems import PatchEmbed, PatchMerging
 from vitpareto.spaces.places import places
 
@@ -121,8 +124,9 @@ def scores_and_tokens(prefix: int) -> tuple[Tensor, Tensor]:
 def test_evit_against_an_explicit_complement(prefix: int) -> None:
     at = place(prefix, keep=11)  # ten on their own, and the fused one
     scores, x = scores_and_tokens(prefix)
-    out = TokenReduction(at)(x, scores)
-    assert out.shape == (2, prefix + 11, 24)
+    out, mean = (kind(at)(x, scores) for kind in (TokenReduction, MeanReduction))
+    assert out.shape == mean.shape == (2, prefix + 11, 24)
+    assert mean[:, :-1].equal(out[:, :-1])
     for image in range(2):
         rank = scores[image, :, 0, prefix:].mean(0) if prefix else scores[image].mean((0, 1))
         order = sorted(range(36), key=lambda i: -rank[i].item())
@@ -130,6 +134,8 @@ def test_evit_against_an_explicit_complement(prefix: int) -> None:
         fused = sum(rank[i] * patches[i] for i in order[10:])
         expected = torch.cat([x[image, :prefix], patches[order[:10]], fused[None]])
         assert difference(out[image], expected) < 1e-5
+        share = sum(rank[i] for i in order[10:])
+        assert difference(mean[image, -1], fused / share) < 1e-3
 
 
 def test_random_control_ignores_the_attention_map() -> None:
@@ -151,9 +157,10 @@ def test_reduction_inside_a_network(pool: str) -> None:
     x = torch.randn(2, 3, 32, 32)
     logits = {
         how: randomized(small(dropping, block, global_pool=pool, token_reduction=how))(x)
-        for how in ("evit", "random")
+        for how in TOKEN_REDUCTIONS
     }
-    assert difference(logits["evit"], logits["random"]) > 1e-3
+    for one, other in combinations(TOKEN_REDUCTIONS, 2):
+        assert difference(logits[one], logits[other]) > 1e-3
     evit = small(dropping, block, global_pool=pool)
     assert [(p.tokens, p.kept) for [*stage] in places(evit) for p in stage] == [(64, 33), (33, 33)]
 

@@ -29,7 +29,7 @@ act: silu
 mlp: glu
 layer_scale: true
 token_keep: [1.0, 0.5]
-token_reduction: [evit, random]
+token_reduction: [evit, evit_mean, random]
 """
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from vitpareto.spaces import Candidate, SearchSpace, SpaceError
+from vitpareto.spaces.architecture import TOKEN_REDUCTIONS
 
 FIXED = {"input_size": 32, "patch_size": 4, "global_pool": "avg", "num_heads": 2}
 MOST = 1500  # assignments of a generated space
@@ -248,7 +249,7 @@ STAGE = BLOCK | {
 NETWORK = {
     "patch_size": one_or_more(4, 8),
     "norm": one_or_more("layer", "rms", "group"),
-    "token_reduction": one_or_more("evit", "random"),
+    "token_reduction": one_or_more(*TOKEN_REDUCTIONS),
     "token_routing": one_or_more("learned", "random"),
     "reparam": one_or_more(False, True),
     "head_act_bits": one_or_more(32, 8),

@@ -49,7 +49,7 @@ global_pool: [avg, map]
 pool_heads: 2
 norm: [layer, batch]
 layer_scale: true
-token_reduction: [evit, random]
+token_reduction: [evit, evit_mean, random]
 token_routing: [learned, random]
 stages:
   - {depth: {low: 1, high: 2}, width: 16, blocks: {mixer: [mbconv, pool], mlp_ratio: 2.0}}
