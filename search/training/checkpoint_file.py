@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from ...spaces.errors import RunError
 
 NAMED = 3  # tensors in a message
+# What training code calls the model inside of its own module: Lightning's habit, and that of many.
+WRAPPERS = ("model.", "net.", "network.", "backbone.")
+COUNTER = "n_averaged"  # of torch's AveragedModel, beside the weights
 OBJECTS = (
     "or holds Python objects, which could run any code and are not read: save the model's "
     "state_dict() instead"
@@ -27,7 +30,8 @@ INSIDE = (
 def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tensor]:
     """The tensors of a checkpoint as torch, timm or safetensors write it.
 
-    Averaged weights are preferred, prefixes of wrappers such as DataParallel are left out.
+    Averaged weights are preferred, prefixes of wrappers such as DataParallel or of a Lightning
+    module are left out.
 
     Args:
         file: the checkpoint.
@@ -50,7 +54,16 @@ def read_weights(file: Path, key: str = "teacher.checkpoint") -> dict[str, Tenso
     if not held or not all(isinstance(value, Tensor) for value in held.values()):
         keys = ", ".join(map(str, list(held)[:NAMED])) or "nothing"
         raise RunError(f"{where}: need tensors by name, such as a model's state_dict(), got {keys}")
-    return held
+    return _unwrapped(held)
+
+
+def _unwrapped(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without what is in front of all their names."""
+    weights = {name: value for name, value in held.items() if name != COUNTER}
+    for prefix in WRAPPERS:
+        if weights and all(name.startswith(prefix) for name in weights):
+            return _unwrapped({n.removeprefix(prefix): v for n, v in weights.items()})
+    return weights
 
 
 def check_fits(

@@ -119,12 +119,17 @@ def test_the_command_with_random_weights(tmp_path: Path) -> None:
 
 
 def test_checkpoints(trained: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    """Safetensors, a state dict of DataParallel, a training checkpoint with averaged weights."""
-    files = [tmp_path / name for name in ("a.safetensors", "b.pth", "c.pth.tar")]
+    """Safetensors, DataParallel, averaged weights of timm and of torch, a Lightning module."""
+    files = [tmp_path / name for name in ("a.safetensors", "b.pth", "c.pth.tar", "d.pt", "e.ckpt")]
     save_file(trained, files[0])
     torch.save({f"module.{name}": value for name, value in trained.items()}, files[1])
     wrong = {name: torch.zeros_like(value) for name, value in trained.items()}
     torch.save({"state_dict": wrong, "state_dict_ema": trained, "epoch": 3}, files[2])
+    averaged = torch.optim.swa_utils.AveragedModel(timm.create_model(NAME, num_classes=3))
+    averaged.module.load_state_dict(trained)
+    torch.save(averaged.state_dict(), files[3])
+    held = {f"model.backbone.{name}": value for name, value in trained.items()}
+    torch.save({"state_dict": held, "pytorch-lightning_version": "2.5"}, files[4])
     for file in files:
         model = open_model(NAME, checkpoint=str(file))
         assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
